@@ -1,0 +1,1 @@
+"""The registry: where keys, materials and aliases are kept, one shard per region."""

@@ -1,0 +1,133 @@
+"""What every storage engine offers, and what a shard is made of.
+
+One `Registry` is the store of one region. Reading methods see the last commit. All writing happens in one `Transaction`,
+which is whole or not at all, is serialised against other writers of the shard, and adds a row to the change log for every
+key and alias it touches. Rows carry a MAC over all their columns: a row that was changed on disk raises
+KeyUnavailableException naming the key or alias, wherever it is read by name, and is left out of listings.
+
+Nothing here holds plaintext key material: materials are wrapped under the region's key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from kms_grpc.model.key import Alias, Key, Material
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRow:
+    """A shard's own row: what it belongs to, and its region key under the root key. A damaged one stops the region from starting."""
+
+    partition: str
+    region: str
+    account: str
+    """The service's own account, 12 digits."""
+    root_fingerprint: str
+    wrapped_region_key: bytes
+    created_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of the change log: what a commit touched. `name` is a key id, or `<account>/alias/<name>`."""
+
+    sequence: int
+    kind: str
+    """`key` or `alias`."""
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedAnswer:
+    """The answer once given to (account, operation, request id); repeated for 24 hours to the same request."""
+
+    account: str
+    operation: str
+    request_id: str
+    request_digest: bytes
+    response: bytes
+    created_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """An audit record that was committed with the write it tells of, waiting to be copied into the log."""
+
+    event_id: str
+    account: str
+    record: bytes
+    """JSON, one object, as it will stand in the log."""
+
+
+class Reading(Protocol):
+    """Look-ups that a registry and a transaction share."""
+
+    def find_key(self, key_id: str) -> Key | None: ...
+
+    def find_alias(self, account: str, name: str) -> Alias | None: ...
+
+    def count_keys(self, account: str) -> int:
+        """Customer managed keys of the account, in all states."""
+
+    def count_aliases(self, key_id: str) -> int: ...
+
+
+class Transaction(Reading, Protocol):
+    """One write. Entered by `Registry.writing()`; leaving it normally commits durably, leaving it by an exception undoes all."""
+
+    def add_key(self, key: Key, material: Material | None) -> Key:
+        """Store a new key and its first material; returns the key with its sequence."""
+
+    def change_key(self, key: Key) -> Key:
+        """Store `key` over the row of the revision it carries; returns it with the next revision. ConflictException if the row moved on."""
+
+    def add_alias(self, alias: Alias) -> Alias:
+        """AlreadyExistsException where (account, name) is taken."""
+
+    def change_alias(self, alias: Alias) -> Alias:
+        """As change_key."""
+
+    def remove_alias(self, alias: Alias) -> None: ...
+
+    def find_answer(self, account: str, operation: str, request_id: str) -> RememberedAnswer | None: ...
+
+    def remember(self, answer: RememberedAnswer) -> None: ...
+
+    def record(self, row: OutboxRow) -> None: ...
+
+
+class Registry(Reading, Protocol):
+    """The store of one region. Thread-safe. Raises DependencyTimeoutException where the store cannot be read or written for now
+    (a full disk says so by name)."""
+
+    def shard_row(self) -> ShardRow: ...
+
+    def writing(self) -> AbstractContextManager[Transaction]: ...
+
+    def find_material(self, key_id: str, material_id: bytes) -> Material | None: ...
+
+    def keys_after(self, account: str, sequence: int, limit: int) -> Sequence[Key]:
+        """At most `limit` keys of the account in order of creation, after `sequence` (0: from the first)."""
+
+    def aliases_after(self, account: str, key_id: str | None, sequence: int, limit: int) -> Sequence[Alias]: ...
+
+    def last_change(self) -> int: ...
+
+    def changes_after(self, sequence: int, limit: int) -> Sequence[Change]: ...
+
+    def outbox(self, limit: int) -> Sequence[OutboxRow]:
+        """The oldest rows that wait to be copied into the audit log."""
+
+    def clear_outbox(self, event_ids: Sequence[str]) -> None: ...
+
+    def forget_answers_before(self, created_ns: int) -> int:
+        """Remove remembered answers older than that; returns how many."""
+
+    def damaged_rows(self) -> Sequence[str]:
+        """Names of all keys, materials and aliases whose MAC fails: a full scan, for `kms-grpc check`."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""Root keys: what wraps the regions' keys, at start and at rotation only."""
