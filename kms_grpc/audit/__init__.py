@@ -1,0 +1,1 @@
+"""What happened: a record per call with CloudTrail's field names, and counters."""

@@ -1,0 +1,79 @@
+"""Counters of one worker, in memory that other processes can read.
+
+A file of u64 in native order, made by the supervisor and mapped by its worker, so that /metrics shows all workers and a
+restarted worker counts on. One block per operation:
+
+| offset (u64) | meaning |
+|---|---|
+| 0 … CODES-1 | calls by outcome: 0 is OK, then one per error code of `OUTCOMES` |
+| CODES … CODES+BUCKETS-1 | calls by duration: bucket b holds those under 2^b µs, the last one the rest |
+| CODES+BUCKETS | sum of durations, ns |
+
+Increments are plain `view[i] += 1`: CPython does not switch threads between the load and the store of such a line.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from kms_grpc import errors
+
+OUTCOMES: Final = ("OK", *sorted(error.__name__ for error in errors.KMSError.__subclasses__()))
+BUCKETS: Final = 24
+BLOCK: Final = len(OUTCOMES) + BUCKETS + 1
+_INDEX: Final = {name: index for index, name in enumerate(OUTCOMES)}
+
+
+def size(operations: Sequence[str]) -> int:
+    """Bytes of a counter file."""
+    return 8 * BLOCK * len(operations)
+
+
+def create(path: Path, operations: Sequence[str]) -> None:
+    """Make the file of a worker, all zero."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.ftruncate(descriptor, size(operations))
+    finally:
+        os.close(descriptor)
+
+
+class Counters:
+    """The counters of one worker, by operation index (the order of `operations`)."""
+
+    def __init__(self, buffer: mmap.mmap | bytearray, operations: Sequence[str]) -> None:
+        self._cells = memoryview(buffer).cast("Q")
+        self._offsets = {name: index * BLOCK for index, name in enumerate(operations)}
+        self.operations = tuple(operations)
+
+    @classmethod
+    def open(cls, path: Path, operations: Sequence[str]) -> Counters:
+        with path.open("r+b") as file:
+            return cls(mmap.mmap(file.fileno(), size(operations)), operations)
+
+    @classmethod
+    def private(cls, operations: Sequence[str]) -> Counters:
+        """Counters nobody else reads: for a worker without a supervisor, and tests."""
+        return cls(bytearray(size(operations)), operations)
+
+    def count(self, operation: str, outcome: str, duration_ns: int) -> None:
+        """One call ended. `outcome` is OK or an error code."""
+        cells, offset = self._cells, self._offsets[operation]
+        bucket = (duration_ns // 1000).bit_length()
+        cells[offset + _INDEX[outcome]] += 1
+        cells[offset + len(OUTCOMES) + (bucket if bucket < BUCKETS else BUCKETS - 1)] += 1
+        cells[offset + len(OUTCOMES) + BUCKETS] += duration_ns
+
+    def calls(self, operation: str) -> dict[str, int]:
+        """Calls so far by outcome, without those that never happened."""
+        offset = self._offsets[operation]
+        return {name: self._cells[offset + i] for i, name in enumerate(OUTCOMES) if self._cells[offset + i]}
+
+    def durations(self, operation: str) -> tuple[list[int], int]:
+        """(calls per bucket, sum of durations in ns)."""
+        start = self._offsets[operation] + len(OUTCOMES)
+        return self._cells[start : start + BUCKETS].tolist(), self._cells[start + BUCKETS]

@@ -1,0 +1,204 @@
+"""All settings, in one typed object: a TOML file, then the command line over it. Every field has a usable default.
+
+```toml
+regions = ["eu-central-1", "eu-west-1"]      # the first one is the default region
+listen = "127.0.0.1:50051"                   # loopback or unix:/path only
+workers = 2
+
+[[principals]]
+name = "billing"
+arn = "arn:aws:iam::123456789012:role/billing"
+account = "123456789012"
+token_file = "/run/secrets/billing.token"    # or token = "…"
+
+[quotas]
+keys_per_account = 100_000
+```
+Unknown names are refused. Errors name the place and the way out.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+ACCOUNT = re.compile(r"[0-9]{12}")
+REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
+TOKEN_LENGTH_MINIMUM = 16
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used. The text says where and what to change."""
+
+
+class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A caller: known by a bearer token, given here or in a file (at least 16 characters)."""
+
+    name: str
+    arn: str
+    account: str
+    token: str | None = None
+    token_file: Path | None = None
+    service: str | None = None
+    """Service principal (`s3.amazonaws.com`) acting for the account."""
+
+    def read_token(self) -> str:
+        if (self.token is None) == (self.token_file is None):
+            raise ConfigurationError(f"principal {self.name}: give exactly one of token and token_file")
+        token = self.token if self.token_file is None else _read_token_file(self.name, self.token_file)
+        assert token is not None
+        if len(token) < TOKEN_LENGTH_MINIMUM or not token.isascii() or not token.isprintable() or " " in token:
+            raise ConfigurationError(
+                f"principal {self.name}: its token must be {TOKEN_LENGTH_MINIMUM} or more printable ASCII characters without spaces"
+            )
+        return token
+
+
+class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Resource quotas per account and region; exceeding one is LimitExceededException. AWS's defaults."""
+
+    keys_per_account: int = 100_000
+    aliases_per_key: int = 50
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one worker takes on at once."""
+
+    message_bytes: int = 4 * 1024 * 1024
+    """The largest gRPC message, in and out (gRPC's own default)."""
+    waiting_calls: int = 256
+    """Calls that may wait for a worker's threads; one more is ThrottlingException with RetryInfo."""
+    threads: int = 4
+    cached_keys: int = 16_384
+    """Keys whose row and material a worker keeps at hand."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    data_dir: Path = Path("kms-data")
+    listen: str = "127.0.0.1:50051"
+    metrics_listen: str | None = None
+    regions: list[str] = []
+    workers: int = msgspec.field(default_factory=lambda: max(2, os.cpu_count() or 1))
+    partition: str = "aws"
+    service_account: str = "000000000000"
+    """The account that the service's own keys live in; fixed when the first shard is made."""
+    reflection: bool = True
+    drain_seconds: float = 30.0
+    dev: bool = False
+    """One principal, the root of account 123456789012, with its token in DIR/dev.token."""
+    bench: bool = False
+    """Also serve the echo methods that `kms-grpc bench` measures against."""
+    log_level: str = "info"
+    principals: list[PrincipalSettings] = []
+    quotas: Quotas = Quotas()
+    limits: Limits = Limits()
+
+    @property
+    def default_region(self) -> str:
+        return self.regions[0]
+
+
+DEV_ACCOUNT = "123456789012"
+
+
+def load(path: Path | None, overrides: dict[str, Any]) -> Settings:
+    """Read the file, lay `overrides` (None: not given) over it, and check the whole. Raises ConfigurationError."""
+    values = _read_toml(path) if path else {}
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    return from_values(values)
+
+
+def from_values(values: dict[str, Any]) -> Settings:
+    """Settings from plain data, checked."""
+    try:
+        settings = msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"configuration: {error}") from None
+    _check(settings)
+    return settings
+
+
+def to_json(settings: Settings) -> bytes:
+    """How a supervisor hands its settings to its workers."""
+    return msgspec.json.encode(settings)
+
+
+def from_json(text: bytes) -> Settings:
+    return msgspec.json.decode(text, type=Settings)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def _read_token_file(name: str, path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"principal {name}: token_file {path}: {error}") from None
+
+
+def _check(settings: Settings) -> None:
+    if not settings.regions:
+        raise ConfigurationError("no region: give --region eu-central-1 (once per region), or regions = [...] in the file")
+    for region in settings.regions:
+        _require(REGION.fullmatch(region), f"region {region!r}: not of the form eu-central-1")
+    _require(len(set(settings.regions)) == len(settings.regions), "a region is named twice")
+    _require(ACCOUNT.fullmatch(settings.service_account), "service_account: 12 digits are needed")
+    _require(1 <= settings.workers <= 256, "workers: 1 to 256")
+    _check_numbers(settings)
+    check_listen(settings.listen)
+    if settings.metrics_listen is not None:
+        check_listen(settings.metrics_listen)
+    _check_principals(settings.principals)
+
+
+def _check_numbers(settings: Settings) -> None:
+    numbers = {f"quotas.{name}": getattr(settings.quotas, name) for name in settings.quotas.__struct_fields__}
+    numbers |= {f"limits.{name}": getattr(settings.limits, name) for name in settings.limits.__struct_fields__}
+    for name, number in numbers.items():
+        _require(number >= 1, f"{name}: must be 1 or more, is {number}")
+    _require(settings.limits.message_bytes >= 256 * 1024, "limits.message_bytes: at least 262144")
+    _require(settings.log_level in ("debug", "info", "warning", "error"), "log_level: debug, info, warning or error")
+
+
+def _check_principals(principals: list[PrincipalSettings]) -> None:
+    names = [principal.name for principal in principals]
+    _require(len(set(names)) == len(names), "two principals have the same name")
+    for principal in principals:
+        _require(ACCOUNT.fullmatch(principal.account), f"principal {principal.name}: account must be 12 digits")
+        _require(principal.arn.startswith("arn:"), f"principal {principal.name}: arn must begin with arn:")
+
+
+def check_listen(address: str) -> None:
+    """Loopback or a Unix socket: until callers have identities of their own, nothing else is served, and no option changes that."""
+    if address.startswith("unix:"):
+        _require(len(address) > len("unix:"), "listen: unix: needs a path")
+        return
+    host, _, port = address.rpartition(":")
+    _require(port.isdigit() and int(port) < 65536, f"listen {address!r}: HOST:PORT or unix:/path is needed")
+    host = host.strip("[]")
+    _require(host == "localhost" or _is_loopback(host), f"listen {address!r}: only loopback (127.0.0.1, [::1]) or unix:/path can be served")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _require(condition: object, text: str) -> None:
+    if not condition:
+        raise ConfigurationError(text)
