@@ -117,7 +117,7 @@ def load(path: Path | None, overrides: dict[str, Any]) -> Settings:
 def from_values(values: dict[str, Any]) -> Settings:
     """Settings from plain data, checked."""
     try:
-        settings = msgspec.convert(values, Settings, strict=False)
+        settings = msgspec.convert(values, Settings, strict=False, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"configuration: {error}") from None
     _check(settings)
@@ -126,11 +126,23 @@ def from_values(values: dict[str, Any]) -> Settings:
 
 def to_json(settings: Settings) -> bytes:
     """How a supervisor hands its settings to its workers."""
-    return msgspec.json.encode(settings)
+    return msgspec.json.encode(settings, enc_hook=_encode_path)
 
 
 def from_json(text: bytes) -> Settings:
-    return msgspec.json.decode(text, type=Settings)
+    return msgspec.json.decode(text, type=Settings, dec_hook=_decode_path)
+
+
+def _encode_path(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(type(value))
+
+
+def _decode_path(kind: type, value: object) -> Path:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(kind)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -160,6 +172,7 @@ def _check(settings: Settings) -> None:
     _check_numbers(settings)
     check_listen(settings.listen)
     if settings.metrics_listen is not None:
+        _require(not settings.metrics_listen.startswith("unix:"), "metrics_listen: HOST:PORT is needed")
         check_listen(settings.metrics_listen)
     _check_principals(settings.principals)
 
