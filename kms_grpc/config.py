@@ -142,7 +142,7 @@ def _encode_path(value: object) -> str:
 def _decode_path(kind: type, value: object) -> Path:
     if kind is Path and isinstance(value, str):
         return Path(value)
-    raise NotImplementedError(kind)
+    raise TypeError("a path is needed")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
