@@ -1,0 +1,224 @@
+"""The rules of the house, as tests: sizes, names, floors, docstrings, what may lie where."""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import graphlib
+import re
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+import grimp
+import pytest
+from importlinter import cli as importlinter_cli
+
+from kms_grpc.faults import POINTS
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "kms_grpc"
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "v1" not in path.relative_to(PACKAGE).parts)
+TREES = {path: ast.parse(path.read_text("utf-8")) for path in MODULES}
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def place(path: Path, node: ast.AST | None = None) -> str:
+    line = f":{node.lineno}" if isinstance(node, ast.stmt | ast.expr) else ""
+    return f"{path.relative_to(ROOT)}{line}"
+
+
+def definitions(kind: type[ast.AST] | tuple[type[ast.AST], ...]) -> Iterator[tuple[Path, Definition]]:
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, kind):
+                assert isinstance(node, Definition)
+                yield path, node
+
+
+def length(node: Definition) -> int:
+    return (node.end_lineno or 0) - node.lineno + 1
+
+
+FUNCTIONS = list(definitions((ast.FunctionDef, ast.AsyncFunctionDef)))
+LENGTHS = sorted(length(node) for _, node in FUNCTIONS)
+
+
+# --- sizes: what a reader can hold in the head -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("measure", "seen", "most"),
+    [
+        ("median", statistics.median(LENGTHS), 8),
+        ("nine in ten", LENGTHS[int(len(LENGTHS) * 0.9)], 25),
+        ("longest", LENGTHS[-1], 50),
+    ],
+)
+def test_functions_are_short(measure: str, seen: float, most: int) -> None:
+    longest = sorted(
+        ((node.end_lineno or 0) - node.lineno + 1, place(path, node), node.name) for path, node in FUNCTIONS
+    )
+    assert seen <= most, f"{measure} of {len(LENGTHS)} functions is {seen} lines; the longest: {longest[-12:]}"
+
+
+def test_modules_are_short() -> None:
+    lengths = {place(path): path.read_text("utf-8").count("\n") for path in MODULES}
+    assert {name: lines for name, lines in lengths.items() if lines > 400} == {}
+
+
+def test_functions_of_the_core_are_short() -> None:
+    """The same for C: from the brace in the first column to the one that closes it, 50 lines at most."""
+    lengths = {}
+    for path in sorted((ROOT / "native").rglob("*.c")):
+        for found in re.finditer(r"^[a-z][^\n;]*(?:\n[^\n;{}]*)*?\{\n(.*?)^\}$", path.read_text("utf-8"), re.M | re.S):
+            lengths[f"{place(path)}: {found[0].splitlines()[0]}"] = found[1].count("\n")
+    assert len(lengths) >= 20, "the pattern no longer finds the functions of native/"
+    assert {name: lines for name, lines in lengths.items() if lines > 50} == {}
+
+
+# --- names -------------------------------------------------------------------------------------------------------
+
+EMPTY_WORDS = {"manager", "managers", "helper", "helpers", "util", "utils", "impl", "misc", "common"}
+
+
+def words(name: str) -> set[str]:
+    return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", name)}
+
+
+def test_names_are_the_fields_own() -> None:
+    every = definitions((ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+    named = [(place(path, node), node.name) for path, node in every]
+    named += [(place(path), path.stem) for path in MODULES]
+    assert [(where, name) for where, name in named if words(name) & EMPTY_WORDS] == []
+
+
+# --- floors ------------------------------------------------------------------------------------------------------
+
+
+def test_lower_floors_never_import_higher_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    """The contracts are in pyproject.toml."""
+    status = importlinter_cli.lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
+    assert status == 0, capsys.readouterr().out
+
+
+def test_no_import_goes_in_circles() -> None:
+    graph = grimp.build_graph("kms_grpc", exclude_type_checking_imports=True, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    try:
+        graphlib.TopologicalSorter(imports).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"circle: {' <- '.join(error.args[1])}")
+
+
+def imported_names(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module or ''}.{name.name}" for name in node.names)
+
+
+def test_only_crypto_reaches_into_the_core() -> None:
+    """import-linter cannot see an extension module, so the imports are read here."""
+    users = [path for path, tree in TREES.items() if any("_native" in name for name in imported_names(tree))]
+    assert users, "nobody imports kms_grpc.crypto._native any more: this test looks for the wrong name"
+    assert [place(path) for path in users if path.parent != PACKAGE / "crypto"] == []
+
+
+# --- what is public says what it does ----------------------------------------------------------------------------
+
+DOCUMENTED = ("crypto", "operations", "registry", "root_key", "model", "client", "authentication", "authorization")
+
+
+def public_statements(tree: ast.Module) -> Iterator[Definition]:
+    for node in tree.body:
+        if isinstance(node, Definition) and not node.name.startswith("_"):
+            yield node
+
+
+@pytest.mark.parametrize("folder", DOCUMENTED)
+def test_what_is_public_has_a_docstring(folder: str) -> None:
+    inside = [path for path in MODULES if path.is_relative_to(PACKAGE / folder) and "versions" not in path.parts]
+    assert inside, f"kms_grpc/{folder} is empty"
+    silent = [place(path) for path in inside if not ast.get_docstring(TREES[path])]
+    for path in inside:
+        silent += [
+            f"{place(path, node)} {node.name}" for node in public_statements(TREES[path]) if not ast.get_docstring(node)
+        ]
+    assert silent == []
+
+
+# --- fault points ------------------------------------------------------------------------------------------------
+
+
+def test_every_fault_point_is_passed_somewhere_and_no_other_name_is() -> None:
+    passed = set()
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "fault_point":
+                assert isinstance(node.args[0], ast.Constant), (
+                    f"{place(path, node)}: give the name as it stands in POINTS"
+                )
+                passed.add(node.args[0].value)
+    assert passed == set(POINTS)
+
+
+# --- the tree ----------------------------------------------------------------------------------------------------
+
+TOP = {
+    ".ci": "what the project's CI runs",
+    ".clang-format": "layout of native/",
+    ".clang-tidy": "checks of native/",
+    ".gitignore": "",
+    "CHANGELOG.md": "decisions and their reasons",
+    "LICENSE": "",
+    "MANIFEST.in": "what the sdist carries",
+    "README.md": "",
+    "build.py": "stubs and C core",
+    "kms_grpc": "the package",
+    "native": "the C core",
+    "protos": "the contract",
+    "pyproject.toml": "metadata, settings of all tools",
+    "setup.py": "two lines: the extension",
+    "tests": "",
+    "uv.lock": "the versions that were tried, with hashes",
+}
+
+
+def left_out_by_git() -> list[str]:
+    lines = (ROOT / ".gitignore").read_text("utf-8").split()
+    return [".git", *(line.strip("/") for line in lines if not line.startswith("#"))]
+
+
+def test_nothing_else_lies_at_the_top() -> None:
+    patterns = left_out_by_git()
+    entries = {path.name for path in ROOT.iterdir()}
+    kept = {name for name in entries if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)}
+    assert kept - set(TOP) == set()
+    assert set(TOP) - kept == set()
+
+
+def files_of_the_project() -> Iterator[Path]:
+    for name in TOP:
+        path = ROOT / name
+        yield from [path] if path.is_file() else (found for found in path.rglob("*") if found.is_file())
+
+
+def test_the_project_stands_alone() -> None:
+    """No path of the place where it was written, no document that a reader does not have."""
+    words = ["/wo" + "rk/", "shared/" + "design", "shared/" + "reference", "../" + "shared"]
+    words += [name + ".m" + "d" for name in ("kms-semantics", "formats", "architecture", "performance", "libraries")]
+    found = []
+    for path in files_of_the_project():
+        if path.suffix in (".so", ".pyc", ".o") or "node_modules" in path.parts:
+            continue
+        text = path.read_bytes()
+        found += [(place(path), word) for word in words if word.encode() in text]
+    assert found == []
+
+
+def test_what_readme_points_to_is_there() -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / "README.md").read_text("utf-8"))
+    assert [link for link in links if not (ROOT / link).exists()] == []
