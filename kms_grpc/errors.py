@@ -21,6 +21,10 @@ class KMSError(Exception):
     pushback_ms: ClassVar[int | None] = None
     """What `grpc-retry-pushback-ms` says: -1 tells clients not to retry at all; None leaves the choice to them."""
 
+    region: str | None = None
+    request_id: str | None = None
+    """Where and under which id a call was refused: read by the client from the answer, unset in the server."""
+
     def __init__(self, text: str = "", *, key: str | None = None, state: str | None = None) -> None:
         super().__init__(text)
         self.text = text

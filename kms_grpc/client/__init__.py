@@ -1,0 +1,24 @@
+"""The client library: the service's operations as Python calls, its errors as Python exceptions.
+
+from kms_grpc.client import KeyManagementClient
+from kms_grpc.errors import DisabledException
+
+with KeyManagementClient() as kms:               # KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN, KMS_GRPC_REGION
+    key = kms.create_key(description="billing").key_metadata
+    blob = kms.encrypt(key.key_id, b"hello", {"order": "17"}).ciphertext_blob
+    assert kms.decrypt(blob, {"order": "17"}).plaintext == b"hello"
+"""
+
+from kms_grpc.client.connection import Connection
+from kms_grpc.client.failures import CallFailed, ClientError, DeadlineExceeded, InvalidConnection, ServiceUnreachable
+from kms_grpc.client.key_management import KeyManagementClient
+
+__all__ = [
+    "CallFailed",
+    "ClientError",
+    "Connection",
+    "InvalidConnection",
+    "DeadlineExceeded",
+    "KeyManagementClient",
+    "ServiceUnreachable",
+]

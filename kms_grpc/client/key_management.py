@@ -1,0 +1,217 @@
+"""KeyManagementClient: one method per operation, thin over the generated stubs.
+
+Methods take what the operation needs as arguments and return the answer's message. A key is named by its id, its ARN,
+its alias or its alias' ARN, as AWS KMS has it. Refused calls raise the error's class of `kms_grpc.errors`,
+with `text`, `key`, `state`, `region` and `request_id`; a service that cannot be reached raises ClientError.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+import grpc
+
+from kms_grpc.client.connection import Connection
+from kms_grpc.client.failures import from_call
+from kms_grpc.v1 import envelope_pb2, envelope_pb2_grpc, keys_pb2
+from kms_grpc.v1 import key_management_pb2 as pb
+from kms_grpc.v1.key_management_pb2_grpc import KeyManagementServiceStub
+
+DEFAULT_TIMEOUT: Final = 10.0
+"""Seconds a call may take, all attempts together."""
+
+Context = Mapping[str, str]
+"""Encryption context: pairs that are authenticated, not secret, and logged in clear."""
+Response = TypeVar("Response")
+
+
+class KeyManagementClient:
+    """A connection to the service. Threads may share it; a forked child needs its own."""
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        token: str | None = None,
+        region: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        channel_options: Sequence[tuple[str, Any]] = (),
+    ) -> None:
+        """What is not given comes from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN and KMS_GRPC_REGION. `timeout`: seconds."""
+        self.connection = Connection.from_environment(endpoint, token, region)
+        self.timeout = timeout
+        self._metadata = self.connection.metadata()
+        self._channel = self.connection.open_channel(channel_options)
+        self._keys = KeyManagementServiceStub(self._channel)
+        self._envelopes = envelope_pb2_grpc.EnvelopeServiceStub(self._channel)
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> KeyManagementClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- keys -----------------------------------------------------------------------------------------------------
+
+    def create_key(self, description: str = "", *, request_id: str | None = None) -> pb.CreateKeyResponse:
+        """A new symmetric key. The same `request_id` (default: a fresh one) gives the same key for 24 hours."""
+        return self._create(self._keys.CreateKey, pb.CreateKeyRequest(description=description), request_id)
+
+    def describe_key(self, key_id: str) -> pb.DescribeKeyResponse:
+        return self._call(self._keys.DescribeKey, pb.DescribeKeyRequest(key_id=key_id))
+
+    def list_keys(self, *, limit: int | None = None, marker: str | None = None) -> pb.ListKeysResponse:
+        """One page of at most `limit` keys (1 to 1,000); `keys` walks over all of them."""
+        return self._call(self._keys.ListKeys, pb.ListKeysRequest(limit=limit, marker=marker))
+
+    def keys(self) -> Iterator[keys_pb2.KeyListEntry]:
+        """All keys of the account in the region, page by page."""
+        page = self.list_keys(limit=1000)
+        yield from page.keys
+        while page.truncated:
+            page = self.list_keys(limit=1000, marker=page.next_marker)
+            yield from page.keys
+
+    def enable_key(self, key_id: str) -> pb.EnableKeyResponse:
+        return self._call(self._keys.EnableKey, pb.EnableKeyRequest(key_id=key_id))
+
+    def disable_key(self, key_id: str) -> pb.DisableKeyResponse:
+        return self._call(self._keys.DisableKey, pb.DisableKeyRequest(key_id=key_id))
+
+    def update_key_description(self, key_id: str, description: str) -> pb.UpdateKeyDescriptionResponse:
+        request = pb.UpdateKeyDescriptionRequest(key_id=key_id, description=description)
+        return self._call(self._keys.UpdateKeyDescription, request)
+
+    # --- aliases --------------------------------------------------------------------------------------------------
+
+    def create_alias(
+        self, alias_name: str, target_key_id: str, *, request_id: str | None = None
+    ) -> pb.CreateAliasResponse:
+        request = pb.CreateAliasRequest(alias_name=alias_name, target_key_id=target_key_id)
+        return self._create(self._keys.CreateAlias, request, request_id)
+
+    def update_alias(self, alias_name: str, target_key_id: str) -> pb.UpdateAliasResponse:
+        request = pb.UpdateAliasRequest(alias_name=alias_name, target_key_id=target_key_id)
+        return self._call(self._keys.UpdateAlias, request)
+
+    def delete_alias(self, alias_name: str) -> pb.DeleteAliasResponse:
+        """Not repeated when the connection breaks: a second DeleteAlias would answer NotFoundException."""
+        return self._call(self._keys.DeleteAlias, pb.DeleteAliasRequest(alias_name=alias_name))
+
+    def list_aliases(
+        self, *, key_id: str | None = None, limit: int | None = None, marker: str | None = None
+    ) -> pb.ListAliasesResponse:
+        """One page of at most `limit` aliases (1 to 100), all or one key's; `aliases` walks over all of them."""
+        return self._call(self._keys.ListAliases, pb.ListAliasesRequest(key_id=key_id, limit=limit, marker=marker))
+
+    def aliases(self, key_id: str | None = None) -> Iterator[keys_pb2.AliasListEntry]:
+        """All aliases of the account in the region, or of one key, page by page."""
+        page = self.list_aliases(key_id=key_id, limit=100)
+        yield from page.aliases
+        while page.truncated:
+            page = self.list_aliases(key_id=key_id, limit=100, marker=page.next_marker)
+            yield from page.aliases
+
+    # --- encryption -----------------------------------------------------------------------------------------------
+
+    def encrypt(
+        self, key_id: str, plaintext: bytes, encryption_context: Context | None = None, *, dry_run: bool = False
+    ) -> pb.EncryptResponse:
+        """Encrypt 1 to 4,096 bytes. Whoever decrypts must give the same encryption context."""
+        request = pb.EncryptRequest(
+            key_id=key_id, plaintext=plaintext, encryption_context=encryption_context or {}, dry_run=dry_run
+        )
+        return self._call(self._keys.Encrypt, request)
+
+    def decrypt(
+        self,
+        ciphertext_blob: bytes,
+        encryption_context: Context | None = None,
+        *,
+        key_id: str | None = None,
+        dry_run: bool = False,
+    ) -> pb.DecryptResponse:
+        """Decrypt a ciphertext blob. It names its key itself; a given `key_id` must be that key."""
+        request = pb.DecryptRequest(
+            key_id=key_id, ciphertext_blob=ciphertext_blob, encryption_context=encryption_context or {}, dry_run=dry_run
+        )
+        return self._call(self._keys.Decrypt, request)
+
+    def re_encrypt(
+        self,
+        ciphertext_blob: bytes,
+        destination_key_id: str,
+        *,
+        source_key_id: str | None = None,
+        source_encryption_context: Context | None = None,
+        destination_encryption_context: Context | None = None,
+        dry_run: bool = False,
+    ) -> pb.ReEncryptResponse:
+        """Decrypt and encrypt again inside the service; the plaintext never leaves it."""
+        request = pb.ReEncryptRequest(
+            ciphertext_blob=ciphertext_blob,
+            destination_key_id=destination_key_id,
+            source_key_id=source_key_id,
+            source_encryption_context=source_encryption_context or {},
+            destination_encryption_context=destination_encryption_context or {},
+            dry_run=dry_run,
+        )
+        return self._call(self._keys.ReEncrypt, request)
+
+    def generate_data_key(
+        self,
+        key_id: str,
+        encryption_context: Context | None = None,
+        *,
+        number_of_bytes: int = 32,
+        dry_run: bool = False,
+    ) -> pb.GenerateDataKeyResponse:
+        """A fresh data key of 1 to 1,024 bytes, in plaintext and encrypted under the key."""
+        request = pb.GenerateDataKeyRequest(
+            key_id=key_id, encryption_context=encryption_context or {}, number_of_bytes=number_of_bytes, dry_run=dry_run
+        )
+        return self._call(self._keys.GenerateDataKey, request)
+
+    def generate_data_key_without_plaintext(
+        self,
+        key_id: str,
+        encryption_context: Context | None = None,
+        *,
+        number_of_bytes: int = 32,
+        dry_run: bool = False,
+    ) -> pb.GenerateDataKeyWithoutPlaintextResponse:
+        """A fresh data key of 1 to 1,024 bytes, encrypted only."""
+        request = pb.GenerateDataKeyWithoutPlaintextRequest(
+            key_id=key_id, encryption_context=encryption_context or {}, number_of_bytes=number_of_bytes, dry_run=dry_run
+        )
+        return self._call(self._keys.GenerateDataKeyWithoutPlaintext, request)
+
+    def generate_random(self, number_of_bytes: int) -> pb.GenerateRandomResponse:
+        """1 to 1,024 random bytes."""
+        return self._call(self._keys.GenerateRandom, pb.GenerateRandomRequest(number_of_bytes=number_of_bytes))
+
+    # --- the server -----------------------------------------------------------------------------------------------
+
+    def get_limits(self) -> envelope_pb2.GetLimitsResponse:
+        return self._call(self._envelopes.GetLimits, envelope_pb2.GetLimitsRequest())
+
+    # --- calls ----------------------------------------------------------------------------------------------------
+
+    def _create(self, method: Callable[..., Response], request: object, request_id: str | None) -> Response:
+        return self._call(method, request, (("kms-request-id", request_id or str(uuid.uuid4())),))
+
+    def _call(
+        self, method: Callable[..., Response], request: object, more: tuple[tuple[str, str], ...] = ()
+    ) -> Response:
+        try:
+            return method(request, timeout=self.timeout, metadata=self._metadata + more)
+        except grpc.RpcError as error:
+            raise from_call(error) from None
