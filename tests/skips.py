@@ -1,4 +1,4 @@
-"""A test that is left out proves nothing. Where CI is set, every skip must stand in ALLOWED with its reason, or the run fails.
+"""A test that is left out proves nothing: where CI is set, every skip must stand in ALLOWED with its reason.
 
 tests/conftest.py takes the hooks from here.
 """
