@@ -1,0 +1,1 @@
+"""Who calls: credentials, as a door extracted them, become a principal."""

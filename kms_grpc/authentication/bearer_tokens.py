@@ -1,0 +1,34 @@
+"""Principals known by a bearer token (RFC 6750), from the configuration.
+
+Tokens are kept as SHA-256 digests only, and looked up by digest: the time of a look-up tells nothing about a token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.errors import MissingAuthenticationTokenException, UnrecognizedClientException
+from kms_grpc.model.principal import Principal
+
+
+class BearerTokens:
+    def __init__(self, principals: Iterable[tuple[str, Principal]]) -> None:
+        self._principals: dict[bytes, Principal] = {}
+        for token, principal in principals:
+            if self._principals.setdefault(_digest(token), principal) is not principal:
+                raise ValueError(f"principals {self._principals[_digest(token)].name} and {principal.name} have the same token")
+
+    def principal(self, credentials: Credentials) -> Principal:
+        """Raises MissingAuthenticationTokenException without a token, UnrecognizedClientException for an unknown one."""
+        if credentials.token is None:
+            raise MissingAuthenticationTokenException("Missing Authentication Token")
+        principal = self._principals.get(_digest(credentials.token))
+        if principal is None:
+            raise UnrecognizedClientException("The security token included in the request is invalid.")
+        return principal
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

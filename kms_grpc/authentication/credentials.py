@@ -1,0 +1,20 @@
+"""What a door knows about a call before anybody looked at it: plain data, no transport."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Credentials(NamedTuple):
+    token: str | None
+    """The bearer token of `authorization`, or None where none was sent."""
+    region: str | None
+    """The called region; None means the server's default region."""
+    request_id: str
+    """`kms-request-id`: the caller's name for this call, or one that the door made."""
+    repeatable: bool
+    """Whether the caller sent the request id, so that it can repeat the call by it."""
+    peer: str
+    user_agent: str
+    deadline_ns: int | None = None
+    """time.monotonic_ns() after which nobody waits for the answer."""

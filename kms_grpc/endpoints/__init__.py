@@ -1,0 +1,1 @@
+"""Front doors: codecs without rules, in front of the one executor."""

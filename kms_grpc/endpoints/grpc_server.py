@@ -1,0 +1,166 @@
+"""The gRPC door: every row of the table under its method's path, raw bytes in, raw bytes out.
+
+It extracts credentials from metadata, hands the call to the executor and encodes what comes back; it has no rules. Calls
+that a Permit covers are answered inline on the event loop; whatever may block runs in a small pool of threads, and when more
+calls wait for it than `limits.waiting_calls`, the next is turned away with ThrottlingException.
+
+Metadata in: `authorization: Bearer TOKEN`, `kms-region`, `kms-request-id`. Trailing metadata out: `kms-worker`,
+`kms-region`, `kms-request-id`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+from grpc_reflection.v1alpha import reflection
+
+from kms_grpc.audit.record import new_id
+from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.config import Limits
+from kms_grpc.endpoints.rich_errors import refusal
+from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
+from kms_grpc.operations.executor import Executor
+from kms_grpc.operations.operation import Operation
+
+Context = grpc.aio.ServicerContext
+Method = Callable[[bytes, Context], Awaitable[bytes]]
+
+BEARER = "Bearer "
+ACCEPTED_PING_INTERVAL_MS = 10_000
+CONNECTION_AGE_MS = 30 * 60 * 1000
+CONNECTION_GRACE_MS = 60 * 1000
+
+
+def options(limits: Limits) -> list[tuple[str, int]]:
+    """Channel arguments of the server. Clients in Go ping every 10 s; gRPC's default would cut them off."""
+    return [
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_receive_message_length", limits.message_bytes),
+        ("grpc.max_send_message_length", limits.message_bytes),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", ACCEPTED_PING_INTERVAL_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_connection_age_ms", CONNECTION_AGE_MS),
+        ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
+    ]
+
+
+class GrpcServer:
+    """One worker's listener."""
+
+    def __init__(
+        self, executor: Executor, table: Iterable[Operation], listen: str, worker: str, default_region: str, limits: Limits
+    ) -> None:
+        self._executor = executor
+        self._table = tuple(table)
+        self._listen = listen
+        self._default_region = default_region
+        self._limits = limits
+        self._worker = ("kms-worker", worker)
+        self._threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="long-way")
+        self._waiting = 0
+        self._health = health.HealthServicer()
+        self._server: grpc.aio.Server
+        self.port = 0
+
+    async def start(self, extra: Iterable[grpc.GenericRpcHandler] = (), reflected: bool = True) -> None:
+        """Listen and answer SERVING. `extra` are handlers beside the table's (the bench's echo)."""
+        self._server = grpc.aio.server(options=options(self._limits))
+        methods = {operation.path: self._method(operation) for operation in self._table}
+        self._server.add_generic_rpc_handlers((_Methods(methods), *extra))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        services = sorted({operation.service for operation in self._table})
+        if reflected:
+            reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+        self.port = self._server.add_insecure_port(self._listen)
+        await self._server.start()
+        for service in ("", *services):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self, seconds: float) -> None:
+        """NOT_SERVING first, then no new calls, then up to `seconds` for those under way."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(seconds)
+        self._threads.shutdown(wait=True)
+
+    def _method(self, operation: Operation) -> Method:
+        warm = self._executor.warm if operation.warm else None
+
+        async def serve(raw: bytes, context: Context) -> bytes:
+            credentials = read_credentials(context)
+            answer = warm(operation, credentials, raw) if warm is not None else None
+            if answer is None:
+                answer = await self._long_way(operation, credentials, raw, context)
+            context.set_trailing_metadata(self._trailers(credentials))
+            return answer
+
+        return serve
+
+    async def _long_way(self, operation: Operation, credentials: Credentials, raw: bytes, context: Context) -> bytes:
+        try:
+            return await self._in_a_thread(operation, credentials._replace(deadline_ns=_deadline(context)), raw)
+        except KMSError as error:
+            refused = refusal(error, credentials.region or self._default_region)
+            await context.abort(refused.code, refused.text, (*self._trailers(credentials), *refused.trailers))
+            raise AssertionError("abort does not return") from None
+
+    async def _in_a_thread(self, operation: Operation, credentials: Credentials, raw: bytes) -> bytes:
+        if self._waiting >= self._limits.waiting_calls:
+            busy = ThrottlingException("The worker has more calls waiting than it takes on. Retry after a moment.")
+            raise self._executor.refuse(operation, credentials, busy)
+        self._waiting += 1
+        work = self._threads.submit(self._executor.execute, operation, credentials, raw)
+        try:
+            return await asyncio.wrap_future(work)
+        except asyncio.CancelledError:
+            if work.cancelled():
+                self._executor.refuse(operation, credentials, DependencyTimeoutException("Cancelled by the caller before it was begun."))
+            raise
+        finally:
+            self._waiting -= 1
+
+    def _trailers(self, credentials: Credentials) -> tuple[tuple[str, str], ...]:
+        region = credentials.region or self._default_region
+        return (self._worker, ("kms-region", _printable(region)), ("kms-request-id", _printable(credentials.request_id)))
+
+
+class _Methods(grpc.GenericRpcHandler):
+    """Paths to handlers over raw bytes: decoding is the executor's, where a failure is worded."""
+
+    def __init__(self, methods: dict[str, Method]) -> None:
+        self._handlers: dict[str, Any] = {path: grpc.unary_unary_rpc_method_handler(method) for path, method in methods.items()}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return self._handlers.get(handler_call_details.method)
+
+
+def read_credentials(context: Context) -> Credentials:
+    """What the metadata say, unjudged. A call without a request id gets a fresh one."""
+    token = region = sent_id = None
+    user_agent = ""
+    for name, value in context.invocation_metadata():
+        if name == "authorization":
+            token = value.removeprefix(BEARER) if value.startswith(BEARER) else None
+        elif name == "kms-region":
+            region = value
+        elif name == "kms-request-id":
+            sent_id = value
+        elif name == "user-agent":
+            user_agent = value
+    return Credentials(token, region, sent_id or new_id(), sent_id is not None, context.peer(), user_agent)
+
+
+def _deadline(context: Context) -> int | None:
+    remaining = context.time_remaining()
+    return None if remaining is None else time.monotonic_ns() + int(remaining * 1e9)
+
+
+def _printable(text: str) -> str:
+    """Metadata values are printable ASCII; what came in otherwise goes out without the rest."""
+    return "".join(c for c in text[:256] if " " <= c <= "~")

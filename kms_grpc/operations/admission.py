@@ -1,0 +1,86 @@
+"""Whether a call may go on: deadline, region, keys, authorization, usage, kind and state, in that order."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Question
+from kms_grpc.errors import (
+    AccessDeniedException,
+    DependencyTimeoutException,
+    InvalidKeyUsageException,
+    KMSError,
+    UnsupportedOperationException,
+    ValidationException,
+)
+from kms_grpc.model.key import Key
+from kms_grpc.model.key_state import is_customer_managed, refusal
+from kms_grpc.operations import identifiers
+from kms_grpc.operations.call import NO_CONTEXT, Call
+from kms_grpc.operations.selectors import UNREADABLE, ByBlob, KeySelector
+from kms_grpc.registry.shards import Shard
+
+
+REQUEST_ID = re.compile(r"[!-~]{1,128}")
+
+
+def check_call(call: Call) -> None:
+    """Work that nobody waits for any more is not begun, and a request id must be fit to be kept."""
+    if not REQUEST_ID.fullmatch(call.credentials.request_id):
+        raise ValidationException("kms-request-id must have 1 to 128 printable ASCII characters without spaces.")
+    deadline = call.credentials.deadline_ns
+    if deadline is not None and time.monotonic_ns() >= deadline:
+        raise DependencyTimeoutException("The call's deadline had passed before it was begun.")
+
+
+def called_shard(call: Call) -> Shard:
+    """The shard of the called region: `kms-region`, else the first one configured."""
+    shards = call.service.shards
+    region = call.credentials.region
+    shard = shards.default if region is None else shards.get(region)
+    if shard is None:
+        raise ValidationException(f"Region {region} is not served here; served are: {', '.join(shards.regions)}")
+    return shard
+
+
+def admit(call: Call, request: Any) -> tuple[Key | None, ...]:
+    """The keys of the call, one per selector of its row, each of them allowed, fit and usable."""
+    operation = call.operation
+    keys = tuple(selector.resolve(call, request) for selector in operation.keys)
+    call.record.keys = tuple(key for key in keys if key is not None)
+    if operation.action is not None:
+        _authorize(call, operation.action, None, None, request)
+    pairs = [(selector, key) for selector, key in zip(operation.keys, keys, strict=True) if key is not None]
+    for selector, key in pairs:
+        _authorize(call, selector.action, selector, key, request)
+    for selector, key in pairs:
+        selector.confirm(call, request, key)
+    for selector, key in pairs:
+        _check_fit(call, selector, key)
+    return keys
+
+
+def _authorize(call: Call, action: str, selector: KeySelector | None, key: Key | None, request: Any) -> None:
+    context = getattr(request, selector.context) if selector is not None and selector.context else NO_CONTEXT
+    decision = call.service.authorizer.decide(Question(call.principal, action, key, context))
+    call.stable = call.stable and decision.read <= STABLE_ATTRIBUTES
+    if not decision.allowed:
+        raise _denial(call, action, selector)
+
+
+def _denial(call: Call, action: str, selector: KeySelector | None) -> KMSError:
+    """A blob's key that may not be used and one that does not exist are told apart by nothing."""
+    return AccessDeniedException(UNREADABLE) if isinstance(selector, ByBlob) else identifiers.denied(call, action)
+
+
+def _check_fit(call: Call, selector: KeySelector, key: Key) -> None:
+    if selector.usage is not None and key.usage is not selector.usage:
+        name = call.operation.name
+        raise InvalidKeyUsageException(f"{key.arn} key usage is {key.usage} which is not valid for {name}.", key=key.arn, state=key.state)
+    if selector.changes and not is_customer_managed(key):
+        raise UnsupportedOperationException(f"{key.arn} is managed by AWS and cannot be changed by its account.", key=key.arn)
+    error = refusal(selector.rule, key)
+    if error is not None:
+        raise error

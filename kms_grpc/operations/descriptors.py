@@ -1,0 +1,46 @@
+"""Facts that stand in the contract's descriptors: limits, AWS's spellings, permissions. Read here and nowhere else.
+
+The options are declared in protos/kms_grpc/v1/options.proto.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+
+from kms_grpc.v1 import options_pb2
+from kms_grpc.v1.options_pb2 import Limits
+
+
+def limits(field: FieldDescriptor) -> Limits:
+    """What `field` may hold; all members unset where the contract says nothing."""
+    return field.GetOptions().Extensions[options_pb2.limits]
+
+
+def field_limits(message_class: type[Message], name: str) -> Limits:
+    """The limits of one field by its proto name: `field_limits(ListKeysRequest, "limit").default_value` is 100."""
+    return limits(message_class.DESCRIPTOR.fields_by_name[name])
+
+
+def is_secret(field: FieldDescriptor) -> bool:
+    """Whether the field's value must not be shown: it is marked `debug_redact`."""
+    return bool(field.GetOptions().debug_redact)
+
+
+def permissions(method: MethodDescriptor) -> tuple[str, ...]:
+    """The IAM actions that an rpc needs, e.g. ("kms:ReEncryptFrom", "kms:ReEncryptTo")."""
+    return tuple(method.GetOptions().Extensions[options_pb2.permissions])
+
+
+@cache
+def aws_names(enum: EnumDescriptor) -> dict[int, str]:
+    """AWS's spelling of each value, in the contract's order. The zero value, which says "absent", has none."""
+    return {value.number: value.GetOptions().Extensions[options_pb2.aws_name] for value in enum.values if value.number}
+
+
+@cache
+def numbers(enum: EnumDescriptor) -> dict[str, int]:
+    """The value that AWS's spelling means: `numbers(KeyState.DESCRIPTOR)["PendingDeletion"]` is 4."""
+    return {name: number for number, name in aws_names(enum).items()}

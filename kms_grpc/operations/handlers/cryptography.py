@@ -1,0 +1,113 @@
+"""Encrypt, Decrypt, ReEncrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, GenerateRandom.
+
+Each is one call into the C core. The encryption context and the key's ARN are the blob's associated data; the ARN comes from
+the key's row, never from the request.
+Source: https://docs.aws.amazon.com/kms/latest/APIReference/API_Encrypt.html and its siblings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kms_grpc.crypto import envelope
+from kms_grpc.crypto.ciphertext_blob import PREFIX_LENGTH
+from kms_grpc.crypto.encryption_context import canonical
+from kms_grpc.errors import InvalidCiphertextException, ValidationException
+from kms_grpc.model.key import Key
+from kms_grpc.operations.call import Call
+from kms_grpc.registry.shards import LoadedMaterial
+from kms_grpc.v1 import key_management_pb2 as pb
+from kms_grpc.v1 import keys_pb2
+
+SYMMETRIC = keys_pb2.ENCRYPTION_ALGORITHM_SPEC_SYMMETRIC_DEFAULT
+DATA_KEY_BYTES = {keys_pb2.DATA_KEY_SPEC_AES_128: 16, keys_pb2.DATA_KEY_SPEC_AES_256: 32}
+
+
+def encrypt(call: Call, request: pb.EncryptRequest, key: Key) -> pb.EncryptResponse:
+    material = call.shard.current_material(key)
+    associated = material.associated_prefix + canonical(request.encryption_context)
+    blob = envelope.seal(material.handle, material.prefix, associated, request.plaintext)
+    _note_material(call, material)
+    return pb.EncryptResponse(key_id=key.arn, ciphertext_blob=blob, encryption_algorithm=SYMMETRIC)
+
+
+def decrypt(call: Call, request: pb.DecryptRequest, key: Key) -> pb.DecryptResponse:
+    material = _named_material(call, key, request.ciphertext_blob)
+    associated = material.associated_prefix + canonical(request.encryption_context)
+    plaintext = envelope.open_blob(material.handle, associated, request.ciphertext_blob)
+    _note_material(call, material)
+    return pb.DecryptResponse(
+        key_id=key.arn, plaintext=plaintext, encryption_algorithm=SYMMETRIC, key_material_id=material.material_id.hex()
+    )
+
+
+def re_encrypt(call: Call, request: pb.ReEncryptRequest, source: Key, destination: Key) -> pb.ReEncryptResponse:
+    """Decrypt and encrypt in one call into C: the plaintext never reaches Python."""
+    old = _named_material(call, source, request.ciphertext_blob)
+    new = call.shard.current_material(destination)
+    blob = envelope.reseal(
+        old.handle,
+        old.associated_prefix + canonical(request.source_encryption_context),
+        request.ciphertext_blob,
+        new.handle,
+        new.prefix,
+        new.associated_prefix + canonical(request.destination_encryption_context),
+    )
+    _note_material(call, new)
+    return pb.ReEncryptResponse(
+        key_id=destination.arn,
+        ciphertext_blob=blob,
+        source_key_id=source.arn,
+        source_encryption_algorithm=SYMMETRIC,
+        destination_encryption_algorithm=SYMMETRIC,
+        source_key_material_id=old.material_id.hex(),
+        destination_key_material_id=new.material_id.hex(),
+    )
+
+
+def generate_data_key(call: Call, request: pb.GenerateDataKeyRequest, key: Key) -> pb.GenerateDataKeyResponse:
+    length = _data_key_bytes(request)
+    material = call.shard.current_material(key)
+    associated = material.associated_prefix + canonical(request.encryption_context)
+    plaintext, blob = envelope.data_key(material.handle, material.prefix, associated, length)
+    _note_material(call, material)
+    return pb.GenerateDataKeyResponse(
+        key_id=key.arn, plaintext=plaintext, ciphertext_blob=blob, key_material_id=material.material_id.hex()
+    )
+
+
+def generate_data_key_without_plaintext(
+    call: Call, request: pb.GenerateDataKeyWithoutPlaintextRequest, key: Key
+) -> pb.GenerateDataKeyWithoutPlaintextResponse:
+    """The data key itself never leaves C."""
+    length = _data_key_bytes(request)
+    material = call.shard.current_material(key)
+    associated = material.associated_prefix + canonical(request.encryption_context)
+    blob = envelope.data_key_without_plaintext(material.handle, material.prefix, associated, length)
+    _note_material(call, material)
+    return pb.GenerateDataKeyWithoutPlaintextResponse(
+        key_id=key.arn, ciphertext_blob=blob, key_material_id=material.material_id.hex()
+    )
+
+
+def generate_random(call: Call, request: pb.GenerateRandomRequest) -> pb.GenerateRandomResponse:
+    return pb.GenerateRandomResponse(plaintext=envelope.random_bytes(request.number_of_bytes))
+
+
+def _named_material(call: Call, key: Key, blob: bytes) -> LoadedMaterial:
+    """The material that the blob's header names: never found by trial."""
+    material = call.shard.material(key, blob[:PREFIX_LENGTH])
+    if material is None:
+        raise InvalidCiphertextException(key=key.arn)
+    return material
+
+
+def _note_material(call: Call, material: LoadedMaterial) -> None:
+    call.record.additional = {"keyMaterialId": material.material_id.hex()}
+
+
+def _data_key_bytes(request: Any) -> int:
+    """Exactly one of KeySpec and NumberOfBytes says how long the data key is."""
+    if bool(request.key_spec) == request.HasField("number_of_bytes"):
+        raise ValidationException("Please specify either number of bytes or key spec.")
+    return DATA_KEY_BYTES.get(request.key_spec) or int(request.number_of_bytes)

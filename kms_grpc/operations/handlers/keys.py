@@ -1,0 +1,79 @@
+"""CreateKey, DescribeKey, ListKeys, EnableKey, DisableKey, UpdateKeyDescription.
+
+Source: https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateKey.html and its siblings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+
+from kms_grpc.errors import LimitExceededException, ValidationException
+from kms_grpc.model.arn import key_arn
+from kms_grpc.model.key import Key, KeyState, Material
+from kms_grpc.operations.call import Call
+from kms_grpc.operations.key_metadata import key_metadata
+from kms_grpc.operations.pages import page
+from kms_grpc.v1 import key_management_pb2 as pb
+from kms_grpc.v1 import keys_pb2
+
+
+def create_key(call: Call, request: pb.CreateKeyRequest) -> pb.CreateKeyResponse:
+    """A symmetric encryption key, Enabled, with its first material. LimitExceededException beyond the account's quota of keys."""
+    if request.key_spec and request.customer_master_key_spec:
+        raise ValidationException("You cannot specify KeySpec and CustomerMasterKeySpec in the same request; use KeySpec.")
+    quota = call.service.quotas.keys_per_account
+    if call.writing.count_keys(call.account) >= quota:
+        raise LimitExceededException(f"The account has {quota} keys in {call.shard.region}, which is its quota.")
+    key = call.writing.add_key(*_new_key(call, request.description))
+    call.record.keys = (key,)
+    return pb.CreateKeyResponse(key_metadata=key_metadata(key))
+
+
+def describe_key(call: Call, request: pb.DescribeKeyRequest, key: Key) -> pb.DescribeKeyResponse:
+    return pb.DescribeKeyResponse(key_metadata=key_metadata(key))
+
+
+def list_keys(call: Call, request: pb.ListKeysRequest) -> pb.ListKeysResponse:
+    """All keys of the account in the region, in order of creation."""
+    registry, account = call.shard.registry, call.account
+    keys, marker = page(call, request, "", lambda after, count: registry.keys_after(account, after, count))
+    entries = [keys_pb2.KeyListEntry(key_id=key.key_id, key_arn=key.arn) for key in keys]
+    return pb.ListKeysResponse(keys=entries, truncated=marker is not None, next_marker=marker)
+
+
+def enable_key(call: Call, request: pb.EnableKeyRequest, key: Key) -> pb.EnableKeyResponse:
+    _switch(call, key, KeyState.ENABLED)
+    return pb.EnableKeyResponse()
+
+
+def disable_key(call: Call, request: pb.DisableKeyRequest, key: Key) -> pb.DisableKeyResponse:
+    _switch(call, key, KeyState.DISABLED)
+    return pb.DisableKeyResponse()
+
+
+def update_key_description(call: Call, request: pb.UpdateKeyDescriptionRequest, key: Key) -> pb.UpdateKeyDescriptionResponse:
+    call.writing.change_key(dataclasses.replace(key, description=request.description))
+    return pb.UpdateKeyDescriptionResponse()
+
+
+def _new_key(call: Call, description: str) -> tuple[Key, Material]:
+    key_id = str(uuid.uuid4())
+    material = call.shard.generate_material(key_id, call.account, call.record.time_ns)
+    key = Key(
+        key_id=key_id,
+        arn=key_arn(call.shard.partition, call.shard.region, call.account, key_id),
+        account=call.account,
+        region=call.shard.region,
+        state=KeyState.ENABLED,
+        description=description,
+        created_ns=call.record.time_ns,
+        current_material_id=material.material_id,
+    )
+    return key, material
+
+
+def _switch(call: Call, key: Key, state: KeyState) -> None:
+    """Both ways are idempotent: a key that is there already is left as it is."""
+    if key.state is not state:
+        call.writing.change_key(dataclasses.replace(key, state=state))

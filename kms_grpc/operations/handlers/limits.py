@@ -1,0 +1,45 @@
+"""GetLimits: what a client must know to size its requests. The numbers come from where they are declared."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from kms_grpc.crypto.ciphertext_blob import OVERHEAD
+from kms_grpc.crypto.encryption_context import LIMIT as CONTEXT_LIMIT
+from kms_grpc.operations.call import Call
+from kms_grpc.operations.descriptors import field_limits
+from kms_grpc.v1 import envelope_pb2 as pb
+from kms_grpc.v1 import key_management_pb2
+
+LISTINGS = (key_management_pb2.ListKeysRequest, key_management_pb2.ListAliasesRequest)
+
+
+def get_limits(call: Call, request: pb.GetLimitsRequest) -> pb.GetLimitsResponse:
+    quotas = call.service.quotas
+    return pb.GetLimitsResponse(
+        server_version=version("kms_grpc"),
+        default_region=call.service.shards.default.region,
+        regions=call.service.shards.regions,
+        calls=_call_limits(call.service.limits.message_bytes),
+        pages=[_page_limits(message) for message in LISTINGS],
+        quotas=pb.ResourceQuotas(keys=quotas.keys_per_account, aliases_per_key=quotas.aliases_per_key),
+    )
+
+
+def _call_limits(message_bytes: int) -> pb.CallLimits:
+    return pb.CallLimits(
+        max_plaintext_bytes=field_limits(key_management_pb2.EncryptRequest, "plaintext").max,
+        max_ciphertext_blob_bytes=field_limits(key_management_pb2.DecryptRequest, "ciphertext_blob").max,
+        max_encryption_context_bytes=CONTEXT_LIMIT,
+        max_data_key_bytes=field_limits(key_management_pb2.GenerateDataKeyRequest, "number_of_bytes").max,
+        max_random_bytes=field_limits(key_management_pb2.GenerateRandomRequest, "number_of_bytes").max,
+        ciphertext_blob_overhead_bytes=OVERHEAD,
+        max_request_message_bytes=message_bytes,
+        max_response_message_bytes=message_bytes,
+    )
+
+
+def _page_limits(message: type) -> pb.PageLimits:
+    limit = field_limits(message, "limit")
+    name = message.DESCRIPTOR.name.removesuffix("Request")  # type: ignore[attr-defined]
+    return pb.PageLimits(operation=name, default_limit=limit.default_value, max_limit=limit.max)

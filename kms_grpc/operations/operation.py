@@ -1,0 +1,56 @@
+"""A row of the table: all that is particular to one operation, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.message import Message
+
+from kms_grpc.operations.selectors import KeySelector
+
+Handler = Callable[..., Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`handler(call, request, *keys)` is called with one key per selector, after every check that the row asks for."""
+
+    name: str
+    request: type[Message]
+    handler: Handler
+    keys: tuple[KeySelector, ...] = ()
+    action: str | None = None
+    """The permission of an operation without a key (`kms:CreateKey`); None: nothing to ask (GetLimits)."""
+    writes: bool = False
+    """Runs in one transaction of the shard, its audit record in the same one."""
+    idempotent: bool = False
+    """The same `kms-request-id` gives the same answer for 24 hours."""
+    read_only: bool = True
+    """CloudTrail's readOnly."""
+    yields_secrets: bool = False
+    """Its record is in the log before the answer goes out, or the call is refused."""
+    service: str = "kms_grpc.v1.KeyManagementService"
+    dry_run: bool = field(init=False)
+    warm: bool = field(init=False)
+    """May be answered from a Permit, on the door's own loop."""
+
+    def __post_init__(self) -> None:
+        if not (self.keys or self.action or self.service.endswith("EnvelopeService")):
+            raise TypeError(f"{self.name}: a row needs keys with actions, or an action")
+        if self.idempotent and not self.writes:
+            raise TypeError(f"{self.name}: what is remembered must be written")
+        object.__setattr__(self, "dry_run", "dry_run" in self.request.DESCRIPTOR.fields_by_name)
+        object.__setattr__(self, "warm", bool(self.keys) and not self.writes and all(key.rule_allows_warmth for key in self.keys))
+
+    @property
+    def path(self) -> str:
+        """The gRPC method, `/kms_grpc.v1.KeyManagementService/Encrypt`."""
+        return f"/{self.service}/{self.name}"
+
+    def identity(self, request: Any) -> Hashable:
+        """What a request of this operation says about its keys: with the caller, what a Permit is found by."""
+        if len(self.keys) == 1:
+            return self.keys[0].identity(request)
+        return tuple(key.identity(request) for key in self.keys)
