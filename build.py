@@ -1,0 +1,120 @@
+"""Builds what is made from other files: the gRPC stubs and the C core.
+
+    python build.py            stubs from protos/ into the package, then the C core in place
+    python build.py --stubs    the stubs alone (needs grpcio-tools and mypy-protobuf)
+    python build.py --core     the C core alone (needs cffi, a C compiler, libssl-dev)
+
+setup.py hands `ffibuilder` to setuptools, so `pip install .` compiles the core as well.
+
+Environment: KMS_GRPC_OPENSSL, the prefix of another OpenSSL (>= 3.0) than the system's, with include/ and lib/ or
+lib64/; the extension finds it again at run time by its rpath. CFLAGS and LDFLAGS are added as usual.
+
+Beware of the name: in this folder `python -m build` runs this file and not PyPA's build. Use `pip wheel .`,
+`uv build` or `pyproject-build`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from cffi import FFI
+
+ROOT = Path(__file__).resolve().parent
+MODULE = "kms_grpc.crypto._native"
+WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Wvla"]
+HARDENING = ["-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-fvisibility=hidden"]
+# Ours alone: the C that cffi writes doesn't pass -Wconversion, and a user's newer compiler must not fail on a warning.
+STRICT = ["-Werror", "-Wconversion", "-Wno-error=conversion", "-Wno-sign-conversion"]
+
+
+def openssl_paths() -> dict[str, list[str]]:
+    """Where headers and library are, when KMS_GRPC_OPENSSL names a prefix."""
+    prefix = os.environ.get("KMS_GRPC_OPENSSL")
+    if not prefix:
+        return {}
+    folders = [str(folder) for folder in (Path(prefix, "lib64"), Path(prefix, "lib")) if folder.is_dir()]
+    if not folders or not Path(prefix, "include", "openssl").is_dir():
+        raise SystemExit(f"KMS_GRPC_OPENSSL={prefix}: no include/openssl and lib or lib64 there")
+    return {
+        "include_dirs": [str(Path(prefix, "include"))],
+        "library_dirs": folders,
+        "runtime_library_dirs": folders,
+    }
+
+
+def extension(module: str = MODULE, root: str = "", more: tuple[str, ...] = (), flags: tuple[str, ...] = ()) -> FFI:
+    """The cffi builder of the core. `root` is empty or ends with a slash; `more` are C files beside native/*.c.
+
+    A file of `more` with a .cdef.h beside it adds its declarations (the test build does so).
+    """
+    native = sorted(f"{root}native/{path.name}" for path in (ROOT / "native").glob("*.c"))
+    declarations = [ROOT / "native" / "core.cdef.h", *(Path(path).with_suffix(".cdef.h") for path in more)]
+    paths = openssl_paths()
+    paths["include_dirs"] = [f"{root}native", *(str(Path(path).parent) for path in more), *paths.get("include_dirs", [])]
+    builder = FFI()
+    for declaration in declarations:
+        builder.cdef(declaration.read_text())
+    builder.set_source(
+        module,
+        "".join(f'#include "{name}"\n' for name in ["core.h", *(path.name for path in declarations[1:])]),
+        sources=[*native, *more],
+        libraries=["crypto"],
+        extra_compile_args=["-std=c11", "-D_GNU_SOURCE", "-O2", "-pthread", *WARNINGS, *HARDENING, *flags],
+        extra_link_args=["-pthread", "-Wl,-z,relro,-z,now"],
+        py_limited_api=True,
+        **paths,
+    )
+    return builder
+
+
+def build_extension(builder: FFI, module: str, target: Path) -> Path:
+    """Compiles in build/, then moves the module into `target` in one step: a process that runs keeps its old one."""
+    workshop = ROOT / "build" / module
+    workshop.mkdir(parents=True, exist_ok=True)
+    made = Path(builder.compile(tmpdir=str(workshop)))
+    target.mkdir(parents=True, exist_ok=True)
+    fresh = target / (made.name + ".new")
+    shutil.copy(made, fresh)
+    return fresh.replace(target / made.name)
+
+
+def build_core() -> None:
+    builder = extension(root=f"{ROOT}/", flags=tuple(STRICT))
+    print(build_extension(builder, MODULE, ROOT / "kms_grpc" / "crypto"))
+
+
+def build_stubs(target: Path = ROOT) -> None:
+    """Generates kms_grpc/v1/*_pb2*.py and .pyi under `target`. The protos' folders mirror the package."""
+    import grpc_tools
+
+    protos = sorted(str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos" / "kms_grpc").rglob("*.proto"))
+    if not protos:
+        raise SystemExit("no protos under protos/kms_grpc")
+    include = Path(grpc_tools.__file__).parent / "_proto"
+    outputs = [f"--{kind}_out={target}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'protos'}", f"-I{include}", *outputs, *protos]
+    # protoc finds its mypy plug-ins on PATH; without an activated environment they stand beside the interpreter.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PATH": path})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Builds the gRPC stubs and the C core in place.")
+    parser.add_argument("--stubs", action="store_true", help="the stubs alone")
+    parser.add_argument("--core", action="store_true", help="the C core alone")
+    chosen = parser.parse_args()
+    if chosen.stubs or not chosen.core:
+        build_stubs()
+    if chosen.core or not chosen.stubs:
+        build_core()
+
+
+ffibuilder = extension()
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The encryption context's canonical form. Integers are big-endian u32.
+
+    count, then for each pair, in the order of the keys' UTF-8 bytes:  length · key · length · value
+
+No Unicode normalisation. At most 8,192 bytes in this form. No context is the empty one: a count of zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from struct import Struct
+
+from kms_grpc import errors
+from kms_grpc.crypto import scratch
+from kms_grpc.crypto._native import ffi, lib
+from kms_grpc.crypto.errors import raise_for
+
+EMPTY = b"\0\0\0\0"
+MAXIMUM_SIZE: int = lib.KMS_MAXIMUM_CONTEXT
+
+_u32 = Struct(">I").pack
+_unpack = ffi.buffer
+_canonical = lib.kms_context_canonical
+
+
+def canonical(context: Mapping[str, str]) -> bytes:
+    """ValidationException where it is longer than 8 KiB or holds lone surrogates."""
+    if not context:
+        return EMPTY
+    joined = _joined(context)
+    size = len(joined)
+    if size > MAXIMUM_SIZE:
+        raise_for(lib.KMS_CONTEXT_TOO_LONG)
+    buffer = scratch.take()
+    status = _canonical(buffer, joined, size)
+    if status:
+        raise_for(status)
+    whole = _unpack(buffer, size)[:]
+    scratch.give_back(buffer)
+    return whole  # type: ignore[no-any-return]
+
+
+def _joined(context: Mapping[str, str]) -> bytes:
+    """The pairs as they come; C puts them in order."""
+    parts = [_u32(len(context))]
+    try:
+        for key, value in context.items():
+            key_bytes, value_bytes = key.encode(), value.encode()
+            parts += (_u32(len(key_bytes)), key_bytes, _u32(len(value_bytes)), value_bytes)
+    except UnicodeEncodeError:
+        raise errors.ValidationException("EncryptionContext is not valid Unicode") from None
+    return b"".join(parts)

@@ -1,0 +1,167 @@
+"""Sealing and opening: one C call each, with the GIL released. The hot path.
+
+`handle` names a key's message root in the keyring, `prefix` is the first 55 bytes of its blobs
+(ciphertext_blob.header_prefix), `associated` is associated_prefix(ARN) + canonical context.
+Plaintexts have 1 to 65,536 bytes; a blob has 127 more.
+
+Errors: InvalidCiphertextException (always without a text) where a blob doesn't open; KeyringLost, StaleHandle,
+CryptoFailure.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+from kms_grpc.crypto import scratch
+from kms_grpc.crypto._native import ffi, lib
+from kms_grpc.crypto.errors import CryptoFailure, raise_for
+
+OVERHEAD: int = lib.KMS_BLOB_OVERHEAD
+MAXIMUM_PLAINTEXT: int = lib.KMS_MAXIMUM_PLAINTEXT
+MAXIMUM_BLOB = MAXIMUM_PLAINTEXT + OVERHEAD
+
+# Looked up once: attributes of `lib` cost as much as a tenth of a call.
+_seal, _open, _reseal, _data_key = lib.kms_seal, lib.kms_open, lib.kms_reseal, lib.kms_data_key
+_cleanse, _buffer, _NULL, _new = lib.kms_cleanse, ffi.buffer, ffi.NULL, ffi.new
+_take, _give_back, _wipe_and_give_back = scratch.take, scratch.give_back, scratch.wipe_and_give_back
+
+
+def seal(handle: int, prefix: bytes, associated: bytes, plaintext: bytes) -> bytes:
+    """A blob of the plaintext."""
+    length = len(plaintext)
+    if length > MAXIMUM_PLAINTEXT:
+        raise_for(lib.KMS_WRONG_LENGTH)
+    size = length + OVERHEAD
+    out = _take()
+    status = _seal(out, size, handle, prefix, len(prefix), associated, len(associated), plaintext, length)
+    if status:
+        raise_for(status)
+    blob: bytes = _buffer(out, size)[:]
+    _give_back(out)
+    return blob
+
+
+def open_blob(handle: int, associated: bytes, blob: bytes) -> bytes:
+    """The plaintext of a blob."""
+    size = len(blob)
+    length = size - OVERHEAD
+    if length <= 0 or size > MAXIMUM_BLOB:
+        raise_for(lib.KMS_INVALID_CIPHERTEXT)
+    out = _take()
+    status = _open(out, length, handle, associated, len(associated), blob, size)
+    if status:
+        raise_for(status)
+    plaintext: bytes = _buffer(out, length)[:]
+    _wipe_and_give_back(out, length)
+    return plaintext
+
+
+def reseal(
+    source: int, source_associated: bytes, blob: bytes, handle: int, prefix: bytes, associated: bytes
+) -> bytes:
+    """Opens a blob and seals its plaintext anew; the plaintext stays in C."""
+    size = len(blob)
+    if not OVERHEAD < size <= MAXIMUM_BLOB:
+        raise_for(lib.KMS_INVALID_CIPHERTEXT)
+    out = _take()
+    target = (handle, prefix, len(prefix), associated, len(associated))
+    status = _reseal(out, source, source_associated, len(source_associated), blob, size, *target)
+    if status:
+        raise_for(status)
+    resealed: bytes = _buffer(out, size)[:]
+    _give_back(out)
+    return resealed
+
+
+def data_key(handle: int, prefix: bytes, associated: bytes, number_of_bytes: int) -> tuple[bytes, bytes]:
+    """Random bytes and their blob."""
+    plaintext = _take()
+    try:
+        blob = _sealed_data_key(plaintext, handle, prefix, associated, number_of_bytes)
+        return _buffer(plaintext, number_of_bytes)[:], blob
+    finally:
+        _wipe_and_give_back(plaintext, scratch.CAPACITY if number_of_bytes > MAXIMUM_PLAINTEXT else number_of_bytes)
+
+
+def data_key_without_plaintext(handle: int, prefix: bytes, associated: bytes, number_of_bytes: int) -> bytes:
+    """A blob of random bytes, which never leave the call."""
+    return _sealed_data_key(_NULL, handle, prefix, associated, number_of_bytes)
+
+
+def _sealed_data_key(plaintext: Any, handle: int, prefix: bytes, associated: bytes, number_of_bytes: int) -> bytes:
+    if not 0 < number_of_bytes <= MAXIMUM_PLAINTEXT:
+        raise_for(lib.KMS_WRONG_LENGTH)
+    size = number_of_bytes + OVERHEAD
+    out = _take()
+    target = (handle, prefix, len(prefix), associated, len(associated))
+    status = _data_key(plaintext, number_of_bytes, out, size, *target)
+    if status:
+        raise_for(status)
+    blob: bytes = _buffer(out, size)[:]
+    _give_back(out)
+    return blob
+
+
+def random_bytes(n: int) -> bytes:
+    """n bytes, 1 to 65,536, of libcrypto's generator for secrets."""
+    if not 0 < n <= MAXIMUM_PLAINTEXT:
+        raise_for(lib.KMS_WRONG_LENGTH)
+    out = _take()
+    status = lib.kms_random(out, n)
+    if status:
+        raise_for(status)
+    drawn: bytes = _buffer(out, n)[:]
+    _wipe_and_give_back(out, n)
+    return drawn
+
+
+# --- many at once ------------------------------------------------------------------------------------------------------
+
+
+def seal_many(handle: int, prefix: bytes, associated: bytes, plaintexts: Sequence[bytes]) -> list[bytes]:
+    """Blobs of many plaintexts under one key and one context, in their order. All or none."""
+    lengths = [len(plaintext) for plaintext in plaintexts]
+    sizes = [length + OVERHEAD for length in lengths]
+    out = _new("uint8_t[]", sum(sizes) or 1)
+    head = (handle, prefix, len(prefix), associated, len(associated))
+    status = lib.kms_seal_many(out, sum(sizes), *head, b"".join(plaintexts), _u32s(lengths), len(lengths))
+    if status:
+        raise_for(status)
+    return _cut(out, sizes)
+
+
+def open_many(handle: int, associated: bytes, blobs: Sequence[bytes]) -> list[bytes | None]:
+    """Plaintexts of many blobs of one key and one context, in their order; None for each that doesn't open."""
+    whole = [OVERHEAD < len(blob) <= MAXIMUM_BLOB for blob in blobs]
+    fitting = [blob for blob, fits in zip(blobs, whole, strict=True) if fits]
+    opened = iter(_open_fitting(handle, associated, fitting))
+    return [next(opened) if fits else None for fits in whole]
+
+
+def _open_fitting(handle: int, associated: bytes, blobs: list[bytes]) -> list[bytes | None]:
+    sizes = [len(blob) for blob in blobs]
+    lengths = [size - OVERHEAD for size in sizes]
+    total = sum(lengths)
+    out, statuses = _new("uint8_t[]", total or 1), _new("uint8_t[]", len(blobs) or 1)
+    tail = (handle, associated, len(associated), b"".join(blobs), _u32s(sizes), len(blobs))
+    status = lib.kms_open_many(out, total, statuses, *tail)
+    if status:
+        raise_for(status)
+    plaintexts = _cut(out, lengths)
+    _cleanse(out, total)
+    return [text if statuses[i] == lib.KMS_OK else None for i, text in enumerate(plaintexts)]
+
+
+def _u32s(values: list[int]) -> Any:
+    numbers = array("I", values)
+    if numbers.itemsize != 4:
+        raise CryptoFailure("unsigned int has not 32 bits here")
+    return ffi.from_buffer("uint32_t[]", numbers)
+
+
+def _cut(out: Any, sizes: list[int]) -> list[bytes]:
+    view = memoryview(_buffer(out))
+    return [bytes(view[start:end]) for start, end in pairwise(accumulate(sizes, initial=0))]

@@ -1,0 +1,12 @@
+"""Fields joined so that no two lists of fields give the same bytes."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+_u32 = Struct(">I").pack
+
+
+def frame(*fields: bytes) -> bytes:
+    """u32 length (big-endian) and bytes, for each field: for associated data and MAC input."""
+    return b"".join([part for field in fields for part in (_u32(len(field)), field)])

@@ -1,0 +1,139 @@
+/* The face of the C core, read by cffi and by the compiler alike: nothing but declarations that both understand.
+ *
+ * Outputs come first. Lengths are in bytes. Every function that returns kms_status leaves its outputs zeroed unless it
+ * returns KMS_OK. Buffers belong to the caller and may be of any alignment; they must not overlap unless it says so.
+ * Handles name a key in the keyring: slot in the low 32 bits, generation in the high 32.
+ */
+
+typedef enum {
+    KMS_OK = 0,
+    KMS_INVALID_CIPHERTEXT,    /* version, length, check, commitment or tag is wrong */
+    KMS_KEYRING_LOST,          /* never opened, or wiped by a fork */
+    KMS_STALE_HANDLE,          /* the key was evicted, or the handle is no handle */
+    KMS_KEYRING_FULL,
+    KMS_WRONG_KIND,            /* a handle of another kind of key: a programming error */
+    KMS_WRONG_LENGTH,          /* a buffer of the wrong size: a programming error */
+    KMS_WRAPPED_KEY_DAMAGED,   /* wrong wrapping key, moved to another place, or changed */
+    KMS_MAC_DIFFERS,
+    KMS_CONTEXT_TOO_LONG,
+    KMS_CONTEXT_MALFORMED,     /* lengths or count don't fit the bytes */
+    KMS_CONTEXT_DUPLICATE_KEY,
+    KMS_CONTEXT_NOT_UTF8,
+    KMS_FILE_EXISTS,
+    KMS_FILE_SYSTEM_ERROR,     /* errno tells */
+    KMS_FILE_NOT_REGULAR,
+    KMS_FILE_WRONG_OWNER,
+    KMS_FILE_WRONG_MODE,
+    KMS_FILE_WRONG_SIZE,
+    KMS_NO_RANDOMNESS,
+    KMS_CIPHER_FAILED,         /* libcrypto refused */
+    KMS_OUT_OF_MEMORY
+} kms_status;
+
+#define KMS_KID_SIZE 17
+#define KMS_MATERIAL_ID_SIZE 32
+#define KMS_PREFIX_SIZE 55         /* bytes 0-54 of a blob: version, suite, kid, material id, check */
+#define KMS_HEADER_SIZE 79         /* prefix and nonce */
+#define KMS_BLOB_OVERHEAD 127      /* header, tag and commitment */
+#define KMS_MAXIMUM_PLAINTEXT 65536
+#define KMS_WRAPPED_KEY_SIZE 105   /* version, nonce, 32 bytes, tag, commitment */
+#define KMS_MAC_SIZE 32
+#define KMS_FINGERPRINT_SIZE 8
+#define KMS_MAXIMUM_CONTEXT 8192
+#define KMS_ROOT_KEY_SIZE 32
+
+/* --- keyring.c: the only place where keys live ------------------------------------------------------------------- */
+
+typedef struct {
+    uint32_t slots;
+    uint32_t used;
+    uint8_t locked;
+    uint8_t left_out_of_dumps;
+    uint8_t wiped_on_fork;
+} kms_keyring_facts_t;
+
+/* Opens the keyring of the process, or opens it anew in a forked child; otherwise does nothing. 64 bytes a slot. */
+kms_status kms_keyring_open(uint32_t slots);
+void kms_keyring_facts(kms_keyring_facts_t *facts);
+kms_status kms_keyring_evict(uint64_t handle);
+
+/* --- root_key_file.c ---------------------------------------------------------------------------------------------- */
+
+/* Makes `path` with 32 random bytes, mode 0600, whole or not at all, durable when it returns. `folder` holds it. */
+kms_status kms_root_key_create(const char *path, const char *unfinished_path, const char *folder);
+kms_status kms_root_key_load(uint64_t *root, const char *path);
+
+/* --- key_wrapping.c ----------------------------------------------------------------------------------------------- */
+
+kms_status kms_root_key_fingerprint(uint8_t fingerprint[KMS_FINGERPRINT_SIZE], uint64_t root);
+kms_status kms_region_key_generate(uint8_t wrapped[KMS_WRAPPED_KEY_SIZE], uint64_t root, const uint8_t *associated,
+                                   size_t associated_len);
+kms_status kms_region_key_load(uint64_t *region, uint64_t root, const uint8_t *associated, size_t associated_len,
+                               const uint8_t *wrapped, size_t wrapped_len);
+kms_status kms_material_generate(uint8_t material_id[KMS_MATERIAL_ID_SIZE], uint8_t wrapped[KMS_WRAPPED_KEY_SIZE],
+                                 uint64_t region, const uint8_t kid[KMS_KID_SIZE], const uint8_t *associated,
+                                 size_t associated_len);
+kms_status kms_material_load(uint64_t *key, uint64_t region, const uint8_t kid[KMS_KID_SIZE],
+                             const uint8_t material_id[KMS_MATERIAL_ID_SIZE], const uint8_t *associated,
+                             size_t associated_len, const uint8_t *wrapped, size_t wrapped_len);
+kms_status kms_mac(uint8_t mac[KMS_MAC_SIZE], uint64_t region, const uint8_t *data, size_t data_len);
+kms_status kms_mac_matches(uint64_t region, const uint8_t *data, size_t data_len, const uint8_t *mac, size_t mac_len);
+
+/* --- context.c ---------------------------------------------------------------------------------------------------- */
+
+/* Checks a joined encryption context and writes its pairs in order of their keys; `canonical` has joined_len bytes. */
+kms_status kms_context_canonical(uint8_t *canonical, const uint8_t *joined, size_t joined_len);
+
+/* --- blob.c: the ciphertext blob, version 1 ------------------------------------------------------------------------ */
+
+kms_status kms_blob_prefix(uint8_t prefix[KMS_PREFIX_SIZE], const uint8_t kid[KMS_KID_SIZE],
+                           const uint8_t material_id[KMS_MATERIAL_ID_SIZE]);
+kms_status kms_blob_check(const uint8_t *blob, size_t blob_len);
+
+/* blob_len is plaintext_len + KMS_BLOB_OVERHEAD; plaintext_len is 1 to KMS_MAXIMUM_PLAINTEXT. */
+kms_status kms_seal(uint8_t *blob, size_t blob_len, uint64_t key, const uint8_t *prefix, size_t prefix_len,
+                    const uint8_t *associated, size_t associated_len, const uint8_t *plaintext, size_t plaintext_len);
+/* plaintext_len is blob_len - KMS_BLOB_OVERHEAD. */
+kms_status kms_open(uint8_t *plaintext, size_t plaintext_len, uint64_t key, const uint8_t *associated,
+                    size_t associated_len, const uint8_t *blob, size_t blob_len);
+/* resealed has the length of blob. */
+kms_status kms_reseal(uint8_t *resealed, uint64_t source, const uint8_t *source_associated,
+                      size_t source_associated_len, const uint8_t *blob, size_t blob_len, uint64_t key,
+                      const uint8_t *prefix, size_t prefix_len, const uint8_t *associated, size_t associated_len);
+/* Random bytes, sealed. data_key may be NULL: then the plaintext never leaves the call. */
+kms_status kms_data_key(uint8_t *data_key, size_t data_key_len, uint8_t *blob, size_t blob_len, uint64_t key,
+                        const uint8_t *prefix, size_t prefix_len, const uint8_t *associated, size_t associated_len);
+
+/* Many plaintexts under one key and one associated data: they and their blobs stand one after the other. */
+kms_status kms_seal_many(uint8_t *blobs, size_t blobs_len, uint64_t key, const uint8_t *prefix, size_t prefix_len,
+                         const uint8_t *associated, size_t associated_len, const uint8_t *plaintexts,
+                         const uint32_t *plaintext_lens, size_t count);
+/* statuses gets KMS_OK or KMS_INVALID_CIPHERTEXT for each blob; a plaintext that didn't open is zeroed. */
+kms_status kms_open_many(uint8_t *plaintexts, size_t plaintexts_len, uint8_t *statuses, uint64_t key,
+                         const uint8_t *associated, size_t associated_len, const uint8_t *blobs,
+                         const uint32_t *blob_lens, size_t count);
+
+/* --- random.c, epoch.c, process.c ---------------------------------------------------------------------------------- */
+
+kms_status kms_random(uint8_t *out, size_t out_len);
+void kms_cleanse(void *buffer, size_t buffer_len);
+void kms_epoch_bump(uint64_t *epoch);
+uint64_t kms_epoch_read(const uint64_t *epoch);
+kms_status kms_forbid_core_dumps(void);
+const char *kms_libcrypto_version(void);
+unsigned int kms_libcrypto_number(void);   /* 0xMNN: 0x30500000 is 3.5 */
+
+/* --- reference.c: what `kms-grpc bench` compares with. Nothing of the service calls it ----------------------------- */
+
+/* Bare AES-256-GCM of `count` messages of `len` bytes: one context, a new key for each. out: len + 16 bytes each. */
+kms_status kms_reference_seal(uint8_t *out, const uint8_t *associated, size_t associated_len, const uint8_t *in,
+                              size_t len, size_t count);
+kms_status kms_reference_open(uint8_t *out, const uint8_t *associated, size_t associated_len, const uint8_t *in,
+                              size_t len, size_t count);
+/* The same one after another into one buffer, with a nonce of RAND_bytes each time. */
+kms_status kms_reference_seal_singly(uint8_t *out, const uint8_t *associated, size_t associated_len,
+                                     const uint8_t *in, size_t len, size_t count);
+/* kms_seal, `count` times over one buffer. */
+kms_status kms_seal_singly(uint8_t *blob, size_t blob_len, uint64_t key, const uint8_t *prefix, size_t prefix_len,
+                           const uint8_t *associated, size_t associated_len, const uint8_t *plaintext,
+                           size_t plaintext_len, size_t count);

@@ -1,0 +1,192 @@
+/* Root key -> region key -> key material -> message root.
+ *
+ *     wrapped key, 105 bytes: version 1 · nonce 24 · ciphertext 32 · tag 16 · commitment 32
+ *
+ * KC-XAES-256-GCM under a key that is derived from the wrapping key. Associated data: bytes 0-24, then the place that the
+ * caller names. Derived keys and ids are one block of the KDF of SP 800-108r1 each; their labels are below.
+ */
+#include <openssl/crypto.h>
+#include <string.h>
+
+#include "ciphers.h"
+#include "keyring.h"
+#include "random.h"
+#include "xaes.h"
+
+#define VERSION 1
+#define NONCE_AT 1
+#define CIPHERTEXT_AT 25
+#define WRAPPED_SIZE 32
+#define MAXIMUM_ASSOCIATED 65536
+
+#define FINGERPRINT "kms-grpc v1 root key fingerprint"
+#define REGION_KEY_WRAPPING "kms-grpc v1 region key wrapping"
+#define MATERIAL_WRAPPING "kms-grpc v1 material wrapping"
+#define ROW_MAC "kms-grpc v1 row mac"
+#define ENCRYPTION "kms-grpc v1 encryption"
+#define MATERIAL_ID "kms-grpc v1 material id"
+
+_Static_assert(KMS_WRAPPED_KEY_SIZE == CIPHERTEXT_AT + WRAPPED_SIZE + KMS_TRAILER_SIZE, "as drawn above");
+
+/* One block of the KDF under a key of the keyring. */
+static kms_status derive_from(uint8_t out[32], uint64_t handle, enum kms_kind kind, const char *label) {
+    union kms_key key;
+    memset(out, 0, 32);
+    kms_status status = kms_keyring_get(&key, handle, kind);
+    if (status == KMS_OK) status = kms_derive(out, key.key, label, NULL, 0);
+    OPENSSL_cleanse(&key, sizeof key);
+    return status;
+}
+
+static kms_status wrapping_root(union kms_key *root, uint64_t handle, enum kms_kind kind, const char *label) {
+    kms_status status = derive_from(root->key, handle, kind, label);
+    return status == KMS_OK ? kms_xaes_subkey(root) : status;
+}
+
+/* --- wrapping --------------------------------------------------------------------------------------------------------- */
+
+static kms_status wrap_under(uint8_t *wrapped, const union kms_key *root, const uint8_t *associated,
+                             size_t associated_len, const uint8_t secret[WRAPPED_SIZE]) {
+    struct kms_message message = {.nonce = wrapped + NONCE_AT, .header = wrapped, .header_len = CIPHERTEXT_AT,
+                                  .associated = associated, .associated_len = associated_len,
+                                  .in = secret, .len = WRAPPED_SIZE, .out = wrapped + CIPHERTEXT_AT};
+    wrapped[0] = VERSION;
+    kms_status status = kms_nonces(wrapped + NONCE_AT, KMS_NONCE_SIZE);
+    return status == KMS_OK ? kms_xaes_seal(root, &message, 1) : status;
+}
+
+static kms_status unwrap_under(uint8_t secret[WRAPPED_SIZE], const union kms_key *root, const uint8_t *associated,
+                               size_t associated_len, const uint8_t *wrapped, size_t wrapped_len) {
+    struct kms_message message = {.nonce = wrapped + NONCE_AT, .header = wrapped, .header_len = CIPHERTEXT_AT,
+                                  .associated = associated, .associated_len = associated_len,
+                                  .in = wrapped + CIPHERTEXT_AT, .len = WRAPPED_SIZE, .out = secret};
+    memset(secret, 0, WRAPPED_SIZE);
+    if (wrapped_len != KMS_WRAPPED_KEY_SIZE || wrapped[0] != VERSION) return KMS_WRAPPED_KEY_DAMAGED;
+    kms_status status = kms_xaes_open(root, &message, 1);
+    if (status != KMS_OK) return status;
+    return message.status == KMS_OK ? KMS_OK : KMS_WRAPPED_KEY_DAMAGED;
+}
+
+/* Wraps `secret` under a key of the keyring. */
+static kms_status wrap(uint8_t wrapped[KMS_WRAPPED_KEY_SIZE], uint64_t handle, enum kms_kind kind, const char *label,
+                       const uint8_t *associated, size_t associated_len, const uint8_t secret[WRAPPED_SIZE]) {
+    union kms_key root;
+    kms_status status = associated_len > MAXIMUM_ASSOCIATED ? KMS_WRONG_LENGTH : KMS_OK;
+    if (status == KMS_OK) status = wrapping_root(&root, handle, kind, label);
+    if (status == KMS_OK) status = wrap_under(wrapped, &root, associated, associated_len, secret);
+    if (status != KMS_OK) memset(wrapped, 0, KMS_WRAPPED_KEY_SIZE);
+    OPENSSL_cleanse(&root, sizeof root);
+    return status;
+}
+
+static kms_status unwrap(uint8_t secret[WRAPPED_SIZE], uint64_t handle, enum kms_kind kind, const char *label,
+                         const uint8_t *associated, size_t associated_len, const uint8_t *wrapped,
+                         size_t wrapped_len) {
+    union kms_key root;
+    memset(secret, 0, WRAPPED_SIZE);
+    kms_status status = associated_len > MAXIMUM_ASSOCIATED ? KMS_WRONG_LENGTH : KMS_OK;
+    if (status == KMS_OK) status = wrapping_root(&root, handle, kind, label);
+    if (status == KMS_OK) status = unwrap_under(secret, &root, associated, associated_len, wrapped, wrapped_len);
+    OPENSSL_cleanse(&root, sizeof root);
+    return status;
+}
+
+/* --- root key and region key ------------------------------------------------------------------------------------------ */
+
+kms_status kms_root_key_fingerprint(uint8_t fingerprint[KMS_FINGERPRINT_SIZE], uint64_t root) {
+    uint8_t whole[32];
+    kms_status status = derive_from(whole, root, KMS_ROOT_KEY, FINGERPRINT);
+    memcpy(fingerprint, whole, KMS_FINGERPRINT_SIZE);
+    return status;
+}
+
+kms_status kms_region_key_generate(uint8_t wrapped[KMS_WRAPPED_KEY_SIZE], uint64_t root, const uint8_t *associated,
+                                   size_t associated_len) {
+    uint8_t region_key[WRAPPED_SIZE];
+    memset(wrapped, 0, KMS_WRAPPED_KEY_SIZE);
+    kms_status status = kms_random(region_key, sizeof region_key);
+    if (status == KMS_OK)
+        status = wrap(wrapped, root, KMS_ROOT_KEY, REGION_KEY_WRAPPING, associated, associated_len, region_key);
+    OPENSSL_cleanse(region_key, sizeof region_key);
+    return status;
+}
+
+kms_status kms_region_key_load(uint64_t *region, uint64_t root, const uint8_t *associated, size_t associated_len,
+                               const uint8_t *wrapped, size_t wrapped_len) {
+    union kms_key key = {.words = {0}};
+    *region = 0;
+    kms_status status = unwrap(key.key, root, KMS_ROOT_KEY, REGION_KEY_WRAPPING, associated, associated_len, wrapped,
+                               wrapped_len);
+    if (status == KMS_OK) status = kms_keyring_put(region, &key, KMS_REGION_KEY);
+    OPENSSL_cleanse(&key, sizeof key);
+    return status;
+}
+
+/* --- key material ----------------------------------------------------------------------------------------------------- */
+
+kms_status kms_material_generate(uint8_t material_id[KMS_MATERIAL_ID_SIZE], uint8_t wrapped[KMS_WRAPPED_KEY_SIZE],
+                                 uint64_t region, const uint8_t kid[KMS_KID_SIZE], const uint8_t *associated,
+                                 size_t associated_len) {
+    uint8_t material[WRAPPED_SIZE];
+    memset(material_id, 0, KMS_MATERIAL_ID_SIZE);
+    memset(wrapped, 0, KMS_WRAPPED_KEY_SIZE);
+    kms_status status = kms_random(material, sizeof material);
+    if (status == KMS_OK)
+        status = wrap(wrapped, region, KMS_REGION_KEY, MATERIAL_WRAPPING, associated, associated_len, material);
+    if (status == KMS_OK) status = kms_derive(material_id, material, MATERIAL_ID, kid, KMS_KID_SIZE);
+    OPENSSL_cleanse(material, sizeof material);
+    return status;
+}
+
+static kms_status require_id(const uint8_t material[WRAPPED_SIZE], const uint8_t kid[KMS_KID_SIZE],
+                             const uint8_t material_id[KMS_MATERIAL_ID_SIZE]) {
+    uint8_t id[KMS_MATERIAL_ID_SIZE];
+    kms_status status = kms_derive(id, material, MATERIAL_ID, kid, KMS_KID_SIZE);
+    if (status != KMS_OK) return status;
+    return CRYPTO_memcmp(id, material_id, sizeof id) == 0 ? KMS_OK : KMS_WRAPPED_KEY_DAMAGED;
+}
+
+/* K and K1 of a material, into the keyring. */
+static kms_status put_message_root(uint64_t *key, const uint8_t material[WRAPPED_SIZE],
+                                   const uint8_t kid[KMS_KID_SIZE]) {
+    union kms_key root;
+    kms_status status = kms_derive(root.key, material, ENCRYPTION, kid, KMS_KID_SIZE);
+    if (status == KMS_OK) status = kms_xaes_subkey(&root);
+    if (status == KMS_OK) status = kms_keyring_put(key, &root, KMS_MESSAGE_ROOT);
+    OPENSSL_cleanse(&root, sizeof root);
+    return status;
+}
+
+kms_status kms_material_load(uint64_t *key, uint64_t region, const uint8_t kid[KMS_KID_SIZE],
+                             const uint8_t material_id[KMS_MATERIAL_ID_SIZE], const uint8_t *associated,
+                             size_t associated_len, const uint8_t *wrapped, size_t wrapped_len) {
+    uint8_t material[WRAPPED_SIZE];
+    *key = 0;
+    kms_status status = unwrap(material, region, KMS_REGION_KEY, MATERIAL_WRAPPING, associated, associated_len,
+                               wrapped, wrapped_len);
+    if (status == KMS_OK) status = require_id(material, kid, material_id);
+    if (status == KMS_OK) status = put_message_root(key, material, kid);
+    OPENSSL_cleanse(material, sizeof material);
+    return status;
+}
+
+/* --- row MAC ---------------------------------------------------------------------------------------------------------- */
+
+kms_status kms_mac(uint8_t mac[KMS_MAC_SIZE], uint64_t region, const uint8_t *data, size_t data_len) {
+    uint8_t key[32];
+    const struct kms_part part = {data, data_len};
+    memset(mac, 0, KMS_MAC_SIZE);
+    kms_status status = derive_from(key, region, KMS_REGION_KEY, ROW_MAC);
+    if (status == KMS_OK) status = kms_hmac(mac, key, &part, 1);
+    OPENSSL_cleanse(key, sizeof key);
+    return status;
+}
+
+kms_status kms_mac_matches(uint64_t region, const uint8_t *data, size_t data_len, const uint8_t *mac, size_t mac_len) {
+    uint8_t right[KMS_MAC_SIZE];
+    kms_status status = kms_mac(right, region, data, data_len);
+    if (status == KMS_OK && (mac_len != sizeof right || CRYPTO_memcmp(right, mac, sizeof right) != 0))
+        status = KMS_MAC_DIFFERS;
+    OPENSSL_cleanse(right, sizeof right);
+    return status;
+}

@@ -1,0 +1,93 @@
+/* The root key's file: 32 bytes, read and written here so that they never become a Python object. */
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "keyring.h"
+
+static kms_status write_durably(int file, const uint8_t *bytes, size_t len) {
+    while (len > 0) {
+        ssize_t written = write(file, bytes, len);
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) return KMS_FILE_SYSTEM_ERROR;
+        bytes += written;
+        len -= (size_t)written;
+    }
+    return fsync(file) == 0 ? KMS_OK : KMS_FILE_SYSTEM_ERROR;
+}
+
+static kms_status sync_folder(const char *folder) {
+    int opened = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (opened < 0) return KMS_FILE_SYSTEM_ERROR;
+    kms_status status = fsync(opened) == 0 ? KMS_OK : KMS_FILE_SYSTEM_ERROR;
+    close(opened);
+    return status;
+}
+
+static kms_status write_new_file(const char *path) {
+    uint8_t key[KMS_ROOT_KEY_SIZE];
+    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (file < 0) return KMS_FILE_SYSTEM_ERROR;
+    kms_status status = kms_random(key, sizeof key);
+    if (status == KMS_OK) status = write_durably(file, key, sizeof key);
+    OPENSSL_cleanse(key, sizeof key);
+    if (close(file) != 0 && status == KMS_OK) status = KMS_FILE_SYSTEM_ERROR;
+    return status;
+}
+
+/* Gives the finished file its name, unless that exists. Where the file system can't do it in one step, by a hard link. */
+static kms_status give_name(const char *unfinished_path, const char *path) {
+    int refused = renameat2(AT_FDCWD, unfinished_path, AT_FDCWD, path, RENAME_NOREPLACE);
+    if (refused && (errno == EINVAL || errno == ENOSYS)) refused = link(unfinished_path, path);
+    if (refused) return errno == EEXIST ? KMS_FILE_EXISTS : KMS_FILE_SYSTEM_ERROR;
+    return KMS_OK;
+}
+
+/* A file that a crash left unfinished never was a root key, so it goes. */
+kms_status kms_root_key_create(const char *path, const char *unfinished_path, const char *folder) {
+    unlink(unfinished_path);
+    kms_status status = write_new_file(unfinished_path);
+    if (status == KMS_OK) status = give_name(unfinished_path, path);
+    int reason = errno;
+    unlink(unfinished_path);
+    if (status == KMS_OK) return sync_folder(folder);
+    errno = reason;
+    return status;
+}
+
+static kms_status judge(int file) {
+    struct stat facts;
+    if (fstat(file, &facts) != 0) return KMS_FILE_SYSTEM_ERROR;
+    if (!S_ISREG(facts.st_mode)) return KMS_FILE_NOT_REGULAR;
+    if (facts.st_uid != geteuid()) return KMS_FILE_WRONG_OWNER;
+    if (facts.st_mode & (S_IRWXG | S_IRWXO)) return KMS_FILE_WRONG_MODE;
+    return facts.st_size == KMS_ROOT_KEY_SIZE ? KMS_OK : KMS_FILE_WRONG_SIZE;
+}
+
+static kms_status read_whole(int file, uint8_t *bytes, size_t len) {
+    while (len > 0) {
+        ssize_t got = read(file, bytes, len);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return KMS_FILE_SYSTEM_ERROR;
+        if (got == 0) return KMS_FILE_WRONG_SIZE;
+        bytes += got;
+        len -= (size_t)got;
+    }
+    return KMS_OK;
+}
+
+kms_status kms_root_key_load(uint64_t *root, const char *path) {
+    union kms_key key = {.words = {0}};
+    *root = 0;
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe in its place must not hold the start up */
+    if (file < 0) return KMS_FILE_SYSTEM_ERROR;
+    kms_status status = judge(file);
+    if (status == KMS_OK) status = read_whole(file, key.key, KMS_ROOT_KEY_SIZE);
+    close(file);
+    if (status == KMS_OK) status = kms_keyring_put(root, &key, KMS_ROOT_KEY);
+    OPENSSL_cleanse(&key, sizeof key);
+    return status;
+}
