@@ -6,12 +6,23 @@ The options are declared in protos/kms_grpc/v1/options.proto.
 from __future__ import annotations
 
 from functools import cache
+from typing import cast
 
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
 from kms_grpc.v1 import options_pb2
 from kms_grpc.v1.options_pb2 import Limits
+
+
+def descriptor(message: Message | type[Message]) -> Descriptor:
+    """The descriptor of a message or its class (the type stubs of protobuf know two kinds; there is one)."""
+    return cast("Descriptor", message.DESCRIPTOR)
+
+
+def field_named(message_class: type[Message], name: str) -> FieldDescriptor:
+    """A field by its proto name."""
+    return cast("FieldDescriptor", message_class.DESCRIPTOR.fields_by_name[name])
 
 
 def limits(field: FieldDescriptor) -> Limits:
@@ -21,12 +32,16 @@ def limits(field: FieldDescriptor) -> Limits:
 
 def field_limits(message_class: type[Message], name: str) -> Limits:
     """The limits of one field by its proto name: `field_limits(ListKeysRequest, "limit").default_value` is 100."""
-    return limits(message_class.DESCRIPTOR.fields_by_name[name])
+    return limits(field_named(message_class, name))
 
 
 def is_secret(field: FieldDescriptor) -> bool:
     """Whether the field's value must not be shown: it is marked `debug_redact`."""
     return bool(field.GetOptions().debug_redact)
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 
 def permissions(method: MethodDescriptor) -> tuple[str, ...]:

@@ -1,0 +1,36 @@
+"""Which usages a key spec allows: a key has one usage, for ever.
+
+Source: https://docs.aws.amazon.com/kms/latest/developerguide/symm-asymm-choose-key-spec.html
+"""
+
+from __future__ import annotations
+
+_RSA = ("ENCRYPT_DECRYPT", "SIGN_VERIFY")
+_NIST_CURVE = ("SIGN_VERIFY", "KEY_AGREEMENT")
+_SIGNATURE = ("SIGN_VERIFY",)
+_MAC = ("GENERATE_VERIFY_MAC",)
+_ENCAPSULATION = ("ENCAPSULATE_DECAPSULATE",)
+
+USAGES: dict[str, tuple[str, ...]] = {
+    "SYMMETRIC_DEFAULT": ("ENCRYPT_DECRYPT",),
+    "RSA_2048": _RSA,
+    "RSA_3072": _RSA,
+    "RSA_4096": _RSA,
+    "ECC_NIST_P256": _NIST_CURVE,
+    "ECC_NIST_P384": _NIST_CURVE,
+    "ECC_NIST_P521": _NIST_CURVE,
+    "ECC_SECG_P256K1": _SIGNATURE,
+    "ECC_NIST_EDWARDS25519": _SIGNATURE,
+    "HMAC_224": _MAC,
+    "HMAC_256": _MAC,
+    "HMAC_384": _MAC,
+    "HMAC_512": _MAC,
+    "SM2": ("ENCRYPT_DECRYPT", "SIGN_VERIFY", "KEY_AGREEMENT"),
+    "ML_DSA_44": _SIGNATURE,
+    "ML_DSA_65": _SIGNATURE,
+    "ML_DSA_87": _SIGNATURE,
+    "ML_KEM_512": _ENCAPSULATION,
+    "ML_KEM_768": _ENCAPSULATION,
+    "ML_KEM_1024": _ENCAPSULATION,
+}
+"""By AWS's spelling of the spec."""

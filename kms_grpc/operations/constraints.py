@@ -1,0 +1,136 @@
+"""What a request's fields must satisfy, in AWS's words.
+
+AWS collects all violated constraints of a request in one ValidationException:
+
+    2 validation errors detected: Value null at 'keyId' failed to satisfy constraint: Member must not be null; Value at
+    'plaintext' failed to satisfy constraint: Member must have length less than or equal to 4096
+
+Members are spelled in camelCase and list positions count from 1 (`tags.1.member.tagKey`). Of blobs and secrets no value
+is shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from kms_grpc.operations.descriptors import aws_names, descriptor, is_map, is_secret, limits
+from kms_grpc.v1.options_pb2 import Limits
+
+SHOWN_VALUE_BYTES = 257
+"""A value is shown up to here: one more than the longest name that is worth reading, an alias of 256 characters."""
+
+TEXT_BYTES = 800
+"""Longest text: it travels twice in trailers of 4 KiB, once percent-encoded and once in base64."""
+
+NOT_NULL = "Member must not be null"
+
+LimitsOf = dict[str, Limits]
+"""Limits of a message's own fields that differ from the contract's, by the field's proto name."""
+
+
+def violations(message: Message, own: LimitsOf, prefix: str = "") -> Iterator[str]:
+    """All violated constraints of `message`, depth first. `prefix` is the path of the message itself."""
+    for field in descriptor(message).fields:
+        path = prefix + _camel_case(field)
+        rule = own.get(field.name) or limits(field)
+        if is_absent(message, field):
+            if rule.required:
+                yield _violation(field, path, None, NOT_NULL)
+            continue
+        value = getattr(message, field.name)
+        yield from (_violation(field, path, value, broken) for broken in _broken(field, rule, value))
+        yield from _inside(field, value, path)
+
+
+def is_absent(message: Message, field: FieldDescriptor) -> bool:
+    """Whether the field isn't there. Without presence of its own, its empty value counts as absent."""
+    if field.has_presence:
+        return not message.HasField(field.name)
+    return not getattr(message, field.name)
+
+
+def _inside(field: FieldDescriptor, value: Any, path: str) -> Iterator[str]:
+    """The violations inside a message, or inside each message of a list."""
+    if field.message_type is None or is_map(field):
+        return
+    if not field.is_repeated:
+        yield from violations(value, {}, f"{path}.")
+        return
+    for position, item in enumerate(value, start=1):
+        yield from violations(item, {}, f"{path}.{position}.member.")
+
+
+def _broken(field: FieldDescriptor, rule: Limits, value: Any) -> Iterator[str]:
+    """The constraints that a field's value violates: a list's as a list, and the items' as one."""
+    if not field.is_repeated:
+        yield from (text for holds, text in constraints(field, rule, value) if not holds)
+        return
+    yield from (text for holds, text in _range(rule, len(value), "length") if not holds)
+    if any(not holds for item in value for holds, _ in constraints(field, rule.items, item)):
+        texts = (text for _, text in constraints(field, rule.items, value[0]))
+        yield f"Member must satisfy constraint: [{', '.join(texts)}]"
+
+
+def constraints(field: FieldDescriptor, rule: Limits, value: Any) -> Iterator[tuple[bool, str]]:
+    """Each constraint on one value: whether it holds, and its text."""
+    if field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
+        yield from _range(rule, len(value), "length")
+    elif field.enum_type is not None:
+        names = aws_names(field.enum_type)
+        yield value in names, f"Member must satisfy enum value set: [{', '.join(names.values())}]"
+    elif field.message_type is None:
+        yield from _range(rule, value, "value")
+    if rule.pattern:
+        matches = re.fullmatch(rule.pattern, value) is not None
+        yield matches, f"Member must satisfy regular expression pattern: {rule.pattern}"
+
+
+def _range(rule: Limits, size: int, what: str) -> Iterator[tuple[bool, str]]:
+    if rule.HasField("max"):
+        yield size <= rule.max, f"Member must have {what} less than or equal to {rule.max}"
+    if rule.HasField("min"):
+        yield size >= rule.min, f"Member must have {what} greater than or equal to {rule.min}"
+
+
+def _camel_case(field: FieldDescriptor) -> str:
+    return field.json_name[0].lower() + field.json_name[1:]
+
+
+def _violation(field: FieldDescriptor, path: str, value: Any, constraint: str) -> str:
+    return f"Value{_shown(field, value)} at '{path}' failed to satisfy constraint: {constraint}"
+
+
+def _shown(field: FieldDescriptor, value: Any) -> str:
+    if value is None:
+        return " null"
+    if field.type == FieldDescriptor.TYPE_BYTES or is_secret(field):
+        return ""
+    shown = f"[{', '.join(_spelled(field, item) for item in value)}]" if field.is_repeated else _spelled(field, value)
+    return f" '{cut(shown, SHOWN_VALUE_BYTES)}'"
+
+
+def _spelled(field: FieldDescriptor, value: Any) -> str:
+    return aws_names(field.enum_type).get(value, str(value)) if field.enum_type is not None else str(value)
+
+
+def not_null(field: FieldDescriptor) -> str:
+    """The text of the ValidationException for a member that must be there and isn't."""
+    return summary([_violation(field, _camel_case(field), None, NOT_NULL)])
+
+
+def summary(violated: Sequence[str]) -> str:
+    """The text of the ValidationException that reports `violated`."""
+    count = len(violated)
+    detected = "1 validation error detected" if count == 1 else f"{count} validation errors detected"
+    return cut(f"{detected}: {'; '.join(violated)}", TEXT_BYTES)
+
+
+def cut(text: str, size: int) -> str:
+    """`text`, or as much of it as fits into `size` bytes of UTF-8, and an ellipsis."""
+    encoded = text.encode()
+    return text if len(encoded) <= size else encoded[:size].decode(errors="ignore") + "…"
