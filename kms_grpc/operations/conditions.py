@@ -84,3 +84,7 @@ def _check(field: FieldDescriptor, rule: Limits) -> Callable[[Any], object] | No
             else None
         )
     return re.compile(rule.pattern).fullmatch if rule.pattern else None
+
+
+def _is_within(field: FieldDescriptor, rule: Limits, value: Any) -> bool:
+    return all(holds for holds, _ in constraints(field, rule, value))
