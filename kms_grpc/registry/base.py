@@ -79,6 +79,14 @@ class Reading(Protocol):
 class Transaction(Reading, Protocol):
     """One write. Entered by `Registry.writing()`; leaving it normally commits durably, leaving it by an exception undoes all."""
 
+    @property
+    def changed(self) -> bool:
+        """Whether a key or an alias was touched, so that caches have to hear of it."""
+
+    @property
+    def created(self) -> Sequence[tuple[Key, Material | None]]:
+        """What add_key stored, to be read back after the commit."""
+
     def add_key(self, key: Key, material: Material | None) -> Key:
         """Store a new key and its first material; returns the key with its sequence."""
 
@@ -128,6 +136,6 @@ class Registry(Reading, Protocol):
         """Remove remembered answers older than that; returns how many."""
 
     def damaged_rows(self) -> Sequence[str]:
-        """Names of all keys, materials and aliases whose MAC fails: a full scan, for `kms-grpc check`."""
+        """Names of all rows whose MAC fails, and of counts that are wrong: a full scan, for `kms-grpc check`."""
 
     def close(self) -> None: ...

@@ -17,3 +17,22 @@ class RootKey(Protocol):
 
     def load_region_key(self, associated: bytes, wrapped: bytes) -> int:
         """The keyring handle of an unwrapped region key. WrappedKeyDamaged if it does not open."""
+
+    def close(self) -> None:
+        """Overwrite what this process holds of the root key; region keys that were loaded stay."""
+
+
+class RootKeySource(Protocol):
+    """Where a root key comes from."""
+
+    @property
+    def name(self) -> str:
+        """Where it is, for people: a path, a token's label."""
+
+    def exists(self) -> bool: ...
+
+    def create(self) -> None:
+        """Make one, whole or not at all. Only called where `exists` is False."""
+
+    def open(self) -> RootKey:
+        """RootKeyFileError, with a way out, where it cannot be used."""

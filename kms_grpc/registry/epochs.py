@@ -1,0 +1,51 @@
+"""The file of epochs that all processes of a host map: one u64 per region, in the order of the configuration.
+
+| offset | bytes | field |
+|---|---|---|
+| 8 i | 8 | epoch of region i, in the machine's byte order |
+
+Its values mean nothing but "something was committed since": equal to what a worker saw, its caches hold.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+
+from kms_grpc.crypto.epoch import Epoch
+
+_WIDTH = 8
+
+
+def epochs_path(data_dir: Path) -> Path:
+    return data_dir / "run" / "epochs"
+
+
+def create_epochs(path: Path, count: int) -> None:
+    """Make the file anew, all zero. For the one process that starts the others, before it does."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = path.with_name(path.name + ".new")
+    made.write_bytes(bytes(_WIDTH * count))
+    made.chmod(0o600)
+    os.replace(made, path)
+
+
+class Epochs:
+    """The mapped file. `epochs[i]` is the epoch of region i."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("r+b") as file:
+            self._buffer = mmap.mmap(file.fileno(), 0)
+        self._epochs = [Epoch(self._buffer, index) for index in range(len(self._buffer) // _WIDTH)]
+
+    def __len__(self) -> int:
+        return len(self._epochs)
+
+    def __getitem__(self, index: int) -> Epoch:
+        return self._epochs[index]
+
+    def bump_all(self) -> None:
+        """What a supervisor does when a worker died: it may have committed without telling."""
+        for epoch in self._epochs:
+            epoch.bump()

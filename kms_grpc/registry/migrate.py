@@ -1,0 +1,54 @@
+"""Brings a shard's file up to date by alembic, each migration whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.pool import NullPool
+
+from kms_grpc.faults import fault_point
+from kms_grpc.registry.sqlite import connect
+
+
+class NewerShard(Exception):
+    """The shard was migrated by a version of the program that this one does not know."""
+
+
+def alembic_config() -> Config:
+    """alembic's configuration; the migrations travel with the package."""
+    config = Config()
+    config.set_main_option("script_location", "kms_grpc.registry:migrations")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def migrate(path: Path) -> None:
+    """Run what is missing. For the one process that starts the others, before it does. NewerShard if the file is ahead."""
+    engine = create_engine("sqlite://", creator=lambda: _open(path), poolclass=NullPool)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    fault_point("migration.before")
+    try:
+        with engine.connect() as connection:
+            upgrade(connection)
+    except CommandError as error:
+        raise NewerShard(str(error)) from error
+    finally:
+        engine.dispose()
+    fault_point("migration.after")
+
+
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Run the migrations up to `revision` over a connection."""
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def _open(path: Path):  # type: ignore[no-untyped-def]  # sqlite3.Connection; SQLAlchemy's creator wants its own Protocol
+    connection = connect(path)
+    connection.execute("PRAGMA foreign_keys=OFF")  # a batch migration drops the table that it has just copied
+    return connection

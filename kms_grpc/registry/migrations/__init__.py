@@ -1,0 +1,1 @@
+"""The registry's migrations, run by kms_grpc.registry.migrate."""

@@ -1,0 +1,28 @@
+"""alembic's entry: runs the migrations over the connection that migrate.py hands it."""
+
+from typing import Any
+
+from alembic import context
+
+from kms_grpc.faults import fault_point
+from kms_grpc.registry.tables import metadata
+
+
+def _before_commit(**_: Any) -> None:
+    fault_point("migration.between")
+
+
+def _run() -> None:
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=metadata,
+        render_as_batch=True,
+        transactional_ddl=True,
+        transaction_per_migration=True,
+        on_version_apply=_before_commit,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+_run()

@@ -1,0 +1,334 @@
+"""The registry over SQL. What differs between engines is the store's (sqlite.py); statements and rules are here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Executable
+from sqlalchemy.exc import IntegrityError
+
+from kms_grpc.errors import AlreadyExistsException, ConflictException
+from kms_grpc.model.key import Alias, Key, KeyKind, Material
+from kms_grpc.registry import statements as sql
+from kms_grpc.registry.base import Change, OutboxRow, RememberedAnswer, ShardRow
+from kms_grpc.registry.damage import Place, is_row_of_alias, is_row_of_key
+from kms_grpc.registry.rows import (
+    ALIAS,
+    ANSWER,
+    KEY,
+    MATERIAL,
+    SHARD,
+    Row,
+    RowKind,
+    RowMac,
+    Values,
+    alias_of,
+    alias_values,
+    answer_of,
+    answer_values,
+    digest,
+    key_of,
+    key_values,
+    material_of,
+    material_values,
+    shard_of,
+)
+from kms_grpc.registry.sqlite import SqliteStore
+
+T = TypeVar("T")
+
+CHANGES_KEPT = 16_384
+"""Changes that stay in the log; a worker further behind drops all it has cached."""
+_FORGET_EVERY = 1_024
+_DELETE_AT_ONCE = 500
+_SCAN_AT_ONCE = 1_000
+
+
+class _Rows:
+    """Protected rows over one connection: looked up by name, or a page at a time."""
+
+    def __init__(self, macs: RowMac, place: Place) -> None:
+        self.macs = macs
+        self.place = place
+
+    def find(
+        self, connection: Connection, kind: RowKind, statements: tuple[Executable, Executable], name: Values, second: bytes
+    ) -> tuple[Row | None, list[Row]]:
+        """The row of that name if it is as it was written, and else the damaged rows that may be it."""
+        damaged: list[Row] = []
+        for statement, parameters in zip(statements, (name, {"of_digest": second}), strict=True):
+            row = connection.execute(statement, parameters).first()
+            if row is not None and self.macs.holds(kind, row):
+                return row, []
+            if row is not None:
+                damaged.append(row)
+        return None, damaged
+
+    def key(self, connection: Connection, key_id: str) -> Key | None:
+        by = (sql.KEY_BY_NAME, sql.KEY_BY_DIGEST)
+        row, damaged = self.find(connection, KEY, by, {"key_id": key_id}, digest(key_id))
+        for other in damaged:
+            if is_row_of_key(other, key_id):
+                raise self.place.key(key_id, other)
+        return key_of(row) if row is not None else None
+
+    def alias(self, connection: Connection, account: str, name: str) -> Alias | None:
+        by = (sql.ALIAS_BY_NAME, sql.ALIAS_BY_DIGEST)
+        row, damaged = self.find(connection, ALIAS, by, {"account": account, "name": name}, digest(account, name))
+        if any(is_row_of_alias(other, account, name) for other in damaged):
+            raise self.place.alias(account, name)
+        return alias_of(row) if row is not None else None
+
+    def material(self, connection: Connection, key_id: str, material_id: bytes) -> Material | None:
+        by = (sql.MATERIAL_BY_NAME, sql.MATERIAL_BY_DIGEST)
+        name = {"key_id": key_id, "material_id": material_id}
+        row, damaged = self.find(connection, MATERIAL, by, name, digest(key_id, material_id))
+        if damaged:
+            raise self.place.material(key_id, MATERIAL.values(damaged[0])["account"])
+        return material_of(row) if row is not None else None
+
+    def answer(self, connection: Connection, account: str, operation: str, request_id: str) -> RememberedAnswer | None:
+        by = (sql.ANSWER_BY_NAME, sql.ANSWER_BY_DIGEST)
+        name = {"account": account, "operation": operation, "request_id": request_id}
+        row, damaged = self.find(connection, ANSWER, by, name, digest(account, operation, request_id))
+        if damaged:
+            raise self.place.answer(operation, request_id)
+        return answer_of(row) if row is not None else None
+
+    def page(
+        self, kind: RowKind, sequence: int, limit: int, fetch: Callable[[int, int], Sequence[Row]]
+    ) -> list[Row]:
+        """The next `limit` rows that are as they were written, in the order of their sequence; fewer only at the end."""
+        found: list[Row] = []
+        at = kind.columns.index("sequence")
+        while len(found) < limit:
+            wanted = limit - len(found)
+            rows = fetch(sequence, wanted)
+            for row in rows:
+                if self.macs.holds(kind, row):
+                    found.append(row)
+                else:
+                    self.place.log_once(kind, row)
+            if len(rows) < wanted:
+                break
+            sequence = rows[-1][at]
+        return found
+
+
+    def damaged(self, connection: Connection, kind: RowKind) -> Iterator[str]:
+        """The names of all damaged rows of a table."""
+        for rows in connection.execute(kind.select).partitions(_SCAN_AT_ONCE):
+            for row in rows:
+                if not self.macs.holds(kind, row):
+                    yield self.place.name(kind, kind.values(row))
+
+
+def _count(connection: Connection, statement: Executable, parameters: Values) -> int:
+    return connection.execute(statement, parameters).scalar() or 0
+
+
+class SqlTransaction:
+    """See base.Transaction."""
+
+    def __init__(self, connection: Connection, rows: _Rows) -> None:
+        self._connection = connection
+        self._rows = rows
+        self._changes = 0
+        self._created: list[tuple[Key, Material | None]] = []
+
+    @property
+    def changed(self) -> bool:
+        return self._changes > 0
+
+    @property
+    def created(self) -> Sequence[tuple[Key, Material | None]]:
+        return self._created
+
+    def find_key(self, key_id: str) -> Key | None:
+        return self._rows.key(self._connection, key_id)
+
+    def find_alias(self, account: str, name: str) -> Alias | None:
+        return self._rows.alias(self._connection, account, name)
+
+    def count_keys(self, account: str) -> int:
+        return _count(self._connection, sql.COUNT_OF_KEYS, {"account": account})
+
+    def count_aliases(self, key_id: str) -> int:
+        return _count(self._connection, sql.COUNT_ALIASES, {"key_id": key_id})
+
+    def add_key(self, key: Key, material: Material | None) -> Key:
+        key = replace(key, sequence=self._log_change("key", key.key_id))
+        self._add(sql.ADD_KEY, KEY, key_values(key), f"{key.arn} already exists")
+        if material is not None:
+            self._add(sql.ADD_MATERIAL, MATERIAL, material_values(material), f"{key.arn} already has this key material")
+        if key.kind is KeyKind.CUSTOMER_MANAGED:
+            self._count_key(key.account)
+        self._created.append((key, material))
+        return key
+
+    def change_key(self, key: Key) -> Key:
+        changed = replace(key, revision=key.revision + 1)
+        self._change(sql.CHANGE_KEY, KEY, key_values(changed), key.revision, key.arn)
+        self._log_change("key", key.key_id)
+        return changed
+
+    def add_alias(self, alias: Alias) -> Alias:
+        exists = f"An alias with the name {alias.arn} already exists"
+        if self.find_alias(alias.account, alias.name) is not None:
+            raise AlreadyExistsException(exists, key=alias.arn)
+        alias = replace(alias, sequence=self._log_change("alias", _alias_name(alias)))
+        self._add(sql.ADD_ALIAS, ALIAS, alias_values(alias), exists)
+        return alias
+
+    def change_alias(self, alias: Alias) -> Alias:
+        changed = replace(alias, revision=alias.revision + 1)
+        self._change(sql.CHANGE_ALIAS, ALIAS, alias_values(changed), alias.revision, alias.arn)
+        self._log_change("alias", _alias_name(alias))
+        return changed
+
+    def remove_alias(self, alias: Alias) -> None:
+        seen = {"of_digest": digest(alias.account, alias.name), "seen_revision": alias.revision}
+        if self._connection.execute(sql.REMOVE_ALIAS, seen).rowcount != 1:
+            raise _moved_on(alias.arn)
+        self._log_change("alias", _alias_name(alias))
+
+    def find_answer(self, account: str, operation: str, request_id: str) -> RememberedAnswer | None:
+        return self._rows.answer(self._connection, account, operation, request_id)
+
+    def remember(self, answer: RememberedAnswer) -> None:
+        text = f"Request {answer.request_id} of {answer.operation} has its answer already"
+        self._add(sql.ADD_ANSWER, ANSWER, answer_values(answer), text)
+
+    def record(self, row: OutboxRow) -> None:
+        values = {"event_id": row.event_id, "account": row.account, "record": row.record}
+        self._connection.execute(sql.ADD_RECORD, values)
+
+    def _add(self, statement: Executable, kind: RowKind, values: Values, exists: str) -> None:
+        try:
+            self._connection.execute(statement, self._rows.macs.seal(kind, values))
+        except IntegrityError as error:
+            raise AlreadyExistsException(exists) from error
+
+    def _change(self, statement: Executable, kind: RowKind, values: Values, seen: int, arn: str) -> None:
+        parameters = {**self._rows.macs.seal(kind, values), "of_digest": values["digest"], "seen_revision": seen}
+        if self._connection.execute(statement, parameters).rowcount != 1:
+            raise _moved_on(arn)
+
+    def _count_key(self, account: str) -> None:
+        if self._connection.execute(sql.COUNT_ONE_MORE, {"of_account": account}).rowcount == 0:
+            self._connection.execute(sql.COUNT_THE_FIRST, {"account": account, "keys": 1})
+
+    def _log_change(self, kind: str, name: str) -> int:
+        inserted = self._connection.execute(sql.ADD_CHANGE, {"kind": kind, "name": name}).inserted_primary_key
+        assert inserted is not None
+        sequence = int(inserted[0])
+        if sequence % _FORGET_EVERY == 0:
+            self._connection.execute(sql.FORGET_CHANGES, {"until": sequence - CHANGES_KEPT})
+        self._changes += 1
+        return sequence
+
+
+def _alias_name(alias: Alias) -> str:
+    return f"{alias.account}/{alias.name}"
+
+
+def _moved_on(arn: str) -> ConflictException:
+    return ConflictException(f"{arn} was changed by another call meanwhile. Repeat the call.", key=arn)
+
+
+class SqlRegistry:
+    """See base.Registry. `region_key` is the keyring handle of the region's key, which makes and checks the rows' MACs."""
+
+    def __init__(self, path: Path, partition: str, region: str, region_key: int) -> None:
+        self._store = SqliteStore(path, region)
+        self._rows = _Rows(RowMac(partition, region, region_key), Place(partition, region))
+
+    def shard_row(self) -> ShardRow:
+        row = self._one(sql.SHARD_ROW, {})
+        if row is None or not self._rows.macs.holds(SHARD, row):
+            raise self._rows.place.shard()
+        return shard_of(row)
+
+    @contextmanager
+    def writing(self) -> Iterator[SqlTransaction]:
+        with self._store.writing() as connection:
+            yield SqlTransaction(connection, self._rows)
+
+    def find_key(self, key_id: str) -> Key | None:
+        with self._store.reading() as connection:
+            return self._rows.key(connection, key_id)
+
+    def find_alias(self, account: str, name: str) -> Alias | None:
+        with self._store.reading() as connection:
+            return self._rows.alias(connection, account, name)
+
+    def find_material(self, key_id: str, material_id: bytes) -> Material | None:
+        with self._store.reading() as connection:
+            return self._rows.material(connection, key_id, material_id)
+
+    def count_keys(self, account: str) -> int:
+        with self._store.reading() as connection:
+            return _count(connection, sql.COUNT_OF_KEYS, {"account": account})
+
+    def count_aliases(self, key_id: str) -> int:
+        with self._store.reading() as connection:
+            return _count(connection, sql.COUNT_ALIASES, {"key_id": key_id})
+
+    def keys_after(self, account: str, sequence: int, limit: int) -> Sequence[Key]:
+        def fetch(after: int, count: int) -> Sequence[Row]:
+            return self._all(sql.KEYS_AFTER, {"account": account, "after": after, "limit_rows": count})
+
+        return [key_of(row) for row in self._rows.page(KEY, sequence, limit, fetch)]
+
+    def aliases_after(self, account: str, key_id: str | None, sequence: int, limit: int) -> Sequence[Alias]:
+        statement = sql.ALIASES_AFTER if key_id is None else sql.ALIASES_OF_KEY_AFTER
+        whose = {"account": account} if key_id is None else {"account": account, "key_id": key_id}
+
+        def fetch(after: int, count: int) -> Sequence[Row]:
+            return self._all(statement, {**whose, "after": after, "limit_rows": count})
+
+        return [alias_of(row) for row in self._rows.page(ALIAS, sequence, limit, fetch)]
+
+    def last_change(self) -> int:
+        return self._one(sql.LAST_CHANGE, {})[0] or 0
+
+    def changes_after(self, sequence: int, limit: int) -> Sequence[Change]:
+        return [Change(*row) for row in self._all(sql.CHANGES_AFTER, {"after": sequence, "limit_rows": limit})]
+
+    def outbox(self, limit: int) -> Sequence[OutboxRow]:
+        return [OutboxRow(*row) for row in self._all(sql.OUTBOX, {"limit_rows": limit})]
+
+    def clear_outbox(self, event_ids: Sequence[str]) -> None:
+        for start in range(0, len(event_ids), _DELETE_AT_ONCE):
+            some = list(event_ids[start : start + _DELETE_AT_ONCE])
+            with self._store.writing() as connection:
+                connection.execute(sql.CLEAR_OUTBOX, {"event_ids": some})
+
+    def forget_answers_before(self, created_ns: int) -> int:
+        with self._store.writing() as connection:
+            return connection.execute(sql.FORGET_ANSWERS, {"before": created_ns}).rowcount
+
+    def damaged_rows(self) -> Sequence[str]:
+        with self._store.reading() as connection:
+            found = [name for kind in (SHARD, KEY, MATERIAL, ALIAS, ANSWER) for name in self._rows.damaged(connection, kind)]
+        return [*found, *self._wrong_counts()]
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _wrong_counts(self) -> list[str]:
+        counted = dict(map(tuple, self._all(sql.KEYS_BY_ACCOUNT, {"kind": KeyKind.CUSTOMER_MANAGED.value})))
+        kept = dict(map(tuple, self._all(sql.COUNTS, {})))
+        return [f"count of keys of account {account}" for account in counted | kept if counted.get(account) != kept.get(account)]
+
+    def _one(self, statement: Executable, parameters: Values) -> Any:
+        with self._store.reading() as connection:
+            return connection.execute(statement, parameters).first()
+
+    def _all(self, statement: Executable, parameters: Values) -> Sequence[Any]:
+        with self._store.reading() as connection:
+            return connection.execute(statement, parameters).fetchall()

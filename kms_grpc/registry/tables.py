@@ -1,0 +1,167 @@
+"""The tables of a shard, for every engine; the migrations make them, a drift test holds the two together.
+
+A column that comes later is nullable and has no default: an absent value takes no part in a row's MAC (rows.py), so the rows
+of before keep theirs. No CHECK constraints on protected rows: what is wrong with one of them is for its MAC to say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy.engine import Dialect
+
+HEAD = "0001"
+"""The newest migration. Known here too, so that a worker that finds its shard up to date need not import alembic."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Bytes(LargeBinary):
+    """Bytes as the driver has them: a value of a wrong type on disk must reach the MAC, not fail in a conversion."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        return None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        return None
+
+
+BIG = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits everywhere; SQLite gives automatic numbers to `INTEGER` alone."""
+
+
+def _text(name: str, **more: Any) -> Column[Any]:
+    return Column(name, String(), nullable=False, **more)
+
+
+def _number(name: str, **more: Any) -> Column[Any]:
+    return Column(name, BIG, nullable=False, **more)
+
+
+def _bytes(name: str, **more: Any) -> Column[Any]:
+    return Column(name, Bytes(), nullable=False, **more)
+
+
+shard = Table(
+    "shard",
+    metadata,
+    _number("id", primary_key=True, autoincrement=False),
+    _text("partition"),
+    _text("region"),
+    _text("account"),
+    _text("root_fingerprint"),
+    _bytes("wrapped_region_key"),
+    _number("created_ns"),
+    _bytes("mac"),
+)
+"""One row, id 1."""
+
+keys = Table(
+    "keys",
+    metadata,
+    _text("key_id", primary_key=True),
+    _bytes("digest", unique=True),
+    _number("sequence"),
+    _text("account"),
+    _text("region"),
+    _text("arn"),
+    _text("state"),
+    _text("description"),
+    _number("created_ns"),
+    Column("current_material_id", Bytes()),
+    _text("usage"),
+    _text("spec"),
+    _text("origin"),
+    _text("kind"),
+    _number("multi_region"),
+    _text("suites"),
+    Column("deletion_ns", BIG),
+    _number("revision"),
+    _bytes("mac"),
+    Index(None, "account", "sequence"),
+)
+"""`digest` is of the key id (rows.digest): it finds the row whose id was changed on disk."""
+
+materials = Table(
+    "materials",
+    metadata,
+    Column("key_id", String(), ForeignKey("keys.key_id"), primary_key=True),
+    _bytes("material_id", primary_key=True),
+    _bytes("digest", unique=True),
+    _text("account"),
+    _bytes("wrapped"),
+    _number("created_ns"),
+    _text("origin"),
+    _text("state"),
+    Column("expires_ns", BIG),
+    _text("description"),
+    _bytes("mac"),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    _text("account", primary_key=True),
+    _text("name", primary_key=True),
+    _bytes("digest", unique=True),
+    _number("sequence"),
+    _text("arn"),
+    Column("target_key_id", String(), ForeignKey("keys.key_id"), nullable=False),
+    _number("created_ns"),
+    _number("updated_ns"),
+    _number("revision"),
+    _bytes("mac"),
+    Index(None, "account", "sequence"),
+    Index(None, "target_key_id", "sequence"),
+)
+
+key_counts = Table(
+    "key_counts",
+    metadata,
+    _text("account", primary_key=True),
+    _number("keys"),
+)
+"""Customer managed keys by account, kept with each write: a quota costs the same at 100 keys and at 100,000."""
+
+change_log = Table(
+    "change_log",
+    metadata,
+    _number("sequence", primary_key=True, autoincrement=True),
+    _text("kind"),
+    _text("name"),
+    sqlite_autoincrement=True,
+)
+
+remembered_answers = Table(
+    "remembered_answers",
+    metadata,
+    _text("account", primary_key=True),
+    _text("operation", primary_key=True),
+    _text("request_id", primary_key=True),
+    _bytes("digest", unique=True),
+    _bytes("request_digest"),
+    _bytes("response"),
+    _number("created_ns", index=True),
+    _bytes("mac"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    _number("position", primary_key=True, autoincrement=True),
+    _text("event_id", unique=True),
+    _text("account"),
+    _bytes("record"),
+    sqlite_autoincrement=True,
+)
