@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from kms_grpc.operations.constraint_texts import member
-from kms_grpc.operations.descriptors import aws_names, is_secret
+from kms_grpc.operations.descriptors import aws_names, camel_case, descriptor, is_map, is_secret
 
 
 class _Member(NamedTuple):
@@ -35,8 +34,8 @@ def describe(message: Message) -> dict[str, Any] | None:
 
 @cache
 def _members(message: type[Message]) -> tuple[_Member, ...]:
-    fields = (field for field in message.DESCRIPTOR.fields if not _is_left_out(field))
-    return tuple(_Member(field.name, member(field), _conversion(field)) for field in fields)
+    fields = (field for field in descriptor(message).fields if not _is_left_out(field))
+    return tuple(_Member(field.name, camel_case(field), _conversion(field)) for field in fields)
 
 
 def _is_left_out(field: FieldDescriptor) -> bool:
@@ -51,7 +50,3 @@ def _conversion(field: FieldDescriptor) -> Callable[[Any], Any] | None:
     if field.is_repeated:
         return (lambda values: [names.get(value, value) for value in values]) if names else list
     return (lambda value: names.get(value, value)) if names else None
-
-
-def is_map(field: FieldDescriptor) -> bool:
-    return bool(field.message_type is not None and field.message_type.GetOptions().map_entry)

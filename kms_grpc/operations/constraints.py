@@ -18,7 +18,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from kms_grpc.operations.descriptors import aws_names, descriptor, is_map, is_secret, limits
+from kms_grpc.operations.descriptors import aws_names, camel_case, descriptor, is_map, is_secret, limits
 from kms_grpc.v1.options_pb2 import Limits
 
 SHOWN_VALUE_BYTES = 257
@@ -36,7 +36,7 @@ LimitsOf = dict[str, Limits]
 def violations(message: Message, own: LimitsOf, prefix: str = "") -> Iterator[str]:
     """All violated constraints of `message`, depth first. `prefix` is the path of the message itself."""
     for field in descriptor(message).fields:
-        path = prefix + _camel_case(field)
+        path = prefix + camel_case(field)
         rule = own.get(field.name) or limits(field)
         if is_absent(message, field):
             if rule.required:
@@ -97,10 +97,6 @@ def _range(rule: Limits, size: int, what: str) -> Iterator[tuple[bool, str]]:
         yield size >= rule.min, f"Member must have {what} greater than or equal to {rule.min}"
 
 
-def _camel_case(field: FieldDescriptor) -> str:
-    return field.json_name[0].lower() + field.json_name[1:]
-
-
 def _violation(field: FieldDescriptor, path: str, value: Any, constraint: str) -> str:
     return f"Value{_shown(field, value)} at '{path}' failed to satisfy constraint: {constraint}"
 
@@ -120,7 +116,7 @@ def _spelled(field: FieldDescriptor, value: Any) -> str:
 
 def not_null(field: FieldDescriptor) -> str:
     """The text of the ValidationException for a member that must be there and isn't."""
-    return summary([_violation(field, _camel_case(field), None, NOT_NULL)])
+    return summary([_violation(field, camel_case(field), None, NOT_NULL)])
 
 
 def summary(violated: Sequence[str]) -> str:

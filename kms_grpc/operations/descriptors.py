@@ -40,6 +40,11 @@ def is_secret(field: FieldDescriptor) -> bool:
     return bool(field.GetOptions().debug_redact)
 
 
+def camel_case(field: FieldDescriptor) -> str:
+    """A member as AWS's constraint texts and CloudTrail's records spell it: KeyId is keyId."""
+    return field.json_name[0].lower() + field.json_name[1:]
+
+
 def is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 

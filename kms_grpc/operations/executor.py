@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from kms_grpc import errors
 from kms_grpc.audit.record import AuditRecord
 from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.crypto.errors import StaleHandle
 from kms_grpc.faults import fault_point
 from kms_grpc.model.key import Key
 from kms_grpc.operations import admission, idempotency
@@ -119,7 +120,11 @@ class Executor:
     def _handle(self, call: Call, request: Any, keys: tuple[Key | None, ...]) -> Message:
         if call.operation.dry_run and request.dry_run:
             raise errors.DryRunOperationException(errors.DRY_RUN_SUCCEEDS)
-        return call.operation.handler(call, request, *keys)
+        try:
+            return call.operation.handler(call, request, *keys)
+        except StaleHandle:
+            # Another thread made room in the keyring between look-up and use: the second look-up loads the material anew.
+            return call.operation.handler(call, request, *keys)
 
     def _describe(self, call: Call, request: Message, keys: tuple[Key, ...]) -> None:
         call.record.principal = call.principal

@@ -10,10 +10,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kms_grpc.crypto.ciphertext_blob import PREFIX_LENGTH, key_id_of, read_header
+from kms_grpc.crypto.ciphertext_blob import PREFIX_SIZE, key_id_of, read_header
 from kms_grpc.errors import INCORRECT_KEY, AccessDeniedException, IncorrectKeyException
 from kms_grpc.model.key import Key, KeyUsage
-from kms_grpc.model.key_state import READ, Rule
+from kms_grpc.model.key_state import Rule
 from kms_grpc.operations import identifiers
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ class ByBlob:
     rule_allows_warmth: bool = True
 
     def resolve(self, call: Call, request: Any) -> Key:
-        header = read_header(getattr(request, self.blob))
-        key = identifiers.find_key(call, key_id_of(header.kid))
+        key = _blob_key(call, getattr(request, self.blob))
         if key is None:
             raise AccessDeniedException(UNREADABLE)
         return key
@@ -103,7 +102,16 @@ class ByBlob:
             raise IncorrectKeyException(INCORRECT_KEY, key=named.arn)
 
     def identity(self, request: Any) -> Hashable:
-        return getattr(request, self.named), getattr(request, self.blob)[:PREFIX_LENGTH]
+        return getattr(request, self.named), getattr(request, self.blob)[:PREFIX_SIZE]
+
+
+def _blob_key(call: Call, blob: bytes) -> Key | None:
+    """InvalidCiphertextException where the header is damaged; None where it names no key of this region."""
+    header = read_header(blob)
+    try:
+        return identifiers.find_key(call, key_id_of(header.kid))
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +120,7 @@ class ByAlias:
 
     field: str
     action: str
-    rule: Rule = READ
+    rule: Rule
     usage: KeyUsage | None = None
     context: str | None = None
     changes: bool = True

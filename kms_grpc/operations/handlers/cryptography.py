@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from kms_grpc.crypto import envelope
-from kms_grpc.crypto.ciphertext_blob import PREFIX_LENGTH
+from kms_grpc.crypto.ciphertext_blob import PREFIX_SIZE
 from kms_grpc.crypto.encryption_context import canonical
-from kms_grpc.errors import InvalidCiphertextException, ValidationException
+from kms_grpc.errors import InvalidCiphertextException
 from kms_grpc.model.key import Key
 from kms_grpc.operations.call import Call
 from kms_grpc.registry.shards import LoadedMaterial
@@ -96,7 +96,7 @@ def generate_random(call: Call, request: pb.GenerateRandomRequest) -> pb.Generat
 
 def _named_material(call: Call, key: Key, blob: bytes) -> LoadedMaterial:
     """The material that the blob's header names: never found by trial."""
-    material = call.shard.material(key, blob[:PREFIX_LENGTH])
+    material = call.shard.material(key, blob[:PREFIX_SIZE])
     if material is None:
         raise InvalidCiphertextException(key=key.arn)
     return material
@@ -107,7 +107,5 @@ def _note_material(call: Call, material: LoadedMaterial) -> None:
 
 
 def _data_key_bytes(request: Any) -> int:
-    """Exactly one of KeySpec and NumberOfBytes says how long the data key is."""
-    if bool(request.key_spec) == request.HasField("number_of_bytes"):
-        raise ValidationException("Please specify either number of bytes or key spec.")
+    """KeySpec or NumberOfBytes says how long the data key is; validation saw to it that one of them does."""
     return DATA_KEY_BYTES.get(request.key_spec) or int(request.number_of_bytes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import uuid
 
-from kms_grpc.errors import LimitExceededException, ValidationException
+from kms_grpc.errors import LimitExceededException
 from kms_grpc.model.arn import key_arn
 from kms_grpc.model.key import Key, KeyState, Material
 from kms_grpc.operations.call import Call
@@ -20,8 +20,6 @@ from kms_grpc.v1 import keys_pb2
 
 def create_key(call: Call, request: pb.CreateKeyRequest) -> pb.CreateKeyResponse:
     """A symmetric encryption key, Enabled, with its first material. LimitExceededException beyond the account's quota of keys."""
-    if request.key_spec and request.customer_master_key_spec:
-        raise ValidationException("You cannot specify KeySpec and CustomerMasterKeySpec in the same request; use KeySpec.")
     quota = call.service.quotas.keys_per_account
     if call.writing.count_keys(call.account) >= quota:
         raise LimitExceededException(f"The account has {quota} keys in {call.shard.region}, which is its quota.")

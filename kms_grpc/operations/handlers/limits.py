@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from kms_grpc.crypto.ciphertext_blob import OVERHEAD
-from kms_grpc.crypto.encryption_context import LIMIT as CONTEXT_LIMIT
+from kms_grpc.crypto.encryption_context import MAXIMUM_SIZE as CONTEXT_LIMIT
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.descriptors import field_limits
 from kms_grpc.v1 import envelope_pb2 as pb
