@@ -1,8 +1,8 @@
 """What every storage engine offers, and what a shard is made of.
 
-One `Registry` is the store of one region. Reading methods see the last commit. All writing happens in one `Transaction`,
-which is whole or not at all, is serialised against other writers of the shard, and adds a row to the change log for every
-key and alias it touches. Rows carry a MAC over all their columns: a row that was changed on disk raises
+One `Registry` is the store of one region. Reading methods see the last commit. All writing happens in a `Transaction`,
+which is whole or not at all, is serialised against other writers of the shard, and adds a row to the change log for
+every key and alias it touches. Rows carry a MAC over all their columns: a row that was changed on disk raises
 KeyUnavailableException naming the key or alias, wherever it is read by name, and is left out of listings.
 
 Nothing here holds plaintext key material: materials are wrapped under the region's key.
@@ -20,7 +20,7 @@ from kms_grpc.model.key import Alias, Key, Material
 
 @dataclass(frozen=True, slots=True)
 class ShardRow:
-    """A shard's own row: what it belongs to, and its region key under the root key. A damaged one stops the region from starting."""
+    """A shard's own row: what it belongs to, and its region key under the root key. A damaged one stops the start."""
 
     partition: str
     region: str
@@ -77,7 +77,7 @@ class Reading(Protocol):
 
 
 class Transaction(Reading, Protocol):
-    """One write. Entered by `Registry.writing()`; leaving it normally commits durably, leaving it by an exception undoes all."""
+    """One write. Leaving `Registry.writing()` normally commits durably, leaving it by an exception undoes all."""
 
     @property
     def changed(self) -> bool:
@@ -91,7 +91,8 @@ class Transaction(Reading, Protocol):
         """Store a new key and its first material; returns the key with its sequence."""
 
     def change_key(self, key: Key) -> Key:
-        """Store `key` over the row of the revision it carries; returns it with the next revision. ConflictException if the row moved on."""
+        """Store `key` over the row of the revision it carries; returns it with the next revision. ConflictException if
+        the row moved on."""
 
     def add_alias(self, alias: Alias) -> Alias:
         """AlreadyExistsException where (account, name) is taken."""
@@ -103,14 +104,15 @@ class Transaction(Reading, Protocol):
 
     def find_answer(self, account: str, operation: str, request_id: str) -> RememberedAnswer | None: ...
 
-    def remember(self, answer: RememberedAnswer) -> None: ...
+    def remember(self, answer: RememberedAnswer) -> None:
+        """Keep an answer, in the place of an older one to the same request id."""
 
     def record(self, row: OutboxRow) -> None: ...
 
 
 class Registry(Reading, Protocol):
-    """The store of one region. Thread-safe. Raises DependencyTimeoutException where the store cannot be read or written for now
-    (a full disk says so by name)."""
+    """The store of one region. Thread-safe. Raises DependencyTimeoutException where the store cannot be read or written
+    for now (a full disk says so by name)."""
 
     def shard_row(self) -> ShardRow: ...
 

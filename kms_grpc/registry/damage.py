@@ -30,7 +30,8 @@ class Place:
 
     def shard(self) -> KMSInternalException:
         return KMSInternalException(
-            f"The registry of region {self._region} cannot be used: its own row was changed on disk. Restore it from a backup."
+            f"The registry of region {self._region} cannot be used: its own row was changed on disk. Restore it from a "
+            "backup."
         )
 
     def key(self, key_id: str, row: Row) -> KeyUnavailableException:
@@ -45,8 +46,8 @@ class Place:
 
     def answer(self, operation: str, request_id: str) -> KMSInternalException:
         return KMSInternalException(
-            f"The answer that was given to request {request_id} of {operation} was changed on disk. See with a list what the "
-            "request did, then call again under another request id."
+            f"The answer that was given to request {request_id} of {operation} was changed on disk. See with a list "
+            "what the request did, then call again under another request id."
         )
 
     def name(self, kind: RowKind, values: Values) -> str:
@@ -78,8 +79,8 @@ class Place:
 def missing_material(key: Key) -> KeyUnavailableException:
     """The refusal of a key whose material is not in the store, or does not open."""
     return KeyUnavailableException(
-        f"{key.arn} is unavailable: its key material is missing from the registry or does not open. Restore the registry of "
-        f"region {key.region} from a backup; `kms-grpc check` lists all that is damaged.",
+        f"{key.arn} is unavailable: its key material is missing from the registry or does not open. Restore the "
+        f"registry of region {key.region} from a backup; `kms-grpc check` lists all that is damaged.",
         key=key.arn,
     )
 
@@ -88,7 +89,7 @@ def is_row_of_key(row: Row, key_id: str) -> bool:
     """Whether a damaged row is that key's: two of its three names say so."""
     values = KEY.values(row)
     by_arn = str(values["arn"]).endswith(f":key/{key_id}")
-    return (values["key_id"] == key_id) + (values["digest"] == digest(key_id)) + by_arn >= 2
+    return int(sum((values["key_id"] == key_id, values["digest"] == digest(key_id), by_arn))) >= 2
 
 
 def is_row_of_alias(row: Row, account: str, name: str) -> bool:
@@ -96,7 +97,7 @@ def is_row_of_alias(row: Row, account: str, name: str) -> bool:
     values = ALIAS.values(row)
     by_arn = str(values["arn"]).endswith(f":{account}:{name}")
     by_name = values["account"] == account and values["name"] == name
-    return by_name + (values["digest"] == digest(account, name)) + by_arn >= 2
+    return int(sum((by_name, values["digest"] == digest(account, name), by_arn))) >= 2
 
 
 def _hex(value: object) -> str:

@@ -10,7 +10,6 @@ Its values mean nothing but "something was committed since": equal to what a wor
 from __future__ import annotations
 
 import mmap
-import os
 from pathlib import Path
 
 from kms_grpc.crypto.epoch import Epoch
@@ -28,7 +27,7 @@ def create_epochs(path: Path, count: int) -> None:
     made = path.with_name(path.name + ".new")
     made.write_bytes(bytes(_WIDTH * count))
     made.chmod(0o600)
-    os.replace(made, path)
+    made.replace(path)
 
 
 class Epochs:

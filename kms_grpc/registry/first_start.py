@@ -1,7 +1,7 @@
 """The start: shards that are missing are made, old ones migrated, and all are held against the configuration.
 
-`prepare` is for the one process that holds the data directory's lock, before it starts others; a crash at any point of it
-leaves a state from which the next one goes on. `open_shards` is for those others: it never creates, migrates or repairs.
+`prepare` is for the one process that holds the data directory's lock, before others are started; a crash at any point
+of it leaves a state from which the next one goes on. `open_shards` is for those others: it never creates or migrates.
 
     DIR/root.key                  made only where there is no shard yet; the same with another source of root keys
     DIR/regions/<region>.sqlite   made as <region>.sqlite.new and renamed when whole
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -59,8 +59,7 @@ class Service:
 
 
 def prepare(service: Service, root_keys: RootKeySource, clock: Clock) -> None:
-    """Make what is missing and check what is there. WillNotStart with a reason; then nothing of an existing shard was changed,
-    migrations apart."""
+    """Make what is missing and check what is there. WillNotStart with a reason. Existing shards are migrated only."""
     (service.data_dir / "regions").mkdir(mode=0o700, parents=True, exist_ok=True)
     _provide_root_key(service, root_keys)
     root = _with_root_key(root_keys.open)
@@ -75,11 +74,11 @@ def prepare(service: Service, root_keys: RootKeySource, clock: Clock) -> None:
 
 
 def open_shards(service: Service, root_keys: RootKeySource, cached_keys: int = CACHED_KEYS) -> Shards:
-    """The prepared shards, for one worker: `cached_keys` is the bound of its caches over all regions. Needs an open keyring with
-    that many slots and one for each region and the root key."""
+    """The prepared shards, for one worker; `cached_keys` bounds its caches over all regions. Needs an open keyring with
+    that many slots, and some for the regions' keys and the root key."""
     epochs = Epochs(epochs_path(service.data_dir))
     if len(epochs) != len(service.regions):
-        raise WillNotStart(f"{epochs_path(service.data_dir)} is of {len(epochs)} regions, not {len(service.regions)}. Restart the server.")
+        raise WillNotStart(f"{epochs_path(service.data_dir)} is of {len(epochs)} regions. Restart the server.")
     root = _with_root_key(root_keys.open)
     capacity = max(2, cached_keys // len(service.regions))
     try:
@@ -105,8 +104,8 @@ def _provide_root_key(service: Service, root_keys: RootKeySource) -> None:
     if shards:
         row = _read(shards[0])
         raise WillNotStart(
-            f"{root_keys.name} is missing, and {shards[0]} was made under the root key {row.root_fingerprint}. Put that root key "
-            "back from its backup: without it no key of the service can be used."
+            f"{root_keys.name} is missing, and {shards[0]} was made under the root key {row.root_fingerprint}. Put that "
+            "root key back from its backup: without it no key of the service can be used."
         )
     fault_point("start.root_key.before")
     _with_root_key(root_keys.create)
@@ -128,7 +127,7 @@ def _make_shard(service: Service, region: str, root: RootKey, clock: Clock) -> N
     made = path.with_name(path.name + ".new")
     fault_point("start.shard.before")
     _on_disk(path, lambda: _fill_shard(service, region, root, clock, made))
-    os.rename(made, path)
+    made.rename(path)
     _sync_folder(path.parent)
     fault_point("start.shard.after")
 
@@ -209,8 +208,8 @@ def _unwrapped(path: Path, row: ShardRow, root: RootKey) -> int:
         if row.root_fingerprint == root.fingerprint:
             raise _damaged(path) from error
         raise WillNotStart(
-            f"{path} was made under the root key {row.root_fingerprint}, but the one here is {root.fingerprint}. Put the right "
-            "root key back, or the data directory that belongs to this one."
+            f"{path} was made under the root key {row.root_fingerprint}, but the one here is {root.fingerprint}. Put "
+            "the right root key back, or the data directory that belongs to this one."
         ) from error
     if _mac_holds(path, row, region_key):
         return region_key
@@ -224,10 +223,13 @@ def _mac_holds(path: Path, row: ShardRow, region_key: int) -> bool:
 
 def _check_place(service: Service, region: str, path: Path, row: ShardRow) -> None:
     if row.region != region:
-        raise WillNotStart(f"{path} is the shard of region {row.region}. Files were swapped or renamed: put them back under their names.")
+        raise WillNotStart(
+            f"{path} is the shard of region {row.region}. Files were swapped: put them back under their names."
+        )
     if row.partition != service.partition:
         raise WillNotStart(
-            f"{path} belongs to partition {row.partition}, but the configuration says {service.partition}. Correct the configuration."
+            f"{path} belongs to partition {row.partition}, but the configuration says {service.partition}. Correct "
+            "the configuration."
         )
     if row.account != service.account:
         raise WillNotStart(
@@ -245,11 +247,11 @@ def _read(path: Path) -> ShardRow:
 
 
 def _read_row(path: Path) -> Sequence[object]:
-    columns = ", ".join(f'"{name}"' for name in (*SHARD.columns, "mac"))
+    statement = str(sql.SHARD_ROW)
 
     def read() -> Sequence[object] | None:
         with closing(connect(path)) as connection:
-            row: Sequence[object] | None = connection.execute(f"SELECT {columns} FROM shard").fetchone()
+            row: Sequence[object] | None = connection.execute(statement).fetchone()
             return row
 
     row = _on_disk(path, read)
@@ -260,7 +262,8 @@ def _read_row(path: Path) -> Sequence[object]:
 
 def _associated(partition: str, region: str, account: str) -> bytes:
     """What a region's key is bound to."""
-    return frame(b"region key", *(str(part).encode("utf-8", "surrogateescape") for part in (partition, region, account)))
+    parts = (str(part).encode("utf-8", "surrogateescape") for part in (partition, region, account))
+    return frame(b"region key", *parts)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -279,6 +282,6 @@ def _on_disk(path: Path, act: Callable[[], T]) -> T:
     except (OSError, sqlite3.Error, SQLAlchemyError) as error:
         original = getattr(error, "orig", None) or error
         raise WillNotStart(
-            f"{path} cannot be used: {original}. Look at the path, its permissions and the room on its disk; a damaged file has to "
-            "come back from a backup."
+            f"{path} cannot be used: {original}. Look at the path, its permissions and the room on its disk; a damaged "
+            "file has to come back from a backup."
         ) from error

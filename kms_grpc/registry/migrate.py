@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 from alembic import command
@@ -27,7 +28,7 @@ def alembic_config() -> Config:
 
 
 def migrate(path: Path) -> None:
-    """Run what is missing. For the one process that starts the others, before it does. NewerShard if the file is ahead."""
+    """Run what is missing, before other processes are started. NewerShard if the file is ahead of this program."""
     engine = create_engine("sqlite://", creator=lambda: _open(path), poolclass=NullPool)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     fault_point("migration.before")
@@ -48,7 +49,7 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     command.upgrade(config, revision)
 
 
-def _open(path: Path):  # type: ignore[no-untyped-def]  # sqlite3.Connection; SQLAlchemy's creator wants its own Protocol
+def _open(path: Path) -> sqlite3.Connection:
     connection = connect(path)
     connection.execute("PRAGMA foreign_keys=OFF")  # a batch migration drops the table that it has just copied
     return connection

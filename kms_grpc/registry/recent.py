@@ -1,7 +1,7 @@
 """A bounded cache whose warm look-up is one dictionary get.
 
-Two generations: what is put or found again in the old one goes to the young one; when the young one is full it becomes the
-old one, and what was left in the old one is dropped. So entries used lately stay, and no hit has to be written down.
+Two generations: what is put or found again in the old one goes to the young one; when the young one is full it becomes
+the old one, and what was left in the old one is dropped. So entries used lately stay, and no hit is written down.
 Reading `warm` needs no lock; all else is for the holder of the owner's lock.
 """
 

@@ -1,8 +1,8 @@
 """Rows and what they stand for: conversion both ways, and the MAC that each protected row carries.
 
 The MAC is HMAC-SHA-256 under a key that the core derives from the region's key, over
-frame(table, partition, region, column, value, column, value …) with all columns but the MAC itself, in the table's order,
-absent values left out. A value is framed with its type: `i` and decimal digits, `s` and UTF-8, `b` and the bytes.
+frame(table, partition, region, column, value, column, value …) with all columns but the MAC itself, in the table's
+order, absent values left out. A value is framed with its type: `i` and decimal digits, `s` and UTF-8, `b` and bytes.
 """
 
 from __future__ import annotations

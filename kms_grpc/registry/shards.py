@@ -1,8 +1,8 @@
 """One region in one worker: the registry, the region's key, and bounded caches that obey the region's epoch.
 
-The epoch is bumped after each commit and before its answer, by whichever process committed. A call begins with `is_fresh`;
-where it is not, `catch_up` reads the epoch first and then the change log, and drops exactly what changed. Loads and
-catch_up share one lock, so a load cannot put back what a change has just dropped. Warm look-ups take no lock.
+The epoch is bumped after each commit and before its answer, by whichever process committed. A call begins with
+`is_fresh`; where it is not, `catch_up` reads the epoch first and then the change log, and drops exactly what changed.
+Loads and catch_up share one lock, so a load cannot put back what a change has just dropped. Warm look-ups take no lock.
 """
 
 from __future__ import annotations
@@ -68,7 +68,14 @@ class Shard:
     """Thread-safe. `capacity` bounds keys, aliases and materials, each."""
 
     def __init__(
-        self, partition: str, region: str, account: str, registry: Registry, region_key: int, epoch: Epoch, capacity: int
+        self,
+        partition: str,
+        region: str,
+        account: str,
+        registry: Registry,
+        region_key: int,
+        epoch: Epoch,
+        capacity: int,
     ) -> None:
         self.partition = partition
         self.region = region
@@ -96,6 +103,8 @@ class Shard:
 
     def catch_up(self) -> bool:
         """Drop what has changed since; True if anything may have been dropped."""
+        if self.is_fresh():
+            return False
         with self._lock:
             value = self.epoch.value
             if value == self.seen_epoch:
@@ -108,7 +117,7 @@ class Shard:
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
-        """One write. When it is left, the write is durable, every worker of this host obeys it, and keys it created were read back."""
+        """One write. Once left, it is durable, all workers of this host obey it, and keys it created were read back."""
         transaction: Transaction | None = None
         try:
             with self.registry.writing() as transaction:
@@ -141,7 +150,8 @@ class Shard:
             return loaded
         if key.current_material_id is None:
             raise missing_material(key)
-        found = self._load_material(key, header_prefix(kid_of(key.key_id), key.current_material_id), key.current_material_id)
+        prefix = header_prefix(kid_of(key.key_id), key.current_material_id)
+        found = self._load_material(key, prefix, key.current_material_id)
         if found is None:
             raise missing_material(key)
         return found

@@ -56,7 +56,12 @@ class _Rows:
         self.place = place
 
     def find(
-        self, connection: Connection, kind: RowKind, statements: tuple[Executable, Executable], name: Values, second: bytes
+        self,
+        connection: Connection,
+        kind: RowKind,
+        statements: tuple[Executable, Executable],
+        name: Values,
+        second: bytes,
     ) -> tuple[Row | None, list[Row]]:
         """The row of that name if it is as it was written, and else the damaged rows that may be it."""
         damaged: list[Row] = []
@@ -99,10 +104,8 @@ class _Rows:
             raise self.place.answer(operation, request_id)
         return answer_of(row) if row is not None else None
 
-    def page(
-        self, kind: RowKind, sequence: int, limit: int, fetch: Callable[[int, int], Sequence[Row]]
-    ) -> list[Row]:
-        """The next `limit` rows that are as they were written, in the order of their sequence; fewer only at the end."""
+    def page(self, kind: RowKind, sequence: int, limit: int, fetch: Callable[[int, int], Sequence[Row]]) -> list[Row]:
+        """The next `limit` rows that are as they were written, by their sequence; fewer only at the end."""
         found: list[Row] = []
         at = kind.columns.index("sequence")
         while len(found) < limit:
@@ -117,7 +120,6 @@ class _Rows:
                 break
             sequence = rows[-1][at]
         return found
-
 
     def damaged(self, connection: Connection, kind: RowKind) -> Iterator[str]:
         """The names of all damaged rows of a table."""
@@ -200,8 +202,10 @@ class SqlTransaction:
         return self._rows.answer(self._connection, account, operation, request_id)
 
     def remember(self, answer: RememberedAnswer) -> None:
+        values = answer_values(answer)
+        self._connection.execute(sql.FORGET_ANSWER, {"of_digest": values["digest"]})
         text = f"Request {answer.request_id} of {answer.operation} has its answer already"
-        self._add(sql.ADD_ANSWER, ANSWER, answer_values(answer), text)
+        self._add(sql.ADD_ANSWER, ANSWER, values, text)
 
     def record(self, row: OutboxRow) -> None:
         values = {"event_id": row.event_id, "account": row.account, "record": row.record}
@@ -241,7 +245,7 @@ def _moved_on(arn: str) -> ConflictException:
 
 
 class SqlRegistry:
-    """See base.Registry. `region_key` is the keyring handle of the region's key, which makes and checks the rows' MACs."""
+    """See base.Registry. `region_key` is the keyring handle of the key that the rows' MACs are made under."""
 
     def __init__(self, path: Path, partition: str, region: str, region_key: int) -> None:
         self._store = SqliteStore(path, region)
@@ -314,7 +318,8 @@ class SqlRegistry:
 
     def damaged_rows(self) -> Sequence[str]:
         with self._store.reading() as connection:
-            found = [name for kind in (SHARD, KEY, MATERIAL, ALIAS, ANSWER) for name in self._rows.damaged(connection, kind)]
+            kinds = (SHARD, KEY, MATERIAL, ALIAS, ANSWER)
+            found = [name for kind in kinds for name in self._rows.damaged(connection, kind)]
         return [*found, *self._wrong_counts()]
 
     def close(self) -> None:
@@ -323,7 +328,8 @@ class SqlRegistry:
     def _wrong_counts(self) -> list[str]:
         counted = dict(map(tuple, self._all(sql.KEYS_BY_ACCOUNT, {"kind": KeyKind.CUSTOMER_MANAGED.value})))
         kept = dict(map(tuple, self._all(sql.COUNTS, {})))
-        return [f"count of keys of account {account}" for account in counted | kept if counted.get(account) != kept.get(account)]
+        wrong = (account for account in counted | kept if counted.get(account) != kept.get(account))
+        return [f"count of keys of account {account}" for account in wrong]
 
     def _one(self, statement: Executable, parameters: Values) -> Any:
         with self._store.reading() as connection:

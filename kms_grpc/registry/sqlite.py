@@ -2,8 +2,8 @@
 
 - `synchronous=FULL`: a commit is on the disk when it returns. `secure_delete`: what is deleted is overwritten.
 - Readers are held open and lent out; each statement sees the last commit.
-- Writers of one process wait for a lock; those of several processes meet in `BEGIN IMMEDIATE`, asked for again every half
-  millisecond. SQLite's own busy handler sleeps up to 100 ms between two tries, by which some writers starve.
+- Writers of one process wait for a lock; those of several processes meet in `BEGIN IMMEDIATE`, asked for again every
+  half millisecond. SQLite's own busy handler sleeps up to 100 ms between two tries, by which some writers starve.
 
 Nothing else in a serving process may open a shard's file: closing it would drop SQLite's locks (fcntl(2)).
 Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html
@@ -64,7 +64,7 @@ def connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
 
 
 class SqliteStore:
-    """Connections to one shard's file. Thread-safe. Raises DependencyTimeoutException for whatever the file or its disk does."""
+    """Connections to one shard's file. Thread-safe. DependencyTimeoutException for all that file and disk do."""
 
     def __init__(self, path: Path, region: str) -> None:
         self._path = path
@@ -151,7 +151,7 @@ class SqliteStore:
 
     def _lend(self) -> Connection:
         if self._closed:
-            raise DependencyTimeoutException(f"The registry of region {self._region} is closed: the server is stopping.")
+            raise DependencyTimeoutException(f"The registry of region {self._region} is closed: the server stops.")
         try:
             return self._readers.pop()
         except IndexError:
@@ -172,8 +172,8 @@ class SqliteStore:
 
     def _busy(self) -> DependencyTimeoutException:
         return DependencyTimeoutException(
-            f"The registry of region {self._region} cannot be written: others have been writing for {PATIENCE_S:.0f} s. "
-            "Repeat the call."
+            f"The registry of region {self._region} cannot be written: others have been writing for "
+            f"{PATIENCE_S:.0f} s. Repeat the call."
         )
 
     def _refusal(self, error: Exception, done: str) -> DependencyTimeoutException:
@@ -182,7 +182,7 @@ class SqliteStore:
         if code == sqlite3.SQLITE_FULL or (code in _MAY_MEAN_FULL and self._disk_is_full()):
             return DependencyTimeoutException(f"{start}: no space left on its disk. Make room; nothing else is needed.")
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return self._busy() if done == "written" else DependencyTimeoutException(f"{start}: it is busy. Repeat the call.")
+            return DependencyTimeoutException(f"{start}: it is busy. Repeat the call.")
         _log.error("%s: %s (%s)", start, error, self._path)
         return DependencyTimeoutException(f"{start}: {_REASONS.get(code, _OTHER)}")
 

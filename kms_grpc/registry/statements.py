@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import and_, bindparam, delete, func, insert, select, update
+from typing import Any
+
+from sqlalchemy import BindParameter, and_, bindparam, delete, func, insert, select, update
 
 from kms_grpc.registry.rows import ALIAS, ANSWER, KEY, MATERIAL, SHARD
 from kms_grpc.registry.tables import (
@@ -16,10 +18,10 @@ from kms_grpc.registry.tables import (
     shard,
 )
 
-_DIGEST = bindparam("of_digest")
-_AFTER = bindparam("after")
-_LIMIT = bindparam("limit_rows")
-_SEEN = bindparam("seen_revision")
+_DIGEST: BindParameter[Any] = bindparam("of_digest")
+_AFTER: BindParameter[Any] = bindparam("after")
+_LIMIT: BindParameter[Any] = bindparam("limit_rows")
+_SEEN: BindParameter[Any] = bindparam("seen_revision")
 
 # --- the shard's own row -----------------------------------------------------------------------------------------
 
@@ -58,9 +60,7 @@ ADD_MATERIAL = insert(materials)
 
 # --- aliases -----------------------------------------------------------------------------------------------------
 
-ALIAS_BY_NAME = ALIAS.select.where(
-    and_(aliases.c.account == bindparam("account"), aliases.c.name == bindparam("name"))
-)
+ALIAS_BY_NAME = ALIAS.select.where(and_(aliases.c.account == bindparam("account"), aliases.c.name == bindparam("name")))
 ALIAS_BY_DIGEST = ALIAS.select.where(aliases.c.digest == _DIGEST)
 ALIASES_AFTER = (
     ALIAS.select.where(and_(aliases.c.account == bindparam("account"), aliases.c.sequence > _AFTER))
@@ -105,6 +105,7 @@ ANSWER_BY_NAME = ANSWER.select.where(
     )
 )
 ANSWER_BY_DIGEST = ANSWER.select.where(remembered_answers.c.digest == _DIGEST)
+FORGET_ANSWER = delete(remembered_answers).where(remembered_answers.c.digest == _DIGEST)
 ADD_ANSWER = insert(remembered_answers)
 FORGET_ANSWERS = delete(remembered_answers).where(remembered_answers.c.created_ns < bindparam("before"))
 

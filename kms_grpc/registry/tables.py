@@ -1,7 +1,7 @@
 """The tables of a shard, for every engine; the migrations make them, a drift test holds the two together.
 
-A column that comes later is nullable and has no default: an absent value takes no part in a row's MAC (rows.py), so the rows
-of before keep theirs. No CHECK constraints on protected rows: what is wrong with one of them is for its MAC to say.
+A column that comes later is nullable and has no default: an absent value takes no part in a row's MAC (rows.py), so the
+rows of before keep theirs. No CHECK constraints on protected rows: what is wrong with one is for its MAC to say.
 """
 
 from __future__ import annotations

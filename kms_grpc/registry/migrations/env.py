@@ -8,7 +8,7 @@ from kms_grpc.faults import fault_point
 from kms_grpc.registry.tables import metadata
 
 
-def _before_commit(**_: Any) -> None:
+def _before_commit(*_: Any, **__: Any) -> None:
     fault_point("migration.between")
 
 
