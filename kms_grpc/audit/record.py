@@ -6,6 +6,7 @@ Source: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-ev
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from typing import Any
@@ -92,11 +93,11 @@ class _Ids:
     def start(self) -> None:
         seed = os.urandom(10).hex()
         self.prefix = f"{seed[:8]}-{seed[8:12]}-{seed[12:16]}-{seed[16:20]}-"
-        self.count = int.from_bytes(os.urandom(5))
+        self.count = itertools.count(int.from_bytes(os.urandom(5)))
 
     def next(self) -> str:
-        self.count += 1
-        return f"{self.prefix}{self.count:012x}"
+        """Threads share the count: itertools' is one step that no other thread gets between."""
+        return f"{self.prefix}{next(self.count):012x}"
 
 
 _ids = _Ids()
