@@ -55,7 +55,11 @@ def extension(module: str = MODULE, root: str = "", more: tuple[str, ...] = (), 
     native = sorted(f"{root}native/{path.name}" for path in (ROOT / "native").glob("*.c"))
     declarations = [ROOT / "native" / "core.cdef.h", *(Path(path).with_suffix(".cdef.h") for path in more)]
     paths = openssl_paths()
-    paths["include_dirs"] = [f"{root}native", *(str(Path(path).parent) for path in more), *paths.get("include_dirs", [])]
+    paths["include_dirs"] = [
+        f"{root}native",
+        *(str(Path(path).parent) for path in more),
+        *paths.get("include_dirs", []),
+    ]
     builder = FFI()
     for declaration in declarations:
         builder.cdef(declaration.read_text())
@@ -90,7 +94,7 @@ def build_core() -> None:
 
 def build_stubs(target: Path = ROOT) -> None:
     """Generates kms_grpc/v1/*_pb2*.py and .pyi under `target`. The protos' folders mirror the package."""
-    import grpc_tools
+    import grpc_tools  # type: ignore[import-untyped]
 
     protos = sorted(str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos" / "kms_grpc").rglob("*.proto"))
     if not protos:

@@ -78,16 +78,26 @@ static int fits(size_t prefix_len, size_t associated_len, size_t plaintext_len) 
 
 static struct kms_message sealed_message(uint8_t *blob, const uint8_t *associated, size_t associated_len,
                                          const uint8_t *plaintext, size_t plaintext_len) {
-    return (struct kms_message){.nonce = blob + NONCE_AT, .header = blob, .header_len = KMS_HEADER_SIZE,
-                                .associated = associated, .associated_len = associated_len,
-                                .in = plaintext, .len = plaintext_len, .out = blob + KMS_HEADER_SIZE};
+    return (struct kms_message){.nonce = blob + NONCE_AT,
+                                .header = blob,
+                                .header_len = KMS_HEADER_SIZE,
+                                .associated = associated,
+                                .associated_len = associated_len,
+                                .in = plaintext,
+                                .len = plaintext_len,
+                                .out = blob + KMS_HEADER_SIZE};
 }
 
 static struct kms_message opened_message(uint8_t *plaintext, const uint8_t *associated, size_t associated_len,
                                          const uint8_t *blob, size_t blob_len) {
-    return (struct kms_message){.nonce = blob + NONCE_AT, .header = blob, .header_len = KMS_HEADER_SIZE,
-                                .associated = associated, .associated_len = associated_len,
-                                .in = blob + KMS_HEADER_SIZE, .len = blob_len - KMS_BLOB_OVERHEAD, .out = plaintext};
+    return (struct kms_message){.nonce = blob + NONCE_AT,
+                                .header = blob,
+                                .header_len = KMS_HEADER_SIZE,
+                                .associated = associated,
+                                .associated_len = associated_len,
+                                .in = blob + KMS_HEADER_SIZE,
+                                .len = blob_len - KMS_BLOB_OVERHEAD,
+                                .out = plaintext};
 }
 
 /* `plaintext` may stand where the ciphertext goes. */
@@ -162,8 +172,8 @@ kms_status kms_data_key(uint8_t *data_key, size_t data_key_len, uint8_t *blob, s
         status = kms_random(plaintext, data_key_len);
         if (status == KMS_OK && data_key) memcpy(data_key, plaintext, data_key_len);
         if (status == KMS_OK)
-            status = kms_seal(blob, blob_len, key, prefix, prefix_len, associated, associated_len, plaintext,
-                              data_key_len);
+            status =
+                kms_seal(blob, blob_len, key, prefix, prefix_len, associated, associated_len, plaintext, data_key_len);
     }
     if (status != KMS_OK) OPENSSL_cleanse(blob, blob_len);
     if (status != KMS_OK && data_key) OPENSSL_cleanse(data_key, data_key_len);
@@ -223,8 +233,8 @@ static kms_status seal_all(struct batch *batch, size_t blobs_len, uint64_t key, 
 kms_status kms_seal_many(uint8_t *blobs, size_t blobs_len, uint64_t key, const uint8_t *prefix, size_t prefix_len,
                          const uint8_t *associated, size_t associated_len, const uint8_t *plaintexts,
                          const uint32_t *plaintext_lens, size_t count) {
-    struct batch batch = {.prefix = prefix, .associated = associated, .associated_len = associated_len,
-                          .in = plaintexts, .out = blobs};
+    struct batch batch = {
+        .prefix = prefix, .associated = associated, .associated_len = associated_len, .in = plaintexts, .out = blobs};
     size_t overhead = count * KMS_BLOB_OVERHEAD;
     kms_status status = KMS_WRONG_LENGTH;
     if (fits(prefix_len, associated_len, 1) && blobs_len >= overhead &&

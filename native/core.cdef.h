@@ -7,36 +7,36 @@
 
 typedef enum {
     KMS_OK = 0,
-    KMS_INVALID_CIPHERTEXT,    /* version, length, check, commitment or tag is wrong */
-    KMS_KEYRING_LOST,          /* never opened, or wiped by a fork */
-    KMS_STALE_HANDLE,          /* the key was evicted, or the handle is no handle */
+    KMS_INVALID_CIPHERTEXT, /* version, length, check, commitment or tag is wrong */
+    KMS_KEYRING_LOST,       /* never opened, or wiped by a fork */
+    KMS_STALE_HANDLE,       /* the key was evicted, or the handle is no handle */
     KMS_KEYRING_FULL,
-    KMS_WRONG_KIND,            /* a handle of another kind of key: a programming error */
-    KMS_WRONG_LENGTH,          /* a buffer of the wrong size: a programming error */
-    KMS_WRAPPED_KEY_DAMAGED,   /* wrong wrapping key, moved to another place, or changed */
+    KMS_WRONG_KIND,          /* a handle of another kind of key: a programming error */
+    KMS_WRONG_LENGTH,        /* a buffer of the wrong size: a programming error */
+    KMS_WRAPPED_KEY_DAMAGED, /* wrong wrapping key, moved to another place, or changed */
     KMS_MAC_DIFFERS,
     KMS_CONTEXT_TOO_LONG,
-    KMS_CONTEXT_MALFORMED,     /* lengths or count don't fit the bytes */
+    KMS_CONTEXT_MALFORMED, /* lengths or count don't fit the bytes */
     KMS_CONTEXT_DUPLICATE_KEY,
     KMS_CONTEXT_NOT_UTF8,
     KMS_FILE_EXISTS,
-    KMS_FILE_SYSTEM_ERROR,     /* errno tells */
+    KMS_FILE_SYSTEM_ERROR, /* errno tells */
     KMS_FILE_NOT_REGULAR,
     KMS_FILE_WRONG_OWNER,
     KMS_FILE_WRONG_MODE,
     KMS_FILE_WRONG_SIZE,
     KMS_NO_RANDOMNESS,
-    KMS_CIPHER_FAILED,         /* libcrypto refused */
+    KMS_CIPHER_FAILED, /* libcrypto refused */
     KMS_OUT_OF_MEMORY
 } kms_status;
 
 #define KMS_KID_SIZE 17
 #define KMS_MATERIAL_ID_SIZE 32
-#define KMS_PREFIX_SIZE 55         /* bytes 0-54 of a blob: version, suite, kid, material id, check */
-#define KMS_HEADER_SIZE 79         /* prefix and nonce */
-#define KMS_BLOB_OVERHEAD 127      /* header, tag and commitment */
+#define KMS_PREFIX_SIZE 55    /* bytes 0-54 of a blob: version, suite, kid, material id, check */
+#define KMS_HEADER_SIZE 79    /* prefix and nonce */
+#define KMS_BLOB_OVERHEAD 127 /* header, tag and commitment */
 #define KMS_MAXIMUM_PLAINTEXT 65536
-#define KMS_WRAPPED_KEY_SIZE 105   /* version, nonce, 32 bytes, tag, commitment */
+#define KMS_WRAPPED_KEY_SIZE 105 /* version, nonce, 32 bytes, tag, commitment */
 #define KMS_MAC_SIZE 32
 #define KMS_FINGERPRINT_SIZE 8
 #define KMS_MAXIMUM_CONTEXT 8192
@@ -121,7 +121,7 @@ void kms_epoch_bump(uint64_t *epoch);
 uint64_t kms_epoch_read(const uint64_t *epoch);
 kms_status kms_forbid_core_dumps(void);
 const char *kms_libcrypto_version(void);
-unsigned int kms_libcrypto_number(void);   /* 0xMNN: 0x30500000 is 3.5 */
+unsigned int kms_libcrypto_number(void); /* 0xMNN: 0x30500000 is 3.5 */
 
 /* --- reference.c: what `kms-grpc bench` compares with. Nothing of the service calls it ----------------------------- */
 
@@ -131,8 +131,8 @@ kms_status kms_reference_seal(uint8_t *out, const uint8_t *associated, size_t as
 kms_status kms_reference_open(uint8_t *out, const uint8_t *associated, size_t associated_len, const uint8_t *in,
                               size_t len, size_t count);
 /* The same one after another into one buffer, with a nonce of RAND_bytes each time. */
-kms_status kms_reference_seal_singly(uint8_t *out, const uint8_t *associated, size_t associated_len,
-                                     const uint8_t *in, size_t len, size_t count);
+kms_status kms_reference_seal_singly(uint8_t *out, const uint8_t *associated, size_t associated_len, const uint8_t *in,
+                                     size_t len, size_t count);
 /* kms_seal, `count` times over one buffer. */
 kms_status kms_seal_singly(uint8_t *blob, size_t blob_len, uint64_t key, const uint8_t *prefix, size_t prefix_len,
                            const uint8_t *associated, size_t associated_len, const uint8_t *plaintext,

@@ -47,9 +47,14 @@ static kms_status wrapping_root(union kms_key *root, uint64_t handle, enum kms_k
 
 static kms_status wrap_under(uint8_t *wrapped, const union kms_key *root, const uint8_t *associated,
                              size_t associated_len, const uint8_t secret[WRAPPED_SIZE]) {
-    struct kms_message message = {.nonce = wrapped + NONCE_AT, .header = wrapped, .header_len = CIPHERTEXT_AT,
-                                  .associated = associated, .associated_len = associated_len,
-                                  .in = secret, .len = WRAPPED_SIZE, .out = wrapped + CIPHERTEXT_AT};
+    struct kms_message message = {.nonce = wrapped + NONCE_AT,
+                                  .header = wrapped,
+                                  .header_len = CIPHERTEXT_AT,
+                                  .associated = associated,
+                                  .associated_len = associated_len,
+                                  .in = secret,
+                                  .len = WRAPPED_SIZE,
+                                  .out = wrapped + CIPHERTEXT_AT};
     wrapped[0] = VERSION;
     kms_status status = kms_nonces(wrapped + NONCE_AT, KMS_NONCE_SIZE);
     return status == KMS_OK ? kms_xaes_seal(root, &message, 1) : status;
@@ -57,9 +62,14 @@ static kms_status wrap_under(uint8_t *wrapped, const union kms_key *root, const 
 
 static kms_status unwrap_under(uint8_t secret[WRAPPED_SIZE], const union kms_key *root, const uint8_t *associated,
                                size_t associated_len, const uint8_t *wrapped, size_t wrapped_len) {
-    struct kms_message message = {.nonce = wrapped + NONCE_AT, .header = wrapped, .header_len = CIPHERTEXT_AT,
-                                  .associated = associated, .associated_len = associated_len,
-                                  .in = wrapped + CIPHERTEXT_AT, .len = WRAPPED_SIZE, .out = secret};
+    struct kms_message message = {.nonce = wrapped + NONCE_AT,
+                                  .header = wrapped,
+                                  .header_len = CIPHERTEXT_AT,
+                                  .associated = associated,
+                                  .associated_len = associated_len,
+                                  .in = wrapped + CIPHERTEXT_AT,
+                                  .len = WRAPPED_SIZE,
+                                  .out = secret};
     memset(secret, 0, WRAPPED_SIZE);
     if (wrapped_len != KMS_WRAPPED_KEY_SIZE || wrapped[0] != VERSION) return KMS_WRAPPED_KEY_DAMAGED;
     kms_status status = kms_xaes_open(root, &message, 1);
@@ -80,8 +90,7 @@ static kms_status wrap(uint8_t wrapped[KMS_WRAPPED_KEY_SIZE], uint64_t handle, e
 }
 
 static kms_status unwrap(uint8_t secret[WRAPPED_SIZE], uint64_t handle, enum kms_kind kind, const char *label,
-                         const uint8_t *associated, size_t associated_len, const uint8_t *wrapped,
-                         size_t wrapped_len) {
+                         const uint8_t *associated, size_t associated_len, const uint8_t *wrapped, size_t wrapped_len) {
     union kms_key root;
     memset(secret, 0, WRAPPED_SIZE);
     kms_status status = associated_len > MAXIMUM_ASSOCIATED ? KMS_WRONG_LENGTH : KMS_OK;
@@ -115,8 +124,8 @@ kms_status kms_region_key_load(uint64_t *region, uint64_t root, const uint8_t *a
                                const uint8_t *wrapped, size_t wrapped_len) {
     union kms_key key = {.words = {0}};
     *region = 0;
-    kms_status status = unwrap(key.key, root, KMS_ROOT_KEY, REGION_KEY_WRAPPING, associated, associated_len, wrapped,
-                               wrapped_len);
+    kms_status status =
+        unwrap(key.key, root, KMS_ROOT_KEY, REGION_KEY_WRAPPING, associated, associated_len, wrapped, wrapped_len);
     if (status == KMS_OK) status = kms_keyring_put(region, &key, KMS_REGION_KEY);
     OPENSSL_cleanse(&key, sizeof key);
     return status;
@@ -162,8 +171,8 @@ kms_status kms_material_load(uint64_t *key, uint64_t region, const uint8_t kid[K
                              size_t associated_len, const uint8_t *wrapped, size_t wrapped_len) {
     uint8_t material[WRAPPED_SIZE];
     *key = 0;
-    kms_status status = unwrap(material, region, KMS_REGION_KEY, MATERIAL_WRAPPING, associated, associated_len,
-                               wrapped, wrapped_len);
+    kms_status status =
+        unwrap(material, region, KMS_REGION_KEY, MATERIAL_WRAPPING, associated, associated_len, wrapped, wrapped_len);
     if (status == KMS_OK) status = require_id(material, kid, material_id);
     if (status == KMS_OK) status = put_message_root(key, material, kid);
     OPENSSL_cleanse(material, sizeof material);

@@ -140,8 +140,7 @@ static uint32_t next_generation(void) {
 }
 
 static void write_slot(struct slot *slot, const union kms_key *key, uint64_t state) {
-    for (int i = 0; i < KMS_KEY_WORDS; i++)
-        atomic_store_explicit(&slot->words[i], key->words[i], memory_order_relaxed);
+    for (int i = 0; i < KMS_KEY_WORDS; i++) atomic_store_explicit(&slot->words[i], key->words[i], memory_order_relaxed);
     atomic_store_explicit(&slot->state, state, memory_order_release);
 }
 
@@ -217,8 +216,7 @@ kms_status kms_keyring_get(union kms_key *key, uint64_t handle, enum kms_kind ki
     kms_status status = find(&slot, handle);
     if (status != KMS_OK) return status;
     uint64_t before = atomic_load_explicit(&slot->state, memory_order_acquire);
-    for (int i = 0; i < KMS_KEY_WORDS; i++)
-        key->words[i] = atomic_load_explicit(&slot->words[i], memory_order_relaxed);
+    for (int i = 0; i < KMS_KEY_WORDS; i++) key->words[i] = atomic_load_explicit(&slot->words[i], memory_order_relaxed);
     atomic_thread_fence(memory_order_acquire);
     uint64_t after = atomic_load_explicit(&slot->state, memory_order_relaxed);
     status = judge(slot, handle, before, after, kind);

@@ -7,7 +7,7 @@
 
 #ifdef KMS_TEST_NONCES
 /* The tests' build alone: nonces that the test planted, to compare whole blobs with vectors. */
-#include "with_nonces.h"
+#include "with_nonces.cdef.h"
 #endif
 
 kms_status kms_nonces(uint8_t *out, size_t out_len) {

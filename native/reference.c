@@ -80,8 +80,8 @@ kms_status kms_reference_open(uint8_t *out, const uint8_t *associated, size_t as
     return end(&reference, well);
 }
 
-kms_status kms_reference_seal_singly(uint8_t *out, const uint8_t *associated, size_t associated_len,
-                                     const uint8_t *in, size_t len, size_t count) {
+kms_status kms_reference_seal_singly(uint8_t *out, const uint8_t *associated, size_t associated_len, const uint8_t *in,
+                                     size_t len, size_t count) {
     struct reference reference = {.associated = associated, .associated_len = associated_len, .len = len};
     int well = begin(&reference);
     for (size_t i = 0; well && i < count; i++) {
@@ -96,7 +96,7 @@ kms_status kms_seal_singly(uint8_t *blob, size_t blob_len, uint64_t key, const u
                            size_t plaintext_len, size_t count) {
     kms_status status = KMS_OK;
     for (size_t i = 0; status == KMS_OK && i < count; i++)
-        status = kms_seal(blob, blob_len, key, prefix, prefix_len, associated, associated_len, plaintext,
-                          plaintext_len);
+        status =
+            kms_seal(blob, blob_len, key, prefix, prefix_len, associated, associated_len, plaintext, plaintext_len);
     return status;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ciphers.h"
+#include "gcm.h"
 
 /* What is derived for one message. The first AES pass makes the key and the CMAC's first block, the second finishes the
  * commitment. */
@@ -90,8 +91,7 @@ static int derive(struct kms_ciphers *ciphers, struct derived *derived, const un
                   const struct kms_message *messages, size_t count) {
     for (size_t i = 0; i < count; i++) first_blocks(&derived->first[i], root, messages[i].nonce);
     if (!ecb_key(ciphers, root) || !ecb(ciphers, derived->first, count * sizeof derived->first[0])) return 0;
-    for (size_t i = 0; i < count; i++)
-        second_blocks(&derived->second[i], &derived->first[i], root, messages[i].nonce);
+    for (size_t i = 0; i < count; i++) second_blocks(&derived->second[i], &derived->first[i], root, messages[i].nonce);
     return ecb(ciphers, derived->second, count * sizeof derived->second[0]);
 }
 
@@ -101,35 +101,11 @@ static void forget(struct kms_ciphers *ciphers, struct derived *derived, size_t 
     kms_ciphers_forget(ciphers);
 }
 
-/* --- AES-256-GCM ------------------------------------------------------------------------------------------------------ */
-
-static int gcm_seal(EVP_CIPHER_CTX *gcm, const uint8_t key[32], const struct kms_message *message) {
-    int len = 0;
-    const int size = (int)message->len;
-    return EVP_EncryptInit_ex2(gcm, NULL, key, message->nonce + 12, NULL) == 1 &&
-           EVP_EncryptUpdate(gcm, NULL, &len, message->header, (int)message->header_len) == 1 &&
-           EVP_EncryptUpdate(gcm, NULL, &len, message->associated, (int)message->associated_len) == 1 &&
-           EVP_EncryptUpdate(gcm, message->out, &len, message->in, size) == 1 && len == size &&
-           EVP_EncryptFinal_ex(gcm, message->out + size, &len) == 1 &&
-           EVP_CIPHER_CTX_ctrl(gcm, EVP_CTRL_AEAD_GET_TAG, KMS_TAG_SIZE, message->out + size) == 1;
-}
-
-static int gcm_open(EVP_CIPHER_CTX *gcm, const uint8_t key[32], const struct kms_message *message) {
-    int len = 0;
-    const int size = (int)message->len;
-    uint8_t *tag = (uint8_t *)message->in + size; /* only read: the ctrl's prototype has no const */
-    return EVP_DecryptInit_ex2(gcm, NULL, key, message->nonce + 12, NULL) == 1 &&
-           EVP_CIPHER_CTX_ctrl(gcm, EVP_CTRL_AEAD_SET_TAG, KMS_TAG_SIZE, tag) == 1 &&
-           EVP_DecryptUpdate(gcm, NULL, &len, message->header, (int)message->header_len) == 1 &&
-           EVP_DecryptUpdate(gcm, NULL, &len, message->associated, (int)message->associated_len) == 1 &&
-           EVP_DecryptUpdate(gcm, message->out, &len, message->in, size) == 1 && len == size &&
-           EVP_DecryptFinal_ex(gcm, message->out + size, &len) == 1;
-}
-
 /* --- messages --------------------------------------------------------------------------------------------------------- */
 
-static int seal_message(EVP_CIPHER_CTX *gcm, const struct derived *derived, size_t i, const struct kms_message *message) {
-    if (!gcm_seal(gcm, derived->first[i].key, message)) return 0;
+static int seal_message(EVP_CIPHER_CTX *gcm, const struct derived *derived, size_t i,
+                        const struct kms_message *message) {
+    if (!kms_gcm_seal(gcm, derived->first[i].key, message)) return 0;
     memcpy(message->out + message->len + KMS_TAG_SIZE, derived->second[i].commitment, KMS_COMMITMENT_SIZE);
     return 1;
 }
@@ -142,8 +118,7 @@ kms_status kms_xaes_seal(const union kms_key *root, struct kms_message *messages
     int well = derive(ciphers, &derived, root, messages, count);
     for (size_t i = 0; well && i < count; i++) well = seal_message(ciphers->gcm, &derived, i, &messages[i]);
     forget(ciphers, &derived, count);
-    for (size_t i = 0; !well && i < count; i++)
-        OPENSSL_cleanse(messages[i].out, messages[i].len + KMS_TRAILER_SIZE);
+    for (size_t i = 0; !well && i < count; i++) OPENSSL_cleanse(messages[i].out, messages[i].len + KMS_TRAILER_SIZE);
     return well ? KMS_OK : KMS_CIPHER_FAILED;
 }
 
@@ -151,7 +126,7 @@ kms_status kms_xaes_seal(const union kms_key *root, struct kms_message *messages
 static void open_message(EVP_CIPHER_CTX *gcm, const struct derived *derived, size_t i, struct kms_message *message) {
     const uint8_t *commitment = message->in + message->len + KMS_TAG_SIZE;
     int well = CRYPTO_memcmp(derived->second[i].commitment, commitment, KMS_COMMITMENT_SIZE) == 0 &&
-               gcm_open(gcm, derived->first[i].key, message);
+               kms_gcm_open(gcm, derived->first[i].key, message);
     message->status = well ? KMS_OK : KMS_INVALID_CIPHERTEXT;
     if (!well) OPENSSL_cleanse(message->out, message->len);
 }

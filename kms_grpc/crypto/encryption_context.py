@@ -19,7 +19,7 @@ EMPTY = b"\0\0\0\0"
 MAXIMUM_SIZE: int = lib.KMS_MAXIMUM_CONTEXT
 
 _u32 = Struct(">I").pack
-_unpack = ffi.buffer
+_unpack = ffi.unpack
 _canonical = lib.kms_context_canonical
 
 
@@ -35,9 +35,9 @@ def canonical(context: Mapping[str, str]) -> bytes:
     status = _canonical(buffer, joined, size)
     if status:
         raise_for(status)
-    whole = _unpack(buffer, size)[:]
+    whole: bytes = _unpack(buffer, size)
     scratch.give_back(buffer)
-    return whole  # type: ignore[no-any-return]
+    return whole
 
 
 def _joined(context: Mapping[str, str]) -> bytes:

@@ -25,8 +25,9 @@ MAXIMUM_BLOB = MAXIMUM_PLAINTEXT + OVERHEAD
 
 # Looked up once: attributes of `lib` cost as much as a tenth of a call.
 _seal, _open, _reseal, _data_key = lib.kms_seal, lib.kms_open, lib.kms_reseal, lib.kms_data_key
-_cleanse, _buffer, _NULL, _new = lib.kms_cleanse, ffi.buffer, ffi.NULL, ffi.new
+_cleanse, _unpack, _NULL, _new = lib.kms_cleanse, ffi.unpack, ffi.NULL, ffi.new
 _take, _give_back, _wipe_and_give_back = scratch.take, scratch.give_back, scratch.wipe_and_give_back
+_pop, _push = scratch.idle.pop, scratch.idle.append
 
 
 def seal(handle: int, prefix: bytes, associated: bytes, plaintext: bytes) -> bytes:
@@ -35,12 +36,15 @@ def seal(handle: int, prefix: bytes, associated: bytes, plaintext: bytes) -> byt
     if length > MAXIMUM_PLAINTEXT:
         raise_for(lib.KMS_WRONG_LENGTH)
     size = length + OVERHEAD
-    out = _take()
+    try:
+        out = _pop()
+    except IndexError:
+        out = scratch.new()
     status = _seal(out, size, handle, prefix, len(prefix), associated, len(associated), plaintext, length)
     if status:
         raise_for(status)
-    blob: bytes = _buffer(out, size)[:]
-    _give_back(out)
+    blob: bytes = _unpack(out, size)
+    _push(out)
     return blob
 
 
@@ -50,18 +54,20 @@ def open_blob(handle: int, associated: bytes, blob: bytes) -> bytes:
     length = size - OVERHEAD
     if length <= 0 or size > MAXIMUM_BLOB:
         raise_for(lib.KMS_INVALID_CIPHERTEXT)
-    out = _take()
+    try:
+        out = _pop()
+    except IndexError:
+        out = scratch.new()
     status = _open(out, length, handle, associated, len(associated), blob, size)
     if status:
         raise_for(status)
-    plaintext: bytes = _buffer(out, length)[:]
-    _wipe_and_give_back(out, length)
+    plaintext: bytes = _unpack(out, length)
+    _cleanse(out, length)
+    _push(out)
     return plaintext
 
 
-def reseal(
-    source: int, source_associated: bytes, blob: bytes, handle: int, prefix: bytes, associated: bytes
-) -> bytes:
+def reseal(source: int, source_associated: bytes, blob: bytes, handle: int, prefix: bytes, associated: bytes) -> bytes:
     """Opens a blob and seals its plaintext anew; the plaintext stays in C."""
     size = len(blob)
     if not OVERHEAD < size <= MAXIMUM_BLOB:
@@ -71,7 +77,7 @@ def reseal(
     status = _reseal(out, source, source_associated, len(source_associated), blob, size, *target)
     if status:
         raise_for(status)
-    resealed: bytes = _buffer(out, size)[:]
+    resealed: bytes = _unpack(out, size)
     _give_back(out)
     return resealed
 
@@ -81,7 +87,7 @@ def data_key(handle: int, prefix: bytes, associated: bytes, number_of_bytes: int
     plaintext = _take()
     try:
         blob = _sealed_data_key(plaintext, handle, prefix, associated, number_of_bytes)
-        return _buffer(plaintext, number_of_bytes)[:], blob
+        return _unpack(plaintext, number_of_bytes), blob
     finally:
         _wipe_and_give_back(plaintext, scratch.CAPACITY if number_of_bytes > MAXIMUM_PLAINTEXT else number_of_bytes)
 
@@ -100,7 +106,7 @@ def _sealed_data_key(plaintext: Any, handle: int, prefix: bytes, associated: byt
     status = _data_key(plaintext, number_of_bytes, out, size, *target)
     if status:
         raise_for(status)
-    blob: bytes = _buffer(out, size)[:]
+    blob: bytes = _unpack(out, size)
     _give_back(out)
     return blob
 
@@ -113,12 +119,12 @@ def random_bytes(n: int) -> bytes:
     status = lib.kms_random(out, n)
     if status:
         raise_for(status)
-    drawn: bytes = _buffer(out, n)[:]
+    drawn: bytes = _unpack(out, n)
     _wipe_and_give_back(out, n)
     return drawn
 
 
-# --- many at once ------------------------------------------------------------------------------------------------------
+# --- many at once --------------------------------------------------------------------------------------------------
 
 
 def seal_many(handle: int, prefix: bytes, associated: bytes, plaintexts: Sequence[bytes]) -> list[bytes]:
@@ -163,5 +169,5 @@ def _u32s(values: list[int]) -> Any:
 
 
 def _cut(out: Any, sizes: list[int]) -> list[bytes]:
-    view = memoryview(_buffer(out))
+    view = memoryview(ffi.buffer(out))
     return [bytes(view[start:end]) for start, end in pairwise(accumulate(sizes, initial=0))]

@@ -1,8 +1,8 @@
 """Root key, region keys, key material: each wraps the next. All of them stay in C.
 
-A wrapped key has 105 bytes: version 1 · nonce 24 · ciphertext 32 · tag 16 · commitment 32. It is KC-XAES-256-GCM under a
-key derived (SP 800-108r1, counter mode, HMAC-SHA-256) from the wrapping key; `associated` names the place it belongs to,
-so that it opens nowhere else. Build it by `framing.frame`.
+A wrapped key has 105 bytes: version 1 · nonce 24 · ciphertext 32 · tag 16 · commitment 32. It is KC-XAES-256-GCM under
+a key derived (SP 800-108r1, counter mode, HMAC-SHA-256) from the wrapping key; `associated` names the place it belongs
+to, so that it opens nowhere else. Build it by `framing.frame`.
 
 Errors besides those named: KeyringLost, StaleHandle, KeyringFull, CryptoFailure.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from kms_grpc.crypto._native import ffi, lib
@@ -25,7 +26,7 @@ MAC_SIZE: int = lib.KMS_MAC_SIZE
 def create_root_key_file(path: str | os.PathLike[str]) -> None:
     """Makes a new root key, 32 random bytes, mode 0600: whole or not at all, and durable. RootKeyFileError."""
     name = os.fspath(path)
-    folder = os.path.dirname(name) or "."
+    folder = Path(name).parent
     status = lib.kms_root_key_create(os.fsencode(name), os.fsencode(name + ".unfinished"), os.fsencode(folder))
     if status:
         raise_for_root_key_file(status, name, errno())

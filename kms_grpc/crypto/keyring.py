@@ -1,7 +1,7 @@
 """The keyring: locked pages in C, left out of core dumps, wiped on fork, where keys are named by handles.
 
-A handle is an int: slot in the low 32 bits, generation in the high 32. It dies with its key (StaleHandle) and with a fork
-(KeyringLost). A slot takes 64 bytes: the 16,384 of the default are 1 MiB of the 8 MiB that may usually be locked.
+A handle is an int: slot in the low 32 bits, generation in the high 32. It dies with its key (StaleHandle) and with a
+fork (KeyringLost). A slot takes 64 bytes: the 16,384 of the default are 1 MiB of the 8 MiB that may usually be locked.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def libcrypto_version() -> str:
 
 def libcrypto_advice(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     """A sentence where a newer libcrypto would be several times as fast on this processor; else None."""
-    if lib.kms_libcrypto_number() >= _FIRST_WITH_VAES or not _VAES_FLAGS <= _processor_flags(cpuinfo):
+    if lib.kms_libcrypto_number() >= _FIRST_WITH_VAES or not _processor_flags(cpuinfo) >= _VAES_FLAGS:
         return None
     return (
         f"{libcrypto_version()} does not use this processor's VAES instructions; "

@@ -1,7 +1,8 @@
 """Buffers that C writes into before the bytes are copied out.
 
 Allocating a buffer costs more than sealing a kilobyte, so those that are done with wait in a list. Taking one out and
-putting it back are single steps under the GIL: threads and signal handlers never share one.
+putting it back are single steps under the GIL: threads and signal handlers never share one. There are never more
+buffers than calls that ran at once.
 """
 
 from __future__ import annotations
@@ -10,23 +11,26 @@ from typing import Any
 
 from kms_grpc.crypto._native import ffi, lib
 
-CAPACITY = lib.KMS_MAXIMUM_PLAINTEXT + lib.KMS_BLOB_OVERHEAD
-_IDLE_AT_MOST = 64
-_idle: list[Any] = []
+CAPACITY: int = lib.KMS_MAXIMUM_PLAINTEXT + lib.KMS_BLOB_OVERHEAD
+idle: list[Any] = []
+
+
+def new() -> Any:
+    """A buffer of CAPACITY bytes, as `char[]`: `ffi.unpack` makes bytes of it."""
+    return ffi.new("char[]", CAPACITY)
 
 
 def take() -> Any:
-    """A buffer of CAPACITY bytes, as `uint8_t *`."""
+    """A buffer that is done with, or a new one."""
     try:
-        return _idle.pop()
+        return idle.pop()
     except IndexError:
-        return ffi.new("uint8_t[]", CAPACITY)
+        return new()
 
 
 def give_back(buffer: Any) -> None:
     """For buffers that hold no secret."""
-    if len(_idle) < _IDLE_AT_MOST:
-        _idle.append(buffer)
+    idle.append(buffer)
 
 
 def wipe_and_give_back(buffer: Any, size: int) -> None:

@@ -1,0 +1,90 @@
+"""Yardsticks for `kms-grpc bench`: the core beside bare AES-256-GCM on the same libcrypto, in the same process.
+
+Each method runs one C call over all items and returns the nanoseconds per item; nothing of Python is timed. The service
+itself calls none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any
+
+from kms_grpc.crypto._native import ffi, lib
+from kms_grpc.crypto.errors import raise_for
+
+_TAG = 16
+
+
+class CoreYardstick:
+    """Buffers for `count` items of `size` bytes under one key, one prefix and one associated data.
+
+    The bare messages have the same associated data as the blobs: header and `associated`.
+    """
+
+    def __init__(self, handle: int, prefix: bytes, associated: bytes, size: int = 1024, count: int = 1000) -> None:
+        self.size, self.count = size, count
+        self._key = (handle, prefix, len(prefix), associated, len(associated))
+        self._associated = associated
+        self._bare_associated = bytes(lib.KMS_HEADER_SIZE) + associated
+        self._lengths = ffi.new("uint32_t[]", [size] * count)
+        self._blob_lengths = ffi.new("uint32_t[]", [size + lib.KMS_BLOB_OVERHEAD] * count)
+        self._plain = ffi.new("uint8_t[]", size * count)
+        self._opened = ffi.new("uint8_t[]", size * count)
+        self._blobs = ffi.new("uint8_t[]", (size + lib.KMS_BLOB_OVERHEAD) * count)
+        self._bare = ffi.new("uint8_t[]", (size + _TAG) * count)
+        self._statuses = ffi.new("uint8_t[]", count)
+        self.seal()
+        self.bare_seal()
+
+    def seal(self) -> float:
+        """`core.seal.1k`: all items in one call."""
+        return self._timed(
+            lib.kms_seal_many, self._blobs, len(self._blobs), *self._key, self._plain, self._lengths, self.count
+        )
+
+    def open(self) -> float:
+        """`core.open.1k`. Raises InvalidCiphertextException should an item not open."""
+        handle, associated = self._key[0], self._associated
+        out = (self._opened, len(self._opened), self._statuses)
+        blobs = (self._blobs, self._blob_lengths, self.count)
+        taken = self._timed(lib.kms_open_many, *out, handle, associated, len(associated), *blobs)
+        if any(ffi.buffer(self._statuses)[:]):
+            raise_for(lib.KMS_INVALID_CIPHERTEXT)
+        return taken
+
+    def bare_seal(self) -> float:
+        """AES-256-GCM by EVP: a reused context, a new key for each item."""
+        associated = self._bare_associated
+        return self._timed(
+            lib.kms_reference_seal, self._bare, associated, len(associated), self._plain, self.size, self.count
+        )
+
+    def bare_open(self) -> float:
+        """The other way round."""
+        associated = self._bare_associated
+        return self._timed(
+            lib.kms_reference_open, self._opened, associated, len(associated), self._bare, self.size, self.count
+        )
+
+    def seal_singly(self) -> float:
+        """`core.seal.1k.single`: one item a call; each draws its nonce and overwrites its contexts."""
+        size = self.size
+        return self._timed(
+            lib.kms_seal_singly, self._blobs, size + lib.KMS_BLOB_OVERHEAD, *self._key, self._plain, size, self.count
+        )
+
+    def bare_seal_singly(self) -> float:
+        """AES-256-GCM by EVP: a reused context, a new key and a nonce of RAND_bytes for each item."""
+        associated = self._bare_associated
+        return self._timed(
+            lib.kms_reference_seal_singly, self._bare, associated, len(associated), self._plain, self.size, self.count
+        )
+
+    def _timed(self, call: Callable[..., int], *arguments: Any) -> float:
+        begun = perf_counter_ns()
+        status = call(*arguments)
+        taken = perf_counter_ns() - begun
+        if status:
+            raise_for(status)
+        return taken / self.count
