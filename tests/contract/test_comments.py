@@ -1,0 +1,105 @@
+"""What the protos say to people is what their options say to the server: permissions, limits, what isn't built, errors."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from kms_grpc.operations.descriptors import limits, permissions
+from kms_grpc.v1 import envelope_pb2, key_management_pb2, keys_pb2, options_pb2
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = (key_management_pb2, keys_pb2, envelope_pb2, options_pb2)
+MODEL = json.loads(Path(__file__).with_name("aws_model.json").read_text())
+
+METHODS = [
+    pytest.param(method, id=method.name)
+    for file in FILES
+    for service in file.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+]
+FIELDS = [
+    pytest.param(field, id=f"{message.name}.{field.name}")
+    for file in (key_management_pb2, keys_pb2, envelope_pb2)
+    for message in file.DESCRIPTOR.message_types_by_name.values()
+    for field in message.fields
+]
+
+
+@pytest.fixture(scope="module")
+def comments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The comment before each rpc and field, by full name, in one line."""
+    target = tmp_path_factory.mktemp("comments") / "set.binpb"
+    protos = sorted(str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos" / "kms_grpc").rglob("*.proto"))
+    options = ["-Iprotos", f"--descriptor_set_out={target}", "--include_source_info"]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *options, *protos], check=True, cwd=ROOT)
+    return dict(read_comments(FileDescriptorSet.FromString(target.read_bytes())))
+
+
+def read_comments(files: FileDescriptorSet) -> Iterator[tuple[str, str]]:
+    for file in files.file:
+        lists = {4: (file.message_type, "field"), 6: (file.service, "method")}
+        for location in file.source_code_info.location:
+            if len(location.path) == 4 and location.path[0] in lists and location.path[2] == 2:
+                outer = lists[location.path[0]][0][location.path[1]]
+                inner = getattr(outer, lists[location.path[0]][1])[location.path[3]]
+                yield f"{file.package}.{outer.name}.{inner.name}", " ".join(location.leading_comments.split())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_rpc_says_which_permission_it_needs(method: MethodDescriptor, comments: dict[str, str]) -> None:
+    said = re.search(r"Permission: (.*?)\. Errors:", comments[method.full_name])
+    assert said, "no permission, or no errors after it"
+    assert tuple(re.findall(r"kms:\w+", said[1])) == permissions(method)
+    assert permissions(method) or said[1].startswith("none")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_rpc_names_the_errors_that_aws_lists(method: MethodDescriptor, comments: dict[str, str]) -> None:
+    named = set(re.findall(r"\w+Exception", comments[method.full_name].split("Errors:")[1]))
+    listed = set(MODEL["operations"].get(method.name, {"errors": ["KMSInternalException"]})["errors"])
+    assert named >= listed
+    assert named - listed <= {"NotAuthorizedException"}, "more than AWS lists: reserved alias names alone"
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_field_says_whether_it_must_be_there(field: FieldDescriptor, comments: dict[str, str]) -> None:
+    said, inward = comments[field.full_name], field.containing_type.name in ("Tag", "RecipientInfo")
+    if not (inward or field.containing_type.name.endswith("Request")):
+        assert said.startswith("Output only. ")
+        return
+    by_rule = {"DecryptRequest.ciphertext_blob", "ReEncryptRequest.ciphertext_blob", "GenerateRandomRequest.number_of_bytes"}
+    required = limits(field).required or f"{field.containing_type.name}.{field.name}" in by_rule
+    assert said.startswith(("Required. ", "Required, ") if required else "Optional. ")
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_field_says_its_limits(field: FieldDescriptor, comments: dict[str, str]) -> None:
+    rule, said = limits(field), comments[field.full_name]
+    numbers = [rule.max, rule.items.max, rule.default_value, *([rule.min] if rule.HasField("min") else [])]
+    missing = [f"{number:,}" for number in numbers if number and not re.search(rf"\b{number:,}\b", said)]
+    assert missing == []
+    sized = field.type in (FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_STRING) and rule.HasField("max")
+    assert not sized or re.search("bytes|characters|of the characters", said), "a limit without its unit"
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_field_says_what_is_not_built(field: FieldDescriptor, comments: dict[str, str]) -> None:
+    rule, said = limits(field), comments[field.full_name]
+    assert ("Not built" in said) is (rule.unsupported or bool(rule.supported))
+    for value in rule.supported:
+        assert f"every value but {value}" in said
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_json_names_are_spelled_as_aws_spells(field: FieldDescriptor) -> None:
+    assert re.fullmatch(r"[A-Z][A-Za-z]*", field.json_name)
+    assert field.json_name.casefold() == field.name.replace("_", "")
