@@ -17,8 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from kms_grpc.audit.record import new_id
@@ -65,7 +64,7 @@ class GrpcServer:
         self._worker = ("kms-worker", worker)
         self._threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="long-way")
         self._waiting = 0
-        self._health = health.HealthServicer()
+        self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
         self.port = 0
 
