@@ -1,0 +1,307 @@
+"""The audit log of one process: lines of JSON in a file, appended.
+
+A line handed to `append` waits in memory and is in the file, and on the disk, within 100 ms; `write` returns when
+the line, and all that waited before it, is in the file (write(2)), and it is on the disk within 100 ms. A thread
+does the rest: it puts what waits into the file, calls fdatasync, keeps the reserve (see reserve.py), and looks each
+second whether the file still bears its name, so that logrotate may move it away.
+
+A full disk: the reserve is used up first. Then `write` raises, `append` holds a bounded number of bytes and counts
+what it has to drop. When there is room again, what was held is written, and then a record with the number of those
+lost. The file holds whole lines at all times but one: a crash may tear the last line, and the next start closes it
+with a newline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from kms_grpc.audit import reserve
+from kms_grpc.audit.record import iso_time, new_id
+from kms_grpc.clock import Clock
+from kms_grpc.errors import DependencyTimeoutException
+
+RESERVE_BYTES: Final = 64 * 1024 * 1024
+"""Of all workers together; each holds its share in its own log."""
+HELD_BYTES: Final = 8 * 1024 * 1024
+TICK_SECONDS: Final = 0.04
+CHECK_SECONDS: Final = 1.0
+PROBE_BYTES: Final = 4096
+
+_log = logging.getLogger("kms_grpc.audit")
+
+
+@dataclass(frozen=True, slots=True)
+class LogFacts:
+    dropped: int
+    """Records lost since the log was opened."""
+    held_bytes: int
+    """Bytes of records that wait in memory."""
+    reserve_bytes: int
+    blocked: bool
+    """Nothing can be written: calls that must be audited before their answer are refused."""
+
+
+class FileAuditLog:
+    """Implements audit.base.AuditLog. Thread-safe. Raises OSError where the file cannot be opened."""
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        *,
+        reserve_bytes: int = 0,
+        held_bytes: int = HELD_BYTES,
+        tick_seconds: float = TICK_SECONDS,
+    ) -> None:
+        self.path = path
+        self._clock = clock
+        self._reserve_bytes = reserve_bytes
+        self._reserve_missing = False
+        self._held_limit = held_bytes
+        self._lock = threading.Lock()
+        self._sync_lock = threading.Lock()
+        self._waiting: list[bytes] = []
+        self._held = 0
+        self._dropped = 0
+        self._dropped_told = 0
+        self._dirty = False
+        self._trouble: OSError | None = None
+        self._trouble_told = False
+        self._unsupported = False
+        self._descriptor, self._torn = _open(path)
+        self._extend_reserve()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(tick_seconds,), name="audit-log", daemon=True)
+        self._thread.start()
+
+    # --- what callers use --------------------------------------------------------------------------------------
+
+    def append(self, line: bytes) -> None:
+        """Take the line (one, ending in a newline). Never fails, never waits for the disk."""
+        held = self._held + len(line)
+        if held > self._held_limit and not self._make_room():
+            self._dropped += 1
+            return
+        self._held = held
+        self._waiting.append(line)
+
+    def _make_room(self) -> bool:
+        """The thread is behind, perhaps in a slow fdatasync: put what waits into the file here."""
+        with self._lock:
+            return self._trouble is None and self._put()
+
+    def write(self, line: bytes) -> None:
+        """The line is in the file when this returns; DependencyTimeoutException where it cannot be, and then it
+        never will be."""
+        with self._lock:
+            if self._trouble is None and self._put(line):
+                return
+            trouble = self._trouble
+        reason = trouble.strerror if trouble else "it is closed"
+        raise DependencyTimeoutException(
+            f"The audit log {self.path.name} cannot be written: {reason}. Calls that must be audited before their "
+            "answer are refused until it can be: make room on the file system of the data directory, then try again."
+        )
+
+    def sync(self) -> None:
+        """What is in the file is on the disk when this returns. Raises OSError."""
+        with self._sync_lock:
+            if self._dirty:
+                self._dirty = False
+                os.fdatasync(self._descriptor)
+
+    def facts(self) -> LogFacts:
+        with self._lock:
+            return LogFacts(self._dropped, self._held, reserve.left(self._descriptor), self._trouble is not None)
+
+    def close(self) -> None:
+        """Write and sync what waits, give back the reserve, end the thread. Idempotent."""
+        if self._end.is_set():
+            return
+        self._end.set()
+        self._thread.join()
+        self._check()
+        with self._lock:
+            self._trouble = OSError(0, "it is closed")
+            reserve.release(self._descriptor)
+        os.close(self._descriptor)
+
+    # --- the file ----------------------------------------------------------------------------------------------
+
+    def _put(self, last: bytes = b"") -> bool:
+        """Put what waits, then `last`, into the file; whether all of it is there. Called under the lock."""
+        count = len(self._waiting)
+        data = b"".join(self._waiting[:count]) + last if count else last
+        done = self._write_whole_lines(data)
+        if count:
+            del self._waiting[: min(count, data.count(b"\n", 0, done))]
+            self._held = sum(map(len, self._waiting)) if self._waiting else 0
+        return done == len(data)
+
+    def _write_whole_lines(self, data: bytes) -> int:
+        """Bytes of `data` now in the file, cut at the end of a line. Less than all of it leaves its reason in
+        `_trouble`."""
+        done = 0
+        try:
+            if self._torn:
+                os.write(self._descriptor, b"\n")
+                self._torn = False
+            while done < len(data):
+                done += os.write(self._descriptor, data[done:] if done else data)
+        except OSError as error:
+            self._trouble = error
+            done = self._cut_half_line(data, done)
+        self._dirty = self._dirty or done > 0
+        return done
+
+    def _cut_half_line(self, data: bytes, done: int) -> int:
+        whole = data.rfind(b"\n", 0, done) + 1
+        if whole < done:
+            try:
+                os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - (done - whole))
+            except OSError:
+                self._torn = True
+        return whole
+
+    # --- by the clock ------------------------------------------------------------------------------------------
+
+    def _run(self, tick_seconds: float) -> None:
+        checked = time.monotonic()
+        while not self._end.wait(tick_seconds):
+            self._tick()
+            if time.monotonic() - checked >= CHECK_SECONDS:
+                self._check()
+                checked = time.monotonic()
+
+    def _tick(self) -> None:
+        if self._waiting and self._trouble is None:
+            with self._lock:
+                self._put()
+        if self._dirty:
+            self._sync_or_tell()
+        if not self._reserve_missing:
+            self._extend_reserve()
+
+    def _check(self) -> None:
+        """Each second: is the file still there, is there room again, was anything lost."""
+        self._follow_name()
+        with self._lock:
+            if self._trouble is None or self._has_room():
+                self._trouble = None
+                self._put()
+            if self._trouble is None and self._dropped > self._dropped_told:
+                self._tell_lost()
+        self._tell_trouble()
+        self._extend_reserve()
+        self._sync_or_tell()
+
+    def _has_room(self) -> bool:
+        try:
+            reserve.extend(self._descriptor, PROBE_BYTES)
+        except OSError as error:
+            return not reserve.is_full(error)
+        return True
+
+    def _follow_name(self) -> None:
+        """Open the file anew if it was moved or deleted."""
+        if _same_file(self._descriptor, self.path):
+            return
+        try:
+            fresh, torn = _open(self.path)
+        except OSError as error:
+            _log.warning("the audit log %s was moved away and cannot be made anew: %s", self.path, error.strerror)
+            return
+        self._sync_or_tell()
+        with self._lock, self._sync_lock:
+            old, self._descriptor, self._torn = self._descriptor, fresh, torn
+        with contextlib.suppress(OSError):
+            os.fdatasync(old)
+            reserve.release(old)
+        os.close(old)
+        _log.warning("the audit log %s was moved or deleted; a new one is begun", self.path)
+
+    def _sync_or_tell(self) -> None:
+        try:
+            self.sync()
+        except OSError as error:
+            self._trouble = error
+
+    def _extend_reserve(self) -> None:
+        if self._reserve_bytes == 0 or self._unsupported:
+            return
+        try:
+            reserve.extend(self._descriptor, self._reserve_bytes)
+            self._reserve_missing = False
+        except OSError as error:
+            self._unsupported = not reserve.is_full(error)
+            if not self._reserve_missing:
+                _log.warning(
+                    "no reserve of %d bytes for the audit log %s: %s", self._reserve_bytes, self.path, error.strerror
+                )
+            self._reserve_missing = True
+
+    def _tell_trouble(self) -> None:
+        if self._trouble is not None and not self._trouble_told:
+            _log.error(
+                "the audit log %s cannot be written: %s; calls that need it are refused",
+                self.path,
+                self._trouble.strerror,
+            )
+        elif self._trouble is None and self._trouble_told:
+            _log.warning("the audit log %s is written again", self.path)
+        self._trouble_told = self._trouble is not None
+
+    def _tell_lost(self) -> None:
+        lost = self._dropped - self._dropped_told
+        if self._put(lost_line(lost, self._clock.wall_ns())):
+            self._dropped_told += lost
+            _log.error("the audit log %s lost %d records while it could not be written", self.path, lost)
+
+
+def lost_line(lost: int, time_ns: int) -> bytes:
+    """The record that stands for `lost` others."""
+    record = {
+        "eventVersion": "1.11",
+        "eventTime": iso_time(time_ns),
+        "eventSource": "kms.amazonaws.com",
+        "eventName": "AuditRecordsLost",
+        "additionalEventData": {"lost": lost},
+        "eventID": new_id(),
+        "eventType": "AwsServiceEvent",
+        "eventCategory": "Management",
+    }
+    return msgspec.json.encode(record) + b"\n"
+
+
+def _open(path: Path) -> tuple[int, bool]:
+    """(descriptor, whether a crash tore its last line)."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    _sync_folder(path.parent)
+    size = os.fstat(descriptor).st_size
+    return descriptor, size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    try:
+        named = path.stat()
+    except OSError:
+        return False
+    held = os.fstat(descriptor)
+    return (named.st_ino, named.st_dev) == (held.st_ino, held.st_dev)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,174 @@
+"""What one server alone may use: its data directory and its address.
+
+Workers share the port by SO_REUSEPORT, so the kernel would let a second server in without a word. An abstract Unix
+socket named after the address stands for it, and tells who holds it; a bind without SO_REUSEPORT finds everybody
+else.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+UNIX_PATH_LONGEST: Final = 107
+"""sun_path of sockaddr_un, its closing zero left out."""
+
+
+class StartRefused(Exception):
+    """The server cannot start. The text says why and what to do; `code` is the exit code."""
+
+    def __init__(self, reason: str, code: int = 1) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+@contextmanager
+def data_directory(folder: Path) -> Iterator[None]:
+    """Hold DIR (made with mode 0700 where it is missing) for this process, by a lock on DIR/lock with our pid in it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartRefused(f"data directory {folder}: {error.strerror}") from None
+    try:
+        _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        raise StartRefused(
+            f"data directory {folder} is in use by another server (pid {holder}); stop it or give another --data-dir"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+
+
+@contextmanager
+def address(listen: str, workers: int) -> Iterator[list[str]]:
+    """Hold the address; gives the address of each worker. Port 0 becomes a free port; a Unix socket that several
+    workers serve becomes PATH.0, PATH.1 …, one for each."""
+    with ExitStack() as held:
+        if listen.startswith("unix:"):
+            yield _claim_unix(Path(listen.removeprefix("unix:")), workers, held)
+        else:
+            yield [_claim_port(listen, held)] * workers
+
+
+def _claim_port(listen: str, held: ExitStack) -> str:
+    host, _, port_text = listen.rpartition(":")
+    family, where = _resolve(host.strip("[]"))
+    port = int(port_text)
+    if port:
+        _name_lock(listen, held)
+        _require_free(family, where, port, listen)
+    reserved = held.enter_context(socket.socket(family, socket.SOCK_STREAM))
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(port != 0))
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    _bind(reserved, where, port, listen)
+    if port:
+        return listen
+    chosen = f"{host}:{reserved.getsockname()[1]}"
+    _name_lock(chosen, held)
+    return chosen
+
+
+def _resolve(host: str) -> tuple[int, str]:
+    try:
+        family, _, _, _, where = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise StartRefused(f"listen: {host}: {error.strerror}") from None
+    return family, str(where[0])
+
+
+def _require_free(family: int, where: str, port: int, listen: str) -> None:
+    """Nobody listens there, not even with SO_REUSEPORT. SO_REUSEADDR overlooks connections in TIME_WAIT, not
+    listeners."""
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _bind(probe, where, port, listen)
+
+
+def _bind(endpoint: socket.socket, where: str, port: int, listen: str) -> None:
+    try:
+        endpoint.bind((where, port))
+    except OSError as error:
+        way_out = "; give another --listen" if error.errno == errno.EADDRINUSE else ""
+        raise StartRefused(f"listen {listen}: {error.strerror}{way_out}") from None
+
+
+def _name_lock(name: str, held: ExitStack) -> None:
+    """An abstract Unix socket: it is gone with its process, and the kernel tells whose it is."""
+    lock = held.enter_context(socket.socket(socket.AF_UNIX))
+    path = f"\0kms-grpc:{name}"
+    try:
+        lock.bind(path)
+        lock.listen()
+    except OSError:
+        raise StartRefused(
+            f"listen {name} is served by another kms-grpc (pid {_holder_or_unknown(path)}); "
+            "stop it or give another --listen"
+        ) from None
+
+
+def _holder_or_unknown(path: str) -> str:
+    try:
+        return _holder(path)
+    except OSError:
+        return "unknown"
+
+
+def _holder(path: str) -> str:
+    """The pid of who listens on a Unix socket. Raises OSError where nobody does."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.connect(path)
+        credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return str(struct.unpack("3i", credentials)[0])
+
+
+def _claim_unix(path: Path, workers: int, held: ExitStack) -> list[str]:
+    _name_lock(f"unix:{path.absolute()}", held)
+    paths = [path] if workers == 1 else [path.with_name(f"{path.name}.{index}") for index in range(workers)]
+    for each in paths:
+        if len(os.fsencode(each)) > UNIX_PATH_LONGEST:
+            raise StartRefused(
+                f"listen unix:{each}: the path is longer than {UNIX_PATH_LONGEST} bytes; give a shorter one"
+            )
+        _remove_stale(each)
+        held.callback(each.unlink, missing_ok=True)
+    return [f"unix:{each}" for each in paths]
+
+
+def _remove_stale(path: Path) -> None:
+    """Unlink a socket that a killed server left behind: only a socket, and only where nobody listens."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        if not path.absolute().parent.is_dir():
+            raise StartRefused(f"listen unix:{path}: there is no directory {path.absolute().parent}") from None
+        return
+    if not stat.S_ISSOCK(mode):
+        raise StartRefused(
+            f"listen unix:{path}: something that is not a socket lies there; move it or give another --listen"
+        )
+    try:
+        holder = _holder(str(path))
+    except ConnectionRefusedError:
+        path.unlink(missing_ok=True)
+        return
+    raise StartRefused(
+        f"listen unix:{path} is served by another process (pid {holder}); stop it or give another --listen"
+    )

@@ -1,0 +1,90 @@
+"""Logs of all processes, on standard error: JSON, one object per line; for people where it is a terminal.
+
+Whatever `extra` a call to logging gives becomes members of the object. Bearer tokens never get through: what
+follows the word Bearer is cut out, and so is every secret named to `hide`, wherever it stands in the finished text.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+_BEARER: Final = re.compile(r"(?i)\bbearer[\s:=]+[^\s\"',;]+")
+_PLAIN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_secrets: set[str] = set()
+
+
+def configure(process: str, level: str = "info") -> None:
+    """Send this process's logs to standard error. `process` names it: `supervisor`, `worker-0`, `keeper`."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ForPeople(process) if sys.stderr.isatty() else AsJson(process))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("asyncio", "alembic"):
+        logging.getLogger(noisy).setLevel("WARNING" if level != "debug" else "DEBUG")
+    logging.raiseExceptions = False
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """Never let these texts through."""
+    _secrets.update(secret for secret in secrets if secret)
+
+
+def without_secrets(text: str) -> str:
+    text = _BEARER.sub("Bearer [hidden]", text)
+    for secret in _secrets:
+        text = text.replace(secret, "[hidden]")
+    return text
+
+
+class AsJson(logging.Formatter):
+    """`{"time": …, "level": …, "process": …, "pid": …, "logger": …, "message": …, …}`"""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "pid": record.process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line.update(_extra(record))
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return without_secrets(msgspec.json.encode(line, enc_hook=str).decode())
+
+
+class ForPeople(logging.Formatter):
+    """`18:10:22 worker-0: message (name=value …)`; the level stands before the message where it is not info."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        extra = " ".join(f"{name}={value}" for name, value in _extra(record).items())
+        text = f"{_time(record)[11:19]} {self._process}: {level}{record.getMessage()}{f' ({extra})' if extra else ''}"
+        if record.exc_info and logging.getLogger().isEnabledFor(logging.DEBUG):
+            text += "\n" + self.formatException(record.exc_info)
+        return without_secrets(text)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in _PLAIN and value is not None}

@@ -1,0 +1,131 @@
+"""/metrics in Prometheus' text: calls, durations and gauges of all workers, read from DIR/run by the supervisor.
+
+The supervisor serves it because it stays up when a worker or the keeper dies, and because it holds no key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from kms_grpc.audit.counters import BUCKETS, Counters
+from kms_grpc.processes.claims import StartRefused
+from kms_grpc.processes.gauges import KEEPER, WORKER, Gauges
+from kms_grpc.processes.run_folder import RunFolder
+
+PREFIX: Final = "kms_grpc_"
+BOUNDS: Final = (*(str(2**bucket / 1e6) for bucket in range(BUCKETS - 1)), "+Inf")
+"""Upper bounds of the counters' buckets in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """What the supervisor knows of one of its children."""
+
+    name: str
+    up: bool
+    restarts: int
+    facts: Mapping[str, object]
+
+
+class ServerCollector(Collector):
+    """Reads the files anew at each scrape."""
+
+    def __init__(
+        self, run: RunFolder, workers: int, operations: Sequence[str], states: Callable[[], Iterable[ProcessState]]
+    ) -> None:
+        self._operations = operations
+        self._counters = {str(w): Counters.open(run.counters(w), operations) for w in range(workers)}
+        self._gauges = {str(w): Gauges(run.worker_gauges(w), WORKER) for w in range(workers)}
+        self._keeper = Gauges(run.keeper_gauges, KEEPER)
+        self._states = states
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._processes()
+        yield self._calls()
+        yield self._durations()
+        yield from self._worker_gauges()
+        for name, value in self._keeper.values().items():
+            yield GaugeMetricFamily(f"{PREFIX}keeper_{name}", KEEPER[name], value=value)
+
+    def _processes(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily(f"{PREFIX}process_up", "1 while the process is ready", labels=["process"])
+        restarts = CounterMetricFamily(
+            f"{PREFIX}process_restarts", "Times the process was started again", labels=["process"]
+        )
+        info = GaugeMetricFamily(f"{PREFIX}libcrypto", "The libcrypto a process runs on", labels=["process", "version"])
+        for state in self._states():
+            up.add_metric([state.name], state.up)
+            restarts.add_metric([state.name], state.restarts)
+            if "libcrypto" in state.facts:
+                info.add_metric([state.name, str(state.facts["libcrypto"])], 1)
+        return iter((up, restarts, info))
+
+    def _calls(self) -> Metric:
+        calls = CounterMetricFamily(
+            f"{PREFIX}calls", "Calls by outcome: OK or the name of the error", labels=["operation", "outcome", "worker"]
+        )
+        for worker, counters in self._counters.items():
+            for operation in self._operations:
+                for outcome, count in counters.calls(operation).items():
+                    calls.add_metric([operation, outcome, worker], count)
+        return calls
+
+    def _durations(self) -> Metric:
+        durations = HistogramMetricFamily(
+            f"{PREFIX}call_duration_seconds",
+            "Time from a call's decoding to its answer, all workers",
+            labels=["operation"],
+        )
+        for operation in self._operations:
+            counts = [0] * BUCKETS
+            total_ns = 0
+            for counters in self._counters.values():
+                per_bucket, spent_ns = counters.durations(operation)
+                counts = [count + more for count, more in zip(counts, per_bucket, strict=True)]
+                total_ns += spent_ns
+            if any(counts):
+                durations.add_metric([operation], _cumulative(counts), total_ns / 1e9)
+        return durations
+
+    def _worker_gauges(self) -> Iterator[Metric]:
+        values = {worker: gauges.values() for worker, gauges in self._gauges.items()}
+        for name, text in WORKER.items():
+            family = GaugeMetricFamily(f"{PREFIX}worker_{name}", text, labels=["worker"])
+            for worker, of_worker in values.items():
+                family.add_metric([worker], of_worker[name])
+            yield family
+
+
+def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
+    total = 0
+    buckets: list[tuple[str, float]] = []
+    for bound, count in zip(BOUNDS, counts, strict=True):
+        total += count
+        buckets.append((bound, total))
+    return buckets
+
+
+@contextmanager
+def serve(listen: str, collector: Collector) -> Iterator[str]:
+    """Answer HTTP on HOST:PORT from a thread while entered; gives the address (port 0 becomes a free one). Raises
+    StartRefused."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    host, _, port = listen.rpartition(":")
+    try:
+        server, thread = start_http_server(int(port), host.strip("[]"), registry)
+    except OSError as error:
+        raise StartRefused(f"metrics-listen {listen}: {error.strerror}; give another --metrics-listen") from None
+    try:
+        yield f"{host}:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,125 @@
+"""Audit records of writes, on their way from the shards' outboxes into DIR/audit/keeper.jsonl: each of them once.
+
+A batch is written to the log, the log is synced, and only then the rows are cleared. A crash in between leaves rows
+that are in the log already; so what was written and not yet cleared is remembered, and after a start it is read
+from the log's end. `keeper.position` says from where: `{"inode", "offset"}` of a moment when nothing was left to
+clear. It may be old or missing, that only means more to read. A log that was rotated meanwhile is found by its
+inode.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from kms_grpc.audit.log import FileAuditLog
+from kms_grpc.errors import KMSError
+from kms_grpc.faults import fault_point
+from kms_grpc.registry.base import OutboxRow, Registry
+
+BATCH: Final = 500
+POSITION_STEP: Final = 1024 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+class Position(msgspec.Struct, frozen=True):
+    """A place in the log: bytes from the beginning of the file of that inode."""
+
+    inode: int
+    offset: int
+
+
+class _Line(msgspec.Struct):
+    eventID: str
+
+
+class OutboxCopier:
+    """Copies of all regions into one log."""
+
+    def __init__(self, registries: Mapping[str, Registry], log: FileAuditLog, position_file: Path) -> None:
+        self._registries = registries
+        self._log = log
+        self._position_file = position_file
+        self._position = _read_position(position_file)
+        self._uncleared = set(ids_after(log.path, self._position))
+        self._failing: set[str] = set()
+        self.copied = 0
+        self.waiting = 0
+
+    @property
+    def failing(self) -> int:
+        """Regions that could not be copied in the last pass."""
+        return len(self._failing)
+
+    def copy_all(self) -> None:
+        """One pass over all regions, until each is empty or fails."""
+        self.waiting = sum(self._copy_or_tell(region, registry) for region, registry in self._registries.items())
+        if not self._failing:
+            self._uncleared.clear()
+            self._note_position()
+
+    def _copy_or_tell(self, region: str, registry: Registry) -> int:
+        """Rows that still wait, at most a batch."""
+        try:
+            while rows := registry.outbox(BATCH):
+                self._copy(registry, rows)
+        except (KMSError, OSError) as error:
+            if region not in self._failing:
+                _log.error("audit records of %s wait in its outbox: %s", region, error)
+            self._failing.add(region)
+            return len(rows)
+        self._failing.discard(region)
+        return 0
+
+    def _copy(self, registry: Registry, rows: Sequence[OutboxRow]) -> None:
+        for row in rows:
+            if row.event_id not in self._uncleared:
+                self._log.write(row.record.rstrip(b"\n") + b"\n")
+                self._uncleared.add(row.event_id)
+                self.copied += 1
+        self._log.sync()
+        fault_point("outbox.copied")
+        registry.clear_outbox([row.event_id for row in rows])
+        fault_point("outbox.cleared")
+
+    def _note_position(self) -> None:
+        facts = self._log.path.stat()
+        here = Position(facts.st_ino, facts.st_size)
+        if here.inode == self._position.inode and here.offset - self._position.offset < POSITION_STEP:
+            return
+        fresh = self._position_file.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.encode(here))
+        fresh.replace(self._position_file)
+        self._position = here
+
+
+def ids_after(log: Path, position: Position) -> Iterator[str]:
+    """Event ids in the log after a position, over the files it was rotated to; all of the present file where that
+    is unknown."""
+    files = sorted((path for path in log.parent.glob(f"{log.name}*")), key=lambda path: path.stat().st_mtime_ns)
+    known = [place for place, path in enumerate(files) if path.stat().st_ino == position.inode]
+    for path in files[known[0] :] if known else [log]:
+        yield from _ids(path, position.offset if path.stat().st_ino == position.inode else 0)
+
+
+def _ids(path: Path, offset: int) -> Iterator[str]:
+    decode = msgspec.json.Decoder(_Line).decode
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            try:
+                yield decode(line).eventID
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+
+
+def _read_position(file: Path) -> Position:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Position)
+    except (OSError, msgspec.DecodeError):
+        return Position(0, 0)

@@ -1,0 +1,241 @@
+"""`kms-grpc serve`: holds what one server alone may use, spawns the processes, restarts what dies, stops cleanly.
+
+It imports no grpc and holds no key. Its signals:
+
+| signal | what it does |
+|---|---|
+| SIGTERM, SIGINT | workers finish the calls in flight (at most drain_seconds, then SIGKILL); exit code 0 |
+| the same again | SIGKILL to all at once; exit code 0 |
+| SIGHUP | on a terminal, which is then gone: as SIGTERM; else nothing: logs that were moved are noticed anyway |
+
+When a worker dies every epoch is bumped: it may have committed a change and died before it could tell the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Final
+
+import msgspec
+
+from kms_grpc.config import Settings
+from kms_grpc.processes import claims, logs, metrics
+from kms_grpc.processes.children import Child, Command, Timing, describe_status
+from kms_grpc.processes.claims import StartRefused
+from kms_grpc.processes.run_folder import RunFolder
+from kms_grpc.processes.signals import Signals
+from kms_grpc.registry.epochs import Epochs
+
+_STOP: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+_KEEPER_SECONDS: Final = 5.0
+"""How long the keeper may take to copy what the workers left."""
+
+_log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """One server. `command` gives the arguments of each process; `operations` names the counters' blocks."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        command: Command,
+        operations: Sequence[str],
+        timing: Timing | None = None,
+    ) -> None:
+        self._settings = settings
+        self._command = command
+        self._operations = operations
+        self._timing = timing or Timing()
+        self._run_folder = RunFolder(settings.data_dir)
+        self._children: list[Child] = []
+        self._stops = 0
+        self._serving = False
+
+    def run(self) -> int:
+        """Serve until told to stop; returns the exit code. Main thread only: its children die with the thread that
+        made them."""
+        logs.configure("supervisor", self._settings.log_level)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.umask(0o077)
+        try:
+            with ExitStack() as held:
+                return self._run(held)
+        except StartRefused as refused:
+            _log.error("cannot start: %s", refused)
+            return refused.code
+
+    # --- start -------------------------------------------------------------------------------------------------
+
+    def _run(self, held: ExitStack) -> int:
+        settings = self._settings
+        held.enter_context(claims.data_directory(settings.data_dir))
+        addresses = held.enter_context(claims.address(settings.listen, settings.workers))
+        self._run_folder.make(settings, self._operations)
+        self._epochs = Epochs(self._run_folder.epochs)
+        self._selector = held.enter_context(selectors.DefaultSelector())
+        self._signals = held.enter_context(Signals((*_STOP, signal.SIGHUP, signal.SIGCHLD)))
+        self._selector.register(self._signals, selectors.EVENT_READ)
+        held.callback(self._kill_all)
+        held.callback(self._run_folder.address.unlink, missing_ok=True)
+        self._prepare()
+        if not self._stops:
+            self._spawn_all(addresses)
+            self._serve_metrics(held)
+        while not self._stops:
+            self._turn()
+            self._restart_due()
+            self._announce(addresses)
+        return self._stop()
+
+    def _prepare(self) -> None:
+        """The one-off child: first start and migrations. It is not tried twice."""
+        child = self._child("prepare", 0, self._settings.listen)
+        self._children = [child]
+        self._spawn(child)
+        while child.running and not self._stops:
+            self._turn()
+        self._kill_all()
+        self._children = []
+
+    def _spawn_all(self, addresses: list[str]) -> None:
+        workers = [self._child("worker", index, listen) for index, listen in enumerate(addresses)]
+        self._children = [*workers, self._child("keeper", 0, self._settings.listen)]
+        for child in self._children:
+            self._spawn(child)
+
+    def _child(self, role: str, index: int, listen: str) -> Child:
+        return Child(role, index, self._command, msgspec.structs.replace(self._settings, listen=listen), self._timing)
+
+    def _spawn(self, child: Child) -> None:
+        try:
+            output = child.spawn()
+        except OSError as error:
+            if not self._serving:
+                raise StartRefused(f"{child.name}: {error}") from None
+            _log.error("%s cannot be started: %s", child.name, error)
+            child.plan_restart(lived=0)
+            return
+        self._selector.register(output, selectors.EVENT_READ, child)
+
+    def _serve_metrics(self, held: ExitStack) -> None:
+        if self._settings.metrics_listen is None:
+            return
+        collector = metrics.ServerCollector(self._run_folder, self._settings.workers, self._operations, self._states)
+        where = held.enter_context(metrics.serve(self._settings.metrics_listen, collector))
+        _log.info("metrics", extra={"address": f"http://{where}/metrics"})
+
+    def _states(self) -> list[metrics.ProcessState]:
+        return [metrics.ProcessState(c.name, c.ready, c.restarts, c.facts or {}) for c in self._children]
+
+    def _announce(self, addresses: list[str]) -> None:
+        """Once, when all are ready."""
+        if self._serving or not all(child.ready for child in self._children):
+            return
+        self._serving = True
+        self._run_folder.address.write_text("".join(f"{each}\n" for each in dict.fromkeys(addresses)))
+        facts = self._children[0].facts or {}
+        shown = {name: value for name, value in facts.items() if name != "advice"}
+        _log.info(
+            "serving",
+            extra={
+                "address": " ".join(dict.fromkeys(addresses)),
+                "regions": " ".join(self._settings.regions),
+                "workers": self._settings.workers,
+            }
+            | shown,
+        )
+        if advice := facts.get("advice"):
+            _log.warning("%s", advice)
+
+    # --- the loop ----------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Wait for something to happen, or for the next thing to do, and take it in."""
+        for key, _ in self._selector.select(self._patience()):
+            if isinstance(key.data, Child) and not key.data.read():
+                self._selector.unregister(key.fd)
+        for number in self._signals.take():
+            if number in _STOP or (number == signal.SIGHUP and sys.stderr.isatty()):
+                self._stops += 1
+        for child in self._children:
+            status = child.poll()
+            if status is not None:
+                self._ended(child, status)
+            elif child.late:
+                child.reason = f"not ready after {self._timing.ready:.0f} s"
+                child.signal(signal.SIGKILL)
+
+    def _patience(self) -> float:
+        due = [child.restart_at for child in self._children if child.restart_at is not None]
+        return min(1.0, max(0.0, min(due) - time.monotonic())) if due and not self._stops else 1.0
+
+    def _ended(self, child: Child, status: int) -> None:
+        """A process is gone: read its last words; then it is an end, a failed start, or something to restart."""
+        self._forget_output(child)
+        child.ended()
+        words = child.reason or describe_status(status)
+        if child.role == "prepare":
+            if status != 0 and not self._stops:
+                raise StartRefused(words, status if status > 0 else 1)
+            return
+        self._epochs.bump_all()
+        if self._stops:
+            return
+        if not self._serving:
+            raise StartRefused(f"{child.name}: {words}", status if status > 0 else 1)
+        _log.error(
+            "%s ended and is started again",
+            child.name,
+            extra={"status": describe_status(status), "reason": child.reason},
+        )
+
+    def _forget_output(self, child: Child) -> None:
+        for key in [key for key in self._selector.get_map().values() if key.data is child]:
+            while child.read():
+                pass
+            self._selector.unregister(key.fd)
+
+    def _restart_due(self) -> None:
+        for child in self._children:
+            if child.restart_at is not None and child.restart_at <= time.monotonic() and not self._stops:
+                child.restarts += 1
+                self._spawn(child)
+
+    # --- stop --------------------------------------------------------------------------------------------------
+
+    def _stop(self) -> int:
+        """Workers first; then the keeper, which copies what they left."""
+        _log.info("stopping")
+        workers = [child for child in self._children if child.role == "worker"]
+        if self._serving:
+            self._end(workers, self._settings.drain_seconds + self._timing.kill_margin)
+            self._end(self._children, _KEEPER_SECONDS)
+        self._kill_all()
+        _log.info("stopped")
+        return 0
+
+    def _end(self, children: list[Child], seconds: float) -> None:
+        for child in children:
+            child.signal(signal.SIGTERM)
+        deadline = time.monotonic() + seconds
+        while any(child.running for child in children) and self._stops == 1 and time.monotonic() < deadline:
+            self._turn()
+        for child in children:
+            if child.running:
+                _log.warning("%s did not end in time and is killed", child.name)
+                child.signal(signal.SIGKILL)
+
+    def _kill_all(self) -> None:
+        for child in self._children:
+            child.signal(signal.SIGKILL)
+        for child in self._children:
+            child.wait()
