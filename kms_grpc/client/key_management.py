@@ -69,10 +69,10 @@ class KeyManagementClient:
         return self._call(self._keys.DescribeKey, pb.DescribeKeyRequest(key_id=key_id))
 
     def list_keys(self, *, limit: int | None = None, marker: str | None = None) -> pb.ListKeysResponse:
-        """One page of at most `limit` keys (1 to 1,000); `keys` walks over all of them."""
+        """One page of at most `limit` keys (1 to 1,000); `all_keys` walks over all of them."""
         return self._call(self._keys.ListKeys, pb.ListKeysRequest(limit=limit, marker=marker))
 
-    def keys(self) -> Iterator[keys_pb2.KeyListEntry]:
+    def all_keys(self) -> Iterator[keys_pb2.KeyListEntry]:
         """All keys of the account in the region, page by page."""
         page = self.list_keys(limit=1000)
         yield from page.keys
@@ -109,10 +109,10 @@ class KeyManagementClient:
     def list_aliases(
         self, *, key_id: str | None = None, limit: int | None = None, marker: str | None = None
     ) -> pb.ListAliasesResponse:
-        """One page of at most `limit` aliases (1 to 100), all or one key's; `aliases` walks over all of them."""
+        """One page of at most `limit` aliases (1 to 100), all or one key's; `all_aliases` walks over all of them."""
         return self._call(self._keys.ListAliases, pb.ListAliasesRequest(key_id=key_id, limit=limit, marker=marker))
 
-    def aliases(self, key_id: str | None = None) -> Iterator[keys_pb2.AliasListEntry]:
+    def all_aliases(self, key_id: str | None = None) -> Iterator[keys_pb2.AliasListEntry]:
         """All aliases of the account in the region, or of one key, page by page."""
         page = self.list_aliases(key_id=key_id, limit=100)
         yield from page.aliases

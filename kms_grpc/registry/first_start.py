@@ -94,6 +94,20 @@ def _open_shard(service: Service, region: str, root: RootKey, epochs: Epochs, ca
     return Shard(service.partition, region, service.account, registry, region_key, epoch, capacity)
 
 
+def examine(path: Path, root: RootKey) -> tuple[ShardRow, Sequence[str]]:
+    """A shard as it lies there, read only, for `kms-grpc check`: its own row, and the names of damaged rows. WillNotStart."""
+    if _revision(path) != HEAD:
+        raise WillNotStart(f"{path} is not migrated. `kms-grpc serve` migrates it.")
+    row = _read(path)
+    region_key = _unwrapped(path, row, root)
+    registry = SqlRegistry(path, row.partition, row.region, region_key)
+    try:
+        return row, registry.damaged_rows()
+    finally:
+        registry.close()
+        evict(region_key)
+
+
 # --- the root key ------------------------------------------------------------------------------------------------
 
 
@@ -104,7 +118,7 @@ def _provide_root_key(service: Service, root_keys: RootKeySource) -> None:
     if shards:
         row = _read(shards[0])
         raise WillNotStart(
-            f"{root_keys.name} is missing, and {shards[0]} was made under the root key {row.root_fingerprint}. Put that "
+            f"{root_keys.name} is missing, and {shards[0]} was made under root key {row.root_fingerprint}. Put that "
             "root key back from its backup: without it no key of the service can be used."
         )
     fault_point("start.root_key.before")

@@ -1,0 +1,70 @@
+"""`kms-grpc check`: is all well?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from kms_grpc.cli.failures import ExitCode
+from kms_grpc.cli.options import failing_cleanly, output_option
+from kms_grpc.cli.output import JSON, print_json, print_table
+
+if TYPE_CHECKING:
+    from kms_grpc.cli.findings import Finding
+
+COLOURS: Final = {"ok": "green", "note": "yellow", "BAD": "red"}
+
+
+@click.command()
+@click.option("--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Look into this data directory.")
+@click.option("--endpoint", metavar="ADDRESS", help="Ask this server.  [the data directory's own; KMS_GRPC_ENDPOINT]")
+@output_option
+def check(data_dir: Path | None, endpoint: str | None, output: str) -> int:
+    """Look at this machine, a data directory and a running server. Exit code 0 only if all is well.
+
+    It reads the root key and every row, changes nothing, and may run beside the server.
+
+    \b
+    kms-grpc check --data-dir kms-data
+    kms-grpc check --endpoint 127.0.0.1:50051 --output json
+    """
+    from kms_grpc.cli.findings import Verdict
+
+    with failing_cleanly(output):
+        findings = list(_examine(data_dir, endpoint))
+    well = all(finding.verdict is not Verdict.BAD for finding in findings)
+    if output == JSON:
+        rows = [{"Subject": f.subject, "Verdict": f.verdict.value.lower(), "Text": f.text} for f in findings]
+        print_json({"Well": well, "Findings": rows})
+    else:
+        _print_findings(findings)
+    return ExitCode.OK if well else ExitCode.REFUSED
+
+
+def _examine(data_dir: Path | None, endpoint: str | None) -> Iterator[Finding]:
+    from kms_grpc.cli import findings
+    from kms_grpc.client import Connection
+
+    yield from findings.examine_machine()
+    served = None
+    if data_dir is not None:
+        yield from findings.examine_data_dir(data_dir)
+        served = findings.served_address(data_dir)
+        if served is not None:
+            yield from findings.examine_workers(data_dir)
+        elif endpoint is None:
+            yield findings.Finding("server", findings.Verdict.NOTE, f"no server runs on {data_dir}")
+            return
+    yield from findings.examine_server(Connection.from_environment(endpoint or served))
+
+
+def _print_findings(findings: list[Finding]) -> None:
+    from kms_grpc.cli.findings import Verdict
+
+    rows = [[finding.verdict.value, finding.subject, finding.text] for finding in findings]
+    print_table(["", "Subject", ""], rows, styles=COLOURS)
+    bad = sum(finding.verdict is Verdict.BAD for finding in findings)
+    click.echo(click.style(f"{bad} to look at" if bad else "all is well", bold=True))

@@ -1,0 +1,45 @@
+"""Answers with bytes in them: each such member goes to a file, to standard output, or into the printed answer."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from kms_grpc.cli.files import STANDARD, write_output
+from kms_grpc.cli.output import JSON, print_facts, print_json, shaped
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+INSIDE: Final = None
+"""Where a member goes that stays in the printed answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A member of the answer, by AWS's name, and where it goes: a path, `-`, or INSIDE."""
+
+    member: str
+    content: bytes
+    target: str | None
+    secret: bool = False
+    as_base64: bool = False
+
+
+def deliver(output: str, message: Message, *parts: Part, force: bool = False) -> None:
+    """Write the parts that have a target; print the rest of the answer, unless a part has taken standard output."""
+    for part in parts:
+        if part.target is not INSIDE:
+            content = base64.b64encode(part.content) + b"\n" if part.as_base64 else part.content
+            write_output(part.target, content, secret=part.secret, force=force)
+    if any(part.target == STANDARD for part in parts):
+        return
+    written = {part.member for part in parts if part.target is not INSIDE}
+    rest = {name: value for name, value in shaped(message).items() if name not in written}
+    print_json(rest) if output == JSON else print_facts(rest)
+
+
+def target_of(given: str | None, output: str) -> str | None:
+    """Where the one blob of an answer goes if nothing is said: into the JSON, else to standard output."""
+    return given or (INSIDE if output == JSON else STANDARD)

@@ -1,0 +1,98 @@
+"""Bytes in and out: `-` is standard input and output; a file appears whole or not at all."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import click
+
+STANDARD: Final = "-"
+INPUT_LIMIT: Final = 4 * 1024 * 1024
+"""Bytes: no call takes more."""
+_PRIVATE: Final = 0o600
+_ORDINARY: Final = 0o666
+
+
+def read_input(source: str) -> bytes:
+    """The whole of a file or of standard input, up to 4 MiB."""
+    try:
+        if source == STANDARD:
+            content = sys.stdin.buffer.read(INPUT_LIMIT + 1)
+        else:
+            with Path(source).open("rb") as file:
+                content = file.read(INPUT_LIMIT + 1)
+    except OSError as error:
+        raise click.UsageError(f"{source}: {error.strerror}") from None
+    if len(content) > INPUT_LIMIT:
+        raise click.UsageError(f"{source}: over {INPUT_LIMIT} bytes. Encrypt it under a data key: kms-grpc data-key")
+    return content
+
+
+def read_blob(source: str, is_base64: bool) -> bytes:
+    """A ciphertext blob: as it is, or as base64 text in which white space doesn't count."""
+    content = read_input(source)
+    if not is_base64:
+        return content
+    try:
+        return base64.b64decode(b"".join(content.split()), validate=True)
+    except binascii.Error:
+        raise click.UsageError(f"{source}: not base64. Leave --base64 out if it is the blob itself") from None
+
+
+def write_output(target: str, content: bytes, *, secret: bool, force: bool = False) -> None:
+    """Write to a file (whole or not at all; a secret's is 0600) or to standard output.
+
+    A terminal gets text only, unless `force`d: binary output garbles it.
+    """
+    if target == STANDARD:
+        _write_standard(content, force)
+        return
+    try:
+        _write_file(Path(target), content, _PRIVATE if secret else _ORDINARY & ~_umask())
+    except OSError as error:
+        raise click.UsageError(f"{target}: {error.strerror}") from None
+
+
+def _write_standard(content: bytes, force: bool) -> None:
+    if sys.stdout.isatty() and not force and not _is_text(content):
+        raise click.UsageError("binary output to a terminal. Give --to FILE, --base64 or --output json, or --force")
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def _write_file(path: Path, content: bytes, mode: int) -> None:
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)  # a pipe or a device: there is nothing to replace
+        return
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return all(char.isprintable() or char in "\n\t" for char in text)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

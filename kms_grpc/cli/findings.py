@@ -1,0 +1,179 @@
+"""What `kms-grpc check` looks at: the machine, a data directory, a running server. It changes nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from kms_grpc.crypto.keyring import forbid_core_dumps, keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
+from kms_grpc.processes.gauges import WORKER, Gauges
+from kms_grpc.processes.run_folder import RunFolder
+from kms_grpc.registry.first_start import WillNotStart, examine
+from kms_grpc.root_key.file import RootKeyFile
+
+if TYPE_CHECKING:
+    from kms_grpc.client import Connection
+    from kms_grpc.root_key.base import RootKey
+
+KEYRING_SLOTS: Final = 16_384 + 64
+"""As many as a worker opens by default, so that the right to lock memory is asked for in earnest."""
+_NAMES_SHOWN: Final = 5
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    NOTE = "note"
+    """Worth knowing; nothing is wrong."""
+    BAD = "BAD"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    subject: str
+    verdict: Verdict
+    text: str
+
+
+def examine_machine() -> Iterator[Finding]:
+    """libcrypto, and whether keys can be kept out of swap and core dumps."""
+    yield Finding("libcrypto", Verdict.OK, libcrypto_version())
+    advice = libcrypto_advice()
+    if advice:
+        yield Finding("libcrypto", Verdict.NOTE, advice)
+    forbid_core_dumps()
+    open_keyring(KEYRING_SLOTS)
+    facts = keyring_facts()
+    kept_out = facts.left_out_of_dumps and facts.wiped_on_fork
+    yield Finding("memory", Verdict.OK if facts.locked else Verdict.BAD, _locked("keys", facts.locked))
+    yield Finding("memory", Verdict.OK if kept_out else Verdict.BAD, f"keys left out of dumps and forks: {kept_out}")
+
+
+def examine_data_dir(data_dir: Path) -> Iterator[Finding]:
+    """Root key, shards, rows and permissions of a data directory, whether its server runs or not."""
+    if not data_dir.is_dir():
+        yield Finding(str(data_dir), Verdict.BAD, "there is no such directory")
+        return
+    yield from _examine_permissions(data_dir)
+    try:
+        root = RootKeyFile(data_dir / "root.key").open()
+    except Exception as error:  # the file can be wrong in many ways; each text says how
+        yield Finding("root key", Verdict.BAD, str(error))
+        return
+    try:
+        yield Finding("root key", Verdict.OK, f"fingerprint {root.fingerprint}")
+        yield from _examine_shards(data_dir / "regions", root)
+    finally:
+        root.close()
+
+
+def _examine_shards(folder: Path, root: RootKey) -> Iterator[Finding]:
+    shards = sorted(folder.glob("*.sqlite"))
+    if not shards:
+        yield Finding(
+            "regions", Verdict.BAD, f"no shard in {folder}: this is no data directory, or nothing was ever started"
+        )
+    for path in shards:
+        yield from _examine_shard(path, root)
+
+
+def _examine_shard(path: Path, root: RootKey) -> Iterator[Finding]:
+    subject = f"region {path.stem}"
+    try:
+        row, damaged = examine(path, root)
+    except WillNotStart as error:
+        yield Finding(subject, Verdict.BAD, str(error))
+        return
+    if row.region != path.stem:
+        yield Finding(subject, Verdict.BAD, f"{path} is the shard of {row.region}: put it back under its name")
+    yield Finding(
+        subject, Verdict.OK, f"partition {row.partition}, account {row.account}, root key {row.root_fingerprint}"
+    )
+    for name in damaged:
+        yield Finding(subject, Verdict.BAD, f"changed on disk: {name}. Restore it from a backup")
+    if not damaged:
+        yield Finding(subject, Verdict.OK, "all rows are as they were written")
+
+
+def _examine_permissions(data_dir: Path) -> Iterator[Finding]:
+    open_to_others = [path for path in (data_dir, *data_dir.rglob("*")) if _is_open(path)]
+    if open_to_others and not _is_open(data_dir):
+        open_to_others = [path for path in open_to_others if path.name in ("root.key", "dev.token")]
+    if not open_to_others:
+        yield Finding("permissions", Verdict.OK, "nothing is open to other users")
+        return
+    shown = ", ".join(map(str, open_to_others[:_NAMES_SHOWN]))
+    yield Finding("permissions", Verdict.BAD, f"open to other users: {shown}. Way out: chmod -R go= {data_dir}")
+
+
+def _is_open(path: Path) -> bool:
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISLNK(mode) and not stat.S_ISSOCK(mode) and bool(mode & (stat.S_IRWXG | stat.S_IRWXO))
+
+
+def served_address(data_dir: Path) -> str | None:
+    """Where the server of a data directory answers; None where none holds it."""
+    try:
+        descriptor = os.open(data_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return _first_address(RunFolder(data_dir).address)
+    finally:
+        os.close(descriptor)
+
+
+def _first_address(path: Path) -> str | None:
+    try:
+        return path.read_text().splitlines()[0]
+    except (OSError, IndexError):
+        return None
+
+
+def examine_workers(data_dir: Path) -> Iterator[Finding]:
+    """What the running workers say of themselves."""
+    run = RunFolder(data_dir)
+    for path in sorted(run.folder.glob("gauges-worker-*")):
+        gauges = Gauges(path, WORKER).values()
+        name = path.name.removeprefix("gauges-")
+        yield Finding(
+            name,
+            Verdict.OK if gauges["memory_locked"] else Verdict.BAD,
+            _locked("its keys", bool(gauges["memory_locked"])),
+        )
+        if gauges["audit_blocked"]:
+            yield Finding(name, Verdict.BAD, "the audit log cannot be written: make room on the disk")
+        if gauges["audit_dropped"]:
+            yield Finding(
+                name, Verdict.BAD, f"{gauges['audit_dropped']} audit records were lost: the log could not be written"
+            )
+
+
+def examine_server(connection: Connection) -> Iterator[Finding]:
+    """Whether a server answers, and what it says of its health."""
+    from kms_grpc.client import ServiceUnreachable
+    from kms_grpc.client.health import SERVING, health
+
+    try:
+        state = health(connection)
+    except ServiceUnreachable as error:
+        yield Finding("server", Verdict.BAD, f"no answer: {error}")
+        return
+    yield Finding("server", Verdict.OK if state == SERVING else Verdict.BAD, f"{connection.endpoint} is {state}")
+
+
+def _locked(whose: str, locked: bool) -> str:
+    if locked:
+        return f"{whose} are locked in memory"
+    return f"{whose} may be swapped to disk: allow locking (ulimit -l 8192, LimitMEMLOCK=8M, or CAP_IPC_LOCK)"

@@ -1,0 +1,98 @@
+"""Options that commands share, and the client that they lead to."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from kms_grpc.cli.failures import code_of, print_failure
+from kms_grpc.cli.output import JSON, TABLE
+from kms_grpc.errors import KMSError
+
+if TYPE_CHECKING:
+    from kms_grpc.client import KeyManagementClient
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def with_client(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the connection options and --output; the command gets an open client and the form of output first."""
+
+    @click.option("--endpoint", metavar="ADDRESS", help="HOST:PORT or unix:/path.  [KMS_GRPC_ENDPOINT]")
+    @click.option("--region", metavar="REGION", help="The called region.  [KMS_GRPC_REGION; else the server's first]")
+    @click.option("--token-file", type=click.Path(path_type=Path), help="File with the bearer token.  [KMS_GRPC_TOKEN]")
+    @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=10.0, metavar="SECONDS")
+    @output_option
+    @functools.wraps(command)
+    def connected(
+        endpoint: str | None, region: str | None, token_file: Path | None, timeout: float, output: str, **arguments: Any
+    ) -> None:
+        with failing_cleanly(output), open_client(endpoint, region, token_file, timeout) as client:
+            command(client, output, **arguments)
+
+    return connected
+
+
+def output_option(command: Command) -> Command:
+    """--output table (for people) or json (for programs, in AWS's shape)."""
+    return click.option(
+        "--output", "-o", type=click.Choice([TABLE, JSON]), default=TABLE, help="json: for programs, in AWS's shape."
+    )(command)
+
+
+def key_option(command: Command) -> Command:
+    return click.option(
+        "--key", "--key-id", "key_id", required=True, metavar="KEY", help="Key id, ARN, alias/NAME or alias ARN."
+    )(command)
+
+
+def context_option(name: str = "--context", what: str = "Encryption context") -> Callable[[Command], Command]:
+    return click.option(
+        name, multiple=True, metavar="NAME=VALUE", callback=_parse_context,
+        help=f"{what}: authenticated, not secret; repeat for more pairs.",
+    )  # fmt: skip
+
+
+def open_client(
+    endpoint: str | None, region: str | None, token_file: Path | None, timeout: float = 10.0
+) -> KeyManagementClient:
+    from kms_grpc.client import KeyManagementClient
+
+    token = read_token(token_file) if token_file else None
+    return KeyManagementClient(endpoint, token=token, region=region, timeout=timeout)
+
+
+def read_token(path: Path) -> str:
+    try:
+        return path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"--token-file {path}: {getattr(error, 'strerror', None) or 'not ASCII'}") from None
+
+
+@contextmanager
+def failing_cleanly(output: str) -> Iterator[None]:
+    """What the service refuses becomes one line on standard error and an exit code."""
+    from kms_grpc.client import ClientError
+
+    try:
+        yield
+    except (KMSError, ClientError) as error:
+        print_failure(error, as_json=output == JSON)
+        raise click.exceptions.Exit(code_of(error)) from None
+
+
+def _parse_context(context: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+    parsed: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE")
+        if name in parsed:
+            raise click.BadParameter(f"{name!r} is given twice")
+        parsed[name] = value
+    return parsed

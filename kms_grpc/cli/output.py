@@ -1,0 +1,94 @@
+"""What is printed: aligned tables for people, JSON for programs. Colours only where they are seen.
+
+`click.echo` takes colours out where standard output is no terminal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+JSON: Final = "json"
+TABLE: Final = "table"
+GAP: Final = "   "
+
+
+def shaped(message: Message) -> dict[str, Any]:
+    """The answer in AWS's shape."""
+    from kms_grpc.cli.aws_shape import to_aws
+
+    return to_aws(message)
+
+
+def print_done(output: str, text: str) -> None:
+    """Of a call that answers nothing: a sentence, or an empty object."""
+    print_json({}) if output == JSON else click.echo(text)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    empty: str = "none",
+    styles: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """A header and one line per row. Nothing is cut off: what is printed can be copied. `styles`: colours of first cells."""
+    cells = [[text_of(cell) for cell in row] for row in rows]
+    if not cells:
+        click.echo(click.style(empty, dim=True))
+        return
+    widths = [max(map(_width, column)) for column in zip(columns, *cells, strict=True)]
+    click.echo(click.style(_line(columns, widths), dim=True))
+    for row in cells:
+        click.echo(_coloured(_line(row, widths), row[0], styles.get(row[0])))
+
+
+def _coloured(line: str, first: str, colour: str | None) -> str:
+    return click.style(first, fg=colour) + line.removeprefix(first) if colour else line
+
+
+def print_facts(facts: Mapping[str, object]) -> None:
+    """One line per fact, names beside their values."""
+    width = max(map(_width, facts), default=0)
+    for name, value in facts.items():
+        click.echo(f"{click.style(_pad(name, width), dim=True)}{GAP}{text_of(value)}")
+
+
+def text_of(value: object) -> str:
+    """A value in one line; what a terminal would obey (control characters) is escaped."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(text_of, value))
+    return "".join(char if char.isprintable() else _escaped(char) for char in str(value))
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return GAP.join(_pad(cell, width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _pad(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal: wide characters take two."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)

@@ -1,0 +1,135 @@
+"""`kms-grpc quickstart`: a real server, and a walk through what it does."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from kms_grpc.cli.failures import ExitCode
+
+if TYPE_CHECKING:
+    from kms_grpc.cli.stage import Server, Stage
+
+MARKER: Final = ".quickstart"
+"""A file in each folder that a quickstart has made: no other folder is touched."""
+USUAL_PORT: Final = 50051
+
+
+@click.command()
+@click.option(
+    "--exit", "ends", is_flag=True, help="End after the walk; exit code 0 only if every step did what it says."
+)
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), default=Path("quickstart-data"), show_default=True, metavar="DIR"
+)
+@click.option("--listen", metavar="ADDRESS", help="Loopback HOST:PORT.  [127.0.0.1:50051, or a free port]")
+@click.option(
+    "--file", "source", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="The file to encrypt."
+)
+def quickstart(ends: bool, data_dir: Path, listen: str | None, source: Path | None) -> int:
+    """Start a server with two regions and walk through what it does, each step with the command that does it by hand.
+
+    Afterwards it goes on serving, until Ctrl-C. All it makes is in DIR; keys of earlier walks stay usable.
+
+    \b
+    kms-grpc quickstart
+    kms-grpc quickstart --exit --file report.pdf
+    """
+    from kms_grpc.cli.stage import Server, Stage, WalkFailed, ending_on_signals, require_commands
+
+    require_commands()
+    folder = _own_folder(data_dir)
+    address = listen or _free_address()
+    stage = Stage(folder)
+    server = Server(stage, address, _serve_command(address))
+    try:
+        return ending_on_signals(lambda: _perform(stage, server, source or _some_file(), ends))
+    except WalkFailed as failure:
+        click.echo(f"   {click.style('FAILED', fg='red')} {failure}")
+        return ExitCode.REFUSED
+    finally:
+        server.stop()
+
+
+def _perform(stage: Stage, server: Server, source: Path, ends: bool) -> int:
+    from kms_grpc.cli.walk import REGIONS, Walk
+
+    click.echo(f"A key management service on this machine. Everything happens in {stage.folder}:")
+    stage.title("A server with two regions")
+    server.start()
+    stage.confirm(f"it serves at {server.address}")
+    stage.export({"KMS_GRPC_ENDPOINT": server.address, "KMS_GRPC_REGION": REGIONS[0]})
+    stage.export_file("KMS_GRPC_TOKEN", "server/dev.token")
+    shutil.copyfile(Path(__file__).with_name("envelope_example.py"), stage.folder / "envelope.py")
+    Walk(stage, server, source.absolute()).run()
+    click.echo(f"\n{click.style('Every step did what it says.', bold=True, fg='green')}")
+    return ExitCode.OK if ends else _go_on_serving(stage, server)
+
+
+def _go_on_serving(stage: Stage, server: Server) -> int:
+    from kms_grpc.cli.stage import WalkFailed
+
+    click.echo("\nThe server goes on. To use it, paste this into another terminal:\n")
+    click.echo(_exports(stage.folder, server.address))
+    click.echo(f"\nIts log is {server.log}. Ctrl-C ends it; a later quickstart finds its keys again.")
+    try:
+        code = server.process.wait()
+    except KeyboardInterrupt:
+        click.echo("\nstopping")
+        return ExitCode.OK
+    raise WalkFailed(f"the server ended by itself, with exit code {code}: see {server.log}")
+
+
+def _exports(folder: Path, address: str) -> str:
+    return "\n".join(
+        (
+            f"  export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
+            f"  export KMS_GRPC_ENDPOINT={shlex.quote(address)} KMS_GRPC_REGION=eu-central-1",
+            f'  export KMS_GRPC_TOKEN="$(cat {shlex.quote(str(folder / "server" / "dev.token"))})"',
+            "  kms-grpc keys list --details",
+        )
+    )
+
+
+def _serve_command(address: str) -> list[str]:
+    from kms_grpc.cli.walk import REGIONS
+
+    regions = [argument for region in REGIONS for argument in ("--region", region)]
+    return ["kms-grpc", "serve", "--dev", "--data-dir", "server", "--listen", address, *regions, "--workers", "2"]
+
+
+def _own_folder(folder: Path) -> Path:
+    """The folder, made or made earlier by a quickstart. One that anybody else has filled is left alone."""
+    marker = folder / MARKER
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not marker.exists() and any(folder.iterdir()):
+            raise click.UsageError(f"{folder} is not empty and no quickstart made it: give another --data-dir")
+        marker.touch()
+    except OSError as error:
+        raise click.UsageError(f"{folder}: {error.strerror}") from None
+    return folder.absolute()
+
+
+def _free_address() -> str:
+    """127.0.0.1:50051, or a port that nobody uses."""
+    for port in (USUAL_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return f"127.0.0.1:{probe.getsockname()[1]}"
+    raise click.UsageError("no free port on 127.0.0.1")
+
+
+def _some_file() -> Path:
+    """The README where one is at hand, else a file that every Debian has."""
+    return next(path for path in (Path("README.md"), Path("/etc/os-release"), Path(__file__)) if path.is_file())

@@ -1,0 +1,63 @@
+"""`kms-grpc serve`: the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kms_grpc.config import ConfigurationError, load
+
+
+@click.command()
+@click.option("--data-dir", type=click.Path(path_type=str), metavar="DIR", help="Keys, audit and root key.  [kms-data]")
+@click.option("--listen", metavar="ADDRESS", help="Loopback HOST:PORT, or unix:/path.  [127.0.0.1:50051]")
+@click.option(
+    "--region", "regions", multiple=True, metavar="REGION", help="A region to serve; repeat. The first is the default."
+)
+@click.option("--workers", type=click.IntRange(1, 256), help="Serving processes.  [one per core, at least 2]")
+@click.option("--metrics-listen", metavar="ADDRESS", help="Prometheus metrics of all workers: HOST:PORT/metrics.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="TOML file: callers, quotas, limits.",
+)
+@click.option("--dev", is_flag=True, help="One caller, root of account 123456789012; its token in DIR/dev.token.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[info]")
+@click.option("--bench", is_flag=True, help="Also serve the echo methods that `kms-grpc bench` compares with.")
+def serve(
+    data_dir: str | None, listen: str | None, regions: tuple[str, ...], workers: int | None, metrics_listen: str | None,
+    config_file: Path | None, dev: bool, log_level: str | None, bench: bool,
+) -> int:  # fmt: skip
+    """Serve keys of one or more regions until SIGTERM or Ctrl-C.
+
+    Options go before the configuration file's values. The root key is DIR/root.key: made at the first start, and
+    needed ever after. Back it up, apart from the rest.
+
+    \b
+    kms-grpc serve --dev --data-dir kms-data --region eu-central-1
+    kms-grpc serve --config kms.toml --metrics-listen 127.0.0.1:9464
+    kms-grpc serve --dev --region eu-central-1 --region eu-west-1 --listen unix:/run/kms.sock --workers 1
+
+    \b
+    A configuration file:
+      regions = ["eu-central-1", "eu-west-1"]
+      [[principals]]
+      name = "orders"
+      arn = "arn:aws:iam::123456789012:role/orders"
+      account = "123456789012"
+      token_file = "/etc/kms/orders.token"
+    """
+    given = {
+        "data_dir": data_dir, "listen": listen, "regions": list(regions) or None, "workers": workers,
+        "metrics_listen": metrics_listen, "dev": dev or None, "log_level": log_level, "bench": bench or None,
+    }  # fmt: skip
+    try:
+        settings = load(config_file, given)
+    except ConfigurationError as error:
+        raise click.UsageError(str(error)) from None
+    from kms_grpc import app
+
+    return app.serve(settings)
