@@ -11,24 +11,107 @@
 from __future__ import annotations
 
 import secrets
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from kms_grpc.audit.base import AuditLog
 from kms_grpc.audit.counters import Counters
-from kms_grpc.audit.log import FileAuditLog
+from kms_grpc.audit.log import RESERVE_BYTES, FileAuditLog
 from kms_grpc.authentication.bearer_tokens import BearerTokens
 from kms_grpc.authorization.account_only import AccountOnly
 from kms_grpc.clock import Clock, SystemClock
 from kms_grpc.config import DEV_ACCOUNT, ConfigurationError, Settings
-from kms_grpc.crypto.keyring import open_keyring
+from kms_grpc.crypto.keyring import keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
 from kms_grpc.model.principal import Principal
 from kms_grpc.operations.call import Service
-from kms_grpc.operations.table import NAMES
+from kms_grpc.operations.executor import Executor
+from kms_grpc.operations.table import NAMES, TABLE
+from kms_grpc.processes import keeper as keeper_process
+from kms_grpc.processes import prepare as prepare_process
+from kms_grpc.processes import worker as worker_process
+from kms_grpc.processes.run_folder import RunFolder
+from kms_grpc.processes.supervisor import Supervisor
 from kms_grpc.registry import first_start
+from kms_grpc.registry.base import Registry
 from kms_grpc.registry.shards import Shards
 from kms_grpc.root_key.file import RootKeyFile
 
 SLOTS_BESIDE_MATERIALS = 64
 """For the root key at start and the regions' keys."""
+
+
+def serve(settings: Settings) -> int:
+    """`kms-grpc serve`; returns its exit code."""
+    return Supervisor(settings, lambda role, index: [sys.executable, "-m", "kms_grpc", role], NAMES).run()
+
+
+def run_prepare() -> int:
+    return prepare_process.run(prepare)
+
+
+def run_worker() -> int:
+    return worker_process.run(Worker)
+
+
+def run_keeper() -> int:
+    return keeper_process.run(Keeper)
+
+
+class Worker:
+    """One serving process: the executor behind the gRPC door."""
+
+    def __init__(self, settings: Settings, index: int) -> None:
+        # Only here: neither the supervisor nor the keeper loads grpc, and a worker does so after its environment is set.
+        from kms_grpc.endpoints.grpc_server import GrpcServer
+
+        self._log = audit_log(settings, index)
+        self.service = build_service(settings, index, self._log)
+        self.server = GrpcServer(Executor(self.service), TABLE, settings, index, _echo_handlers(index) if settings.bench else ())
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"libcrypto": libcrypto_version(), "advice": libcrypto_advice(), "memory_locked": keyring_facts().locked}
+
+    def gauges(self) -> Mapping[str, int]:
+        log, keyring = self._log.facts(), keyring_facts()
+        return {
+            "memory_locked": int(keyring.locked),
+            "keyring_slots_used": keyring.used,
+            "cached_keys": sum(shard.facts().cached_keys for shard in self.service.shards),
+            "audit_dropped": log.dropped,
+            "audit_held_bytes": log.held_bytes,
+            "audit_reserve_bytes": log.reserve_bytes,
+            "audit_blocked": int(log.blocked),
+        }
+
+    def close(self) -> None:
+        self._log.close()
+        self.service.shards.close()
+
+
+class Keeper:
+    """What happens by the clock works on the registries."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.clock: Clock = SystemClock()
+        self._shards = open_shards(settings)
+
+    @property
+    def registries(self) -> Mapping[str, Registry]:
+        return {shard.region: shard.registry for shard in self._shards}
+
+    def facts(self) -> Mapping[str, Any]:
+        return {}
+
+    def close(self) -> None:
+        self._shards.close()
+
+
+def _echo_handlers(index: int) -> tuple[Any, ...]:
+    from kms_grpc.endpoints.echo import echo_handlers
+
+    return tuple(echo_handlers(str(index)))
 
 
 def registry_service(settings: Settings) -> first_start.Service:
@@ -53,23 +136,24 @@ def open_shards(settings: Settings) -> Shards:
     return first_start.open_shards(registry_service(settings), root_key_source(settings), settings.limits.cached_keys)
 
 
-def build_service(settings: Settings, worker: int, clock: Clock | None = None) -> Service:
+def audit_log(settings: Settings, worker: int) -> FileAuditLog:
+    """A worker's log, with its share of the reserve that all of them have."""
+    path = RunFolder(settings.data_dir).worker_log(worker)
+    return FileAuditLog(path, SystemClock(), reserve_bytes=RESERVE_BYTES // settings.workers)
+
+
+def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock | None = None) -> Service:
     """One worker's parts. The shards must have been prepared."""
-    clock = clock or SystemClock()
-    log = settings.data_dir / "audit" / f"worker-{worker}.jsonl"
     return Service(
         shards=open_shards(settings),
         authentication=principals(settings),
         authorizer=AccountOnly(),
-        audit_log=FileAuditLog(log, clock, reserve_bytes=AUDIT_RESERVE_BYTES // settings.workers),
-        counters=Counters.open(settings.data_dir / "run" / f"counters-{worker}", NAMES),
-        clock=clock,
+        audit_log=log,
+        counters=Counters.open(RunFolder(settings.data_dir).counters(worker), NAMES),
+        clock=clock or SystemClock(),
         quotas=settings.quotas,
         limits=settings.limits,
     )
-
-
-AUDIT_RESERVE_BYTES = 64 * 1024 * 1024
 
 
 def principals(settings: Settings) -> BearerTokens:

@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha import reflection
 
 from kms_grpc.audit.record import new_id
 from kms_grpc.authentication.credentials import Credentials
-from kms_grpc.config import Limits
+from kms_grpc.config import Limits, Settings
 from kms_grpc.endpoints.rich_errors import refusal
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
@@ -51,33 +51,38 @@ def options(limits: Limits) -> list[tuple[str, int]]:
 
 
 class GrpcServer:
-    """One worker's listener."""
+    """One worker's listener. `extra` are handlers beside the table's (the bench's echo). Made inside a running event loop."""
 
     def __init__(
-        self, executor: Executor, table: Iterable[Operation], listen: str, worker: str, default_region: str, limits: Limits
+        self,
+        executor: Executor,
+        table: Iterable[Operation],
+        settings: Settings,
+        worker: int,
+        extra: Iterable[grpc.GenericRpcHandler] = (),
     ) -> None:
         self._executor = executor
         self._table = tuple(table)
-        self._listen = listen
-        self._default_region = default_region
-        self._limits = limits
-        self._worker = ("kms-worker", worker)
-        self._threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="long-way")
+        self._settings = settings
+        self._limits = settings.limits
+        self._extra = tuple(extra)
+        self._worker = ("kms-worker", str(worker))
+        self._threads = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="long-way")
         self._waiting = 0
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
         self.port = 0
 
-    async def start(self, extra: Iterable[grpc.GenericRpcHandler] = (), reflected: bool = True) -> None:
-        """Listen and answer SERVING. `extra` are handlers beside the table's (the bench's echo)."""
+    async def start(self) -> None:
+        """Listen and answer SERVING. OSError where the address cannot be had."""
         self._server = grpc.aio.server(options=options(self._limits))
         methods = {operation.path: self._method(operation) for operation in self._table}
-        self._server.add_generic_rpc_handlers((_Methods(methods), *extra))
+        self._server.add_generic_rpc_handlers((_Methods(methods), *self._extra))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         services = sorted({operation.service for operation in self._table})
-        if reflected:
+        if self._settings.reflection:
             reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
-        self.port = self._server.add_insecure_port(self._listen)
+        self.port = self._bind(self._settings.listen)
         await self._server.start()
         for service in ("", *services):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -87,6 +92,12 @@ class GrpcServer:
         await self._health.enter_graceful_shutdown()
         await self._server.stop(seconds)
         self._threads.shutdown(wait=True)
+
+    def _bind(self, listen: str) -> int:
+        try:
+            return self._server.add_insecure_port(listen)
+        except RuntimeError as error:
+            raise OSError(f"{listen} cannot be listened on: {error}") from None
 
     def _method(self, operation: Operation) -> Method:
         warm = self._executor.warm if operation.warm else None
@@ -105,7 +116,7 @@ class GrpcServer:
         try:
             return await self._in_a_thread(operation, credentials._replace(deadline_ns=_deadline(context)), raw)
         except KMSError as error:
-            refused = refusal(error, credentials.region or self._default_region)
+            refused = refusal(error, credentials.region or self._settings.default_region)
             await context.abort(refused.code, refused.text, (*self._trailers(credentials), *refused.trailers))
             raise AssertionError("abort does not return") from None
 
@@ -125,7 +136,7 @@ class GrpcServer:
             self._waiting -= 1
 
     def _trailers(self, credentials: Credentials) -> tuple[tuple[str, str], ...]:
-        region = credentials.region or self._default_region
+        region = credentials.region or self._settings.default_region
         return (self._worker, ("kms-region", _printable(region)), ("kms-request-id", _printable(credentials.request_id)))
 
 
