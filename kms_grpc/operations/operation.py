@@ -6,7 +6,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
+from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from kms_grpc.operations.selectors import KeySelector
 
@@ -32,6 +34,8 @@ class Operation:
     yields_secrets: bool = False
     """Its record is in the log before the answer goes out, or the call is refused."""
     service: str = "kms_grpc.v1.KeyManagementService"
+    response: type[Message] = field(init=False)
+    """What its rpc answers. A row without an rpc cannot be made (KeyError)."""
     dry_run: bool = field(init=False)
     warm: bool = field(init=False)
     """May be answered from a Permit, on the door's own loop."""
@@ -41,6 +45,8 @@ class Operation:
             raise TypeError(f"{self.name}: a row needs keys with actions, or an action")
         if self.idempotent and not self.writes:
             raise TypeError(f"{self.name}: what is remembered must be written")
+        rpc = Default().FindMethodByName(f"{self.service}.{self.name}")
+        object.__setattr__(self, "response", GetMessageClass(rpc.output_type))
         object.__setattr__(self, "dry_run", "dry_run" in self.request.DESCRIPTOR.fields_by_name)
         object.__setattr__(self, "warm", bool(self.keys) and not self.writes and all(key.rule_allows_warmth for key in self.keys))
 
