@@ -72,7 +72,7 @@ def _value_terms(field: FieldDescriptor, rule: Limits, names: dict[str, Any]) ->
         yield f"all(map({field.name}_fits, {value}))" if field.is_repeated else f"{field.name}_fits({value})"
 
 
-def _check(field: FieldDescriptor, rule: Limits) -> Callable[[Any], object] | None:
+def _check(field: FieldDescriptor, rule: Limits) -> Callable[[Any], bool] | None:
     """What can't be written as an expression: a message of its own, a pattern, the sizes of a list's items."""
     if field.message_type is not None:
         return None if is_map(field) else fits(field.message_type, {})
@@ -83,7 +83,8 @@ def _check(field: FieldDescriptor, rule: Limits) -> Callable[[Any], object] | No
             if rule.HasField("items")
             else None
         )
-    return re.compile(rule.pattern).fullmatch if rule.pattern else None
+    matches = re.compile(rule.pattern).fullmatch
+    return (lambda text: matches(text) is not None) if rule.pattern else None
 
 
 def _is_within(field: FieldDescriptor, rule: Limits, value: Any) -> bool:

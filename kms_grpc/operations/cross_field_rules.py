@@ -45,6 +45,7 @@ def data_key_length(request: pb.GenerateDataKeyRequest | pb.GenerateDataKeyWitho
 
 
 def random_length(request: pb.GenerateRandomRequest) -> None:
+    """A number of bytes: AWS has no default, and a text of its own for its absence."""
     if not request.HasField("number_of_bytes"):
         raise ValidationException("NumberOfBytes is required.")
 

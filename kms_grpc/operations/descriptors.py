@@ -46,6 +46,7 @@ def camel_case(field: FieldDescriptor) -> str:
 
 
 def is_map(field: FieldDescriptor) -> bool:
+    """Whether the field is a map, as encryption contexts are."""
     return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 

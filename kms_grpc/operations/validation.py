@@ -55,7 +55,7 @@ def validator_for(message_class: type[Message], largest: tuple[tuple[str, int], 
         if cross_field_rule is not None:
             cross_field_rule(message)
         if not good:
-            _refuse_unsupported(message)
+            refuse_unsupported(message)
 
     return validate
 
@@ -89,7 +89,8 @@ def _refuse_violations(message: Message, own: LimitsOf) -> None:
         raise ValidationException(summary(violated))
 
 
-def _refuse_unsupported(message: Message) -> None:
+def refuse_unsupported(message: Message) -> None:
+    """UnsupportedOperationException if a message without violations uses a feature that is not built."""
     for field in descriptor(message).fields:
         if is_absent(message, field):
             continue

@@ -31,6 +31,7 @@ OWN_LIMITS = {
 }
 """(message, member) → smallest, largest, and why they aren't the shape's."""
 
+
 def messages() -> Iterator[tuple[Descriptor, str]]:
     """Every message that stands for a shape of AWS's, and the shape's name."""
     for method in SERVICE.methods:
@@ -78,7 +79,11 @@ def type_name(field: FieldDescriptor) -> str:
         return "list"
     if field.message_type is not None:
         return "timestamp" if field.message_type.full_name == "google.protobuf.Timestamp" else "structure"
-    named = {FieldDescriptor.TYPE_BOOL: "boolean", FieldDescriptor.TYPE_BYTES: "blob", FieldDescriptor.TYPE_INT32: "integer"}
+    named = {
+        FieldDescriptor.TYPE_BOOL: "boolean",
+        FieldDescriptor.TYPE_BYTES: "blob",
+        FieldDescriptor.TYPE_INT32: "integer",
+    }
     return named.get(field.type, "string")
 
 

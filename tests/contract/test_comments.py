@@ -1,4 +1,4 @@
-"""What the protos say to people is what their options say to the server: permissions, limits, what isn't built, errors."""
+"""What the protos tell people is what their options tell the server: permissions, limits, what isn't built."""
 
 from __future__ import annotations
 
@@ -76,7 +76,11 @@ def test_a_field_says_whether_it_must_be_there(field: FieldDescriptor, comments:
     if not (inward or field.containing_type.name.endswith("Request")):
         assert said.startswith("Output only. ")
         return
-    by_rule = {"DecryptRequest.ciphertext_blob", "ReEncryptRequest.ciphertext_blob", "GenerateRandomRequest.number_of_bytes"}
+    by_rule = {
+        "DecryptRequest.ciphertext_blob",
+        "ReEncryptRequest.ciphertext_blob",
+        "GenerateRandomRequest.number_of_bytes",
+    }
     required = limits(field).required or f"{field.containing_type.name}.{field.name}" in by_rule
     assert said.startswith(("Required. ", "Required, ") if required else "Optional. ")
 
