@@ -17,7 +17,7 @@ key_argument = click.argument("key_id", metavar="KEY")
 COLUMNS = ("AliasName", "TargetKeyId", "LastUpdatedDate")
 
 
-@click.group()
+@click.group(short_help="Names of keys.")
 def alias() -> None:
     """Name keys. An alias is alias/NAME; it points at one key and can be moved to another.
 
@@ -42,7 +42,7 @@ def create(client: KeyManagementClient, output: str, alias_name: str, key_id: st
     print_done(output, f"{alias_name} points at {key_id}")
 
 
-@alias.command()
+@alias.command(short_help="Move ALIAS to another KEY.")
 @alias_argument
 @key_argument
 @with_client
@@ -69,7 +69,7 @@ def delete(client: KeyManagementClient, output: str, alias_name: str) -> None:
     print_done(output, f"{alias_name} is deleted; its key stays")
 
 
-@alias.command("list")
+@alias.command("list", short_help="List the account's aliases in the region.")
 @click.option("--key", "--key-id", "key_id", metavar="KEY", help="Only the aliases of this key (an id or an ARN).")
 @click.option("--limit", type=click.IntRange(1, 100), help="One page of at most so many aliases.")
 @click.option("--marker", help="NextMarker of the page before.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COLOURS: Final = {"ok": "green", "note": "yellow", "BAD": "red"}
 
 
-@click.command()
+@click.command(short_help="Is all well? Machine, data directory, server.")
 @click.option("--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Look into this data directory.")
 @click.option("--endpoint", metavar="ADDRESS", help="Ask this server.  [the data directory's own; KMS_GRPC_ENDPOINT]")
 @output_option

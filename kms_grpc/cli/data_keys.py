@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kms_grpc.client import KeyManagementClient
 
 
-@click.command("data-key")
+@click.command("data-key", short_help="Make a key to encrypt your data with.")
 @key_option
 @click.option("--bytes", "size", type=click.IntRange(1, 1024), default=32, show_default=True, help="Length of the key.")
 @context_option()
@@ -63,7 +63,7 @@ def _check_targets(output: str, plaintext_to: str | None, without_plaintext: boo
         )
 
 
-@click.command("random")
+@click.command("random", short_help="Make random bytes.")
 @click.argument("size", metavar="BYTES", type=click.IntRange(1, 1024))
 @to_option
 @base64_option

@@ -30,7 +30,7 @@ def blob_options(command: Command) -> Command:
     return command
 
 
-@click.command()
+@click.command(short_help="Encrypt up to 4,096 bytes under a key.")
 @blob_options
 @key_option
 @context_option()
@@ -57,7 +57,7 @@ def encrypt(
     deliver(output, answer, blob, force=force)
 
 
-@click.command()
+@click.command(short_help="Decrypt a ciphertext.")
 @blob_options
 @click.option("--key", "--key-id", "key_id", metavar="KEY", help="Refuse what another key encrypted.")
 @context_option()
@@ -83,7 +83,7 @@ def decrypt(
     deliver(output, answer, plaintext, force=force)
 
 
-@click.command("re-encrypt")
+@click.command("re-encrypt", short_help="Encrypt a ciphertext anew, inside the service.")
 @blob_options
 @key_option
 @click.option("--source-key", "source_key_id", metavar="KEY", help="Refuse what another key encrypted.")

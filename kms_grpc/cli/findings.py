@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from kms_grpc.crypto.keyring import forbid_core_dumps, keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
 from kms_grpc.processes.gauges import WORKER, Gauges
 from kms_grpc.processes.run_folder import RunFolder
-from kms_grpc.registry.first_start import WillNotStart, examine
+from kms_grpc.registry.first_start import WillNotStart, claimed_row, examine
 from kms_grpc.root_key.file import RootKeyFile
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def examine_machine() -> Iterator[Finding]:
     facts = keyring_facts()
     kept_out = facts.left_out_of_dumps and facts.wiped_on_fork
     yield Finding("memory", Verdict.OK if facts.locked else Verdict.BAD, _locked("keys", facts.locked))
-    yield Finding("memory", Verdict.OK if kept_out else Verdict.BAD, f"keys left out of dumps and forks: {kept_out}")
+    dumps = "keys are left out of core dumps and forks" if kept_out else "the kernel keeps keys in core dumps or forks"
+    yield Finding("memory", Verdict.OK if kept_out else Verdict.BAD, dumps)
 
 
 def examine_data_dir(data_dir: Path) -> Iterator[Finding]:
@@ -64,12 +65,23 @@ def examine_data_dir(data_dir: Path) -> Iterator[Finding]:
         root = RootKeyFile(data_dir / "root.key").open()
     except Exception as error:  # the file can be wrong in many ways; each text says how
         yield Finding("root key", Verdict.BAD, str(error))
+        yield from _wanted_root_keys(data_dir / "regions")
         return
     try:
         yield Finding("root key", Verdict.OK, f"fingerprint {root.fingerprint}")
         yield from _examine_shards(data_dir / "regions", root)
     finally:
         root.close()
+
+
+def _wanted_root_keys(folder: Path) -> Iterator[Finding]:
+    """Which root key to look for, by its fingerprint."""
+    for path in sorted(folder.glob("*.sqlite")):
+        try:
+            wanted = f"was made under the root key {claimed_row(path).root_fingerprint}"
+        except WillNotStart as error:
+            wanted = str(error)
+        yield Finding(f"region {path.stem}", Verdict.BAD, wanted)
 
 
 def _examine_shards(folder: Path, root: RootKey) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 key_argument = click.argument("key_id", metavar="KEY")
 
 
-@click.group()
+@click.group(short_help="Create, list, describe, disable and enable keys.")
 def keys() -> None:
     """Create keys, look at them, disable and enable them.
 
@@ -38,8 +38,7 @@ def create(client: KeyManagementClient, output: str, description: str, request_i
     kms-grpc keys create --description "orders"
     kms-grpc keys create --region eu-west-1 --output json | jq -r .KeyMetadata.KeyId
     """
-    answer = shaped(client.create_key(description, request_id=request_id))
-    print_json(answer) if output == JSON else print_facts(answer["KeyMetadata"])
+    _print_key(output, shaped(client.create_key(description, request_id=request_id)))
 
 
 @keys.command()
@@ -51,11 +50,17 @@ def describe(client: KeyManagementClient, output: str, key_id: str) -> None:
     \b
     kms-grpc keys describe alias/orders
     """
-    answer = shaped(client.describe_key(key_id))
-    print_json(answer) if output == JSON else print_facts(answer["KeyMetadata"])
+    _print_key(output, shaped(client.describe_key(key_id)))
 
 
-@keys.command("list")
+def _print_key(output: str, answer: dict[str, Any]) -> None:
+    if output == JSON:
+        print_json(answer)
+        return
+    print_facts({name: value for name, value in answer["KeyMetadata"].items() if name != "CustomerMasterKeySpec"})
+
+
+@keys.command("list", short_help="List the account's keys in the region.")
 @click.option("--limit", type=click.IntRange(1, 1000), help="One page of at most so many keys.")
 @click.option("--marker", help="NextMarker of the page before.")
 @click.option("--details", is_flag=True, help="All keys with state, aliases and description: one more call per key.")
@@ -123,7 +128,7 @@ def enable(client: KeyManagementClient, output: str, key_id: str) -> None:
     print_done(output, f"{key_id} is enabled")
 
 
-@keys.command()
+@keys.command(short_help="Disable a key: no use until it is enabled.")
 @key_argument
 @with_client
 def disable(client: KeyManagementClient, output: str, key_id: str) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kms_grpc.client import KeyManagementClient
 
 
-@click.command()
+@click.command(short_help="Version, regions, limits and quotas of the server.")
 @with_client
 def limits(client: KeyManagementClient, output: str) -> None:
     """Show the server's version, regions, limits and quotas.

@@ -25,7 +25,7 @@ from kms_grpc.cli.serve import serve
 PROGRAM: Final = "kms-grpc"
 
 SECTIONS: Final = {
-    "Start": (quickstart, serve, check),
+    "Server": (quickstart, serve, check),
     "Keys": (keys, alias),
     "Data": (encrypt, decrypt, re_encrypt, data_key, random),
     "More": (limits, completion),
@@ -67,7 +67,9 @@ class Commands(click.Group):
                 formatter.write_dl(rows)
 
 
-@click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="kms-grpc", prog_name=PROGRAM)
 def cli() -> None:
     """A key management service that behaves like AWS KMS and is reached by gRPC.
@@ -109,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _usage(error: click.ClickException) -> int:
     path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
-    click.echo(f"{PROGRAM}: {error.format_message().rstrip('.')}. See: {path} --help", err=True)
+    click.echo(f"{PROGRAM}: {error.format_message().rstrip('.?')}. See: {path} --help", err=True)
     return ExitCode.USAGE
 
 

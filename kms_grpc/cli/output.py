@@ -42,7 +42,7 @@ def print_table(
     empty: str = "none",
     styles: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """A header and one line per row. Nothing is cut off: what is printed can be copied. `styles`: colours of first cells."""
+    """A header and one line per row. Nothing is cut off, so that it can be copied. `styles`: colours of first cells."""
     cells = [[text_of(cell) for cell in row] for row in rows]
     if not cells:
         click.echo(click.style(empty, dim=True))

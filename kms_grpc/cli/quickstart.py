@@ -21,7 +21,7 @@ MARKER: Final = ".quickstart"
 USUAL_PORT: Final = 50051
 
 
-@click.command()
+@click.command(short_help="See it work: a real server and a walk through it.")
 @click.option(
     "--exit", "ends", is_flag=True, help="End after the walk; exit code 0 only if every step did what it says."
 )

@@ -9,7 +9,7 @@ import click
 from kms_grpc.config import ConfigurationError, load
 
 
-@click.command()
+@click.command(short_help="Serve keys of one or more regions.")
 @click.option("--data-dir", type=click.Path(path_type=str), metavar="DIR", help="Keys, audit and root key.  [kms-data]")
 @click.option("--listen", metavar="ADDRESS", help="Loopback HOST:PORT, or unix:/path.  [127.0.0.1:50051]")
 @click.option(

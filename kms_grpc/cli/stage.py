@@ -106,8 +106,8 @@ class Server:
         from kms_grpc.client import Connection, ServiceUnreachable
         from kms_grpc.client.health import wait_until_serving
 
-        self._stage.show_command(f"{' '.join(self._arguments)} > server.log 2>&1 &")
-        with self.log.open("wb") as log:
+        self._stage.show_command(f"{' '.join(self._arguments)} >> server.log 2>&1 &")
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._arguments, cwd=self._stage.folder, env={**os.environ, "PATH": search_path()},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,

@@ -50,10 +50,9 @@ class Walk:
         self._key = self._create_key("quickstart")
         self._alias = self._free_alias()
         self._stage.run(f"kms-grpc alias create {self._alias} {self._key}")
-        described = self._stage.run(f"kms-grpc keys describe {self._alias}")
-        self._stage.require(
-            self._key in described and "Enabled" in described, "the alias names the key, and it is enabled"
-        )
+        listed = self._stage.run("kms-grpc keys list --details")
+        named = re.search(f"^{self._key} +Enabled .* {self._alias} ", listed, re.MULTILINE)
+        self._stage.require(named is not None, "the key is enabled, and the alias points at it")
 
     def _create_key(self, description: str) -> str:
         printed = self._stage.run(f"kms-grpc keys create --description {description}")
