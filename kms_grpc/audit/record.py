@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -19,69 +20,44 @@ from kms_grpc.model.principal import Principal
 _encode = msgspec.json.Encoder().encode
 
 
-class _Line(msgspec.Struct, omit_defaults=False):
-    """The JSON object, members in the order in which they are written."""
+class AuditRecord(msgspec.Struct):
+    """What differs from call to call: filled on a call's way, written at its end behind its `head`. CloudTrail's member names."""
 
-    eventVersion: str
-    userIdentity: msgspec.Raw
     eventTime: str
-    eventSource: str
-    eventName: str
-    awsRegion: str
     sourceIPAddress: str
     userAgent: str
-    requestParameters: Any
-    responseElements: Any
-    additionalEventData: Any
     requestID: str
     eventID: str
-    readOnly: bool
-    resources: list[msgspec.Raw]
-    eventType: str
-    managementEvent: bool
-    eventCategory: str
-    recipientAccountId: str | None
+    requestParameters: dict[str, Any] | None = None
+    responseElements: dict[str, Any] | None = None
+    additionalEventData: dict[str, Any] | None = None
     errorCode: str | msgspec.UnsetType = msgspec.UNSET
     errorMessage: str | msgspec.UnsetType = msgspec.UNSET
 
+    def fail(self, code: str, text: str) -> None:
+        self.errorCode, self.errorMessage = code, text
 
-class AuditRecord:
-    """Opened before anything is known of a call, filled on its way, closed by the executor's `finally`."""
-
-    __slots__ = (
-        "operation", "region", "time_ns", "request_id", "event_id", "peer", "user_agent", "read_only",
-        "principal", "keys", "parameters", "response", "additional", "error_code", "error_text",
-    )  # fmt: skip
-
-    def __init__(self, operation: str, region: str, time_ns: int, request_id: str, peer: str, user_agent: str, read_only: bool) -> None:
-        self.operation = operation
-        self.region = region
-        self.time_ns = time_ns
-        self.request_id = request_id
-        self.event_id = new_id()
-        self.peer = peer
-        self.user_agent = user_agent
-        self.read_only = read_only
-        self.principal: Principal | None = None
-        self.keys: tuple[Key, ...] = ()
-        self.parameters: dict[str, Any] | None = None
-        self.response: dict[str, Any] | None = None
-        self.additional: dict[str, Any] | None = None
-        self.error_code: str | None = None
-        self.error_text = ""
-
-    def line(self) -> bytes:
+    def line(self, head: bytes) -> bytes:
         """One JSON object and a newline."""
-        line = _Line(
-            "1.11", _identity(self.principal), iso_time(self.time_ns), "kms.amazonaws.com", self.operation, self.region,
-            self.peer, self.user_agent, self.parameters, self.response, self.additional, self.request_id, self.event_id,
-            self.read_only, [_resource(key) for key in self.keys], "AwsApiCall", True, "Management",
-            self.principal.account if self.principal else None,
-        )  # fmt: skip
-        if self.error_code is not None:
-            line.errorCode = self.error_code
-            line.errorMessage = self.error_text
-        return _encode(line) + b"\n"
+        return head + _encode(self)[1:] + b"\n"
+
+
+def head(operation: str, region: str, read_only: bool, principal: Principal | None, keys: Sequence[Key]) -> bytes:
+    """The members that are the same for all calls of a principal with the same keys: `{"eventVersion":"1.11",…,`."""
+    same = {
+        "eventVersion": "1.11",
+        "userIdentity": _describe(principal),
+        "eventSource": "kms.amazonaws.com",
+        "eventName": operation,
+        "awsRegion": region,
+        "readOnly": read_only,
+        "resources": [{"accountId": key.account, "type": "AWS::KMS::Key", "ARN": key.arn} for key in keys],
+        "eventType": "AwsApiCall",
+        "managementEvent": True,
+        "eventCategory": "Management",
+        "recipientAccountId": principal.account if principal else None,
+    }
+    return _encode(same)[:-1] + b","
 
 
 class _Ids:
@@ -123,30 +99,9 @@ def iso_time(time_ns: int) -> str:
     return _second_text
 
 
-_identities: dict[Principal | None, msgspec.Raw] = {}
-_resources: dict[str, msgspec.Raw] = {}
-_RESOURCES_KEPT = 16_384
-
-
-def _identity(principal: Principal | None) -> msgspec.Raw:
-    raw = _identities.get(principal)
-    if raw is None:
-        raw = _identities[principal] = msgspec.Raw(_encode(_describe(principal)))
-    return raw
-
-
 def _describe(principal: Principal | None) -> dict[str, str]:
     if principal is None:
         return {"type": "Unknown"}
     kind = "AWSService" if principal.service else "Root" if principal.arn.endswith(":root") else "AssumedRole"
     described = {"type": kind, "principalId": principal.name, "arn": principal.arn, "accountId": principal.account}
     return described | ({"invokedBy": principal.service} if principal.service else {})
-
-
-def _resource(key: Key) -> msgspec.Raw:
-    raw = _resources.get(key.arn)
-    if raw is None:
-        if len(_resources) >= _RESOURCES_KEPT:
-            _resources.clear()
-        raw = _resources[key.arn] = msgspec.Raw(_encode({"accountId": key.account, "type": "AWS::KMS::Key", "ARN": key.arn}))
-    return raw

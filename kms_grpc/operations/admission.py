@@ -49,7 +49,7 @@ def admit(call: Call, request: Any) -> tuple[Key | None, ...]:
     """The keys of the call, one per selector of its row, each of them allowed, fit and usable."""
     operation = call.operation
     keys = tuple(selector.resolve(call, request) for selector in operation.keys)
-    call.record.keys = tuple(key for key in keys if key is not None)
+    call.keys = tuple(key for key in keys if key is not None)
     if operation.action is not None:
         _authorize(call, operation.action, None, None, request)
     pairs = [(selector, key) for selector, key in zip(operation.keys, keys, strict=True) if key is not None]

@@ -1,41 +1,44 @@
 """Which parts of a request stand in its audit record: all but secrets and blobs, under CloudTrail's names.
 
-What is secret is marked in the protos (`debug_redact`); bytes are never recorded. The readers of a message type are made
-once, from its descriptor. Enums are recorded in AWS's spelling.
+What is secret is marked in the protos (`debug_redact`); bytes are never recorded. One function per message type is compiled
+from its descriptor; for EncryptRequest it is
+
+    def describe(m):
+        told = {}
+        if v := m.key_id: told["keyId"] = v
+        if v := m.encryption_context: told["encryptionContext"] = dict(v)
+        if v := m.encryption_algorithm: told["encryptionAlgorithm"] = names_encryption_algorithm.get(v, v)
+        if v := m.dry_run: told["dryRun"] = v
+        return told or None
+
+so that a record costs a microsecond less than by walking the descriptor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from kms_grpc.operations.descriptors import aws_names, camel_case, descriptor, is_map, is_secret
 
-
-class _Member(NamedTuple):
-    field: str
-    member: str
-    convert: Callable[[Any], Any] | None
-
-
-def describe(message: Message) -> dict[str, Any] | None:
-    """`{"keyId": "alias/a", "encryptionContext": {…}}`: what was sent and may be told; None where that is nothing."""
-    described: dict[str, Any] = {}
-    for field, name, convert in _members(type(message)):
-        value = getattr(message, field)
-        if value:
-            described[name] = value if convert is None else convert(value)
-    return described or None
+Describer = Callable[[Any], dict[str, Any] | None]
 
 
 @cache
-def _members(message: type[Message]) -> tuple[_Member, ...]:
-    fields = (field for field in descriptor(message).fields if not _is_left_out(field))
-    return tuple(_Member(field.name, camel_case(field), _conversion(field)) for field in fields)
+def describer_for(message: type[Message]) -> Describer:
+    """What was sent and may be told: `{"keyId": "alias/a", "encryptionContext": {…}}`; None where that is nothing."""
+    names: dict[str, Any] = {}
+    lines = ["def describe(m):", " told = {}"]
+    for field in descriptor(message).fields:
+        if not _is_left_out(field):
+            lines.append(f" if v := m.{field.name}: told[{camel_case(field)!r}] = {_conversion(field, names)}")
+    exec("\n".join([*lines, " return told or None"]), names)  # noqa: S102 - made from our own descriptors alone
+    made: Describer = names["describe"]
+    return made
 
 
 def _is_left_out(field: FieldDescriptor) -> bool:
@@ -43,10 +46,12 @@ def _is_left_out(field: FieldDescriptor) -> bool:
     return is_secret(field) or field.type == FieldDescriptor.TYPE_BYTES or is_structure
 
 
-def _conversion(field: FieldDescriptor) -> Callable[[Any], Any] | None:
+def _conversion(field: FieldDescriptor, names: dict[str, Any]) -> str:
+    """The expression for what JSON holds of the value `v`. Enums are told in AWS's spelling."""
     if is_map(field):
-        return dict
-    names = aws_names(field.enum_type) if field.enum_type is not None else None
-    if field.is_repeated:
-        return (lambda values: [names.get(value, value) for value in values]) if names else list
-    return (lambda value: names.get(value, value)) if names else None
+        return "dict(v)"
+    if field.enum_type is None:
+        return "list(v)" if field.is_repeated else "v"
+    spelled = f"names_{field.name}"
+    names[spelled] = aws_names(field.enum_type)
+    return f"[{spelled}.get(i, i) for i in v]" if field.is_repeated else f"{spelled}.get(v, v)"

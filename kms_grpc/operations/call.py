@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from kms_grpc.audit.base import AuditLog
 from kms_grpc.audit.counters import Counters
-from kms_grpc.audit.record import AuditRecord
+from kms_grpc.audit.record import AuditRecord, head
 from kms_grpc.authentication.bearer_tokens import BearerTokens
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.authorization.base import Authorizer
 from kms_grpc.clock import Clock
 from kms_grpc.config import Limits, Quotas
+from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
 from kms_grpc.registry.base import Transaction
 from kms_grpc.registry.shards import Shard, Shards
@@ -36,23 +39,45 @@ class Service:
     limits: Limits
 
 
-@dataclass(slots=True)
-class Call:
-    """What a handler gets beside its request and keys. `transaction` is there exactly where the operation's row says `writes`."""
+class Call(msgspec.Struct):
+    """What a handler gets beside its request and keys; a Struct because one is made per call, at a third of a dataclass's price."""
 
     operation: Operation
     service: Service
     credentials: Credentials
+    time_ns: int
+    """Wall clock at which the call came in, ns since 1970."""
     record: AuditRecord
-    principal: Principal = field(init=False)
-    shard: Shard = field(init=False)
+    caller: Principal | None = None
+    called: Shard | None = None
+    keys: tuple[Key, ...] = ()
+    """Those that the call is about, as far as they are known."""
     transaction: Transaction | None = None
     stable: bool = True
     """Whether all decisions so far read nothing but what a Permit may rely on."""
 
     @property
+    def principal(self) -> Principal:
+        assert self.caller is not None
+        return self.caller
+
+    @property
+    def shard(self) -> Shard:
+        assert self.called is not None
+        return self.called
+
+    @property
     def account(self) -> str:
         return self.principal.account
+
+    @property
+    def region(self) -> str:
+        """The called region, as named by the caller or by default; it may be one that is not served."""
+        return self.credentials.region or self.service.shards.default.region
+
+    @property
+    def audit_head(self) -> bytes:
+        return head(self.operation.name, self.region, self.operation.read_only, self.caller, self.keys)
 
     @property
     def writing(self) -> Transaction:

@@ -16,17 +16,16 @@ from typing import Any
 from google.protobuf.message import Message
 
 from kms_grpc import errors
-from kms_grpc.audit.record import AuditRecord
+from kms_grpc.audit.record import AuditRecord, iso_time, new_id
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.crypto.errors import StaleHandle
 from kms_grpc.faults import fault_point
 from kms_grpc.model.key import Key
 from kms_grpc.operations import admission, idempotency
-from kms_grpc.operations.audit_fields import describe
 from kms_grpc.operations.call import Call, Service
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.permit import Permit, Permits
-from kms_grpc.operations.validation import decode, validator_for
+from kms_grpc.operations.validation import decode
 from kms_grpc.registry.base import OutboxRow
 
 log = logging.getLogger(__name__)
@@ -40,15 +39,20 @@ class Executor:
     def execute(self, operation: Operation, credentials: Credentials, raw: bytes) -> bytes:
         """The serialised answer to the serialised request `raw`. Raises KMSError, and nothing else."""
         started = time.perf_counter_ns()
-        call = self._open(operation, credentials)
+        outcome = "OK"
+        call = self._open(operation, credentials, self._service.clock.wall_ns())
         try:
             response = self._run(call, raw)
-            self._audit_answer(call)
-            return response.SerializeToString()
+            if not operation.writes:
+                self._audit(call, call.audit_head)
+            answer: bytes = response.SerializeToString()
+            return answer
         except Exception as problem:
-            raise self._fail(call, problem) from None
+            error = self._fail(call, problem)
+            outcome = error.code
+            raise error from None
         finally:
-            self._service.counters.count(operation.name, call.record.error_code or "OK", time.perf_counter_ns() - started)
+            self._service.counters.count(operation.name, outcome, time.perf_counter_ns() - started)
 
     def warm(self, operation: Operation, credentials: Credentials, raw: bytes) -> bytes | None:
         """The answer, where a Permit holds and nothing is amiss; else None: `execute` words, audits and counts it."""
@@ -59,51 +63,43 @@ class Executor:
             permit = self._permits.find((credentials.token, credentials.region, operation.name, operation.identity(request)), now_ns)
             if permit is None:
                 return None
-            validator_for(operation.request)(request)
+            operation.validate(request)
             if operation.dry_run and request.dry_run:
                 return None
             call = self._open(operation, credentials, now_ns)
-            call.principal, call.shard = permit.principal, permit.shard
-            self._describe(call, request, permit.keys)
-            response = operation.handler(call, request, *permit.keys)
-            self._audit_answer(call)
+            call.caller, call.called, call.keys = permit.principal, permit.shard, permit.keys
+            call.record.requestParameters = operation.describe(request)
+            answer: bytes = operation.handler(call, request, *permit.keys).SerializeToString()
+            self._audit(call, permit.audit_head)
         except Exception:
             return None
         self._service.counters.count(operation.name, "OK", time.perf_counter_ns() - started)
-        answer: bytes = response.SerializeToString()
         return answer
 
     def refuse(self, operation: Operation, credentials: Credentials, error: errors.KMSError) -> errors.KMSError:
         """A door turns a call away before it is begun: audited and counted as any other."""
-        failed = self._fail(self._open(operation, credentials), error)
+        failed = self._fail(self._open(operation, credentials, self._service.clock.wall_ns()), error)
         self._service.counters.count(operation.name, failed.code, 0)
         return failed
 
-    def _open(self, operation: Operation, credentials: Credentials, now_ns: int | None = None) -> Call:
-        record = AuditRecord(
-            operation.name,
-            credentials.region or self._service.shards.default.region,
-            now_ns or self._service.clock.wall_ns(),
-            credentials.request_id,
-            credentials.peer,
-            credentials.user_agent,
-            operation.read_only,
-        )
-        return Call(operation, self._service, credentials, record)
+    def _open(self, operation: Operation, credentials: Credentials, now_ns: int) -> Call:
+        record = AuditRecord(iso_time(now_ns), credentials.peer, credentials.user_agent, credentials.request_id, new_id())
+        return Call(operation, self._service, credentials, now_ns, record)
 
     def _run(self, call: Call, raw: bytes) -> Message:
-        call.principal = call.record.principal = self._service.authentication.principal(call.credentials)
+        operation = call.operation
+        call.caller = self._service.authentication.principal(call.credentials)
         admission.check_call(call)
-        call.shard = admission.called_shard(call)
-        request = decode(call.operation.request, raw)
-        call.record.parameters = describe(request)
-        validator_for(call.operation.request)(request)
+        call.called = admission.called_shard(call)
+        request = decode(operation.request, raw)
+        call.record.requestParameters = operation.describe(request)
+        operation.validate(request)
         call.shard.catch_up()
         epoch = call.shard.seen_epoch
         keys = admission.admit(call, request)
-        if call.operation.writes:
+        if operation.writes:
             return self._write(call, request)
-        self._keep_permit(call, request, keys, epoch)
+        self._keep_permit(call, request, epoch)
         return self._handle(call, request, keys)
 
     def _write(self, call: Call, request: Any) -> Message:
@@ -113,7 +109,7 @@ class Executor:
             if response is None:
                 response = self._handle(call, request, admission.admit(call, request))
                 idempotency.remember(call, request, response)
-            call.transaction.record(OutboxRow(call.record.event_id, call.account, call.record.line()))
+            call.transaction.record(OutboxRow(call.record.eventID, call.account, call.record.line(call.audit_head)))
         fault_point("answer.before")
         return response
 
@@ -126,22 +122,16 @@ class Executor:
             # Another thread made room in the keyring between look-up and use: the second look-up loads the material anew.
             return call.operation.handler(call, request, *keys)
 
-    def _describe(self, call: Call, request: Message, keys: tuple[Key, ...]) -> None:
-        call.record.principal = call.principal
-        call.record.parameters = describe(request)
-        call.record.keys = keys
-
-    def _keep_permit(self, call: Call, request: Any, keys: tuple[Any, ...], epoch: int) -> None:
+    def _keep_permit(self, call: Call, request: Any, epoch: int) -> None:
         if not (call.operation.warm and call.stable):
             return
         credentials = call.credentials
         identity = (credentials.token, credentials.region, call.operation.name, call.operation.identity(request))
-        self._permits.keep(identity, Permit(call.principal, call.shard, keys, epoch))
+        self._permits.keep(identity, Permit(call.principal, call.shard, call.keys, epoch, call.audit_head))
 
-    def _audit_answer(self, call: Call) -> None:
-        if call.operation.writes:
-            return
-        line = call.record.line()
+    def _audit(self, call: Call, head: bytes) -> None:
+        """What yields secrets is in the log before its answer goes out, or is refused."""
+        line = call.record.line(head)
         if call.operation.yields_secrets:
             self._service.audit_log.write(line)
         else:
@@ -149,10 +139,10 @@ class Executor:
 
     def _fail(self, call: Call, problem: Exception) -> errors.KMSError:
         error = problem if isinstance(problem, errors.KMSError) else self._internal(call, problem)
-        call.record.error_code, call.record.error_text = error.code, error.text
-        self._service.audit_log.append(call.record.line())
+        call.record.fail(error.code, error.text)
+        self._service.audit_log.append(call.record.line(call.audit_head))
         return error
 
     def _internal(self, call: Call, problem: Exception) -> errors.KMSError:
-        log.error("%s failed", call.operation.name, exc_info=problem, extra={"request_id": call.record.request_id})
-        return errors.KMSInternalException(f"The request failed because of an internal error; request id {call.record.request_id}.")
+        log.error("%s failed", call.operation.name, exc_info=problem, extra={"request_id": call.record.requestID})
+        return errors.KMSInternalException(f"The request failed because of an internal error; request id {call.record.requestID}.")

@@ -22,7 +22,7 @@ def remembered(call: Call, request: Any) -> Message | None:
     if not (call.operation.idempotent and call.credentials.repeatable):
         return None
     answer = call.writing.find_answer(call.account, call.operation.name, call.credentials.request_id)
-    if answer is None or answer.created_ns + REMEMBERED_NS <= call.record.time_ns:
+    if answer is None or answer.created_ns + REMEMBERED_NS <= call.time_ns:
         return None
     if answer.request_digest != _digest(request):
         raise ValidationException(f"kms-request-id {answer.request_id} was used before with another request; use a new one.")
@@ -41,7 +41,7 @@ def remember(call: Call, request: Any, response: Message) -> None:
             call.credentials.request_id,
             _digest(request),
             response.SerializeToString(deterministic=True),
-            call.record.time_ns,
+            call.time_ns,
         )
     )
 

@@ -10,7 +10,9 @@ from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from kms_grpc.operations.audit_fields import describer_for
 from kms_grpc.operations.selectors import KeySelector
+from kms_grpc.operations.validation import validator_for
 
 Handler = Callable[..., Message]
 
@@ -36,6 +38,9 @@ class Operation:
     service: str = "kms_grpc.v1.KeyManagementService"
     response: type[Message] = field(init=False)
     """What its rpc answers. A row without an rpc cannot be made (KeyError)."""
+    validate: Callable[[Any], None] = field(init=False)
+    describe: Callable[[Any], dict[str, Any] | None] = field(init=False)
+    """What of a request stands in its audit record."""
     dry_run: bool = field(init=False)
     warm: bool = field(init=False)
     """May be answered from a Permit, on the door's own loop."""
@@ -47,6 +52,8 @@ class Operation:
             raise TypeError(f"{self.name}: what is remembered must be written")
         rpc = Default().FindMethodByName(f"{self.service}.{self.name}")
         object.__setattr__(self, "response", GetMessageClass(rpc.output_type))
+        object.__setattr__(self, "validate", validator_for(self.request))
+        object.__setattr__(self, "describe", describer_for(self.request))
         object.__setattr__(self, "dry_run", "dry_run" in self.request.DESCRIPTOR.fields_by_name)
         object.__setattr__(self, "warm", bool(self.keys) and not self.writes and all(key.rule_allows_warmth for key in self.keys))
 

@@ -24,6 +24,8 @@ class Permit(NamedTuple):
     keys: tuple[Key, ...]
     epoch: int
     """The shard's epoch that admission was made under."""
+    audit_head: bytes
+    """What the audit records of all such calls begin with."""
     ends_ns: int = FOR_EVER
     """Wall clock; a principal that expires takes its Permits with it."""
 

@@ -95,7 +95,7 @@ def refuse_unsupported(message: Message) -> None:
         if is_absent(message, field):
             continue
         value, rule = getattr(message, field.name), limits(field)
-        if rule.unsupported and value is not False:
+        if rule.unsupported:
             raise UnsupportedOperationException(f"{field.json_name} is not supported yet: send the request without it.")
         _refuse_unsupported_values(field, rule, value)
 

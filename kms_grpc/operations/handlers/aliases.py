@@ -27,7 +27,7 @@ def create_alias(call: Call, request: pb.CreateAliasRequest, key: Key) -> pb.Cre
     if call.writing.find_alias(call.account, name) is not None:
         raise AlreadyExistsException(f"An alias with the name {arn} already exists")
     _check_quota(call, key)
-    now = call.record.time_ns
+    now = call.time_ns
     call.writing.add_alias(Alias(call.account, name, arn, key.key_id, created_ns=now, updated_ns=now))
     return pb.CreateAliasResponse()
 
@@ -39,7 +39,7 @@ def update_alias(call: Call, request: pb.UpdateAliasRequest, old: Key, new: Key)
     if old.key_id != new.key_id:
         _check_quota(call, new)
     alias = _present(call, request.alias_name)
-    call.writing.change_alias(dataclasses.replace(alias, target_key_id=new.key_id, updated_ns=call.record.time_ns))
+    call.writing.change_alias(dataclasses.replace(alias, target_key_id=new.key_id, updated_ns=call.time_ns))
     return pb.UpdateAliasResponse()
 
 

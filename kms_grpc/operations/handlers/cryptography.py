@@ -103,7 +103,7 @@ def _named_material(call: Call, key: Key, blob: bytes) -> LoadedMaterial:
 
 
 def _note_material(call: Call, material: LoadedMaterial) -> None:
-    call.record.additional = {"keyMaterialId": material.material_id.hex()}
+    call.record.additionalEventData = {"keyMaterialId": material.material_id.hex()}
 
 
 def _data_key_bytes(request: Any) -> int:

@@ -24,7 +24,7 @@ def create_key(call: Call, request: pb.CreateKeyRequest) -> pb.CreateKeyResponse
     if call.writing.count_keys(call.account) >= quota:
         raise LimitExceededException(f"The account has {quota} keys in {call.shard.region}, which is its quota.")
     key = call.writing.add_key(*_new_key(call, request.description))
-    call.record.keys = (key,)
+    call.keys = (key,)
     return pb.CreateKeyResponse(key_metadata=key_metadata(key))
 
 
@@ -57,7 +57,7 @@ def update_key_description(call: Call, request: pb.UpdateKeyDescriptionRequest, 
 
 def _new_key(call: Call, description: str) -> tuple[Key, Material]:
     key_id = str(uuid.uuid4())
-    material = call.shard.generate_material(key_id, call.account, call.record.time_ns)
+    material = call.shard.generate_material(key_id, call.account, call.time_ns)
     key = Key(
         key_id=key_id,
         arn=key_arn(call.shard.partition, call.shard.region, call.account, key_id),
@@ -65,7 +65,7 @@ def _new_key(call: Call, description: str) -> tuple[Key, Material]:
         region=call.shard.region,
         state=KeyState.ENABLED,
         description=description,
-        created_ns=call.record.time_ns,
+        created_ns=call.time_ns,
         current_material_id=material.material_id,
     )
     return key, material
