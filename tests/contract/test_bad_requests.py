@@ -1,4 +1,4 @@
-"""The generator of bad requests does what its users rely on: the same seed gives the same cases, and none are missing."""
+"""The generator of bad requests is what its users rely on: the same seed, the same cases, and none are missing."""
 
 from __future__ import annotations
 
