@@ -5,7 +5,7 @@ It imports no grpc and holds no key. Its signals:
 | signal | what it does |
 |---|---|
 | SIGTERM, SIGINT | workers finish the calls in flight (at most drain_seconds, then SIGKILL); exit code 0 |
-| the same again | SIGKILL to all at once; exit code 0 |
+| the same again, later | SIGKILL to all at once; exit code 0 |
 | SIGHUP | on a terminal, which is then gone: as SIGTERM; else nothing: logs that were moved are noticed anyway |
 
 When a worker dies every epoch is bumped: it may have committed a change and died before it could tell the others.
@@ -37,6 +37,7 @@ from kms_grpc.registry.epochs import Epochs
 _STOP: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 _KEEPER_SECONDS: Final = 5.0
 """How long the keeper may take to copy what the workers left."""
+_SAME_REQUEST_SECONDS: Final = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Supervisor:
         self._run_folder = RunFolder(settings.data_dir)
         self._children: list[Child] = []
         self._stops = 0
+        self._stopped_at = 0.0
         self._serving = False
 
     def run(self) -> int:
@@ -165,7 +167,7 @@ class Supervisor:
                 self._selector.unregister(key.fd)
         for number in self._signals.take():
             if number in _STOP or (number == signal.SIGHUP and sys.stderr.isatty()):
-                self._stops += 1
+                self._note_stop()
         for child in self._children:
             status = child.poll()
             if status is not None:
@@ -173,6 +175,13 @@ class Supervisor:
             elif child.late:
                 child.reason = f"not ready after {self._timing.ready:.0f} s"
                 child.signal(signal.SIGKILL)
+
+    def _note_stop(self) -> None:
+        """timeout(1) and others signal us and then our group: what follows at once is the same request."""
+        now = time.monotonic()
+        if not self._stops or now - self._stopped_at > _SAME_REQUEST_SECONDS:
+            self._stops += 1
+            self._stopped_at = now
 
     def _patience(self) -> float:
         due = [child.restart_at for child in self._children if child.restart_at is not None]

@@ -1,0 +1,164 @@
+"""A stand-in server in processes of its own, seen from outside: its log, its processes, its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kms_grpc import config
+from kms_grpc.registry.epochs import Epochs
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 30.0
+
+
+def eventually(look: Callable[[], T | None], what: str, seconds: float = PATIENCE) -> T:
+    """The first thing seen that is true; the test fails where it does not come."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if seen := look():
+            return seen
+        time.sleep(0.02)
+    raise AssertionError(f"never came: {what}")
+
+
+class Served:
+    """`serve` of tests.processes.stand_in. Settings by name; data_dir, regions and a free port by default."""
+
+    def __init__(self, folder: Path, **values: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        defaults = {"data_dir": str(folder / "data"), "listen": "127.0.0.1:0", "regions": ["eu-central-1", "eu-west-1"]}
+        self.settings = config.from_values(defaults | {"workers": 2, "drain_seconds": 5.0} | values)
+        self.data_dir = self.settings.data_dir
+        self.data_dir.mkdir(exist_ok=True)
+        self._file = folder / "settings.json"
+        self._file.write_bytes(config.to_json(self.settings))
+        self._errors = folder / "stderr"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Served:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def exec(self, prefix: Sequence[str] = ()) -> Served:
+        """Started, whatever becomes of it. `prefix`: a command that runs it."""
+        command = [*prefix, sys.executable, "-m", "tests.processes.stand_in", "serve", str(self._file)]
+        with self._errors.open("wb") as errors:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+        return self
+
+    def start(self) -> Served:
+        """Started and serving."""
+        self.exec()
+        eventually(lambda: self.said("serving") or self.ended(), f"serving\n{self.errors()}")
+        assert self.ended() is None, self.errors()
+        return self
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Its exit status after that signal."""
+        assert self.process
+        self.process.send_signal(number)
+        return self.status()
+
+    def status(self) -> int:
+        assert self.process
+        return self.process.wait(PATIENCE)
+
+    def ended(self) -> int | None:
+        """Exit status as text-like truth: None while it runs, else the status plus 1000."""
+        assert self.process
+        status = self.process.poll()
+        return None if status is None else status + 1000
+
+    # --- what it says ------------------------------------------------------------------------------------------
+
+    def errors(self) -> str:
+        return self._errors.read_text()
+
+    def log(self) -> list[dict[str, Any]]:
+        lines = (line for line in self.errors().splitlines() if line.startswith("{") and line.endswith("}"))
+        return [json.loads(line) for line in lines]
+
+    def said(self, pattern: str) -> list[dict[str, Any]]:
+        """Log entries whose message matches."""
+        return [entry for entry in self.log() if re.search(pattern, entry["message"])]
+
+    # --- what it is --------------------------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        assert self.process
+        return self.process.pid
+
+    def pids(self) -> dict[str, int]:
+        """Its children: `worker-0`, `worker-1`, `keeper` and the like."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return {role_of(int(pid)): int(pid) for pid in children if alive(int(pid))}
+
+    def address(self) -> str:
+        return str(self.said("^serving$")[0]["address"])
+
+    def epochs(self) -> list[int]:
+        return [epoch.value for epoch in Epochs(self.data_dir / "run" / "epochs")]  # type: ignore[attr-defined]
+
+    def connect(self, address: str | None = None) -> socket.socket:
+        """A connection that was greeted by a worker."""
+        return eventually(lambda: _greeted(address or self.address()), "a connection")
+
+    def new_pid(self, name: str, old: int) -> int:
+        return eventually(lambda: self.pids().get(name) not in (None, old) and self.pids().get(name), f"another {name}")
+
+
+def _greeted(address: str) -> socket.socket | None:
+    try:
+        if address.startswith("unix:"):
+            connection = socket.socket(socket.AF_UNIX)
+            connection.connect(address.removeprefix("unix:"))
+        else:
+            host, _, port = address.rpartition(":")
+            connection = socket.create_connection((host.strip("[]"), int(port)))
+        connection.settimeout(PATIENCE)
+        return connection if greeting(connection) else None
+    except OSError:
+        return None
+
+
+def greeting(connection: socket.socket) -> str:
+    """The `worker-N PID` that a fresh connection begins with, looked at and left there for nobody: call it once."""
+    return connection.recv(100).decode()
+
+
+def role_of(pid: int) -> str:
+    """From the command line: the last two arguments are role and index."""
+    try:
+        role, index = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[-3:-1]
+    except (OSError, ValueError):
+        return f"pid {pid}"
+    return f"{role}-{index}" if role == "worker" else role
+
+
+def alive(pid: int) -> bool:
+    """Whether the process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):
+        return False
+
+
+def signal_to(pid: int, number: int) -> None:
+    os.kill(pid, number)
