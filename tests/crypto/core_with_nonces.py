@@ -1,0 +1,47 @@
+"""The core's C files once more, built with -DKMS_TEST_NONCES: an extension that takes nonces and bare keys.
+
+It lies in build/, named by a hash of what it is made of, so that it is built once and shared by pytest's processes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+from pathlib import Path
+from types import ModuleType
+
+import build
+
+HERE = Path(__file__).resolve().parent
+NAME = "kms_core_with_nonces"
+SOURCES = [*sorted((build.ROOT / "native").glob("*.[ch]")), HERE / "with_nonces.c", HERE / "with_nonces.cdef.h"]
+
+
+def load() -> ModuleType:
+    """The module, with `ffi` and `lib`; built first where its sources or flags have changed."""
+    folder = build.ROOT / "build" / "tests" / _digest()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = next(folder.glob("*.so"), None) or _build(folder)
+    spec = importlib.util.spec_from_file_location(NAME, found)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _build(folder: Path) -> Path:
+    more = (str(HERE / "with_nonces.c"),)
+    builder = build.extension(NAME, f"{build.ROOT}/", more, (*build.STRICT, "-DKMS_TEST_NONCES"))
+    return build.build_extension(builder, NAME, folder)
+
+
+def _digest() -> str:
+    settings = [os.environ.get(name, "") for name in ("CFLAGS", "LDFLAGS", "CC", "KMS_GRPC_OPENSSL")]
+    digest = hashlib.sha256(repr(settings).encode())
+    for path in SOURCES:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,23 @@
+/* The tests' build of the core alone: what takes nonces and bare keys. No API of the product does. */
+
+/* The next nonce is this one. For the calling thread; the nonce is used once. */
+void kms_test_plant_nonce(const uint8_t nonce[24]);
+int kms_test_planted(uint8_t *out, size_t out_len);
+
+/* out: ciphertext, tag 16, commitment 32. */
+kms_status kms_test_xaes_seal(uint8_t *out, const uint8_t key[32], const uint8_t nonce[24], const uint8_t *associated,
+                              size_t associated_len, const uint8_t *in, size_t len);
+kms_status kms_test_xaes_open(uint8_t *out, const uint8_t key[32], const uint8_t nonce[24], const uint8_t *associated,
+                              size_t associated_len, const uint8_t *in, size_t len);
+/* AES-256-GCM alone, with a nonce of 12 bytes. out: ciphertext, tag 16. */
+kms_status kms_test_gcm_seal(uint8_t *out, const uint8_t key[32], const uint8_t nonce[12], const uint8_t *associated,
+                             size_t associated_len, const uint8_t *in, size_t len);
+kms_status kms_test_gcm_open(uint8_t *out, const uint8_t key[32], const uint8_t nonce[12], const uint8_t *associated,
+                             size_t associated_len, const uint8_t *in, size_t len);
+/* c2sp.org's accumulated vectors of XAES-256-GCM: the hash of all ciphertexts and tags. */
+kms_status kms_test_xaes_accumulated(uint8_t hash[32], size_t iterations);
+/* One block of the KDF. */
+kms_status kms_test_derive(uint8_t out[32], const uint8_t key[32], const char *label, const uint8_t *context,
+                           size_t context_len);
+/* K and K1 of a bare material, into this module's own keyring. */
+kms_status kms_test_load_material(uint64_t *key, const uint8_t material[32], const uint8_t kid[KMS_KID_SIZE]);
