@@ -6,7 +6,7 @@ from its descriptor; for EncryptRequest it is
     def describe(m):
         told = {}
         if v := m.key_id: told["keyId"] = v
-        if v := m.encryption_context: told["encryptionContext"] = dict(v)
+        if v := m.encryption_context: told["encryptionContext"] = {k: v[k] for k in v}
         if v := m.encryption_algorithm: told["encryptionAlgorithm"] = names_encryption_algorithm.get(v, v)
         if v := m.dry_run: told["dryRun"] = v
         return told or None
@@ -49,7 +49,7 @@ def _is_left_out(field: FieldDescriptor) -> bool:
 def _conversion(field: FieldDescriptor, names: dict[str, Any]) -> str:
     """The expression for what JSON holds of the value `v`. Enums are told in AWS's spelling."""
     if is_map(field):
-        return "dict(v)"
+        return "{k: v[k] for k in v}"
     if field.enum_type is None:
         return "list(v)" if field.is_repeated else "v"
     spelled = f"names_{field.name}"
