@@ -120,6 +120,7 @@ class SqliteStore:
         fault_point("commit.after")
 
     def _begin(self, deadline: float) -> Connection:
+        self._check_open()
         if self._writer is None:
             self._writer = self._engine.connect()
             self._writer.exec_driver_sql("PRAGMA busy_timeout=0")
@@ -150,12 +151,15 @@ class SqliteStore:
             writer.close()
 
     def _lend(self) -> Connection:
-        if self._closed:
-            raise DependencyTimeoutException(f"The registry of region {self._region} is closed: the server stops.")
+        self._check_open()
         try:
             return self._readers.pop()
         except IndexError:
             return self._engine.connect()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DependencyTimeoutException(f"The registry of region {self._region} is closed: the server stops.")
 
     def _take_back(self, reader: Connection) -> None:
         if self._closed or len(self._readers) >= _READERS_KEPT:
