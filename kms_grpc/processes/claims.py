@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import socket
 import stat
@@ -111,9 +112,10 @@ def _bind(endpoint: socket.socket, where: str, port: int, listen: str) -> None:
 
 
 def _name_lock(name: str, held: ExitStack) -> None:
-    """An abstract Unix socket: it is gone with its process, and the kernel tells whose it is."""
+    """An abstract Unix socket, named by a digest since names are short: gone with its process, and the kernel tells
+    whose it is."""
     lock = held.enter_context(socket.socket(socket.AF_UNIX))
-    path = f"\0kms-grpc:{name}"
+    path = f"\0kms-grpc:{hashlib.sha256(name.encode()).hexdigest()}"
     try:
         lock.bind(path)
         lock.listen()

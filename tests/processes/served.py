@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -79,11 +78,11 @@ class Served:
         assert self.process
         return self.process.wait(PATIENCE)
 
-    def ended(self) -> int | None:
-        """Exit status as text-like truth: None while it runs, else the status plus 1000."""
+    def ended(self) -> str | None:
+        """How it ended, in words; None while it runs."""
         assert self.process
         status = self.process.poll()
-        return None if status is None else status + 1000
+        return None if status is None else f"exit status {status}"
 
     # --- what it says ------------------------------------------------------------------------------------------
 
@@ -118,13 +117,20 @@ class Served:
 
     def connect(self, address: str | None = None) -> socket.socket:
         """A connection that was greeted by a worker."""
-        return eventually(lambda: _greeted(address or self.address()), "a connection")
+        return eventually(lambda: _greeted(address or self.address()), "a connection")[0]
+
+    def connect_name(self, address: str | None = None) -> str:
+        """The worker that a fresh connection reaches."""
+        connection, name = eventually(lambda: _greeted(address or self.address()), "a connection")
+        connection.close()
+        return name
 
     def new_pid(self, name: str, old: int) -> int:
         return eventually(lambda: self.pids().get(name) not in (None, old) and self.pids().get(name), f"another {name}")
 
 
-def _greeted(address: str) -> socket.socket | None:
+def _greeted(address: str) -> tuple[socket.socket, str] | None:
+    """A fresh connection and the name of the worker that greets on it; None where nobody does."""
     try:
         if address.startswith("unix:"):
             connection = socket.socket(socket.AF_UNIX)
@@ -133,14 +139,10 @@ def _greeted(address: str) -> socket.socket | None:
             host, _, port = address.rpartition(":")
             connection = socket.create_connection((host.strip("[]"), int(port)))
         connection.settimeout(PATIENCE)
-        return connection if greeting(connection) else None
+        words = connection.recv(100).decode().split()
+        return (connection, words[0]) if words else None
     except OSError:
         return None
-
-
-def greeting(connection: socket.socket) -> str:
-    """The `worker-N PID` that a fresh connection begins with, looked at and left there for nobody: call it once."""
-    return connection.recv(100).decode()
 
 
 def role_of(pid: int) -> str:
@@ -158,7 +160,3 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (OSError, IndexError):
         return False
-
-
-def signal_to(pid: int, number: int) -> None:
-    os.kill(pid, number)

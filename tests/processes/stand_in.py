@@ -1,7 +1,7 @@
 """A server whose worker is tiny: `python -m tests.processes.stand_in ROLE INDEX`, to test what is around a worker.
 
-The worker greets each connection with `worker-N PID`, and answers `wait SECONDS` with `done` after that time. Files in the
-data directory make it misbehave: `fail-ROLE` holds the reason why that role cannot start.
+The worker greets each connection with `worker-N PID`, and answers `wait SECONDS` with `done` after that time. Files
+in the data directory make it misbehave: `fail-ROLE` holds the reason why that role cannot start.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Echo:
             self._server = await asyncio.start_unix_server(self._serve, self._listen.removeprefix("unix:"))
             return
         host, _, port = self._listen.rpartition(":")
-        self._server = await asyncio.start_server(self._serve, host, int(port), reuse_port=True)
+        self._server = await asyncio.start_server(self._serve, host.strip("[]"), int(port), reuse_port=True)
 
     async def drain(self, seconds: float) -> None:
         self._server.close()
