@@ -85,18 +85,17 @@ def new_id() -> str:
     return _ids.next()
 
 
-_second = 0
-_second_text = ""
+_last = (0, "")
 
 
 def iso_time(time_ns: int) -> str:
     """`2026-11-24T18:10:22Z`; the text of the last second is kept, since most calls fall into it."""
-    global _second, _second_text
+    global _last
     second = time_ns // 1_000_000_000
-    if second != _second:
-        _second_text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
-        _second = second
-    return _second_text
+    last = _last  # read and replaced whole: threads share it
+    if second != last[0]:
+        last = _last = (second, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second)))
+    return last[1]
 
 
 def _describe(principal: Principal | None) -> dict[str, str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Question
+from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.errors import (
     AccessDeniedException,
     DependencyTimeoutException,
@@ -46,15 +47,16 @@ def called_shard(call: Call) -> Shard:
 
 
 def admit(call: Call, request: Any) -> tuple[Key | None, ...]:
-    """The keys of the call, one per selector of its row, each of them allowed, fit and usable."""
+    """The keys of the call, one per selector of its row, each of them allowed, fit and usable. ValidationException for an
+    encryption context that is too long, before anything is looked up."""
     operation = call.operation
-    keys = tuple(selector.resolve(call, request) for selector in operation.keys)
-    call.keys = tuple(key for key in keys if key is not None)
-    if operation.action is not None:
-        _authorize(call, operation.action, None, None, request)
+    for selector in operation.keys:
+        canonical(_context(selector, request))
+    call.keys = ()
+    if operation.action is not None and not call.may(operation.action, None, NO_CONTEXT):
+        raise identifiers.denied(call, operation.action)
+    keys = tuple(_permitted_key(call, selector, request) for selector in operation.keys)
     pairs = [(selector, key) for selector, key in zip(operation.keys, keys, strict=True) if key is not None]
-    for selector, key in pairs:
-        _authorize(call, selector.action, selector, key, request)
     for selector, key in pairs:
         selector.confirm(call, request, key)
     for selector, key in pairs:
@@ -62,15 +64,24 @@ def admit(call: Call, request: Any) -> tuple[Key | None, ...]:
     return keys
 
 
-def _authorize(call: Call, action: str, selector: KeySelector | None, key: Key | None, request: Any) -> None:
-    context = getattr(request, selector.context) if selector is not None and selector.context else NO_CONTEXT
-    decision = call.service.authorizer.decide(Question(call.principal, action, key, context))
-    call.stable = call.stable and decision.read <= STABLE_ATTRIBUTES
-    if not decision.allowed:
-        raise _denial(call, action, selector)
+def _permitted_key(call: Call, selector: KeySelector, request: Any) -> Key | None:
+    """Found and allowed before the next key is looked for: what is said of that one may not depend on whether this one exists."""
+    key = selector.resolve(call, request)
+    if key is None:
+        return None
+    call.keys += (key,)
+    if not call.may(selector.action, key, _context(selector, request)):
+        raise _denial(call, selector.action, selector)
+    return key
 
 
-def _denial(call: Call, action: str, selector: KeySelector | None) -> KMSError:
+def _context(selector: KeySelector, request: Any) -> Mapping[str, str]:
+    """The encryption context that goes with a selector's key."""
+    context: Mapping[str, str] = getattr(request, selector.context) if selector.context else NO_CONTEXT
+    return context
+
+
+def _denial(call: Call, action: str, selector: KeySelector) -> KMSError:
     """A blob's key that may not be used and one that does not exist are told apart by nothing."""
     return AccessDeniedException(UNREADABLE) if isinstance(selector, ByBlob) else identifiers.denied(call, action)
 

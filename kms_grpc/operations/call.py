@@ -13,7 +13,7 @@ from kms_grpc.audit.counters import Counters
 from kms_grpc.audit.record import AuditRecord, head
 from kms_grpc.authentication.bearer_tokens import BearerTokens
 from kms_grpc.authentication.credentials import Credentials
-from kms_grpc.authorization.base import Authorizer
+from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Authorizer, Question
 from kms_grpc.clock import Clock
 from kms_grpc.config import Limits, Quotas
 from kms_grpc.model.key import Key
@@ -78,6 +78,12 @@ class Call(msgspec.Struct):
     @property
     def audit_head(self) -> bytes:
         return head(self.operation.name, self.region, self.operation.read_only, self.caller, self.keys)
+
+    def may(self, action: str, key: Key | None, context: Mapping[str, str]) -> bool:
+        """Ask the authorizer, and keep in mind whether its answer may be kept."""
+        decision = self.service.authorizer.decide(Question(self.principal, action, key, context))
+        self.stable = self.stable and decision.read <= STABLE_ATTRIBUTES
+        return decision.allowed
 
     @property
     def writing(self) -> Transaction:

@@ -11,6 +11,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from kms_grpc.errors import ValidationException
+from kms_grpc.model.arn import ALIAS_PREFIX, Arn
 from kms_grpc.model.key_spec import USAGES
 from kms_grpc.operations.constraints import not_null
 from kms_grpc.operations.descriptors import aws_names, field_named
@@ -58,11 +59,20 @@ def ciphertext(request: pb.DecryptRequest | pb.ReEncryptRequest) -> None:
         raise ValidationException(not_null(field_named(type(request), "ciphertext_blob")))
 
 
+def alias_target(request: pb.CreateAliasRequest | pb.UpdateAliasRequest) -> None:
+    """An alias means a key, never another alias."""
+    arn = Arn.parse(request.target_key_id)
+    if request.target_key_id.startswith(ALIAS_PREFIX) or (arn is not None and arn.is_alias):
+        raise ValidationException("Aliases must refer to keys. Not aliases")
+
+
 CROSS_FIELD_RULES: dict[type[Message], Callable[[Any], None]] = {
+    pb.CreateAliasRequest: alias_target,
     pb.CreateKeyRequest: key_kind,
     pb.DecryptRequest: ciphertext,
     pb.GenerateDataKeyRequest: data_key_length,
     pb.GenerateDataKeyWithoutPlaintextRequest: data_key_length,
     pb.GenerateRandomRequest: random_length,
     pb.ReEncryptRequest: ciphertext,
+    pb.UpdateAliasRequest: alias_target,
 }

@@ -98,8 +98,11 @@ class ByBlob:
         if not text:
             return
         named = identifiers.resolve(call, text, self.action, aliases=True, invalid_arn=False)
-        if named.key_id != key.key_id:
-            raise IncorrectKeyException(INCORRECT_KEY, key=named.arn)
+        if named.arn == key.arn:
+            return
+        if not call.may(self.action, named, getattr(request, self.context) if self.context else {}):
+            raise identifiers.denied(call, self.action)  # as for a key that does not exist
+        raise IncorrectKeyException(INCORRECT_KEY, key=named.arn)
 
     def identity(self, request: Any) -> Hashable:
         return getattr(request, self.named), getattr(request, self.blob)[:PREFIX_SIZE]

@@ -20,6 +20,7 @@ from kms_grpc import app, config, errors
 from kms_grpc.audit import counters
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.authorization.base import Authorizer
+from kms_grpc.crypto.keyring import open_keyring
 from kms_grpc.model.key import Key, KeyState
 from kms_grpc.operations.call import Service
 from kms_grpc.operations.executor import Executor
@@ -197,7 +198,7 @@ class Host:
     def worker(self, authorizer: Authorizer | None = None) -> Worker:
         number = len(self.workers)
         counters.create(self.settings.data_dir / "run" / f"counters-{number}", NAMES)
-        service = app.build_service(self.settings, number, self.clock)
+        service = app.build_service(self.settings, number, app.audit_log(self.settings, number), self.clock)
         if authorizer is not None:
             service = dataclasses.replace(service, authorizer=authorizer)
         worker = Worker(service, self.settings.data_dir / "audit" / f"worker-{number}.jsonl")
@@ -210,7 +211,8 @@ class Host:
 
 
 def prepare(folder: Path) -> None:
-    """What the supervisor does before it starts workers."""
+    """What the supervisor does before it starts workers. One keyring serves all workers of this process."""
+    open_keyring(32_768)
     made = settings(folder)
     app.prepare(made, SteppedClock())
     for name in ("run", "audit"):
