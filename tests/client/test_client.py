@@ -1,0 +1,228 @@
+"""The client against the real server, and against a server that misbehaves as told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from kms_grpc import errors
+from kms_grpc.client import CallFailed, Connection, InvalidConnection, KeyManagementClient, ServiceUnreachable
+from kms_grpc.client.failures import UnknownKMSError
+from kms_grpc.v1 import key_management_pb2 as pb
+from kms_grpc.v1.key_management_pb2_grpc import KeyManagementServiceServicer, add_KeyManagementServiceServicer_to_server
+from tests.served import Served
+
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+
+
+class Stubborn(KeyManagementServiceServicer):
+    """Fails as often as told, and remembers each attempt's request id."""
+
+    def __init__(self) -> None:
+        self.failures: list[Callable[[Any], None]] = []
+        self.attempts: list[str | None] = []
+
+    def answer(self, response: Any, context: grpc.ServicerContext) -> Any:
+        metadata = {item.key: item.value for item in context.invocation_metadata()}
+        self.attempts.append(metadata.get("kms-request-id"))
+        if self.failures:
+            self.failures.pop(0)(context)
+        return response
+
+    def CreateKey(self, request: pb.CreateKeyRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return self.answer(pb.CreateKeyResponse(), context)
+
+    def DeleteAlias(self, request: pb.DeleteAliasRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return self.answer(pb.DeleteAliasResponse(), context)
+
+    def Encrypt(self, request: pb.EncryptRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return self.answer(pb.EncryptResponse(), context)
+
+
+def fails(status: grpc.StatusCode, pushback: str | None = None) -> Callable[[Any], None]:
+    def fail(context: Any) -> None:
+        if pushback is not None:
+            context.set_trailing_metadata((("grpc-retry-pushback-ms", pushback),))
+        context.abort(status, "as told")
+
+    return fail
+
+
+def refuses(reason: str, domain: str = "kms_grpc.v1") -> Callable[[Any], None]:
+    def refuse(context: Any) -> None:
+        info = error_details_pb2.ErrorInfo(reason=reason, domain=domain, metadata={"key": "K", "region": "eu-west-1"})
+        packed = any_pb2.Any()
+        packed.Pack(info)
+        status = status_pb2.Status(code=9, message="as told", details=[packed])
+        details = ("grpc-status-details-bin", status.SerializeToString())
+        context.set_trailing_metadata((details, ("kms-request-id", "r-1")))
+        context.abort(grpc.StatusCode.FAILED_PRECONDITION, "as told")
+
+    return refuse
+
+
+@pytest.fixture
+def stubborn() -> Iterator[tuple[Stubborn, KeyManagementClient]]:
+    servicer = Stubborn()
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    add_KeyManagementServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with KeyManagementClient(f"127.0.0.1:{port}", token="t" * 16, region="eu-central-1") as client:
+        yield servicer, client
+    server.stop(None)
+
+
+CALLS: dict[str, Callable[[KeyManagementClient], Any]] = {
+    "CreateKey": lambda client: client.create_key(),
+    "DeleteAlias": lambda client: client.delete_alias("alias/a"),
+    "Encrypt": lambda client: client.encrypt("K", b"x"),
+}
+
+
+@pytest.mark.parametrize(
+    ("operation", "failures", "attempts", "succeeds"),
+    [
+        ("Encrypt", [fails(UNAVAILABLE)] * 2, 3, True),  # a worker that was restarted: tried again
+        ("Encrypt", [fails(UNAVAILABLE)] * 9, 4, False),  # but not for ever
+        ("Encrypt", [fails(UNAVAILABLE, "-1")], 1, False),  # the server says that it will not help
+        ("Encrypt", [fails(UNAVAILABLE, "10")], 2, True),  # the server says when
+        ("Encrypt", [fails(grpc.StatusCode.INTERNAL)], 1, False),  # UNAVAILABLE only
+        ("Encrypt", [fails(grpc.StatusCode.RESOURCE_EXHAUSTED)], 1, False),  # repeating feeds an overload
+        ("CreateKey", [fails(UNAVAILABLE)], 2, True),  # safe, because of its request id
+        ("DeleteAlias", [fails(UNAVAILABLE)], 1, False),  # a second one would answer NotFoundException
+    ],
+)
+def test_only_what_helps_and_harms_nobody_is_repeated(
+    stubborn: tuple[Stubborn, KeyManagementClient],
+    operation: str,
+    failures: list[Callable[[Any], None]],
+    attempts: int,
+    succeeds: bool,
+) -> None:
+    servicer, client = stubborn
+    servicer.failures = list(failures)
+    if succeeds:
+        CALLS[operation](client)
+    else:
+        with pytest.raises((ServiceUnreachable, CallFailed)):
+            CALLS[operation](client)
+    assert len(servicer.attempts) == attempts
+
+
+def test_a_request_id_is_fresh_per_call_and_kept_over_its_attempts(
+    stubborn: tuple[Stubborn, KeyManagementClient],
+) -> None:
+    servicer, client = stubborn
+    servicer.failures = [fails(UNAVAILABLE)]
+    client.create_key()
+    client.create_key()
+    client.create_key(request_id="mine")
+    client.encrypt("K", b"x")
+    first, again, second, mine, none = servicer.attempts
+    assert first and first == again and second and second != first
+    assert (mine, none) == ("mine", None)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "raised", "code"),
+    [
+        (refuses("DisabledException"), errors.DisabledException, "DisabledException"),
+        (refuses("BrandNewException"), UnknownKMSError, "BrandNewException"),  # a newer server
+        (refuses("KMSError"), UnknownKMSError, "KMSError"),  # a class of errors.py, but no error's name
+    ],
+)
+def test_a_refusal_is_the_exception_of_its_name(
+    stubborn: tuple[Stubborn, KeyManagementClient],
+    refusal: Callable[[Any], None],
+    raised: type[errors.KMSError],
+    code: str,
+) -> None:
+    servicer, client = stubborn
+    servicer.failures = [refusal]
+    with pytest.raises(raised) as caught:
+        client.encrypt("K", b"x")
+    error = caught.value
+    assert (error.code, error.text, error.key) == (code, "as told", "K")
+    assert (error.region, error.request_id) == ("eu-west-1", "r-1")
+
+
+def test_an_error_of_another_domain_is_not_ours(stubborn: tuple[Stubborn, KeyManagementClient]) -> None:
+    servicer, client = stubborn
+    servicer.failures = [refuses("DisabledException", domain="proxy.example")]
+    with pytest.raises(CallFailed, match="FAILED_PRECONDITION"):
+        client.encrypt("K", b"x")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "token"),
+    [
+        ("10.0.0.1:50051", None),  # the token would cross the network in clear
+        ("kms.example.com:50051", None),  # likewise, and a name can point anywhere
+        ("127.0.0.1.example.com:50051", None),  # looks like the loopback, and is none
+        ("http://127.0.0.1:50051", None),  # a URL: gRPC would take it for a scheme of its own
+        ("127.0.0.1", None),  # no port
+        ("unix:", None),  # no path
+        ("127.0.0.1:50051", "to ken"),  # cannot be a bearer token
+        ("127.0.0.1:50051", "token\n"),  # a file that was read without strip
+    ],
+)
+def test_a_connection_that_cannot_be_right_is_refused_before_anything_is_sent(endpoint: str, token: str | None) -> None:
+    with pytest.raises(InvalidConnection):
+        Connection(endpoint, token)
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:1", "localhost:1", "[::1]:1", "127.8.8.8:1", "unix:/run/kms.sock"])
+def test_local_endpoints_are_taken(endpoint: str) -> None:
+    assert Connection(endpoint, "t").endpoint == endpoint
+
+
+def test_a_token_does_not_show() -> None:
+    assert "s3cret" not in repr(Connection("127.0.0.1:1", "s3cret"))
+
+
+def test_a_walk_against_the_server(server: Served) -> None:
+    with server.client("eu-west-1") as kms:
+        key = kms.create_key("client").key_metadata
+        kms.create_alias(f"alias/{key.key_id}", key.key_id)
+        blob = kms.encrypt(f"alias/{key.key_id}", b"hello", {"a": "b"}).ciphertext_blob
+        moved = kms.re_encrypt(blob, key.arn, source_encryption_context={"a": "b"}).ciphertext_blob
+        assert kms.decrypt(moved).plaintext == b"hello"
+        data_key = kms.generate_data_key(key.key_id, number_of_bytes=16)
+        assert kms.decrypt(data_key.ciphertext_blob).plaintext == data_key.plaintext
+        kms.update_key_description(key.key_id, "renamed")
+        assert kms.describe_key(key.key_id).key_metadata.description == "renamed"
+        assert len(kms.generate_random(7).plaintext) == 7
+        assert kms.get_limits().regions == server.regions
+        kms.disable_key(key.key_id)
+        with pytest.raises(errors.DisabledException) as caught:
+            kms.encrypt(key.key_id, b"x")
+    assert (caught.value.key, caught.value.state, caught.value.region) == (key.arn, "Disabled", "eu-west-1")
+    assert caught.value.request_id
+
+
+def test_listings_walk_over_all_pages(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    with server.client() as kms:
+        made = [kms.create_key(f"page {number}").key_metadata.key_id for number in range(5)]
+        one_by_one = kms.list_keys
+        monkeypatch.setattr(kms, "list_keys", lambda limit, marker=None: one_by_one(limit=2, marker=marker))
+        assert set(made) <= {key.key_id for key in kms.all_keys()}
+        for number in range(3):
+            kms.create_alias(f"alias/{made[0]}/{number}", made[0])
+        one_page = kms.list_aliases
+        monkeypatch.setattr(
+            kms, "list_aliases", lambda key_id, limit, marker=None: one_page(key_id=key_id, limit=2, marker=marker)
+        )
+        assert len(list(kms.all_aliases(made[0]))) == 3
+
+
+def test_a_created_key_is_made_once_per_request_id(server: Served) -> None:
+    with server.client() as kms:
+        first = kms.create_key("once", request_id="client-once").key_metadata.key_id
+        assert kms.create_key("once", request_id="client-once").key_metadata.key_id == first

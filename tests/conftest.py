@@ -1,0 +1,46 @@
+"""What all tests share: real servers to call.
+
+`server` is one for the whole session (two regions, two workers): tests make their own keys in it and never stop it.
+`start_server` makes servers of a test's own, with options and environment, that it may stop, kill and start again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.seed import pytest_configure, pytest_report_header
+from tests.served import Served
+from tests.skips import pytest_sessionfinish, pytest_terminal_summary
+
+__all__ = ["pytest_configure", "pytest_report_header", "pytest_sessionfinish", "pytest_terminal_summary"]
+
+StartServer = Callable[..., Served]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A running server that all tests of this process share. See served.Served."""
+    served = Served(tmp_path_factory.mktemp("server") / "data")
+    served.start()
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    """A factory: `start_server(*options, regions=…, workers=…, environment=…, dev=…, data_dir=…)` gives a running server."""
+    made: list[Served] = []
+
+    def start(*options: str, data_dir: Path | None = None, **settings: Any) -> Served:
+        served = Served(data_dir or tmp_path / f"data-{len(made)}", options, **settings)
+        made.append(served)
+        served.start()
+        return served
+
+    yield start
+    for served in made:
+        served.close()

@@ -1,0 +1,129 @@
+"""`python -m kms_grpc serve` as a test has it: on a data directory and a port of its own, in its own process group."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kms_grpc.client import Connection, KeyManagementClient
+from kms_grpc.client.health import wait_until_serving
+
+REGIONS = ("eu-central-1", "eu-west-1")
+ACCOUNT = "123456789012"
+START_SECONDS = 60
+STOP_SECONDS = 60
+
+
+class Served:
+    """A server. `listen` with port 0 takes a free port at the first start and keeps it."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        options: Sequence[str] = (),
+        *,
+        regions: Sequence[str] = REGIONS,
+        workers: int = 2,
+        listen: str = "127.0.0.1:0",
+        dev: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.data_dir = data_dir
+        self.regions = list(regions)
+        self.address = listen
+        self.environment = dict(environment or {})
+        self.log = data_dir.with_name(data_dir.name + ".log")
+        self._options = [*(["--dev"] if dev else []), "--workers", str(workers), *options]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The supervisor; its pid is its process group's."""
+        assert self._process is not None, "the server was not started"
+        return self._process
+
+    @property
+    def token(self) -> str:
+        """The token of --dev's one caller, the root of account 123456789012."""
+        return (self.data_dir / "dev.token").read_text("ascii").strip()
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def client(self, region: str | None = None, token: str | None = None) -> KeyManagementClient:
+        """A client with a connection of its own. The caller closes it."""
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        return KeyManagementClient(self.address, token=token or self.token, region=region, channel_options=options)
+
+    def variables(self, region: str | None = None) -> dict[str, str]:
+        """The environment in which `kms-grpc` calls this server."""
+        region = region or self.regions[0]
+        return {"KMS_GRPC_ENDPOINT": self.address, "KMS_GRPC_TOKEN": self.token, "KMS_GRPC_REGION": region}
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start without waiting."""
+        regions = [argument for region in self.regions for argument in ("--region", region)]
+        where = ["--data-dir", str(self.data_dir), "--listen", self.address]
+        command = [sys.executable, "-m", "kms_grpc", "serve", *where, *regions, *self._options]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean() | self.environment,
+                start_new_session=True,
+            )  # fmt: skip
+        return self._process
+
+    def start(self) -> None:
+        """Start, and return once it serves. Fails with the server's last words."""
+        self.launch()
+        try:
+            if self.address.endswith(":0"):
+                self.address = self._chosen_address()
+            wait_until_serving(Connection(self.address), START_SECONDS, lambda: self.running)
+        except Exception as error:
+            self.close()
+            raise AssertionError(f"the server did not start: {error}\n{self.log_text()}") from None
+
+    def stop(self) -> int:
+        """SIGTERM; its exit code."""
+        self.process.terminate()
+        return self.process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """SIGKILL to all its processes at once, as a power cut would."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(STOP_SECONDS)
+
+    def restart(self) -> None:
+        """Stop and start again, on the same address and data."""
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        """Nothing of it is left afterwards."""
+        if self._process is not None:
+            self.kill()
+
+    def log_text(self) -> str:
+        return self.log.read_text("utf-8", "replace")
+
+    def _chosen_address(self) -> str:
+        written = self.data_dir / "run" / "address"
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and self.running:
+            if written.exists() and written.read_text().endswith("\n"):
+                return written.read_text().splitlines()[0]
+            time.sleep(0.02)
+        raise TimeoutError("no address was written")
+
+
+def clean() -> dict[str, str]:
+    """This process's environment without what is meant for kms-grpc."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("KMS_GRPC_")}
