@@ -1,0 +1,98 @@
+"""The oracle of the crash test: what was asked and what was answered, on disk before the next call is made.
+
+It is a file of JSON lines that only the test writes: {"call": n, "op": …, "args": {…}} before a call, and after its
+answer {"call": n, "answer": {…}}, fsynced. A call without an answer happened whole or not at all. `Expected` is read
+from that file alone: for each key, alias and field the values it may have; more than one only where a call went
+unanswered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+class Journal:
+    """Thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+        self._lock = threading.Lock()
+        self._calls = 0
+        self.answered = 0
+        self.path = path
+
+    def asked(self, op: str, **args: Any) -> int:
+        with self._lock:
+            self._calls += 1
+            self._write({"call": self._calls, "op": op, "args": args})
+            return self._calls
+
+    def answer(self, call: int, **answer: Any) -> None:
+        with self._lock:
+            self._write({"call": call, "answer": answer})
+            self.answered += 1
+        os.fsync(self._file.fileno())
+
+    def seen(self, what: str, name: str, value: Any) -> None:
+        """After a restart: an open question has this answer."""
+        with self._lock:
+            self._write({"seen": what, "name": name, "value": value})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._file.write(json.dumps(line).encode() + b"\n")
+
+    def expected(self) -> Expected:
+        expected = Expected()
+        for line in self.path.read_bytes().splitlines():
+            expected.take(json.loads(line))
+        return expected
+
+
+@dataclass
+class Expected:
+    """Everything that may be seen now."""
+
+    states: dict[str, set[str]] = field(default_factory=dict)
+    descriptions: dict[str, set[str]] = field(default_factory=dict)
+    aliases: dict[str, set[str | None]] = field(default_factory=dict)
+    """Alias name → key ids it may point at; None: it may be absent."""
+    ciphertexts: list[dict[str, str]] = field(default_factory=list)
+    """key, blob and plaintext, in hex."""
+    open: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Calls that were never answered."""
+
+    def take(self, line: dict[str, Any]) -> None:
+        if "op" in line:
+            self.open[line["call"]] = line
+            self._effect(line["op"], line["args"], may=True)
+        elif "answer" in line:
+            asked = self.open.pop(line["call"])
+            self._effect(asked["op"], asked["args"] | line["answer"], may=False)
+        else:
+            getattr(self, line["seen"])[line["name"]] = {line["value"]}
+
+    def _effect(self, op: str, args: dict[str, Any], may: bool) -> None:
+        for kind, name, value in effects(op, args):
+            known: set[Any] = getattr(self, kind).get(name, {None} if kind == "aliases" else set())
+            getattr(self, kind)[name] = known | {value} if may else {value}
+        if op == "seal" and not may:
+            self.ciphertexts.append(args)
+
+
+def effects(op: str, args: dict[str, Any]) -> list[tuple[str, str, Any]]:
+    """(what, name, value) of all that a call changes. A key that was asked for is known only from the answer."""
+    if op == "create_key":
+        key = args.get("key")
+        return [("states", key, "ENABLED"), ("descriptions", key, args["description"])] if key else []
+    if op == "switch":
+        return [("states", args["key"], args["state"])]
+    if op == "describe":
+        return [("descriptions", args["key"], args["description"])]
+    if op == "point":
+        return [("aliases", args["alias"], args["key"])]
+    return []

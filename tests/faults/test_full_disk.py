@@ -1,0 +1,130 @@
+"""A full disk: writes are refused, what is stored stays readable, service goes on as long as it can be audited, and all
+comes back when there is room."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kms_grpc.v1 import key_management_pb2 as pb
+from tests.faults.service import Refused, Service, wait_until
+from tests.faults.verification import listed_keys
+
+CALLERS = 6
+"""Connections, so that both workers are spoken to."""
+CALLS = 300
+
+
+@pytest.fixture
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A small file system of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={request.param}m", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root may mount a tmpfs")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Until not one byte more fits."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while True:
+                    file.write(b"\0" * size)
+            except OSError:
+                continue
+    return filler
+
+
+class Callers:
+    """Several connections, used in turn."""
+
+    def __init__(self, service: Service) -> None:
+        self.all = [service.caller() for _ in range(CALLERS)]
+        self.turn = 0
+
+    def call(self, name: str, request: Any) -> Any:
+        self.turn += 1
+        return self.all[self.turn % CALLERS].call(name, request)
+
+    def refusal(self, name: str, request: Any) -> str:
+        try:
+            self.call(name, request)
+        except Refused as refused:
+            return refused.reason
+        return "none"
+
+    def close(self) -> None:
+        for caller in self.all:
+            caller.close()
+
+
+@pytest.mark.parametrize(
+    ("disk", "audited"),
+    [
+        pytest.param(128, True, id="with the audit log's reserve"),
+        pytest.param(16, False, id="too small for a reserve"),
+    ],
+    indirect=["disk"],
+)
+def test_a_full_disk(disk: Path, audited: bool) -> None:
+    service = Service(disk / "data")
+    try:
+        service.start()
+        callers = Callers(service)
+        key = callers.call("CreateKey", pb.CreateKeyRequest()).key_metadata.key_id
+        blob = callers.call("Encrypt", pb.EncryptRequest(key_id=key, plaintext=b"before")).ciphertext_blob
+        filler = fill(disk)
+        check_writes_are_refused(callers, key)
+        check_service_goes_on(callers, key, blob, audited)
+        filler.unlink()
+        check_all_is_back(service, callers, key, blob)
+        callers.close()
+        assert service.stop() == 0
+    finally:
+        service.close()
+
+
+def check_writes_are_refused(callers: Callers, key: str) -> None:
+    for _ in range(CALLERS):
+        assert callers.refusal("CreateKey", pb.CreateKeyRequest()) == "DependencyTimeoutException"
+        assert callers.refusal("DisableKey", pb.DisableKeyRequest(key_id=key)) == "DependencyTimeoutException"
+
+
+def check_service_goes_on(callers: Callers, key: str, blob: bytes, audited: bool) -> None:
+    """What need not be audited before its answer always; what must, while the reserve lasts, else it is refused."""
+    assert set(listed_keys(callers.all[0])) == {key}
+    encrypt, decrypt = pb.EncryptRequest(key_id=key, plaintext=b"during"), pb.DecryptRequest(ciphertext_blob=blob)
+    for _ in range(CALLS):
+        assert callers.call("DescribeKey", pb.DescribeKeyRequest(key_id=key)).key_metadata.enabled
+        assert callers.call("Encrypt", encrypt).ciphertext_blob
+        if audited:
+            assert callers.call("Decrypt", decrypt).plaintext == b"before"
+    if not audited:
+        assert {callers.refusal("Decrypt", decrypt) for _ in range(CALLERS)} == {"DependencyTimeoutException"}
+
+
+def check_all_is_back(service: Service, callers: Callers, key: str, blob: bytes) -> None:
+    """By itself, in both workers; and the same after a restart: what was refused had not happened by half."""
+    decrypt = pb.DecryptRequest(ciphertext_blob=blob)
+    wait_until(lambda: back(callers, decrypt), "it does not come back")
+    made = {callers.call("CreateKey", pb.CreateKeyRequest()).key_metadata.key_id for _ in range(CALLERS)}
+    assert set(listed_keys(callers.all[0])) == {key, *made}
+    service.kill()
+    service.start()
+    caller = service.caller()
+    assert set(listed_keys(caller)) == {key, *made}
+    assert caller.call("Decrypt", decrypt).plaintext == b"before"
+    caller.close()
+
+
+def back(callers: Callers, decrypt: pb.DecryptRequest) -> bool:
+    return all(callers.refusal("Decrypt", decrypt) == "none" for _ in range(2 * CALLERS))

@@ -1,0 +1,158 @@
+"""SIGKILL to the whole process group, at every named fault point and at random moments: nothing acknowledged is ever
+lost.
+
+Two data directories, each killed while it is made, while regions are added to it, at each point of a write, in the
+copying of the outbox, and at random. After every kill the service is started again and held against the journal. The
+seed stands at the head of the run; KMS_GRPC_TEST_SEED repeats one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kms_grpc.faults import POINTS
+from kms_grpc.v1 import key_management_pb2 as pb
+from tests.faults.audit_log import created_keys, records
+from tests.faults.journal import Journal
+from tests.faults.service import Service, wait_until
+from tests.faults.verification import check_against, check_region
+from tests.faults.workload import READ_SECONDS, Actor
+
+REGIONS = ("eu-central-1", "eu-west-1", "eu-west-2", "eu-west-3", "eu-north-1", "eu-south-1", "us-east-1", "us-east-2")
+ACTORS = 4
+CALLS_BETWEEN_KILLS = 200
+FIRST_START = tuple(point for point in POINTS if point.startswith("start.root_key."))
+NEW_REGION = tuple(point for point in POINTS if point.startswith(("start.shard.", "migration.")))
+WRITE = tuple(point for point in POINTS if point.startswith(("commit.", "epoch.", "answer.")))
+OUTBOX = tuple(point for point in POINTS if point.startswith("outbox."))
+PASSINGS = dict.fromkeys(WRITE, (15, 40)) | dict.fromkeys(OUTBOX, (3, 7))
+"""Which passing of a point kills, at random between these: late enough for the calls that must come before."""
+
+
+def test_every_point_is_visited() -> None:
+    assert {*FIRST_START, *NEW_REGION, *WRITE, *OUTBOX} == set(POINTS)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("first_point", FIRST_START)
+def test_what_was_acknowledged_survives_every_kill(first_point: str, tmp_path: Path) -> None:
+    life = Life(tmp_path, f"{os.environ['KMS_GRPC_TEST_SEED']} {first_point}")
+    plan = [*NEW_REGION, *WRITE * 3, *OUTBOX * 2, *["random"] * 10]
+    life.random.shuffle(plan)
+    try:
+        life.killed_in_start(first_point)
+        for point in plan:
+            life.round(point)
+        life.end()
+    finally:
+        life.service.close()
+    assert life.kills >= 30
+
+
+class Life:
+    """One data directory, from its first start on. Between two rounds its service is dead."""
+
+    def __init__(self, place: Path, seed: str) -> None:
+        self.service = Service(place / "data", REGIONS[:1])
+        self.journal = Journal(place / "journal")
+        self.random = random.Random(seed)
+        self.actors = [Actor(f"actor{number}", self.journal, f"{seed} {number}") for number in range(ACTORS)]
+        self.kills = 0
+        self.checked = 0
+
+    # --- kills ---------------------------------------------------------------------------------------------------
+
+    def round(self, point: str) -> None:
+        """Up again, held against the journal, at work, and killed."""
+        if point in NEW_REGION:
+            self.killed_with_a_new_region(point)
+        elif point == "random":
+            self.start()
+            self.work(lambda: self.die_after(self.random.uniform(0.0, 0.3)))
+        else:
+            self.start(f"{point}:{self.random.randrange(*PASSINGS[point])}")
+            self.work(lambda: self.die_of(point))
+        self.kills += 1
+
+    def killed_with_a_new_region(self, point: str) -> None:
+        """A life without a kill before it, so that the region is added to a registry at work."""
+        self.start()
+        self.work(lambda: time.sleep(0.1))
+        assert self.service.stop() == 0
+        self.service.regions.append(REGIONS[len(self.service.regions)])
+        self.killed_in_start(point)
+
+    def killed_in_start(self, point: str) -> None:
+        self.service.exec(f"{point}:1")
+        assert not self.service.becomes_ready(), f"{point} was not passed in this start"
+        self.service.wait_for_death()
+
+    def die_after(self, seconds: float) -> None:
+        time.sleep(seconds)
+        self.service.kill()
+
+    def die_of(self, point: str) -> None:
+        assert self.service.wait_for_death() == -9, f"{point}: it ended by itself\n{self.service.log_text()}"
+
+    # --- between them --------------------------------------------------------------------------------------------
+
+    def start(self, fault: str | None = None) -> None:
+        self.answered_before = self.journal.answered
+        self.service.start(fault)
+        caller = self.service.caller()
+        try:
+            expected, self.checked = check_against(self.journal, caller, self.checked)
+            if len(self.service.regions) > 1:
+                check_region(self.service.caller(self.service.regions[-1]))
+        finally:
+            caller.close()
+        for actor in self.actors:
+            actor.take_up(self.service.caller(), expected)
+
+    def work(self, end: Callable[[], None]) -> None:
+        """All actors at once, until `end` has killed the service or had enough of them."""
+        stop, all_have_read = threading.Event(), threading.Barrier(ACTORS + 1)
+        share = CALLS_BETWEEN_KILLS // ACTORS
+        threads = [threading.Thread(target=actor.run, args=(share, all_have_read, stop)) for actor in self.actors]
+        for thread in threads:
+            thread.start()
+        try:
+            all_have_read.wait(READ_SECONDS)
+            end()
+        except threading.BrokenBarrierError:
+            pass
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        self.look_after_actors()
+        assert self.journal.answered - self.answered_before >= CALLS_BETWEEN_KILLS, self.service.log_text()
+
+    def look_after_actors(self) -> None:
+        for actor in self.actors:
+            actor.caller.close()
+            if actor.failure:
+                raise actor.failure
+
+    def end(self) -> None:
+        """Everything that was ever acknowledged opens; the audit log has each write once."""
+        self.start()
+        caller = self.service.caller()
+        for key in self.journal.expected().states:
+            call = self.journal.asked("switch", key=key, state="ENABLED")
+            caller.call("EnableKey", pb.EnableKeyRequest(key_id=key))
+            self.journal.answer(call)
+        check_against(self.journal, caller, 0)
+        caller.close()
+        keys = set(self.journal.expected().states)
+        wait_until(lambda: keys <= created_keys(self.service.data_dir), "a CreateKey is not in the audit log")
+        assert self.service.stop() == 0
+        events = [record["eventID"] for record in records(self.service.data_dir)]
+        assert len(events) == len(set(events)), "an event was copied into the log twice"

@@ -1,0 +1,183 @@
+"""Callers of the crash test. Each has keys and aliases of its own and one call in flight, so all that it may see is
+known."""
+
+from __future__ import annotations
+
+import random
+import threading
+import uuid
+from collections.abc import Callable
+
+from kms_grpc.v1 import key_management_pb2 as pb
+from kms_grpc.v1 import keys_pb2
+from tests.faults.journal import Expected, Journal
+from tests.faults.service import Caller, Lost, Refused
+
+KEYS_AT_MOST = 12
+READ_SECONDS = 60
+CONTEXT = {"purpose": "crash test", "größe": "1"}
+
+
+def state_name(metadata: keys_pb2.KeyMetadata) -> str:
+    return keys_pb2.KeyState.Name(metadata.key_state).removeprefix("KEY_STATE_")
+
+
+class Actor:
+    """One caller. `run` goes on until the service no longer answers."""
+
+    def __init__(self, name: str, journal: Journal, seed: str) -> None:
+        self.name = name
+        self.journal = journal
+        self.random = random.Random(seed)
+        self.states: dict[str, str] = {}
+        self.aliases: dict[str, str | None] = {}
+        self.sealed: list[tuple[str, bytes, bytes]] = []
+        self.caller: Caller
+        self.failure: BaseException | None = None
+
+    def take_up(self, caller: Caller, expected: Expected) -> None:
+        """Go on from what is known after a restart."""
+        self.caller = caller
+        self.states = {key: next(iter(expected.states[key])) for key in self.states if key in expected.states}
+        self.aliases = {name: next(iter(expected.aliases[name])) for name in self.aliases}
+
+    def run(self, reads: int, all_have_read: threading.Barrier, stop: threading.Event) -> None:
+        """First so many calls that pass no commit; when all actors are through with theirs, anything, until the end."""
+        try:
+            for _ in range(reads):
+                self.random.choice((self.seal, self.open))()
+            all_have_read.wait(READ_SECONDS)
+            while not stop.is_set():
+                self.step()
+        except Lost:
+            all_have_read.abort()
+        except BaseException as failure:
+            self.failure = failure
+            all_have_read.abort()
+
+    def step(self) -> None:
+        chances: list[tuple[Callable[[], None], int]] = [
+            (self.create_key, 3), (self.seal, 14), (self.open, 10), (self.data_key, 4),
+            (self.switch, 5), (self.describe, 3), (self.point, 6), (self.look_up, 3),
+        ]  # fmt: skip
+        actions, weights = zip(*chances, strict=True)
+        self.random.choices(actions, weights)[0]()
+
+    # --- what changes something ----------------------------------------------------------------------------------
+
+    def create_key(self) -> None:
+        if len(self.states) >= KEYS_AT_MOST:
+            return self.switch()
+        description, request_id = f"{self.name} {len(self.states)}", str(uuid.uuid4())
+        call = self.journal.asked("create_key", description=description, request_id=request_id, actor=self.name)
+        self.finish_create_key(call, description, request_id)
+        return None
+
+    def finish_create_key(self, call: int, description: str, request_id: str) -> None:
+        answer = self.caller.call("CreateKey", pb.CreateKeyRequest(description=description), request_id)
+        key = answer.key_metadata.key_id
+        self.journal.answer(call, key=key)
+        self.states[key] = "ENABLED"
+
+    def switch(self) -> None:
+        key = self.any_key()
+        state = self.random.choice(("ENABLED", "ENABLED", "DISABLED"))
+        call = self.journal.asked("switch", key=key, state=state)
+        if state == "ENABLED":
+            self.caller.call("EnableKey", pb.EnableKeyRequest(key_id=key))
+        else:
+            self.caller.call("DisableKey", pb.DisableKeyRequest(key_id=key))
+        self.journal.answer(call)
+        self.states[key] = state
+
+    def describe(self) -> None:
+        key, text = self.any_key(), f"described {self.random.random()}"
+        call = self.journal.asked("describe", key=key, description=text)
+        self.caller.call("UpdateKeyDescription", pb.UpdateKeyDescriptionRequest(key_id=key, description=text))
+        self.journal.answer(call)
+
+    def point(self) -> None:
+        """Make an alias, move it or delete it."""
+        name = f"alias/{self.name}-{self.random.randrange(6)}"
+        present, key = self.aliases.get(name), self.any_key()
+        target = self.random.choice((key, key, None)) if present else key
+        call = self.journal.asked("point", alias=name, key=target)
+        if target is None:
+            self.caller.call("DeleteAlias", pb.DeleteAliasRequest(alias_name=name))
+        elif present:
+            self.caller.call("UpdateAlias", pb.UpdateAliasRequest(alias_name=name, target_key_id=target))
+        else:
+            self.caller.call("CreateAlias", pb.CreateAliasRequest(alias_name=name, target_key_id=target))
+        self.journal.answer(call)
+        self.aliases[name] = target
+
+    # --- what must hold ------------------------------------------------------------------------------------------
+
+    def seal(self) -> None:
+        key, plaintext = self.any_key(), self.random.randbytes(self.random.randrange(1, 200))
+        call = self.journal.asked("seal", plaintext=plaintext.hex())
+        request = pb.EncryptRequest(key_id=key, plaintext=plaintext, encryption_context=CONTEXT)
+        self.usable(key, lambda: self.keep(call, key, self.caller.call("Encrypt", request).ciphertext_blob, plaintext))
+
+    def data_key(self) -> None:
+        key = self.any_key()
+        call = self.journal.asked("seal")
+        request = pb.GenerateDataKeyRequest(key_id=key, number_of_bytes=32, encryption_context=CONTEXT)
+
+        def generate() -> None:
+            answer = self.caller.call("GenerateDataKey", request)
+            self.keep(call, key, answer.ciphertext_blob, answer.plaintext)
+
+        self.usable(key, generate)
+
+    def keep(self, call: int, key: str, blob: bytes, plaintext: bytes) -> None:
+        self.journal.answer(call, key=key, blob=blob.hex(), plaintext=plaintext.hex())
+        self.sealed.append((key, blob, plaintext))
+
+    def open(self) -> None:
+        if not self.sealed:
+            return self.seal()
+        key, blob, plaintext = self.random.choice(self.sealed)
+        self.usable(key, lambda: self.check_opens(blob, plaintext))
+        return None
+
+    def check_opens(self, blob: bytes, plaintext: bytes) -> None:
+        call = self.journal.asked("open")
+        request = pb.DecryptRequest(ciphertext_blob=blob, encryption_context=CONTEXT)
+        assert self.caller.call("Decrypt", request).plaintext == plaintext
+        self.journal.answer(call)
+
+    def look_up(self) -> None:
+        """An alias means the key that it was last pointed at, in whichever worker this connection reaches."""
+        if not self.aliases:
+            return self.point()
+        name = self.random.choice(sorted(self.aliases))
+        call = self.journal.asked("look_up")
+        assert describe_alias(self.caller, name) == self.aliases[name]
+        self.journal.answer(call)
+        return None
+
+    def usable(self, key: str, use: Callable[[], None]) -> None:
+        """Done where the key is enabled; where it is not, refused by name."""
+        if self.states[key] == "ENABLED":
+            return use()
+        try:
+            use()
+        except Refused as refusal:
+            assert refusal.reason == "DisabledException"
+            return None
+        raise AssertionError(f"{key} is disabled and was used")
+
+    def any_key(self) -> str:
+        if not self.states:
+            self.create_key()
+        return self.random.choice(sorted(self.states))
+
+
+def describe_alias(caller: Caller, name: str) -> str | None:
+    try:
+        key: str = caller.call("DescribeKey", pb.DescribeKeyRequest(key_id=name)).key_metadata.key_id
+    except Refused as refusal:
+        assert refusal.reason == "NotFoundException"
+        return None
+    return key

@@ -1,0 +1,20 @@
+"""The seed of tests that leave something to chance: printed at the head of each run, `KMS_GRPC_TEST_SEED` repeats it.
+
+tests/conftest.py takes the hooks from here.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set once, before xdist starts its workers, so that all have the same."""
+    os.environ.setdefault("KMS_GRPC_TEST_SEED", str(secrets.randbelow(10**9)))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"KMS_GRPC_TEST_SEED={os.environ['KMS_GRPC_TEST_SEED']}"
