@@ -1,0 +1,122 @@
+"""`kms-grpc bench`: the rows that the project answers for, and loads of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import click
+
+from kms_grpc.bench import core_rows, executor_row, grpc_rows, registry_rows, start_row
+from kms_grpc.bench.facts import facts
+from kms_grpc.bench.ground import Ground, ground
+from kms_grpc.bench.load import GENERATOR, BenchFailed, LoadReport
+from kms_grpc.bench.load_command import load
+from kms_grpc.bench.printing import as_json, print_facts_below, print_loads, print_rows
+from kms_grpc.bench.sizes import FULL, GLIMPSE
+from kms_grpc.bench.statistics import Row
+from kms_grpc.cli.options import output_option
+from kms_grpc.cli.output import JSON, print_json
+
+Outcome = tuple[list[Row], list[LoadReport]]
+Measure = Callable[[str, Ground], Outcome]
+
+
+def _without_load(measure: Callable[[str, Ground], list[Row]]) -> Measure:
+    return lambda name, ground: (measure(name, ground), [])
+
+
+FAMILIES: Final[Mapping[str, tuple[Sequence[str], Measure]]] = {
+    "core": (core_rows.NAMES, _without_load(core_rows.measure)),
+    "executor": (executor_row.NAMES, _without_load(executor_row.measure)),
+    "grpc": (grpc_rows.NAMES, grpc_rows.measure),
+    "registry": (registry_rows.NAMES, _without_load(registry_rows.measure)),
+    "start": (start_row.NAMES, _without_load(start_row.measure)),
+}
+ROWS: Final = {name: measure for names, measure in FAMILIES.values() for name in names}
+
+
+@click.group(invoke_without_command=True)
+@click.option("--only", multiple=True, type=click.Choice(list(ROWS)), metavar="NAME", help="This row alone; repeat.")
+@click.option(
+    "--glimpse", is_flag=True, help="A glimpse of each in seconds: shows that all runs; its figures mean nothing."
+)
+@output_option
+@click.pass_context
+def bench(context: click.Context, only: tuple[str, ...], glimpse: bool, output: str) -> None:
+    """Measure speed, beside references, on this machine.
+
+    Without a command all rows, in some minutes. Each is the median of five; it and its reference take turns, so what
+    slows the machine slows both. The ratio is what travels between machines, and what the goal is about.
+
+    \b
+    core.seal.1k, core.open.1k   ns per item in C, 1,000 to a batch; beside bare EVP AES-256-GCM
+    core.seal.1k.single          the same, one item a call; beside EVP with a fresh random nonce
+    executor.encrypt.1k          CPU of a warm Encrypt without transport; beside upb and cryptography's AESGCM
+    grpc.encrypt.1k, grpc.decrypt.1k, grpc.encrypt.1k.workers2
+                                 CPU of the workers per call; beside an echo of the same sizes in the same server
+    registry.100k                cold Encrypt (and DescribeKey, and memory) with 100,000 keys; beside 100
+    start                        exec to SERVING with 100,000 keys; beside 100
+
+    \b
+    kms-grpc bench core
+    kms-grpc bench --only grpc.encrypt.1k --output json
+    kms-grpc bench load --operation encrypt --size 1024 --in-flight 64 --workers 2 --seconds 5
+    """
+    if context.invoked_subcommand is None:
+        run(only or tuple(ROWS), glimpse, output)
+    elif only:
+        raise click.UsageError("--only goes without a command")
+
+
+def _family(name: str, names: Sequence[str]) -> click.Command:
+    @click.command(name, short_help=", ".join(names))
+    @click.option("--glimpse", is_flag=True, help="A glimpse in seconds; its figures mean nothing.")
+    @output_option
+    def family(glimpse: bool, output: str) -> None:
+        run(names, glimpse, output)
+
+    family.help = f"The rows {', '.join(names)}." if len(names) > 1 else f"The row {names[0]}."
+    return family
+
+
+for _name, (_names, _) in FAMILIES.items():
+    bench.add_command(_family(_name, _names))
+bench.add_command(load)
+
+
+def run(names: Sequence[str], glimpse: bool, output: str) -> None:
+    """Measure and print. A measurement that can't be made is one line and exit code 1."""
+    rows: list[Row] = []
+    loads: list[LoadReport] = []
+    with ground(GLIMPSE if glimpse else FULL, _tell) as place:
+        for name in names:
+            place.told(name)
+            try:
+                measured, loaded = ROWS[name](name, place)
+            except BenchFailed as problem:
+                click.echo(f"kms-grpc bench: {name}: {problem}", err=True)
+                raise click.exceptions.Exit(1) from None
+            rows += measured
+            loads += loaded
+    _tell("")
+    _print(rows, loads, output)
+
+
+def _print(rows: Sequence[Row], loads: Sequence[LoadReport], output: str) -> None:
+    if output == JSON:
+        told = [row.as_json() for row in rows]
+        print_json({**facts(), "load_generator": GENERATOR, "rows": told, "loads": as_json(loads)})
+        return
+    print_rows(rows)
+    if loads:
+        click.echo()
+        print_loads(loads)
+    print_facts_below(GENERATOR if loads else None)
+
+
+def _tell(text: str) -> None:
+    """Where a person waits: on standard error, one line over the other."""
+    stream = click.get_text_stream("stderr")
+    if stream.isatty():
+        click.echo(f"\r\x1b[K{text and f'{text} …'}", nl=False, err=True)

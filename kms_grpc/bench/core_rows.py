@@ -1,0 +1,76 @@
+"""`core.*`: the core beside bare AES-256-GCM by EVP, on the same libcrypto, in this process. Nanoseconds per item."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from kms_grpc.bench.ground import Ground
+from kms_grpc.bench.own_service import SLOTS
+from kms_grpc.bench.sizes import ITEM_BYTES
+from kms_grpc.bench.statistics import Row, interleaved
+from kms_grpc.crypto import key_wrapping
+from kms_grpc.crypto.ciphertext_blob import associated_prefix, header_prefix, kid_of
+from kms_grpc.crypto.encryption_context import canonical
+from kms_grpc.crypto.keyring import evict, libcrypto_version, open_keyring
+from kms_grpc.crypto.reference import CoreYardstick
+
+KEY_ID: Final = "1234abcd-12ab-34cd-56ef-1234567890ab"
+ARN: Final = f"arn:aws:kms:eu-central-1:123456789012:key/{KEY_ID}"
+ITEMS: Final = 1_000
+GOAL_ON_3_0: Final = 1.25
+GOAL: Final = 1.35
+GOAL_SINGLY: Final = 1.9
+
+Measure = Callable[[], float]
+_PAIRS: Final[Mapping[str, tuple[Callable[[CoreYardstick], float], Callable[[CoreYardstick], float]]]] = {
+    "core.seal.1k": (CoreYardstick.seal, CoreYardstick.bare_seal),
+    "core.open.1k": (CoreYardstick.open, CoreYardstick.bare_open),
+    "core.seal.1k.single": (CoreYardstick.seal_singly, CoreYardstick.bare_seal_singly),
+}
+NAMES: Final = tuple(_PAIRS)
+
+
+def goal_of(name: str, libcrypto: str) -> float:
+    """The share of fixed cost is larger where libcrypto is faster."""
+    if name.endswith(".single"):
+        return GOAL_SINGLY
+    return GOAL_ON_3_0 if libcrypto.startswith("OpenSSL 3.0.") else GOAL
+
+
+def measure(name: str, ground: Ground) -> list[Row]:
+    ours, bare = _PAIRS[name]
+    batches = ground.effort.batches
+    with _yardstick() as yardstick:
+        measured, reference = _mean(lambda: ours(yardstick), batches), _mean(lambda: bare(yardstick), batches)
+        return [
+            interleaved(name, "ns/item", goal_of(name, libcrypto_version()), measured, reference, ground.effort.rounds)
+        ]
+
+
+def _mean(measure: Measure, batches: int) -> Measure:
+    """A round is the mean of so many batches."""
+    return lambda: sum(measure() for _ in range(batches)) / batches
+
+
+@contextmanager
+def _yardstick() -> Iterator[CoreYardstick]:
+    """A key of its own in the keyring, wrapped and loaded as any other."""
+    open_keyring(SLOTS)
+    with tempfile.TemporaryDirectory(prefix="kms-grpc-bench-") as folder:
+        path = Path(folder) / "root.key"
+        key_wrapping.create_root_key_file(path)
+        root = key_wrapping.load_root_key_file(path)
+    region = key_wrapping.load_region_key(root, b"bench", key_wrapping.generate_region_key(root, b"bench"))
+    kid = kid_of(KEY_ID)
+    material_id, wrapped = key_wrapping.generate_material(region, kid, b"bench")
+    handle = key_wrapping.load_material(region, kid, material_id, b"bench", wrapped)
+    try:
+        associated = associated_prefix(ARN) + canonical({})
+        yield CoreYardstick(handle, header_prefix(kid, material_id), associated, ITEM_BYTES, ITEMS)
+    finally:
+        for each in (handle, region, root):
+            evict(each)

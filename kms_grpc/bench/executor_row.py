@@ -1,0 +1,81 @@
+"""`executor.encrypt.1k`: CPU of a warm Encrypt from the request's bytes to the answer's, audit and counters on.
+
+The reference does the least that such a call can: the same bytes parsed by upb, encrypted by `cryptography`'s AESGCM under a
+fresh random nonce, and the answer serialised by upb. CPU is the whole process's, so the thread that writes the audit log is
+in it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import process_time_ns
+from typing import Final
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.bench.ground import Ground
+from kms_grpc.bench.load import BenchFailed
+from kms_grpc.bench.own_service import OwnService, own_service
+from kms_grpc.bench.sizes import ITEM_BYTES
+from kms_grpc.bench.statistics import Row, interleaved
+from kms_grpc.operations.operation import Operation
+from kms_grpc.v1 import key_management_pb2 as pb
+from kms_grpc.v1 import keys_pb2
+
+NAME: Final = "executor.encrypt.1k"
+NAMES: Final = (NAME,)
+GOAL: Final = 3.0
+NONCE_BYTES: Final = 12
+Handle = Callable[[bytes], bytes | None]
+
+
+def measure(name: str, ground: Ground) -> list[Row]:
+    calls, rounds = ground.effort.calls, ground.effort.rounds
+    with _warm_encrypt(ground) as (ours, raw, arn):
+        bare = reference(arn)
+        return [
+            interleaved(name, "µs", GOAL, lambda: cpu_us(ours, raw, calls), lambda: cpu_us(bare, raw, calls), rounds)
+        ]
+
+
+def cpu_us(handle: Handle, raw: bytes, calls: int) -> float:
+    """Microseconds of this process's CPU per call. BenchFailed where a call isn't answered."""
+    begun = process_time_ns()
+    for _ in range(calls):
+        if handle(raw) is None:
+            raise BenchFailed(f"{NAME}: no Permit held; the call would have gone the long way")
+    return (process_time_ns() - begun) / 1000 / calls
+
+
+def reference(key_id: str) -> Handle:
+    """Parse, encrypt, serialise."""
+    cipher, associated = AESGCM(AESGCM.generate_key(256)), key_id.encode()
+    symmetric = keys_pb2.ENCRYPTION_ALGORITHM_SPEC_SYMMETRIC_DEFAULT
+
+    def encrypt(raw: bytes) -> bytes:
+        request = pb.EncryptRequest.FromString(raw)
+        nonce = os.urandom(NONCE_BYTES)
+        blob = nonce + cipher.encrypt(nonce, request.plaintext, associated)
+        answer = pb.EncryptResponse(key_id=key_id, ciphertext_blob=blob, encryption_algorithm=symmetric)
+        return answer.SerializeToString()
+
+    return encrypt
+
+
+@contextmanager
+def _warm_encrypt(ground: Ground) -> Iterator[tuple[Handle, bytes, str]]:
+    """The executor's warm way, a request that it answers, and the key's ARN."""
+    with own_service(ground.fresh("executor")) as service:
+        (key_id,) = service.make_keys(1)
+        raw = pb.EncryptRequest(key_id=key_id, plaintext=bytes(ITEM_BYTES)).SerializeToString()
+        operation, credentials = service.operation("Encrypt"), service.credentials
+        answer = pb.EncryptResponse.FromString(service.executor.execute(operation, credentials, raw))
+        yield _warm(service, operation, credentials), raw, answer.key_id
+
+
+def _warm(service: OwnService, operation: Operation, credentials: Credentials) -> Handle:
+    warm = service.executor.warm
+    return lambda raw: warm(operation, credentials, raw)

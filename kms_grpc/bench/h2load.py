@@ -1,0 +1,112 @@
+"""h2load (nghttp2) as the generator, where it is installed: faster than ours, and blind to gRPC's status.
+
+It is told what to send on its command line, token included, so it is used with the throwaway token of the bench's own server
+alone. That calls were answered, and not refused, is seen by the bytes of data that came back.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from kms_grpc.bench.http2 import Answer, Connection, framed
+from kms_grpc.bench.load import BenchFailed, LoadReport, Plan, WorkerUsage, report_of
+from kms_grpc.bench.load_process import ATTEMPTS_PER_CONNECTION, WHO, worker_of
+
+LOG_COLUMNS: Final = 3
+"""Start (µs since 1970), HTTP status, duration (µs)."""
+_done = re.compile(r"requests: \d+ total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed")
+_data = re.compile(r"traffic: .* \((\d+)\) data")
+_took = re.compile(r"finished in ([0-9.]+)(us|ms|s)")
+_SECONDS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+def is_installed() -> bool:
+    return shutil.which("h2load") is not None
+
+
+def version() -> str:
+    return subprocess.run(["h2load", "--version"], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def run(plan: Plan) -> LoadReport:
+    """A closed loop. BenchFailed where calls fail, or less came back than answers have."""
+    asked = _connections_of_workers(plan)
+    answer = next(iter(asked.values())).call(plan.path, plan.message, plan.metadata)
+    if answer.status:
+        raise BenchFailed(f"{plan.name}: gRPC status {answer.status}")
+    before = _cpu_ns(asked, plan)
+    with tempfile.TemporaryDirectory(prefix="kms-grpc-bench-") as folder:
+        told, latencies = _h2load(plan, Path(folder))
+    cpu = _cpu_ns(asked, plan) - before
+    calls, seconds = _read(plan, told, len(framed(answer.message)))
+    for connection in asked.values():
+        connection.close()
+    return report_of(plan, latencies[:calls], {}, seconds, sorted(asked), cpu)
+
+
+def _connections_of_workers(plan: Plan) -> dict[str, Connection]:
+    """One connection to each worker, to ask what it has used."""
+    found: dict[str, Connection] = {}
+    for _ in range(ATTEMPTS_PER_CONNECTION * plan.workers):
+        if len(found) == plan.workers:
+            return found
+        connection = Connection(plan.endpoint, lambda *_: None)
+        worker = worker_of(connection.call(WHO, b"", plan.metadata))
+        if found.setdefault(worker, connection) is not connection:
+            connection.close()
+    raise BenchFailed(f"{plan.endpoint}: {plan.workers} workers are wanted, {sorted(found)} answer")
+
+
+def _cpu_ns(asked: dict[str, Connection], plan: Plan) -> int:
+    answers: list[Answer] = [connection.call(plan.usage_path, b"", ()) for connection in asked.values()]
+    return sum(msgspec.json.decode(answer.message, type=WorkerUsage).cpu_ns for answer in answers)
+
+
+def _h2load(plan: Plan, folder: Path) -> tuple[str, list[int]]:
+    """What h2load says, and the duration of each call in nanoseconds."""
+    message, log = folder / "message", folder / "log"
+    message.write_bytes(framed(plan.message))
+    headers = [("content-type", "application/grpc"), ("te", "trailers"), *plan.metadata]
+    shape = [
+        "-c",
+        str(plan.connections),
+        "-m",
+        str(max(1, plan.in_flight // plan.connections)),
+        "-D",
+        str(max(1, round(plan.seconds))),
+    ]
+    command = [
+        "h2load",
+        *shape,
+        "-d",
+        str(message),
+        f"--log-file={log}",
+        *(f"-H{name}: {value}" for name, value in headers),
+    ]
+    pinned = [] if plan.processor is None else ["taskset", "-c", str(plan.processor)]
+    done = subprocess.run(
+        [*pinned, *command, f"http://{plan.endpoint}{plan.path}"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BenchFailed(f"h2load ended with {done.returncode}: {done.stderr.strip()[-200:]}")
+    return done.stdout, [int(line.split("\t")[LOG_COLUMNS - 1]) * 1000 for line in log.read_text("ascii").splitlines()]
+
+
+def _read(plan: Plan, told: str, answer_bytes: int) -> tuple[int, float]:
+    """(calls, seconds) of a run in which every call was answered."""
+    done, data, took = _done.search(told), _data.search(told), _took.search(told)
+    if done is None or data is None or took is None:
+        raise BenchFailed("what h2load printed could not be read")
+    calls, failed = int(done[1]), int(done[3])
+    if failed or int(data[1]) < calls * answer_bytes:
+        raise BenchFailed(
+            f"{plan.name}: of {calls} calls {failed} failed; {data[1]} bytes came back, {calls * answer_bytes} were due"
+        )
+    return calls, float(took[1]) * _SECONDS[took[2]]

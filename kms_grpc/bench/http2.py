@@ -1,0 +1,346 @@
+"""Just enough HTTP/2 (RFC 9113) and HPACK (RFC 7541) to load a server with unary gRPC calls in clear text.
+
+A client library for Python costs as much per call as the server does; here the same request goes out again and again, so its
+frames are made once, and of an answer only frame heads and `grpc-status` are read. The server is told to keep no table of
+headers, so it sends names and values as they are.
+
+    frame   3 length · 1 type · 1 flags · 4 stream · payload
+    message 1 compressed (0) · 4 length · bytes, in DATA frames   (gRPC over HTTP/2)
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from struct import Struct
+from typing import Final, NamedTuple
+
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0x0, 0x1, 0x3, 0x4, 0x6, 0x7, 0x8
+END_STREAM, ACK, END_HEADERS = 0x1, 0x1, 0x4
+HEADER_TABLE_SIZE, ENABLE_PUSH, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 0x1, 0x2, 0x4, 0x5
+LARGEST_WINDOW: Final = 2**31 - 1
+FIRST_WINDOW: Final = 65_535
+FIRST_FRAME_SIZE: Final = 16_384
+HEADER_TABLE_BYTES: Final = 4_096
+FIRST_DYNAMIC_INDEX: Final = 62
+READ_BYTES: Final = 256 * 1024
+UNAVAILABLE: Final = 14
+PATIENCE_S: Final = 20.0
+STATUSES: Final = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE",
+    "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
+
+_head = Struct(">IBI")
+_setting = Struct(">HI")
+_status = re.compile(rb"\x0bgrpc-status[\x01\x02]([0-9]{1,2})")
+
+
+class Answer(NamedTuple):
+    status: int
+    """gRPC's: 0 is OK."""
+    message: bytes
+    trailers: bytes
+    """The header block, names and values as they are."""
+
+
+Metadata = Sequence[tuple[str, str]]
+Ended = Callable[["Connection", int, int], None]
+"""(connection, stream, gRPC status) of a call that has ended."""
+
+
+# --- header blocks -----------------------------------------------------------------------------------------------
+
+
+def integer(value: int, bits: int, first: int) -> bytes:
+    """RFC 7541 §5.1: `value` in the low `bits` of the first byte, whose other bits are `first`, and more bytes if need be."""
+    most = (1 << bits) - 1
+    if value < most:
+        return bytes((first | value,))
+    encoded, value = bytearray((first | most,)), value - most
+    while value >= 128:
+        encoded.append(value % 128 + 128)
+        value //= 128
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def literal(name: str, value: str, kept: bool) -> bytes:
+    """A header by name and value; `kept`: the receiver adds it to its table."""
+    encoded = b"\x40" if kept else b"\x00"
+    for text in (name.encode(), value.encode()):
+        encoded += integer(len(text), 7, 0) + text
+    return encoded
+
+
+def header_blocks(headers: Metadata) -> tuple[bytes, bytes]:
+    """(the first block on a connection, every later one): names and values once, then places in the receiver's table."""
+    kept = sum(32 + len(name) + len(value) for name, value in headers) <= HEADER_TABLE_BYTES
+    first = b"".join(literal(name, value, kept) for name, value in headers)
+    if not kept:
+        return first, first
+    last = FIRST_DYNAMIC_INDEX + len(headers) - 1
+    return first, b"".join(integer(last - place, 7, 0x80) for place in range(len(headers)))
+
+
+def request_headers(path: str, metadata: Metadata) -> Metadata:
+    return (
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", "localhost"),
+        ("te", "trailers"),
+        ("content-type", "application/grpc"),
+        ("user-agent", "kms-grpc-bench"),
+        *metadata,
+    )
+
+
+def status_of(block: bytes) -> int | None:
+    """The gRPC status in a block of headers; None where there is none."""
+    found = _status.search(block)
+    return int(found[1]) if found else None
+
+
+def status_name(status: int) -> str:
+    """`UNAVAILABLE` for 14."""
+    return STATUSES[status] if 0 <= status < len(STATUSES) else str(status)
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return _head.pack(len(payload) << 8 | kind, flags, stream) + payload
+
+
+def framed(message: bytes) -> bytes:
+    """A gRPC message with its prefix."""
+    return b"\0" + len(message).to_bytes(4) + message
+
+
+# --- a connection ------------------------------------------------------------------------------------------------
+
+
+class Connection:
+    """One connection, not blocking once it is made. `ended` is told of each call that ends, whichever way."""
+
+    def __init__(self, endpoint: str, ended: Ended) -> None:
+        """`endpoint`: HOST:PORT or unix:/path. Raises OSError."""
+        self._socket = _connect(endpoint)
+        self._ended = ended
+        self._open: set[int] = set()
+        self._collected: dict[int, bytearray] = {}
+        self._trailers: dict[int, bytes] = {}
+        self._unread = b""
+        self._unsent = bytearray(PREFACE + _first_settings())
+        self._held: deque[_Held] = deque()
+        self._next_stream = 1
+        self._window = FIRST_WINDOW
+        self._first_window = FIRST_WINDOW
+        self._frame_size = FIRST_FRAME_SIZE
+        self._received = 0
+        self.alive = True
+        self._greet()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    @property
+    def waits_to_send(self) -> bool:
+        return bool(self._unsent)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._open)
+
+    def close(self) -> None:
+        self.alive = False
+        self._socket.close()
+
+    def begin(self, block: bytes, message: bytes) -> int:
+        """Begin a call with a block of headers and a message with its prefix; `flush` sends it. The stream's number."""
+        stream = self._next_stream
+        self._next_stream += 2
+        self._open.add(stream)
+        self._unsent += _head.pack(len(block) << 8 | HEADERS, END_HEADERS, stream) + block
+        if self._held or len(message) > min(self._window, self._first_window, self._frame_size):
+            self._held.append(_Held(stream, message, self._first_window))
+            self._send_held()
+        else:
+            self._window -= len(message)
+            self._unsent += _head.pack(len(message) << 8 | DATA, END_STREAM, stream) + message
+        return stream
+
+    def call(self, path: str, message: bytes, metadata: Metadata) -> Answer:
+        """One call, waited for, while no other is under way. Raises OSError."""
+        ended: dict[int, int] = {}
+        told, self._ended = self._ended, lambda _, stream, status: ended.update({stream: status})
+        self._socket.settimeout(PATIENCE_S)
+        try:
+            block = b"".join(literal(name, value, False) for name, value in request_headers(path, metadata))
+            stream = self.begin(block, framed(message))
+            self._collected[stream] = bytearray()
+            while stream not in ended and self.alive:
+                self.flush()
+                self.read()
+        finally:
+            self._ended = told
+            self._socket.settimeout(0)
+        status = ended.get(stream, UNAVAILABLE)
+        return Answer(status, bytes(self._collected.pop(stream)[5:]), self._trailers.pop(stream, b""))
+
+    def flush(self) -> None:
+        """Send what waits, as much as the socket takes."""
+        if not self._unsent:
+            return
+        try:
+            sent = self._socket.send(self._unsent)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._lose()
+            return
+        del self._unsent[:sent]
+
+    def read(self) -> None:
+        """Take in what has arrived and tell of the calls that ended by it."""
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lose()
+            return
+        self._take_in(self._unread + data if self._unread else data)
+
+    def _take_in(self, data: bytes) -> None:
+        at, end = 0, len(data)
+        while end - at >= 9:
+            word, flags, stream = _head.unpack_from(data, at)
+            after = at + 9 + (word >> 8)
+            if after > end:
+                break
+            kind = word & 0xFF
+            if kind == DATA:
+                self._received += word >> 8
+                if self._collected and stream in self._collected:
+                    self._collected[stream] += data[at + 9 : after]
+            elif kind == HEADERS:
+                if flags & END_STREAM:
+                    self._end(stream, data[at + 9 : after])
+            else:
+                self._obey(kind, flags, stream, data[at + 9 : after])
+            at = after
+        self._unread = data[at:]
+        self._make_room()
+
+    def _end(self, stream: int, block: bytes) -> None:
+        status = status_of(block)
+        if stream in self._collected:
+            self._trailers[stream] = block
+        self._finish(stream, 2 if status is None else status)
+
+    def _finish(self, stream: int, status: int) -> None:
+        if stream in self._open:
+            self._open.discard(stream)
+            self._ended(self, stream, status)
+
+    def _obey(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if kind == SETTINGS and not flags & ACK:
+            self._adopt(payload)
+            self._unsent += frame(SETTINGS, ACK, 0, b"")
+        elif kind == PING and not flags & ACK:
+            self._unsent += frame(PING, ACK, 0, payload)
+        elif kind == WINDOW_UPDATE:
+            self._widen(stream, int.from_bytes(payload))
+        elif kind == RST_STREAM:
+            self._finish(stream, UNAVAILABLE)
+        elif kind == GOAWAY:
+            self._lose()
+
+    def _adopt(self, payload: bytes) -> None:
+        for name, value in _setting.iter_unpack(payload):
+            if name == INITIAL_WINDOW_SIZE:
+                for held in self._held:
+                    held.window += value - self._first_window
+                self._first_window = value
+            elif name == MAX_FRAME_SIZE:
+                self._frame_size = value
+        self._send_held()
+
+    def _widen(self, stream: int, more: int) -> None:
+        if stream == 0:
+            self._window += more
+        for held in self._held:
+            if held.stream == stream:
+                held.window += more
+        self._send_held()
+
+    def _send_held(self) -> None:
+        """Send of the messages that were too large at once as much as the windows let through, in order."""
+        while self._held and (size := min(self._window, self._held[0].window, self._frame_size)) > 0:
+            held = self._held[0]
+            part, held.message = held.message[:size], held.message[size:]
+            held.window -= len(part)
+            self._window -= len(part)
+            self._unsent += frame(DATA, 0 if held.message else END_STREAM, held.stream, part)
+            if not held.message:
+                self._held.popleft()
+
+    def _make_room(self) -> None:
+        if self._received > LARGEST_WINDOW // 2:
+            self._unsent += frame(WINDOW_UPDATE, 0, 0, self._received.to_bytes(4))
+            self._received = 0
+
+    def _lose(self) -> None:
+        """The connection is gone: what was under way has failed."""
+        if not self.alive:
+            return
+        self.alive = False
+        for stream in sorted(self._open):
+            self._finish(stream, UNAVAILABLE)
+
+    def _greet(self) -> None:
+        """Wait for the server's settings: what it takes at once is known before the first call."""
+        self._socket.settimeout(PATIENCE_S)
+        self.flush()
+        self.read()
+        self.flush()
+        self._socket.settimeout(0)
+        if not self.alive:
+            raise ConnectionError("the server closed the connection at once")
+
+
+class _Held:
+    """A message that waits for room in the server's windows."""
+
+    __slots__ = ("stream", "message", "window")
+
+    def __init__(self, stream: int, message: bytes, window: int) -> None:
+        self.stream = stream
+        self.message = message
+        self.window = window
+
+
+def _connect(endpoint: str) -> socket.socket:
+    if endpoint.startswith("unix:"):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(PATIENCE_S)
+        connection.connect(endpoint.removeprefix("unix:"))
+        return connection
+    host, _, port = endpoint.rpartition(":")
+    connection = socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def _first_settings() -> bytes:
+    """No table of headers, no pushes, and windows that never close."""
+    settings = ((HEADER_TABLE_SIZE, 0), (ENABLE_PUSH, 0), (INITIAL_WINDOW_SIZE, LARGEST_WINDOW))
+    wider = (LARGEST_WINDOW - FIRST_WINDOW).to_bytes(4)
+    packed = b"".join(_setting.pack(name, value) for name, value in settings)
+    return frame(SETTINGS, 0, 0, packed) + frame(WINDOW_UPDATE, 0, 0, wider)

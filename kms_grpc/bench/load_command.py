@@ -1,0 +1,176 @@
+"""`kms-grpc bench load`: a load of one's own, on a server of the bench's own or on one that runs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from kms_grpc.bench import h2load
+from kms_grpc.bench.facts import facts
+from kms_grpc.bench.load import GENERATOR, BenchFailed, LoadReport, Plan, last_processor, run_plans
+from kms_grpc.bench.printing import as_json, print_facts_below, print_loads
+from kms_grpc.bench.server import Target, own_server
+from kms_grpc.bench.statistics import Row
+from kms_grpc.bench.workload import OPERATIONS, Workload
+from kms_grpc.cli.options import context_option, output_option, read_token
+from kms_grpc.cli.output import JSON, print_json
+from kms_grpc.client.connection import Connection
+from kms_grpc.client.failures import InvalidConnection
+from kms_grpc.endpoints.echo import USAGE
+
+OWN: Final = "own"
+H2LOAD: Final = "h2load"
+
+
+@click.command()
+@click.option(
+    "--operation", "operations", multiple=True, type=click.Choice(OPERATIONS), help="Repeat for several.  [encrypt]"
+)
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    type=click.IntRange(1, 4096),
+    metavar="BYTES",
+    help="Of the plaintext; repeat.  [1024]",
+)
+@click.option(
+    "--connections", type=click.IntRange(1, 1024), default=8, show_default=True, help="Of all workers together."
+)
+@click.option(
+    "--in-flight",
+    type=click.IntRange(1, 100_000),
+    default=64,
+    show_default=True,
+    help="Calls under way at once, over all connections.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=2,
+    show_default=True,
+    help="Connections are spread evenly over so many.",
+)
+@click.option("--seconds", type=click.FloatRange(0.05, 86_400), default=5.0, show_default=True)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Open loop: N calls a second, whatever comes back.",
+)
+@click.option("--endpoint", metavar="ADDRESS", help="A server that runs; else one is started.  Token: KMS_GRPC_TOKEN.")
+@click.option("--region", metavar="REGION", help="The called region.  [KMS_GRPC_REGION]")
+@click.option("--token-file", type=click.Path(path_type=Path), help="File with the bearer token.  [KMS_GRPC_TOKEN]")
+@click.option("--key", "key_id", metavar="KEY", help="Use this key.  [a new one is made]")
+@click.option(
+    "--generator", type=click.Choice([OWN, H2LOAD]), default=OWN, show_default=True, help="Who makes the load."
+)
+@context_option()
+@output_option
+def load(
+    operations: tuple[str, ...], sizes: tuple[int, ...], endpoint: str | None, region: str | None, token_file: Path | None,
+    key_id: str | None, generator: str, context: dict[str, str], output: str, **how: Any,
+) -> None:  # fmt: skip
+    """Put a server under load: rates, latencies, CPU of its workers.
+
+    A closed loop keeps --in-flight calls under way. With --rate it is an open loop: latencies count from the moment a
+    call was due. The load comes from a process of its own; every call's gRPC status is read, and calls that fail are
+    counted by it. CPU per call is told by workers that serve with --bench, as a server that is started here does.
+
+    h2load is the other generator, where it is installed: closed loop, own server alone (it takes the token as an
+    argument), and without the count of refused calls.
+
+    \b
+    kms-grpc bench load --operation encrypt --operation decrypt --size 32 --size 4096
+    kms-grpc bench load --rate 2000 --workers 2 --output json
+    kms-grpc bench load --endpoint 127.0.0.1:50051 --token-file kms-data/dev.token --connections 2
+    """
+    _check(generator, endpoint, how)
+    try:
+        with _target(endpoint, token_file, region, how["workers"]) as target:
+            plans = _plans(target, Workload(target, key_id, context), operations or ("encrypt",), sizes or (1024,), how)
+            reports = [h2load.run(plan) for plan in plans] if generator == H2LOAD else run_plans(plans)
+    except BenchFailed as problem:
+        click.echo(f"kms-grpc bench load: {problem}", err=True)
+        raise click.exceptions.Exit(1) from None
+    _print(reports, GENERATOR if generator == OWN else h2load.version(), output)
+    if any(report.failed for report in reports):
+        raise click.exceptions.Exit(1)
+
+
+def _check(generator: str, endpoint: str | None, how: dict[str, Any]) -> None:
+    if how["workers"] > how["connections"]:
+        raise click.UsageError("--connections must be at least --workers: each worker gets the same number")
+    if generator == H2LOAD and (endpoint or how["rate"]):
+        raise click.UsageError(
+            "h2load makes a closed loop on a server that is started here: leave out --endpoint and --rate"
+        )
+    if generator == H2LOAD and not h2load.is_installed():
+        raise click.UsageError("h2load is not installed: apt-get install nghttp2-client, or leave out --generator")
+
+
+@contextmanager
+def _target(endpoint: str | None, token_file: Path | None, region: str | None, workers: int) -> Iterator[Target]:
+    if endpoint is None:
+        with (
+            tempfile.TemporaryDirectory(prefix="kms-grpc-bench-") as folder,
+            own_server(Path(folder), workers) as target,
+        ):
+            yield target
+        return
+    try:
+        known = Connection.from_environment(endpoint, read_token(token_file) if token_file else None, region)
+    except InvalidConnection as error:
+        raise click.UsageError(str(error)) from None
+    yield Target(known.endpoint, known.token, known.region)
+
+
+def _plans(
+    target: Target, workload: Workload, operations: Sequence[str], sizes: Sequence[int], how: dict[str, Any]
+) -> list[Plan]:
+    plans = []
+    for operation, size in product(operations, sizes):
+        call = workload.call(operation, size)
+        plans.append(
+            Plan(
+                name=f"{operation}.{size}",
+                endpoint=target.endpoint,
+                path=call.path,
+                message=call.request,
+                usage_path=USAGE,
+                metadata=target.metadata,
+                processor=last_processor(),
+                **how,
+            )
+        )
+    workload.close()
+    return plans
+
+
+def _print(reports: Sequence[LoadReport], generator: str, output: str) -> None:
+    if output == JSON:
+        rows = [row.as_json() for report in reports for row in rows_of(report)]
+        print_json({**facts(), "load_generator": generator, "rows": rows, "loads": as_json(reports)})
+        return
+    print_loads(reports)
+    print_facts_below(generator)
+
+
+def rows_of(report: LoadReport) -> list[Row]:
+    """A load as rows, without reference and goal."""
+    found = [
+        ("rate", report.rate, "calls/s"),
+        ("p50", report.p50, "µs"),
+        ("p99", report.p99, "µs"),
+        ("p99.9", report.p999, "µs"),
+        ("failed", float(report.failed), "calls"),
+    ]
+    if report.cpu_us is not None:
+        found.append(("cpu", report.cpu_us, "µs CPU/call"))
+    return [Row(f"load.{report.name}.{what}", value, unit) for what, value, unit in found]

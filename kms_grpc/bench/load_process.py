@@ -1,0 +1,209 @@
+"""The load generator's process: plans as JSON on standard input, reports as JSON on standard output."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import selectors
+import sys
+from array import array
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Final
+
+import msgspec
+
+from kms_grpc.bench.http2 import Answer, Connection, framed, header_blocks, request_headers, status_name
+from kms_grpc.bench.load import LoadReport, Plan, WorkerUsage, report_of
+
+WHO: Final = "/kms_grpc.v1.EnvelopeService/GetLimits"
+"""Its answer's trailers name the worker."""
+ATTEMPTS_PER_CONNECTION: Final = 40
+TAIL_NS: Final = 10_000_000_000
+"""After its end a run waits so long for answers that are still to come."""
+FULL_WAIT_NS: Final = 1_000_000
+SECOND_NS: Final = 1_000_000_000
+_worker = re.compile(rb"\x0akms-worker(.)", re.DOTALL)
+
+
+class Unreachable(Exception):
+    """The server isn't there, or not as the plan says."""
+
+
+def worker_of(answer: Answer) -> str:
+    """The worker that the trailers name; empty where they name none."""
+    found = _worker.search(answer.trailers)
+    return answer.trailers[found.end() : found.end() + found[1][0]].decode() if found else ""
+
+
+class Load:
+    """One plan, run."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._first, self._block = header_blocks(request_headers(plan.path, plan.metadata))
+        self._message = framed(plan.message)
+        self._selector = selectors.DefaultSelector()
+        self._connections: list[Connection] = []
+        self._of_worker: dict[str, list[Connection]] = {}
+        self._begun: dict[tuple[Connection, int], int] = {}
+        self._latencies = array("Q")
+        self._failures: dict[str, int] = {}
+        self._begin_next = False
+
+    def run(self) -> LoadReport:
+        self._connect()
+        self._for(self._plan.warm_up)
+        self._latencies, self._failures = array("Q"), {}
+        before = self._usage()
+        taken = self._for(self._plan.seconds)
+        cpu = _difference(before, self._usage())
+        self._disconnect()
+        workers = sorted(self._of_worker)
+        return report_of(self._plan, self._latencies, self._failures, taken / SECOND_NS, workers, cpu)
+
+    # --- connections -----------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        """As many connections to each worker: which one a connection reaches is the kernel's choice, so some are given back."""
+        plan = self._plan
+        share = max(1, plan.connections // plan.workers)
+        for _ in range(ATTEMPTS_PER_CONNECTION * plan.connections):
+            if len(self._connections) == share * plan.workers:
+                break
+            self._keep(Connection(plan.endpoint, self._ended), share)
+        else:
+            raise Unreachable(
+                f"{plan.endpoint}: its connections do not spread over {plan.workers} workers, only {sorted(self._of_worker)}"
+            )
+        for connection in self._connections:
+            self._selector.register(connection, selectors.EVENT_READ)
+            self._start(connection, self._first, 0)
+        self._until(lambda: not self._begun)
+
+    def _keep(self, connection: Connection, share: int) -> None:
+        worker = worker_of(connection.call(WHO, b"", self._plan.metadata))
+        held = self._of_worker.setdefault(worker, [])
+        if len(held) >= share:
+            connection.close()
+            return
+        held.append(connection)
+        self._connections.append(connection)
+
+    def _disconnect(self) -> None:
+        self._selector.close()
+        for connection in self._connections:
+            connection.close()
+
+    def _usage(self) -> list[WorkerUsage] | None:
+        """What each worker has used so far, itself asked."""
+        answers = [held[0].call(self._plan.usage_path, b"", ()) for held in self._of_worker.values() if held[0].alive]
+        if any(answer.status for answer in answers):
+            return None
+        return [msgspec.json.decode(answer.message, type=WorkerUsage) for answer in answers]
+
+    # --- calls -----------------------------------------------------------------------------------------------
+
+    def _start(self, connection: Connection, block: bytes, due_ns: int) -> None:
+        self._begun[connection, connection.begin(block, self._message)] = due_ns or perf_counter_ns()
+
+    def _ended(self, connection: Connection, stream: int, status: int) -> None:
+        begun = self._begun.pop((connection, stream), None)
+        if begun is None:
+            return
+        if status == 0:
+            self._latencies.append(perf_counter_ns() - begun)
+        else:
+            name = status_name(status)
+            self._failures[name] = self._failures.get(name, 0) + 1
+        if self._begin_next and self._plan.rate is None and connection.alive:
+            self._start(connection, self._block, 0)
+
+    def _for(self, seconds: float) -> int:
+        """Load for so long, and wait for the last answers. The nanoseconds it took."""
+        begun = perf_counter_ns()
+        end = begun + int(seconds * SECOND_NS)
+        self._begin_next = True
+        if self._plan.rate is None:
+            self._fill()
+            self._until(lambda: perf_counter_ns() >= end)
+        else:
+            self._pour(begun, end)
+        self._begin_next = False
+        self._until(lambda: not self._begun or perf_counter_ns() > end + TAIL_NS)
+        self._give_up()
+        return perf_counter_ns() - begun
+
+    def _fill(self) -> None:
+        for place in range(self._plan.in_flight):
+            connection = self._connections[place % len(self._connections)]
+            if connection.alive:
+                self._start(connection, self._block, 0)
+
+    def _pour(self, begun: int, end: int) -> None:
+        """The open loop: each call at its time, whether or not the last one was answered."""
+        assert self._plan.rate is not None
+        step, sent = SECOND_NS / self._plan.rate, 0
+        while (now := perf_counter_ns()) < end and any(connection.alive for connection in self._connections):
+            while (due := begun + int(sent * step)) <= min(now, end) and len(self._begun) < self._plan.in_flight:
+                self._start(self._living(sent), self._block, due)
+                sent += 1
+            wait_ns = (
+                begun + sent * step - perf_counter_ns() if len(self._begun) < self._plan.in_flight else FULL_WAIT_NS
+            )
+            self._turn(max(0.0, wait_ns / SECOND_NS))
+
+    def _living(self, number: int) -> Connection:
+        living = [connection for connection in self._connections if connection.alive]
+        return living[number % len(living)]
+
+    def _until(self, reached: Callable[[], bool]) -> None:
+        while not reached() and any(connection.alive for connection in self._connections):
+            self._turn(0.05)
+
+    def _turn(self, seconds: float) -> None:
+        """Send what waits, take in what comes within `seconds`."""
+        for connection in self._connections:
+            connection.flush()
+        if any(connection.waits_to_send for connection in self._connections):
+            seconds = min(seconds, 0.001)
+        for key, _ in self._selector.select(seconds):
+            connection = key.fileobj
+            assert isinstance(connection, Connection)
+            connection.read()
+            if not connection.alive:
+                self._selector.unregister(connection)
+
+    def _give_up(self) -> None:
+        """What is still not answered has failed."""
+        if self._begun:
+            self._failures["unanswered"] = self._failures.get("unanswered", 0) + len(self._begun)
+            self._begun.clear()
+
+
+def _difference(before: list[WorkerUsage] | None, after: list[WorkerUsage] | None) -> int | None:
+    if before is None or after is None:
+        return None
+    used = {usage.worker: usage.cpu_ns for usage in before}
+    if set(used) != {usage.worker for usage in after}:
+        return None
+    return sum(usage.cpu_ns - used[usage.worker] for usage in after)
+
+
+def main() -> None:
+    plans = msgspec.json.decode(sys.stdin.buffer.read(), type=list[Plan])
+    gc.disable()
+    reports = []
+    for plan in plans:
+        if plan.processor is not None:
+            os.sched_setaffinity(0, {plan.processor})
+        try:
+            reports.append(Load(plan).run())
+        except (OSError, Unreachable) as problem:
+            sys.exit(f"{plan.name}: {problem}")
+    sys.stdout.buffer.write(msgspec.json.encode(reports))
+
+
+if __name__ == "__main__":
+    main()

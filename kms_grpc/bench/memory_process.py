@@ -1,0 +1,46 @@
+"""Uses every key of a shard once, and prints what this process grew by, in bytes per key that its cache then holds."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from kms_grpc.bench.own_service import OwnService, own_service
+from kms_grpc.config import DEV_ACCOUNT
+from kms_grpc.endpoints.echo import resident_bytes
+from kms_grpc.v1 import key_management_pb2 as pb
+
+KEYS_AT_ONCE = 1_000
+FIRST = 20
+
+
+def keys_of(service: OwnService) -> Iterator[str]:
+    """All key ids of the account, a page at a time."""
+    sequence = 0
+    while page := service.shard.registry.keys_after(DEV_ACCOUNT, sequence, KEYS_AT_ONCE):
+        yield from (key.key_id for key in page)
+        sequence = page[-1].sequence
+
+
+def use(service: OwnService, key_id: str) -> None:
+    raw = pb.EncryptRequest(key_id=key_id, plaintext=b"x").SerializeToString()
+    service.executor.execute(service.operation("Encrypt"), service.credentials, raw)
+
+
+def main() -> None:
+    with own_service(Path(sys.argv[1]), cached_keys=int(sys.argv[2])) as service:
+        keys = keys_of(service)
+        for _ in range(FIRST):
+            use(service, next(keys))
+        gc.collect()
+        before, held = resident_bytes(), service.shard.facts().cached_keys
+        for key_id in keys:
+            use(service, key_id)
+        gc.collect()
+        print((resident_bytes() - before) / (service.shard.facts().cached_keys - held))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""`registry.100k`: what a shard full of keys costs, beside one with a hundred.
+
+`registry.100k` is a cold Encrypt, `registry.100k.describe` a cold DescribeKey: the key is in no cache, its row and material
+are read, checked and unwrapped. `registry.100k.memory` is what a worker grows by when it uses every key once, per key that
+its bounded cache then holds, beside 4 KiB.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter_ns
+from typing import Final
+
+from google.protobuf.message import Message
+
+from kms_grpc.bench.ground import Ground
+from kms_grpc.bench.load import BenchFailed
+from kms_grpc.bench.own_service import OwnService, own_service
+from kms_grpc.bench.sizes import ITEM_BYTES
+from kms_grpc.bench.statistics import Row, row_of
+from kms_grpc.v1 import key_management_pb2 as pb
+
+NAME: Final = "registry.100k"
+NAMES: Final = (NAME,)
+GOAL: Final = 1.5
+BYTES_PER_CACHED_KEY: Final = 4_096
+SAMPLE: Final = 50
+"""Keys that are used, and as many others that are described, per round."""
+
+
+def measure(name: str, ground: Ground) -> list[Row]:
+    effort = ground.effort
+    few, many = ground.with_keys(effort.few_keys), ground.with_keys(effort.keys)
+    ground.told(f"cold calls with {effort.few_keys:,} and {effort.keys:,} keys")
+    rounds = [(_cold(*many), _cold(*few)) for _ in range(effort.rounds)]
+    ours, bare = [pair[0] for pair in rounds], [pair[1] for pair in rounds]
+    encrypt = row_of(name, "µs", GOAL, [each[0] for each in ours], [each[0] for each in bare])
+    describe = row_of(f"{name}.describe", "µs", GOAL, [each[1] for each in ours], [each[1] for each in bare])
+    return [encrypt, describe, _memory(f"{name}.memory", many[0], ground)]
+
+
+def _cold(data_dir: Path, keys: Sequence[str]) -> tuple[float, float]:
+    """Median microseconds of an Encrypt and of a DescribeKey, each of a key that this service has not seen yet."""
+    sample = _spread(keys, 2 * SAMPLE)
+    with own_service(data_dir) as service:
+        return (
+            _timed(
+                service, "Encrypt", [pb.EncryptRequest(key_id=key, plaintext=bytes(ITEM_BYTES)) for key in sample[::2]]
+            ),
+            _timed(service, "DescribeKey", [pb.DescribeKeyRequest(key_id=key) for key in sample[1::2]]),
+        )
+
+
+def _spread(keys: Sequence[str], count: int) -> list[str]:
+    """Keys from all over the shard."""
+    return list(keys[:: max(1, len(keys) // count)][:count])
+
+
+def _timed(service: OwnService, name: str, requests: Sequence[Message]) -> float:
+    operation, taken = service.operation(name), []
+    for raw in [request.SerializeToString() for request in requests]:
+        begun = perf_counter_ns()
+        service.executor.execute(operation, service.credentials, raw)
+        taken.append(perf_counter_ns() - begun)
+    return median(taken) / 1000
+
+
+def _memory(name: str, data_dir: Path, ground: Ground) -> Row:
+    """In a process of its own: what others left behind must not be counted."""
+    ground.told("a worker uses all keys")
+    command = [sys.executable, "-m", "kms_grpc.bench.memory_process", str(data_dir), str(ground.effort.cached_keys)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise BenchFailed(f"{name}: {reason[-1]}")
+    return row_of(name, "bytes/key", 1.0, [float(done.stdout)], [float(BYTES_PER_CACHED_KEY)])

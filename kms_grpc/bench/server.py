@@ -1,0 +1,119 @@
+"""A server of the bench's own: `kms-grpc serve` on a data directory of its own, with the echo methods."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kms_grpc.bench.http2 import Answer, Connection
+from kms_grpc.bench.load import BenchFailed
+
+REGION: Final = "eu-central-1"
+HEALTH: Final = "/grpc.health.v1.Health/Check"
+SERVING: Final = b"\x08\x01"
+START_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 40.0
+POLL_SECONDS: Final = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server, and who calls it. `token` and `region` as metadata say them."""
+
+    endpoint: str
+    token: str | None
+    region: str | None
+
+    @property
+    def metadata(self) -> list[tuple[str, str]]:
+        pairs = (("authorization", self.token and f"Bearer {self.token}"), ("kms-region", self.region))
+        return [(name, value) for name, value in pairs if value]
+
+
+@contextmanager
+def own_server(data_dir: Path, workers: int) -> Iterator[Target]:
+    """Serves while entered. BenchFailed where it doesn't start."""
+    server = Server(data_dir, workers)
+    try:
+        server.start()
+        token = (data_dir / "dev.token").read_text("ascii").strip()
+        yield Target(server.endpoint, token, REGION)
+    finally:
+        server.stop()
+
+
+class Server:
+    """`kms-grpc serve` as a child; its log is DIR/serve.log."""
+
+    def __init__(self, data_dir: Path, workers: int) -> None:
+        self.data_dir = data_dir
+        self.endpoint = f"127.0.0.1:{free_port()}"
+        self._workers = workers
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> float:
+        """Seconds from exec to the first SERVING."""
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self.data_dir / "serve.log").open("ab") as log:
+            begun = time.perf_counter()
+            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, env=_environment())
+        while not is_serving(self.endpoint):
+            self._check(begun)
+            time.sleep(POLL_SECONDS)
+        return time.perf_counter() - begun
+
+    def stop(self) -> None:
+        """SIGTERM, and what doesn't go within its time is killed."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _check(self, begun: float) -> None:
+        assert self._process is not None
+        if self._process.poll() is None and time.perf_counter() - begun < START_SECONDS:
+            return
+        lines = (self.data_dir / "serve.log").read_text("utf-8", "replace").splitlines() or ["it said nothing"]
+        raise BenchFailed(f"the server of the bench does not serve: {lines[-1]}")
+
+    def _command(self) -> list[str]:
+        data = ["--data-dir", str(self.data_dir), "--listen", self.endpoint, "--region", REGION]
+        return [sys.executable, "-m", "kms_grpc", "serve", "--dev", "--bench", "--workers", str(self._workers), *data]
+
+
+def is_serving(endpoint: str) -> bool:
+    """Whether grpc.health.v1 answers SERVING now."""
+    with contextlib.suppress(OSError):
+        connection = Connection(endpoint, lambda *_: None)
+        try:
+            answer: Answer = connection.call(HEALTH, b"", ())
+        finally:
+            connection.close()
+        return answer.status == 0 and answer.message == SERVING
+    return False
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _environment() -> dict[str, str]:
+    """The child imports what this process imports."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

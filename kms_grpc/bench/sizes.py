@@ -1,0 +1,31 @@
+"""How much is measured: enough for figures that can be compared, or a glimpse that shows that all of it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from kms_grpc.bench.statistics import ROUNDS
+
+ITEM_BYTES: Final = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """`rounds` of each pair; in each of them so much."""
+
+    rounds: int = ROUNDS
+    batches: int = 100
+    """Batches of 1,000 items (core)."""
+    calls: int = 5_000
+    """Calls of the executor."""
+    seconds: float = 2.0
+    """Load on a server."""
+    warm_up: float = 0.5
+    keys: int = 100_000
+    few_keys: int = 100
+    cached_keys: int = 16_384
+
+
+FULL: Final = Effort()
+GLIMPSE: Final = Effort(rounds=1, batches=1, calls=20, seconds=0.2, warm_up=0.05, keys=200, few_keys=20, cached_keys=64)

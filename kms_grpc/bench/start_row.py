@@ -1,0 +1,30 @@
+"""`start`: seconds from exec of `kms-grpc serve` to SERVING, with many keys and with few."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from kms_grpc.bench.ground import Ground
+from kms_grpc.bench.server import Server
+from kms_grpc.bench.statistics import Row, interleaved
+
+NAME: Final = "start"
+NAMES: Final = (NAME,)
+GOAL: Final = 1.5
+WORKERS: Final = 2
+
+
+def measure(name: str, ground: Ground) -> list[Row]:
+    effort = ground.effort
+    (few, _), (many, _) = ground.with_keys(effort.few_keys), ground.with_keys(effort.keys)
+    ground.told(f"starts with {effort.few_keys:,} and {effort.keys:,} keys")
+    return [interleaved(name, "s", GOAL, lambda: _start(many), lambda: _start(few), effort.rounds)]
+
+
+def _start(data_dir: Path) -> float:
+    server = Server(data_dir, WORKERS)
+    try:
+        return server.start()
+    finally:
+        server.stop()

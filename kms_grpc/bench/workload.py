@@ -1,0 +1,139 @@
+"""Calls that a load is made of: for each operation a path and one request, which goes out again and again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from google.protobuf.message import Message
+
+from kms_grpc.bench.http2 import Answer, Connection, status_name
+from kms_grpc.bench.load import BenchFailed
+from kms_grpc.bench.server import Target
+from kms_grpc.endpoints.echo import ECHO, echo_request
+from kms_grpc.v1 import key_management_pb2 as pb
+
+Send = Callable[[str, Message], bytes]
+"""(operation, request) to the answer's bytes."""
+SERVICE: Final = "/kms_grpc.v1.KeyManagementService/"
+DATA_KEY_BYTES: Final = 32
+
+
+class Call(NamedTuple):
+    path: str
+    request: bytes
+    answer_size: int
+    """Bytes of the answer's message."""
+
+
+class _Subject(NamedTuple):
+    """What the requests are about."""
+
+    send: Send
+    key_id: str
+    plaintext: bytes
+    context: Mapping[str, str]
+
+    def blob(self) -> bytes:
+        answer = self.send("Encrypt", _encrypt(self))
+        return pb.EncryptResponse.FromString(answer).ciphertext_blob
+
+
+def _encrypt(of: _Subject) -> Message:
+    return pb.EncryptRequest(key_id=of.key_id, plaintext=of.plaintext, encryption_context=of.context)
+
+
+def _decrypt(of: _Subject) -> Message:
+    return pb.DecryptRequest(ciphertext_blob=of.blob(), encryption_context=of.context)
+
+
+def _re_encrypt(of: _Subject) -> Message:
+    return pb.ReEncryptRequest(
+        ciphertext_blob=of.blob(),
+        destination_key_id=of.key_id,
+        source_encryption_context=of.context,
+        destination_encryption_context=of.context,
+    )
+
+
+def _data_key(of: _Subject) -> Message:
+    return pb.GenerateDataKeyRequest(key_id=of.key_id, number_of_bytes=DATA_KEY_BYTES, encryption_context=of.context)
+
+
+def _data_key_without_plaintext(of: _Subject) -> Message:
+    return pb.GenerateDataKeyWithoutPlaintextRequest(
+        key_id=of.key_id, number_of_bytes=DATA_KEY_BYTES, encryption_context=of.context
+    )
+
+
+def _random(of: _Subject) -> Message:
+    return pb.GenerateRandomRequest(number_of_bytes=len(of.plaintext))
+
+
+def _describe_key(of: _Subject) -> Message:
+    return pb.DescribeKeyRequest(key_id=of.key_id)
+
+
+def _list_keys(of: _Subject) -> Message:
+    return pb.ListKeysRequest(limit=100)
+
+
+_REQUESTS: Final[Mapping[str, tuple[str, Callable[[_Subject], Message]]]] = {
+    "encrypt": ("Encrypt", _encrypt),
+    "decrypt": ("Decrypt", _decrypt),
+    "re-encrypt": ("ReEncrypt", _re_encrypt),
+    "data-key": ("GenerateDataKey", _data_key),
+    "data-key-without-plaintext": ("GenerateDataKeyWithoutPlaintext", _data_key_without_plaintext),
+    "random": ("GenerateRandom", _random),
+    "describe-key": ("DescribeKey", _describe_key),
+    "list-keys": ("ListKeys", _list_keys),
+}
+OPERATIONS: Final = (*_REQUESTS, "echo")
+
+
+class Workload:
+    """Requests against one server, about a key that is made for them or is named."""
+
+    def __init__(self, target: Target, key_id: str | None = None, context: Mapping[str, str] | None = None) -> None:
+        """BenchFailed where the server can't be reached or refuses."""
+        self._metadata = target.metadata
+        self._context = context or {}
+        try:
+            self._connection = Connection(target.endpoint, lambda *_: None)
+        except OSError as error:
+            raise BenchFailed(f"{target.endpoint}: {error}") from None
+        self._key_id = key_id or self._new_key()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def call(self, operation: str, size: int) -> Call:
+        """The request of `operation` for a plaintext of `size` bytes. It was answered once when this returns."""
+        if operation == "echo":
+            return Call(ECHO, echo_request(max(size, 4), size), size)
+        name, request_for = _REQUESTS[operation]
+        request = request_for(_Subject(self._send, self._key_id, bytes(size), self._context))
+        return Call(SERVICE + name, request.SerializeToString(), len(self._send(name, request)))
+
+    def _new_key(self) -> str:
+        answer = self._send("CreateKey", pb.CreateKeyRequest(description="kms-grpc bench"))
+        return pb.CreateKeyResponse.FromString(answer).key_metadata.key_id
+
+    def _send(self, name: str, request: Message) -> bytes:
+        answer = self._connection.call(SERVICE + name, request.SerializeToString(), self._metadata)
+        if answer.status:
+            raise BenchFailed(f"{name}: {status_name(answer.status)} {reason_of(answer)}".rstrip())
+        return answer.message
+
+
+def echo_of(call: Call) -> Call:
+    """The same sizes with nothing in between."""
+    return Call(ECHO, echo_request(len(call.request), call.answer_size), call.answer_size)
+
+
+def reason_of(answer: Answer) -> str:
+    """`grpc-message` of a refused call, as far as it can be read."""
+    found = re.search(rb"\x0cgrpc-message(?:[\x00-\x7e]|\x7f[\x80-\xff]*[\x00-\x7f])([ -~]+)", answer.trailers)
+    return unquote(found[1].decode()) if found else ""
