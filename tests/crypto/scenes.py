@@ -1,0 +1,280 @@
+"""What happens in processes of their own: each function is a scene that prints JSON.
+
+    python -m tests.crypto.scenes NAME FOLDER
+
+FOLDER has root.key and keys.json, as `stage` of test_keyring.py lays them out. No scene ever holds a key as a Python
+object.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kms_grpc.crypto import ciphertext_blob, envelope, key_wrapping, keyring
+from kms_grpc.crypto._native import ffi, lib
+from kms_grpc.crypto.errors import CryptoError, KeyringFull, KeyringLost, StaleHandle
+
+FOLDER = Path(sys.argv[2]) if len(sys.argv) > 2 else Path()
+CONTEXT = b"\0\0\0\0"
+
+
+class Keys:
+    """Root, region and one material, loaded."""
+
+    def __init__(self, slots: int = 256) -> None:
+        keyring.open_keyring(slots)
+        row = json.loads((FOLDER / "keys.json").read_text())
+        self.row = {name: bytes.fromhex(value) for name, value in row.items()}
+        self.root = key_wrapping.load_root_key_file(FOLDER / "root.key")
+        self.region = key_wrapping.load_region_key(self.root, self.row["region_place"], self.row["region"])
+        self.prefix = ciphertext_blob.header_prefix(self.row["kid"], self.row["material_id"])
+        self.key = self.load()
+
+    def load(self) -> int:
+        material = [self.row[name] for name in ("kid", "material_id", "place", "material")]
+        return key_wrapping.load_material(self.region, *material)
+
+    def seal(self, plaintext: bytes = b"plaintext") -> bytes:
+        return envelope.seal(self.key, self.prefix, CONTEXT, plaintext)
+
+    def open(self, blob: bytes) -> bytes:
+        return envelope.open_blob(self.key, CONTEXT, blob)
+
+    def operations(self, blob: bytes) -> dict[str, Callable[[], Any]]:
+        """Every function that needs a key."""
+        key, prefix, kid = self.key, self.prefix, self.row["kid"]
+        return {
+            "seal": self.seal,
+            "open": lambda: self.open(blob),
+            "reseal": lambda: envelope.reseal(key, CONTEXT, blob, key, prefix, CONTEXT),
+            "data_key": lambda: envelope.data_key(key, prefix, CONTEXT, 32),
+            "data_key_without_plaintext": lambda: envelope.data_key_without_plaintext(key, prefix, CONTEXT, 32),
+            "seal_many": lambda: envelope.seal_many(key, prefix, CONTEXT, [b"x"] * 100),
+            "open_many": lambda: envelope.open_many(key, CONTEXT, [blob] * 100),
+            "fingerprint": lambda: key_wrapping.root_key_fingerprint(self.root),
+            "generate_region_key": lambda: key_wrapping.generate_region_key(self.root, b"place"),
+            "load_region_key": lambda: key_wrapping.load_region_key(
+                self.root, self.row["region_place"], self.row["region"]
+            ),
+            "generate_material": lambda: key_wrapping.generate_material(self.region, kid, b"place"),
+            "load_material": self.load,
+            "load_root_key_file": lambda: key_wrapping.load_root_key_file(FOLDER / "root.key"),
+            "mac": lambda: key_wrapping.mac(self.region, b"row"),
+            "mac_matches": lambda: key_wrapping.mac_matches(self.region, b"row", bytes(32)),
+            "evict": lambda: keyring.evict(key),
+        }
+
+
+def outcome(call: Callable[[], Any]) -> str:
+    try:
+        call()
+    except CryptoError as refused:
+        return type(refused).__name__
+    return "done"
+
+
+def outcomes(keys: Keys, blob: bytes) -> dict[str, str]:
+    return {name: outcome(call) for name, call in keys.operations(blob).items()}
+
+
+def in_child(play: Callable[[], Any]) -> Any:
+    """Forks, and gives what the child's `play` gave. A child that hangs is killed by its alarm."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            signal.alarm(20)
+            os.write(writing, json.dumps(play()).encode())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        answer = pipe.read()
+    assert os.waitpid(child, 0)[1] == 0
+    return json.loads(answer)
+
+
+# --- the scenes --------------------------------------------------------------------------------------------------
+
+
+def mapping() -> Any:
+    """The keyring's pages in smaps, before and after it is opened, and what a child has of them."""
+
+    def marked() -> list[list[str]]:
+        smaps = Path("/proc/self/smaps").read_text()
+        flags = re.findall(r"^VmFlags: (.*)$", smaps, re.M)
+        return [[flag for flag in ("lo", "dd", "wf") if flag in line.split()] for line in flags if " wf" in line]
+
+    before = marked()
+    keyring.open_keyring(1000)
+    keyring.open_keyring(1000)
+    return {
+        "before": before,
+        "after": marked(),
+        "facts": keyring.keyring_facts()._asdict(),
+        "in a child": in_child(marked),
+        "in a child that opened it anew": in_child(lambda: (keyring.open_keyring(1000), marked())[1]),
+    }
+
+
+def forked() -> Any:
+    """A child's keyring: lost, opened anew, and not its parent's."""
+    keys = Keys()
+    blob = keys.seal()
+
+    def child() -> Any:
+        lost = outcomes(keys, blob) | {"facts": str(keyring.keyring_facts().used)}
+        raw = raw_outputs(keys, blob)
+        keyring.open_keyring(256)
+        stale = outcome(keys.seal), outcome(lambda: keys.open(blob)), outcome(lambda: keyring.evict(keys.key))
+        anew = Keys()
+        return {
+            "lost": lost,
+            "raw": raw,
+            "the parent's handles": stale,
+            "anew": anew.open(blob) == b"plaintext" and anew.open(anew.seal()) == b"plaintext",
+            "handles differ": not {keys.key, keys.region, keys.root} & {anew.key, anew.region, anew.root},
+        }
+
+    answer = in_child(child)
+    return answer | {"the parent goes on": keys.open(blob) == keys.open(keys.seal()) == b"plaintext"}
+
+
+def raw_outputs(keys: Keys, blob: bytes) -> list[tuple[int, bool]]:
+    """Statuses, and whether any output byte differs from zero after a call into buffers full of ones."""
+    size, aad = 9 + 127, (CONTEXT, len(CONTEXT))
+    head = (keys.key, keys.prefix, len(keys.prefix), *aad)
+    out, second = ffi.new("uint8_t[]", b"\1" * size), ffi.new("uint8_t[]", b"\1" * 9)
+    lengths, statuses = ffi.new("uint32_t[]", [9]), ffi.new("uint8_t[1]")
+    calls = [
+        (lib.kms_seal(out, size, *head, b"plaintext", 9), out),
+        (lib.kms_open(second, 9, keys.key, *aad, blob, size), second),
+        (lib.kms_reseal(out, keys.key, *aad, blob, size, *head), out),
+        (lib.kms_data_key(second, 9, out, size, *head), second),
+        (lib.kms_seal_many(out, size, *head, b"plaintext", lengths, 1), out),
+        (lib.kms_open_many(second, 9, statuses, keys.key, *aad, blob, ffi.new("uint32_t[]", [size]), 1), second),
+    ]
+    return [(status, any(ffi.buffer(buffer)[:])) for status, buffer in calls]
+
+
+def forked_while_a_thread_seals() -> Any:
+    """Forks in the middle of another thread's batches, again and again."""
+    keys = Keys()
+    blob = keys.seal()
+    stop = threading.Event()
+    done = 0
+
+    def batches() -> None:
+        nonlocal done
+        while not stop.is_set():
+            blobs = envelope.seal_many(keys.key, keys.prefix, CONTEXT, [bytes(16384)] * 200)
+            assert envelope.open_many(keys.key, CONTEXT, blobs[:2]) == [bytes(16384)] * 2
+            done += 1
+
+    sealing = threading.Thread(target=batches)
+    sealing.start()
+    children = [in_child(lambda: outcomes(keys, blob)) for _ in range(25)]
+    stop.set()
+    sealing.join()
+    return {"children": children, "batches": done, "the parent goes on": keys.open(keys.seal()) == b"plaintext"}
+
+
+def work_then_evict() -> Any:
+    """Uses every key in every way, waits for the reader of its memory, evicts all, and waits again."""
+    keys = Keys()
+    blob = keys.seal(b"the blob whose message key is looked for")
+    for _ in range(3):
+        print(outcomes(keys, blob)["seal"], file=sys.stderr)
+        keys.key = keys.load()
+    last = keys.seal(b"the blob whose message key is looked for")
+    print(json.dumps({"blob": last.hex(), "used": keyring.keyring_facts().used}), flush=True)
+    sys.stdin.readline()
+    keys.open(last)
+    for handle in (*range_of_handles(keys), keys.root, keys.region, keys.key):
+        keyring.evict(handle)
+    print(json.dumps({"used": keyring.keyring_facts().used}), flush=True)
+    sys.stdin.readline()
+    return None
+
+
+def range_of_handles(keys: Keys) -> list[int]:
+    """All handles that may be: generations are counted from one, slots are few."""
+    last = keys.key >> 32
+    return [generation << 32 | slot for generation in range(1, last + 1) for slot in range(256)]
+
+
+def full() -> Any:
+    """More keys than slots."""
+    keys = Keys(slots=40)
+    handles = []
+    try:
+        while True:
+            handles.append(keys.load())
+    except KeyringFull:
+        used = keyring.keyring_facts().used
+    keyring.evict(handles[7])
+    freed = keys.load()
+    return {"used": used, "distinct": len(set(handles)) == 37, "another handle": freed != handles[7]}
+
+
+def unlocked() -> Any:
+    """Where memory may not be locked."""
+    keys = Keys()
+    return {"facts": keyring.keyring_facts()._asdict(), "works": keys.open(keys.seal()) == b"plaintext"}
+
+
+def never_opened() -> Any:
+    """Before open_keyring."""
+    head = (1 << 32, bytes(55), b"")
+    calls = [lambda: envelope.seal(*head, b"x"), lambda: key_wrapping.mac(1 << 32, b""), lambda: keyring.evict(1)]
+    return [*map(outcome, calls), keyring.keyring_facts().slots]
+
+
+def no_core_dumps() -> Any:
+    import ctypes
+    import resource
+
+    keyring.forbid_core_dumps()
+    return [ctypes.CDLL(None).prctl(3), resource.getrlimit(resource.RLIMIT_CORE)]  # PR_GET_DUMPABLE
+
+
+def readers_and_an_evictor() -> Any:
+    """Seals under a key that another thread evicts and loads anew, into few slots, beside a second key."""
+    keys = Keys(slots=8)
+    steady, current, stop = keys.key, [keys.load()], threading.Event()
+    sealed, stale = 0, 0
+
+    def evictor() -> None:
+        while not stop.is_set():
+            keyring.evict(current[0])
+            other = key_wrapping.load_region_key(keys.root, keys.row["region_place"], keys.row["region"])
+            current[0] = keys.load()
+            keyring.evict(other)
+
+    thread = threading.Thread(target=evictor)
+    thread.start()
+    while sealed < 3000 or stale < 20:
+        try:
+            blob = envelope.seal(current[0], keys.prefix, CONTEXT, b"plaintext")
+        except (StaleHandle, KeyringLost):
+            stale += 1
+            continue
+        assert envelope.open_blob(steady, CONTEXT, blob) == b"plaintext"
+        sealed += 1
+    stop.set()
+    thread.join()
+    return {"sealed": sealed, "stale": stale}
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()[sys.argv[1]]()), flush=True)

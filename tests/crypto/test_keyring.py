@@ -1,0 +1,284 @@
+"""The keyring, shown and not said: its pages, forks, eviction, and what a process may not lock. See scenes.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+
+from kms_grpc.crypto import envelope, keyring
+from kms_grpc.crypto._native import lib
+from kms_grpc.crypto.errors import StaleHandle
+from tests.crypto import second_reader
+from tests.crypto.conftest import Loaded
+from tests.crypto.make_vectors import KEY_ID
+
+ROOT = Path(__file__).resolve().parents[2]
+SANITIZED = "KMS_GRPC_SANITIZED" in os.environ  # AddressSanitizer replaces mlock by nothing
+SECRETS = {name: os.urandom(32) for name in ("root key", "region key", "material")}
+KEY = second_reader.Key(KEY_ID, "arn", SECRETS["material"])
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a root key and keys wrapped under it, whose secrets this process knows and no scene sees."""
+    folder = tmp_path_factory.mktemp("stage")
+    (folder / "root.key").touch(0o600)
+    (folder / "root.key").write_bytes(SECRETS["root key"])
+    place, nonce = b"place", os.urandom(24)
+    row = {
+        "region_place": place,
+        "region": second_reader.wrap(
+            SECRETS["root key"], second_reader.REGION_KEY, SECRETS["region key"], place, nonce
+        ),
+        "kid": KEY.kid,
+        "material_id": KEY.material_id,
+        "place": place,
+        "material": second_reader.wrap(SECRETS["region key"], second_reader.MATERIAL, KEY.material, place, nonce),
+    }
+    (folder / "keys.json").write_text(json.dumps({name: value.hex() for name, value in row.items()}))
+    return folder
+
+
+def command(name: str, stage: Path) -> list[str]:
+    return [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "tests.crypto.scenes", name, str(stage)]
+
+
+def play(name: str, stage: Path, before: tuple[str, ...] = ()) -> Any:
+    done = subprocess.run([*before, *command(name, stage)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+# --- pages and forks ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(SANITIZED, reason="AddressSanitizer replaces mlock by nothing")
+def test_its_pages_are_locked_left_out_of_dumps_and_wiped_on_fork(stage: Path) -> None:
+    scene = play("mapping", stage)
+    assert scene["before"] == []
+    assert scene["after"] == [["lo", "dd", "wf"]]
+    assert scene["facts"] == {
+        "slots": 1000,
+        "used": 0,
+        "locked": True,
+        "left_out_of_dumps": True,
+        "wiped_on_fork": True,
+    }
+    assert scene["in a child"] == [["dd", "wf"]], "a lock is not inherited: that is why a child has to open it anew"
+    assert scene["in a child that opened it anew"] == [["lo", "dd", "wf"]]
+
+
+def test_a_forked_child_gets_keyring_lost_and_no_output(stage: Path) -> None:
+    scene = play("forked", stage)
+    assert scene["lost"].pop("facts") == "0"
+    assert set(scene["lost"].values()) == {"KeyringLost"}, scene["lost"]
+    assert scene["raw"] == [[lib.KMS_KEYRING_LOST, False]] * 6
+    assert scene["the parent's handles"] == ["StaleHandle", "StaleHandle", "done"]
+    assert scene["anew"]
+    assert scene["handles differ"]
+    assert scene["the parent goes on"]
+
+
+def test_a_fork_in_the_middle_of_a_batch_in_another_thread(stage: Path) -> None:
+    scene = play("forked_while_a_thread_seals", stage)
+    assert len(scene["children"]) == 25
+    assert {tuple(set(child.values())) for child in scene["children"]} == {("KeyringLost",)}
+    assert scene["batches"] > 0
+    assert scene["the parent goes on"]
+
+
+# --- memory ------------------------------------------------------------------------------------------------------
+
+
+def round_keys(key: bytes) -> list[bytes]:
+    """The schedule of AES-256, its 15 round keys (FIPS 197), with the S-box taken from `cryptography`'s AES."""
+    words = [key[i : i + 4] for i in range(0, 32, 4)]
+    constant = 1
+    for i in range(8, 60):
+        word = words[-1]
+        if i % 8 == 0:
+            word = bytes(
+                a ^ b for a, b in zip(substitute(word[1:] + word[:1]), bytes([constant, 0, 0, 0]), strict=True)
+            )
+            constant <<= 1
+        elif i % 8 == 4:
+            word = substitute(word)
+        words.append(bytes(a ^ b for a, b in zip(words[-8], word, strict=True)))
+    return [b"".join(words[i : i + 4]) for i in range(0, 60, 4)]
+
+
+def substitute(word: bytes) -> bytes:
+    return bytes(SBOX[byte] for byte in word)
+
+
+def _sbox() -> bytes:
+    """The affine transform of the inverse in GF(2^8), x^8 + x^4 + x^3 + x + 1, walked by the generator 3."""
+    box, p, q = bytearray(256), 1, 1
+    while True:
+        p ^= (p << 1) & 0xFF ^ (0x1B if p & 0x80 else 0)
+        for shift in (1, 2, 4):
+            q ^= (q << shift) & 0xFF
+        q ^= 0x09 if q & 0x80 else 0
+        rotated = [(q << n | q >> (8 - n)) & 0xFF for n in range(5)]
+        box[p] = rotated[0] ^ rotated[1] ^ rotated[2] ^ rotated[3] ^ rotated[4] ^ 0x63
+        if p == 1:
+            break
+    box[0] = 0x63
+    return bytes(box)
+
+
+SBOX = _sbox()
+
+
+def test_the_schedule_that_is_looked_for_is_that_of_fips_197() -> None:
+    """Its example of appendix A.3: words 56 to 59."""
+    key = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
+    assert round_keys(key)[14].hex() == "fe4890d1e6188d0b046df344706c631e"
+
+
+def needles(blob: bytes) -> dict[str, bytes]:
+    """Everything secret that the process computed with: keys, subkeys, schedules, HMAC's padded keys."""
+    derived = {
+        "wrapping key of region keys": second_reader.derive(SECRETS["root key"], second_reader.REGION_KEY),
+        "wrapping key of material": second_reader.derive(SECRETS["region key"], second_reader.MATERIAL),
+        "key of row MACs": second_reader.derive(SECRETS["region key"], "kms-grpc v1 row mac"),
+        "message root K": KEY.message_root,
+        "message key": second_reader.message_key(KEY.message_root, blob[55:79]),
+    }
+    found = dict(SECRETS | derived)
+    for name, key in (SECRETS | derived).items():
+        found |= {f"{name}, {pad:#x}": bytes(byte ^ pad for byte in key) for pad in (0x36, 0x5C)}
+    for name, key in derived.items():
+        found |= {f"{name}, round key {i}": round_key for i, round_key in enumerate(round_keys(key))}
+    return found | {"K1": subkey(KEY.message_root), "hash key H": encrypted(derived["message key"], bytes(16))}
+
+
+def encrypted(key: bytes, block: bytes) -> bytes:
+    return Cipher(AES256(key), modes.ECB()).encryptor().update(block)
+
+
+def subkey(key: bytes) -> bytes:
+    doubled = int.from_bytes(encrypted(key, bytes(16)), "big") << 1
+    return (doubled ^ (0x87 if doubled >> 128 else 0)).to_bytes(17, "big")[1:]
+
+
+def memory(pid: int) -> Iterator[tuple[str, bytes]]:
+    """Every readable mapping of a process, with its line of flags."""
+    smaps = Path(f"/proc/{pid}/smaps").read_text()
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as mem:
+        for start, end, rest in re.findall(r"^([0-9a-f]+)-([0-9a-f]+) (r.*?VmFlags: [^\n]*)", smaps, re.M | re.S):
+            if "[vvar" in rest or "[vsyscall]" in rest or "\nRss:                   0 kB" in rest:
+                continue
+            mem.seek(int(start, 16))
+            yield rest.rsplit("VmFlags:", 1)[1], mem.read(int(end, 16) - int(start, 16))
+
+
+def places(pid: int, wanted: dict[str, bytes]) -> dict[str, list[str]]:
+    """Name of a secret → "keyring" or "elsewhere" for each place where it stands."""
+    found: dict[str, list[str]] = {}
+    for flags, content in memory(pid):
+        where = "keyring" if " wf" in flags else "elsewhere"
+        for name, needle in wanted.items():
+            found.setdefault(name, []).extend([where] * content.count(needle))
+    return {name: where for name, where in found.items() if where}
+
+
+def test_after_eviction_no_byte_of_a_key_is_left_in_memory(stage: Path) -> None:
+    """The reader is this process, which knows the secrets; the one that is read never had them as Python objects."""
+    with subprocess.Popen(
+        command("work_then_evict", stage), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin and process.stdout
+        before = json.loads(process.stdout.readline())
+        wanted = needles(bytes.fromhex(before["blob"]))
+        held = places(process.pid, wanted)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        after = json.loads(process.stdout.readline())
+        left = places(process.pid, wanted)
+        process.stdin.write("\n")
+        process.stdin.close()
+        assert process.wait() == 0
+    assert set().union(*held.values()) == {"keyring"}, held
+    assert {name for name in held if "round" not in name} == {"root key", "region key", "message root K", "K1"}
+    assert before["used"] > after["used"] == 0
+    assert left == {}
+
+
+# --- limits ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(SANITIZED, reason="AddressSanitizer replaces mlock by nothing")
+def test_without_the_right_to_lock_memory_it_works_and_says_so(stage: Path) -> None:
+    drop = ("setpriv", "--bounding-set=-ipc_lock") if os.geteuid() == 0 else ()
+    scene = play("unlocked", stage, ("sh", "-c", 'ulimit -l 0; exec "$@"', "sh", *drop))
+    assert scene["facts"] | {"used": 0, "slots": 0} == {
+        "slots": 0,
+        "used": 0,
+        "locked": False,
+        "left_out_of_dumps": True,
+        "wiped_on_fork": True,
+    }
+    assert scene["works"]
+
+
+def test_it_says_when_it_is_full(stage: Path) -> None:
+    assert play("full", stage) == {"used": 40, "distinct": True, "another handle": True}
+
+
+def test_before_it_was_opened(stage: Path) -> None:
+    assert play("never_opened", stage) == ["KeyringLost"] * 3 + [0]
+
+
+def test_core_dumps_can_be_forbidden(stage: Path) -> None:
+    assert play("no_core_dumps", stage) == [0, [0, 0]]
+    assert resource.getrlimit(resource.RLIMIT_CORE) is not None
+
+
+def test_a_key_that_is_evicted_while_others_use_it(stage: Path) -> None:
+    """Each call has the whole key or none: a mixture would make a blob that the steady handle can't open."""
+    scene = play("readers_and_an_evictor", stage)
+    assert scene["sealed"] >= 3000
+    assert scene["stale"] >= 20
+
+
+@pytest.mark.parametrize("handle", [0, 1, 5 << 32, 2**32 - 1, 2**64 - 1])
+def test_what_is_no_handle(key: Loaded, handle: int) -> None:
+    with pytest.raises(StaleHandle):
+        envelope.seal(handle, key.prefix, b"", b"x")
+    keyring.evict(handle)
+
+
+# --- libcrypto ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "helped"),
+    [
+        ("fpu aes avx512f avx512bw avx512dq avx512vl vaes vpclmulqdq", lib.kms_libcrypto_number() < 0x30100000),
+        ("fpu aes vaes vpclmulqdq", False),
+        ("fpu aes", False),
+    ],
+)
+def test_advice_depends_on_processor_and_version(tmp_path: Path, flags: str, helped: bool) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    advice = keyring.libcrypto_advice(cpuinfo)
+    assert (advice is not None) == helped
+    assert advice is None or advice.startswith(keyring.libcrypto_version())
+
+
+def test_no_advice_where_the_processor_is_not_described(tmp_path: Path) -> None:
+    assert keyring.libcrypto_advice(tmp_path / "missing") is None
+    assert re.match(r"OpenSSL 3\.\d+\.\d+", keyring.libcrypto_version())
