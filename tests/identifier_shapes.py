@@ -32,6 +32,7 @@ def key_ids(world: World) -> list[str]:
     key, bare = world.key_id, world.key_id.replace("-", "")
     return [
         key,
+        world.second_key_id,
         world.arn(),
         world.alias,
         world.arn(resource=world.alias),
