@@ -63,12 +63,14 @@ class Worker:
     """One serving process: the executor behind the gRPC door."""
 
     def __init__(self, settings: Settings, index: int) -> None:
-        # Only here: neither the supervisor nor the keeper loads grpc, and a worker does so after its environment is set.
+        # Only here: neither the supervisor nor the keeper loads grpc, and a worker's environment is set by now.
         from kms_grpc.endpoints.grpc_server import GrpcServer
 
         self._log = audit_log(settings, index)
         self.service = build_service(settings, index, self._log)
-        self.server = GrpcServer(Executor(self.service), TABLE, settings, index, _echo_handlers(index) if settings.bench else ())
+        self.server = GrpcServer(
+            Executor(self.service), TABLE, settings, index, _echo_handlers(index) if settings.bench else ()
+        )
 
     def facts(self) -> Mapping[str, Any]:
         return {"libcrypto": libcrypto_version(), "advice": libcrypto_advice(), "memory_locked": keyring_facts().locked}
@@ -123,7 +125,8 @@ def root_key_source(settings: Settings) -> RootKeyFile:
 
 
 def prepare(settings: Settings, clock: Clock | None = None) -> None:
-    """First start, migrations and checks. Raises first_start.WillNotStart or ConfigurationError, each with a way out."""
+    """First start, migrations and checks. Raises first_start.WillNotStart or ConfigurationError, each with a way
+    out."""
     open_keyring(SLOTS_BESIDE_MATERIALS)
     if settings.dev:
         _provide_dev_token(settings.data_dir / "dev.token")
@@ -163,7 +166,9 @@ def principals(settings: Settings) -> BearerTokens:
         token = (settings.data_dir / "dev.token").read_text("ascii").strip()
         known.append((token, Principal("dev", f"arn:{settings.partition}:iam::{DEV_ACCOUNT}:root", DEV_ACCOUNT)))
     if not known:
-        raise ConfigurationError("nobody may call: give [[principals]] in the configuration, or --dev for one on this machine")
+        raise ConfigurationError(
+            "nobody may call: give [[principals]] in the configuration, or --dev for one on this machine"
+        )
     try:
         return BearerTokens(known)
     except ValueError as error:

@@ -1,7 +1,7 @@
 """Time as one parameter: wall clock, boot clock and boot id travel together.
 
-Validity is judged by the wall clock only as far as the boot clock agrees with it, so code never reads a clock by itself;
-it is handed one. Tests step wall and boot together, or apart to play a clock that jumped.
+Validity is judged by the wall clock only as far as the boot clock agrees with it, so code never reads a clock by
+itself; it is handed one. Tests step wall and boot together, or apart to play a clock that jumped.
 """
 
 from __future__ import annotations

@@ -55,7 +55,8 @@ class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         assert token is not None
         if len(token) < TOKEN_LENGTH_MINIMUM or not token.isascii() or not token.isprintable() or " " in token:
             raise ConfigurationError(
-                f"principal {self.name}: its token must be {TOKEN_LENGTH_MINIMUM} or more printable ASCII characters without spaces"
+                f"principal {self.name}: its token must be {TOKEN_LENGTH_MINIMUM} or more printable ASCII characters, "
+                "without spaces"
             )
         return token
 
@@ -163,7 +164,9 @@ def _read_token_file(name: str, path: Path) -> str:
 
 def _check(settings: Settings) -> None:
     if not settings.regions:
-        raise ConfigurationError("no region: give --region eu-central-1 (once per region), or regions = [...] in the file")
+        raise ConfigurationError(
+            "no region: give --region eu-central-1 (once per region), or regions = [...] in the file"
+        )
     for region in settings.regions:
         _require(REGION.fullmatch(region), f"region {region!r}: not of the form eu-central-1")
     _require(len(set(settings.regions)) == len(settings.regions), "a region is named twice")
@@ -195,14 +198,18 @@ def _check_principals(principals: list[PrincipalSettings]) -> None:
 
 
 def check_listen(address: str) -> None:
-    """Loopback or a Unix socket: until callers have identities of their own, nothing else is served, and no option changes that."""
+    """Loopback or a Unix socket: until callers have identities of their own, nothing else is served, and no option
+    changes that."""
     if address.startswith("unix:"):
         _require(len(address) > len("unix:"), "listen: unix: needs a path")
         return
     host, _, port = address.rpartition(":")
     _require(port.isdigit() and int(port) < 65536, f"listen {address!r}: HOST:PORT or unix:/path is needed")
     host = host.strip("[]")
-    _require(host == "localhost" or _is_loopback(host), f"listen {address!r}: only loopback (127.0.0.1, [::1]) or unix:/path can be served")
+    _require(
+        host == "localhost" or _is_loopback(host),
+        f"listen {address!r}: only loopback (127.0.0.1, [::1]) or unix:/path can be served",
+    )
 
 
 def _is_loopback(host: str) -> bool:

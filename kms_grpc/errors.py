@@ -1,8 +1,8 @@
 """The errors of the service: one class per AWS KMS error name.
 
-A class states its facts once: the gRPC status (by name, so that nothing below the doors knows grpc), AWS's HTTP status,
-and whether the same call may succeed later (`retryable`). Doors read these facts and nothing else. Texts are AWS's where
-AWS's are known; otherwise they name the key, its state and the way out, and never a secret.
+A class states its facts once: the gRPC status (by name, so that nothing below the doors knows grpc), AWS's HTTP
+status, and whether the same call may succeed later (`retryable`). Doors read these facts and nothing else. Texts are
+AWS's where AWS's are known; otherwise they name the key, its state and the way out, and never a secret.
 
 Source: https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html and the errors of each operation there.
 """

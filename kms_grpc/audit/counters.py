@@ -34,7 +34,8 @@ def size(operations: Sequence[str]) -> int:
 
 
 def create(path: Path, operations: Sequence[str]) -> None:
-    """Make the file of a worker, all zero. Allocated in full: counting into a mapped hole would be SIGBUS on a full disk."""
+    """Make the file of a worker, all zero. Allocated in full: counting into a mapped hole would be SIGBUS on a full
+    disk."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.posix_fallocate(descriptor, 0, size(operations))

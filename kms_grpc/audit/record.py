@@ -21,7 +21,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 class AuditRecord(msgspec.Struct):
-    """What differs from call to call: filled on a call's way, written at its end behind its `head`. CloudTrail's member names."""
+    """What differs from call to call: filled on a call's way, written at its end behind its `head`. CloudTrail's
+    member names."""
 
     eventTime: str
     sourceIPAddress: str

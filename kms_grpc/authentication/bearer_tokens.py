@@ -18,10 +18,13 @@ class BearerTokens:
         self._principals: dict[bytes, Principal] = {}
         for token, principal in principals:
             if self._principals.setdefault(_digest(token), principal) is not principal:
-                raise ValueError(f"principals {self._principals[_digest(token)].name} and {principal.name} have the same token")
+                raise ValueError(
+                    f"principals {self._principals[_digest(token)].name} and {principal.name} have the same token"
+                )
 
     def principal(self, credentials: Credentials) -> Principal:
-        """Raises MissingAuthenticationTokenException without a token, UnrecognizedClientException for an unknown one."""
+        """Raises MissingAuthenticationTokenException without a token, UnrecognizedClientException for an unknown
+        one."""
         if credentials.token is None:
             raise MissingAuthenticationTokenException("Missing Authentication Token")
         principal = self._principals.get(_digest(credentials.token))

@@ -25,7 +25,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer, and which attributes of the request it read: what lies outside STABLE_ATTRIBUTES must be asked every time."""
+    """The answer, and which attributes of the request it read: what lies outside STABLE_ATTRIBUTES must be asked
+    every time."""
 
     allowed: bool
     read: frozenset[str]

@@ -1,8 +1,8 @@
 """The gRPC door: every row of the table under its method's path, raw bytes in, raw bytes out.
 
-It extracts credentials from metadata, hands the call to the executor and encodes what comes back; it has no rules. Calls
-that a Permit covers are answered inline on the event loop; whatever may block runs in a small pool of threads, and when more
-calls wait for it than `limits.waiting_calls`, the next is turned away with ThrottlingException.
+It extracts credentials from metadata, hands the call to the executor and encodes what comes back; it has no rules.
+Calls that a Permit covers are answered inline on the event loop; whatever may block runs in a small pool of threads,
+and when more calls wait for it than `limits.waiting_calls`, the next is turned away with ThrottlingException.
 
 Metadata in: `authorization: Bearer TOKEN`, `kms-region`, `kms-request-id`. Trailing metadata out: `kms-worker`,
 `kms-region`, `kms-request-id`.
@@ -28,7 +28,7 @@ from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingExce
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 
-Context = grpc.aio.ServicerContext
+Context = grpc.aio.ServicerContext[Any, Any]
 Method = Callable[[bytes, Context], Awaitable[bytes]]
 
 BEARER = "Bearer "
@@ -51,7 +51,8 @@ def options(limits: Limits) -> list[tuple[str, int]]:
 
 
 class GrpcServer:
-    """One worker's listener. `extra` are handlers beside the table's (the bench's echo). Made inside a running event loop."""
+    """One worker's listener. `extra` are handlers beside the table's (the bench's echo). Made inside a running event
+    loop."""
 
     def __init__(
         self,
@@ -130,21 +131,29 @@ class GrpcServer:
             return await asyncio.wrap_future(work)
         except asyncio.CancelledError:
             if work.cancelled():
-                self._executor.refuse(operation, credentials, DependencyTimeoutException("Cancelled by the caller before it was begun."))
+                self._executor.refuse(
+                    operation, credentials, DependencyTimeoutException("Cancelled by the caller before it was begun.")
+                )
             raise
         finally:
             self._waiting -= 1
 
     def _trailers(self, credentials: Credentials) -> tuple[tuple[str, str], ...]:
         region = credentials.region or self._settings.default_region
-        return (self._worker, ("kms-region", _printable(region)), ("kms-request-id", _printable(credentials.request_id)))
+        return (
+            self._worker,
+            ("kms-region", _printable(region)),
+            ("kms-request-id", _printable(credentials.request_id)),
+        )
 
 
 class _Methods(grpc.GenericRpcHandler):
     """Paths to handlers over raw bytes: decoding is the executor's, where a failure is worded."""
 
     def __init__(self, methods: dict[str, Method]) -> None:
-        self._handlers: dict[str, Any] = {path: grpc.unary_unary_rpc_method_handler(method) for path, method in methods.items()}
+        self._handlers: dict[str, Any] = {
+            path: grpc.unary_unary_rpc_method_handler(method) for path, method in methods.items()
+        }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         return self._handlers.get(handler_call_details.method)
@@ -152,9 +161,12 @@ class _Methods(grpc.GenericRpcHandler):
 
 def read_credentials(context: Context) -> Credentials:
     """What the metadata say, unjudged. A call without a request id gets a fresh one."""
-    token = region = sent_id = None
+    token: str | None = None
+    region: str | None = None
+    sent_id: str | None = None
     user_agent = ""
-    for name, value in context.invocation_metadata():
+    metadata: Any = context.invocation_metadata()
+    for name, value in metadata:
         if name == "authorization":
             token = value.removeprefix(BEARER) if value.startswith(BEARER) else None
         elif name == "kms-region":

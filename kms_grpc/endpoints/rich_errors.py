@@ -1,7 +1,9 @@
-"""How an error goes out by gRPC: status, text, and google.rpc.Status with ErrorInfo (and RetryInfo where a retry helps).
+"""How an error goes out by gRPC: status, text, and google.rpc.Status with ErrorInfo (and RetryInfo where a retry
+helps).
 
-ErrorInfo.reason is AWS's name of the error, domain `kms_grpc.v1`, metadata key, state and region. Trailers stay under 4 KiB.
-Source: https://google.aip.dev/193, https://github.com/grpc/proposal/blob/master/A6-client-retries.md (pushback)
+ErrorInfo.reason is AWS's name of the error, domain `kms_grpc.v1`, metadata key, state and region. Trailers stay under
+4 KiB. Source: https://google.aip.dev/193, https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+(pushback)
 """
 
 from __future__ import annotations

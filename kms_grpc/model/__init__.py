@@ -1,1 +1,2 @@
-"""What the service is about: keys, their states, aliases, identifiers, callers. Frozen data, no storage, no transport."""
+"""What the service is about: keys, their states, aliases, identifiers, callers. Frozen data, no storage, no
+transport."""

@@ -1,8 +1,8 @@
 """What a key's state and kind allow: one table for all operations, read by the executor alone.
 
 A row names an operation, a column a key state; a cell is a verdict. The published table is
-https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html; where it leaves the error of a key pending deletion
-open (Disabled or KMSInvalidState), KMSInvalidStateException is answered everywhere.
+https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html; where it leaves the error of a key pending
+deletion open (Disabled or KMSInvalidState), KMSInvalidStateException is answered everywhere.
 """
 
 from __future__ import annotations
@@ -32,7 +32,16 @@ class Verdict(Enum):
 
 
 V = Verdict
-_STATES = (S.ENABLED, S.DISABLED, S.PENDING_DELETION, S.PENDING_REPLICA_DELETION, S.PENDING_IMPORT, S.UNAVAILABLE, S.CREATING, S.UPDATING)
+_STATES = (
+    S.ENABLED,
+    S.DISABLED,
+    S.PENDING_DELETION,
+    S.PENDING_REPLICA_DELETION,
+    S.PENDING_IMPORT,
+    S.UNAVAILABLE,
+    S.CREATING,
+    S.UPDATING,
+)
 _PD = (V.PENDING_DELETION, V.PENDING_REPLICA_DELETION)
 
 Rule = dict[KeyState, Verdict]
@@ -43,10 +52,10 @@ def _row(*cells: Verdict) -> Rule:
 
 
 #                    Enabled  Disabled    PD, PRD  PendingImport     Unavailable    Creating    Updating
-USE = _row(          V.OK,    V.DISABLED, *_PD,    V.PENDING_IMPORT, V.UNAVAILABLE, V.CREATING, V.OK)
-READ = _row(         V.OK,    V.OK, V.OK, V.OK,    V.OK,             V.OK,          V.OK,       V.OK)
-SWITCH = _row(       V.OK,    V.OK,       *_PD,    V.PENDING_IMPORT, V.OK,          V.CREATING, V.UPDATING)
-CHANGE = _row(       V.OK,    V.OK,       *_PD,    V.OK,             V.OK,          V.OK,       V.OK)
+USE = _row(V.OK, V.DISABLED, *_PD, V.PENDING_IMPORT, V.UNAVAILABLE, V.CREATING, V.OK)
+READ = _row(V.OK, V.OK, V.OK, V.OK, V.OK, V.OK, V.OK, V.OK)
+SWITCH = _row(V.OK, V.OK, *_PD, V.PENDING_IMPORT, V.OK, V.CREATING, V.UPDATING)
+CHANGE = _row(V.OK, V.OK, *_PD, V.OK, V.OK, V.OK, V.OK)
 """TagResource, UntagResource, UpdateKeyDescription, CreateAlias; UpdateAlias for the new target."""
 
 RULES: dict[str, Rule] = {

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller. `service` names the service principal (`s3.amazonaws.com`) acting for the account, if it is one."""
+    """An authenticated caller. `service` names the service principal (`s3.amazonaws.com`) acting for the account, if
+    it is one."""
 
     name: str
     arn: str

@@ -23,7 +23,6 @@ from kms_grpc.operations.call import NO_CONTEXT, Call
 from kms_grpc.operations.selectors import UNREADABLE, ByBlob, KeySelector
 from kms_grpc.registry.shards import Shard
 
-
 REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
@@ -47,8 +46,8 @@ def called_shard(call: Call) -> Shard:
 
 
 def admit(call: Call, request: Any) -> tuple[Key | None, ...]:
-    """The keys of the call, one per selector of its row, each of them allowed, fit and usable. ValidationException for an
-    encryption context that is too long, before anything is looked up."""
+    """The keys of the call, one per selector of its row, each of them allowed, fit and usable. ValidationException
+    for an encryption context that is too long, before anything is looked up."""
     operation = call.operation
     for selector in operation.keys:
         canonical(_context(selector, request))
@@ -65,7 +64,8 @@ def admit(call: Call, request: Any) -> tuple[Key | None, ...]:
 
 
 def _permitted_key(call: Call, selector: KeySelector, request: Any) -> Key | None:
-    """Found and allowed before the next key is looked for: what is said of that one may not depend on whether this one exists."""
+    """Found and allowed before the next key is looked for: what is said of that one may not depend on whether this
+    one exists."""
     key = selector.resolve(call, request)
     if key is None:
         return None
@@ -89,9 +89,13 @@ def _denial(call: Call, action: str, selector: KeySelector) -> KMSError:
 def _check_fit(call: Call, selector: KeySelector, key: Key) -> None:
     if selector.usage is not None and key.usage is not selector.usage:
         name = call.operation.name
-        raise InvalidKeyUsageException(f"{key.arn} key usage is {key.usage} which is not valid for {name}.", key=key.arn, state=key.state)
+        raise InvalidKeyUsageException(
+            f"{key.arn} key usage is {key.usage} which is not valid for {name}.", key=key.arn, state=key.state
+        )
     if selector.changes and not is_customer_managed(key):
-        raise UnsupportedOperationException(f"{key.arn} is managed by AWS and cannot be changed by its account.", key=key.arn)
+        raise UnsupportedOperationException(
+            f"{key.arn} is managed by AWS and cannot be changed by its account.", key=key.arn
+        )
     error = refusal(selector.rule, key)
     if error is not None:
         raise error

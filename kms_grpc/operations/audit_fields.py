@@ -1,7 +1,7 @@
 """Which parts of a request stand in its audit record: all but secrets and blobs, under CloudTrail's names.
 
-What is secret is marked in the protos (`debug_redact`); bytes are never recorded. One function per message type is compiled
-from its descriptor; for EncryptRequest it is
+What is secret is marked in the protos (`debug_redact`); bytes are never recorded. One function per message type is
+compiled from its descriptor; for EncryptRequest it is
 
     def describe(m):
         told = {}
@@ -17,7 +17,6 @@ so that a record costs a microsecond less than by walking the descriptor.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -28,7 +27,6 @@ from kms_grpc.operations.descriptors import aws_names, camel_case, descriptor, i
 Describer = Callable[[Any], dict[str, Any] | None]
 
 
-@cache
 def describer_for(message: type[Message]) -> Describer:
     """What was sent and may be told: `{"keyId": "alias/a", "encryptionContext": {…}}`; None where that is nothing."""
     names: dict[str, Any] = {}

@@ -40,7 +40,8 @@ class Service:
 
 
 class Call(msgspec.Struct):
-    """What a handler gets beside its request and keys; a Struct because one is made per call, at a third of a dataclass's price."""
+    """What a handler gets beside its request and keys; a Struct because one is made per call, at a third of a
+    dataclass's price."""
 
     operation: Operation
     service: Service

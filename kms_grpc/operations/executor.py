@@ -59,8 +59,10 @@ class Executor:
         started = time.perf_counter_ns()
         now_ns = self._service.clock.wall_ns()
         try:
-            request = operation.request.FromString(raw)
-            permit = self._permits.find((credentials.token, credentials.region, operation.name, operation.identity(request)), now_ns)
+            request: Any = operation.request.FromString(raw)
+            permit = self._permits.find(
+                (credentials.token, credentials.region, operation.name, operation.identity(request)), now_ns
+            )
             if permit is None:
                 return None
             operation.validate(request)
@@ -83,7 +85,9 @@ class Executor:
         return failed
 
     def _open(self, operation: Operation, credentials: Credentials, now_ns: int) -> Call:
-        record = AuditRecord(iso_time(now_ns), credentials.peer, credentials.user_agent, credentials.request_id, new_id())
+        record = AuditRecord(
+            iso_time(now_ns), credentials.peer, credentials.user_agent, credentials.request_id, new_id()
+        )
         return Call(operation, self._service, credentials, now_ns, record)
 
     def _run(self, call: Call, raw: bytes) -> Message:
@@ -119,7 +123,7 @@ class Executor:
         try:
             return call.operation.handler(call, request, *keys)
         except StaleHandle:
-            # Another thread made room in the keyring between look-up and use: the second look-up loads the material anew.
+            # Another thread made room in the keyring between look-up and use: the second look-up loads it anew.
             return call.operation.handler(call, request, *keys)
 
     def _keep_permit(self, call: Call, request: Any, epoch: int) -> None:
@@ -145,4 +149,6 @@ class Executor:
 
     def _internal(self, call: Call, problem: Exception) -> errors.KMSError:
         log.error("%s failed", call.operation.name, exc_info=problem, extra={"request_id": call.record.requestID})
-        return errors.KMSInternalException(f"The request failed because of an internal error; request id {call.record.requestID}.")
+        return errors.KMSInternalException(
+            f"The request failed because of an internal error; request id {call.record.requestID}."
+        )

@@ -1,6 +1,8 @@
-"""Calls that create can be repeated: the same `kms-request-id` with the same request gives the same answer for 24 hours.
+"""Calls that create can be repeated: the same `kms-request-id` with the same request gives the same answer for 24
+hours.
 
-The answer is remembered in the transaction that did the work, so there is no moment in which one exists without the other.
+The answer is remembered in the transaction that did the work, so there is no moment in which one exists without the
+other.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ def remembered(call: Call, request: Any) -> Message | None:
     if answer is None or answer.created_ns + REMEMBERED_NS <= call.time_ns:
         return None
     if answer.request_digest != _digest(request):
-        raise ValidationException(f"kms-request-id {answer.request_id} was used before with another request; use a new one.")
+        raise ValidationException(
+            f"kms-request-id {answer.request_id} was used before with another request; use a new one."
+        )
     response = call.operation.response()
     response.ParseFromString(answer.response)
     return response

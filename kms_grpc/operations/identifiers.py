@@ -1,8 +1,8 @@
 """From what a caller sends as KeyId to the key it means.
 
-Key ids and alias names mean keys of the caller's own account in the called region; only an ARN reaches another account, and
-there the answer is AccessDeniedException whether such a key exists or not. Texts are AWS's.
-Source: https://docs.aws.amazon.com/kms/latest/developerguide/find-cmk-id-arn.html
+Key ids and alias names mean keys of the caller's own account in the called region; only an ARN reaches another
+account, and there the answer is AccessDeniedException whether such a key exists or not. Texts are AWS's. Source:
+https://docs.aws.amazon.com/kms/latest/developerguide/find-cmk-id-arn.html
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from kms_grpc.operations.call import Call
 
 
 def resolve(call: Call, text: str, action: str, *, aliases: bool, invalid_arn: bool) -> Key:
-    """The key that `text` names. `aliases`: alias names and ARNs are accepted; `invalid_arn`: the operation knows InvalidArnException."""
+    """The key that `text` names. `aliases`: alias names and ARNs are accepted; `invalid_arn`: the operation knows
+    InvalidArnException."""
     if text.startswith("arn:"):
         return _by_arn(call, text, action, aliases, invalid_arn)
     if aliases and is_alias_name(text):
@@ -37,14 +38,17 @@ def find_key(call: Call, key_id: str) -> Key | None:
 
 
 def find_alias(call: Call, account: str, name: str) -> Alias | None:
-    return call.shard.find_alias(account, name) if call.transaction is None else call.transaction.find_alias(account, name)
+    return (
+        call.shard.find_alias(account, name) if call.transaction is None else call.transaction.find_alias(account, name)
+    )
 
 
 def denied(call: Call, action: str) -> KMSError:
     """One text for keys that exist and for keys that don't: nobody learns which ids another account has."""
     return AccessDeniedException(
-        f"User: {call.principal.arn} is not authorized to perform: {action} on this resource because the resource does not exist"
-        " in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"
+        f"User: {call.principal.arn} is not authorized to perform: {action} on this resource because the resource does"
+        " not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly"
+        " denies access"
     )
 
 
@@ -75,7 +79,9 @@ def _names_something(arn: Arn, aliases: bool) -> bool:
 def _by_id(call: Call, account: str, key_id: str) -> Key:
     key = find_key(call, key_id)
     if key is None or key.account != account:
-        raise NotFoundException(f"Key '{key_arn(call.shard.partition, call.shard.region, account, key_id)}' does not exist")
+        raise NotFoundException(
+            f"Key '{key_arn(call.shard.partition, call.shard.region, account, key_id)}' does not exist"
+        )
     return key
 
 
@@ -104,4 +110,6 @@ def check_alias_prefix(name: str) -> None:
             f'Alias must start with the prefix "{ALIAS_PREFIX}". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html'
         )
     if name.startswith(RESERVED_ALIAS_PREFIX):
-        raise NotAuthorizedException(f"{name}: names that begin with {RESERVED_ALIAS_PREFIX} belong to AWS managed keys")
+        raise NotAuthorizedException(
+            f"{name}: names that begin with {RESERVED_ALIAS_PREFIX} belong to AWS managed keys"
+        )

@@ -39,6 +39,8 @@ class Operation:
     response: type[Message] = field(init=False)
     """What its rpc answers. A row without an rpc cannot be made (KeyError)."""
     validate: Callable[[Any], None] = field(init=False)
+    identity: Callable[[Any], Hashable] = field(init=False)
+    """What a request says about its keys: with the caller and the region, what a Permit is found by."""
     describe: Callable[[Any], dict[str, Any] | None] = field(init=False)
     """What of a request stands in its audit record."""
     dry_run: bool = field(init=False)
@@ -52,18 +54,24 @@ class Operation:
             raise TypeError(f"{self.name}: what is remembered must be written")
         rpc = Default().FindMethodByName(f"{self.service}.{self.name}")
         object.__setattr__(self, "response", GetMessageClass(rpc.output_type))
-        object.__setattr__(self, "validate", validator_for(self.request))
+        object.__setattr__(self, "validate", validator_for(self.request))  # type: ignore[arg-type]  # classes hash
         object.__setattr__(self, "describe", describer_for(self.request))
         object.__setattr__(self, "dry_run", "dry_run" in self.request.DESCRIPTOR.fields_by_name)
-        object.__setattr__(self, "warm", bool(self.keys) and not self.writes and all(key.rule_allows_warmth for key in self.keys))
+        warm = bool(self.keys) and not self.writes and all(key.warm for key in self.keys)
+        object.__setattr__(self, "warm", warm)
+        object.__setattr__(self, "identity", _identity(self.keys) if warm else _nothing)
 
     @property
     def path(self) -> str:
         """The gRPC method, `/kms_grpc.v1.KeyManagementService/Encrypt`."""
         return f"/{self.service}/{self.name}"
 
-    def identity(self, request: Any) -> Hashable:
-        """What a request of this operation says about its keys: with the caller, what a Permit is found by."""
-        if len(self.keys) == 1:
-            return self.keys[0].identity(request)
-        return tuple(key.identity(request) for key in self.keys)
+
+def _nothing(request: Any) -> Hashable:
+    return None
+
+
+def _identity(keys: tuple[KeySelector, ...]) -> Callable[[Any], Hashable]:
+    if len(keys) == 1:
+        return keys[0].identity
+    return lambda request: tuple(key.identity(request) for key in keys)

@@ -6,8 +6,8 @@
 | 1 | 8 | sequence after which the next page begins, big-endian |
 | 9 | 16 | MAC over version, sequence, operation, region, account and filter, under the shard's key |
 
-in base64url without padding: 34 characters. A listing walks along the order of creation, so keys that come or go between
-two pages neither repeat nor hide the others.
+in base64url without padding: 34 characters. A listing walks along the order of creation, so keys that come or go
+between two pages neither repeat nor hide the others.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def _position(call: Call, marker: str, filtered_by: str) -> int:
     except (binascii.Error, struct.error, ValueError):
         version, sequence = 0, 0
     if version != _VERSION or marker != _marker(call, sequence, filtered_by):
-        raise InvalidMarkerException("The marker is not one of this listing: send the NextMarker of its previous page unchanged.")
+        raise InvalidMarkerException(
+            "The marker is not one of this listing: send the NextMarker of its previous page unchanged."
+        )
     position: int = sequence
     return position
 

@@ -1,7 +1,8 @@
 """Permits: what admission found out, kept so that the next such call need not ask again.
 
-A Permit answers for (caller, called region, operation, keys as sent). It dies with the shard's epoch: whatever any worker of
-this host acknowledged since makes it stale, so a disabled key, a moved alias and a new material are obeyed at once.
+A Permit answers for (caller, called region, operation, keys as sent). It dies with the shard's epoch: whatever any
+worker of this host acknowledged since makes it stale, so a disabled key, a moved alias and a new material are obeyed
+at once.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ IncorrectKeyException) comes after.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kms_grpc.crypto.ciphertext_blob import PREFIX_SIZE, key_id_of, read_header
 from kms_grpc.errors import INCORRECT_KEY, AccessDeniedException, IncorrectKeyException
@@ -20,72 +21,72 @@ if TYPE_CHECKING:
     from kms_grpc.operations.call import Call
 
 UNREADABLE = (
-    "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access."
+    "The ciphertext refers to a customer master key that does not exist, does not exist in this region,"
+    " or you are not allowed to access."
 )
 
 
-class KeySelector(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySelector:
+    """Where a key is named in the request, and what is asked of it."""
+
     action: str
-    rule: Rule
-    usage: KeyUsage | None
-    context: str | None
-    """The request's field with the encryption context that goes with this key."""
-    changes: bool
-    """Only keys that their account manages itself."""
-
-    @property
-    def rule_allows_warmth(self) -> bool: ...
-
-    def resolve(self, call: Call, request: Any) -> Key | None: ...
-
-    def confirm(self, call: Call, request: Any, key: Key) -> None: ...
-
-    def identity(self, request: Any) -> Hashable: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ById:
-    """The key that a field names: by id or ARN, and where `aliases` is set by alias name or alias ARN as well."""
-
-    field: str
-    action: str
+    """The permission that the caller needs for it, `kms:Encrypt`."""
     rule: Rule
     usage: KeyUsage | None = None
     context: str | None = None
+    """The request's field with the encryption context that goes with this key."""
     changes: bool = False
-    aliases: bool = False
-    invalid_arn: bool = False
-    optional: bool = False
-
-    @property
-    def rule_allows_warmth(self) -> bool:
-        return not self.optional
+    """Only keys that their account manages itself."""
+    identity: Callable[[Any], Hashable] = field(init=False)
+    """What a request says about this key: part of what a Permit is found by."""
+    warm: ClassVar[bool] = True
+    """Whether a Permit may stand for the selection."""
 
     def resolve(self, call: Call, request: Any) -> Key | None:
-        if self.optional and not request.HasField(self.field):
-            return None
+        raise NotImplementedError
+
+    def confirm(self, call: Call, request: Any, key: Key) -> None:
+        """After the key was authorized: what else the request says of it must hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ById(KeySelector):
+    """The key that a field names: by id or ARN, and where `aliases` is set by alias name or alias ARN as well."""
+
+    field: str
+    aliases: bool = False
+    invalid_arn: bool = False
+    """The operation knows InvalidArnException."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "identity", attrgetter(self.field))
+
+    def resolve(self, call: Call, request: Any) -> Key | None:
         text = getattr(request, self.field)
         return identifiers.resolve(call, text, self.action, aliases=self.aliases, invalid_arn=self.invalid_arn)
 
-    def confirm(self, call: Call, request: Any, key: Key) -> None:
-        return None
 
-    def identity(self, request: Any) -> Hashable:
-        return getattr(request, self.field)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByIdIfNamed(ById):
+    """The same, for a filter that may be left out."""
+
+    warm: ClassVar[bool] = False
+
+    def resolve(self, call: Call, request: Any) -> Key | None:
+        return ById.resolve(self, call, request) if request.HasField(self.field) else None
 
 
-@dataclass(frozen=True, slots=True)
-class ByBlob:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByBlob(KeySelector):
     """The key that a ciphertext blob's header names; the key named in the request, if any, must be that one."""
 
     blob: str
     named: str
-    action: str
-    rule: Rule
-    usage: KeyUsage | None = None
-    context: str | None = None
-    changes: bool = False
-    rule_allows_warmth: bool = True
+
+    def __post_init__(self) -> None:
+        named, blob = attrgetter(self.named), attrgetter(self.blob)
+        object.__setattr__(self, "identity", lambda request: (named(request), blob(request)[:PREFIX_SIZE]))
 
     def resolve(self, call: Call, request: Any) -> Key:
         key = _blob_key(call, getattr(request, self.blob))
@@ -104,8 +105,16 @@ class ByBlob:
             raise identifiers.denied(call, self.action)  # as for a key that does not exist
         raise IncorrectKeyException(INCORRECT_KEY, key=named.arn)
 
-    def identity(self, request: Any) -> Hashable:
-        return getattr(request, self.named), getattr(request, self.blob)[:PREFIX_SIZE]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByAlias(KeySelector):
+    """The key that an alias of the caller's account points at."""
+
+    field: str
+    warm: ClassVar[bool] = False
+
+    def resolve(self, call: Call, request: Any) -> Key:
+        return identifiers.alias_target(call, getattr(request, self.field))
 
 
 def _blob_key(call: Call, blob: bytes) -> Key | None:
@@ -115,25 +124,3 @@ def _blob_key(call: Call, blob: bytes) -> Key | None:
         return identifiers.find_key(call, key_id_of(header.kid))
     except ValueError:
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class ByAlias:
-    """The key that an alias of the caller's account points at."""
-
-    field: str
-    action: str
-    rule: Rule
-    usage: KeyUsage | None = None
-    context: str | None = None
-    changes: bool = True
-    rule_allows_warmth: bool = False
-
-    def resolve(self, call: Call, request: Any) -> Key:
-        return identifiers.alias_target(call, getattr(request, self.field))
-
-    def confirm(self, call: Call, request: Any, key: Key) -> None:
-        return None
-
-    def identity(self, request: Any) -> Hashable:
-        return getattr(request, self.field)

@@ -5,11 +5,13 @@ Limits of single fields are in the protos, key states in model/key_state.py.
 
 from __future__ import annotations
 
+from typing import Any
+
 from kms_grpc.model.key import KeyUsage
 from kms_grpc.model.key_state import READ, RULES
 from kms_grpc.operations.handlers import aliases, cryptography, keys, limits
 from kms_grpc.operations.operation import Operation
-from kms_grpc.operations.selectors import ByAlias, ByBlob, ById
+from kms_grpc.operations.selectors import ByAlias, ByBlob, ById, ByIdIfNamed
 from kms_grpc.v1 import envelope_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 
@@ -18,50 +20,84 @@ ENCRYPT_DECRYPT = KeyUsage.ENCRYPT_DECRYPT
 
 def _managed(operation: str) -> ById:
     """The key of an operation that changes it: by id or ARN, customer managed."""
-    return ById("key_id", f"kms:{operation}", RULES[operation], changes=True, invalid_arn=True)
+    return ById(field="key_id", action=f"kms:{operation}", rule=RULES[operation], changes=True, invalid_arn=True)
 
 
 def _used(operation: str) -> ById:
     """The key that an operation encrypts with: by id, ARN or alias."""
-    return ById("key_id", f"kms:{operation}", RULES[operation], ENCRYPT_DECRYPT, "encryption_context", aliases=True)
+    return ById(
+        field="key_id",
+        action=f"kms:{operation}",
+        rule=RULES[operation],
+        usage=ENCRYPT_DECRYPT,
+        context="encryption_context",
+        aliases=True,
+    )
 
+
+def _target(operation: str) -> ById:
+    """The key that an alias is to point at: customer managed."""
+    return ById(field="target_key_id", action=f"kms:{operation}", rule=RULES[operation], changes=True)
+
+
+def _pointed_at(operation: str) -> ByAlias:
+    """The key that an alias points at so far; its state is no obstacle."""
+    return ByAlias(field="alias_name", action=f"kms:{operation}", rule=READ, changes=True)
+
+
+DESCRIBED = ById(field="key_id", action="kms:DescribeKey", rule=RULES["DescribeKey"], aliases=True, invalid_arn=True)
+LISTED = ByIdIfNamed(field="key_id", action="kms:ListAliases", rule=RULES["ListAliases"], invalid_arn=True)
+DECRYPTED = ByBlob(
+    blob="ciphertext_blob",
+    named="key_id",
+    action="kms:Decrypt",
+    rule=RULES["Decrypt"],
+    usage=ENCRYPT_DECRYPT,
+    context="encryption_context",
+)
+SOURCE = ByBlob(
+    blob="ciphertext_blob",
+    named="source_key_id",
+    action="kms:ReEncryptFrom",
+    rule=RULES["ReEncrypt"],
+    usage=ENCRYPT_DECRYPT,
+    context="source_encryption_context",
+)
+DESTINATION = ById(
+    field="destination_key_id",
+    action="kms:ReEncryptTo",
+    rule=RULES["ReEncrypt"],
+    usage=ENCRYPT_DECRYPT,
+    context="destination_encryption_context",
+    aliases=True,
+)
+
+WRITES: Any = {"writes": True, "read_only": False}
+CREATES: Any = WRITES | {"idempotent": True}
+SECRET: Any = {"yields_secrets": True}
 
 TABLE = (
-    Operation("CreateKey", pb.CreateKeyRequest, keys.create_key,
-              action="kms:CreateKey", writes=True, idempotent=True, read_only=False),
-    Operation("DescribeKey", pb.DescribeKeyRequest, keys.describe_key,
-              (ById("key_id", "kms:DescribeKey", RULES["DescribeKey"], aliases=True, invalid_arn=True),)),
+    Operation("CreateKey", pb.CreateKeyRequest, keys.create_key, action="kms:CreateKey", **CREATES),
+    Operation("DescribeKey", pb.DescribeKeyRequest, keys.describe_key, (DESCRIBED,)),
     Operation("ListKeys", pb.ListKeysRequest, keys.list_keys, action="kms:ListKeys"),
-    Operation("EnableKey", pb.EnableKeyRequest, keys.enable_key, (_managed("EnableKey"),), writes=True, read_only=False),
-    Operation("DisableKey", pb.DisableKeyRequest, keys.disable_key, (_managed("DisableKey"),), writes=True, read_only=False),
+    Operation("EnableKey", pb.EnableKeyRequest, keys.enable_key, (_managed("EnableKey"),), **WRITES),
+    Operation("DisableKey", pb.DisableKeyRequest, keys.disable_key, (_managed("DisableKey"),), **WRITES),
     Operation("UpdateKeyDescription", pb.UpdateKeyDescriptionRequest, keys.update_key_description,
-              (_managed("UpdateKeyDescription"),), writes=True, read_only=False),
-    Operation("CreateAlias", pb.CreateAliasRequest, aliases.create_alias,
-              (ById("target_key_id", "kms:CreateAlias", RULES["CreateAlias"], changes=True),),
-              writes=True, idempotent=True, read_only=False),
+              (_managed("UpdateKeyDescription"),), **WRITES),
+    Operation("CreateAlias", pb.CreateAliasRequest, aliases.create_alias, (_target("CreateAlias"),), **CREATES),
     Operation("UpdateAlias", pb.UpdateAliasRequest, aliases.update_alias,
-              (ByAlias("alias_name", "kms:UpdateAlias", READ),
-               ById("target_key_id", "kms:UpdateAlias", RULES["UpdateAlias"], changes=True)),
-              writes=True, read_only=False),
-    Operation("DeleteAlias", pb.DeleteAliasRequest, aliases.delete_alias,
-              (ByAlias("alias_name", "kms:DeleteAlias", RULES["DeleteAlias"]),), writes=True, read_only=False),
-    Operation("ListAliases", pb.ListAliasesRequest, aliases.list_aliases,
-              (ById("key_id", "kms:ListAliases", RULES["ListAliases"], invalid_arn=True, optional=True),), action="kms:ListAliases"),
+              (_pointed_at("UpdateAlias"), _target("UpdateAlias")), **WRITES),
+    Operation("DeleteAlias", pb.DeleteAliasRequest, aliases.delete_alias, (_pointed_at("DeleteAlias"),), **WRITES),
+    Operation("ListAliases", pb.ListAliasesRequest, aliases.list_aliases, (LISTED,), action="kms:ListAliases"),
     Operation("Encrypt", pb.EncryptRequest, cryptography.encrypt, (_used("Encrypt"),)),
-    Operation("Decrypt", pb.DecryptRequest, cryptography.decrypt,
-              (ByBlob("ciphertext_blob", "key_id", "kms:Decrypt", RULES["Decrypt"], ENCRYPT_DECRYPT, "encryption_context"),),
-              yields_secrets=True),
-    Operation("ReEncrypt", pb.ReEncryptRequest, cryptography.re_encrypt,
-              (ByBlob("ciphertext_blob", "source_key_id", "kms:ReEncryptFrom", RULES["ReEncrypt"], ENCRYPT_DECRYPT,
-                      "source_encryption_context"),
-               ById("destination_key_id", "kms:ReEncryptTo", RULES["ReEncrypt"], ENCRYPT_DECRYPT,
-                    "destination_encryption_context", aliases=True))),
-    Operation("GenerateDataKey", pb.GenerateDataKeyRequest, cryptography.generate_data_key, (_used("GenerateDataKey"),),
-              yields_secrets=True),
+    Operation("Decrypt", pb.DecryptRequest, cryptography.decrypt, (DECRYPTED,), **SECRET),
+    Operation("ReEncrypt", pb.ReEncryptRequest, cryptography.re_encrypt, (SOURCE, DESTINATION)),
+    Operation("GenerateDataKey", pb.GenerateDataKeyRequest, cryptography.generate_data_key,
+              (_used("GenerateDataKey"),), **SECRET),
     Operation("GenerateDataKeyWithoutPlaintext", pb.GenerateDataKeyWithoutPlaintextRequest,
               cryptography.generate_data_key_without_plaintext, (_used("GenerateDataKeyWithoutPlaintext"),)),
     Operation("GenerateRandom", pb.GenerateRandomRequest, cryptography.generate_random,
-              action="kms:GenerateRandom", yields_secrets=True),
+              action="kms:GenerateRandom", **SECRET),
     Operation("GetLimits", envelope_pb2.GetLimitsRequest, limits.get_limits, service="kms_grpc.v1.EnvelopeService"),
 )  # fmt: skip
 """In this order operations are numbered in the counter files."""

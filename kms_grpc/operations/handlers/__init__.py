@@ -1,2 +1,2 @@
-"""One function per operation, by topic. A handler is the operation and nothing else: who may call it, and in which state of
-which key, is in the table."""
+"""One function per operation, by topic. A handler is the operation and nothing else: who may call it, and in which
+state of which key, is in the table."""

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from kms_grpc.errors import AlreadyExistsException, InvalidAliasNameException, LimitExceededException, ValidationException
+from kms_grpc.errors import (
+    AlreadyExistsException,
+    InvalidAliasNameException,
+    LimitExceededException,
+    ValidationException,
+)
 from kms_grpc.model.arn import alias_arn, is_alias_name
 from kms_grpc.model.key import Alias, Key
 from kms_grpc.operations.call import Call
@@ -22,7 +27,9 @@ def create_alias(call: Call, request: pb.CreateAliasRequest, key: Key) -> pb.Cre
     name = request.alias_name
     check_alias_prefix(name)
     if not is_alias_name(name):
-        raise InvalidAliasNameException(f"{name}: after alias/ come letters, digits and / _ - only, at most 256 characters in all")
+        raise InvalidAliasNameException(
+            f"{name}: after alias/ come letters, digits and / _ - only, at most 256 characters in all"
+        )
     arn = alias_arn(call.shard.partition, call.shard.region, call.account, name)
     if call.writing.find_alias(call.account, name) is not None:
         raise AlreadyExistsException(f"An alias with the name {arn} already exists")
@@ -35,7 +42,9 @@ def create_alias(call: Call, request: pb.CreateAliasRequest, key: Key) -> pb.Cre
 def update_alias(call: Call, request: pb.UpdateAliasRequest, old: Key, new: Key) -> pb.UpdateAliasResponse:
     """Old and new key must be of the same kind: same usage, both symmetric or both not."""
     if (old.usage, _is_symmetric(old)) != (new.usage, _is_symmetric(new)):
-        raise ValidationException(f"Alias {request.alias_name} cannot be moved from a {old.spec} key to a {new.spec} key.")
+        raise ValidationException(
+            f"Alias {request.alias_name} cannot be moved from a {old.spec} key to a {new.spec} key."
+        )
     if old.key_id != new.key_id:
         _check_quota(call, new)
     alias = _present(call, request.alias_name)
@@ -55,7 +64,9 @@ def list_aliases(call: Call, request: pb.ListAliasesRequest, key: Key | None) ->
     aliases, marker = page(
         call, request, key_id or "", lambda after, count: registry.aliases_after(account, key_id, after, count)
     )
-    return pb.ListAliasesResponse(aliases=[_entry(alias) for alias in aliases], truncated=marker is not None, next_marker=marker)
+    return pb.ListAliasesResponse(
+        aliases=[_entry(alias) for alias in aliases], truncated=marker is not None, next_marker=marker
+    )
 
 
 def _entry(alias: Alias) -> keys_pb2.AliasListEntry:
@@ -78,7 +89,9 @@ def _present(call: Call, name: str) -> Alias:
 def _check_quota(call: Call, key: Key) -> None:
     quota = call.service.quotas.aliases_per_key
     if call.writing.count_aliases(key.key_id) >= quota:
-        raise LimitExceededException(f"{key.arn} has {quota} aliases, which is the quota of a key.", key=key.arn, state=key.state)
+        raise LimitExceededException(
+            f"{key.arn} has {quota} aliases, which is the quota of a key.", key=key.arn, state=key.state
+        )
 
 
 def _is_symmetric(key: Key) -> bool:

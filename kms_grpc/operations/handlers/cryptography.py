@@ -1,8 +1,8 @@
 """Encrypt, Decrypt, ReEncrypt, GenerateDataKey, GenerateDataKeyWithoutPlaintext, GenerateRandom.
 
-Each is one call into the C core. The encryption context and the key's ARN are the blob's associated data; the ARN comes from
-the key's row, never from the request.
-Source: https://docs.aws.amazon.com/kms/latest/APIReference/API_Encrypt.html and its siblings.
+Each is one call into the C core. The encryption context and the key's ARN are the blob's associated data; the ARN
+comes from the key's row, never from the request. Source:
+https://docs.aws.amazon.com/kms/latest/APIReference/API_Encrypt.html and its siblings.
 """
 
 from __future__ import annotations

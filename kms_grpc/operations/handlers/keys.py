@@ -19,7 +19,8 @@ from kms_grpc.v1 import keys_pb2
 
 
 def create_key(call: Call, request: pb.CreateKeyRequest) -> pb.CreateKeyResponse:
-    """A symmetric encryption key, Enabled, with its first material. LimitExceededException beyond the account's quota of keys."""
+    """A symmetric encryption key, Enabled, with its first material. LimitExceededException beyond the account's quota
+    of keys."""
     quota = call.service.quotas.keys_per_account
     if call.writing.count_keys(call.account) >= quota:
         raise LimitExceededException(f"The account has {quota} keys in {call.shard.region}, which is its quota.")
@@ -50,7 +51,9 @@ def disable_key(call: Call, request: pb.DisableKeyRequest, key: Key) -> pb.Disab
     return pb.DisableKeyResponse()
 
 
-def update_key_description(call: Call, request: pb.UpdateKeyDescriptionRequest, key: Key) -> pb.UpdateKeyDescriptionResponse:
+def update_key_description(
+    call: Call, request: pb.UpdateKeyDescriptionRequest, key: Key
+) -> pb.UpdateKeyDescriptionResponse:
     call.writing.change_key(dataclasses.replace(key, description=request.description))
     return pb.UpdateKeyDescriptionResponse()
 
