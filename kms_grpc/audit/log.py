@@ -121,7 +121,8 @@ class FileAuditLog:
 
     def facts(self) -> LogFacts:
         with self._lock:
-            return LogFacts(self._dropped, self._held, reserve.left(self._descriptor), self._trouble is not None)
+            ready = 0 if self._end.is_set() else reserve.left(self._descriptor)
+            return LogFacts(self._dropped, self._held, ready, self._trouble is not None)
 
     def close(self) -> None:
         """Write and sync what waits, give back the reserve, end the thread. Idempotent."""

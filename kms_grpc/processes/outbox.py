@@ -21,7 +21,7 @@ from kms_grpc.errors import KMSError
 from kms_grpc.faults import fault_point
 from kms_grpc.registry.base import OutboxRow, Registry
 
-BATCH: Final = 500
+BATCH: Final = 200
 POSITION_STEP: Final = 1024 * 1024
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class OutboxCopier:
         self._registries = registries
         self._log = log
         self._position_file = position_file
-        self._position = _read_position(position_file)
+        self._position = read_position(position_file)
         self._uncleared = set(ids_after(log.path, self._position))
         self._failing: set[str] = set()
         self.copied = 0
@@ -99,11 +99,11 @@ class OutboxCopier:
 
 
 def ids_after(log: Path, position: Position) -> Iterator[str]:
-    """Event ids in the log after a position, over the files it was rotated to; all of the present file where that
-    is unknown."""
-    files = sorted((path for path in log.parent.glob(f"{log.name}*")), key=lambda path: path.stat().st_mtime_ns)
+    """Event ids in the log after a position, over the files it was rotated to; in all of them where that is unknown."""
+    rotated = (path for path in log.parent.glob(f"{log.name}?*") if path.suffix != ".gz")
+    files = [*sorted(rotated, key=lambda path: path.stat().st_mtime_ns), log]
     known = [place for place, path in enumerate(files) if path.stat().st_ino == position.inode]
-    for path in files[known[0] :] if known else [log]:
+    for path in files[known[0] if known else 0 :]:
         yield from _ids(path, position.offset if path.stat().st_ino == position.inode else 0)
 
 
@@ -118,7 +118,7 @@ def _ids(path: Path, offset: int) -> Iterator[str]:
                 continue
 
 
-def _read_position(file: Path) -> Position:
+def read_position(file: Path) -> Position:
     try:
         return msgspec.json.decode(file.read_bytes(), type=Position)
     except (OSError, msgspec.DecodeError):

@@ -1,0 +1,271 @@
+"""The audit log on real files: what is acknowledged is there, in order, once, and only whole lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kms_grpc.audit import log as audit_log
+from kms_grpc.audit import reserve
+from kms_grpc.audit.log import FileAuditLog
+from kms_grpc.clock import SystemClock
+from kms_grpc.errors import DependencyTimeoutException
+from tests.processes.served import eventually
+from tests.processes.small_disk import MIB, fill, small_disk
+
+__all__ = ["small_disk"]
+
+Open = Callable[..., FileAuditLog]
+
+
+def line(number: int, size: int = 0) -> bytes:
+    return json.dumps({"number": number, "filling": "x" * size}).encode() + b"\n"
+
+
+def numbers(path: Path) -> list[int]:
+    """Of all lines; each must be whole."""
+    return [json.loads(text)["number"] for text in path.read_bytes().splitlines() if b"AuditRecordsLost" not in text]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "worker-0.jsonl"
+
+
+@pytest.fixture
+def opened() -> Iterator[Open]:
+    logs: list[FileAuditLog] = []
+
+    def open_log(path: Path, **options: int) -> FileAuditLog:
+        logs.append(FileAuditLog(path, SystemClock(), **options))
+        return logs[-1]
+
+    yield open_log
+    for each in logs:
+        each.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked at each second is looked at all the time."""
+    monkeypatch.setattr(audit_log, "CHECK_SECONDS", 0.0)
+
+
+# --- starting where another stopped ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"", b""),  # a first start
+        (line(1), line(1)),  # a clean end
+        (line(1) + b'{"num', line(1) + b'{"num\n'),  # killed in the middle of a write
+        (line(1) + b"\0" * 9, line(1) + b"\0" * 9 + b"\n"),  # power lost: the size was there before the data
+        (b"\n", b"\n"),
+        (b'{"num', b'{"num\n'),  # the first line of all
+    ],
+)
+def test_a_torn_last_line_is_closed(path: Path, opened: Open, before: bytes, after: bytes) -> None:
+    path.write_bytes(before)
+    opened(path).write(line(2))
+    assert path.read_bytes() == after + line(2)
+
+
+def test_a_clean_start_writes_nothing(path: Path, opened: Open) -> None:
+    opened(path).close()
+    assert path.read_bytes() == b""
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+# --- what is acknowledged ----------------------------------------------------------------------------------------
+
+
+def test_write_is_in_the_file_with_all_that_came_before(path: Path, opened: Open) -> None:
+    log = opened(path, tick_seconds=3600)
+    for number in range(5):
+        log.append(line(number))
+    assert numbers(path) == []
+    log.write(line(5))
+    assert numbers(path) == [0, 1, 2, 3, 4, 5]
+
+
+def test_append_comes_to_the_disk_by_itself(path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    real = os.fdatasync
+
+    def fdatasync(descriptor: int) -> None:
+        real(descriptor)
+        synced.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    log = opened(path)
+    log.append(line(1))
+    eventually(lambda: synced == [len(line(1))], "one fdatasync of the whole line")
+    log.write(line(2))
+    eventually(lambda: synced == [len(line(1)), len(line(1) + line(2))], "one more, since there is more")
+
+
+def test_many_threads_lose_and_repeat_nothing(path: Path, opened: Open) -> None:
+    log = opened(path)
+
+    def work(thread: int) -> None:
+        for number in range(500):
+            (log.write if number % 3 else log.append)(line(thread * 500 + number))
+
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log.close()
+    seen = numbers(path)
+    assert sorted(seen) == list(range(4000))
+    for thread in range(8):
+        assert [n for n in seen if n // 500 == thread] == list(range(thread * 500, thread * 500 + 500)), "in order"
+
+
+def test_a_slow_disk_loses_nothing(path: Path, opened: Open) -> None:
+    """The thread sleeps in fdatasync while far more comes in than may wait in memory."""
+    log = opened(path, tick_seconds=3600, held_bytes=1000)
+    for number in range(200):
+        log.append(line(number))
+    log.close()
+    assert numbers(path) == list(range(200))
+    assert log.facts().dropped == 0
+
+
+def test_a_closed_log_refuses(path: Path, opened: Open) -> None:
+    log = opened(path)
+    log.close()
+    log.close()
+    with pytest.raises(DependencyTimeoutException, match="closed"):
+        log.write(line(1))
+
+
+# --- rotation ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_log_that_was_moved_or_deleted_is_begun_anew(
+    path: Path, opened: Open, deleted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = opened(path, reserve_bytes=MIB)
+    log.write(line(1))
+    old = os.open(path, os.O_RDONLY)
+    path.unlink() if deleted else path.rename(path.with_suffix(".1"))
+    eventually(path.exists, "a new log")
+    eventually(lambda: reserve.left(old) < 4096, "the old one has given its reserve back")
+    log.write(line(2))
+    assert numbers(path) == [2]
+    eventually(lambda: log.facts().reserve_bytes > MIB // 2, "a reserve for the new one")
+    assert f"{path} was moved or deleted" in caplog.text
+    os.close(old)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_rotation_under_load_loses_nothing(path: Path, opened: Open) -> None:
+    log = opened(path)
+    for number in range(3000):
+        (log.write if number % 2 else log.append)(line(number))
+        if number % 1000 == 500:
+            path.rename(path.with_suffix(f".{number}"))
+            eventually(path.exists, "a new log")
+    log.close()
+    files = [*(path.with_suffix(f".{number}") for number in (500, 1500, 2500)), path]
+    assert [n for file in files for n in numbers(file)] == list(range(3000))
+
+
+# --- a full disk -------------------------------------------------------------------------------------------------
+
+
+def _write_until_refused(log: FileAuditLog, first: int) -> int:
+    """How far it came: the number of the line that was refused."""
+    number = first
+    try:
+        while True:
+            log.write(line(number, 1000))
+            number += 1
+    except DependencyTimeoutException as refusal:
+        assert "audit log worker-0.jsonl cannot be written: No space left on device" in refusal.text
+        assert "make room" in refusal.text
+        return number
+
+
+def test_a_full_disk_from_beginning_to_end(small_disk: Path, opened: Open, caplog: pytest.LogCaptureFixture) -> None:
+    path = small_disk / "worker-0.jsonl"
+    log = opened(path, reserve_bytes=MIB, held_bytes=10_000)
+    log.write(line(0, 1000))
+    filler = fill(small_disk)
+
+    refused = _write_until_refused(log, 1)
+    assert 900 < refused < 1100, "the reserve of 1 MiB was used, by the log alone"
+    assert log.facts().blocked
+    assert numbers(path) == list(range(refused)), "no half line, no refused one"
+
+    for number in range(refused, refused + 20):
+        log.append(line(number, 1000))
+    held = log.facts()
+    assert (held.held_bytes, held.dropped) == (9 * len(line(refused, 1000)), 11)
+    eventually(lambda: "calls that need it are refused" in caplog.text, "it is said")
+
+    filler.unlink()
+    eventually(lambda: not log.facts().blocked, "room again")
+    eventually(lambda: b"AuditRecordsLost" in path.read_bytes(), "the number of those lost")
+    log.write(line(refused + 9, 1000))
+    assert numbers(path) == list(range(refused + 10)), "those held came in, in order"
+    (lost,) = [json.loads(text) for text in path.read_bytes().splitlines() if b"AuditRecordsLost" in text]
+    assert lost["additionalEventData"] == {"lost": 11}
+    eventually(lambda: log.facts().reserve_bytes > MIB // 2, "the reserve is rebuilt")
+
+
+def test_appended_lines_are_held_while_others_are_refused(small_disk: Path, opened: Open) -> None:
+    """A refused call is audited too: its record waits, and comes before what is written later."""
+    path = small_disk / "worker-0.jsonl"
+    log = opened(path)
+    filler = fill(small_disk)
+    refused = _write_until_refused(log, 0)
+    log.append(line(10_000))
+    with pytest.raises(DependencyTimeoutException):
+        log.write(line(10_001))
+    filler.unlink()
+    eventually(lambda: not log.facts().blocked, "room again")
+    log.write(line(10_002))
+    assert numbers(path) == [*range(refused), 10_000, 10_002]
+
+
+def test_a_disk_without_room_for_the_reserve(small_disk: Path, opened: Open, caplog: pytest.LogCaptureFixture) -> None:
+    path = small_disk / "worker-0.jsonl"
+    path.write_bytes(line(1) + b'{"torn')
+    filler = fill(small_disk)
+    log = opened(path, reserve_bytes=MIB)
+    assert f"no reserve of {MIB} bytes for the audit log {path}: No space left on device" in caplog.text
+    filler.unlink()
+    eventually(lambda: log.facts().reserve_bytes >= MIB, "built when there is room")
+    log.write(line(2))
+    assert path.read_bytes() == line(1) + b'{"torn\n' + line(2)
+
+
+def test_a_file_system_that_cannot_reserve_is_told_once(
+    path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """NFS before 4.2, for one: fallocate answers EOPNOTSUPP."""
+
+    def extend(descriptor: int, size: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(reserve, "extend", extend)
+    with caplog.at_level(logging.WARNING):
+        log = opened(path, reserve_bytes=MIB)
+        log.write(line(1))
+        log.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"no reserve of {MIB} bytes for the audit log {path}: Operation not supported"
+    ]
+    assert numbers(path) == [1]
