@@ -18,6 +18,7 @@ _WIDTH = 8
 
 
 def epochs_path(data_dir: Path) -> Path:
+    """Where the file lies in a data directory."""
     return data_dir / "run" / "epochs"
 
 

@@ -60,7 +60,8 @@ class Service:
 
 def prepare(service: Service, root_keys: RootKeySource, clock: Clock) -> None:
     """Make what is missing and check what is there. WillNotStart with a reason. Existing shards are migrated only."""
-    (service.data_dir / "regions").mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = service.data_dir / "regions"
+    _on_disk(folder, lambda: folder.mkdir(mode=0o700, parents=True, exist_ok=True))
     _provide_root_key(service, root_keys)
     root = _with_root_key(root_keys.open)
     try:
@@ -100,7 +101,7 @@ def claimed_row(path: Path) -> ShardRow:
 
 
 def examine(path: Path, root: RootKey) -> tuple[ShardRow, Sequence[str]]:
-    """A shard as it lies there, read only, for `kms-grpc check`: its own row, and the names of damaged rows. WillNotStart."""
+    """A shard as it lies there, for `kms-grpc check`: its own row, and the names of damaged rows. WillNotStart."""
     if _revision(path) != HEAD:
         raise WillNotStart(f"{path} is not migrated. `kms-grpc serve` migrates it.")
     row = _read(path)
@@ -123,8 +124,8 @@ def _provide_root_key(service: Service, root_keys: RootKeySource) -> None:
     if shards:
         row = _read(shards[0])
         raise WillNotStart(
-            f"{root_keys.name} is missing, and {shards[0]} was made under root key {row.root_fingerprint}. Put that "
-            "root key back from its backup: without it no key of the service can be used."
+            f"{root_keys.name} is missing, and {shards[0]} was made under root key {row.root_fingerprint}. "
+            "Put that root key back from its backup: without it no key of the service can be used."
         )
     fault_point("start.root_key.before")
     _with_root_key(root_keys.create)

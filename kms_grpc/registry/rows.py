@@ -87,6 +87,7 @@ def digest(*name: str | bytes) -> bytes:
 
 
 def shard_values(row: ShardRow) -> Values:
+    """The columns of a shard's own row, but for the MAC."""
     return {
         "id": 1,
         "partition": row.partition,
@@ -99,6 +100,7 @@ def shard_values(row: ShardRow) -> Values:
 
 
 def shard_of(row: Row) -> ShardRow:
+    """What a row says, whose MAC the caller has checked or will check."""
     values = SHARD.values(row)
     del values["id"]
     return ShardRow(**values)
@@ -108,6 +110,7 @@ def shard_of(row: Row) -> ShardRow:
 
 
 def key_values(key: Key) -> Values:
+    """The columns of a key, but for the MAC."""
     return {
         "key_id": key.key_id,
         "digest": digest(key.key_id),
@@ -139,6 +142,7 @@ def _suites(text: str) -> tuple[int, ...]:
 
 
 def key_of(row: Row) -> Key:
+    """The key of a row whose MAC holds."""
     values = KEY.values(row)
     del values["digest"]
     values["state"] = KeyState(values["state"])
@@ -154,6 +158,7 @@ def key_of(row: Row) -> Key:
 
 
 def material_values(material: Material) -> Values:
+    """The columns of a material, but for the MAC."""
     return {
         "key_id": material.key_id,
         "material_id": material.material_id,
@@ -169,6 +174,7 @@ def material_values(material: Material) -> Values:
 
 
 def material_of(row: Row) -> Material:
+    """The material of a row whose MAC holds."""
     values = MATERIAL.values(row)
     del values["digest"]
     values["origin"] = Origin(values["origin"])
@@ -179,6 +185,7 @@ def material_of(row: Row) -> Material:
 
 
 def alias_values(alias: Alias) -> Values:
+    """The columns of an alias, but for the MAC."""
     return {
         "account": alias.account,
         "name": alias.name,
@@ -193,6 +200,7 @@ def alias_values(alias: Alias) -> Values:
 
 
 def alias_of(row: Row) -> Alias:
+    """The alias of a row whose MAC holds."""
     values = ALIAS.values(row)
     del values["digest"]
     return Alias(**values)
@@ -202,6 +210,7 @@ def alias_of(row: Row) -> Alias:
 
 
 def answer_values(answer: RememberedAnswer) -> Values:
+    """The columns of a remembered answer, but for the MAC."""
     return {
         "account": answer.account,
         "operation": answer.operation,
@@ -214,6 +223,7 @@ def answer_values(answer: RememberedAnswer) -> Values:
 
 
 def answer_of(row: Row) -> RememberedAnswer:
+    """The answer of a row whose MAC holds."""
     values = ANSWER.values(row)
     del values["digest"]
     return RememberedAnswer(**values)

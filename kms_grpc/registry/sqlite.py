@@ -82,8 +82,11 @@ class SqliteStore:
             reader = self._lend()
             try:
                 yield reader
-            except BaseException:
+            except (SQLAlchemyError, sqlite3.Error):
                 reader.close()
+                raise
+            except BaseException:
+                self._take_back(reader)
                 raise
             self._take_back(reader)
 

@@ -26,9 +26,7 @@ REGION = "eu-west-1"
 
 
 def service(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Service:
-    return Service(
-        folder, regions, other.get("partition", "aws"), other.get("account", SERVICE_ACCOUNT)
-    )
+    return Service(folder, regions, other.get("partition", "aws"), other.get("account", SERVICE_ACCOUNT))
 
 
 def start(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Service:

@@ -42,6 +42,19 @@ def switch(shard: Shard, key_id: str, state: KeyState) -> Key:
         return transaction.change_key(replace(key, state=state))
 
 
+def asked_for(shard: Shard, method: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """What the registry is asked for from now on."""
+    asked: list[tuple[str, ...]] = []
+    real = getattr(shard.registry, method)
+
+    def ask_and_note(*name: str) -> Any:
+        asked.append(name)
+        return real(*name)
+
+    monkeypatch.setattr(shard.registry, method, ask_and_note)
+    return asked
+
+
 # --- another process ---------------------------------------------------------------------------------------------
 
 
@@ -92,7 +105,7 @@ def test_what_was_acknowledged_is_obeyed_by_the_next_call_elsewhere(
         if turn == 25:
             os.kill(process, signal.SIGCONT)
         fresh, _, stale, _ = ask(pipe, "key", key.key_id, obeys=False)
-        assert (fresh, stale.revision) == (False, changed.revision - 1), "the cache is there, and the epoch says it is old"
+        assert (fresh, stale.revision) == (False, changed.revision - 1), "cached, and known to be old"
         fresh, dropped, found, cached = ask(pipe, "key", key.key_id)
         assert (fresh, dropped, found, cached) == (True, True, changed, 2), "only what changed was dropped"
 
@@ -131,9 +144,7 @@ with shard.writing() as t: t.change_key(replace(t.find_key(argv[1]), state=KeySt
     assert found.state is (KeyState.ENABLED if fault == "commit.before" else KeyState.DISABLED), "whole or not at all"
 
 
-def test_who_is_too_far_behind_drops_everything(
-    shard: Shard, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_is_too_far_behind_drops_everything(shard: Shard, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql, "CHANGES_KEPT", 4)
     monkeypatch.setattr(sql, "_FORGET_EVERY", 8)
     key, neighbour = add_key(shard), add_key(shard)
@@ -155,7 +166,7 @@ def test_who_is_too_far_behind_drops_everything(
 
 
 def test_a_load_never_puts_back_what_a_change_dropped(folder: Path) -> None:
-    """Readers load and drop all the time (two slots, six keys) while a writer changes one: none may see it older than told."""
+    """Readers load and drop all the time (2 slots, 6 keys), a writer changes one; none sees it older than told."""
     shards = opened(folder, cached_keys=2)
     shard = shards.default
     keys = [add_key(shard) for _ in range(6)]
@@ -187,13 +198,46 @@ def test_a_load_never_puts_back_what_a_change_dropped(folder: Path) -> None:
     assert acknowledged == [201]
 
 
+def test_what_is_committed_while_catching_up_is_caught_up_with_next(shard: Shard, folder: Path) -> None:
+    """The epoch is read before the log: whatever comes between the two is seen again, not missed."""
+    key = add_key(shard)
+    other = opened(folder).default
+    other.find_key(key.key_id)
+    changes_after = other.registry.changes_after
+
+    def and_then_another(sequence: int, limit: int) -> Any:
+        changes = changes_after(sequence, limit)
+        switch(shard, key.key_id, KeyState.DISABLED)
+        return changes
+
+    add_key(shard)
+    other.registry.changes_after = and_then_another  # type: ignore[method-assign]
+    other.catch_up()
+    other.registry.changes_after = changes_after  # type: ignore[method-assign]
+    assert not other.is_fresh()
+    other.catch_up()
+    found = other.find_key(key.key_id)
+    assert found is not None
+    assert found.state is KeyState.DISABLED
+    other.close()
+
+
+def test_a_change_of_a_key_takes_its_material_out_of_the_keyring(shard: Shard) -> None:
+    """So a handle that someone still holds is refused by the core itself."""
+    key, neighbour = add_key(shard), add_key(shard)
+    loaded, kept = shard.current_material(key), shard.current_material(neighbour)
+    switch(shard, key.key_id, KeyState.DISABLED)
+    assert (shard.warm_material(loaded.prefix), shard.warm_material(kept.prefix)) == (None, kept)
+    with pytest.raises(StaleHandle):
+        seal(loaded.handle, loaded.prefix, b"", b"text")
+    seal(kept.handle, kept.prefix, b"", b"text")
+
+
 def test_a_cold_key_is_loaded_once(shard: Shard, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = add_key(shard)
     shards = opened(folder)
     cold = shards.default
-    loads: list[str] = []
-    find_key = cold.registry.find_key
-    monkeypatch.setattr(cold.registry, "find_key", lambda name: (loads.append(name), find_key(name))[1])
+    loads = asked_for(cold, "find_key", monkeypatch)
     barrier = threading.Barrier(16)
 
     def use() -> None:
@@ -207,24 +251,20 @@ def test_a_cold_key_is_loaded_once(shard: Shard, folder: Path, monkeypatch: pyte
         thread.start()
     for thread in threads:
         thread.join()
-    assert (loads, cold.facts().cached_materials) == ([key.key_id], 1)
+    assert (loads, cold.facts().cached_materials) == ([(key.key_id,)], 1)
     shards.close()
 
 
 def test_unknown_names_are_asked_for_once_an_epoch_and_without_bound_on_memory(
     shard: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-    find_alias = shard.registry.find_alias
-    monkeypatch.setattr(
-        shard.registry, "find_alias", lambda account, name: (asked.append(name), find_alias(account, name))[1]
-    )
+    asked = asked_for(shard, "find_alias", monkeypatch)
     for _ in range(3):
         assert shard.find_alias(ACCOUNT, "alias/none") is None
-    assert asked == ["alias/none"]
+    assert asked == [(ACCOUNT, "alias/none")]
     add_key(shard)
     assert shard.find_alias(ACCOUNT, "alias/none") is None
-    assert asked == ["alias/none"] * 2
+    assert asked == [(ACCOUNT, "alias/none")] * 2
     for n in range(2_000):
         shard.find_alias(ACCOUNT, f"alias/{n}")
     assert len(shard._unknown) <= 1_024
@@ -331,7 +371,7 @@ def test_recent_counts_weight() -> None:
 
 
 def test_a_cached_key_takes_at_most_4_kib(folder: Path) -> None:
-    """Counted by the allocator, with short and with the longest descriptions; the keyring has 64 bytes more for each."""
+    """As the allocator counts, with short and with the longest descriptions; the keyring has 64 bytes more for each."""
     shards = opened(folder, cached_keys=600)
     shard = shards.default
     for description in ("", "\N{KEY}" * 8_192):

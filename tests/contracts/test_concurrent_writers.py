@@ -1,4 +1,4 @@
-"""64 writers in two processes on one key and one alias: each wins or gets its error, and the history can be put in one order."""
+"""64 writers in two processes on one key and one alias: each wins or gets its error, in one order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def _switch(shard: Shard, transaction: Transaction, keys: list[str], chance: ran
     return "switched", transaction.change_key(replace(key, state=state)).revision
 
 
-def _switch_what_was_seen_before(shard: Shard, transaction: Transaction, keys: list[str], chance: random.Random) -> Event:
+def _switch_what_was_seen_before(
+    shard: Shard, transaction: Transaction, keys: list[str], chance: random.Random
+) -> Event:
     key = shard.find_key(keys[0])
     assert key is not None
     return "switched", transaction.change_key(key).revision
@@ -106,7 +108,14 @@ def test_no_update_is_lost_and_no_lock_is_told_of(shard: Shard, folder: Path) ->
         process.join(10)
     counts = Counter(kind for kind, _ in events)
     assert len(events) == 2 * THREADS * ROUNDS
-    assert set(counts) <= {"switched", "created", "alias made", "alias moved", "alias removed", ConflictException.__name__}
+    assert set(counts) <= {
+        "switched",
+        "created",
+        "alias made",
+        "alias moved",
+        "alias removed",
+        ConflictException.__name__,
+    }
     _check_history(shard, keys, events, counts)
 
 

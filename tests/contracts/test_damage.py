@@ -1,4 +1,4 @@
-"""A byte changed on disk, in any column of any protected row: that key, alias or answer alone is unavailable, by name."""
+"""A byte changed on disk, in any column of a protected row: that key, alias or answer is unavailable, by name."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def _changed(value: Any, flip: str) -> Any:
             return b"\xff" if flip == "type" else "a"
         other = "b" if value[0 if flip == "first" else -1] == "a" else "a"
         return {"first": other + value[1:], "last": value[:-1] + other, "type": value.encode()}[flip]
-    return {"first": bytes([value[0] ^ 1]) + value[1:], "last": value[:-1] + bytes([value[-1] ^ 128]), "type": None}[flip]
+    return {"first": bytes([value[0] ^ 1]) + value[1:], "last": value[:-1] + bytes([value[-1] ^ 128]), "type": None}[
+        flip
+    ]
 
 
 def damage(filled: Filled, table: str, which: str, name: Any, column: str, flip: str) -> None:

@@ -76,6 +76,11 @@ def _swapped(folder: Path) -> None:
     (folder / "kept").rename(shard_file(folder, SECOND))
 
 
+def _folder_in_its_place(folder: Path) -> None:
+    shard_file(folder).unlink()
+    shard_file(folder).mkdir()
+
+
 def _newer(folder: Path) -> None:
     with closing(sqlite3.connect(shard_file(folder))) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -105,7 +110,7 @@ REFUSED: list[tuple[str, Callable[[Path], object], dict[str, str], str]] = [
     ("a shard of a newer program", _newer, {}, "newer version of kms-grpc"),
     ("an emptied shard", lambda folder: shard_file(folder).write_bytes(b""), {}, "own row was changed on disk"),
     ("a file of something else", lambda folder: shard_file(folder).write_bytes(b"?" * 9_000), {}, "not a database"),
-    ("a folder in its place", lambda folder: (shard_file(folder).unlink(), shard_file(folder).mkdir()), {}, "cannot be"),
+    ("a folder in its place", _folder_in_its_place, {}, "cannot be used"),
 ]
 
 
@@ -120,6 +125,12 @@ def test_a_start_is_refused_with_a_reason(
     with pytest.raises(WillNotStart, match=f"(?s){text}"):
         start(folder, REGIONS, **other)
     assert names(folder) - {"regions/eu-west-1.sqlite-shm", "regions/eu-west-1.sqlite-wal"} <= files, "nothing is made"
+
+
+def test_a_data_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WillNotStart, match="file/regions cannot be used"):
+        start(tmp_path / "file")
 
 
 def test_a_refused_start_leaves_no_key_loaded(tmp_path: Path) -> None:

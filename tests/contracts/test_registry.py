@@ -80,7 +80,7 @@ def test_an_alias_belongs_to_its_account(store: Shard) -> None:
     add_alias(store, "alias/same", theirs, OTHER_ACCOUNT)
     found = [store.registry.find_alias(account, "alias/same") for account in (ACCOUNT, OTHER_ACCOUNT)]
     assert [alias.target_key_id for alias in found if alias] == [ours.key_id, theirs.key_id]
-    with pytest.raises(AlreadyExistsException, match="An alias with the name arn:.*alias/same already exists"):
+    with pytest.raises(AlreadyExistsException, match=r"An alias with the name arn:.*alias/same already exists"):
         add_alias(store, "alias/same", ours)
 
 
