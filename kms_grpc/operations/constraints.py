@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -23,6 +24,8 @@ from kms_grpc.v1.options_pb2 import Limits
 
 SHOWN_VALUE_BYTES = 257
 """A value is shown up to here: one more than the longest name that is worth reading, an alias of 256 characters."""
+
+SHOWN_ITEMS = 20
 
 TEXT_BYTES = 800
 """Longest text: it travels twice in trailers of 4 KiB, once percent-encoded and once in base64."""
@@ -43,8 +46,10 @@ def violations(message: Message, own: LimitsOf, prefix: str = "") -> Iterator[st
                 yield _violation(field, path, None, NOT_NULL)
             continue
         value = getattr(message, field.name)
-        yield from (_violation(field, path, value, broken) for broken in _broken(field, rule, value))
-        yield from _inside(field, value, path)
+        broken = list(_broken(field, rule, value))
+        yield from (_violation(field, path, value, constraint) for constraint in broken)
+        if not broken:
+            yield from _inside(field, value, path)
 
 
 def is_absent(message: Message, field: FieldDescriptor) -> bool:
@@ -66,11 +71,12 @@ def _inside(field: FieldDescriptor, value: Any, path: str) -> Iterator[str]:
 
 
 def _broken(field: FieldDescriptor, rule: Limits, value: Any) -> Iterator[str]:
-    """The constraints that a field's value violates: a list's as a list, and the items' as one."""
-    if not field.is_repeated:
-        yield from (text for holds, text in constraints(field, rule, value) if not holds)
+    """The constraints that a field's value violates: a list's length, or if it is good those of its items as one."""
+    checked = _range(rule, len(value), "length") if field.is_repeated else constraints(field, rule, value)
+    broken = [text for holds, text in checked if not holds]
+    yield from broken
+    if broken or not field.is_repeated:
         return
-    yield from (text for holds, text in _range(rule, len(value), "length") if not holds)
     if any(not holds for item in value for holds, _ in constraints(field, rule.items, item)):
         texts = (text for _, text in constraints(field, rule.items, value[0]))
         yield f"Member must satisfy constraint: [{', '.join(texts)}]"
@@ -106,11 +112,14 @@ def _shown(field: FieldDescriptor, value: Any) -> str:
         return " null"
     if field.type == FieldDescriptor.TYPE_BYTES or is_secret(field):
         return ""
-    shown = f"[{', '.join(_spelled(field, item) for item in value)}]" if field.is_repeated else _spelled(field, value)
-    return f" '{cut(shown, SHOWN_VALUE_BYTES)}'"
+    items = islice(value, SHOWN_ITEMS) if field.is_repeated else (value,)
+    shown = ", ".join(_spelled(field, item) for item in items)
+    return f" '{cut(f'[{shown}]' if field.is_repeated else shown, SHOWN_VALUE_BYTES)}'"
 
 
 def _spelled(field: FieldDescriptor, value: Any) -> str:
+    if field.message_type is not None:
+        return field.message_type.name
     return aws_names(field.enum_type).get(value, str(value)) if field.enum_type is not None else str(value)
 
 

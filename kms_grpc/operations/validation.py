@@ -67,8 +67,13 @@ def refuse_unknown_fields(message: Message) -> None:
         raise ValidationException(f"{descriptor(message).name}: {_about(message, unknown[0].field_number)}.")
     for field, value in message.ListFields():
         if field.message_type is not None and not is_map(field):
-            for item in value if field.is_repeated else (value,):
+            for item in _worth_reading(field, value) if field.is_repeated else (value,):
                 refuse_unknown_fields(item)
+
+
+def _worth_reading(field: FieldDescriptor, items: Any) -> Any:
+    """Nothing of a list that is refused for its length: a message of 4 MiB can hold two million empty items."""
+    return () if limits(field).HasField("max") and len(items) > limits(field).max else items
 
 
 def _about(message: Message, number: int) -> str:

@@ -115,7 +115,7 @@ class CreateKeyRequest(_message.Message):
     """
     @_builtins.property
     def tags(self) -> _containers.RepeatedCompositeFieldContainer[_keys_pb2.Tag]:
-        """Optional. Tags of the key, at most 50 (TagException beyond).
+        """Optional. Tags of the key, at most 50 (TagException beyond, ValidationException beyond 200).
         Not built.
         """
 
@@ -797,7 +797,7 @@ class DecryptRequest(_message.Message):
 
     @_builtins.property
     def dry_run_modifiers(self) -> _containers.RepeatedScalarFieldContainer[_keys_pb2.DryRunModifierType.ValueType]:
-        """Optional. What a dry run leaves out. With DryRun only.
+        """Optional. What a dry run leaves out, at most 10 values. With DryRun only.
         Not built.
         """
 
@@ -973,7 +973,7 @@ class ReEncryptRequest(_message.Message):
 
     @_builtins.property
     def dry_run_modifiers(self) -> _containers.RepeatedScalarFieldContainer[_keys_pb2.DryRunModifierType.ValueType]:
-        """Optional. What a dry run leaves out. With DryRun only.
+        """Optional. What a dry run leaves out, at most 10 values. With DryRun only.
         Not built.
         """
 

@@ -27,6 +27,9 @@ ONE_ENUM_FOR_TWO_SHAPES = {"CustomerMasterKeySpec": "KeySpec"}
 OWN_LIMITS = {
     ("DecryptRequest", "CiphertextBlob"): (1, 65663, "what a batch of 64 KiB items made must open alone"),
     ("ReEncryptRequest", "CiphertextBlob"): (1, 65663, "the same"),
+    ("CreateKeyRequest", "Tags"): (None, 200, "AWS answers TagException beyond 50; a list must end somewhere"),
+    ("DecryptRequest", "DryRunModifiers"): (None, 10, "AWS has one value and no end"),
+    ("ReEncryptRequest", "DryRunModifiers"): (None, 10, "the same"),
     ("ListAliasesRequest", "Limit"): (1, 100, "AWS's text says 1 to 100, its shape is shared with ListKeys"),
 }
 """(message, member) → smallest, largest, and why they aren't the shape's."""
