@@ -77,8 +77,10 @@ class Callers:
 )
 def test_a_full_disk(disk: Path, audited: bool) -> None:
     service = Service(disk / "data")
+    service.log = disk.with_name("log")
     try:
         service.start()
+        wait_until((service.data_dir / "run" / "address").exists, "it is not started to the end")
         callers = Callers(service)
         key = callers.call("CreateKey", pb.CreateKeyRequest()).key_metadata.key_id
         blob = callers.call("Encrypt", pb.EncryptRequest(key_id=key, plaintext=b"before")).ciphertext_blob
