@@ -69,6 +69,8 @@ class Executor:
             if operation.dry_run and request.dry_run:
                 return None
             call = self._open(operation, credentials, now_ns)
+            if credentials.repeatable:
+                admission.check_call(call)
             call.caller, call.called, call.keys = permit.principal, permit.shard, permit.keys
             call.record.requestParameters = operation.describe(request)
             answer: bytes = operation.handler(call, request, *permit.keys).SerializeToString()

@@ -1,4 +1,4 @@
-"""A whole service in this process: real registry, keyring, audit log and executor. Only clock and identities are made up.
+"""A whole service in this process: real registry, keyring, audit log, executor. Only clock and identities are made up.
 
 Several workers may share a data directory, as they do in a real server; each has caches and Permits of its own.
 """
@@ -109,12 +109,25 @@ class Worker:
         self._read = 0
         self._ids = itertools.count(1)
 
-    def credentials(self, by: Caller | str | None = ALICE, region: str | None = None, request_id: str | None = None) -> Credentials:
+    def credentials(
+        self, by: Caller | str | None = ALICE, region: str | None = None, request_id: str | None = None
+    ) -> Credentials:
         token = by.token if isinstance(by, Caller) else by
         sent = request_id is not None
-        return Credentials(token, region, request_id or f"made-{next(self._ids)}", sent, "ipv4:127.0.0.1:9", "tests/1.0")
+        return Credentials(
+            token, region, request_id or f"made-{next(self._ids)}", sent, "ipv4:127.0.0.1:9", "tests/1.0"
+        )
 
-    def call(self, name: str, /, *, by: Caller | str | None = ALICE, region: str | None = None, request_id: str | None = None, **fields: Any) -> Any:
+    def call(
+        self,
+        name: str,
+        /,
+        *,
+        by: Caller | str | None = ALICE,
+        region: str | None = None,
+        request_id: str | None = None,
+        **fields: Any,
+    ) -> Any:
         operation = OPERATIONS[name]
         credentials = self.credentials(by, region, request_id)
         raw = operation.request(**fields).SerializeToString()
@@ -148,7 +161,15 @@ class Worker:
 
     # --- short forms ------------------------------------------------------------------------------------------------
 
-    def create(self, *, by: Caller = ALICE, region: str | None = None, alias: str | None = None, state: KeyState | None = None, description: str = "") -> Any:
+    def create(
+        self,
+        *,
+        by: Caller = ALICE,
+        region: str | None = None,
+        alias: str | None = None,
+        state: KeyState | None = None,
+        description: str = "",
+    ) -> Any:
         """A new key's metadata; with an alias, and in a state, if asked."""
         made = self.call("CreateKey", by=by, region=region, description=description).key_metadata
         if alias is not None:
@@ -242,3 +263,10 @@ def together(*calls: Callable[[], object]) -> list[object]:
 
 def request(name: str, **fields: Any) -> Message:
     return OPERATIONS[name].request(**fields)
+
+
+def violation(member: str, constraint: str, value: object = "") -> str:
+    """AWS's text for one violated constraint; blobs are not shown, and None is null."""
+    shown = " null" if value is None else f" '{value}'" if value != "" else ""
+    value_at = f"Value{shown} at '{member}'"
+    return f"1 validation error detected: {value_at} failed to satisfy constraint: Member must {constraint}"

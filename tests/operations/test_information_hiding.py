@@ -82,7 +82,9 @@ def test_keys_of_another_account_by_arn(world: World, name: str) -> None:
     absent = on_the_wire(world.worker, name, **fields, **{field: world.absent})
     assert present == absent
     action = {"ReEncrypt": "ReEncryptTo"}.get(name, name)
-    assert present.text.startswith(f"User: {ALICE.arn} is not authorized to perform: kms:{action} on this resource because")
+    assert present.text.startswith(
+        f"User: {ALICE.arn} is not authorized to perform: kms:{action} on this resource because"
+    )
     assert present.code.name == "PERMISSION_DENIED"
 
 
@@ -96,7 +98,9 @@ def test_the_state_of_a_foreign_key_is_nobodys_business(shared: Worker, state: K
         assert on_the_wire(shared, "Encrypt", key_id=key.arn, plaintext=b"p") == absent
 
 
-@pytest.mark.parametrize("name", ["DescribeKey", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncrypt"])
+@pytest.mark.parametrize(
+    "name", ["DescribeKey", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncrypt"]
+)
 def test_aliases_of_another_account_by_arn(world: World, name: str) -> None:
     fields, field = BY_ARN[name], FIELD.get(name, "key_id")
     if name == "ReEncrypt":
@@ -123,7 +127,10 @@ def test_a_blobs_key_that_is_absent_foreign_or_elsewhere(world: World) -> None:
         forged("mrk-1234567890ab4cde8f01234567890abc"),
     ]
     decrypted = {on_the_wire(world.worker, "Decrypt", ciphertext_blob=blob) for blob in blobs}
-    moved = {on_the_wire(world.worker, "ReEncrypt", ciphertext_blob=blob, destination_key_id=world.own.key_id) for blob in blobs}
+    moved = {
+        on_the_wire(world.worker, "ReEncrypt", ciphertext_blob=blob, destination_key_id=world.own.key_id)
+        for blob in blobs
+    }
     assert len(decrypted | moved) == 1
     assert {answer.text for answer in decrypted} == {UNREADABLE}
 
@@ -149,10 +156,16 @@ def test_nothing_else_in_a_call_tells_a_foreign_blobs_key_from_an_absent_one(wor
     """A header can be forged for any id, so every other member of a call is a possible oracle."""
     other = name_of(world, kind)
     for fields in ({"key_id": other}, {"key_id": other, "dry_run": True}):
-        answers = {on_the_wire(world.worker, "Decrypt", ciphertext_blob=forged(key), **fields) for key in (world.foreign.key_id, ABSENT)}
+        answers = {
+            on_the_wire(world.worker, "Decrypt", ciphertext_blob=forged(key), **fields)
+            for key in (world.foreign.key_id, ABSENT)
+        }
         assert {answer.text for answer in answers} == {UNREADABLE}
     for fields in ({"destination_key_id": other}, {"destination_key_id": world.own.key_id, "source_key_id": other}):
-        answers = {on_the_wire(world.worker, "ReEncrypt", ciphertext_blob=forged(key), **fields) for key in (world.foreign.key_id, ABSENT)}
+        answers = {
+            on_the_wire(world.worker, "ReEncrypt", ciphertext_blob=forged(key), **fields)
+            for key in (world.foreign.key_id, ABSENT)
+        }
         assert len(answers) == 1
         assert {answer.text for answer in answers} == {UNREADABLE}
 

@@ -14,7 +14,16 @@ from kms_grpc.model.key import KeyKind, KeyState, KeyUsage
 from kms_grpc.v1 import keys_pb2
 from tests.operations.service import HOME, OPERATIONS, Refusal, Worker
 
-STATES = ("Enabled", "Disabled", "PendingDeletion", "PendingReplicaDeletion", "PendingImport", "Unavailable", "Creating", "Updating")
+STATES = (
+    "Enabled",
+    "Disabled",
+    "PendingDeletion",
+    "PendingReplicaDeletion",
+    "PendingImport",
+    "Unavailable",
+    "Creating",
+    "Updating",
+)
 ERRORS = {
     "1": ("DisabledException", "{arn} is disabled."),
     "3": ("KMSInvalidStateException", "{arn} is pending deletion."),
@@ -25,22 +34,22 @@ ERRORS = {
     "15": ("KMSInvalidStateException", "{arn} is updating."),
 }
 MATRIX = """
-                                 Enabled Disabled PendingDeletion PendingReplicaDeletion PendingImport Unavailable Creating Updating
-DescribeKey                      OK      OK       OK              OK                     OK            OK          OK       OK
-ListAliases                      OK      OK       OK              OK                     OK            OK          OK       OK
-DeleteAlias                      OK      OK       OK              OK                     OK            OK          OK       OK
-EnableKey                        OK      OK       3               3r                     5             OK          14       15
-DisableKey                       OK      OK       3               3r                     5             OK          14       15
-UpdateKeyDescription             OK      OK       3               3r                     OK            OK          OK       OK
-CreateAlias                      OK      OK       3               3r                     OK            OK          OK       OK
-UpdateAlias.to                   OK      OK       3               3r                     OK            OK          OK       OK
-UpdateAlias.from                 OK      OK       OK              OK                     OK            OK          OK       OK
-Encrypt                          OK      1        3               3r                     5             11          14       OK
-Decrypt                          OK      1        3               3r                     5             11          14       OK
-ReEncrypt.from                   OK      1        3               3r                     5             11          14       OK
-ReEncrypt.to                     OK      1        3               3r                     5             11          14       OK
-GenerateDataKey                  OK      1        3               3r                     5             11          14       OK
-GenerateDataKeyWithoutPlaintext  OK      1        3               3r                     5             11          14       OK
+                                 Enabled Disabled PD PRD PendingImport Unavailable Creating Updating
+DescribeKey                      OK      OK       OK OK  OK            OK          OK       OK
+ListAliases                      OK      OK       OK OK  OK            OK          OK       OK
+DeleteAlias                      OK      OK       OK OK  OK            OK          OK       OK
+EnableKey                        OK      OK       3  3r  5             OK          14       15
+DisableKey                       OK      OK       3  3r  5             OK          14       15
+UpdateKeyDescription             OK      OK       3  3r  OK            OK          OK       OK
+CreateAlias                      OK      OK       3  3r  OK            OK          OK       OK
+UpdateAlias.to                   OK      OK       3  3r  OK            OK          OK       OK
+UpdateAlias.from                 OK      OK       OK OK  OK            OK          OK       OK
+Encrypt                          OK      1        3  3r  5             11          14       OK
+Decrypt                          OK      1        3  3r  5             11          14       OK
+ReEncrypt.from                   OK      1        3  3r  5             11          14       OK
+ReEncrypt.to                     OK      1        3  3r  5             11          14       OK
+GenerateDataKey                  OK      1        3  3r  5             11          14       OK
+GenerateDataKeyWithoutPlaintext  OK      1        3  3r  5             11          14       OK
 """
 ROWS = {line.split()[0]: line.split()[1:] for line in MATRIX.strip().splitlines()[1:]}
 CELLS = [(name, state, cell) for name, cells in ROWS.items() for state, cell in zip(STATES, cells, strict=True)]
@@ -123,17 +132,33 @@ USAGE_TEXT = "{arn} key usage is {usage} which is not valid for {operation}."
 
 
 @pytest.mark.parametrize("usage", [usage for usage in KeyUsage if usage is not KeyUsage.ENCRYPT_DECRYPT])
-@pytest.mark.parametrize("name", ["Encrypt", "ReEncrypt.to", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "Decrypt", "ReEncrypt.from"])
+@pytest.mark.parametrize(
+    "name",
+    ["Encrypt", "ReEncrypt.to", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "Decrypt", "ReEncrypt.from"],
+)
 def test_usage_is_told_before_state(shared: Worker, name: str, usage: KeyUsage) -> None:
     """A key of another usage that is disabled as well: the usage is what cannot be mended."""
     keys = Keys(shared, KeyState.DISABLED)
     shared.change(keys.key_id, usage=usage)
     operation = name.partition(".")[0]
     text = USAGE_TEXT.format(arn=keys.arn, usage=usage.value, operation=operation)
-    assert shared.refusal(operation, **fields_of(name, keys)) == Refusal("InvalidKeyUsageException", text, keys.arn, "Disabled")
+    assert shared.refusal(operation, **fields_of(name, keys)) == Refusal(
+        "InvalidKeyUsageException", text, keys.arn, "Disabled"
+    )
 
 
-@pytest.mark.parametrize("name", ["EnableKey", "DisableKey", "UpdateKeyDescription", "CreateAlias", "UpdateAlias.to", "UpdateAlias.from", "DeleteAlias"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "EnableKey",
+        "DisableKey",
+        "UpdateKeyDescription",
+        "CreateAlias",
+        "UpdateAlias.to",
+        "UpdateAlias.from",
+        "DeleteAlias",
+    ],
+)
 def test_keys_that_aws_manages_are_not_changed_by_their_account(shared: Worker, name: str) -> None:
     keys = Keys(shared, KeyState.ENABLED)
     shared.change(keys.key_id, kind=KeyKind.AWS_MANAGED)

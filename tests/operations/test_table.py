@@ -23,10 +23,25 @@ RPCS: dict[str, MethodDescriptor] = {
     f"/{service.full_name}/{method.name}": method for service in SERVICES for method in service.methods
 }
 ROWS: dict[str, Operation] = {operation.path: operation for operation in table.TABLE}
-SPINE = (
-    "CreateKey DescribeKey ListKeys EnableKey DisableKey UpdateKeyDescription CreateAlias UpdateAlias DeleteAlias "
-    "ListAliases Encrypt Decrypt ReEncrypt GenerateDataKey GenerateDataKeyWithoutPlaintext GenerateRandom GetLimits"
-).split()
+SPINE = [
+    "CreateKey",
+    "DescribeKey",
+    "ListKeys",
+    "EnableKey",
+    "DisableKey",
+    "UpdateKeyDescription",
+    "CreateAlias",
+    "UpdateAlias",
+    "DeleteAlias",
+    "ListAliases",
+    "Encrypt",
+    "Decrypt",
+    "ReEncrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
+    "GenerateRandom",
+    "GetLimits",
+]
 
 
 def test_rows_are_the_rpcs_of_the_services() -> None:
@@ -56,7 +71,11 @@ def test_row_asks_for_the_permissions_of_its_rpc(path: str) -> None:
 @pytest.mark.parametrize("path", RPCS)
 def test_row_reads_fields_that_its_request_has(path: str) -> None:
     row = ROWS[path]
-    named = [name for key in row.keys for name in (key.context, getattr(key, "field", None), getattr(key, "blob", None), getattr(key, "named", None))]
+    named = [
+        name
+        for key in row.keys
+        for name in (key.context, getattr(key, "field", None), getattr(key, "blob", None), getattr(key, "named", None))
+    ]
     assert {name for name in named if name} <= set(row.request.DESCRIPTOR.fields_by_name)
     contexts = {name for name in row.request.DESCRIPTOR.fields_by_name if name.endswith("encryption_context")}
     assert contexts == {key.context for key in row.keys if key.context}, "a context that no authorizer sees"
@@ -66,8 +85,23 @@ IDEMPOTENT = {"CreateKey", "CreateAlias"}  # what creates can be repeated by its
 WRITES = IDEMPOTENT | {"EnableKey", "DisableKey", "UpdateKeyDescription", "UpdateAlias", "DeleteAlias"}
 SECRETS = {"Decrypt", "GenerateDataKey", "GenerateRandom"}  # answers that hold plaintext wait for their audit record
 WARM = {"DescribeKey", "Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"}
-ALIASES = {"DescribeKey", "Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"}  # may name a key by alias
-INVALID_ARN = {"DescribeKey", "EnableKey", "DisableKey", "UpdateKeyDescription", "ListAliases"}  # know InvalidArnException
+# may name a key by alias
+ALIASES = {
+    "DescribeKey",
+    "Encrypt",
+    "Decrypt",
+    "ReEncrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
+}
+# know InvalidArnException
+INVALID_ARN = {
+    "DescribeKey",
+    "EnableKey",
+    "DisableKey",
+    "UpdateKeyDescription",
+    "ListAliases",
+}
 
 
 @pytest.mark.parametrize(
