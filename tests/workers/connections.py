@@ -1,0 +1,81 @@
+"""Connections of a test's own, spread over all workers of a server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from kms_grpc.v1 import key_management_pb2 as pb
+from kms_grpc.v1 import key_management_pb2_grpc
+from tests.served import Served
+
+CONNECTIONS = 8
+SECONDS = 60
+OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0), ("grpc.enable_http_proxy", 0)]
+
+
+class Caller:
+    """One connection. `worker` is the index of the worker that holds it, as its answers say."""
+
+    def __init__(self, server: Served, held: ExitStack) -> None:
+        self.channel = held.enter_context(grpc.insecure_channel(server.address, OPTIONS))
+        self._stub = key_management_pb2_grpc.KeyManagementServiceStub(self.channel)
+        self._metadata = (("authorization", f"Bearer {server.token}"), ("kms-region", server.regions[0]))
+        _, call = self._stub.GenerateRandom.with_call(
+            pb.GenerateRandomRequest(number_of_bytes=1), metadata=self._metadata, timeout=SECONDS, wait_for_ready=True
+        )
+        self.worker = int(dict(call.trailing_metadata())["kms-worker"])
+
+    def call(self, name: str, **fields: Any) -> Any:
+        """The answer to operation `name`. Raises grpc.RpcError."""
+        return self.begin(name, **fields).result()
+
+    def begin(self, name: str, **fields: Any) -> Any:
+        """The call, sent; `outcome` waits for it."""
+        request = getattr(pb, f"{name}Request")(**fields)
+        return getattr(self._stub, name).future(request, metadata=self._metadata, timeout=SECONDS)
+
+
+def outcome(call: Any) -> Any:
+    """The answer, or AWS's name of the error."""
+    try:
+        return call.result()
+    except grpc.RpcError as error:
+        info = error_details_pb2.ErrorInfo()
+        status = rpc_status.from_call(error)
+        if status is None or not any(detail.Unpack(info) for detail in status.details):
+            raise
+        return info.reason
+
+
+def connect(server: Served, held: ExitStack, workers: int = 2) -> list[Caller]:
+    """Eight connections, each worker holding at least two: reconnects until the kernel has spread them so."""
+    callers: list[Caller] = []
+    while len(callers) < CONNECTIONS:
+        caller = Caller(server, held)
+        missing = sum(max(0, 2 - sum(c.worker == w for c in callers)) for w in range(workers))
+        needed = sum(c.worker == caller.worker for c in callers) < 2
+        if needed or CONNECTIONS - len(callers) > missing:
+            callers.append(caller)
+        else:
+            caller.channel.close()
+    assert {caller.worker for caller in callers} == set(range(workers))
+    return callers
+
+
+def ask_all(callers: Sequence[Caller], name: str, **fields: Any) -> list[Any]:
+    """The outcomes of the same call through every connection, all sent before the first answer is waited for."""
+    calls = [caller.begin(name, **fields) for caller in callers]
+    return [outcome(call) for call in calls]
+
+
+def worker_pid(server: Served, index: int) -> int:
+    """Of the worker that runs now, as the supervisor's log tells."""
+    lines = (line for line in server.log_text().splitlines() if f"worker-{index} is ready" in line)
+    return int(json.loads(list(lines)[-1])["child"])

@@ -1,0 +1,170 @@
+"""What one worker has acknowledged holds in all of them, from the next call on."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from kms_grpc.app import open_shards
+from kms_grpc.config import from_values
+from kms_grpc.registry import statements as sql
+from kms_grpc.registry.rows import MATERIAL, material_values
+from kms_grpc.registry.shards import Shard
+from tests.conftest import StartServer
+from tests.served import ACCOUNT, Served
+from tests.workers.connections import Caller, ask_all, connect, outcome, worker_pid
+
+ROUNDS = 1000
+STOPS = 24
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Rig:
+    """A server with two workers, eight connections to it, and a way to change a key below the workers."""
+
+    def __init__(self, server: Served, held: ExitStack) -> None:
+        self.server = server
+        self.callers = connect(server, held)
+        self.keys = [self.callers[0].call("CreateKey").key_metadata.key_id for _ in range(2)]
+        self.alias = "alias/moving"
+        self.callers[0].call("CreateAlias", alias_name=self.alias, target_key_id=self.keys[0])
+        settings = from_values({"data_dir": str(server.data_dir), "regions": server.regions, "dev": True})
+        shards = open_shards(settings)
+        held.callback(shards.close)
+        self.shard: Shard = shards.default
+
+    def insert_material(self) -> bytes:
+        """Give the first key a new current material, as a rotation will; returns its id. No operation does so yet."""
+        key = self.shard.registry.find_key(self.keys[0])
+        assert key is not None
+        material = self.shard.generate_material(key.key_id, ACCOUNT, 1)
+        with self.shard.writing() as transaction:
+            transaction._add(sql.ADD_MATERIAL, MATERIAL, material_values(material), "")  # type: ignore[attr-defined]
+            transaction.change_key(dataclasses.replace(key, current_material_id=material.material_id))
+        return material.material_id
+
+
+@pytest.fixture
+def rig(start_server: StartServer) -> Iterator[Rig]:
+    with ExitStack() as held:
+        yield Rig(start_server(workers=2), held)
+
+
+# --- the changes: each is made through one connection and looked at through all; returns how it must look ---------
+
+Change = Callable[[Rig, Caller, int], tuple[dict[str, Any], Callable[[Any], bool]]]
+"""(rig, the connection to make it through, number of the round) -> (fields of the Encrypt to ask with, what obeys)."""
+
+
+def disable(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+    caller.call("DisableKey", key_id=rig.keys[0])
+    return {"key_id": rig.keys[0]}, lambda answer: answer == "DisabledException"
+
+
+def enable(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+    caller.call("EnableKey", key_id=rig.keys[0])
+    return {"key_id": rig.keys[0]}, lambda answer: not isinstance(answer, str)
+
+
+def move_alias(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+    target = rig.keys[(number + 1) % 2]
+    caller.call("UpdateAlias", alias_name=rig.alias, target_key_id=target)
+    return {"key_id": rig.alias}, lambda answer: answer.key_id.endswith(target)
+
+
+def create(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+    fresh = caller.call("CreateKey").key_metadata.key_id
+    return {"key_id": fresh}, lambda answer: answer.key_id.endswith(fresh)
+
+
+def renew(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+    material_id = rig.insert_material()
+    return {"key_id": rig.keys[0]}, lambda answer: answer.ciphertext_blob[19:51] == material_id
+
+
+OTHERS: Sequence[Change] = (move_alias, create, renew)
+
+
+def look(rig: Rig, change: Change, number: int, through: Sequence[Caller] | None = None) -> None:
+    """Make the change through one connection, then ask through all, or those given."""
+    through = through or rig.callers
+    fields, obeys = change(rig, rig.callers[number % len(rig.callers)], number)
+    answers = ask_all(through, "Encrypt", plaintext=b"x", **fields)
+    disobeying = [caller.worker for caller, answer in zip(through, answers, strict=True) if not obeys(answer)]
+    assert not disobeying, f"round {number}, {change.__name__}: workers {disobeying}"
+
+
+# --- tests -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["alone", "under load"])
+def loaded(request: pytest.FixtureRequest, rig: Rig) -> Iterator[None]:
+    if request.param == "alone":
+        yield
+        return
+    key = rig.callers[0].call("CreateKey").key_metadata.key_id
+    environment = os.environ | {"KMS_GRPC_TOKEN": rig.server.token}
+    command = [sys.executable, "-m", "tests.workers.load", rig.server.address, rig.server.regions[0], key]
+    load = subprocess.Popen(command, cwd=ROOT, env=environment)
+    yield
+    assert load.poll() is None, "the load goes on to the end"
+    load.kill()
+    load.wait()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("loaded")
+def test_every_call_after_the_acknowledgement_obeys(rig: Rig) -> None:
+    one_of_each = [next(caller for caller in rig.callers if caller.worker == worker) for worker in (0, 1)]
+    for number in range(ROUNDS):
+        look(rig, disable, number)
+        look(rig, enable, number + 1, one_of_each)
+        if number % 4 == 0:
+            look(rig, OTHERS[number // 4 % len(OTHERS)], number)
+
+
+@pytest.mark.parametrize("change", [disable, move_alias, create, renew], ids=lambda change: change.__name__)
+def test_a_worker_that_slept_through_a_change_obeys_when_it_wakes(rig: Rig, change: Change) -> None:
+    for number in range(STOPS // 4):
+        asleep = number % 2
+        awake = next(caller for caller in rig.callers if caller.worker != asleep)
+        sleepers = [caller for caller in rig.callers if caller.worker == asleep]
+        ask_all(rig.callers, "Encrypt", plaintext=b"x", key_id=rig.keys[0])
+        os.kill(worker_pid(rig.server, asleep), signal.SIGSTOP)
+        try:
+            fields, obeys = change(rig, awake, number)
+            calls = [caller.begin("Encrypt", plaintext=b"x", **fields) for caller in sleepers]
+            time.sleep(0.05)
+        finally:
+            os.kill(worker_pid(rig.server, asleep), signal.SIGCONT)
+        assert all(obeys(outcome(call)) for call in calls), f"round {number}"
+        look(rig, enable, number)
+
+
+def test_a_change_whose_worker_died_before_telling_is_obeyed_too(start_server: StartServer) -> None:
+    """Killed between commit and bump: nobody would ever know, did the supervisor not bump every epoch."""
+    server = start_server(workers=2, environment={"KMS_GRPC_FAULT": "commit.after:3"})
+    with ExitStack() as held:
+        callers = connect(server, held)
+        dying = next(caller for caller in callers if caller.worker == 0)
+        other = next(caller for caller in callers if caller.worker == 1)
+        key = dying.call("CreateKey").key_metadata.key_id
+        dying.call("UpdateKeyDescription", key_id=key, description="second commit")
+        assert other.call("Encrypt", key_id=key, plaintext=b"x").ciphertext_blob
+        with pytest.raises(grpc.RpcError) as lost:
+            dying.call("DisableKey", key_id=key)
+        assert lost.value.code() == grpc.StatusCode.UNAVAILABLE
+        deadline = time.monotonic() + 30
+        while outcome(other.begin("Encrypt", key_id=key, plaintext=b"x")) != "DisabledException":
+            assert time.monotonic() < deadline, "the other worker never learned of it"
