@@ -184,5 +184,5 @@ def _deadline(context: Context) -> int | None:
 
 
 def _printable(text: str) -> str:
-    """Metadata values are printable ASCII; what came in otherwise goes out without the rest."""
-    return "".join(c for c in text[:256] if " " <= c <= "~")
+    """Metadata values are printable ASCII (gRPC over HTTP/2, Custom-Metadata); what came in otherwise is not echoed."""
+    return text if len(text) <= 256 and text.isascii() and text.isprintable() else ""
