@@ -40,6 +40,7 @@ def fits(descriptor: Descriptor, own: LimitsOf) -> Fits:
 def _terms(field: FieldDescriptor, rule: Limits, names: dict[str, Any]) -> Iterator[str]:
     """The field's conditions. What they call is put into `names`."""
     present = f"m.HasField({field.name!r})" if field.has_presence else f"m.{field.name}"
+    present = f"len({present}) > 0" if field.is_repeated else present
     if rule.unsupported:
         yield f"not m.{field.name}" if field.type == FieldDescriptor.TYPE_BOOL else f"not {present}"
         return

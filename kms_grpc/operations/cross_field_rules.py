@@ -66,6 +66,19 @@ def alias_target(request: pb.CreateAliasRequest | pb.UpdateAliasRequest) -> None
         raise ValidationException("Aliases must refer to keys. Not aliases")
 
 
+def import_of_material(request: pb.ImportKeyMaterialRequest) -> None:
+    """A date if and only if the material expires; an id of material that is new is not known yet."""
+    expires = request.expiration_model != keys_pb2.EXPIRATION_MODEL_TYPE_KEY_MATERIAL_DOES_NOT_EXPIRE
+    if expires and not request.HasField("valid_to"):
+        raise ValidationException("A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES")
+    if not expires and request.HasField("valid_to"):
+        raise ValidationException(
+            "A validTo date must not be set if the ExpirationModel is KEY_MATERIAL_DOES_NOT_EXPIRE"
+        )
+    if request.HasField("key_material_id") and request.import_type == keys_pb2.IMPORT_TYPE_NEW_KEY_MATERIAL:
+        raise ValidationException("A KeyMaterialId must not be set if the ImportType is NEW_KEY_MATERIAL")
+
+
 CROSS_FIELD_RULES: dict[type[Message], Callable[[Any], None]] = {
     pb.CreateAliasRequest: alias_target,
     pb.CreateKeyRequest: key_kind,
@@ -73,6 +86,7 @@ CROSS_FIELD_RULES: dict[type[Message], Callable[[Any], None]] = {
     pb.GenerateDataKeyRequest: data_key_length,
     pb.GenerateDataKeyWithoutPlaintextRequest: data_key_length,
     pb.GenerateRandomRequest: random_length,
+    pb.ImportKeyMaterialRequest: import_of_material,
     pb.ReEncryptRequest: ciphertext,
     pb.UpdateAliasRequest: alias_target,
 }

@@ -13,7 +13,9 @@ Field numbers. A member has the same number in all requests and answers of its k
                         11 Recipient and CiphertextForRecipient · 12 KeyMaterialId;
                         in ReEncrypt these are the destination's, and 13 to 16 the source's
   calls on one key      1 KeyId · 9 GrantTokens · from 2 the operation's own
-  lists                 1 the filter, or the entries · 2 Limit or Truncated · 3 Marker or NextMarker
+  lists                 1 the filter or key, or the entries · 2 Limit or Truncated · 3 Marker or NextMarker ·
+                        from 4 the operation's own
+  imports               8 KeyMaterialId
   17 to 99              members that AWS adds
   100 to 199            members that are ours
 
@@ -29,6 +31,7 @@ MissingAuthenticationTokenException, UnrecognizedClientException or ExpiredToken
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from kms_grpc.v1 import keys_pb2 as _keys_pb2
 import builtins as _builtins
@@ -77,7 +80,7 @@ class CreateKeyRequest(_message.Message):
     """
     origin: _keys_pb2.OriginType.ValueType
     """Optional. Where the key material comes from. Default: AWS_KMS.
-    Not built: every value but AWS_KMS.
+    Not built: every value but AWS_KMS and EXTERNAL.
     """
     multi_region: _builtins.bool
     """Optional. Whether to create a multi-Region primary key. Default: false.
@@ -115,9 +118,7 @@ class CreateKeyRequest(_message.Message):
     """
     @_builtins.property
     def tags(self) -> _containers.RepeatedCompositeFieldContainer[_keys_pb2.Tag]:
-        """Optional. Tags of the key, at most 50 (TagException beyond, ValidationException beyond 200).
-        Not built.
-        """
+        """Optional. Tags of the key, at most 50 (TagException beyond, ValidationException beyond 200)."""
 
     def __init__(
         self,
@@ -430,6 +431,780 @@ class UpdateKeyDescriptionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateKeyDescriptionResponse: _TypeAlias = UpdateKeyDescriptionResponse  # noqa: Y015
+
+@_typing.final
+class ScheduleKeyDeletionRequest(_message.Message):
+    """Asks to delete a key when a window is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    PENDING_WINDOW_IN_DAYS_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    pending_window_in_days: _builtins.int
+    """Optional. Days until the key is deleted, 7 to 30. Default: 30."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        pending_window_in_days: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pending_window_in_days", b"_pending_window_in_days", "pending_window_in_days", b"pending_window_in_days"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pending_window_in_days", b"_pending_window_in_days", "key_id", b"key_id", "pending_window_in_days", b"pending_window_in_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__pending_window_in_days: _TypeAlias = _typing.Literal["pending_window_in_days"]  # noqa: Y015
+    _WhichOneofArgType__pending_window_in_days: _TypeAlias = _typing.Literal["_pending_window_in_days", b"_pending_window_in_days"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pending_window_in_days) -> _WhichOneofReturnType__pending_window_in_days | None: ...
+
+Global___ScheduleKeyDeletionRequest: _TypeAlias = ScheduleKeyDeletionRequest  # noqa: Y015
+
+@_typing.final
+class ScheduleKeyDeletionResponse(_message.Message):
+    """The key is pending deletion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    PENDING_WINDOW_IN_DAYS_FIELD_NUMBER: _builtins.int
+    DELETION_DATE_FIELD_NUMBER: _builtins.int
+    KEY_STATE_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Output only. ARN of the key."""
+    pending_window_in_days: _builtins.int
+    """Output only. Days until the key is deleted."""
+    key_state: _keys_pb2.KeyState.ValueType
+    """Output only. State of the key: PendingDeletion, or PendingReplicaDeletion."""
+    @_builtins.property
+    def deletion_date(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the window is over. Absent for a primary key with replicas, whose window begins with the
+        deletion of the last of them.
+        """
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        pending_window_in_days: _builtins.int = ...,
+        deletion_date: _timestamp_pb2.Timestamp | None = ...,
+        key_state: _keys_pb2.KeyState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deletion_date", b"deletion_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deletion_date", b"deletion_date", "key_id", b"key_id", "key_state", b"key_state", "pending_window_in_days", b"pending_window_in_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleKeyDeletionResponse: _TypeAlias = ScheduleKeyDeletionResponse  # noqa: Y015
+
+@_typing.final
+class CancelKeyDeletionRequest(_message.Message):
+    """Asks to call a deletion off."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelKeyDeletionRequest: _TypeAlias = CancelKeyDeletionRequest  # noqa: Y015
+
+@_typing.final
+class CancelKeyDeletionResponse(_message.Message):
+    """The deletion is called off."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Output only. ARN of the key."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelKeyDeletionResponse: _TypeAlias = CancelKeyDeletionResponse  # noqa: Y015
+
+@_typing.final
+class TagResourceRequest(_message.Message):
+    """Asks to tag a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedCompositeFieldContainer[_keys_pb2.Tag]:
+        """Required. The tags. A key has at most 50: TagException beyond, as for a tag key that stands twice or begins with
+        "aws:"; ValidationException beyond 200 in one request.
+        """
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        tags: _abc.Iterable[_keys_pb2.Tag] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "tags", b"tags"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TagResourceRequest: _TypeAlias = TagResourceRequest  # noqa: Y015
+
+@_typing.final
+class TagResourceResponse(_message.Message):
+    """The key has the tags."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TagResourceResponse: _TypeAlias = TagResourceResponse  # noqa: Y015
+
+@_typing.final
+class UntagResourceRequest(_message.Message):
+    """Asks to remove tags of a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    TAG_KEYS_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    @_builtins.property
+    def tag_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. Keys of the tags, at most 200 of 1 to 128 characters. TagException for one that begins with "aws:"."""
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        tag_keys: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "tag_keys", b"tag_keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UntagResourceRequest: _TypeAlias = UntagResourceRequest  # noqa: Y015
+
+@_typing.final
+class UntagResourceResponse(_message.Message):
+    """The key has none of these tags."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UntagResourceResponse: _TypeAlias = UntagResourceResponse  # noqa: Y015
+
+@_typing.final
+class ListResourceTagsRequest(_message.Message):
+    """Asks for a page of a key's tags."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    MARKER_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    limit: _builtins.int
+    """Optional. Most entries of a page, 1 to 50. Default: 50."""
+    marker: _builtins.str
+    """Optional. NextMarker of the page before, 1 to 1,024 characters, as it came. InvalidMarkerException if it is another
+    listing's or region's.
+    """
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        limit: _builtins.int | None = ...,
+        marker: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_marker", b"_marker", "limit", b"limit", "marker", b"marker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_marker", b"_marker", "key_id", b"key_id", "limit", b"limit", "marker", b"marker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    _WhichOneofReturnType__marker: _TypeAlias = _typing.Literal["marker"]  # noqa: Y015
+    _WhichOneofArgType__marker: _TypeAlias = _typing.Literal["_marker", b"_marker"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__marker) -> _WhichOneofReturnType__marker | None: ...
+
+Global___ListResourceTagsRequest: _TypeAlias = ListResourceTagsRequest  # noqa: Y015
+
+@_typing.final
+class ListResourceTagsResponse(_message.Message):
+    """A page of tags."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAGS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    NEXT_MARKER_FIELD_NUMBER: _builtins.int
+    truncated: _builtins.bool
+    """Output only. Whether there is more. A page may be shorter than its Limit although there is."""
+    next_marker: _builtins.str
+    """Output only. Marker of the next page. Absent on the last one."""
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedCompositeFieldContainer[_keys_pb2.Tag]:
+        """Output only. The tags, by their keys."""
+
+    def __init__(
+        self,
+        *,
+        tags: _abc.Iterable[_keys_pb2.Tag] | None = ...,
+        truncated: _builtins.bool = ...,
+        next_marker: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker", "next_marker", b"next_marker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker", "next_marker", b"next_marker", "tags", b"tags", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__next_marker: _TypeAlias = _typing.Literal["next_marker"]  # noqa: Y015
+    _WhichOneofArgType__next_marker: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__next_marker) -> _WhichOneofReturnType__next_marker | None: ...
+
+Global___ListResourceTagsResponse: _TypeAlias = ListResourceTagsResponse  # noqa: Y015
+
+@_typing.final
+class EnableKeyRotationRequest(_message.Message):
+    """Asks for automatic rotation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    ROTATION_PERIOD_IN_DAYS_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    rotation_period_in_days: _builtins.int
+    """Optional. Days between two rotations, 90 to 2,560. Default: 365."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        rotation_period_in_days: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rotation_period_in_days", b"_rotation_period_in_days", "rotation_period_in_days", b"rotation_period_in_days"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rotation_period_in_days", b"_rotation_period_in_days", "key_id", b"key_id", "rotation_period_in_days", b"rotation_period_in_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rotation_period_in_days: _TypeAlias = _typing.Literal["rotation_period_in_days"]  # noqa: Y015
+    _WhichOneofArgType__rotation_period_in_days: _TypeAlias = _typing.Literal["_rotation_period_in_days", b"_rotation_period_in_days"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rotation_period_in_days) -> _WhichOneofReturnType__rotation_period_in_days | None: ...
+
+Global___EnableKeyRotationRequest: _TypeAlias = EnableKeyRotationRequest  # noqa: Y015
+
+@_typing.final
+class EnableKeyRotationResponse(_message.Message):
+    """The key will be rotated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnableKeyRotationResponse: _TypeAlias = EnableKeyRotationResponse  # noqa: Y015
+
+@_typing.final
+class DisableKeyRotationRequest(_message.Message):
+    """Asks to end automatic rotation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisableKeyRotationRequest: _TypeAlias = DisableKeyRotationRequest  # noqa: Y015
+
+@_typing.final
+class DisableKeyRotationResponse(_message.Message):
+    """The key will not be rotated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisableKeyRotationResponse: _TypeAlias = DisableKeyRotationResponse  # noqa: Y015
+
+@_typing.final
+class GetKeyRotationStatusRequest(_message.Message):
+    """Asks how a key is rotated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetKeyRotationStatusRequest: _TypeAlias = GetKeyRotationStatusRequest  # noqa: Y015
+
+@_typing.final
+class GetKeyRotationStatusResponse(_message.Message):
+    """How the key is rotated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    KEY_ROTATION_ENABLED_FIELD_NUMBER: _builtins.int
+    ROTATION_PERIOD_IN_DAYS_FIELD_NUMBER: _builtins.int
+    NEXT_ROTATION_DATE_FIELD_NUMBER: _builtins.int
+    ON_DEMAND_ROTATION_START_DATE_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Output only. ARN of the key."""
+    key_rotation_enabled: _builtins.bool
+    """Output only. Whether automatic rotation is on. False while the key is pending deletion."""
+    rotation_period_in_days: _builtins.int
+    """Output only. Days between two rotations. Absent without automatic rotation."""
+    @_builtins.property
+    def next_rotation_date(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the key will be rotated next. Absent without automatic rotation."""
+
+    @_builtins.property
+    def on_demand_rotation_start_date(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When a rotation on demand began that is still going on."""
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        key_rotation_enabled: _builtins.bool = ...,
+        rotation_period_in_days: _builtins.int | None = ...,
+        next_rotation_date: _timestamp_pb2.Timestamp | None = ...,
+        on_demand_rotation_start_date: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rotation_period_in_days", b"_rotation_period_in_days", "next_rotation_date", b"next_rotation_date", "on_demand_rotation_start_date", b"on_demand_rotation_start_date", "rotation_period_in_days", b"rotation_period_in_days"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rotation_period_in_days", b"_rotation_period_in_days", "key_id", b"key_id", "key_rotation_enabled", b"key_rotation_enabled", "next_rotation_date", b"next_rotation_date", "on_demand_rotation_start_date", b"on_demand_rotation_start_date", "rotation_period_in_days", b"rotation_period_in_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rotation_period_in_days: _TypeAlias = _typing.Literal["rotation_period_in_days"]  # noqa: Y015
+    _WhichOneofArgType__rotation_period_in_days: _TypeAlias = _typing.Literal["_rotation_period_in_days", b"_rotation_period_in_days"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rotation_period_in_days) -> _WhichOneofReturnType__rotation_period_in_days | None: ...
+
+Global___GetKeyRotationStatusResponse: _TypeAlias = GetKeyRotationStatusResponse  # noqa: Y015
+
+@_typing.final
+class RotateKeyOnDemandRequest(_message.Message):
+    """Asks to rotate a key now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateKeyOnDemandRequest: _TypeAlias = RotateKeyOnDemandRequest  # noqa: Y015
+
+@_typing.final
+class RotateKeyOnDemandResponse(_message.Message):
+    """The key is rotated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Output only. ARN of the key."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateKeyOnDemandResponse: _TypeAlias = RotateKeyOnDemandResponse  # noqa: Y015
+
+@_typing.final
+class ListKeyRotationsRequest(_message.Message):
+    """Asks for a page of a key's rotations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    MARKER_FIELD_NUMBER: _builtins.int
+    INCLUDE_KEY_MATERIAL_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    limit: _builtins.int
+    """Optional. Most entries of a page, 1 to 1,000. Default: 100."""
+    marker: _builtins.str
+    """Optional. NextMarker of the page before, 1 to 1,024 characters, as it came. InvalidMarkerException if it is another
+    listing's or region's.
+    """
+    include_key_material: _keys_pb2.IncludeKeyMaterial.ValueType
+    """Optional. Whether the first material and those that wait for a rotation are listed too. Default: ROTATIONS_ONLY."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        limit: _builtins.int | None = ...,
+        marker: _builtins.str | None = ...,
+        include_key_material: _keys_pb2.IncludeKeyMaterial.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_marker", b"_marker", "limit", b"limit", "marker", b"marker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_marker", b"_marker", "include_key_material", b"include_key_material", "key_id", b"key_id", "limit", b"limit", "marker", b"marker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    _WhichOneofReturnType__marker: _TypeAlias = _typing.Literal["marker"]  # noqa: Y015
+    _WhichOneofArgType__marker: _TypeAlias = _typing.Literal["_marker", b"_marker"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__marker) -> _WhichOneofReturnType__marker | None: ...
+
+Global___ListKeyRotationsRequest: _TypeAlias = ListKeyRotationsRequest  # noqa: Y015
+
+@_typing.final
+class ListKeyRotationsResponse(_message.Message):
+    """A page of rotations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROTATIONS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    NEXT_MARKER_FIELD_NUMBER: _builtins.int
+    truncated: _builtins.bool
+    """Output only. Whether there is more. A page may be shorter than its Limit although there is."""
+    next_marker: _builtins.str
+    """Output only. Marker of the next page. Absent on the last one."""
+    @_builtins.property
+    def rotations(self) -> _containers.RepeatedCompositeFieldContainer[_keys_pb2.RotationsListEntry]:
+        """Output only. The rotations, the oldest first; materials that wait for a rotation come last."""
+
+    def __init__(
+        self,
+        *,
+        rotations: _abc.Iterable[_keys_pb2.RotationsListEntry] | None = ...,
+        truncated: _builtins.bool = ...,
+        next_marker: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker", "next_marker", b"next_marker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker", "next_marker", b"next_marker", "rotations", b"rotations", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__next_marker: _TypeAlias = _typing.Literal["next_marker"]  # noqa: Y015
+    _WhichOneofArgType__next_marker: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__next_marker) -> _WhichOneofReturnType__next_marker | None: ...
+
+Global___ListKeyRotationsResponse: _TypeAlias = ListKeyRotationsResponse  # noqa: Y015
+
+@_typing.final
+class GetParametersForImportRequest(_message.Message):
+    """Asks for the parameters of an import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    WRAPPING_ALGORITHM_FIELD_NUMBER: _builtins.int
+    WRAPPING_KEY_SPEC_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    wrapping_algorithm: _keys_pb2.AlgorithmSpec.ValueType
+    """Required. How the key material will be wrapped.
+    Not built: every value but RSAES_OAEP_SHA_1, RSAES_OAEP_SHA_256, RSA_AES_KEY_WRAP_SHA_1 and
+    RSA_AES_KEY_WRAP_SHA_256.
+    """
+    wrapping_key_spec: _keys_pb2.WrappingKeySpec.ValueType
+    """Required. Kind of the wrapping key.
+    Not built: every value but RSA_2048, RSA_3072 and RSA_4096.
+    """
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        wrapping_algorithm: _keys_pb2.AlgorithmSpec.ValueType = ...,
+        wrapping_key_spec: _keys_pb2.WrappingKeySpec.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "wrapping_algorithm", b"wrapping_algorithm", "wrapping_key_spec", b"wrapping_key_spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetParametersForImportRequest: _TypeAlias = GetParametersForImportRequest  # noqa: Y015
+
+@_typing.final
+class GetParametersForImportResponse(_message.Message):
+    """The parameters of an import: they belong together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    IMPORT_TOKEN_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    PARAMETERS_VALID_TO_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Output only. ARN of the key."""
+    import_token: _builtins.bytes
+    """Output only. Token that goes with the wrapped key material. Good for one import."""
+    public_key: _builtins.bytes
+    """Output only. The wrapping key: SubjectPublicKeyInfo in DER."""
+    @_builtins.property
+    def parameters_valid_to(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When public key and token expire, 24 hours after the call."""
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        import_token: _builtins.bytes = ...,
+        public_key: _builtins.bytes = ...,
+        parameters_valid_to: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters_valid_to", b"parameters_valid_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_token", b"import_token", "key_id", b"key_id", "parameters_valid_to", b"parameters_valid_to", "public_key", b"public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetParametersForImportResponse: _TypeAlias = GetParametersForImportResponse  # noqa: Y015
+
+@_typing.final
+class ImportKeyMaterialRequest(_message.Message):
+    """Asks to import key material."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    IMPORT_TOKEN_FIELD_NUMBER: _builtins.int
+    ENCRYPTED_KEY_MATERIAL_FIELD_NUMBER: _builtins.int
+    VALID_TO_FIELD_NUMBER: _builtins.int
+    EXPIRATION_MODEL_FIELD_NUMBER: _builtins.int
+    IMPORT_TYPE_FIELD_NUMBER: _builtins.int
+    KEY_MATERIAL_DESCRIPTION_FIELD_NUMBER: _builtins.int
+    KEY_MATERIAL_ID_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    import_token: _builtins.bytes
+    """Required. The token that came with the public key, 1 to 6,144 bytes."""
+    encrypted_key_material: _builtins.bytes
+    """Required. The key material, wrapped under the public key, 1 to 6,144 bytes."""
+    expiration_model: _keys_pb2.ExpirationModelType.ValueType
+    """Optional. Whether the key material expires. Default: KEY_MATERIAL_EXPIRES."""
+    import_type: _keys_pb2.ImportType.ValueType
+    """Optional. Whether the key material is the key's already. Default: NEW_KEY_MATERIAL for the key's first, else
+    EXISTING_KEY_MATERIAL.
+    """
+    key_material_description: _builtins.str
+    """Optional. Description of the key material, 0 to 256 of the characters A-Z a-z 0-9 : / _ . - and white space.
+    Default: as it was.
+    """
+    key_material_id: _builtins.str
+    """Optional. Id of the key material, 64 lower-case hex digits, of the characters a-f 0-9:
+    IncorrectKeyMaterialException if it is another's. With EXISTING_KEY_MATERIAL only.
+    """
+    @_builtins.property
+    def valid_to(self) -> _timestamp_pb2.Timestamp:
+        """Optional. When the key material expires, at most 365 days ahead. With KEY_MATERIAL_EXPIRES, and then it must be
+        there.
+        """
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        import_token: _builtins.bytes | None = ...,
+        encrypted_key_material: _builtins.bytes | None = ...,
+        valid_to: _timestamp_pb2.Timestamp | None = ...,
+        expiration_model: _keys_pb2.ExpirationModelType.ValueType = ...,
+        import_type: _keys_pb2.ImportType.ValueType = ...,
+        key_material_description: _builtins.str | None = ...,
+        key_material_id: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_encrypted_key_material", b"_encrypted_key_material", "_import_token", b"_import_token", "_key_material_description", b"_key_material_description", "_key_material_id", b"_key_material_id", "encrypted_key_material", b"encrypted_key_material", "import_token", b"import_token", "key_material_description", b"key_material_description", "key_material_id", b"key_material_id", "valid_to", b"valid_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_encrypted_key_material", b"_encrypted_key_material", "_import_token", b"_import_token", "_key_material_description", b"_key_material_description", "_key_material_id", b"_key_material_id", "encrypted_key_material", b"encrypted_key_material", "expiration_model", b"expiration_model", "import_token", b"import_token", "import_type", b"import_type", "key_id", b"key_id", "key_material_description", b"key_material_description", "key_material_id", b"key_material_id", "valid_to", b"valid_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__encrypted_key_material: _TypeAlias = _typing.Literal["encrypted_key_material"]  # noqa: Y015
+    _WhichOneofArgType__encrypted_key_material: _TypeAlias = _typing.Literal["_encrypted_key_material", b"_encrypted_key_material"]  # noqa: Y015
+    _WhichOneofReturnType__import_token: _TypeAlias = _typing.Literal["import_token"]  # noqa: Y015
+    _WhichOneofArgType__import_token: _TypeAlias = _typing.Literal["_import_token", b"_import_token"]  # noqa: Y015
+    _WhichOneofReturnType__key_material_description: _TypeAlias = _typing.Literal["key_material_description"]  # noqa: Y015
+    _WhichOneofArgType__key_material_description: _TypeAlias = _typing.Literal["_key_material_description", b"_key_material_description"]  # noqa: Y015
+    _WhichOneofReturnType__key_material_id: _TypeAlias = _typing.Literal["key_material_id"]  # noqa: Y015
+    _WhichOneofArgType__key_material_id: _TypeAlias = _typing.Literal["_key_material_id", b"_key_material_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__encrypted_key_material) -> _WhichOneofReturnType__encrypted_key_material | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__import_token) -> _WhichOneofReturnType__import_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_material_description) -> _WhichOneofReturnType__key_material_description | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_material_id) -> _WhichOneofReturnType__key_material_id | None: ...
+
+Global___ImportKeyMaterialRequest: _TypeAlias = ImportKeyMaterialRequest  # noqa: Y015
+
+@_typing.final
+class ImportKeyMaterialResponse(_message.Message):
+    """The key material is the key's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    KEY_MATERIAL_ID_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Output only. ARN of the key."""
+    key_material_id: _builtins.str
+    """Output only. Id of the key material, 64 lower-case hex digits."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        key_material_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "key_material_id", b"key_material_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportKeyMaterialResponse: _TypeAlias = ImportKeyMaterialResponse  # noqa: Y015
+
+@_typing.final
+class DeleteImportedKeyMaterialRequest(_message.Message):
+    """Asks to delete imported key material."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    KEY_MATERIAL_ID_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    key_material_id: _builtins.str
+    """Optional. Id of the key material, 64 lower-case hex digits, of the characters a-f 0-9. Default: the current one."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        key_material_id: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key_material_id", b"_key_material_id", "key_material_id", b"key_material_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_material_id", b"_key_material_id", "key_id", b"key_id", "key_material_id", b"key_material_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__key_material_id: _TypeAlias = _typing.Literal["key_material_id"]  # noqa: Y015
+    _WhichOneofArgType__key_material_id: _TypeAlias = _typing.Literal["_key_material_id", b"_key_material_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_material_id) -> _WhichOneofReturnType__key_material_id | None: ...
+
+Global___DeleteImportedKeyMaterialRequest: _TypeAlias = DeleteImportedKeyMaterialRequest  # noqa: Y015
+
+@_typing.final
+class DeleteImportedKeyMaterialResponse(_message.Message):
+    """The key material is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    KEY_MATERIAL_ID_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Output only. ARN of the key."""
+    key_material_id: _builtins.str
+    """Output only. Id of the key material, 64 lower-case hex digits. Absent where none was ever imported."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        key_material_id: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key_material_id", b"_key_material_id", "key_material_id", b"key_material_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_material_id", b"_key_material_id", "key_id", b"key_id", "key_material_id", b"key_material_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__key_material_id: _TypeAlias = _typing.Literal["key_material_id"]  # noqa: Y015
+    _WhichOneofArgType__key_material_id: _TypeAlias = _typing.Literal["_key_material_id", b"_key_material_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_material_id) -> _WhichOneofReturnType__key_material_id | None: ...
+
+Global___DeleteImportedKeyMaterialResponse: _TypeAlias = DeleteImportedKeyMaterialResponse  # noqa: Y015
 
 @_typing.final
 class CreateAliasRequest(_message.Message):

@@ -66,6 +66,71 @@ class KeyManagementServiceStub(object):
                 request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.UpdateKeyDescriptionRequest.SerializeToString,
                 response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.UpdateKeyDescriptionResponse.FromString,
                 _registered_method=True)
+        self.ScheduleKeyDeletion = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/ScheduleKeyDeletion',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ScheduleKeyDeletionRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.ScheduleKeyDeletionResponse.FromString,
+                _registered_method=True)
+        self.CancelKeyDeletion = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/CancelKeyDeletion',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.CancelKeyDeletionRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.CancelKeyDeletionResponse.FromString,
+                _registered_method=True)
+        self.TagResource = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/TagResource',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.TagResourceRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.TagResourceResponse.FromString,
+                _registered_method=True)
+        self.UntagResource = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/UntagResource',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.UntagResourceRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.UntagResourceResponse.FromString,
+                _registered_method=True)
+        self.ListResourceTags = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/ListResourceTags',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ListResourceTagsRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.ListResourceTagsResponse.FromString,
+                _registered_method=True)
+        self.EnableKeyRotation = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/EnableKeyRotation',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.EnableKeyRotationRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.EnableKeyRotationResponse.FromString,
+                _registered_method=True)
+        self.DisableKeyRotation = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/DisableKeyRotation',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.DisableKeyRotationRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.DisableKeyRotationResponse.FromString,
+                _registered_method=True)
+        self.GetKeyRotationStatus = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/GetKeyRotationStatus',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.GetKeyRotationStatusRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.GetKeyRotationStatusResponse.FromString,
+                _registered_method=True)
+        self.RotateKeyOnDemand = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/RotateKeyOnDemand',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.RotateKeyOnDemandRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.RotateKeyOnDemandResponse.FromString,
+                _registered_method=True)
+        self.ListKeyRotations = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/ListKeyRotations',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ListKeyRotationsRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.ListKeyRotationsResponse.FromString,
+                _registered_method=True)
+        self.GetParametersForImport = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/GetParametersForImport',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.GetParametersForImportRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.GetParametersForImportResponse.FromString,
+                _registered_method=True)
+        self.ImportKeyMaterial = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/ImportKeyMaterial',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ImportKeyMaterialRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.ImportKeyMaterialResponse.FromString,
+                _registered_method=True)
+        self.DeleteImportedKeyMaterial = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/DeleteImportedKeyMaterial',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.DeleteImportedKeyMaterialRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.DeleteImportedKeyMaterialResponse.FromString,
+                _registered_method=True)
         self.CreateAlias = channel.unary_unary(
                 '/kms_grpc.v1.KeyManagementService/CreateAlias',
                 request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.CreateAliasRequest.SerializeToString,
@@ -184,6 +249,155 @@ class KeyManagementServiceServicer(object):
         Permission: kms:UpdateKeyDescription on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
         KMSInvalidStateException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScheduleKeyDeletion(self, request, context):
+        """Schedules the deletion of a key: no use and no change until its window is over, then the key and all that belongs
+        to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys only.
+
+        Permission: kms:ScheduleKeyDeletion on the key.
+        Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException (also for a key that is pending deletion already).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelKeyDeletion(self, request, context):
+        """Calls a scheduled deletion off. The key is Disabled after it; an external key without its material is
+        PendingImport.
+
+        Permission: kms:CancelKeyDeletion on the key.
+        Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TagResource(self, request, context):
+        """Adds tags to a key, or gives those it has new values. Customer managed keys only.
+
+        Permission: kms:TagResource on the key.
+        Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException,
+        LimitExceededException, TagException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UntagResource(self, request, context):
+        """Removes tags of a key. A tag that is not there is removed already.
+
+        Permission: kms:UntagResource on the key.
+        Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListResourceTags(self, request, context):
+        """Lists the tags of a key, in any state.
+
+        Permission: kms:ListResourceTags on the key.
+        Errors: KMSInternalException, NotFoundException, InvalidArnException, InvalidMarkerException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnableKeyRotation(self, request, context):
+        """Turns automatic rotation on, or changes its period; the next rotation is a period from now. Symmetric encryption
+        keys of origin AWS_KMS only.
+
+        Permission: kms:EnableKeyRotation on the key.
+        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException, UnsupportedOperationException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisableKeyRotation(self, request, context):
+        """Turns automatic rotation off.
+
+        Permission: kms:DisableKeyRotation on the key.
+        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException, UnsupportedOperationException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetKeyRotationStatus(self, request, context):
+        """Tells whether, how often and when next a key is rotated automatically.
+
+        Permission: kms:GetKeyRotationStatus on the key.
+        Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException, UnsupportedOperationException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateKeyOnDemand(self, request, context):
+        """Rotates a key now, at most 25 times in its life; the automatic schedule stays as it is. An external key takes the
+        material that was imported for it. Every worker encrypts under the new material from the answer on.
+
+        Permission: kms:RotateKeyOnDemand on the key.
+        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException, UnsupportedOperationException, LimitExceededException, ConflictException (an automatic
+        rotation is due within 20 minutes).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKeyRotations(self, request, context):
+        """Lists the rotations of a key, or all its key materials, the oldest first.
+
+        Permission: kms:ListKeyRotations on the key.
+        Errors: NotFoundException, InvalidArnException, InvalidMarkerException, KMSInternalException,
+        KMSInvalidStateException, UnsupportedOperationException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetParametersForImport(self, request, context):
+        """Gives a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
+
+        Permission: kms:GetParametersForImport on the key.
+        Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
+        KMSInternalException, KMSInvalidStateException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportKeyMaterial(self, request, context):
+        """Imports key material. Public key and token are used up by it; a refused call leaves them as they are, save that ten
+        materials that can't be unwrapped use them up. Every worker obeys from the answer on. Keys of origin EXTERNAL only.
+
+        Permission: kms:ImportKeyMaterial on the key.
+        Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
+        KMSInternalException, KMSInvalidStateException, InvalidCiphertextException (always with an empty message),
+        IncorrectKeyMaterialException, ExpiredImportTokenException, InvalidImportTokenException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteImportedKeyMaterial(self, request, context):
+        """Deletes imported key material at once: the key can't be used until the same bytes are imported again. A key that is
+        PendingImport stays as it is. Keys of origin EXTERNAL only.
+
+        Permission: kms:DeleteImportedKeyMaterial on the key.
+        Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
+        KMSInternalException, KMSInvalidStateException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -339,6 +553,71 @@ def add_KeyManagementServiceServicer_to_server(servicer, server):
                     servicer.UpdateKeyDescription,
                     request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.UpdateKeyDescriptionRequest.FromString,
                     response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.UpdateKeyDescriptionResponse.SerializeToString,
+            ),
+            'ScheduleKeyDeletion': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScheduleKeyDeletion,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.ScheduleKeyDeletionRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ScheduleKeyDeletionResponse.SerializeToString,
+            ),
+            'CancelKeyDeletion': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelKeyDeletion,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.CancelKeyDeletionRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.CancelKeyDeletionResponse.SerializeToString,
+            ),
+            'TagResource': grpc.unary_unary_rpc_method_handler(
+                    servicer.TagResource,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.TagResourceRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.TagResourceResponse.SerializeToString,
+            ),
+            'UntagResource': grpc.unary_unary_rpc_method_handler(
+                    servicer.UntagResource,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.UntagResourceRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.UntagResourceResponse.SerializeToString,
+            ),
+            'ListResourceTags': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListResourceTags,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.ListResourceTagsRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ListResourceTagsResponse.SerializeToString,
+            ),
+            'EnableKeyRotation': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnableKeyRotation,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.EnableKeyRotationRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.EnableKeyRotationResponse.SerializeToString,
+            ),
+            'DisableKeyRotation': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableKeyRotation,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.DisableKeyRotationRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.DisableKeyRotationResponse.SerializeToString,
+            ),
+            'GetKeyRotationStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKeyRotationStatus,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.GetKeyRotationStatusRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.GetKeyRotationStatusResponse.SerializeToString,
+            ),
+            'RotateKeyOnDemand': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKeyOnDemand,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.RotateKeyOnDemandRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.RotateKeyOnDemandResponse.SerializeToString,
+            ),
+            'ListKeyRotations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeyRotations,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.ListKeyRotationsRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ListKeyRotationsResponse.SerializeToString,
+            ),
+            'GetParametersForImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetParametersForImport,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.GetParametersForImportRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.GetParametersForImportResponse.SerializeToString,
+            ),
+            'ImportKeyMaterial': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportKeyMaterial,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.ImportKeyMaterialRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ImportKeyMaterialResponse.SerializeToString,
+            ),
+            'DeleteImportedKeyMaterial': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteImportedKeyMaterial,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.DeleteImportedKeyMaterialRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.DeleteImportedKeyMaterialResponse.SerializeToString,
             ),
             'CreateAlias': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateAlias,
@@ -555,6 +834,357 @@ class KeyManagementService(object):
             '/kms_grpc.v1.KeyManagementService/UpdateKeyDescription',
             kms__grpc_dot_v1_dot_key__management__pb2.UpdateKeyDescriptionRequest.SerializeToString,
             kms__grpc_dot_v1_dot_key__management__pb2.UpdateKeyDescriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScheduleKeyDeletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/ScheduleKeyDeletion',
+            kms__grpc_dot_v1_dot_key__management__pb2.ScheduleKeyDeletionRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.ScheduleKeyDeletionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelKeyDeletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/CancelKeyDeletion',
+            kms__grpc_dot_v1_dot_key__management__pb2.CancelKeyDeletionRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.CancelKeyDeletionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TagResource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/TagResource',
+            kms__grpc_dot_v1_dot_key__management__pb2.TagResourceRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.TagResourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UntagResource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/UntagResource',
+            kms__grpc_dot_v1_dot_key__management__pb2.UntagResourceRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.UntagResourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListResourceTags(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/ListResourceTags',
+            kms__grpc_dot_v1_dot_key__management__pb2.ListResourceTagsRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.ListResourceTagsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnableKeyRotation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/EnableKeyRotation',
+            kms__grpc_dot_v1_dot_key__management__pb2.EnableKeyRotationRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.EnableKeyRotationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisableKeyRotation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/DisableKeyRotation',
+            kms__grpc_dot_v1_dot_key__management__pb2.DisableKeyRotationRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.DisableKeyRotationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetKeyRotationStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/GetKeyRotationStatus',
+            kms__grpc_dot_v1_dot_key__management__pb2.GetKeyRotationStatusRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.GetKeyRotationStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKeyOnDemand(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/RotateKeyOnDemand',
+            kms__grpc_dot_v1_dot_key__management__pb2.RotateKeyOnDemandRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.RotateKeyOnDemandResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeyRotations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/ListKeyRotations',
+            kms__grpc_dot_v1_dot_key__management__pb2.ListKeyRotationsRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.ListKeyRotationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetParametersForImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/GetParametersForImport',
+            kms__grpc_dot_v1_dot_key__management__pb2.GetParametersForImportRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.GetParametersForImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportKeyMaterial(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/ImportKeyMaterial',
+            kms__grpc_dot_v1_dot_key__management__pb2.ImportKeyMaterialRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.ImportKeyMaterialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteImportedKeyMaterial(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/DeleteImportedKeyMaterial',
+            kms__grpc_dot_v1_dot_key__management__pb2.DeleteImportedKeyMaterialRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.DeleteImportedKeyMaterialResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -13,7 +13,9 @@ Field numbers. A member has the same number in all requests and answers of its k
                         11 Recipient and CiphertextForRecipient · 12 KeyMaterialId;
                         in ReEncrypt these are the destination's, and 13 to 16 the source's
   calls on one key      1 KeyId · 9 GrantTokens · from 2 the operation's own
-  lists                 1 the filter, or the entries · 2 Limit or Truncated · 3 Marker or NextMarker
+  lists                 1 the filter or key, or the entries · 2 Limit or Truncated · 3 Marker or NextMarker ·
+                        from 4 the operation's own
+  imports               8 KeyMaterialId
   17 to 99              members that AWS adds
   100 to 199            members that are ours
 
@@ -99,6 +101,103 @@ class KeyManagementServiceStub:
     Permission: kms:UpdateKeyDescription on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
     KMSInvalidStateException.
+    """
+    ScheduleKeyDeletion: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ScheduleKeyDeletionRequest, _key_management_pb2.ScheduleKeyDeletionResponse]
+    """Schedules the deletion of a key: no use and no change until its window is over, then the key and all that belongs
+    to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys only.
+
+    Permission: kms:ScheduleKeyDeletion on the key.
+    Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException (also for a key that is pending deletion already).
+    """
+    CancelKeyDeletion: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.CancelKeyDeletionRequest, _key_management_pb2.CancelKeyDeletionResponse]
+    """Calls a scheduled deletion off. The key is Disabled after it; an external key without its material is
+    PendingImport.
+
+    Permission: kms:CancelKeyDeletion on the key.
+    Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException.
+    """
+    TagResource: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.TagResourceRequest, _key_management_pb2.TagResourceResponse]
+    """Adds tags to a key, or gives those it has new values. Customer managed keys only.
+
+    Permission: kms:TagResource on the key.
+    Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException,
+    LimitExceededException, TagException.
+    """
+    UntagResource: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.UntagResourceRequest, _key_management_pb2.UntagResourceResponse]
+    """Removes tags of a key. A tag that is not there is removed already.
+
+    Permission: kms:UntagResource on the key.
+    Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
+    """
+    ListResourceTags: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ListResourceTagsRequest, _key_management_pb2.ListResourceTagsResponse]
+    """Lists the tags of a key, in any state.
+
+    Permission: kms:ListResourceTags on the key.
+    Errors: KMSInternalException, NotFoundException, InvalidArnException, InvalidMarkerException.
+    """
+    EnableKeyRotation: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.EnableKeyRotationRequest, _key_management_pb2.EnableKeyRotationResponse]
+    """Turns automatic rotation on, or changes its period; the next rotation is a period from now. Symmetric encryption
+    keys of origin AWS_KMS only.
+
+    Permission: kms:EnableKeyRotation on the key.
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException, UnsupportedOperationException.
+    """
+    DisableKeyRotation: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.DisableKeyRotationRequest, _key_management_pb2.DisableKeyRotationResponse]
+    """Turns automatic rotation off.
+
+    Permission: kms:DisableKeyRotation on the key.
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException, UnsupportedOperationException.
+    """
+    GetKeyRotationStatus: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.GetKeyRotationStatusRequest, _key_management_pb2.GetKeyRotationStatusResponse]
+    """Tells whether, how often and when next a key is rotated automatically.
+
+    Permission: kms:GetKeyRotationStatus on the key.
+    Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException, UnsupportedOperationException.
+    """
+    RotateKeyOnDemand: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.RotateKeyOnDemandRequest, _key_management_pb2.RotateKeyOnDemandResponse]
+    """Rotates a key now, at most 25 times in its life; the automatic schedule stays as it is. An external key takes the
+    material that was imported for it. Every worker encrypts under the new material from the answer on.
+
+    Permission: kms:RotateKeyOnDemand on the key.
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException, UnsupportedOperationException, LimitExceededException, ConflictException (an automatic
+    rotation is due within 20 minutes).
+    """
+    ListKeyRotations: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ListKeyRotationsRequest, _key_management_pb2.ListKeyRotationsResponse]
+    """Lists the rotations of a key, or all its key materials, the oldest first.
+
+    Permission: kms:ListKeyRotations on the key.
+    Errors: NotFoundException, InvalidArnException, InvalidMarkerException, KMSInternalException,
+    KMSInvalidStateException, UnsupportedOperationException.
+    """
+    GetParametersForImport: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.GetParametersForImportRequest, _key_management_pb2.GetParametersForImportResponse]
+    """Gives a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
+
+    Permission: kms:GetParametersForImport on the key.
+    Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
+    KMSInternalException, KMSInvalidStateException.
+    """
+    ImportKeyMaterial: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ImportKeyMaterialRequest, _key_management_pb2.ImportKeyMaterialResponse]
+    """Imports key material. Public key and token are used up by it; a refused call leaves them as they are, save that ten
+    materials that can't be unwrapped use them up. Every worker obeys from the answer on. Keys of origin EXTERNAL only.
+
+    Permission: kms:ImportKeyMaterial on the key.
+    Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
+    KMSInternalException, KMSInvalidStateException, InvalidCiphertextException (always with an empty message),
+    IncorrectKeyMaterialException, ExpiredImportTokenException, InvalidImportTokenException.
+    """
+    DeleteImportedKeyMaterial: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.DeleteImportedKeyMaterialRequest, _key_management_pb2.DeleteImportedKeyMaterialResponse]
+    """Deletes imported key material at once: the key can't be used until the same bytes are imported again. A key that is
+    PendingImport stays as it is. Keys of origin EXTERNAL only.
+
+    Permission: kms:DeleteImportedKeyMaterial on the key.
+    Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
+    KMSInternalException, KMSInvalidStateException.
     """
     CreateAlias: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.CreateAliasRequest, _key_management_pb2.CreateAliasResponse]
     """Creates an alias of a key.
@@ -227,6 +326,103 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     Permission: kms:UpdateKeyDescription on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
     KMSInvalidStateException.
+    """
+    ScheduleKeyDeletion: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ScheduleKeyDeletionRequest, _key_management_pb2.ScheduleKeyDeletionResponse]  # type: ignore[assignment]
+    """Schedules the deletion of a key: no use and no change until its window is over, then the key and all that belongs
+    to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys only.
+
+    Permission: kms:ScheduleKeyDeletion on the key.
+    Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException (also for a key that is pending deletion already).
+    """
+    CancelKeyDeletion: _aio.UnaryUnaryMultiCallable[_key_management_pb2.CancelKeyDeletionRequest, _key_management_pb2.CancelKeyDeletionResponse]  # type: ignore[assignment]
+    """Calls a scheduled deletion off. The key is Disabled after it; an external key without its material is
+    PendingImport.
+
+    Permission: kms:CancelKeyDeletion on the key.
+    Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException.
+    """
+    TagResource: _aio.UnaryUnaryMultiCallable[_key_management_pb2.TagResourceRequest, _key_management_pb2.TagResourceResponse]  # type: ignore[assignment]
+    """Adds tags to a key, or gives those it has new values. Customer managed keys only.
+
+    Permission: kms:TagResource on the key.
+    Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException,
+    LimitExceededException, TagException.
+    """
+    UntagResource: _aio.UnaryUnaryMultiCallable[_key_management_pb2.UntagResourceRequest, _key_management_pb2.UntagResourceResponse]  # type: ignore[assignment]
+    """Removes tags of a key. A tag that is not there is removed already.
+
+    Permission: kms:UntagResource on the key.
+    Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
+    """
+    ListResourceTags: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ListResourceTagsRequest, _key_management_pb2.ListResourceTagsResponse]  # type: ignore[assignment]
+    """Lists the tags of a key, in any state.
+
+    Permission: kms:ListResourceTags on the key.
+    Errors: KMSInternalException, NotFoundException, InvalidArnException, InvalidMarkerException.
+    """
+    EnableKeyRotation: _aio.UnaryUnaryMultiCallable[_key_management_pb2.EnableKeyRotationRequest, _key_management_pb2.EnableKeyRotationResponse]  # type: ignore[assignment]
+    """Turns automatic rotation on, or changes its period; the next rotation is a period from now. Symmetric encryption
+    keys of origin AWS_KMS only.
+
+    Permission: kms:EnableKeyRotation on the key.
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException, UnsupportedOperationException.
+    """
+    DisableKeyRotation: _aio.UnaryUnaryMultiCallable[_key_management_pb2.DisableKeyRotationRequest, _key_management_pb2.DisableKeyRotationResponse]  # type: ignore[assignment]
+    """Turns automatic rotation off.
+
+    Permission: kms:DisableKeyRotation on the key.
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException, UnsupportedOperationException.
+    """
+    GetKeyRotationStatus: _aio.UnaryUnaryMultiCallable[_key_management_pb2.GetKeyRotationStatusRequest, _key_management_pb2.GetKeyRotationStatusResponse]  # type: ignore[assignment]
+    """Tells whether, how often and when next a key is rotated automatically.
+
+    Permission: kms:GetKeyRotationStatus on the key.
+    Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException, UnsupportedOperationException.
+    """
+    RotateKeyOnDemand: _aio.UnaryUnaryMultiCallable[_key_management_pb2.RotateKeyOnDemandRequest, _key_management_pb2.RotateKeyOnDemandResponse]  # type: ignore[assignment]
+    """Rotates a key now, at most 25 times in its life; the automatic schedule stays as it is. An external key takes the
+    material that was imported for it. Every worker encrypts under the new material from the answer on.
+
+    Permission: kms:RotateKeyOnDemand on the key.
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException, UnsupportedOperationException, LimitExceededException, ConflictException (an automatic
+    rotation is due within 20 minutes).
+    """
+    ListKeyRotations: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ListKeyRotationsRequest, _key_management_pb2.ListKeyRotationsResponse]  # type: ignore[assignment]
+    """Lists the rotations of a key, or all its key materials, the oldest first.
+
+    Permission: kms:ListKeyRotations on the key.
+    Errors: NotFoundException, InvalidArnException, InvalidMarkerException, KMSInternalException,
+    KMSInvalidStateException, UnsupportedOperationException.
+    """
+    GetParametersForImport: _aio.UnaryUnaryMultiCallable[_key_management_pb2.GetParametersForImportRequest, _key_management_pb2.GetParametersForImportResponse]  # type: ignore[assignment]
+    """Gives a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
+
+    Permission: kms:GetParametersForImport on the key.
+    Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
+    KMSInternalException, KMSInvalidStateException.
+    """
+    ImportKeyMaterial: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ImportKeyMaterialRequest, _key_management_pb2.ImportKeyMaterialResponse]  # type: ignore[assignment]
+    """Imports key material. Public key and token are used up by it; a refused call leaves them as they are, save that ten
+    materials that can't be unwrapped use them up. Every worker obeys from the answer on. Keys of origin EXTERNAL only.
+
+    Permission: kms:ImportKeyMaterial on the key.
+    Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
+    KMSInternalException, KMSInvalidStateException, InvalidCiphertextException (always with an empty message),
+    IncorrectKeyMaterialException, ExpiredImportTokenException, InvalidImportTokenException.
+    """
+    DeleteImportedKeyMaterial: _aio.UnaryUnaryMultiCallable[_key_management_pb2.DeleteImportedKeyMaterialRequest, _key_management_pb2.DeleteImportedKeyMaterialResponse]  # type: ignore[assignment]
+    """Deletes imported key material at once: the key can't be used until the same bytes are imported again. A key that is
+    PendingImport stays as it is. Keys of origin EXTERNAL only.
+
+    Permission: kms:DeleteImportedKeyMaterial on the key.
+    Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
+    KMSInternalException, KMSInvalidStateException.
     """
     CreateAlias: _aio.UnaryUnaryMultiCallable[_key_management_pb2.CreateAliasRequest, _key_management_pb2.CreateAliasResponse]  # type: ignore[assignment]
     """Creates an alias of a key.
@@ -388,6 +584,181 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         Permission: kms:UpdateKeyDescription on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
         KMSInvalidStateException.
+        """
+
+    @_abc_1.abstractmethod
+    def ScheduleKeyDeletion(
+        self,
+        request: _key_management_pb2.ScheduleKeyDeletionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.ScheduleKeyDeletionResponse, _abc.Awaitable[_key_management_pb2.ScheduleKeyDeletionResponse]]:
+        """Schedules the deletion of a key: no use and no change until its window is over, then the key and all that belongs
+        to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys only.
+
+        Permission: kms:ScheduleKeyDeletion on the key.
+        Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException (also for a key that is pending deletion already).
+        """
+
+    @_abc_1.abstractmethod
+    def CancelKeyDeletion(
+        self,
+        request: _key_management_pb2.CancelKeyDeletionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.CancelKeyDeletionResponse, _abc.Awaitable[_key_management_pb2.CancelKeyDeletionResponse]]:
+        """Calls a scheduled deletion off. The key is Disabled after it; an external key without its material is
+        PendingImport.
+
+        Permission: kms:CancelKeyDeletion on the key.
+        Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException.
+        """
+
+    @_abc_1.abstractmethod
+    def TagResource(
+        self,
+        request: _key_management_pb2.TagResourceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.TagResourceResponse, _abc.Awaitable[_key_management_pb2.TagResourceResponse]]:
+        """Adds tags to a key, or gives those it has new values. Customer managed keys only.
+
+        Permission: kms:TagResource on the key.
+        Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException,
+        LimitExceededException, TagException.
+        """
+
+    @_abc_1.abstractmethod
+    def UntagResource(
+        self,
+        request: _key_management_pb2.UntagResourceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.UntagResourceResponse, _abc.Awaitable[_key_management_pb2.UntagResourceResponse]]:
+        """Removes tags of a key. A tag that is not there is removed already.
+
+        Permission: kms:UntagResource on the key.
+        Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
+        """
+
+    @_abc_1.abstractmethod
+    def ListResourceTags(
+        self,
+        request: _key_management_pb2.ListResourceTagsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.ListResourceTagsResponse, _abc.Awaitable[_key_management_pb2.ListResourceTagsResponse]]:
+        """Lists the tags of a key, in any state.
+
+        Permission: kms:ListResourceTags on the key.
+        Errors: KMSInternalException, NotFoundException, InvalidArnException, InvalidMarkerException.
+        """
+
+    @_abc_1.abstractmethod
+    def EnableKeyRotation(
+        self,
+        request: _key_management_pb2.EnableKeyRotationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.EnableKeyRotationResponse, _abc.Awaitable[_key_management_pb2.EnableKeyRotationResponse]]:
+        """Turns automatic rotation on, or changes its period; the next rotation is a period from now. Symmetric encryption
+        keys of origin AWS_KMS only.
+
+        Permission: kms:EnableKeyRotation on the key.
+        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException, UnsupportedOperationException.
+        """
+
+    @_abc_1.abstractmethod
+    def DisableKeyRotation(
+        self,
+        request: _key_management_pb2.DisableKeyRotationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.DisableKeyRotationResponse, _abc.Awaitable[_key_management_pb2.DisableKeyRotationResponse]]:
+        """Turns automatic rotation off.
+
+        Permission: kms:DisableKeyRotation on the key.
+        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException, UnsupportedOperationException.
+        """
+
+    @_abc_1.abstractmethod
+    def GetKeyRotationStatus(
+        self,
+        request: _key_management_pb2.GetKeyRotationStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.GetKeyRotationStatusResponse, _abc.Awaitable[_key_management_pb2.GetKeyRotationStatusResponse]]:
+        """Tells whether, how often and when next a key is rotated automatically.
+
+        Permission: kms:GetKeyRotationStatus on the key.
+        Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException, UnsupportedOperationException.
+        """
+
+    @_abc_1.abstractmethod
+    def RotateKeyOnDemand(
+        self,
+        request: _key_management_pb2.RotateKeyOnDemandRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.RotateKeyOnDemandResponse, _abc.Awaitable[_key_management_pb2.RotateKeyOnDemandResponse]]:
+        """Rotates a key now, at most 25 times in its life; the automatic schedule stays as it is. An external key takes the
+        material that was imported for it. Every worker encrypts under the new material from the answer on.
+
+        Permission: kms:RotateKeyOnDemand on the key.
+        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException, UnsupportedOperationException, LimitExceededException, ConflictException (an automatic
+        rotation is due within 20 minutes).
+        """
+
+    @_abc_1.abstractmethod
+    def ListKeyRotations(
+        self,
+        request: _key_management_pb2.ListKeyRotationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.ListKeyRotationsResponse, _abc.Awaitable[_key_management_pb2.ListKeyRotationsResponse]]:
+        """Lists the rotations of a key, or all its key materials, the oldest first.
+
+        Permission: kms:ListKeyRotations on the key.
+        Errors: NotFoundException, InvalidArnException, InvalidMarkerException, KMSInternalException,
+        KMSInvalidStateException, UnsupportedOperationException.
+        """
+
+    @_abc_1.abstractmethod
+    def GetParametersForImport(
+        self,
+        request: _key_management_pb2.GetParametersForImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.GetParametersForImportResponse, _abc.Awaitable[_key_management_pb2.GetParametersForImportResponse]]:
+        """Gives a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
+
+        Permission: kms:GetParametersForImport on the key.
+        Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
+        KMSInternalException, KMSInvalidStateException.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportKeyMaterial(
+        self,
+        request: _key_management_pb2.ImportKeyMaterialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.ImportKeyMaterialResponse, _abc.Awaitable[_key_management_pb2.ImportKeyMaterialResponse]]:
+        """Imports key material. Public key and token are used up by it; a refused call leaves them as they are, save that ten
+        materials that can't be unwrapped use them up. Every worker obeys from the answer on. Keys of origin EXTERNAL only.
+
+        Permission: kms:ImportKeyMaterial on the key.
+        Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
+        KMSInternalException, KMSInvalidStateException, InvalidCiphertextException (always with an empty message),
+        IncorrectKeyMaterialException, ExpiredImportTokenException, InvalidImportTokenException.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteImportedKeyMaterial(
+        self,
+        request: _key_management_pb2.DeleteImportedKeyMaterialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.DeleteImportedKeyMaterialResponse, _abc.Awaitable[_key_management_pb2.DeleteImportedKeyMaterialResponse]]:
+        """Deletes imported key material at once: the key can't be used until the same bytes are imported again. A key that is
+        PendingImport stays as it is. Keys of origin EXTERNAL only.
+
+        Permission: kms:DeleteImportedKeyMaterial on the key.
+        Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
+        KMSInternalException, KMSInvalidStateException.
         """
 
     @_abc_1.abstractmethod

@@ -290,6 +290,206 @@ EXPIRATION_MODEL_TYPE_KEY_MATERIAL_DOES_NOT_EXPIRE: ExpirationModelType.ValueTyp
 """Never."""
 Global___ExpirationModelType: _TypeAlias = ExpirationModelType  # noqa: Y015
 
+class _AlgorithmSpec:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AlgorithmSpecEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlgorithmSpec.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ALGORITHM_SPEC_UNSPECIFIED: _AlgorithmSpec.ValueType  # 0
+    """Absent."""
+    ALGORITHM_SPEC_RSAES_PKCS1_V1_5: _AlgorithmSpec.ValueType  # 1
+    """RSAES-PKCS1-v1_5; withdrawn by AWS in 2023."""
+    ALGORITHM_SPEC_RSAES_OAEP_SHA_1: _AlgorithmSpec.ValueType  # 2
+    """RSA-OAEP with SHA-1 (RFC 8017), MGF1 with the same hash, empty label."""
+    ALGORITHM_SPEC_RSAES_OAEP_SHA_256: _AlgorithmSpec.ValueType  # 3
+    """RSA-OAEP with SHA-256 (RFC 8017), MGF1 with the same hash, empty label."""
+    ALGORITHM_SPEC_RSA_AES_KEY_WRAP_SHA_1: _AlgorithmSpec.ValueType  # 4
+    """An AES-256 key under RSAES_OAEP_SHA_1, then the key material under that key (RFC 5649)."""
+    ALGORITHM_SPEC_RSA_AES_KEY_WRAP_SHA_256: _AlgorithmSpec.ValueType  # 5
+    """An AES-256 key under RSAES_OAEP_SHA_256, then the key material under that key (RFC 5649)."""
+    ALGORITHM_SPEC_SM2PKE: _AlgorithmSpec.ValueType  # 6
+    """SM2 public key encryption, China only."""
+
+class AlgorithmSpec(_AlgorithmSpec, metaclass=_AlgorithmSpecEnumTypeWrapper):
+    """Algorithm that key material to be imported is wrapped with."""
+
+ALGORITHM_SPEC_UNSPECIFIED: AlgorithmSpec.ValueType  # 0
+"""Absent."""
+ALGORITHM_SPEC_RSAES_PKCS1_V1_5: AlgorithmSpec.ValueType  # 1
+"""RSAES-PKCS1-v1_5; withdrawn by AWS in 2023."""
+ALGORITHM_SPEC_RSAES_OAEP_SHA_1: AlgorithmSpec.ValueType  # 2
+"""RSA-OAEP with SHA-1 (RFC 8017), MGF1 with the same hash, empty label."""
+ALGORITHM_SPEC_RSAES_OAEP_SHA_256: AlgorithmSpec.ValueType  # 3
+"""RSA-OAEP with SHA-256 (RFC 8017), MGF1 with the same hash, empty label."""
+ALGORITHM_SPEC_RSA_AES_KEY_WRAP_SHA_1: AlgorithmSpec.ValueType  # 4
+"""An AES-256 key under RSAES_OAEP_SHA_1, then the key material under that key (RFC 5649)."""
+ALGORITHM_SPEC_RSA_AES_KEY_WRAP_SHA_256: AlgorithmSpec.ValueType  # 5
+"""An AES-256 key under RSAES_OAEP_SHA_256, then the key material under that key (RFC 5649)."""
+ALGORITHM_SPEC_SM2PKE: AlgorithmSpec.ValueType  # 6
+"""SM2 public key encryption, China only."""
+Global___AlgorithmSpec: _TypeAlias = AlgorithmSpec  # noqa: Y015
+
+class _WrappingKeySpec:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WrappingKeySpecEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WrappingKeySpec.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WRAPPING_KEY_SPEC_UNSPECIFIED: _WrappingKeySpec.ValueType  # 0
+    """Absent."""
+    WRAPPING_KEY_SPEC_RSA_2048: _WrappingKeySpec.ValueType  # 1
+    """RSA, 2,048 bits."""
+    WRAPPING_KEY_SPEC_RSA_3072: _WrappingKeySpec.ValueType  # 2
+    """RSA, 3,072 bits."""
+    WRAPPING_KEY_SPEC_RSA_4096: _WrappingKeySpec.ValueType  # 3
+    """RSA, 4,096 bits."""
+    WRAPPING_KEY_SPEC_SM2: _WrappingKeySpec.ValueType  # 4
+    """SM2, China only."""
+
+class WrappingKeySpec(_WrappingKeySpec, metaclass=_WrappingKeySpecEnumTypeWrapper):
+    """Kind of the key that key material to be imported is wrapped under."""
+
+WRAPPING_KEY_SPEC_UNSPECIFIED: WrappingKeySpec.ValueType  # 0
+"""Absent."""
+WRAPPING_KEY_SPEC_RSA_2048: WrappingKeySpec.ValueType  # 1
+"""RSA, 2,048 bits."""
+WRAPPING_KEY_SPEC_RSA_3072: WrappingKeySpec.ValueType  # 2
+"""RSA, 3,072 bits."""
+WRAPPING_KEY_SPEC_RSA_4096: WrappingKeySpec.ValueType  # 3
+"""RSA, 4,096 bits."""
+WRAPPING_KEY_SPEC_SM2: WrappingKeySpec.ValueType  # 4
+"""SM2, China only."""
+Global___WrappingKeySpec: _TypeAlias = WrappingKeySpec  # noqa: Y015
+
+class _ImportType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImportTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImportType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMPORT_TYPE_UNSPECIFIED: _ImportType.ValueType  # 0
+    """Absent."""
+    IMPORT_TYPE_NEW_KEY_MATERIAL: _ImportType.ValueType  # 1
+    """Key material that the key has not had yet: its first, or one that waits for a rotation."""
+    IMPORT_TYPE_EXISTING_KEY_MATERIAL: _ImportType.ValueType  # 2
+    """Key material that is the key's already: to restore it, or to change its expiry or description."""
+
+class ImportType(_ImportType, metaclass=_ImportTypeEnumTypeWrapper):
+    """What an import brings."""
+
+IMPORT_TYPE_UNSPECIFIED: ImportType.ValueType  # 0
+"""Absent."""
+IMPORT_TYPE_NEW_KEY_MATERIAL: ImportType.ValueType  # 1
+"""Key material that the key has not had yet: its first, or one that waits for a rotation."""
+IMPORT_TYPE_EXISTING_KEY_MATERIAL: ImportType.ValueType  # 2
+"""Key material that is the key's already: to restore it, or to change its expiry or description."""
+Global___ImportType: _TypeAlias = ImportType  # noqa: Y015
+
+class _ImportState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImportStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImportState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMPORT_STATE_UNSPECIFIED: _ImportState.ValueType  # 0
+    """Absent."""
+    IMPORT_STATE_IMPORTED: _ImportState.ValueType  # 1
+    """It is."""
+    IMPORT_STATE_PENDING_IMPORT: _ImportState.ValueType  # 2
+    """It was deleted, or it expired."""
+
+class ImportState(_ImportState, metaclass=_ImportStateEnumTypeWrapper):
+    """Whether imported key material is there."""
+
+IMPORT_STATE_UNSPECIFIED: ImportState.ValueType  # 0
+"""Absent."""
+IMPORT_STATE_IMPORTED: ImportState.ValueType  # 1
+"""It is."""
+IMPORT_STATE_PENDING_IMPORT: ImportState.ValueType  # 2
+"""It was deleted, or it expired."""
+Global___ImportState: _TypeAlias = ImportState  # noqa: Y015
+
+class _KeyMaterialState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeyMaterialStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyMaterialState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEY_MATERIAL_STATE_UNSPECIFIED: _KeyMaterialState.ValueType  # 0
+    """Absent."""
+    KEY_MATERIAL_STATE_NON_CURRENT: _KeyMaterialState.ValueType  # 1
+    """Decrypts only."""
+    KEY_MATERIAL_STATE_CURRENT: _KeyMaterialState.ValueType  # 2
+    """Encrypts and decrypts."""
+    KEY_MATERIAL_STATE_PENDING_ROTATION: _KeyMaterialState.ValueType  # 3
+    """Imported, and in no use until RotateKeyOnDemand."""
+    KEY_MATERIAL_STATE_PENDING_MULTI_REGION_IMPORT_AND_ROTATION: _KeyMaterialState.ValueType  # 4
+    """Imported here, but not yet into every replica."""
+
+class KeyMaterialState(_KeyMaterialState, metaclass=_KeyMaterialStateEnumTypeWrapper):
+    """What a key material of a key is for."""
+
+KEY_MATERIAL_STATE_UNSPECIFIED: KeyMaterialState.ValueType  # 0
+"""Absent."""
+KEY_MATERIAL_STATE_NON_CURRENT: KeyMaterialState.ValueType  # 1
+"""Decrypts only."""
+KEY_MATERIAL_STATE_CURRENT: KeyMaterialState.ValueType  # 2
+"""Encrypts and decrypts."""
+KEY_MATERIAL_STATE_PENDING_ROTATION: KeyMaterialState.ValueType  # 3
+"""Imported, and in no use until RotateKeyOnDemand."""
+KEY_MATERIAL_STATE_PENDING_MULTI_REGION_IMPORT_AND_ROTATION: KeyMaterialState.ValueType  # 4
+"""Imported here, but not yet into every replica."""
+Global___KeyMaterialState: _TypeAlias = KeyMaterialState  # noqa: Y015
+
+class _IncludeKeyMaterial:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IncludeKeyMaterialEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IncludeKeyMaterial.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INCLUDE_KEY_MATERIAL_UNSPECIFIED: _IncludeKeyMaterial.ValueType  # 0
+    """Absent: ROTATIONS_ONLY."""
+    INCLUDE_KEY_MATERIAL_ALL_KEY_MATERIAL: _IncludeKeyMaterial.ValueType  # 1
+    """All of them."""
+    INCLUDE_KEY_MATERIAL_ROTATIONS_ONLY: _IncludeKeyMaterial.ValueType  # 2
+    """Those that a rotation brought: neither the first one nor those that wait."""
+
+class IncludeKeyMaterial(_IncludeKeyMaterial, metaclass=_IncludeKeyMaterialEnumTypeWrapper):
+    """Which key materials ListKeyRotations lists."""
+
+INCLUDE_KEY_MATERIAL_UNSPECIFIED: IncludeKeyMaterial.ValueType  # 0
+"""Absent: ROTATIONS_ONLY."""
+INCLUDE_KEY_MATERIAL_ALL_KEY_MATERIAL: IncludeKeyMaterial.ValueType  # 1
+"""All of them."""
+INCLUDE_KEY_MATERIAL_ROTATIONS_ONLY: IncludeKeyMaterial.ValueType  # 2
+"""Those that a rotation brought: neither the first one nor those that wait."""
+Global___IncludeKeyMaterial: _TypeAlias = IncludeKeyMaterial  # noqa: Y015
+
+class _RotationType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RotationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RotationType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROTATION_TYPE_UNSPECIFIED: _RotationType.ValueType  # 0
+    """Absent."""
+    ROTATION_TYPE_AUTOMATIC: _RotationType.ValueType  # 1
+    """The clock."""
+    ROTATION_TYPE_ON_DEMAND: _RotationType.ValueType  # 2
+    """RotateKeyOnDemand."""
+
+class RotationType(_RotationType, metaclass=_RotationTypeEnumTypeWrapper):
+    """What began a rotation."""
+
+ROTATION_TYPE_UNSPECIFIED: RotationType.ValueType  # 0
+"""Absent."""
+ROTATION_TYPE_AUTOMATIC: RotationType.ValueType  # 1
+"""The clock."""
+ROTATION_TYPE_ON_DEMAND: RotationType.ValueType  # 2
+"""RotateKeyOnDemand."""
+Global___RotationType: _TypeAlias = RotationType  # noqa: Y015
+
 class _EncryptionAlgorithmSpec:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -898,6 +1098,66 @@ class AliasListEntry(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__target_key_id) -> _WhichOneofReturnType__target_key_id | None: ...
 
 Global___AliasListEntry: _TypeAlias = AliasListEntry  # noqa: Y015
+
+@_typing.final
+class RotationsListEntry(_message.Message):
+    """An entry of ListKeyRotations: a key material of a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    KEY_MATERIAL_ID_FIELD_NUMBER: _builtins.int
+    KEY_MATERIAL_DESCRIPTION_FIELD_NUMBER: _builtins.int
+    IMPORT_STATE_FIELD_NUMBER: _builtins.int
+    KEY_MATERIAL_STATE_FIELD_NUMBER: _builtins.int
+    EXPIRATION_MODEL_FIELD_NUMBER: _builtins.int
+    VALID_TO_FIELD_NUMBER: _builtins.int
+    ROTATION_DATE_FIELD_NUMBER: _builtins.int
+    ROTATION_TYPE_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Output only. Id of the key."""
+    key_material_id: _builtins.str
+    """Output only. Id of the key material, 64 lower-case hex digits."""
+    key_material_description: _builtins.str
+    """Output only. Description of the key material. Origin EXTERNAL only, where there is one."""
+    import_state: Global___ImportState.ValueType
+    """Output only. Whether the key material is there. Origin EXTERNAL only."""
+    key_material_state: Global___KeyMaterialState.ValueType
+    """Output only. What the key material is for."""
+    expiration_model: Global___ExpirationModelType.ValueType
+    """Output only. Whether the key material expires. Origin EXTERNAL only, while it is there."""
+    rotation_type: Global___RotationType.ValueType
+    """Output only. What began the rotation. Absent for the first and for those that wait."""
+    @_builtins.property
+    def valid_to(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the key material expires. With KEY_MATERIAL_EXPIRES only."""
+
+    @_builtins.property
+    def rotation_date(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the key material became the current one. Absent for the first and for those that wait."""
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        key_material_id: _builtins.str = ...,
+        key_material_description: _builtins.str | None = ...,
+        import_state: Global___ImportState.ValueType = ...,
+        key_material_state: Global___KeyMaterialState.ValueType = ...,
+        expiration_model: Global___ExpirationModelType.ValueType = ...,
+        valid_to: _timestamp_pb2.Timestamp | None = ...,
+        rotation_date: _timestamp_pb2.Timestamp | None = ...,
+        rotation_type: Global___RotationType.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key_material_description", b"_key_material_description", "key_material_description", b"key_material_description", "rotation_date", b"rotation_date", "valid_to", b"valid_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_material_description", b"_key_material_description", "expiration_model", b"expiration_model", "import_state", b"import_state", "key_id", b"key_id", "key_material_description", b"key_material_description", "key_material_id", b"key_material_id", "key_material_state", b"key_material_state", "rotation_date", b"rotation_date", "rotation_type", b"rotation_type", "valid_to", b"valid_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__key_material_description: _TypeAlias = _typing.Literal["key_material_description"]  # noqa: Y015
+    _WhichOneofArgType__key_material_description: _TypeAlias = _typing.Literal["_key_material_description", b"_key_material_description"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_material_description) -> _WhichOneofReturnType__key_material_description | None: ...
+
+Global___RotationsListEntry: _TypeAlias = RotationsListEntry  # noqa: Y015
 
 @_typing.final
 class Tag(_message.Message):

@@ -28,9 +28,13 @@ OWN_LIMITS = {
     ("DecryptRequest", "CiphertextBlob"): (1, 65663, "what a batch of 64 KiB items made must open alone"),
     ("ReEncryptRequest", "CiphertextBlob"): (1, 65663, "the same"),
     ("CreateKeyRequest", "Tags"): (None, 200, "AWS answers TagException beyond 50; a list must end somewhere"),
+    ("TagResourceRequest", "Tags"): (None, 200, "the same"),
+    ("UntagResourceRequest", "TagKeys"): (None, 200, "the same"),
     ("DecryptRequest", "DryRunModifiers"): (None, 10, "AWS has one value and no end"),
     ("ReEncryptRequest", "DryRunModifiers"): (None, 10, "the same"),
     ("ListAliasesRequest", "Limit"): (1, 100, "AWS's text says 1 to 100, its shape is shared with ListKeys"),
+    ("ListResourceTagsRequest", "Limit"): (1, 50, "AWS's text says 1 to 50, its shape is shared with ListKeys"),
+    ("ScheduleKeyDeletionRequest", "PendingWindowInDays"): (7, 30, "AWS's text; its shape says 1 to 365"),
 }
 """(message, member) → smallest, largest, and why they aren't the shape's."""
 

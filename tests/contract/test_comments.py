@@ -100,7 +100,7 @@ def test_a_field_says_what_is_not_built(field: FieldDescriptor, comments: dict[s
     rule, said = limits(field), comments[field.full_name]
     assert ("Not built" in said) is (rule.unsupported or bool(rule.supported))
     for value in rule.supported:
-        assert f"every value but {value}" in said
+        assert re.search(rf"every value but [A-Za-z0-9_, ]*\b{value}\b", said)
 
 
 @pytest.mark.parametrize("field", FIELDS)

@@ -93,7 +93,7 @@ RSA = keys_pb2.KEY_SPEC_RSA_2048
             "UnsupportedOperationException",
             "Key",
         ),
-        ({"origin": keys_pb2.ORIGIN_TYPE_EXTERNAL}, "UnsupportedOperationException", "Origin EXTERNAL"),
+        ({"origin": keys_pb2.ORIGIN_TYPE_AWS_CLOUDHSM}, "UnsupportedOperationException", "Origin AWS_CLOUDHSM"),
         ({"multi_region": True}, "UnsupportedOperationException", "MultiRegion"),
         ({"policy": "{}"}, "UnsupportedOperationException", "Policy"),
         (
@@ -101,7 +101,6 @@ RSA = keys_pb2.KEY_SPEC_RSA_2048
             "UnsupportedOperationException",
             "BypassPolicyLockoutSafetyCheck",
         ),
-        ({"tags": [keys_pb2.Tag(tag_key="a", tag_value="b")]}, "UnsupportedOperationException", "Tags"),
         (
             {"tags": [keys_pb2.Tag(tag_key="a" * 129, tag_value="b")]},
             "ValidationException",
