@@ -177,7 +177,7 @@ def _check(settings: Settings) -> None:
     if settings.metrics_listen is not None:
         _require(not settings.metrics_listen.startswith("unix:"), "metrics_listen: HOST:PORT is needed")
         check_listen(settings.metrics_listen)
-    _check_principals(settings.principals)
+    _check_principals(settings)
 
 
 def _check_numbers(settings: Settings) -> None:
@@ -189,11 +189,14 @@ def _check_numbers(settings: Settings) -> None:
     _require(settings.log_level in ("debug", "info", "warning", "error"), "log_level: debug, info, warning or error")
 
 
-def _check_principals(principals: list[PrincipalSettings]) -> None:
+def _check_principals(settings: Settings) -> None:
+    principals = settings.principals
     names = [principal.name for principal in principals]
     _require(len(set(names)) == len(names), "two principals have the same name")
     for principal in principals:
         _require(ACCOUNT.fullmatch(principal.account), f"principal {principal.name}: account must be 12 digits")
+        own = principal.account == settings.service_account
+        _require(not own, f"principal {principal.name}: account {principal.account} is the service's own")
         _require(principal.arn.startswith("arn:"), f"principal {principal.name}: arn must begin with arn:")
 
 

@@ -43,6 +43,30 @@ class KeyKind(StrEnum):
     AWS_OWNED = "OWNED"
 
 
+class MaterialState(StrEnum):
+    """What a key material is for. The first two are permanent: their key is usable only while all of them are there."""
+
+    CURRENT = "CURRENT"
+    NON_CURRENT = "NON_CURRENT"
+    PENDING_ROTATION = "PENDING_ROTATION"
+    PENDING_MULTI_REGION_IMPORT_AND_ROTATION = "PENDING_MULTI_REGION_IMPORT_AND_ROTATION"
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether the key's ciphertexts may need it."""
+        return self in (MaterialState.CURRENT, MaterialState.NON_CURRENT)
+
+
+class RotationType(StrEnum):
+    AUTOMATIC = "AUTOMATIC"
+    ON_DEMAND = "ON_DEMAND"
+
+
+class ExpirationModel(StrEnum):
+    EXPIRES = "KEY_MATERIAL_EXPIRES"
+    DOES_NOT_EXPIRE = "KEY_MATERIAL_DOES_NOT_EXPIRE"
+
+
 SYMMETRIC_DEFAULT = "SYMMETRIC_DEFAULT"
 SUITE_KC_XAES_256_GCM = 1
 
@@ -64,10 +88,26 @@ class Key:
     spec: str = SYMMETRIC_DEFAULT
     origin: Origin = Origin.AWS_KMS
     kind: KeyKind = KeyKind.CUSTOMER_MANAGED
+    service: str | None = None
+    """The service principal that an AWS managed key belongs to, `s3.amazonaws.com`."""
     multi_region: bool = False
     suites: tuple[int, ...] = (SUITE_KC_XAES_256_GCM,)
     """Which blob suites this key opens: a header cannot choose a weaker one."""
     deletion_ns: int | None = None
+    """When its window is over. In state PendingDeletion only."""
+    rotation_period_days: int | None = None
+    """Days between two automatic rotations; None where they are off. Kept while the key is pending deletion."""
+    next_rotation_ns: int | None = None
+    """When automatic rotation is due. There where rotation_period_days is."""
+    on_demand_rotations: int = 0
+    """How many there were in the key's life."""
+    material_missing: bool = False
+    """An external key that waits for its first material, or that has lost one of its permanent ones."""
+    expires_ns: int | None = None
+    """The earliest expiry of the permanent materials that are there: from then on the key is PendingImport, whether or
+    not its row says so already (key_state.as_of)."""
+    pending_material_id: bytes | None = None
+    """The imported material that waits for RotateKeyOnDemand."""
     revision: int = 1
     """Counts the writes to this row; a write names the one it saw (compare and set)."""
     sequence: int = 0
@@ -81,12 +121,63 @@ class Material:
     key_id: str
     account: str
     material_id: bytes
-    wrapped: bytes
+    """32 bytes, which follow from key id and material: what is imported again is known by them."""
+    wrapped: bytes | None
+    """None where imported material was deleted or expired: its row stays, for the same bytes to come back to."""
     created_ns: int
     origin: Origin = Origin.AWS_KMS
-    state: str = "CURRENT"
+    state: MaterialState = MaterialState.CURRENT
     expires_ns: int | None = None
+    """When it is deleted by itself; None for never, and for what is not there."""
     description: str = ""
+    number: int = 0
+    """Its place among the key's materials, in the order of rotation; 0 is the first. Given by the registry."""
+    rotated_ns: int | None = None
+    """When it became the current one; None for the first, and while it waits."""
+    rotation_type: RotationType | None = None
+    """There where rotated_ns is."""
+    revision: int = 1
+
+    @property
+    def expiration_model(self) -> ExpirationModel | None:
+        """None for what is not imported, or not there."""
+        if self.origin is not Origin.EXTERNAL or self.wrapped is None:
+            return None
+        return ExpirationModel.DOES_NOT_EXPIRE if self.expires_ns is None else ExpirationModel.EXPIRES
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A tag of a key: tag key 1 to 128 characters, value 0 to 256."""
+
+    key_id: str
+    account: str
+    tag_key: str
+    tag_value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPair:
+    """A pair of RSA keys for wrapping material that is to be imported. It lies ready until GetParametersForImport gives
+    it to a key; it is removed when it was used, has failed too often, or has expired."""
+
+    pair_id: bytes
+    """16 bytes."""
+    spec: str
+    """RSA_2048, RSA_3072 or RSA_4096."""
+    public_key: bytes
+    """SubjectPublicKeyInfo in DER."""
+    wrapped: bytes
+    """The private key, wrapped under a key that AWS owns."""
+    created_ns: int
+    key_id: str | None = None
+    account: str | None = None
+    algorithm: str | None = None
+    """AWS's spelling of the wrapping algorithm that was asked for."""
+    expires_ns: int | None = None
+    failures: int = 0
+    """Imports whose material did not unwrap."""
+    revision: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,37 +1,87 @@
-"""What a key's state and kind allow: one table for all operations, read by the executor alone.
+"""What a key's state, origin, spec and kind allow: one table for all operations, those that are not built among them.
 
-A row names an operation, a column a key state; a cell is a verdict. The published table is
-https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html; where it leaves the error of a key pending
-deletion open (Disabled or KMSInvalidState), KMSInvalidStateException is answered everywhere.
+A row names an operation, a column a key state; a cell is what is checked there, in this order, and an empty cell goes
+on. The published table is https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html; where it leaves the
+error of a key pending deletion open (Disabled or KMSInvalidState), KMSInvalidStateException is answered everywhere.
+Where a cell has both, state comes before origin and spec for rotation, as recorded (a disabled RSA key is
+DisabledException), and after them for importing, as published. What leads from state to state is in key_transitions.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 from kms_grpc.errors import DisabledException, KMSError, KMSInvalidStateException, UnsupportedOperationException
-from kms_grpc.model.key import Key, KeyKind, KeyState, Origin
+from kms_grpc.model.key import SYMMETRIC_DEFAULT, Key, KeyKind, KeyState, Origin
 
 S = KeyState
 
 
-class Verdict(Enum):
-    """One cell: go on, or the very error. Words in AWS's documentation are beside each."""
-
-    OK = "go on"
-    DISABLED = "is disabled."
-    PENDING_DELETION = "is pending deletion."
-    PENDING_REPLICA_DELETION = "is pending replica deletion."
-    NOT_PENDING_DELETION = "is not pending deletion."
-    PENDING_IMPORT = "is pending import."
-    UNAVAILABLE = "is unavailable."
-    CREATING = "is creating."
-    UPDATING = "is updating."
-    ORIGIN = "origin is {origin} which is not valid for this operation."
+def _always(key: Key) -> bool:
+    return True
 
 
-V = Verdict
+def _is_asymmetric(key: Key) -> bool:
+    return key.spec != SYMMETRIC_DEFAULT
+
+
+def _is_in_a_key_store(key: Key) -> bool:
+    return key.origin in (Origin.AWS_CLOUDHSM, Origin.EXTERNAL_KEY_STORE)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One reason to refuse: the error's class, its text with {arn}, {origin} and {spec}, and for which keys."""
+
+    error: type[KMSError]
+    text: str
+    refuses: Callable[[Key], bool] = _always
+
+
+def _state(text: str) -> Check:
+    return Check(KMSInvalidStateException, f"{{arn}} {text}")
+
+
+def _unsupported(text: str, refuses: Callable[[Key], bool] = _always) -> Check:
+    return Check(UnsupportedOperationException, text, refuses)
+
+
+_ORIGIN = "{arn} origin is {origin} which is not valid for this operation."
+
+DISABLED = Check(DisabledException, "{arn} is disabled.")
+PENDING_DELETION = _state("is pending deletion.")
+PENDING_REPLICA_DELETION = _state("is pending replica deletion.")
+NOT_PENDING_DELETION = _state("is not pending deletion.")
+PENDING_IMPORT = _state("is pending import.")
+UNAVAILABLE = _state("is unavailable.")
+CREATING = _state("is creating.")
+UPDATING = _state("is updating.")
+ORIGIN = _unsupported(_ORIGIN)
+NOT_AWS_KMS = _unsupported(_ORIGIN, lambda key: key.origin is not Origin.AWS_KMS)
+NOT_EXTERNAL = _unsupported(_ORIGIN, lambda key: key.origin is not Origin.EXTERNAL)
+IN_A_KEY_STORE = _unsupported(_ORIGIN, _is_in_a_key_store)
+ASYMMETRIC = _unsupported("{arn} key spec is {spec} which is not valid for this operation.", _is_asymmetric)
+ASYMMETRIC_UNTOLD = _unsupported("", _is_asymmetric)
+"""RotateKeyOnDemand's, which has no text."""
+SINGLE_REGION = _unsupported("{arn} is not a multi-region primary key.", lambda key: not key.multi_region)
+NOTHING_TO_ROTATE_TO = Check(
+    KMSInvalidStateException,
+    "No available key material pending rotation for the key: {arn}.",
+    lambda key: key.origin is Origin.EXTERNAL and key.pending_material_id is None,
+)
+
+
+class By(Enum):
+    """Who may do an operation on an AWS managed key."""
+
+    ACCOUNT = "its account"
+    SERVICE = "the service that it belongs to"
+    NOBODY = "nobody: it is changed by the service itself"
+
+
+Cell = tuple[Check, ...]
 _STATES = (
     S.ENABLED,
     S.DISABLED,
@@ -42,56 +92,111 @@ _STATES = (
     S.CREATING,
     S.UPDATING,
 )
-_PD = (V.PENDING_DELETION, V.PENDING_REPLICA_DELETION)
-
-Rule = dict[KeyState, Verdict]
 
 
-def _row(*cells: Verdict) -> Rule:
-    return dict(zip(_STATES, cells, strict=True))
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """A row of the table."""
+
+    cells: Mapping[KeyState, Cell] = field(repr=False)
+    aws_managed: By
+    """Who may do it on an AWS managed key. AWS owned keys are not there for anybody."""
 
 
-#                    Enabled  Disabled    PD, PRD  PendingImport     Unavailable    Creating    Updating
-USE = _row(V.OK, V.DISABLED, *_PD, V.PENDING_IMPORT, V.UNAVAILABLE, V.CREATING, V.OK)
-READ = _row(V.OK, V.OK, V.OK, V.OK, V.OK, V.OK, V.OK, V.OK)
-SWITCH = _row(V.OK, V.OK, *_PD, V.PENDING_IMPORT, V.OK, V.CREATING, V.UPDATING)
-CHANGE = _row(V.OK, V.OK, *_PD, V.OK, V.OK, V.OK, V.OK)
-"""TagResource, UntagResource, UpdateKeyDescription, CreateAlias; UpdateAlias for the new target."""
+def _row(by: By, *cells: Check | Cell) -> Rule:
+    told = [cell if isinstance(cell, tuple) else (cell,) for cell in cells]
+    return Rule(dict(zip(_STATES, told, strict=True)), by)
+
+
+_OK: Cell = ()
+_PD = (PENDING_DELETION, PENDING_REPLICA_DELETION)
+_FIT = (NOT_AWS_KMS, ASYMMETRIC)
+_FIT_ON_DEMAND = (ASYMMETRIC_UNTOLD, IN_A_KEY_STORE, NOTHING_TO_ROTATE_TO)
+_LISTED = (ASYMMETRIC, IN_A_KEY_STORE)
+_EXT = NOT_EXTERNAL
+_EXT_PD = ((NOT_EXTERNAL, PENDING_DELETION), (NOT_EXTERNAL, PENDING_REPLICA_DELETION))
+_NOT_PD = NOT_PENDING_DELETION
+_REPLICATED = (SINGLE_REGION,)
+_A, _S, _N = By
+
+# fmt: off
+#               by  Enabled         Disabled   PD, PRD   PendingImport   Unavailable     Creating  Updating
+READ =     _row(_A, _OK,            _OK,       _OK, _OK, _OK,            _OK,            _OK,      _OK)
+GRANTED =  _row(_S, _OK,            _OK,       _OK, _OK, _OK,            _OK,            _OK,      _OK)
+LET_GO =   _row(_N, _OK,            _OK,       _OK, _OK, _OK,            _OK,            _OK,      _OK)
+USE =      _row(_S, _OK,            DISABLED,  *_PD,     PENDING_IMPORT, UNAVAILABLE,    CREATING, _OK)
+GRANT =    _row(_S, _OK,            DISABLED,  *_PD,     PENDING_IMPORT, _OK,            CREATING, _OK)
+CHANGE =   _row(_N, _OK,            _OK,       *_PD,     _OK,            _OK,            _OK,      _OK)
+SWITCH =   _row(_N, _OK,            _OK,       *_PD,     PENDING_IMPORT, _OK,            CREATING, UPDATING)
+SCHEDULE = _row(_N, _OK,            _OK,       *_PD,     _OK,            _OK,            _OK,      UPDATING)
+CANCEL =   _row(_N, _NOT_PD,        _NOT_PD,   _OK, _OK, _NOT_PD,        _NOT_PD,        _NOT_PD,  _NOT_PD)
+ROTATION = _row(_N, _FIT,           DISABLED,  *_PD,     ORIGIN,         ORIGIN,         CREATING, _FIT)
+STATUS =   _row(_A, _FIT,           _FIT,      _FIT, _FIT, ORIGIN,       ORIGIN,         CREATING, _FIT)
+ROTATE =   _row(_N, _FIT_ON_DEMAND, DISABLED,  *_PD,     PENDING_IMPORT, _FIT_ON_DEMAND, CREATING, UPDATING)
+ROTATED =  _row(_A, _LISTED,        _LISTED,   _LISTED, _LISTED, _LISTED, _LISTED,       _LISTED,  _LISTED)
+PARAMS =   _row(_N, _EXT,           _EXT,      *_EXT_PD, _EXT,           _EXT,           CREATING, UPDATING)
+IMPORT =   _row(_N, _EXT,           _EXT,      *_EXT_PD, _EXT,           _EXT,           CREATING, _EXT)
+LOSE =     _row(_N, _EXT,           _EXT,      _EXT, _EXT, _EXT,         _EXT,           CREATING, UPDATING)
+COPY =     _row(_N, _REPLICATED,    DISABLED,  *_PD,     PENDING_IMPORT, UNAVAILABLE,    CREATING, UPDATING)
+MOVE =     _row(_N, _REPLICATED,    DISABLED,  *_PD,     PENDING_IMPORT, UNAVAILABLE,    CREATING, _REPLICATED)
+# fmt: on
 
 RULES: dict[str, Rule] = {
-    "DescribeKey": READ,
-    "ListAliases": READ,
-    "EnableKey": SWITCH,
-    "DisableKey": SWITCH,
-    "UpdateKeyDescription": CHANGE,
-    "CreateAlias": CHANGE,
-    "UpdateAlias": CHANGE,
-    "DeleteAlias": READ,
-    "Encrypt": USE,
-    "Decrypt": USE,
-    "ReEncrypt": USE,
-    "GenerateDataKey": USE,
-    "GenerateDataKeyWithoutPlaintext": USE,
+    **dict.fromkeys(
+        (
+            *("DescribeKey", "GetKeyLastUsage", "GetKeyPolicy", "ListAliases", "ListGrants", "ListKeyPolicies"),
+            "ListResourceTags",
+        ),
+        READ,
+    ),
+    **dict.fromkeys(("RetireGrant", "RevokeGrant"), GRANTED),
+    **dict.fromkeys(("DeleteAlias", "PutKeyPolicy"), LET_GO),
+    **dict.fromkeys(
+        (
+            *("Decrypt", "Encrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"),
+            *("GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext", "GenerateMac", "VerifyMac"),
+            *("Sign", "Verify", "GetPublicKey", "DeriveSharedSecret"),
+        ),
+        USE,
+    ),
+    "CreateGrant": GRANT,
+    **dict.fromkeys(("CreateAlias", "TagResource", "UntagResource", "UpdateAlias", "UpdateKeyDescription"), CHANGE),
+    **dict.fromkeys(("DisableKey", "EnableKey"), SWITCH),
+    "ScheduleKeyDeletion": SCHEDULE,
+    "CancelKeyDeletion": CANCEL,
+    **dict.fromkeys(("DisableKeyRotation", "EnableKeyRotation"), ROTATION),
+    "GetKeyRotationStatus": STATUS,
+    "RotateKeyOnDemand": ROTATE,
+    "ListKeyRotations": ROTATED,
+    "GetParametersForImport": PARAMS,
+    "ImportKeyMaterial": IMPORT,
+    "DeleteImportedKeyMaterial": LOSE,
+    "ReplicateKey": COPY,
+    "UpdatePrimaryRegion": MOVE,
 }
-
-_ERRORS: dict[Verdict, Callable[..., KMSError]] = {
-    V.DISABLED: DisabledException,
-    V.ORIGIN: UnsupportedOperationException,
-}
+"""Each operation's rule. UpdateAlias's is for the new target; the old one is LET_GO, whatever its state."""
 
 
 def refusal(rule: Rule, key: Key) -> KMSError | None:
     """The error that `rule` answers for `key`, or None where it goes on. The text is AWS's: `<key ARN> is disabled.`"""
-    verdict = rule[key.state]
-    if verdict is V.OK:
+    for check in rule.cells[key.state]:
+        if check.refuses(key):
+            text = check.text.format(arn=key.arn, origin=key.origin, spec=key.spec)
+            return check.error(text, key=key.arn, state=key.state)
+    return None
+
+
+def may_use(rule: Rule, key: Key, service: str | None) -> bool:
+    """Whether a principal may come near the key at all, as an authorizer's answer; `service` is the service principal
+    that it is (`s3.amazonaws.com`). An AWS managed key is used by its own service alone, AWS owned keys by nobody."""
+    if key.kind is KeyKind.CUSTOMER_MANAGED:
+        return True
+    return key.kind is KeyKind.AWS_MANAGED and (rule.aws_managed is not By.SERVICE or key.service == service)
+
+
+def refusal_of_kind(rule: Rule, key: Key) -> KMSError | None:
+    """The error for a change that nobody may make to an AWS managed key."""
+    if key.kind is KeyKind.CUSTOMER_MANAGED or rule.aws_managed is not By.NOBODY:
         return None
-    error = _ERRORS.get(verdict, KMSInvalidStateException)
-    return error(f"{key.arn} {verdict.value.format(origin=key.origin)}", key=key.arn, state=key.state)
-
-
-def is_customer_managed(key: Key) -> bool:
-    """Whether its account may change the key: AWS managed keys are changed by their service alone."""
-    return key.kind is KeyKind.CUSTOMER_MANAGED
-
-
-__all__ = ["RULES", "Rule", "Verdict", "refusal", "is_customer_managed", "Origin"]
+    text = f"{key.arn} is managed by AWS and cannot be changed by its account."
+    return UnsupportedOperationException(text, key=key.arn)

@@ -13,11 +13,10 @@ from kms_grpc.errors import (
     DependencyTimeoutException,
     InvalidKeyUsageException,
     KMSError,
-    UnsupportedOperationException,
     ValidationException,
 )
 from kms_grpc.model.key import Key
-from kms_grpc.model.key_state import is_customer_managed, refusal
+from kms_grpc.model.key_state import may_use, refusal, refusal_of_kind
 from kms_grpc.operations import identifiers
 from kms_grpc.operations.call import NO_CONTEXT, Call
 from kms_grpc.operations.selectors import UNREADABLE, ByBlob, KeySelector
@@ -70,7 +69,8 @@ def _permitted_key(call: Call, selector: KeySelector, request: Any) -> Key | Non
     if key is None:
         return None
     call.keys += (key,)
-    if not call.may(selector.action, key, _context(selector, request)):
+    may = call.may(selector.action, key, _context(selector, request))
+    if not (may and may_use(selector.rule, key, call.principal.service)):
         raise _denial(call, selector.action, selector)
     return key
 
@@ -92,10 +92,6 @@ def _check_fit(call: Call, selector: KeySelector, key: Key) -> None:
         raise InvalidKeyUsageException(
             f"{key.arn} key usage is {key.usage} which is not valid for {name}.", key=key.arn, state=key.state
         )
-    if selector.changes and not is_customer_managed(key):
-        raise UnsupportedOperationException(
-            f"{key.arn} is managed by AWS and cannot be changed by its account.", key=key.arn
-        )
-    error = refusal(selector.rule, key)
+    error = refusal_of_kind(selector.rule, key) or refusal(selector.rule, key)
     if error is not None:
         raise error

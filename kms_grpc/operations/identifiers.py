@@ -16,7 +16,7 @@ from kms_grpc.errors import (
     ValidationException,
 )
 from kms_grpc.model.arn import ALIAS_PREFIX, RESERVED_ALIAS_PREFIX, Arn, alias_arn, is_alias_name, is_key_id, key_arn
-from kms_grpc.model.key import Alias, Key
+from kms_grpc.model.key import Alias, Key, KeyKind
 from kms_grpc.operations.call import Call
 
 
@@ -33,8 +33,9 @@ def resolve(call: Call, text: str, action: str, *, aliases: bool, invalid_arn: b
 
 
 def find_key(call: Call, key_id: str) -> Key | None:
-    """Inside a write the transaction's own view, else the shard's cache."""
-    return call.shard.find_key(key_id) if call.transaction is None else call.transaction.find_key(key_id)
+    """Inside a write the transaction's own view, else the shard's cache. AWS owned keys are not there for anybody."""
+    key = call.shard.find_key(key_id) if call.transaction is None else call.transaction.find_key(key_id)
+    return None if key is None or key.kind is KeyKind.AWS_OWNED else key
 
 
 def find_alias(call: Call, account: str, name: str) -> Alias | None:

@@ -36,8 +36,6 @@ class KeySelector:
     usage: KeyUsage | None = None
     context: str | None = None
     """The request's field with the encryption context that goes with this key."""
-    changes: bool = False
-    """Only keys that their account manages itself."""
     identity: Callable[[Any], Hashable] = field(init=False)
     """What a request says about this key: part of what a Permit is found by."""
     warm: ClassVar[bool] = True

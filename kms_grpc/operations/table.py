@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from kms_grpc.model.key import KeyUsage
-from kms_grpc.model.key_state import READ, RULES
+from kms_grpc.model.key_state import LET_GO, RULES
 from kms_grpc.operations.handlers import aliases, cryptography, keys, limits
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.selectors import ByAlias, ByBlob, ById, ByIdIfNamed
@@ -20,7 +20,7 @@ ENCRYPT_DECRYPT = KeyUsage.ENCRYPT_DECRYPT
 
 def _managed(operation: str) -> ById:
     """The key of an operation that changes it: by id or ARN, customer managed."""
-    return ById(field="key_id", action=f"kms:{operation}", rule=RULES[operation], changes=True, invalid_arn=True)
+    return ById(field="key_id", action=f"kms:{operation}", rule=RULES[operation], invalid_arn=True)
 
 
 def _used(operation: str) -> ById:
@@ -37,12 +37,12 @@ def _used(operation: str) -> ById:
 
 def _target(operation: str) -> ById:
     """The key that an alias is to point at: customer managed."""
-    return ById(field="target_key_id", action=f"kms:{operation}", rule=RULES[operation], changes=True)
+    return ById(field="target_key_id", action=f"kms:{operation}", rule=RULES[operation])
 
 
 def _pointed_at(operation: str) -> ByAlias:
     """The key that an alias points at so far; its state is no obstacle."""
-    return ByAlias(field="alias_name", action=f"kms:{operation}", rule=READ, changes=True)
+    return ByAlias(field="alias_name", action=f"kms:{operation}", rule=LET_GO)
 
 
 DESCRIBED = ById(field="key_id", action="kms:DescribeKey", rule=RULES["DescribeKey"], aliases=True, invalid_arn=True)

@@ -1,0 +1,293 @@
+"""What each operation is answered for keys of each state, origin, spec and kind: AWS's published table, cell by cell,
+for operations that are not built as well; and what leads from state to state.
+
+Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html. Where it leaves the error of a key pending
+deletion open, it is KMSInvalidStateException. Rows that the page lacks are recorded, or follow their neighbours.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kms_grpc.errors import KMSError
+from kms_grpc.model.key import Key, KeyKind, KeyState, Material, MaterialState, Origin
+from kms_grpc.model.key_state import LET_GO, RULES, By, may_use, refusal, refusal_of_kind
+from kms_grpc.model.key_transitions import FIRST_STATE, TRANSITIONS, Event, after, as_of, state_after, with_materials
+
+MODEL = json.loads((Path(__file__).parents[1] / "contract" / "aws_model.json").read_text())
+S = KeyState
+STATES = (
+    *("Enabled", "Disabled", "PendingDeletion", "PendingReplicaDeletion"),
+    *("PendingImport", "Unavailable", "Creating", "Updating"),
+)
+KEY = Key("k", "arn:aws:kms:r:1:key/k", "1", "r", KeyState.ENABLED, "", 1, b"m" * 32)
+KEYS = {
+    "symmetric": KEY,
+    "external": replace(KEY, origin=Origin.EXTERNAL),
+    "external with material pending rotation": replace(KEY, origin=Origin.EXTERNAL, pending_material_id=b"n" * 32),
+    "rsa": replace(KEY, spec="RSA_2048"),
+    "hmac": replace(KEY, spec="HMAC_256"),
+    "in a store": replace(KEY, origin=Origin.AWS_CLOUDHSM),
+    "in an external store": replace(KEY, origin=Origin.EXTERNAL_KEY_STORE),
+    "multi-region": replace(KEY, multi_region=True),
+}
+EXTERNAL = ("external", "external with material pending rotation")
+
+MATRIX = """
+                                     Enabled Disabled PD PRD  PendingImport Unavailable Creating Updating
+CancelKeyDeletion                    4       4        OK OK   4             4           4        4
+CreateAlias                          OK      OK       3  3r   OK            OK          OK       OK
+CreateGrant                          OK      1        3  3r   5             OK          14       OK
+Decrypt                              OK      1        3  3r   5             11          14       OK
+Encrypt                              OK      1        3  3r   5             11          14       OK
+ReEncrypt                            OK      1        3  3r   5             11          14       OK
+GenerateDataKey                      OK      1        3  3r   5             11          14       OK
+GenerateDataKeyWithoutPlaintext      OK      1        3  3r   5             11          14       OK
+GenerateDataKeyPair                  OK      1        3  3r   5             11          14       OK
+GenerateDataKeyPairWithoutPlaintext  OK      1        3  3r   5             11          14       OK
+DeleteAlias                          OK      OK       OK OK   OK            OK          OK       OK
+DeleteImportedKeyMaterial            9       9        9  9    9             9           14       15
+DescribeKey                          OK      OK       OK OK   OK            OK          OK       OK
+GetKeyPolicy                         OK      OK       OK OK   OK            OK          OK       OK
+ListAliases                          OK      OK       OK OK   OK            OK          OK       OK
+ListGrants                           OK      OK       OK OK   OK            OK          OK       OK
+ListKeyPolicies                      OK      OK       OK OK   OK            OK          OK       OK
+ListResourceTags                     OK      OK       OK OK   OK            OK          OK       OK
+PutKeyPolicy                         OK      OK       OK OK   OK            OK          OK       OK
+RetireGrant                          OK      OK       OK OK   OK            OK          OK       OK
+RevokeGrant                          OK      OK       OK OK   OK            OK          OK       OK
+DisableKey                           OK      OK       3  3r   5             OK          14       15
+EnableKey                            OK      OK       3  3r   5             OK          14       15
+EnableKeyRotation                    7       1        3  3r   6             6           14       7
+DisableKeyRotation                   7       1        3  3r   6             6           14       7
+GetKeyRotationStatus                 7       7        7  7    6             6           14       7
+GenerateMac                          OK      1        3  3r   5             11          14       OK
+VerifyMac                            OK      1        3  3r   5             11          14       OK
+Sign                                 OK      1        3  3r   5             11          14       OK
+Verify                               OK      1        3  3r   5             11          14       OK
+GetPublicKey                         OK      1        3  3r   5             11          14       OK
+GetParametersForImport               9       9        89 89r  9             9           14       15
+ImportKeyMaterial                    9       9        89 89r  9             9           14       9
+ReplicateKey                         16      1        3  3r   5             11          14       15
+ScheduleKeyDeletion                  OK      OK       3  3r   OK            OK          OK       15
+TagResource                          OK      OK       3  3r   OK            OK          OK       OK
+UntagResource                        OK      OK       3  3r   OK            OK          OK       OK
+UpdateKeyDescription                 OK      OK       3  3r   OK            OK          OK       OK
+UpdateAlias                          OK      OK       3  3r   OK            OK          OK       OK
+UpdatePrimaryRegion                  16      1        3  3r   5             11          14       16
+RotateKeyOnDemand                    7'      1        3  3r   5             7'          14       15
+ListKeyRotations                     7l      7l       7l 7l   7l            7l          7l       7l
+GetKeyLastUsage                      OK      OK       OK OK   OK            OK          OK       OK
+DeriveSharedSecret                   OK      1        3  3r   5             11          14       OK
+"""
+ROWS = {line.split()[0]: line.split()[1:] for line in MATRIX.strip().splitlines()[1:]}
+
+Answer = tuple[str, str] | None
+Answers = dict[str, Answer]
+"""Code and text of the refusal by the sort of key; "*" for every other one; None: it goes on."""
+
+ORIGIN = ("UnsupportedOperationException", "{arn} origin is {origin} which is not valid for this operation.")
+SPEC = ("UnsupportedOperationException", "{arn} key spec is {spec} which is not valid for this operation.")
+PENDING_DELETION = ("KMSInvalidStateException", "{arn} is pending deletion.")
+PENDING_REPLICA_DELETION = ("KMSInvalidStateException", "{arn} is pending replica deletion.")
+IN_STORES = dict.fromkeys(("in a store", "in an external store"), ORIGIN)
+CODES: dict[str, Answers] = {
+    "OK": {"*": None},
+    "1": {"*": ("DisabledException", "{arn} is disabled.")},
+    "3": {"*": PENDING_DELETION},
+    "3r": {"*": PENDING_REPLICA_DELETION},
+    "4": {"*": ("KMSInvalidStateException", "{arn} is not pending deletion.")},
+    "5": {"*": ("KMSInvalidStateException", "{arn} is pending import.")},
+    "6": {"*": ORIGIN},
+    "7": {"*": None, **dict.fromkeys(EXTERNAL, ORIGIN), **IN_STORES, "rsa": SPEC, "hmac": SPEC},
+    "7'": {
+        "*": None,
+        **IN_STORES,
+        **dict.fromkeys(("rsa", "hmac"), ("UnsupportedOperationException", "")),
+        "external": (
+            "KMSInvalidStateException",
+            "No available key material pending rotation for the key: {arn}.",
+        ),
+    },
+    "7l": {"*": None, **IN_STORES, "rsa": SPEC, "hmac": SPEC},
+    "89": {"*": ORIGIN, **dict.fromkeys(EXTERNAL, PENDING_DELETION)},
+    "89r": {"*": ORIGIN, **dict.fromkeys(EXTERNAL, PENDING_REPLICA_DELETION)},
+    "9": {"*": ORIGIN, **dict.fromkeys(EXTERNAL, None)},
+    "11": {"*": ("KMSInvalidStateException", "{arn} is unavailable.")},
+    "14": {"*": ("KMSInvalidStateException", "{arn} is creating.")},
+    "15": {"*": ("KMSInvalidStateException", "{arn} is updating.")},
+    "16": {"*": ("UnsupportedOperationException", "{arn} is not a multi-region primary key."), "multi-region": None},
+}
+CELLS = [
+    pytest.param(name, state, code, sort, id=f"{name}-{state}-{sort}-{code}")
+    for name, codes in ROWS.items()
+    for state, code in zip(STATES, codes, strict=True)
+    for sort in KEYS
+]
+
+
+def told(error: KMSError | None) -> tuple[str, str, str | None, str | None] | None:
+    return None if error is None else (error.code, error.text, error.key, error.state)
+
+
+@pytest.mark.parametrize(("name", "state", "code", "sort"), CELLS)
+def test_cell(name: str, state: str, code: str, sort: str) -> None:
+    key = replace(KEYS[sort], state=KeyState(state))
+    answer = CODES[code].get(sort, CODES[code]["*"])
+    error = told(refusal(RULES[name], key))
+    if answer is None:
+        assert error is None
+        return
+    assert error == (answer[0], answer[1].format(arn=key.arn, origin=key.origin, spec=key.spec), key.arn, state)
+
+
+def test_every_operation_on_a_key_has_its_row_here_and_in_the_table() -> None:
+    """CreateKey, ListKeys and GenerateRandom are about no key; of the model's others none is left out."""
+    assert set(ROWS) == set(RULES)
+    assert set(MODEL["operations"]) - set(RULES) == {"CreateKey", "ListKeys", "GenerateRandom"}
+
+
+# --- kinds -------------------------------------------------------------------------------------------------------
+
+AWS_MANAGED = {
+    "its account": """DescribeKey GetKeyLastUsage GetKeyPolicy ListAliases ListGrants ListKeyPolicies ListResourceTags
+        GetKeyRotationStatus ListKeyRotations""",
+    "the service that it belongs to": """Encrypt Decrypt ReEncrypt GenerateDataKey GenerateDataKeyWithoutPlaintext
+        GenerateDataKeyPair GenerateDataKeyPairWithoutPlaintext GenerateMac VerifyMac Sign Verify GetPublicKey
+        DeriveSharedSecret CreateGrant RetireGrant RevokeGrant""",
+    "nobody: it is changed by the service itself": """EnableKey DisableKey PutKeyPolicy TagResource UntagResource
+        UpdateKeyDescription CreateAlias UpdateAlias DeleteAlias ScheduleKeyDeletion CancelKeyDeletion EnableKeyRotation
+        DisableKeyRotation RotateKeyOnDemand GetParametersForImport ImportKeyMaterial DeleteImportedKeyMaterial
+        ReplicateKey UpdatePrimaryRegion""",
+}
+"""https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-cmk"""
+
+
+@pytest.mark.parametrize("by", By)
+def test_who_may_do_what_on_aws_managed_keys(by: By) -> None:
+    assert {name for name, rule in RULES.items() if rule.aws_managed is by} == set(AWS_MANAGED[by.value].split())
+    assert LET_GO.aws_managed is By.NOBODY, "the key that an alias points at so far"
+
+
+S3 = "s3.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("kind", "operation", "service", "allowed"),
+    [
+        (KeyKind.CUSTOMER_MANAGED, "Encrypt", None, True),
+        (KeyKind.AWS_MANAGED, "Encrypt", S3, True),  # the service that it belongs to
+        (KeyKind.AWS_MANAGED, "Encrypt", "sqs.amazonaws.com", False),  # another service
+        (KeyKind.AWS_MANAGED, "Encrypt", None, False),  # its account: never directly
+        (KeyKind.AWS_MANAGED, "DescribeKey", None, True),
+        (KeyKind.AWS_MANAGED, "ScheduleKeyDeletion", None, True),  # refused for its kind, not for who asks
+        (KeyKind.AWS_OWNED, "DescribeKey", None, False),
+        (KeyKind.AWS_OWNED, "Encrypt", S3, False),
+    ],
+)
+def test_who_may_come_near_a_key(kind: KeyKind, operation: str, service: str | None, allowed: bool) -> None:
+    assert may_use(RULES[operation], replace(KEY, kind=kind, service=S3), service) is allowed
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_changes_of_aws_managed_keys_are_refused(name: str) -> None:
+    assert refusal_of_kind(RULES[name], KEY) is None
+    error = refusal_of_kind(RULES[name], replace(KEY, kind=KeyKind.AWS_MANAGED))
+    assert (error is not None) is (RULES[name].aws_managed is By.NOBODY)
+    assert error is None or (error.code, error.key) == ("UnsupportedOperationException", KEY.arn)
+
+
+# --- from state to state -----------------------------------------------------------------------------------------
+
+PATHS = """
+                     Enabled         Disabled        PendingImport
+EnableKey            Enabled         Enabled         -
+DisableKey           Disabled        Disabled        -
+ScheduleKeyDeletion  PendingDeletion PendingDeletion PendingDeletion
+CancelKeyDeletion    -               -               -
+ImportKeyMaterial    Enabled         Disabled        Enabled
+lost                 PendingImport   PendingImport   PendingImport
+"""
+
+
+@pytest.mark.parametrize("line", PATHS.strip().splitlines()[1:])
+def test_paths_of_an_external_key(line: str) -> None:
+    """An import while Disabled leaves it so; "-": refused before."""
+    what, *ends = line.split()
+    event = Event.MATERIAL_LOST if what == "lost" else Event(what)
+    for begin, end in zip((S.ENABLED, S.DISABLED, S.PENDING_IMPORT), ends, strict=True):
+        if end != "-":
+            key = replace(KEYS["external"], state=begin, material_missing=event is Event.MATERIAL_LOST)
+            assert state_after(key, event) == end
+
+
+@pytest.mark.parametrize(
+    ("begin", "event", "missing", "end"),
+    [
+        (S.PENDING_DELETION, Event.DELETION_CANCELLED, False, S.DISABLED),  # never straight to Enabled
+        (S.PENDING_DELETION, Event.DELETION_CANCELLED, True, S.PENDING_IMPORT),
+        (S.PENDING_REPLICA_DELETION, Event.DELETION_CANCELLED, False, S.DISABLED),
+        (S.PENDING_DELETION, Event.MATERIAL_LOST, True, S.PENDING_DELETION),
+        (S.PENDING_IMPORT, Event.MATERIAL_IMPORTED, True, S.PENDING_IMPORT),  # another material is missing still
+        (S.CREATING, Event.DELETION_SCHEDULED, False, S.PENDING_DELETION),
+        (S.UNAVAILABLE, Event.DELETION_SCHEDULED, False, S.PENDING_DELETION),
+        (S.PENDING_REPLICA_DELETION, Event.LAST_REPLICA_DELETED, False, S.PENDING_DELETION),
+        (S.CREATING, Event.REPLICA_MADE, False, S.ENABLED),
+        (S.CREATING, Event.REPLICA_MADE, True, S.PENDING_IMPORT),
+        (S.ENABLED, Event.PRIMARY_CHANGING, False, S.UPDATING),
+        (S.UPDATING, Event.PRIMARY_CHANGED, False, S.ENABLED),
+    ],
+)
+def test_paths(begin: KeyState, event: Event, missing: bool, end: KeyState) -> None:
+    assert after(replace(KEY, state=begin, material_missing=missing), event).state is end
+
+
+def test_nothing_but_importing_and_enabling_makes_a_key_enabled() -> None:
+    enabling = {event for event, paths in TRANSITIONS.items() if S.ENABLED in paths.values()}
+    assert enabling == {Event.ENABLED, Event.MATERIAL_IMPORTED, Event.REPLICA_MADE, Event.PRIMARY_CHANGED}
+    assert {origin for origin, state in FIRST_STATE.items() if state is S.PENDING_IMPORT} == {Origin.EXTERNAL}
+
+
+@pytest.mark.parametrize(
+    ("state", "expires_ns", "now_ns", "end"),
+    [
+        (S.ENABLED, 10, 9, S.ENABLED),
+        (S.ENABLED, 10, 10, S.PENDING_IMPORT),  # at the moment
+        (S.DISABLED, 10, 11, S.PENDING_IMPORT),
+        (S.PENDING_DELETION, 10, 11, S.PENDING_DELETION),
+        (S.ENABLED, None, 1 << 62, S.ENABLED),
+    ],
+)
+def test_expiry_acts_at_its_moment(state: KeyState, expires_ns: int | None, now_ns: int, end: KeyState) -> None:
+    key = as_of(replace(KEYS["external"], state=state, expires_ns=expires_ns), now_ns)
+    assert (key.state, key.material_missing) == (end, expires_ns is not None and now_ns >= expires_ns)
+
+
+def _material(state: MaterialState, there: bool = True, expires_ns: int | None = None) -> Material:
+    return Material("k", "1", state.encode(), b"w" if there else None, 1, Origin.EXTERNAL, state, expires_ns)
+
+
+M = MaterialState
+
+
+@pytest.mark.parametrize(
+    ("materials", "missing", "expires_ns", "pending"),
+    [
+        ([], True, None, False),
+        ([_material(M.CURRENT)], False, None, False),
+        ([_material(M.CURRENT, expires_ns=9), _material(M.NON_CURRENT, expires_ns=7)], False, 7, False),
+        ([_material(M.CURRENT), _material(M.NON_CURRENT, there=False)], True, None, False),
+        ([_material(M.CURRENT), _material(M.PENDING_ROTATION, expires_ns=3)], False, None, True),
+        ([_material(M.PENDING_ROTATION)], True, None, True),
+    ],
+)
+def test_what_follows_from_materials(
+    materials: list[Material], missing: bool, expires_ns: int | None, pending: bool
+) -> None:
+    """A material that waits for a rotation is not needed: its expiry and its absence touch nothing else."""
+    key = with_materials(KEYS["external"], materials)
+    assert (key.material_missing, key.expires_ns, key.pending_material_id is not None) == (missing, expires_ns, pending)
