@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
-from kms_grpc.model.key import Alias, Key, Material
+from kms_grpc.model.key import Alias, ImportPair, Key, Material, Tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,27 @@ class OutboxRow:
     """JSON, one object, as it will stand in the log."""
 
 
+class Due(Enum):
+    """What happens to keys by the clock."""
+
+    DELETION = "deletion"
+    """Keys that are pending deletion, the window over."""
+    ROTATION = "rotation"
+    """Enabled keys that rotate automatically."""
+    EXPIRY = "expiry"
+    """Keys with a material that expires, in any state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What will happen to the keys of a shard, for its metrics. Times are ns since 1970, None for never."""
+
+    pending_deletions: int
+    """Keys that are pending deletion, replicas' primaries among them."""
+    next_deletion_ns: int | None
+    next_expiry_ns: int | None
+
+
 class Reading(Protocol):
     """Look-ups that a registry and a transaction share."""
 
@@ -75,6 +97,21 @@ class Reading(Protocol):
 
     def count_aliases(self, key_id: str) -> int: ...
 
+    def find_material(self, key_id: str, material_id: bytes) -> Material | None: ...
+
+    def materials_after(self, key_id: str, number: int, limit: int) -> Sequence[Material]:
+        """At most `limit` materials of the key in the order of rotation, after `number` (-1: from the first)."""
+
+    def tags_after(self, key_id: str, tag_key: str, limit: int) -> Sequence[Tag]:
+        """At most `limit` tags of the key by their tag keys, after `tag_key` ("": from the first)."""
+
+    def find_pair(self, pair_id: bytes) -> ImportPair | None:
+        """KMSInternalException where its row was changed on disk."""
+
+    def latest_ns(self) -> int:
+        """The latest time that was recorded, ns since 1970; 0 before the first. KMSInternalException where it was
+        changed on disk."""
+
 
 class Transaction(Reading, Protocol):
     """One write. Leaving `Registry.writing()` normally commits durably, leaving it by an exception undoes all."""
@@ -85,7 +122,7 @@ class Transaction(Reading, Protocol):
 
     @property
     def created(self) -> Sequence[tuple[Key, Material | None]]:
-        """What add_key stored, to be read back after the commit."""
+        """What add_key and make_current stored, to be read back after the commit."""
 
     def add_key(self, key: Key, material: Material | None) -> Key:
         """Store a new key and its first material; returns the key with its sequence."""
@@ -93,6 +130,44 @@ class Transaction(Reading, Protocol):
     def change_key(self, key: Key) -> Key:
         """Store `key` over the row of the revision it carries; returns it with the next revision. ConflictException if
         the row moved on."""
+
+    def remove_key(self, key: Key) -> None:
+        """Remove the key of the revision it carries with all its materials, aliases, tags and import pairs.
+        ConflictException if the row moved on. See Registry.erase_removed."""
+
+    def add_material(self, material: Material) -> Material:
+        """Store a further material of a key; returns it with its number. Whatever key-level columns follow from it are
+        for change_key. AlreadyExistsException where the key has it, there or not."""
+
+    def change_material(self, material: Material) -> Material:
+        """As change_key."""
+
+    def remove_material(self, material: Material) -> None:
+        """Remove a material's row: one that was never current. Others keep theirs, with `wrapped` None."""
+
+    def make_current(self, key: Key, material: Material) -> Key:
+        """Let `key` encrypt under `material`, which is new or was stored before; the former current one decrypts only
+        from now on. Stores both, as they are given otherwise; returns the key with the next revision."""
+
+    def set_tag(self, tag: Tag) -> None:
+        """Add a tag, or give it another value."""
+
+    def remove_tag(self, key_id: str, tag_key: str) -> None:
+        """Nothing happens where there is none."""
+
+    def ready_pair(self, spec: str) -> ImportPair | None:
+        """The oldest pair that was given to no key yet."""
+
+    def add_pair(self, pair: ImportPair) -> None: ...
+
+    def change_pair(self, pair: ImportPair) -> ImportPair:
+        """As change_key."""
+
+    def remove_pair(self, pair: ImportPair) -> None:
+        """As change_key: of several calls with one pair, one removes it, the others get ConflictException."""
+
+    def advance_latest(self, time_ns: int) -> int:
+        """Record a time; returns the latest there is, which never goes back."""
 
     def add_alias(self, alias: Alias) -> Alias:
         """AlreadyExistsException where (account, name) is taken."""
@@ -118,8 +193,6 @@ class Registry(Reading, Protocol):
 
     def writing(self) -> AbstractContextManager[Transaction]: ...
 
-    def find_material(self, key_id: str, material_id: bytes) -> Material | None: ...
-
     def keys_after(self, account: str, sequence: int, limit: int) -> Sequence[Key]:
         """At most `limit` keys of the account in order of creation, after `sequence` (0: from the first)."""
 
@@ -136,6 +209,20 @@ class Registry(Reading, Protocol):
 
     def forget_answers_before(self, created_ns: int) -> int:
         """Remove remembered answers older than that; returns how many."""
+
+    def keys_due(self, due: Due, before_ns: int, limit: int) -> Sequence[Key]:
+        """At most `limit` keys for which something is due at `before_ns`, the longest due first; damaged ones never."""
+
+    def outlook(self) -> Outlook: ...
+
+    def count_ready_pairs(self, spec: str) -> int: ...
+
+    def remove_expired_pairs(self, before_ns: int) -> int:
+        """Remove pairs that expire until then; returns how many."""
+
+    def erase_removed(self) -> bool:
+        """See to it that what was removed is in none of the store's files any more. False where others kept it from
+        doing so for now: call again."""
 
     def damaged_rows(self) -> Sequence[str]:
         """Names of all rows whose MAC fails, and of counts that are wrong: a full scan, for `kms-grpc check`."""

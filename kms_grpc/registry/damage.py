@@ -7,7 +7,7 @@ import logging
 from kms_grpc.errors import KeyUnavailableException, KMSInternalException
 from kms_grpc.model.arn import alias_arn, key_arn
 from kms_grpc.model.key import Key
-from kms_grpc.registry.rows import ALIAS, ANSWER, KEY, SHARD, Row, RowKind, Values, digest
+from kms_grpc.registry.rows import ALIAS, ANSWER, KEY, LATEST, PAIR, SHARD, TAG, Row, RowKind, Values, digest
 
 _log = logging.getLogger(__name__)
 _LOGGED_LIMIT = 10_000
@@ -50,6 +50,12 @@ class Place:
             "what the request did, then call again under another request id."
         )
 
+    def pair(self) -> KMSInternalException:
+        return KMSInternalException(
+            "The wrapping key of this import was changed on disk. Call GetParametersForImport again, and wrap the key "
+            "material anew."
+        )
+
     def name(self, kind: RowKind, values: Values) -> str:
         """A damaged row in words, as good as its columns allow."""
         return self._name(kind, values).encode("utf-8", "backslashreplace").decode()
@@ -63,6 +69,12 @@ class Place:
             return f"alias {values['arn']}"
         if kind is ANSWER:
             return f"answer to {values['operation']} request {values['request_id']}"
+        if kind is TAG:
+            return f"tag {values['tag_key']} of key {self._key_arn(values['key_id'], values['account'])}"
+        if kind is PAIR:
+            return f"import wrapping key {_hex(values['pair_id'])}"
+        if kind is LATEST:
+            return f"latest time of region {self._region}"
         return f"key material {_hex(values['material_id'])} of key {self._key_arn(values['key_id'], values['account'])}"
 
     def _unavailable(self, arn: str, what: str = "row") -> KeyUnavailableException:

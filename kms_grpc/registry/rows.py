@@ -2,7 +2,8 @@
 
 The MAC is HMAC-SHA-256 under a key that the core derives from the region's key, over
 frame(table, partition, region, column, value, column, value …) with all columns but the MAC itself, in the table's
-order, absent values left out. A value is framed with its type: `i` and decimal digits, `s` and UTF-8, `b` and bytes.
+order, absent values left out; a column that came later is absent where it says what all rows of before mean. A value
+is framed with its type: `i` and decimal digits, `s` and UTF-8, `b` and bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,19 @@ from sqlalchemy import Table, select
 
 from kms_grpc.crypto.framing import frame
 from kms_grpc.crypto.key_wrapping import mac, mac_matches
-from kms_grpc.model.key import Alias, Key, KeyKind, KeyState, KeyUsage, Material, Origin
+from kms_grpc.model.key import (
+    Alias,
+    ImportPair,
+    Key,
+    KeyKind,
+    KeyState,
+    KeyUsage,
+    Material,
+    MaterialState,
+    Origin,
+    RotationType,
+    Tag,
+)
 from kms_grpc.registry import tables
 from kms_grpc.registry.base import RememberedAnswer, ShardRow
 
@@ -43,6 +56,9 @@ KEY = RowKind(tables.keys)
 MATERIAL = RowKind(tables.materials)
 ALIAS = RowKind(tables.aliases)
 ANSWER = RowKind(tables.remembered_answers)
+TAG = RowKind(tables.tags)
+PAIR = RowKind(tables.import_pairs)
+LATEST = RowKind(tables.latest_time)
 
 
 class RowMac:
@@ -130,6 +146,13 @@ def key_values(key: Key) -> Values:
         "suites": ",".join(map(str, key.suites)),
         "deletion_ns": key.deletion_ns,
         "revision": key.revision,
+        "service": key.service,
+        "rotation_period_days": key.rotation_period_days,
+        "next_rotation_ns": key.next_rotation_ns,
+        "on_demand_rotations": key.on_demand_rotations or None,
+        "material_missing": int(key.material_missing) or None,
+        "expires_ns": key.expires_ns,
+        "pending_material_id": key.pending_material_id,
     }
 
 
@@ -151,6 +174,8 @@ def key_of(row: Row) -> Key:
     values["kind"] = KeyKind(values["kind"])
     values["multi_region"] = bool(values["multi_region"])
     values["suites"] = _suites(values["suites"])
+    values["on_demand_rotations"] = values["on_demand_rotations"] or 0
+    values["material_missing"] = bool(values["material_missing"])
     return Key(**values)
 
 
@@ -167,10 +192,19 @@ def material_values(material: Material) -> Values:
         "wrapped": material.wrapped,
         "created_ns": material.created_ns,
         "origin": material.origin.value,
-        "state": material.state,
+        "state": material.state.value,
         "expires_ns": material.expires_ns,
         "description": material.description,
+        "number": material.number or None,
+        "rotated_ns": material.rotated_ns,
+        "rotation_type": material.rotation_type and material.rotation_type.value,
+        "revision": stored_revision(material),
     }
+
+
+def stored_revision(material: Material) -> int | None:
+    """A material that was never changed has none, as all had before there was one."""
+    return None if material.revision == 1 else material.revision
 
 
 def material_of(row: Row) -> Material:
@@ -178,7 +212,34 @@ def material_of(row: Row) -> Material:
     values = MATERIAL.values(row)
     del values["digest"]
     values["origin"] = Origin(values["origin"])
+    values["state"] = MaterialState(values["state"])
+    values["number"] = values["number"] or 0
+    values["rotation_type"] = values["rotation_type"] and RotationType(values["rotation_type"])
+    values["revision"] = values["revision"] or 1
     return Material(**values)
+
+
+# --- tags, pairs of import wrapping keys -------------------------------------------------------------------------
+
+
+def tag_values(tag: Tag) -> Values:
+    """The columns of a tag, but for the MAC."""
+    return {"key_id": tag.key_id, "tag_key": tag.tag_key, "account": tag.account, "tag_value": tag.tag_value}
+
+
+def tag_of(row: Row) -> Tag:
+    """The tag of a row whose MAC holds."""
+    return Tag(**TAG.values(row))
+
+
+def pair_values(pair: ImportPair) -> Values:
+    """The columns of a pair of wrapping keys, but for the MAC."""
+    return {name: getattr(pair, name) for name in PAIR.columns}
+
+
+def pair_of(row: Row) -> ImportPair:
+    """The pair of a row whose MAC holds."""
+    return ImportPair(**PAIR.values(row))
 
 
 # --- aliases -----------------------------------------------------------------------------------------------------

@@ -157,7 +157,7 @@ class Shard:
         return found
 
     def material(self, key: Key, prefix: bytes) -> LoadedMaterial | None:
-        """The material that a blob's first 55 bytes name; None where `key` has none such."""
+        """The material that a blob's first 55 bytes name; None where `key` has none such, or has lost it."""
         loaded = self._materials.warm(prefix)
         if loaded is not None:
             return loaded if loaded.key_id == key.key_id else None
@@ -232,33 +232,32 @@ class Shard:
             loaded = self._materials.get(prefix)
             if loaded is None:
                 material = self.registry.find_material(key.key_id, material_id)
-                if material is None:
+                if material is None or material.wrapped is None or not material.state.is_permanent:
                     return None
-                loaded = LoadedMaterial(
-                    self._unwrap(key, material), prefix, associated_prefix(key.arn), key.key_id, material_id
-                )
+                handle = self._unwrap(key, material, material.wrapped)
+                loaded = LoadedMaterial(handle, prefix, associated_prefix(key.arn), key.key_id, material_id)
                 self._materials.put(prefix, loaded)
                 self._prefixes.setdefault(key.key_id, set()).add(prefix)
             if material_id == key.current_material_id:
                 self._current[key.key_id] = loaded
             return loaded
 
-    def _unwrap(self, key: Key, material: Material) -> int:
+    def _unwrap(self, key: Key, material: Material, wrapped: bytes) -> int:
         try:
-            return self._into_keyring(material)
+            return self._into_keyring(material, wrapped)
         except KeyringFull:
             self._materials.drop_old()
-            return self._into_keyring(material)
+            return self._into_keyring(material, wrapped)
         except WrappedKeyDamaged as error:
             raise missing_material(key) from error
 
-    def _into_keyring(self, material: Material) -> int:
+    def _into_keyring(self, material: Material, wrapped: bytes) -> int:
         return key_wrapping.load_material(
             self._region_key,
             kid_of(material.key_id),
             material.material_id,
             self._associated(material.key_id, material.account),
-            material.wrapped,
+            wrapped,
         )
 
     def _read_back(self, key: Key, material: Material | None) -> None:

@@ -2,145 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection, Executable
-from sqlalchemy.exc import IntegrityError
 
-from kms_grpc.errors import AlreadyExistsException, ConflictException
+from kms_grpc.errors import AlreadyExistsException
 from kms_grpc.model.key import Alias, Key, KeyKind, Material
 from kms_grpc.registry import statements as sql
 from kms_grpc.registry.base import Change, OutboxRow, RememberedAnswer, ShardRow
-from kms_grpc.registry.damage import Place, is_row_of_alias, is_row_of_key
+from kms_grpc.registry.damage import Place
+from kms_grpc.registry.protected_rows import ProtectedRows
 from kms_grpc.registry.rows import (
     ALIAS,
     ANSWER,
     KEY,
+    LATEST,
     MATERIAL,
+    PAIR,
     SHARD,
+    TAG,
     Row,
-    RowKind,
     RowMac,
     Values,
     alias_of,
     alias_values,
-    answer_of,
     answer_values,
     digest,
     key_of,
     key_values,
-    material_of,
     material_values,
     shard_of,
 )
+from kms_grpc.registry.sql_life import LifeReading, LifeTransaction
 from kms_grpc.registry.sqlite import SqliteStore
 
 T = TypeVar("T")
 
-CHANGES_KEPT = 16_384
-"""Changes that stay in the log; a worker further behind drops all it has cached."""
-_FORGET_EVERY = 1_024
 _DELETE_AT_ONCE = 500
-_SCAN_AT_ONCE = 1_000
-
-
-class _Rows:
-    """Protected rows over one connection: looked up by name, or a page at a time."""
-
-    def __init__(self, macs: RowMac, place: Place) -> None:
-        self.macs = macs
-        self.place = place
-
-    def find(
-        self,
-        connection: Connection,
-        kind: RowKind,
-        statements: tuple[Executable, Executable],
-        name: Values,
-        second: bytes,
-    ) -> tuple[Row | None, list[Row]]:
-        """The row of that name if it is as it was written, and else the damaged rows that may be it."""
-        damaged: list[Row] = []
-        for statement, parameters in zip(statements, (name, {"of_digest": second}), strict=True):
-            row = connection.execute(statement, parameters).first()
-            if row is not None and self.macs.holds(kind, row):
-                return row, []
-            if row is not None:
-                damaged.append(row)
-        return None, damaged
-
-    def key(self, connection: Connection, key_id: str) -> Key | None:
-        by = (sql.KEY_BY_NAME, sql.KEY_BY_DIGEST)
-        row, damaged = self.find(connection, KEY, by, {"key_id": key_id}, digest(key_id))
-        for other in damaged:
-            if is_row_of_key(other, key_id):
-                raise self.place.key(key_id, other)
-        return key_of(row) if row is not None else None
-
-    def alias(self, connection: Connection, account: str, name: str) -> Alias | None:
-        by = (sql.ALIAS_BY_NAME, sql.ALIAS_BY_DIGEST)
-        row, damaged = self.find(connection, ALIAS, by, {"account": account, "name": name}, digest(account, name))
-        if any(is_row_of_alias(other, account, name) for other in damaged):
-            raise self.place.alias(account, name)
-        return alias_of(row) if row is not None else None
-
-    def material(self, connection: Connection, key_id: str, material_id: bytes) -> Material | None:
-        by = (sql.MATERIAL_BY_NAME, sql.MATERIAL_BY_DIGEST)
-        name = {"key_id": key_id, "material_id": material_id}
-        row, damaged = self.find(connection, MATERIAL, by, name, digest(key_id, material_id))
-        if damaged:
-            raise self.place.material(key_id, MATERIAL.values(damaged[0])["account"])
-        return material_of(row) if row is not None else None
-
-    def answer(self, connection: Connection, account: str, operation: str, request_id: str) -> RememberedAnswer | None:
-        by = (sql.ANSWER_BY_NAME, sql.ANSWER_BY_DIGEST)
-        name = {"account": account, "operation": operation, "request_id": request_id}
-        row, damaged = self.find(connection, ANSWER, by, name, digest(account, operation, request_id))
-        if damaged:
-            raise self.place.answer(operation, request_id)
-        return answer_of(row) if row is not None else None
-
-    def page(self, kind: RowKind, sequence: int, limit: int, fetch: Callable[[int, int], Sequence[Row]]) -> list[Row]:
-        """The next `limit` rows that are as they were written, by their sequence; fewer only at the end."""
-        found: list[Row] = []
-        at = kind.columns.index("sequence")
-        while len(found) < limit:
-            wanted = limit - len(found)
-            rows = fetch(sequence, wanted)
-            for row in rows:
-                if self.macs.holds(kind, row):
-                    found.append(row)
-                else:
-                    self.place.log_once(kind, row)
-            if len(rows) < wanted:
-                break
-            sequence = rows[-1][at]
-        return found
-
-    def damaged(self, connection: Connection, kind: RowKind) -> Iterator[str]:
-        """The names of all damaged rows of a table."""
-        for rows in connection.execute(kind.select).partitions(_SCAN_AT_ONCE):
-            for row in rows:
-                if not self.macs.holds(kind, row):
-                    yield self.place.name(kind, kind.values(row))
 
 
 def _count(connection: Connection, statement: Executable, parameters: Values) -> int:
     return connection.execute(statement, parameters).scalar() or 0
 
 
-class SqlTransaction:
+class SqlTransaction(LifeTransaction):
     """See base.Transaction."""
-
-    def __init__(self, connection: Connection, rows: _Rows) -> None:
-        self._connection = connection
-        self._rows = rows
-        self._changes = 0
-        self._created: list[tuple[Key, Material | None]] = []
 
     @property
     def changed(self) -> bool:
@@ -194,8 +104,7 @@ class SqlTransaction:
 
     def remove_alias(self, alias: Alias) -> None:
         seen = {"of_digest": digest(alias.account, alias.name), "seen_revision": alias.revision}
-        if self._connection.execute(sql.REMOVE_ALIAS, seen).rowcount != 1:
-            raise _moved_on(alias.arn)
+        self._change_seen(sql.REMOVE_ALIAS, seen, alias.arn)
         self._log_change("alias", _alias_name(alias))
 
     def find_answer(self, account: str, operation: str, request_id: str) -> RememberedAnswer | None:
@@ -211,45 +120,21 @@ class SqlTransaction:
         values = {"event_id": row.event_id, "account": row.account, "record": row.record}
         self._connection.execute(sql.ADD_RECORD, values)
 
-    def _add(self, statement: Executable, kind: RowKind, values: Values, exists: str) -> None:
-        try:
-            self._connection.execute(statement, self._rows.macs.seal(kind, values))
-        except IntegrityError as error:
-            raise AlreadyExistsException(exists) from error
-
-    def _change(self, statement: Executable, kind: RowKind, values: Values, seen: int, arn: str) -> None:
-        parameters = {**self._rows.macs.seal(kind, values), "of_digest": values["digest"], "seen_revision": seen}
-        if self._connection.execute(statement, parameters).rowcount != 1:
-            raise _moved_on(arn)
-
     def _count_key(self, account: str) -> None:
         if self._connection.execute(sql.COUNT_ONE_MORE, {"of_account": account}).rowcount == 0:
             self._connection.execute(sql.COUNT_THE_FIRST, {"account": account, "keys": 1})
-
-    def _log_change(self, kind: str, name: str) -> int:
-        inserted = self._connection.execute(sql.ADD_CHANGE, {"kind": kind, "name": name}).inserted_primary_key
-        assert inserted is not None
-        sequence = int(inserted[0])
-        if sequence % _FORGET_EVERY == 0:
-            self._connection.execute(sql.FORGET_CHANGES, {"until": sequence - CHANGES_KEPT})
-        self._changes += 1
-        return sequence
 
 
 def _alias_name(alias: Alias) -> str:
     return f"{alias.account}/{alias.name}"
 
 
-def _moved_on(arn: str) -> ConflictException:
-    return ConflictException(f"{arn} was changed by another call meanwhile. Repeat the call.", key=arn)
-
-
-class SqlRegistry:
+class SqlRegistry(LifeReading):
     """See base.Registry. `region_key` is the keyring handle of the key that the rows' MACs are made under."""
 
     def __init__(self, path: Path, partition: str, region: str, region_key: int) -> None:
-        self._store = SqliteStore(path, region)
-        self._rows = _Rows(RowMac(partition, region, region_key), Place(partition, region))
+        rows = ProtectedRows(RowMac(partition, region, region_key), Place(partition, region))
+        super().__init__(SqliteStore(path, region), rows)
 
     def shard_row(self) -> ShardRow:
         row = self._one(sql.SHARD_ROW, {})
@@ -318,7 +203,7 @@ class SqlRegistry:
 
     def damaged_rows(self) -> Sequence[str]:
         with self._store.reading() as connection:
-            kinds = (SHARD, KEY, MATERIAL, ALIAS, ANSWER)
+            kinds = (SHARD, KEY, MATERIAL, ALIAS, ANSWER, TAG, PAIR, LATEST)
             found = [name for kind in kinds for name in self._rows.damaged(connection, kind)]
         return [*found, *self._wrong_counts()]
 
@@ -330,11 +215,3 @@ class SqlRegistry:
         kept = dict(map(tuple, self._all(sql.COUNTS, {})))
         wrong = (account for account in counted | kept if counted.get(account) != kept.get(account))
         return [f"count of keys of account {account}" for account in wrong]
-
-    def _one(self, statement: Executable, parameters: Values) -> Any:
-        with self._store.reading() as connection:
-            return connection.execute(statement, parameters).first()
-
-    def _all(self, statement: Executable, parameters: Values) -> Sequence[Any]:
-        with self._store.reading() as connection:
-            return connection.execute(statement, parameters).fetchall()

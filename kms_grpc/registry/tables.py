@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
 from sqlalchemy.engine import Dialect
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration. Known here too, so that a worker that finds its shard up to date need not import alembic."""
 
 metadata = MetaData(
@@ -88,8 +88,17 @@ keys = Table(
     _text("suites"),
     Column("deletion_ns", BIG),
     _number("revision"),
+    Column("service", String()),
+    Column("rotation_period_days", BIG),
+    Column("next_rotation_ns", BIG),
+    Column("on_demand_rotations", BIG),
+    Column("material_missing", BIG),
+    Column("expires_ns", BIG),
+    Column("pending_material_id", Bytes()),
     _bytes("mac"),
     Index(None, "account", "sequence"),
+    Index(None, "state", "deletion_ns"),
+    Index(None, "state", "next_rotation_ns"),
 )
 """`digest` is of the key id (rows.digest): it finds the row whose id was changed on disk."""
 
@@ -100,14 +109,58 @@ materials = Table(
     _bytes("material_id", primary_key=True),
     _bytes("digest", unique=True),
     _text("account"),
-    _bytes("wrapped"),
+    Column("wrapped", Bytes()),
     _number("created_ns"),
     _text("origin"),
     _text("state"),
-    Column("expires_ns", BIG),
+    Column("expires_ns", BIG, index=True),
     _text("description"),
+    Column("number", BIG),
+    Column("rotated_ns", BIG),
+    Column("rotation_type", String()),
+    Column("revision", BIG),
+    _bytes("mac"),
+    Index(None, "key_id", "number"),
+)
+"""`number` of a key's first material and `revision` of a row never changed are absent (rows.py)."""
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("key_id", String(), ForeignKey("keys.key_id"), primary_key=True),
+    _text("tag_key", primary_key=True),
+    _text("account"),
+    _text("tag_value"),
     _bytes("mac"),
 )
+
+import_pairs = Table(
+    "import_pairs",
+    metadata,
+    _bytes("pair_id", primary_key=True),
+    _text("spec"),
+    _bytes("public_key"),
+    _bytes("wrapped"),
+    _number("created_ns"),
+    Column("key_id", String(), ForeignKey("keys.key_id"), index=True),
+    Column("account", String()),
+    Column("algorithm", String()),
+    Column("expires_ns", BIG, index=True),
+    _number("failures"),
+    _number("revision"),
+    _bytes("mac"),
+    Index(None, "spec", "key_id", "created_ns"),
+)
+"""`key_id` is absent while a pair lies ready."""
+
+latest_time = Table(
+    "latest_time",
+    metadata,
+    _number("id", primary_key=True, autoincrement=False),
+    _number("latest_ns"),
+    _bytes("mac"),
+)
+"""One row, id 1."""
 
 aliases = Table(
     "aliases",

@@ -21,7 +21,7 @@ from kms_grpc.crypto.keyring import keyring_facts
 from kms_grpc.errors import KeyUnavailableException
 from kms_grpc.model.key import Key, KeyState
 from kms_grpc.registry import shards as shards_module
-from kms_grpc.registry import sql
+from kms_grpc.registry import sql_base
 from kms_grpc.registry.epochs import Epochs, epochs_path
 from kms_grpc.registry.recent import Recent
 from kms_grpc.registry.shards import Shard
@@ -145,8 +145,8 @@ with shard.writing() as t: t.change_key(replace(t.find_key(argv[1]), state=KeySt
 
 
 def test_who_is_too_far_behind_drops_everything(shard: Shard, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql, "CHANGES_KEPT", 4)
-    monkeypatch.setattr(sql, "_FORGET_EVERY", 8)
+    monkeypatch.setattr(sql_base, "CHANGES_KEPT", 4)
+    monkeypatch.setattr(sql_base, "_FORGET_EVERY", 8)
     key, neighbour = add_key(shard), add_key(shard)
     for limit, writes in ((1_000, 40), (5, 6)):  # the log was cut short; the log is too long to be read
         monkeypatch.setattr(shards_module, "_CHANGES_AT_ONCE", limit)

@@ -169,7 +169,8 @@ CRASHES = [
     ("migration.after", {"root.key"}),
     ("start.shard.after", {"root.key", f"regions/{REGION}.sqlite"}),
     ("start.shard.before:2", {"root.key", f"regions/{REGION}.sqlite"}),
-    ("migration.between:2", {"root.key", f"regions/{REGION}.sqlite"}),
+    ("migration.between:2", {"root.key"}),
+    ("migration.between:3", {"root.key", f"regions/{REGION}.sqlite"}),
     ("start.shard.after:2", {"root.key", f"regions/{REGION}.sqlite", f"regions/{SECOND}.sqlite"}),
 ]
 """Where it is killed, and which finished files there are then."""

@@ -18,7 +18,7 @@ from sqlalchemy import create_engine
 
 from kms_grpc.errors import AlreadyExistsException, ConflictException, DependencyTimeoutException
 from kms_grpc.model.key import Key, KeyState
-from kms_grpc.registry import sql, sqlite
+from kms_grpc.registry import sql, sql_base, sqlite
 from kms_grpc.registry.base import Change, OutboxRow, Registry, RememberedAnswer, Transaction
 from kms_grpc.registry.migrate import alembic_config
 from kms_grpc.registry.shards import Shard
@@ -154,8 +154,8 @@ def test_the_change_log_names_what_a_commit_touched(store: Shard) -> None:
 
 
 def test_the_change_log_is_kept_short(store: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql, "CHANGES_KEPT", 20)
-    monkeypatch.setattr(sql, "_FORGET_EVERY", 10)
+    monkeypatch.setattr(sql_base, "CHANGES_KEPT", 20)
+    monkeypatch.setattr(sql_base, "_FORGET_EVERY", 10)
     key = add_key(store)
     with store.registry.writing() as transaction:
         for _ in range(99):

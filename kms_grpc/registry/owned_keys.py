@@ -1,0 +1,60 @@
+"""Keys that AWS owns: of the service's own account, for what the server itself must keep secret.
+
+They are keys like all others, with materials, blobs and cache, but of a kind that no request finds (identifiers.py),
+and of an account that no principal has. An alias of that account names each by its purpose.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final
+
+from kms_grpc.errors import AlreadyExistsException
+from kms_grpc.model.arn import ALIAS_PREFIX, alias_arn, key_arn
+from kms_grpc.model.key import Alias, Key, KeyKind, KeyState
+from kms_grpc.registry.shards import Shard
+
+IMPORT_WRAPPING_KEYS: Final = "import-wrapping-keys"
+"""Purpose: wraps the private keys of pairs for importing."""
+IMPORT_TOKENS: Final = "import-tokens"
+"""Purpose: seals import tokens."""
+
+
+def owned_key(shard: Shard, purpose: str, time_ns: int) -> Key:
+    """The region's key of that purpose, made at its first use. Opens a write then: not for use inside another one."""
+    found = find_owned_key(shard, purpose)
+    if found is not None:
+        return found
+    try:
+        return _make(shard, purpose, time_ns)
+    except AlreadyExistsException:
+        made = find_owned_key(shard, purpose)
+        assert made is not None, "another worker has just made it"
+        return made
+
+
+def find_owned_key(shard: Shard, purpose: str) -> Key | None:
+    """The same, where it is there already."""
+    alias = shard.find_alias(shard.account, ALIAS_PREFIX + purpose)
+    return None if alias is None else shard.find_key(alias.target_key_id)
+
+
+def _make(shard: Shard, purpose: str, time_ns: int) -> Key:
+    key_id, name = str(uuid.uuid4()), ALIAS_PREFIX + purpose
+    material = shard.generate_material(key_id, shard.account, time_ns)
+    key = Key(
+        key_id=key_id,
+        arn=key_arn(shard.partition, shard.region, shard.account, key_id),
+        account=shard.account,
+        region=shard.region,
+        state=KeyState.ENABLED,
+        description=purpose,
+        created_ns=time_ns,
+        current_material_id=material.material_id,
+        kind=KeyKind.AWS_OWNED,
+    )
+    arn = alias_arn(shard.partition, shard.region, shard.account, name)
+    with shard.writing() as transaction:
+        key = transaction.add_key(key, material)
+        transaction.add_alias(Alias(shard.account, name, arn, key_id, time_ns, time_ns))
+    return key
