@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+DAY_NS: Final = 24 * 3600 * 10**9
 
 
 class Clock(Protocol):
@@ -36,3 +38,27 @@ class SystemClock:
 
     def boot_id(self) -> str:
         return self._boot_id
+
+
+class JudgedClock:
+    """Another clock whose wall time never goes back behind what was recorded: validity is judged by it.
+
+    Who set the wall clock back revives nothing that was over. `raise_floor` is told the latest time that a shard has
+    recorded."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._floor_ns = 0
+
+    def wall_ns(self) -> int:
+        now_ns = self._clock.wall_ns()
+        return now_ns if now_ns > self._floor_ns else self._floor_ns
+
+    def boot_ns(self) -> int:
+        return self._clock.boot_ns()
+
+    def boot_id(self) -> str:
+        return self._clock.boot_id()
+
+    def raise_floor(self, time_ns: int) -> None:
+        self._floor_ns = max(self._floor_ns, time_ns)

@@ -35,6 +35,13 @@ def field_limits(message_class: type[Message], name: str) -> Limits:
     return limits(field_named(message_class, name))
 
 
+def value_or_default(request: Message, name: str) -> int:
+    """A number as sent, or what its absence means by the contract (`limits.default_value`)."""
+    if request.HasField(name):
+        return int(getattr(request, name))
+    return field_limits(type(request), name).default_value
+
+
 def is_secret(field: FieldDescriptor) -> bool:
     """Whether the field's value must not be shown: it is marked `debug_redact`."""
     return bool(field.GetOptions().debug_redact)

@@ -24,7 +24,7 @@ from kms_grpc.model.key import Key
 from kms_grpc.operations import admission, idempotency
 from kms_grpc.operations.call import Call, Service
 from kms_grpc.operations.operation import Operation
-from kms_grpc.operations.permit import Permit, Permits
+from kms_grpc.operations.permit import FOR_EVER, Permit, Permits
 from kms_grpc.operations.validation import decode
 from kms_grpc.registry.base import OutboxRow
 
@@ -133,7 +133,9 @@ class Executor:
             return
         credentials = call.credentials
         identity = (credentials.token, credentials.region, call.operation.name, call.operation.identity(request))
-        self._permits.keep(identity, Permit(call.principal, call.shard, call.keys, epoch, call.audit_head))
+        self._permits.keep(
+            identity, Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, _ends(call.keys))
+        )
 
     def _audit(self, call: Call, head: bytes) -> None:
         """What yields secrets is in the log before its answer goes out, or is refused."""
@@ -154,3 +156,8 @@ class Executor:
         return errors.KMSInternalException(
             f"The request failed because of an internal error; request id {call.record.requestID}."
         )
+
+
+def _ends(keys: tuple[Key, ...]) -> int:
+    """A Permit ends when the first material of its keys expires."""
+    return min((key.expires_ns for key in keys if key.expires_ns is not None), default=FOR_EVER)

@@ -17,6 +17,7 @@ from kms_grpc.errors import (
 )
 from kms_grpc.model.arn import ALIAS_PREFIX, RESERVED_ALIAS_PREFIX, Arn, alias_arn, is_alias_name, is_key_id, key_arn
 from kms_grpc.model.key import Alias, Key, KeyKind
+from kms_grpc.model.key_transitions import as_of
 from kms_grpc.operations.call import Call
 
 
@@ -33,9 +34,10 @@ def resolve(call: Call, text: str, action: str, *, aliases: bool, invalid_arn: b
 
 
 def find_key(call: Call, key_id: str) -> Key | None:
-    """Inside a write the transaction's own view, else the shard's cache. AWS owned keys are not there for anybody."""
+    """Inside a write the transaction's own view, else the shard's cache. As it is now: a material that has expired is
+    gone. AWS owned keys are not there for anybody."""
     key = call.shard.find_key(key_id) if call.transaction is None else call.transaction.find_key(key_id)
-    return None if key is None or key.kind is KeyKind.AWS_OWNED else key
+    return None if key is None or key.kind is KeyKind.AWS_OWNED else as_of(key, call.time_ns)
 
 
 def find_alias(call: Call, account: str, name: str) -> Alias | None:

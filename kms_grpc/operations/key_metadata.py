@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from kms_grpc.model.key import Key, KeyKind, KeyState, KeyUsage
+from kms_grpc.model.key import ExpirationModel, Key, KeyKind, KeyState, KeyUsage, Origin
 from kms_grpc.operations.descriptors import numbers
 from kms_grpc.v1 import keys_pb2 as pb
 
@@ -20,21 +20,26 @@ def key_metadata(key: Key) -> pb.KeyMetadata:
         key_id=key.key_id,
         arn=key.arn,
         aws_account_id=key.account,
-        key_state=_number(pb.KeyState, key.state),
+        key_state=number(pb.KeyState, key.state),
         enabled=key.state is KeyState.ENABLED,
         creation_date=timestamp(key.created_ns),
         description=key.description,
-        key_spec=_number(pb.KeySpec, key.spec),
-        customer_master_key_spec=_number(pb.KeySpec, key.spec),
-        key_usage=_number(pb.KeyUsageType, key.usage),
-        origin=_number(pb.OriginType, key.origin),
-        key_manager=_number(pb.KeyManagerType, KeyKind.CUSTOMER_MANAGED if key.kind is KeyKind.AWS_OWNED else key.kind),
+        key_spec=number(pb.KeySpec, key.spec),
+        customer_master_key_spec=number(pb.KeySpec, key.spec),
+        key_usage=number(pb.KeyUsageType, key.usage),
+        origin=number(pb.OriginType, key.origin),
+        key_manager=number(pb.KeyManagerType, KeyKind.CUSTOMER_MANAGED if key.kind is KeyKind.AWS_OWNED else key.kind),
         multi_region=key.multi_region,
     )
     if key.usage is KeyUsage.ENCRYPT_DECRYPT:
         metadata.encryption_algorithms.append(pb.ENCRYPTION_ALGORITHM_SPEC_SYMMETRIC_DEFAULT)
     if key.current_material_id is not None:
         metadata.current_key_material_id = key.current_material_id.hex()
+    if key.origin is Origin.EXTERNAL and not key.material_missing:
+        model = ExpirationModel.DOES_NOT_EXPIRE if key.expires_ns is None else ExpirationModel.EXPIRES
+        metadata.expiration_model = number(pb.ExpirationModelType, model)
+    if key.expires_ns is not None:
+        metadata.valid_to.CopyFrom(timestamp(key.expires_ns))
     if key.deletion_ns is not None:
         metadata.deletion_date.CopyFrom(timestamp(key.deletion_ns))
     return metadata
@@ -45,6 +50,6 @@ def timestamp(time_ns: int) -> Timestamp:
     return Timestamp(seconds=seconds, nanos=nanos)
 
 
-def _number(enum: Any, name: str) -> Any:
+def number(enum: Any, name: str) -> Any:
     """The number of the value that AWS spells `name`."""
     return numbers(enum.DESCRIPTOR)[name]

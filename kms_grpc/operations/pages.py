@@ -3,68 +3,77 @@
 | offset | bytes | field |
 |---|---|---|
 | 0 | 1 | version, 1 |
-| 1 | 8 | sequence after which the next page begins, big-endian |
-| 9 | 16 | MAC over version, sequence, operation, region, account and filter, under the shard's key |
+| 1 | 16 | MAC over version, position, operation, region, account and filter, under the shard's key |
+| 17 | n | position after which the next page begins: a u64, big-endian, or a tag key in UTF-8 |
 
-in base64url without padding: 34 characters. A listing walks along the order of creation, so keys that come or go
-between two pages neither repeat nor hide the others.
+in base64url without padding: 34 characters for a number, at most 706 for a tag key. A listing walks along an order that
+does not change, so rows that come or go between two pages neither repeat nor hide the others.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import struct
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 from kms_grpc.crypto.framing import frame
 from kms_grpc.errors import InvalidMarkerException
 from kms_grpc.operations.call import Call
-from kms_grpc.operations.descriptors import field_limits
+from kms_grpc.operations.descriptors import value_or_default
 
-_LAYOUT = struct.Struct(">BQ16s")
-_VERSION = 1
+_VERSION: Final = b"\1"
+_MAC_SIZE: Final = 16
 
-
-class Sequenced(Protocol):
-    @property
-    def sequence(self) -> int: ...
+Row = TypeVar("Row")
 
 
-Row = TypeVar("Row", bound=Sequenced)
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a listing walks along."""
+
+    first: Any
+    """The position before all rows."""
+    pack: Callable[[Any], bytes]
+    """A row's position, as it stands in a marker."""
+    unpack: Callable[[bytes], Any]
+
+
+BY_SEQUENCE = Order(0, lambda row: row.sequence.to_bytes(8), int.from_bytes)
+BY_NUMBER = Order(-1, lambda row: row.number.to_bytes(8), int.from_bytes)
+BY_TAG_KEY = Order("", lambda row: row.tag_key.encode(), bytes.decode)
 
 
 def page(
-    call: Call, request: Any, filtered_by: str, read: Callable[[int, int], Sequence[Row]]
+    call: Call,
+    request: Any,
+    filtered_by: str,
+    read: Callable[[Any, int], Sequence[Row]],
+    order: Order = BY_SEQUENCE,
 ) -> tuple[Sequence[Row], str | None]:
     """One page of at most Limit rows from `read(after, count)`, and the marker of the next one or None."""
-    limit = request.limit if request.HasField("limit") else field_limits(type(request), "limit").default_value
-    after = _position(call, request.marker, filtered_by) if request.marker else 0
+    limit = value_or_default(request, "limit")
+    after = order.unpack(_position(call, request.marker, filtered_by)) if request.marker else order.first
     rows = read(after, limit + 1)
     if len(rows) <= limit:
         return rows, None
-    return rows[:limit], _marker(call, rows[limit - 1].sequence, filtered_by)
+    return rows[:limit], _marker(call, order.pack(rows[limit - 1]), filtered_by)
 
 
-def _marker(call: Call, sequence: int, filtered_by: str) -> str:
-    mac = call.shard.sign(_signed_bytes(call, sequence, filtered_by))[:16]
-    return base64.urlsafe_b64encode(_LAYOUT.pack(_VERSION, sequence, mac)).rstrip(b"=").decode()
+def _marker(call: Call, position: bytes, filtered_by: str) -> str:
+    parts = (call.operation.name, call.shard.region, call.account, filtered_by)
+    mac = call.shard.sign(frame(b"kms-grpc v1 marker", _VERSION, position, *(part.encode() for part in parts)))
+    return base64.urlsafe_b64encode(_VERSION + mac[:_MAC_SIZE] + position).rstrip(b"=").decode()
 
 
-def _position(call: Call, marker: str, filtered_by: str) -> int:
+def _position(call: Call, marker: str, filtered_by: str) -> bytes:
     try:
-        version, sequence, _ = _LAYOUT.unpack(base64.urlsafe_b64decode(marker + "=" * (-len(marker) % 4)))
-    except (binascii.Error, struct.error, ValueError):
-        version, sequence = 0, 0
-    if version != _VERSION or marker != _marker(call, sequence, filtered_by):
+        position = base64.urlsafe_b64decode(marker + "=" * (-len(marker) % 4))[len(_VERSION) + _MAC_SIZE :]
+    except (binascii.Error, ValueError):
+        position = b""
+    if marker != _marker(call, position, filtered_by):
         raise InvalidMarkerException(
             "The marker is not one of this listing: send the NextMarker of its previous page unchanged."
         )
-    position: int = sequence
     return position
-
-
-def _signed_bytes(call: Call, sequence: int, filtered_by: str) -> bytes:
-    parts = (call.operation.name, call.shard.region, call.account, filtered_by)
-    return frame(b"kms-grpc v1 marker", struct.pack(">BQ", _VERSION, sequence), *(part.encode() for part in parts))

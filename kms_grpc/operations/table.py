@@ -9,7 +9,7 @@ from typing import Any
 
 from kms_grpc.model.key import KeyUsage
 from kms_grpc.model.key_state import LET_GO, RULES
-from kms_grpc.operations.handlers import aliases, cryptography, keys, limits
+from kms_grpc.operations.handlers import aliases, cryptography, deletion, keys, limits, rotation, tags
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.selectors import ByAlias, ByBlob, ById, ByIdIfNamed
 from kms_grpc.v1 import envelope_pb2
@@ -89,6 +89,24 @@ TABLE = (
               (_pointed_at("UpdateAlias"), _target("UpdateAlias")), **WRITES),
     Operation("DeleteAlias", pb.DeleteAliasRequest, aliases.delete_alias, (_pointed_at("DeleteAlias"),), **WRITES),
     Operation("ListAliases", pb.ListAliasesRequest, aliases.list_aliases, (LISTED,), action="kms:ListAliases"),
+    Operation("ScheduleKeyDeletion", pb.ScheduleKeyDeletionRequest, deletion.schedule_key_deletion,
+              (_managed("ScheduleKeyDeletion"),), **WRITES),
+    Operation("CancelKeyDeletion", pb.CancelKeyDeletionRequest, deletion.cancel_key_deletion,
+              (_managed("CancelKeyDeletion"),), **WRITES),
+    Operation("TagResource", pb.TagResourceRequest, tags.tag_resource, (_managed("TagResource"),), **WRITES),
+    Operation("UntagResource", pb.UntagResourceRequest, tags.untag_resource, (_managed("UntagResource"),), **WRITES),
+    Operation("ListResourceTags", pb.ListResourceTagsRequest, tags.list_resource_tags,
+              (_managed("ListResourceTags"),)),
+    Operation("EnableKeyRotation", pb.EnableKeyRotationRequest, rotation.enable_key_rotation,
+              (_managed("EnableKeyRotation"),), **WRITES),
+    Operation("DisableKeyRotation", pb.DisableKeyRotationRequest, rotation.disable_key_rotation,
+              (_managed("DisableKeyRotation"),), **WRITES),
+    Operation("GetKeyRotationStatus", pb.GetKeyRotationStatusRequest, rotation.get_key_rotation_status,
+              (_managed("GetKeyRotationStatus"),)),
+    Operation("RotateKeyOnDemand", pb.RotateKeyOnDemandRequest, rotation.rotate_key_on_demand,
+              (_managed("RotateKeyOnDemand"),), **WRITES),
+    Operation("ListKeyRotations", pb.ListKeyRotationsRequest, rotation.list_key_rotations,
+              (_managed("ListKeyRotations"),)),
     Operation("Encrypt", pb.EncryptRequest, cryptography.encrypt, (_used("Encrypt"),)),
     Operation("Decrypt", pb.DecryptRequest, cryptography.decrypt, (DECRYPTED,), **SECRET),
     Operation("ReEncrypt", pb.ReEncryptRequest, cryptography.re_encrypt, (SOURCE, DESTINATION)),

@@ -10,8 +10,11 @@ import uuid
 
 from kms_grpc.errors import LimitExceededException
 from kms_grpc.model.arn import key_arn
-from kms_grpc.model.key import Key, KeyState, Material
+from kms_grpc.model.key import Key, Material, Origin
+from kms_grpc.model.key_transitions import FIRST_STATE, Event, after
 from kms_grpc.operations.call import Call
+from kms_grpc.operations.descriptors import aws_names
+from kms_grpc.operations.handlers.tags import check_tags, set_tags
 from kms_grpc.operations.key_metadata import key_metadata
 from kms_grpc.operations.pages import page
 from kms_grpc.v1 import key_management_pb2 as pb
@@ -19,12 +22,14 @@ from kms_grpc.v1 import keys_pb2
 
 
 def create_key(call: Call, request: pb.CreateKeyRequest) -> pb.CreateKeyResponse:
-    """A symmetric encryption key, Enabled, with its first material. LimitExceededException beyond the account's quota
-    of keys."""
+    """A symmetric encryption key: Enabled with its first material, or PendingImport where that is to be imported.
+    LimitExceededException beyond the account's quota of keys."""
     quota = call.service.quotas.keys_per_account
     if call.writing.count_keys(call.account) >= quota:
         raise LimitExceededException(f"The account has {quota} keys in {call.shard.region}, which is its quota.")
-    key = call.writing.add_key(*_new_key(call, request.description))
+    check_tags(request.tags)
+    key = call.writing.add_key(*_new_key(call, request))
+    set_tags(call, key, request.tags)
     call.keys = (key,)
     return pb.CreateKeyResponse(key_metadata=key_metadata(key))
 
@@ -42,12 +47,12 @@ def list_keys(call: Call, request: pb.ListKeysRequest) -> pb.ListKeysResponse:
 
 
 def enable_key(call: Call, request: pb.EnableKeyRequest, key: Key) -> pb.EnableKeyResponse:
-    _switch(call, key, KeyState.ENABLED)
+    _switch(call, key, Event.ENABLED)
     return pb.EnableKeyResponse()
 
 
 def disable_key(call: Call, request: pb.DisableKeyRequest, key: Key) -> pb.DisableKeyResponse:
-    _switch(call, key, KeyState.DISABLED)
+    _switch(call, key, Event.DISABLED)
     return pb.DisableKeyResponse()
 
 
@@ -58,23 +63,29 @@ def update_key_description(
     return pb.UpdateKeyDescriptionResponse()
 
 
-def _new_key(call: Call, description: str) -> tuple[Key, Material]:
+def _new_key(call: Call, request: pb.CreateKeyRequest) -> tuple[Key, Material | None]:
     key_id = str(uuid.uuid4())
-    material = call.shard.generate_material(key_id, call.account, call.time_ns)
+    origin = Origin(aws_names(keys_pb2.OriginType.DESCRIPTOR).get(request.origin, Origin.AWS_KMS))
+    material = None
+    if origin is Origin.AWS_KMS:
+        material = call.shard.generate_material(key_id, call.account, call.time_ns)
     key = Key(
         key_id=key_id,
         arn=key_arn(call.shard.partition, call.shard.region, call.account, key_id),
         account=call.account,
         region=call.shard.region,
-        state=KeyState.ENABLED,
-        description=description,
+        state=FIRST_STATE[origin],
+        description=request.description,
         created_ns=call.time_ns,
-        current_material_id=material.material_id,
+        current_material_id=material.material_id if material else None,
+        origin=origin,
+        material_missing=material is None,
     )
     return key, material
 
 
-def _switch(call: Call, key: Key, state: KeyState) -> None:
+def _switch(call: Call, key: Key, event: Event) -> None:
     """Both ways are idempotent: a key that is there already is left as it is."""
-    if key.state is not state:
-        call.writing.change_key(dataclasses.replace(key, state=state))
+    switched = after(key, event)
+    if switched.state is not key.state:
+        call.writing.change_key(switched)

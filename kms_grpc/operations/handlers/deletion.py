@@ -1,0 +1,38 @@
+"""ScheduleKeyDeletion, CancelKeyDeletion. The deletion itself is the keeper's (processes/key_deletion.py).
+
+Source: https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from kms_grpc.clock import DAY_NS
+from kms_grpc.model.key import Key
+from kms_grpc.model.key_transitions import Event, after
+from kms_grpc.operations.call import Call
+from kms_grpc.operations.descriptors import value_or_default
+from kms_grpc.operations.key_metadata import timestamp
+from kms_grpc.v1 import key_management_pb2 as pb
+from kms_grpc.v1 import keys_pb2
+
+
+def schedule_key_deletion(
+    call: Call, request: pb.ScheduleKeyDeletionRequest, key: Key
+) -> pb.ScheduleKeyDeletionResponse:
+    """The window begins now; nothing shortens it but a cancellation and another, longer wait."""
+    days = value_or_default(request, "pending_window_in_days")
+    deletion_ns = call.time_ns + days * DAY_NS
+    call.writing.change_key(dataclasses.replace(after(key, Event.DELETION_SCHEDULED), deletion_ns=deletion_ns))
+    return pb.ScheduleKeyDeletionResponse(
+        key_id=key.arn,
+        key_state=keys_pb2.KEY_STATE_PENDING_DELETION,
+        deletion_date=timestamp(deletion_ns),
+        pending_window_in_days=days,
+    )
+
+
+def cancel_key_deletion(call: Call, request: pb.CancelKeyDeletionRequest, key: Key) -> pb.CancelKeyDeletionResponse:
+    """The key is Disabled afterwards, never Enabled; without its material it is PendingImport."""
+    call.writing.change_key(dataclasses.replace(after(key, Event.DELETION_CANCELLED), deletion_ns=None))
+    return pb.CancelKeyDeletionResponse(key_id=key.arn)
