@@ -58,11 +58,15 @@ class MaterialState(StrEnum):
 
 
 class RotationType(StrEnum):
+    """What began a rotation."""
+
     AUTOMATIC = "AUTOMATIC"
     ON_DEMAND = "ON_DEMAND"
 
 
 class ExpirationModel(StrEnum):
+    """Whether imported key material expires."""
+
     EXPIRES = "KEY_MATERIAL_EXPIRES"
     DOES_NOT_EXPIRE = "KEY_MATERIAL_DOES_NOT_EXPIRE"
 

@@ -28,15 +28,21 @@ def owned_key(shard: Shard, purpose: str, time_ns: int) -> Key:
     try:
         return _make(shard, purpose, time_ns)
     except AlreadyExistsException:
-        made = find_owned_key(shard, purpose)
-        assert made is not None, "another worker has just made it"
-        return made
+        return _just_made(shard, purpose)
 
 
 def find_owned_key(shard: Shard, purpose: str) -> Key | None:
     """The same, where it is there already."""
     alias = shard.find_alias(shard.account, ALIAS_PREFIX + purpose)
     return None if alias is None else shard.find_key(alias.target_key_id)
+
+
+def _just_made(shard: Shard, purpose: str) -> Key:
+    """What another worker has committed, and perhaps not told of yet."""
+    alias = shard.registry.find_alias(shard.account, ALIAS_PREFIX + purpose)
+    key = shard.registry.find_key(alias.target_key_id) if alias is not None else None
+    assert key is not None, "nothing removes an owned key"
+    return key
 
 
 def _make(shard: Shard, purpose: str, time_ns: int) -> Key:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from sqlalchemy import Connection, Executable
 
@@ -98,19 +97,20 @@ class ProtectedRows:
         return pair_of(row) if row is not None else None
 
     def materials(self, connection: Connection, key_id: str, after: int, limit: int) -> list[Material]:
-        def fetch(number: int | None, count: int) -> Sequence[Row]:
-            statement = sql.FIRST_MATERIALS if number is None else sql.MATERIALS_AFTER
-            parameters = {"of_key_id": key_id, "after": number, "limit_rows": count}
+        statement = sql.FIRST_MATERIALS if after < 0 else sql.MATERIALS_AFTER
+
+        def fetch(count: int) -> Sequence[Row]:
+            parameters = {"of_key_id": key_id, "after": after, "limit_rows": count}
             return connection.execute(statement, parameters).fetchall()
 
-        return [material_of(row) for row in self.page(MATERIAL, None if after < 0 else after, limit, fetch, "number")]
+        return [material_of(row) for row in self.page(MATERIAL, limit, fetch)]
 
     def tags(self, connection: Connection, key_id: str, after: str, limit: int) -> list[Tag]:
-        def fetch(tag_key: str, count: int) -> Sequence[Row]:
-            parameters = {"of_key_id": key_id, "after": tag_key, "limit_rows": count}
+        def fetch(count: int) -> Sequence[Row]:
+            parameters = {"of_key_id": key_id, "after": after, "limit_rows": count}
             return connection.execute(sql.TAGS_AFTER, parameters).fetchall()
 
-        return [tag_of(row) for row in self.page(TAG, after, limit, fetch, "tag_key")]
+        return [tag_of(row) for row in self.page(TAG, limit, fetch)]
 
     def latest_ns(self, connection: Connection) -> int:
         row = connection.execute(sql.LATEST_TIME).first()
@@ -118,37 +118,16 @@ class ProtectedRows:
             raise self.place.shard()
         return LATEST.values(row)["latest_ns"] if row is not None else 0
 
-    def page(
-        self,
-        kind: RowKind,
-        after: Any,
-        limit: int,
-        fetch: Callable[[Any, int], Sequence[Row]],
-        order: str = "sequence",
-    ) -> list[Row]:
-        """The next `limit` rows that are as they were written, by their column `order`; fewer only at the end."""
-        found: list[Row] = []
-        at = kind.columns.index(order)
-        while len(found) < limit:
-            wanted = limit - len(found)
-            rows = fetch(after, wanted)
-            found += self.undamaged(kind, rows)
-            if len(rows) < wanted:
-                break
-            after = rows[-1][at] or 0
-        return found
-
-    def some(self, kind: RowKind, limit: int, fetch: Callable[[int, int], Sequence[Row]]) -> list[Row]:
-        """The first `limit` rows that are as they were written, of those that `fetch(offset, limit)` gives."""
-        found: list[Row] = []
-        offset = 0
-        while len(found) < limit:
-            rows = fetch(offset, limit)
-            found += self.undamaged(kind, rows)
-            if len(rows) < limit:
-                break
-            offset += len(rows)
-        return found[:limit]
+    def page(self, kind: RowKind, limit: int, fetch: Callable[[int], Sequence[Row]]) -> list[Row]:
+        """The first `limit` rows that are as they were written, of those that `fetch(count)` begins with. Where a
+        damaged one stands says nothing: none is passed over for it."""
+        damaged = 0
+        while True:
+            rows = fetch(limit + damaged)
+            found = list(self.undamaged(kind, rows))
+            if len(found) >= limit or len(rows) < limit + damaged:
+                return found[:limit]
+            damaged = 2 * (len(rows) - len(found))
 
     def undamaged(self, kind: RowKind, rows: Sequence[Row]) -> Iterator[Row]:
         """Those of `rows` that are as they were written; the others are logged, each once."""

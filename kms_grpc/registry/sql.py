@@ -82,12 +82,6 @@ class SqlTransaction(LifeTransaction):
         self._created.append((key, material))
         return key
 
-    def change_key(self, key: Key) -> Key:
-        changed = replace(key, revision=key.revision + 1)
-        self._change(sql.CHANGE_KEY, KEY, key_values(changed), key.revision, key.arn)
-        self._log_change("key", key.key_id)
-        return changed
-
     def add_alias(self, alias: Alias) -> Alias:
         exists = f"An alias with the name {alias.arn} already exists"
         if self.find_alias(alias.account, alias.name) is not None:
@@ -168,19 +162,19 @@ class SqlRegistry(LifeReading):
             return _count(connection, sql.COUNT_ALIASES, {"key_id": key_id})
 
     def keys_after(self, account: str, sequence: int, limit: int) -> Sequence[Key]:
-        def fetch(after: int, count: int) -> Sequence[Row]:
-            return self._all(sql.KEYS_AFTER, {"account": account, "after": after, "limit_rows": count})
+        def fetch(count: int) -> Sequence[Row]:
+            return self._all(sql.KEYS_AFTER, {"account": account, "after": sequence, "limit_rows": count})
 
-        return [key_of(row) for row in self._rows.page(KEY, sequence, limit, fetch)]
+        return [key_of(row) for row in self._rows.page(KEY, limit, fetch)]
 
     def aliases_after(self, account: str, key_id: str | None, sequence: int, limit: int) -> Sequence[Alias]:
         statement = sql.ALIASES_AFTER if key_id is None else sql.ALIASES_OF_KEY_AFTER
         whose = {"account": account} if key_id is None else {"account": account, "key_id": key_id}
 
-        def fetch(after: int, count: int) -> Sequence[Row]:
-            return self._all(statement, {**whose, "after": after, "limit_rows": count})
+        def fetch(count: int) -> Sequence[Row]:
+            return self._all(statement, {**whose, "after": sequence, "limit_rows": count})
 
-        return [alias_of(row) for row in self._rows.page(ALIAS, sequence, limit, fetch)]
+        return [alias_of(row) for row in self._rows.page(ALIAS, limit, fetch)]
 
     def last_change(self) -> int:
         return self._one(sql.LAST_CHANGE, {})[0] or 0
@@ -213,5 +207,5 @@ class SqlRegistry(LifeReading):
     def _wrong_counts(self) -> list[str]:
         counted = dict(map(tuple, self._all(sql.KEYS_BY_ACCOUNT, {"kind": KeyKind.CUSTOMER_MANAGED.value})))
         kept = dict(map(tuple, self._all(sql.COUNTS, {})))
-        wrong = (account for account in counted | kept if counted.get(account) != kept.get(account))
+        wrong = (account for account in counted | kept if counted.get(account, 0) != kept.get(account, 0))
         return [f"count of keys of account {account}" for account in wrong]

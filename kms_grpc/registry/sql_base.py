@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Executable
@@ -12,7 +13,7 @@ from kms_grpc.errors import AlreadyExistsException, ConflictException
 from kms_grpc.model.key import Key, Material
 from kms_grpc.registry import statements as sql
 from kms_grpc.registry.protected_rows import ProtectedRows
-from kms_grpc.registry.rows import RowKind, Values
+from kms_grpc.registry.rows import KEY, RowKind, Values, key_values
 from kms_grpc.registry.sqlite import SqliteStore
 
 CHANGES_KEPT = 16_384
@@ -28,6 +29,13 @@ class SqlWriting:
         self._rows = rows
         self._changes = 0
         self._created: list[tuple[Key, Material | None]] = []
+
+    def change_key(self, key: Key) -> Key:
+        """See base.Transaction."""
+        changed = replace(key, revision=key.revision + 1)
+        self._change(sql.CHANGE_KEY, KEY, key_values(changed), key.revision, key.arn)
+        self._log_change("key", key.key_id)
+        return changed
 
     def _add(self, statement: Executable, kind: RowKind, values: Values, exists: str) -> None:
         try:

@@ -36,9 +36,6 @@ _DUE = {
 class LifeTransaction(SqlWriting):
     """See base.Transaction."""
 
-    def change_key(self, key: Key) -> Key:
-        raise NotImplementedError
-
     # --- materials -----------------------------------------------------------------------------------------------
 
     def find_material(self, key_id: str, material_id: bytes) -> Material | None:
@@ -115,11 +112,11 @@ class LifeTransaction(SqlWriting):
         return self._rows.pair(self._connection, pair_id)
 
     def ready_pair(self, spec: str) -> ImportPair | None:
-        def fetch(offset: int, limit: int) -> Sequence[Row]:
-            parameters = {"spec": spec, "limit_rows": limit, "offset_rows": offset}
+        def fetch(count: int) -> Sequence[Row]:
+            parameters = {"spec": spec, "limit_rows": count}
             return self._connection.execute(sql.READY_PAIRS, parameters).fetchall()
 
-        rows = self._rows.some(PAIR, 1, fetch)
+        rows = self._rows.page(PAIR, 1, fetch)
         return pair_of(rows[0]) if rows else None
 
     def add_pair(self, pair: ImportPair) -> None:
@@ -178,11 +175,10 @@ class LifeReading(SqlReading):
     def keys_due(self, due: Due, before_ns: int, limit: int) -> Sequence[Key]:
         statement, which = _DUE[due]
 
-        def fetch(offset: int, count: int) -> Sequence[Row]:
-            parameters = {**which, "before": before_ns, "limit_rows": count, "offset_rows": offset}
-            return self._all(statement, parameters)
+        def fetch(count: int) -> Sequence[Row]:
+            return self._all(statement, {**which, "before": before_ns, "limit_rows": count})
 
-        return [key_of(row) for row in self._rows.some(KEY, limit, fetch)]
+        return [key_of(row) for row in self._rows.page(KEY, limit, fetch)]
 
     def outlook(self) -> Outlook:
         pending, deletion_ns = self._one(sql.DELETIONS, {})

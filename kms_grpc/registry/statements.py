@@ -86,24 +86,20 @@ LAST_MATERIAL = (
 
 _STATE: BindParameter[Any] = bindparam("state")
 _BEFORE: BindParameter[Any] = bindparam("before")
-_OFFSET: BindParameter[Any] = bindparam("offset_rows")
 DELETION_DUE = (
     KEY.select.where(and_(keys.c.state == _STATE, keys.c.deletion_ns <= _BEFORE))
     .order_by(keys.c.deletion_ns)
     .limit(_LIMIT)
-    .offset(_OFFSET)
 )
 ROTATION_DUE = (
     KEY.select.where(and_(keys.c.state == _STATE, keys.c.next_rotation_ns <= _BEFORE))
     .order_by(keys.c.next_rotation_ns)
     .limit(_LIMIT)
-    .offset(_OFFSET)
 )
 EXPIRY_DUE = (
     KEY.select.where(keys.c.key_id.in_(select(materials.c.key_id).where(materials.c.expires_ns <= _BEFORE)))
     .order_by(keys.c.key_id)
     .limit(_LIMIT)
-    .offset(_OFFSET)
 )
 DELETIONS = select(func.count(), func.min(keys.c.deletion_ns)).where(
     keys.c.state.in_((KeyState.PENDING_DELETION.value, KeyState.PENDING_REPLICA_DELETION.value))
@@ -124,7 +120,7 @@ REMOVE_TAGS = delete(tags).where(tags.c.key_id == _KEY)
 _PAIR: BindParameter[Any] = bindparam("of_pair_id")
 _READY = and_(import_pairs.c.spec == bindparam("spec"), import_pairs.c.key_id.is_(None))
 PAIR_BY_ID = PAIR.select.where(import_pairs.c.pair_id == _PAIR)
-READY_PAIRS = PAIR.select.where(_READY).order_by(import_pairs.c.created_ns).limit(_LIMIT).offset(_OFFSET)
+READY_PAIRS = PAIR.select.where(_READY).order_by(import_pairs.c.created_ns).limit(_LIMIT)
 COUNT_READY_PAIRS = select(func.count()).select_from(import_pairs).where(_READY)
 ADD_PAIR = insert(import_pairs)
 _SEEN_PAIR = and_(import_pairs.c.pair_id == _PAIR, import_pairs.c.revision == _SEEN)

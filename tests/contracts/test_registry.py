@@ -327,6 +327,21 @@ PLANS = [
         "SELECT * FROM aliases WHERE target_key_id = ? AND account = ? AND sequence > ? ORDER BY sequence LIMIT 9",
     ),
     ("material", "SELECT * FROM materials WHERE key_id = ? AND material_id = ?"),
+    ("first materials of a key", "SELECT * FROM materials WHERE key_id = ? ORDER BY number NULLS FIRST LIMIT 9"),
+    ("materials of a key", "SELECT * FROM materials WHERE key_id = ? AND number > ? ORDER BY number LIMIT 9"),
+    ("last number", "SELECT number FROM materials WHERE key_id = ? ORDER BY number DESC NULLS LAST LIMIT 1"),
+    ("deletions due", "SELECT * FROM keys WHERE state = ? AND deletion_ns <= ? ORDER BY deletion_ns LIMIT 9"),
+    (
+        "rotations due",
+        "SELECT * FROM keys WHERE state = ? AND next_rotation_ns <= ? ORDER BY next_rotation_ns LIMIT 9",
+    ),
+    ("materials that expire", "SELECT key_id FROM materials WHERE expires_ns <= ?"),
+    ("outlook of deletions", "SELECT count(*), min(deletion_ns) FROM keys WHERE state IN (?, ?)"),
+    ("outlook of expiry", "SELECT min(expires_ns) FROM materials"),
+    ("tags of a key", "SELECT * FROM tags WHERE key_id = ? AND tag_key > ? ORDER BY tag_key LIMIT 9"),
+    ("a pair that lies ready", "SELECT * FROM import_pairs WHERE spec = ? AND key_id IS NULL ORDER BY created_ns"),
+    ("pairs of a key", "DELETE FROM import_pairs WHERE key_id = ?"),
+    ("pairs that expire", "DELETE FROM import_pairs WHERE expires_ns <= ?"),
     ("answers that are too old", "DELETE FROM remembered_answers WHERE created_ns < ?"),
 ]
 
