@@ -34,7 +34,6 @@ from kms_grpc.processes import worker as worker_process
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.supervisor import Supervisor
 from kms_grpc.registry import first_start
-from kms_grpc.registry.base import Registry
 from kms_grpc.registry.shards import Shards
 from kms_grpc.root_key.file import RootKeyFile
 
@@ -100,8 +99,8 @@ class Keeper:
         self._shards = open_shards(settings)
 
     @property
-    def registries(self) -> Mapping[str, Registry]:
-        return {shard.region: shard.registry for shard in self._shards}
+    def shards(self) -> Shards:
+        return self._shards
 
     def facts(self) -> Mapping[str, Any]:
         return {}

@@ -105,3 +105,33 @@ def _describe(principal: Principal | None) -> dict[str, str]:
     kind = "AWSService" if principal.service else "Root" if principal.arn.endswith(":root") else "AssumedRole"
     described = {"type": kind, "principalId": principal.name, "arn": principal.arn, "accountId": principal.account}
     return described | ({"invokedBy": principal.service} if principal.service else {})
+
+
+def service_event(
+    name: str, region: str, key: Key, time_ns: int, details: dict[str, Any] | None = None
+) -> tuple[str, bytes]:
+    """What the service did by itself (DeleteKey, RotateKey, DeleteExpiredKeyMaterial): event id, and the record's line.
+
+    Source: https://docs.aws.amazon.com/kms/latest/developerguide/ct-delete-key.html and its siblings."""
+    event_id = new_id()
+    event = {
+        "eventVersion": "1.11",
+        "userIdentity": {"accountId": key.account, "invokedBy": "AWS Internal"},
+        "eventTime": iso_time(time_ns),
+        "eventSource": "kms.amazonaws.com",
+        "eventName": name,
+        "awsRegion": region,
+        "sourceIPAddress": "AWS Internal",
+        "userAgent": "AWS Internal",
+        "requestParameters": None,
+        "responseElements": None,
+        "eventID": event_id,
+        "readOnly": False,
+        "resources": [{"accountId": key.account, "type": "AWS::KMS::Key", "ARN": key.arn}],
+        "eventType": "AwsServiceEvent",
+        "managementEvent": True,
+        "eventCategory": "Management",
+        "recipientAccountId": key.account,
+        "serviceEventDetails": {"keyId": key.key_id} | (details or {}),
+    }
+    return event_id, _encode(event) + b"\n"

@@ -24,6 +24,12 @@ KEEPER: Final = {
     "outbox_copied": "Audit records of writes copied into the log since the keeper started",
     "outbox_failing": "Regions whose audit records could not be copied in the last pass",
     "answers_forgotten": "Remembered answers forgotten since the keeper started",
+    "keys_deleted": "Keys deleted since the keeper started, their waiting period over",
+    "keys_rotated": "Automatic rotations since the keeper started",
+    "materials_expired": "Keys that lost an expired material since the keeper started",
+    "keys_pending_deletion": "Keys that wait for their deletion",
+    "seconds_to_next_deletion": "Seconds until the next key is deleted, -1 if none waits",
+    "seconds_to_next_expiry": "Seconds until the next imported material expires, -1 if none does",
     "clock_jumps": "Times the wall clock was seen to jump since the keeper started",
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from kms_grpc.audit.log import FileAuditLog
@@ -16,16 +16,18 @@ from kms_grpc.clock import Clock
 from kms_grpc.config import Settings
 from kms_grpc.crypto import keyring
 from kms_grpc.errors import KMSError
-from kms_grpc.processes import gauges, lifeline
+from kms_grpc.processes import by_the_clock, gauges, lifeline
 from kms_grpc.processes.agreement import ClockAgreement
 from kms_grpc.processes.lifeline import Lifeline
 from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.processes.run_folder import RunFolder
-from kms_grpc.registry.base import Registry
+from kms_grpc.registry.shards import Shard
 
 PASS_SECONDS: Final = 0.25
 FORGET_EVERY_NS: Final = 60 * 1_000_000_000
 ANSWERS_KEPT_NS: Final = 24 * 3600 * 1_000_000_000
+RECORD_EVERY_NS: Final = 10 * 1_000_000_000
+"""How far the recorded time may lag behind the wall clock."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ class Application(Protocol):
     """What a keeper works on."""
 
     @property
-    def registries(self) -> Mapping[str, Registry]: ...
+    def shards(self) -> Iterable[Shard]: ...
 
     @property
     def clock(self) -> Clock: ...
@@ -58,7 +60,8 @@ def _run(tie: Lifeline, build: Callable[[Settings], Application]) -> int:
     folder = RunFolder(tie.settings.data_dir)
     log = FileAuditLog(folder.keeper_log, application.clock)
     try:
-        keeper = Keeper(application, OutboxCopier(application.registries, log, folder.keeper_position))
+        registries = {shard.region: shard.registry for shard in application.shards}
+        keeper = Keeper(application, OutboxCopier(registries, log, folder.keeper_position))
         mine = gauges.Gauges(folder.keeper_gauges, gauges.KEEPER)
         tie.ready(application.facts())
         while signal.sigtimedwait([signal.SIGTERM], PASS_SECONDS) is None:
@@ -75,32 +78,77 @@ class Keeper:
     """What is to be done each turn, whatever process it is done in."""
 
     def __init__(self, application: Application, copier: OutboxCopier) -> None:
-        self._registries = application.registries
+        self._shards = list(application.shards)
         self._clock = application.clock
         self._copier = copier
         self._agreement = ClockAgreement(application.clock)
         self._forgot_boot_ns = 0
-        self._forgotten = 0
+        self._recorded_boot_ns = 0
+        self._counts = dict.fromkeys(("answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"), 0)
+        self._to_erase: set[str] = set()
 
     def turn(self) -> None:
+        certain = self._agreement.holds()
+        for shard in self._shards:
+            try:
+                self._see_to(shard, certain)
+            except KMSError as error:
+                _log.error("keys of %s that are due are put off: %s", shard.region, error)
         self._copier.copy_all()
-        if self._agreement.holds() and self._clock.boot_ns() - self._forgot_boot_ns >= FORGET_EVERY_NS:
+        if certain and self._clock.boot_ns() - self._forgot_boot_ns >= FORGET_EVERY_NS:
             self._forgot_boot_ns = self._clock.boot_ns()
             self._forget_answers()
 
     def gauges(self) -> dict[str, int]:
         """Values for gauges.KEEPER."""
-        return {
+        return self._counts | {
             "outbox_waiting": self._copier.waiting,
             "outbox_copied": self._copier.copied,
             "outbox_failing": self._copier.failing,
-            "answers_forgotten": self._forgotten,
             "clock_jumps": self._agreement.jumps,
+            **self._outlook(),
+        }
+
+    def _see_to(self, shard: Shard, certain: bool) -> None:
+        """What cannot be undone waits until the clocks are certain; the rest goes by the judged time alone."""
+        now_ns = self._judged_ns(shard)
+        self._counts["keys_rotated"] += by_the_clock.rotate_due(shard, now_ns)
+        if certain:
+            expired, deleted = by_the_clock.expire_due(shard, now_ns), by_the_clock.delete_due(shard, now_ns)
+            self._counts["materials_expired"] += expired
+            self._counts["keys_deleted"] += deleted
+            if expired or deleted:
+                self._to_erase.add(shard.region)
+        if shard.region in self._to_erase and shard.registry.erase_removed():
+            self._to_erase.discard(shard.region)
+
+    def _judged_ns(self, shard: Shard) -> int:
+        """The wall clock, never behind what the shard has recorded; recorded itself while the clocks agree."""
+        wall_ns, latest_ns = self._clock.wall_ns(), shard.registry.latest_ns()
+        if self._agreement.agrees() and wall_ns - latest_ns >= RECORD_EVERY_NS:
+            with shard.registry.writing() as transaction:
+                latest_ns = transaction.advance_latest(wall_ns)
+        return max(wall_ns, latest_ns)
+
+    def _outlook(self) -> dict[str, int]:
+        outlooks = [shard.registry.outlook() for shard in self._shards]
+        now_ns = self._clock.wall_ns()
+        return {
+            "keys_pending_deletion": sum(each.pending_deletions for each in outlooks),
+            "seconds_to_next_deletion": _seconds_to(now_ns, [each.next_deletion_ns for each in outlooks]),
+            "seconds_to_next_expiry": _seconds_to(now_ns, [each.next_expiry_ns for each in outlooks]),
         }
 
     def _forget_answers(self) -> None:
-        for region, registry in self._registries.items():
+        for shard in self._shards:
             try:
-                self._forgotten += registry.forget_answers_before(self._clock.wall_ns() - ANSWERS_KEPT_NS)
+                forgotten = shard.registry.forget_answers_before(self._clock.wall_ns() - ANSWERS_KEPT_NS)
+                self._counts["answers_forgotten"] += forgotten
             except KMSError as error:
-                _log.error("old answers of %s are kept for now: %s", region, error)
+                _log.error("old answers of %s are kept for now: %s", shard.region, error)
+
+
+def _seconds_to(now_ns: int, times_ns: list[int | None]) -> int:
+    """Seconds until the first of them, 0 where it is over; -1 where there is none."""
+    there = [time_ns for time_ns in times_ns if time_ns is not None]
+    return max(0, min(there) - now_ns) // 10**9 if there else -1

@@ -1,0 +1,123 @@
+"""What happens to keys by the clock, one key and one transaction at a time: deletion, expiry, rotation.
+
+A key is looked at again inside the transaction, where nothing else changes it: so each thing happens once, however many
+look for it, and a cancellation that came first wins. The audit record is a row of the same transaction.
+
+Deletion and erasure cannot be undone, so they also wait until wall clock and boot clock have agreed for an hour
+(agreement.py). An expired material is refused from its very moment on (model/key_transitions.py); here its bytes go.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from kms_grpc.audit.record import service_event
+from kms_grpc.clock import DAY_NS
+from kms_grpc.errors import KMSError
+from kms_grpc.model.key import Key, KeyState, MaterialState, RotationType
+from kms_grpc.model.key_transitions import Event, after, with_materials
+from kms_grpc.registry.base import Due, OutboxRow, Transaction
+from kms_grpc.registry.shards import Shard
+
+AT_ONCE: Final = 100
+"""Keys per pass and region: other work of the keeper is not held up."""
+MATERIALS_AT_ONCE: Final = 10_000
+
+_log = logging.getLogger(__name__)
+
+Deed = Callable[[Shard, Transaction, Key, int], None]
+
+
+def delete_due(shard: Shard, now_ns: int) -> int:
+    """Keys whose waiting period is over, with all that is theirs; returns how many."""
+    return _do(shard, Due.DELETION, now_ns, _is_over, _delete)
+
+
+def expire_due(shard: Shard, now_ns: int) -> int:
+    """Imported materials past their ValidTo; returns how many keys lost one."""
+    return _do(shard, Due.EXPIRY, now_ns, _is_there, _expire)
+
+
+def rotate_due(shard: Shard, now_ns: int) -> int:
+    """Enabled keys whose next automatic rotation has come."""
+    return _do(shard, Due.ROTATION, now_ns, _is_to_rotate, _rotate)
+
+
+def _do(shard: Shard, due: Due, now_ns: int, still: Callable[[Key, int], bool], deed: Deed) -> int:
+    done = 0
+    for key in shard.registry.keys_due(due, now_ns, AT_ONCE):
+        try:
+            done += _do_one(shard, key, now_ns, still, deed)
+        except KMSError as error:
+            _log.error("%s of %s is put off: %s", due.value, key.arn, error)
+    return done
+
+
+def _do_one(shard: Shard, key: Key, now_ns: int, still: Callable[[Key, int], bool], deed: Deed) -> bool:
+    with shard.writing() as transaction:
+        fresh = transaction.find_key(key.key_id)
+        if fresh is None or not still(fresh, now_ns):
+            return False
+        deed(shard, transaction, fresh, now_ns)
+    return True
+
+
+def _record(transaction: Transaction, name: str, key: Key, now_ns: int, **details: Any) -> None:
+    event_id, line = service_event(name, key.region, key, now_ns, details)
+    transaction.record(OutboxRow(event_id, key.account, line))
+
+
+# --- deletion ----------------------------------------------------------------------------------------------------
+
+
+def _is_over(key: Key, now_ns: int) -> bool:
+    return key.state is KeyState.PENDING_DELETION and key.deletion_ns is not None and key.deletion_ns <= now_ns
+
+
+def _delete(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> None:
+    transaction.remove_key(key)
+    _record(transaction, "DeleteKey", key, now_ns)
+
+
+# --- expiry ------------------------------------------------------------------------------------------------------
+
+
+def _is_there(key: Key, now_ns: int) -> bool:
+    return True
+
+
+def _expire(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> None:
+    """Whatever has expired goes, also a material that was still waiting for its rotation."""
+    kept = []
+    for material in transaction.materials_after(key.key_id, -1, MATERIALS_AT_ONCE):
+        if material.wrapped is None or material.expires_ns is None or material.expires_ns > now_ns:
+            kept.append(material)
+            continue
+        _record(transaction, "DeleteExpiredKeyMaterial", key, now_ns, keyMaterialId=material.material_id.hex())
+        if material.state is MaterialState.PENDING_ROTATION:
+            transaction.remove_material(material)
+        else:
+            kept.append(transaction.change_material(dataclasses.replace(material, wrapped=None, expires_ns=None)))
+    transaction.change_key(after(with_materials(key, kept), Event.MATERIAL_LOST))
+
+
+# --- rotation ----------------------------------------------------------------------------------------------------
+
+
+def _is_to_rotate(key: Key, now_ns: int) -> bool:
+    return key.state is KeyState.ENABLED and key.next_rotation_ns is not None and key.next_rotation_ns <= now_ns
+
+
+def _rotate(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> None:
+    """The next date is a period after this one's, or after now where that is past as well."""
+    assert key.rotation_period_days is not None and key.next_rotation_ns is not None, "the key rotates"
+    period_ns = key.rotation_period_days * DAY_NS
+    coming = key.next_rotation_ns + period_ns
+    fresh = shard.generate_material(key.key_id, key.account, now_ns)
+    current = dataclasses.replace(fresh, rotated_ns=now_ns, rotation_type=RotationType.AUTOMATIC)
+    due = coming if coming > now_ns else now_ns + period_ns
+    transaction.make_current(dataclasses.replace(key, next_rotation_ns=due), current)
+    _record(transaction, "RotateKey", key, now_ns, keyMaterialId=current.material_id.hex())
