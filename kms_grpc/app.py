@@ -21,7 +21,7 @@ from kms_grpc.audit.counters import Counters
 from kms_grpc.audit.log import RESERVE_BYTES, FileAuditLog
 from kms_grpc.authentication.bearer_tokens import BearerTokens
 from kms_grpc.authorization.account_only import AccountOnly
-from kms_grpc.clock import Clock, SystemClock
+from kms_grpc.clock import Clock, JudgedClock, SystemClock
 from kms_grpc.config import DEV_ACCOUNT, ConfigurationError, Settings
 from kms_grpc.crypto.keyring import keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
 from kms_grpc.model.principal import Principal
@@ -66,7 +66,9 @@ class Worker:
         from kms_grpc.endpoints.grpc_server import GrpcServer
 
         self._log = audit_log(settings, index)
-        self.service = build_service(settings, index, self._log)
+        self._clock = JudgedClock(SystemClock())
+        self.service = build_service(settings, index, self._log, self._clock)
+        self._follow_recorded_time()
         self.server = GrpcServer(
             Executor(self.service), TABLE, settings, index, _echo_handlers(index) if settings.bench else ()
         )
@@ -74,7 +76,13 @@ class Worker:
     def facts(self) -> Mapping[str, Any]:
         return {"libcrypto": libcrypto_version(), "advice": libcrypto_advice(), "memory_locked": keyring_facts().locked}
 
+    def _follow_recorded_time(self) -> None:
+        for shard in self.service.shards:
+            self._clock.raise_floor(shard.registry.latest_ns())
+
     def gauges(self) -> Mapping[str, int]:
+        """Asked once a second: the time to look at what the keeper has recorded as well."""
+        self._follow_recorded_time()
         log, keyring = self._log.facts(), keyring_facts()
         return {
             "memory_locked": int(keyring.locked),
@@ -152,7 +160,8 @@ def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock |
         authorizer=AccountOnly(),
         audit_log=log,
         counters=Counters.open(RunFolder(settings.data_dir).counters(worker), NAMES),
-        clock=clock or SystemClock(),
+        clock=clock or JudgedClock(SystemClock()),
+        managed_services=frozenset(settings.managed_services),
         quotas=settings.quotas,
         limits=settings.limits,
     )

@@ -31,6 +31,11 @@ import msgspec
 ACCOUNT = re.compile(r"[0-9]{12}")
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
 TOKEN_LENGTH_MINIMUM = 16
+MANAGED_SERVICES = (
+    "s3", "ebs", "rds", "dynamodb", "secretsmanager", "ssm", "sns", "sqs", "lambda", "kinesis", "elasticfilesystem",
+    "backup",
+)  # fmt: skip
+SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class ConfigurationError(Exception):
@@ -97,6 +102,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Also serve the echo methods that `kms-grpc bench` measures against."""
     log_level: str = "info"
     principals: list[PrincipalSettings] = []
+    managed_services: list[str] = msgspec.field(default_factory=lambda: list(MANAGED_SERVICES))
+    """Services that have an AWS managed key, `alias/aws/<service>`."""
     quotas: Quotas = Quotas()
     limits: Limits = Limits()
 
@@ -169,6 +176,8 @@ def _check(settings: Settings) -> None:
         )
     for region in settings.regions:
         _require(REGION.fullmatch(region), f"region {region!r}: not of the form eu-central-1")
+    for service in settings.managed_services:
+        _require(SERVICE_NAME.fullmatch(service), f"managed_services: {service!r} is not of the form s3")
     _require(len(set(settings.regions)) == len(settings.regions), "a region is named twice")
     _require(ACCOUNT.fullmatch(settings.service_account), "service_account: 12 digits are needed")
     _require(1 <= settings.workers <= 256, "workers: 1 to 256")

@@ -37,6 +37,8 @@ class Service:
     clock: Clock
     quotas: Quotas
     limits: Limits
+    managed_services: frozenset[str] = frozenset()
+    """Services that have an AWS managed key, by the name after `alias/aws/`."""
 
 
 class Call(msgspec.Struct):

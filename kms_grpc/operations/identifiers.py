@@ -18,6 +18,7 @@ from kms_grpc.errors import (
 from kms_grpc.model.arn import ALIAS_PREFIX, RESERVED_ALIAS_PREFIX, Arn, alias_arn, is_alias_name, is_key_id, key_arn
 from kms_grpc.model.key import Alias, Key, KeyKind
 from kms_grpc.model.key_transitions import as_of
+from kms_grpc.operations import managed_keys
 from kms_grpc.operations.call import Call
 
 
@@ -90,6 +91,8 @@ def _by_id(call: Call, account: str, key_id: str) -> Key:
 
 def _by_alias(call: Call, account: str, name: str) -> Key:
     alias = find_alias(call, account, name)
+    if alias is None and name.startswith(RESERVED_ALIAS_PREFIX) and call.transaction is None:
+        alias = managed_keys.provide(call, account, name)
     if alias is None:
         raise alias_not_found(call, account, name)
     key = find_key(call, alias.target_key_id)

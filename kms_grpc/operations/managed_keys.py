@@ -1,0 +1,64 @@
+"""AWS managed keys: `alias/aws/<service>`, made when it is first described, or first used by its service.
+
+They are of the account, KeyManager AWS; they rotate every 365 days by themselves, count in no quota, and nobody but
+their service uses them. Source: https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-cmk
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final
+
+from kms_grpc.audit.record import service_event
+from kms_grpc.clock import DAY_NS
+from kms_grpc.errors import AlreadyExistsException
+from kms_grpc.model.arn import RESERVED_ALIAS_PREFIX, alias_arn, key_arn
+from kms_grpc.model.key import Alias, Key, KeyKind, KeyState
+from kms_grpc.operations.call import Call
+from kms_grpc.registry.base import OutboxRow
+
+ROTATION_DAYS: Final = 365
+SERVICE_SUFFIX: Final = ".amazonaws.com"
+
+
+def provide(call: Call, account: str, name: str) -> Alias | None:
+    """The alias of an AWS managed key, made now if this call may bring it into being; None where there is none to
+    be."""
+    service = name.removeprefix(RESERVED_ALIAS_PREFIX)
+    if account != call.account or service not in call.service.managed_services or not _may_begin(call, service):
+        return None
+    try:
+        _make(call, service, name)
+    except AlreadyExistsException:
+        pass  # another call has just made it
+    return call.shard.find_alias(account, name)
+
+
+def _may_begin(call: Call, service: str) -> bool:
+    """Anyone of the account by describing it, its service by using it."""
+    return call.operation.name == "DescribeKey" or call.principal.service == service + SERVICE_SUFFIX
+
+
+def _make(call: Call, service: str, name: str) -> None:
+    shard, now_ns, key_id = call.shard, call.time_ns, str(uuid.uuid4())
+    material = shard.generate_material(key_id, call.account, now_ns)
+    key = Key(
+        key_id=key_id,
+        arn=key_arn(shard.partition, shard.region, call.account, key_id),
+        account=call.account,
+        region=shard.region,
+        state=KeyState.ENABLED,
+        description=f"Default key that protects my {service} data when no other key is defined",
+        created_ns=now_ns,
+        current_material_id=material.material_id,
+        kind=KeyKind.AWS_MANAGED,
+        service=service + SERVICE_SUFFIX,
+        rotation_period_days=ROTATION_DAYS,
+        next_rotation_ns=now_ns + ROTATION_DAYS * DAY_NS,
+    )
+    event_id, line = service_event("CreateKey", shard.region, key, now_ns)
+    with shard.writing() as transaction:
+        transaction.add_key(key, material)
+        arn = alias_arn(shard.partition, shard.region, call.account, name)
+        transaction.add_alias(Alias(call.account, name, arn, key_id, now_ns, now_ns))
+        transaction.record(OutboxRow(event_id, call.account, line))
