@@ -36,7 +36,9 @@ typedef enum {
 #define KMS_HEADER_SIZE 79    /* prefix and nonce */
 #define KMS_BLOB_OVERHEAD 127 /* header, tag and commitment */
 #define KMS_MAXIMUM_PLAINTEXT 65536
-#define KMS_WRAPPED_KEY_SIZE 105 /* version, nonce, 32 bytes, tag, commitment */
+#define KMS_MATERIAL_SIZE 32
+#define KMS_WRAPPING_OVERHEAD 73 /* version, nonce, tag, commitment */
+#define KMS_WRAPPED_KEY_SIZE 105 /* the same with 32 bytes */
 #define KMS_MAC_SIZE 32
 #define KMS_FINGERPRINT_SIZE 8
 #define KMS_MAXIMUM_CONTEXT 8192
@@ -70,6 +72,11 @@ kms_status kms_region_key_generate(uint8_t wrapped[KMS_WRAPPED_KEY_SIZE], uint64
                                    size_t associated_len);
 kms_status kms_region_key_load(uint64_t *region, uint64_t root, const uint8_t *associated, size_t associated_len,
                                const uint8_t *wrapped, size_t wrapped_len);
+/* An AWS owned key: the region's own, for what the service has to keep. */
+kms_status kms_service_key_generate(uint8_t wrapped[KMS_WRAPPED_KEY_SIZE], uint64_t region, const uint8_t *associated,
+                                    size_t associated_len);
+kms_status kms_service_key_load(uint64_t *service, uint64_t region, const uint8_t *associated, size_t associated_len,
+                                const uint8_t *wrapped, size_t wrapped_len);
 kms_status kms_material_generate(uint8_t material_id[KMS_MATERIAL_ID_SIZE], uint8_t wrapped[KMS_WRAPPED_KEY_SIZE],
                                  uint64_t region, const uint8_t kid[KMS_KID_SIZE], const uint8_t *associated,
                                  size_t associated_len);
@@ -78,6 +85,42 @@ kms_status kms_material_load(uint64_t *key, uint64_t region, const uint8_t kid[K
                              size_t associated_len, const uint8_t *wrapped, size_t wrapped_len);
 kms_status kms_mac(uint8_t mac[KMS_MAC_SIZE], uint64_t region, const uint8_t *data, size_t data_len);
 kms_status kms_mac_matches(uint64_t region, const uint8_t *data, size_t data_len, const uint8_t *mac, size_t mac_len);
+
+/* --- tokens.c ----------------------------------------------------------------------------------------------------- */
+
+/* Seals what a caller keeps for the service: 1 to KMS_MAXIMUM_PLAINTEXT bytes; `sealed` has KMS_WRAPPING_OVERHEAD more. */
+kms_status kms_token_seal(uint8_t *sealed, size_t sealed_len, uint64_t service, const uint8_t *associated,
+                          size_t associated_len, const uint8_t *data, size_t data_len);
+/* KMS_WRAPPED_KEY_DAMAGED where the token isn't one of this key and this place. */
+kms_status kms_token_open(uint8_t *data, size_t data_len, uint64_t service, const uint8_t *associated,
+                          size_t associated_len, const uint8_t *sealed, size_t sealed_len);
+
+/* --- import_wrapping.c -------------------------------------------------------------------------------------------- */
+
+#define KMS_MAXIMUM_PUBLIC_KEY 550    /* SubjectPublicKeyInfo of RSA-4096 */
+#define KMS_MAXIMUM_WRAPPED_PAIR 2450 /* PKCS#8 of RSA-4096, and KMS_WRAPPING_OVERHEAD */
+
+/* WrappingAlgorithm. RSA_AES_KEY_WRAP is OAEP of an AES-256 key, then AES-KWP (RFC 5649) under it. */
+typedef enum {
+    KMS_RSAES_OAEP_SHA_1,
+    KMS_RSAES_OAEP_SHA_256,
+    KMS_RSA_AES_KEY_WRAP_SHA_1,
+    KMS_RSA_AES_KEY_WRAP_SHA_256
+} kms_wrapping_algorithm;
+
+/* A new RSA pair of 2048, 3072 or 4096 bits, e = 65537: the public key as SubjectPublicKeyInfo, the private one as PKCS#8
+ * wrapped under `wrapping`, a region key or a service key. Takes seconds. */
+kms_status kms_wrapping_pair_generate(uint8_t public_key[KMS_MAXIMUM_PUBLIC_KEY], size_t *public_key_len,
+                                      uint8_t wrapped[KMS_MAXIMUM_WRAPPED_PAIR], size_t *wrapped_len, uint64_t wrapping,
+                                      uint32_t bits, const uint8_t *associated, size_t associated_len);
+
+/* Opens the pair, unwraps 32 bytes of material that were encrypted under its public key, and stores them as
+ * kms_material_generate does. Whatever is wrong with `encrypted` is KMS_INVALID_CIPHERTEXT, at the same cost. */
+kms_status kms_material_import(uint8_t material_id[KMS_MATERIAL_ID_SIZE], uint8_t wrapped[KMS_WRAPPED_KEY_SIZE],
+                               uint64_t region, const uint8_t kid[KMS_KID_SIZE], const uint8_t *associated,
+                               size_t associated_len, uint64_t wrapping, const uint8_t *pair_associated,
+                               size_t pair_associated_len, const uint8_t *pair, size_t pair_len,
+                               kms_wrapping_algorithm algorithm, const uint8_t *encrypted, size_t encrypted_len);
 
 /* --- context.c ---------------------------------------------------------------------------------------------------- */
 

@@ -1,32 +1,33 @@
-/* Root key -> region key -> key material -> message root.
+/* Root key -> region key -> key material -> message root; and region key -> service key.
  *
- *     wrapped key, 105 bytes: version 1 · nonce 24 · ciphertext 32 · tag 16 · commitment 32
- *
- * KC-XAES-256-GCM under a key that is derived from the wrapping key. Associated data: bytes 0-24, then the place that the
- * caller names. Derived keys and ids are one block of the KDF of SP 800-108r1 each; their labels are below.
+ * A wrapped key has 105 bytes: see key_wrapping.h. Derived keys and ids are one block of the KDF of SP 800-108r1 each;
+ * their labels are below.
  */
+#include "key_wrapping.h"
+
 #include <openssl/crypto.h>
 #include <string.h>
 
 #include "ciphers.h"
-#include "keyring.h"
 #include "random.h"
 #include "xaes.h"
 
 #define VERSION 1
 #define NONCE_AT 1
 #define CIPHERTEXT_AT 25
-#define WRAPPED_SIZE 32
+#define WRAPPED_SIZE KMS_MATERIAL_SIZE
 #define MAXIMUM_ASSOCIATED 65536
 
 #define FINGERPRINT "kms-grpc v1 root key fingerprint"
 #define REGION_KEY_WRAPPING "kms-grpc v1 region key wrapping"
+#define SERVICE_KEY_WRAPPING "kms-grpc v1 service key wrapping"
 #define MATERIAL_WRAPPING "kms-grpc v1 material wrapping"
 #define ROW_MAC "kms-grpc v1 row mac"
 #define ENCRYPTION "kms-grpc v1 encryption"
 #define MATERIAL_ID "kms-grpc v1 material id"
 
-_Static_assert(KMS_WRAPPED_KEY_SIZE == CIPHERTEXT_AT + WRAPPED_SIZE + KMS_TRAILER_SIZE, "as drawn above");
+_Static_assert(KMS_WRAPPING_OVERHEAD == CIPHERTEXT_AT + KMS_TRAILER_SIZE, "as drawn in key_wrapping.h");
+_Static_assert(KMS_WRAPPED_KEY_SIZE == WRAPPED_SIZE + KMS_WRAPPING_OVERHEAD, "every key has 32 bytes");
 
 /* One block of the KDF under a key of the keyring. */
 static kms_status derive_from(uint8_t out[32], uint64_t handle, enum kms_kind kind, const char *label) {
@@ -46,57 +47,67 @@ static kms_status wrapping_root(union kms_key *root, uint64_t handle, enum kms_k
 /* --- wrapping --------------------------------------------------------------------------------------------------------- */
 
 static kms_status wrap_under(uint8_t *wrapped, const union kms_key *root, const uint8_t *associated,
-                             size_t associated_len, const uint8_t secret[WRAPPED_SIZE]) {
+                             size_t associated_len, const uint8_t *secret, size_t len) {
     struct kms_message message = {.nonce = wrapped + NONCE_AT,
                                   .header = wrapped,
                                   .header_len = CIPHERTEXT_AT,
                                   .associated = associated,
                                   .associated_len = associated_len,
                                   .in = secret,
-                                  .len = WRAPPED_SIZE,
+                                  .len = len,
                                   .out = wrapped + CIPHERTEXT_AT};
     wrapped[0] = VERSION;
     kms_status status = kms_nonces(wrapped + NONCE_AT, KMS_NONCE_SIZE);
     return status == KMS_OK ? kms_xaes_seal(root, &message, 1) : status;
 }
 
-static kms_status unwrap_under(uint8_t secret[WRAPPED_SIZE], const union kms_key *root, const uint8_t *associated,
-                               size_t associated_len, const uint8_t *wrapped, size_t wrapped_len) {
+static kms_status unwrap_under(uint8_t *secret, size_t len, const union kms_key *root, const uint8_t *associated,
+                               size_t associated_len, const uint8_t *wrapped) {
     struct kms_message message = {.nonce = wrapped + NONCE_AT,
                                   .header = wrapped,
                                   .header_len = CIPHERTEXT_AT,
                                   .associated = associated,
                                   .associated_len = associated_len,
                                   .in = wrapped + CIPHERTEXT_AT,
-                                  .len = WRAPPED_SIZE,
+                                  .len = len,
                                   .out = secret};
-    memset(secret, 0, WRAPPED_SIZE);
-    if (wrapped_len != KMS_WRAPPED_KEY_SIZE || wrapped[0] != VERSION) return KMS_WRAPPED_KEY_DAMAGED;
+    if (wrapped[0] != VERSION) return KMS_WRAPPED_KEY_DAMAGED;
     kms_status status = kms_xaes_open(root, &message, 1);
     if (status != KMS_OK) return status;
     return message.status == KMS_OK ? KMS_OK : KMS_WRAPPED_KEY_DAMAGED;
 }
 
-/* Wraps `secret` under a key of the keyring. */
-static kms_status wrap(uint8_t wrapped[KMS_WRAPPED_KEY_SIZE], uint64_t handle, enum kms_kind kind, const char *label,
-                       const uint8_t *associated, size_t associated_len, const uint8_t secret[WRAPPED_SIZE]) {
+kms_status kms_wrap(uint8_t *wrapped, uint64_t handle, enum kms_kind kind, const char *label, const uint8_t *associated,
+                    size_t associated_len, const uint8_t *secret, size_t len) {
     union kms_key root;
     kms_status status = associated_len > MAXIMUM_ASSOCIATED ? KMS_WRONG_LENGTH : KMS_OK;
     if (status == KMS_OK) status = wrapping_root(&root, handle, kind, label);
-    if (status == KMS_OK) status = wrap_under(wrapped, &root, associated, associated_len, secret);
-    if (status != KMS_OK) memset(wrapped, 0, KMS_WRAPPED_KEY_SIZE);
+    if (status == KMS_OK) status = wrap_under(wrapped, &root, associated, associated_len, secret, len);
+    if (status != KMS_OK) memset(wrapped, 0, len + KMS_WRAPPING_OVERHEAD);
     OPENSSL_cleanse(&root, sizeof root);
     return status;
 }
 
-static kms_status unwrap(uint8_t secret[WRAPPED_SIZE], uint64_t handle, enum kms_kind kind, const char *label,
-                         const uint8_t *associated, size_t associated_len, const uint8_t *wrapped, size_t wrapped_len) {
+kms_status kms_unwrap(uint8_t *secret, size_t len, uint64_t handle, enum kms_kind kind, const char *label,
+                      const uint8_t *associated, size_t associated_len, const uint8_t *wrapped, size_t wrapped_len) {
     union kms_key root;
-    memset(secret, 0, WRAPPED_SIZE);
+    memset(secret, 0, len);
     kms_status status = associated_len > MAXIMUM_ASSOCIATED ? KMS_WRONG_LENGTH : KMS_OK;
+    if (status == KMS_OK && wrapped_len != len + KMS_WRAPPING_OVERHEAD) status = KMS_WRAPPED_KEY_DAMAGED;
     if (status == KMS_OK) status = wrapping_root(&root, handle, kind, label);
-    if (status == KMS_OK) status = unwrap_under(secret, &root, associated, associated_len, wrapped, wrapped_len);
+    if (status == KMS_OK) status = unwrap_under(secret, len, &root, associated, associated_len, wrapped);
     OPENSSL_cleanse(&root, sizeof root);
+    return status;
+}
+
+/* A new random key of 32 bytes, wrapped. */
+static kms_status generate(uint8_t wrapped[KMS_WRAPPED_KEY_SIZE], uint64_t handle, enum kms_kind kind,
+                           const char *label, const uint8_t *associated, size_t associated_len) {
+    uint8_t key[WRAPPED_SIZE];
+    memset(wrapped, 0, KMS_WRAPPED_KEY_SIZE);
+    kms_status status = kms_random(key, sizeof key);
+    if (status == KMS_OK) status = kms_wrap(wrapped, handle, kind, label, associated, associated_len, key, sizeof key);
+    OPENSSL_cleanse(key, sizeof key);
     return status;
 }
 
@@ -111,38 +122,60 @@ kms_status kms_root_key_fingerprint(uint8_t fingerprint[KMS_FINGERPRINT_SIZE], u
 
 kms_status kms_region_key_generate(uint8_t wrapped[KMS_WRAPPED_KEY_SIZE], uint64_t root, const uint8_t *associated,
                                    size_t associated_len) {
-    uint8_t region_key[WRAPPED_SIZE];
-    memset(wrapped, 0, KMS_WRAPPED_KEY_SIZE);
-    kms_status status = kms_random(region_key, sizeof region_key);
-    if (status == KMS_OK)
-        status = wrap(wrapped, root, KMS_ROOT_KEY, REGION_KEY_WRAPPING, associated, associated_len, region_key);
-    OPENSSL_cleanse(region_key, sizeof region_key);
-    return status;
+    return generate(wrapped, root, KMS_ROOT_KEY, REGION_KEY_WRAPPING, associated, associated_len);
 }
 
 kms_status kms_region_key_load(uint64_t *region, uint64_t root, const uint8_t *associated, size_t associated_len,
                                const uint8_t *wrapped, size_t wrapped_len) {
     union kms_key key = {.words = {0}};
     *region = 0;
-    kms_status status =
-        unwrap(key.key, root, KMS_ROOT_KEY, REGION_KEY_WRAPPING, associated, associated_len, wrapped, wrapped_len);
+    kms_status status = kms_unwrap(key.key, sizeof key.key, root, KMS_ROOT_KEY, REGION_KEY_WRAPPING, associated,
+                                   associated_len, wrapped, wrapped_len);
     if (status == KMS_OK) status = kms_keyring_put(region, &key, KMS_REGION_KEY);
+    OPENSSL_cleanse(&key, sizeof key);
+    return status;
+}
+
+/* --- service keys ----------------------------------------------------------------------------------------------------- */
+
+kms_status kms_service_key_generate(uint8_t wrapped[KMS_WRAPPED_KEY_SIZE], uint64_t region, const uint8_t *associated,
+                                    size_t associated_len) {
+    return generate(wrapped, region, KMS_REGION_KEY, SERVICE_KEY_WRAPPING, associated, associated_len);
+}
+
+kms_status kms_service_key_load(uint64_t *service, uint64_t region, const uint8_t *associated, size_t associated_len,
+                                const uint8_t *wrapped, size_t wrapped_len) {
+    union kms_key key = {.words = {0}};
+    *service = 0;
+    kms_status status = kms_unwrap(key.key, sizeof key.key, region, KMS_REGION_KEY, SERVICE_KEY_WRAPPING, associated,
+                                   associated_len, wrapped, wrapped_len);
+    if (status == KMS_OK) status = kms_keyring_put(service, &key, KMS_SERVICE_KEY);
     OPENSSL_cleanse(&key, sizeof key);
     return status;
 }
 
 /* --- key material ----------------------------------------------------------------------------------------------------- */
 
+kms_status kms_material_store(uint8_t material_id[KMS_MATERIAL_ID_SIZE], uint8_t wrapped[KMS_WRAPPED_KEY_SIZE],
+                              uint64_t region, const uint8_t kid[KMS_KID_SIZE], const uint8_t *associated,
+                              size_t associated_len, const uint8_t material[KMS_MATERIAL_SIZE]) {
+    memset(material_id, 0, KMS_MATERIAL_ID_SIZE);
+    kms_status status = kms_wrap(wrapped, region, KMS_REGION_KEY, MATERIAL_WRAPPING, associated, associated_len,
+                                 material, KMS_MATERIAL_SIZE);
+    if (status == KMS_OK) status = kms_derive(material_id, material, MATERIAL_ID, kid, KMS_KID_SIZE);
+    if (status != KMS_OK) memset(wrapped, 0, KMS_WRAPPED_KEY_SIZE);
+    return status;
+}
+
 kms_status kms_material_generate(uint8_t material_id[KMS_MATERIAL_ID_SIZE], uint8_t wrapped[KMS_WRAPPED_KEY_SIZE],
                                  uint64_t region, const uint8_t kid[KMS_KID_SIZE], const uint8_t *associated,
                                  size_t associated_len) {
-    uint8_t material[WRAPPED_SIZE];
+    uint8_t material[KMS_MATERIAL_SIZE];
     memset(material_id, 0, KMS_MATERIAL_ID_SIZE);
     memset(wrapped, 0, KMS_WRAPPED_KEY_SIZE);
     kms_status status = kms_random(material, sizeof material);
     if (status == KMS_OK)
-        status = wrap(wrapped, region, KMS_REGION_KEY, MATERIAL_WRAPPING, associated, associated_len, material);
-    if (status == KMS_OK) status = kms_derive(material_id, material, MATERIAL_ID, kid, KMS_KID_SIZE);
+        status = kms_material_store(material_id, wrapped, region, kid, associated, associated_len, material);
     OPENSSL_cleanse(material, sizeof material);
     return status;
 }
@@ -171,8 +204,8 @@ kms_status kms_material_load(uint64_t *key, uint64_t region, const uint8_t kid[K
                              size_t associated_len, const uint8_t *wrapped, size_t wrapped_len) {
     uint8_t material[WRAPPED_SIZE];
     *key = 0;
-    kms_status status =
-        unwrap(material, region, KMS_REGION_KEY, MATERIAL_WRAPPING, associated, associated_len, wrapped, wrapped_len);
+    kms_status status = kms_unwrap(material, sizeof material, region, KMS_REGION_KEY, MATERIAL_WRAPPING, associated,
+                                   associated_len, wrapped, wrapped_len);
     if (status == KMS_OK) status = require_id(material, kid, material_id);
     if (status == KMS_OK) status = put_message_root(key, material, kid);
     OPENSSL_cleanse(material, sizeof material);

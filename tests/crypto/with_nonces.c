@@ -4,6 +4,7 @@
 #include "ciphers.h"
 #include "core.h"
 #include "gcm.h"
+#include "import_wrapping.h"
 #include "keyring.h"
 #include "with_nonces.cdef.h"
 #include "xaes.h"
@@ -88,6 +89,11 @@ kms_status kms_test_load_material(uint64_t *key, const uint8_t material[32], con
     kms_status status = kms_derive(root.key, material, "kms-grpc v1 encryption", kid, KMS_KID_SIZE);
     if (status == KMS_OK) status = kms_xaes_subkey(&root);
     return status == KMS_OK ? kms_keyring_put(key, &root, KMS_MESSAGE_ROOT) : status;
+}
+
+kms_status kms_test_kwp_open(uint8_t *out, size_t *out_len, const uint8_t key[32], const uint8_t *wrapped,
+                             size_t wrapped_len) {
+    return kms_kwp_open(out, out_len, key, wrapped, wrapped_len);
 }
 
 /* --- SHAKE-128 that is read bit by bit: OpenSSL before 3.3 only squeezes once (FIPS 202) ---------------------------------- */

@@ -21,3 +21,6 @@ kms_status kms_test_derive(uint8_t out[32], const uint8_t key[32], const char *l
                            size_t context_len);
 /* K and K1 of a bare material, into this module's own keyring. */
 kms_status kms_test_load_material(uint64_t *key, const uint8_t material[32], const uint8_t kid[KMS_KID_SIZE]);
+/* AES-KWP under a bare key; `out` takes wrapped_len bytes. */
+kms_status kms_test_kwp_open(uint8_t *out, size_t *out_len, const uint8_t key[32], const uint8_t *wrapped,
+                             size_t wrapped_len);

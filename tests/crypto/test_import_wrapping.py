@@ -1,0 +1,393 @@
+"""Importing: wrapping pairs, and what the second implementation, `cryptography` and openssl wrap under them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cryptography_vectors
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
+
+from kms_grpc.crypto import envelope, import_wrapping, key_wrapping, keyring, tokens
+from kms_grpc.crypto._native import ffi, lib
+from kms_grpc.crypto.errors import CryptoFailure, StaleHandle, WrappedKeyDamaged
+from kms_grpc.errors import InvalidCiphertextException
+from tests.crypto import make_import_vectors, second_reader, second_wrapper, test_keyring
+from tests.crypto.conftest import VECTORS
+from tests.crypto.make_import_vectors import AES_KEY, ALGORITHMS, KEY, MATERIAL, PAIRS, SEED
+from tests.crypto.make_vectors import REGION_SECRET, flipped
+from tests.crypto.second_wrapper import PAIR, wrap_for
+
+stage = test_keyring.stage  # the fixture
+ROWS = json.loads((VECTORS / make_import_vectors.NAME).read_text())
+STORED = {row["bits"]: (bytes.fromhex(row["place"]), bytes.fromhex(row["wrapped"])) for row in ROWS["pairs"]}
+PLACE, SIZES = b"a place", (2048, 3072, 4096)
+
+
+def unwrap(region: int, bits: int, algorithm: str, encrypted: bytes) -> tuple[bytes, bytes]:
+    return import_wrapping.unwrap_material(region, KEY.kid, PLACE, region, *STORED[bits], algorithm, encrypted)
+
+
+def stored_material(wrapped: bytes) -> bytes:
+    return second_reader.unwrap(REGION_SECRET, second_reader.MATERIAL, wrapped, PLACE)
+
+
+@pytest.fixture(scope="module")
+def service(region: int) -> int:
+    return key_wrapping.load_service_key(region, PLACE, key_wrapping.generate_service_key(region, PLACE))
+
+
+# --- what is right -----------------------------------------------------------------------------------------------
+
+
+def test_the_vectors_are_what_the_second_implementation_makes() -> None:
+    assert (VECTORS / make_import_vectors.NAME).read_text() == make_import_vectors.text()
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("row", ROWS["pairs"], ids=lambda row: row["bits"])
+def test_material_imports_and_is_used(region: int, row: dict[str, Any], algorithm: str) -> None:
+    material_id, wrapped = unwrap(region, row["bits"], algorithm, bytes.fromhex(row["imports"][algorithm]))
+    assert material_id.hex() == ROWS["key"]["material_id"]
+    assert material_id == second_reader.derive(MATERIAL, "kms-grpc v1 material id", KEY.kid)
+    assert stored_material(wrapped) == MATERIAL
+    handle = key_wrapping.load_material(region, KEY.kid, material_id, PLACE, wrapped)
+    assert KEY.open(envelope.seal(handle, KEY.prefix, KEY.associated({}), b"x"), {}) == b"x"
+    keyring.evict(handle)
+
+
+@pytest.mark.parametrize("bits", SIZES)
+def test_a_pair_is_made_and_works(region: int, service: int, bits: int) -> None:
+    """Against `cryptography`, which checks the pair as well; wrapped under a service key, and for 2048 a region key."""
+    for wrapping in [service] + [region] * (bits == 2048):
+        public_key, wrapped = import_wrapping.generate_wrapping_pair(wrapping, bits, b"pair")
+        public = serialization.load_der_public_key(public_key)
+        assert isinstance(public, rsa.RSAPublicKey)
+        assert (public.key_size, public.public_numbers().e) == (bits, 65537)
+        place = (region, KEY.kid, PLACE, wrapping, b"pair", wrapped)
+        for algorithm in ALGORITHMS:
+            material_id, stored = import_wrapping.unwrap_material(*place, algorithm, by_cryptography(public, algorithm))
+            assert (material_id, stored_material(stored)) == (KEY.material_id, MATERIAL)
+    if bits == 2048:  # the last one is the region key's, which the second implementation knows
+        pkcs8 = second_wrapper.unwrap(REGION_SECRET, PAIR, wrapped, b"pair")
+        private = serialization.load_der_private_key(pkcs8, None)
+        assert isinstance(private, rsa.RSAPrivateKey)
+        assert private.public_key().public_numbers() == public.public_numbers()
+        again = (serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        assert private.private_bytes(*again) == pkcs8, "it is DER, to the byte"
+
+
+def by_cryptography(public: rsa.RSAPublicKey, algorithm: str) -> bytes:
+    chosen = hashes.SHA1() if algorithm.endswith("SHA_1") else hashes.SHA256()
+    oaep = padding.OAEP(padding.MGF1(chosen), chosen, None)
+    if algorithm.startswith("RSAES_OAEP"):
+        return public.encrypt(MATERIAL, oaep)
+    return public.encrypt(AES_KEY, oaep) + aes_key_wrap_with_padding(AES_KEY, MATERIAL)
+
+
+def test_pairs_differ(region: int) -> None:
+    made = [import_wrapping.generate_wrapping_pair(region, 2048, b"") for _ in range(2)]
+    assert len({part for pair in made for part in pair}) == 4
+
+
+# --- openssl -----------------------------------------------------------------------------------------------------
+
+PKEYUTL = "openssl pkeyutl -encrypt -pubin -keyform DER -inkey PublicKey.bin -pkeyopt rsa_padding_mode:oaep"
+OPENSSL = {
+    "rsautl": "openssl rsautl -encrypt -in {} -oaep -inkey PublicKey.bin -keyform DER -pubin -out {}",
+    "SHA_1": PKEYUTL + " -in {} -out {}",
+    "SHA_256": PKEYUTL + " -pkeyopt rsa_oaep_md:sha256 -pkeyopt rsa_mgf1_md:sha256 -in {} -out {}",
+}
+KEY_WRAP = "openssl enc -id-aes256-wrap-pad -iv A65959A6 -K {} -in PlaintextKeyMaterial.bin -out wrapped.bin"
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl here")
+@pytest.mark.parametrize("bits", SIZES)
+@pytest.mark.parametrize("algorithm", ["rsautl", *ALGORITHMS])
+def test_what_openssl_wraps(region: int, tmp_path: Path, bits: int, algorithm: str) -> None:
+    """The commands that people type; `rsautl -oaep` is RSAES_OAEP_SHA_1."""
+    (tmp_path / "PublicKey.bin").write_bytes(PAIRS[bits].public_key)
+    (tmp_path / "PlaintextKeyMaterial.bin").write_bytes(MATERIAL)
+    (tmp_path / "aes.bin").write_bytes(AES_KEY)
+    command = OPENSSL[algorithm.removeprefix("RSAES_OAEP_").removeprefix("RSA_AES_KEY_WRAP_")]
+
+    def run(line: str) -> None:
+        subprocess.run(line.split(), cwd=tmp_path, check=True, capture_output=True, timeout=60)
+
+    if algorithm.startswith("RSA_AES"):
+        run(command.format("aes.bin", "key.bin"))
+        run(KEY_WRAP.format(AES_KEY.hex()))
+        encrypted = b"".join((tmp_path / name).read_bytes() for name in ("key.bin", "wrapped.bin"))
+    else:
+        run(command.format("PlaintextKeyMaterial.bin", "EncryptedKeyMaterial.bin"))
+        encrypted = (tmp_path / "EncryptedKeyMaterial.bin").read_bytes()
+    name = "RSAES_OAEP_SHA_1" if algorithm == "rsautl" else algorithm
+    material_id, wrapped = unwrap(region, bits, name, encrypted)
+    assert (material_id, stored_material(wrapped)) == (KEY.material_id, MATERIAL)
+
+
+# --- what is wrong -----------------------------------------------------------------------------------------------
+
+
+def refuse(region: int, algorithm: str, encrypted: bytes, why: str) -> None:
+    """The exception is InvalidCiphertextException without a text, and no byte is left in the outputs."""
+    with pytest.raises(InvalidCiphertextException) as refused:
+        unwrap(region, 2048, algorithm, encrypted)
+    assert str(refused.value) == "", why
+    material_id, wrapped = ffi.new("uint8_t[]", b"\1" * 32), ffi.new("uint8_t[]", b"\1" * 105)
+    place, pair = STORED[2048]
+    head = (region, KEY.kid, PLACE, len(PLACE), region, place, len(place), pair, len(pair))
+    what = (import_wrapping.ALGORITHMS[algorithm], encrypted, len(encrypted))
+    assert lib.kms_material_import(material_id, wrapped, *head, *what) == lib.KMS_INVALID_CIPHERTEXT, why
+    assert bytes(ffi.buffer(material_id))[:32] + bytes(ffi.buffer(wrapped))[:105] == bytes(137), why
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_what_does_not_unwrap(region: int, algorithm: str) -> None:
+    rows = [row for row in ROWS["malformed"] if row["algorithm"] == algorithm]
+    assert len(rows) > 30
+    for row in rows:
+        refuse(region, algorithm, bytes.fromhex(row["encrypted"]), row["reason"])
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS[1:3])
+def test_any_byte_changed_and_any_length(region: int, algorithm: str) -> None:
+    right = wrap_for(PAIRS[2048], algorithm, MATERIAL, SEED, AES_KEY)
+    for at in range(len(right)):
+        refuse(region, algorithm, flipped(right, at), f"byte {at}")
+    for size in range(len(right)):
+        refuse(region, algorithm, right[:size], f"{size} bytes")
+    unwrap(region, 2048, algorithm, right)
+
+
+def test_a_wrong_pair_is_no_wrong_ciphertext(region: int, service: int) -> None:
+    """Damage of our own is WrappedKeyDamaged, whatever was sent."""
+    place, wrapped = STORED[2048]
+    head, tail = (region, KEY.kid, PLACE), ("RSAES_OAEP_SHA_1", bytes(256))
+    damaged = [flipped(wrapped, at) for at in range(0, len(wrapped), 7)]
+    for bad in [*damaged, wrapped[:-1], wrapped + b"\0", wrapped[:73], wrapped[:74], b"", bytes(5000)]:
+        with pytest.raises(WrappedKeyDamaged):
+            import_wrapping.unwrap_material(*head, region, place, bad, *tail)
+    for wrapping, moved in [(region, place + b" "), (region, STORED[3072][0]), (service, place)]:
+        with pytest.raises(WrappedKeyDamaged):
+            import_wrapping.unwrap_material(*head, wrapping, moved, wrapped, *tail)
+
+
+def pkcs8_variants() -> Iterator[tuple[str, bytes]]:
+    right = PAIRS[2048].pkcs8
+    for at in range(64):
+        yield f"byte {at} of the frame", flipped(right, at)
+    for size in (1, 2, 3, 4, 5, 26, 30, 300, 700, 1000, len(right) - 1):
+        yield f"{size} bytes", right[:size]
+    yield "a byte appended", right + b"\0"
+    yield "a length that points beyond", right[:2] + b"\xff\xff" + right[4:]
+    yield "an indefinite length", b"\x30\x80" + right[4:]
+    yield "no RSA", b"\x30\x03\x02\x01\x00"
+
+
+def test_a_pair_that_opens_but_is_no_pkcs8(region: int) -> None:
+    """Nobody but the service can make one. It is refused all the same, and read within its bounds."""
+    for why, pkcs8 in pkcs8_variants():
+        wrapped = second_wrapper.wrap(REGION_SECRET, PAIR, pkcs8, b"pair", bytes(24))
+        with pytest.raises((WrappedKeyDamaged, InvalidCiphertextException, CryptoFailure)):
+            import_wrapping.unwrap_material(
+                region, KEY.kid, PLACE, region, b"pair", wrapped, "RSAES_OAEP_SHA_1", bytes(255) + b"\2"
+            )
+            pytest.fail(why)
+
+
+def test_arguments_that_cannot_be_right(region: int, root: int) -> None:
+    place, wrapped = STORED[2048]
+    right = wrap_for(PAIRS[2048], "RSAES_OAEP_SHA_1", MATERIAL, SEED, AES_KEY)
+    unwrap_material = import_wrapping.unwrap_material
+    calls: list[Callable[[], Any]] = [
+        lambda: import_wrapping.generate_wrapping_pair(region, 1024, b""),
+        lambda: import_wrapping.generate_wrapping_pair(root, 4096, b""),
+        lambda: unwrap_material(region, KEY.kid[1:], PLACE, region, place, wrapped, "RSAES_OAEP_SHA_1", right),
+        lambda: unwrap_material(root, KEY.kid, PLACE, region, place, wrapped, "RSAES_OAEP_SHA_1", right),
+        lambda: unwrap_material(region, KEY.kid, PLACE, root, place, wrapped, "RSAES_OAEP_SHA_1", right),
+        lambda: unwrap_material(region, KEY.kid, PLACE, region, place, wrapped, "RSAES_PKCS1_V1_5", right),
+        lambda: unwrap_material(region, KEY.kid, PLACE, region, place, wrapped, "SM2PKE", right),
+        lambda: unwrap_material(region, KEY.kid, bytes(65537), region, place, wrapped, "RSAES_OAEP_SHA_1", right),
+    ]
+    for call in calls:
+        with pytest.raises(CryptoFailure):
+            call()
+    with pytest.raises(StaleHandle):
+        import_wrapping.generate_wrapping_pair(7 << 32, 4096, b"")
+
+
+# --- AES-KWP -----------------------------------------------------------------------------------------------------
+
+CAVP = Path(cryptography_vectors.__file__).parent / "keywrap" / "kwtestvectors"
+
+
+def kwp_cases(name: str) -> Iterator[dict[str, str]]:
+    for block in (CAVP / name).read_text().split("\n\n"):
+        fields = dict(line.split(" = ") for line in block.splitlines() if " = " in line and not line.startswith("["))
+        if "COUNT" in fields:
+            yield fields | {"fails": "yes" if "FAIL" in block else ""}
+
+
+def kwp_open(core: ModuleType, key: bytes, wrapped: bytes) -> tuple[int, bytes]:
+    out, size = core.ffi.new("uint8_t[]", len(wrapped)), core.ffi.new("size_t *")
+    status = core.lib.kms_test_kwp_open(out, size, key, wrapped, len(wrapped))
+    assert status == lib.KMS_OK or not any(core.ffi.buffer(out)[:]), "a plaintext is left"
+    return status, bytes(core.ffi.buffer(out, size[0]))
+
+
+def test_aes_kwp_is_that_of_nist(core: ModuleType) -> None:
+    """CAVP's KWP-AD with AES-256: 1 to 512 bytes, a fifth of them refused. (RFC 5649's own two have AES-192 keys.)"""
+    cases = list(kwp_cases("KWP_AD_256.txt"))
+    refused = [case for case in cases if case["fails"]]
+    assert (len(cases), len(refused)) == (500, 100)
+    for case in cases:
+        expected = (lib.KMS_INVALID_CIPHERTEXT, b"") if case["fails"] else (lib.KMS_OK, bytes.fromhex(case["P"]))
+        assert kwp_open(core, bytes.fromhex(case["K"]), bytes.fromhex(case["C"])) == expected, case
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 15, 17, 39])
+def test_what_aes_kwp_never_is(core: ModuleType, size: int) -> None:
+    """Less than two blocks, or not a multiple of eight."""
+    assert kwp_open(core, AES_KEY, bytes(size)) == (lib.KMS_INVALID_CIPHERTEXT, b"")
+
+
+# --- service keys and tokens -------------------------------------------------------------------------------------
+
+
+def test_service_keys(region: int, root: int) -> None:
+    wrapped = key_wrapping.generate_service_key(region, PLACE)
+    secret = second_reader.unwrap(REGION_SECRET, second_wrapper.SERVICE_KEY, wrapped, PLACE)
+    handle = key_wrapping.load_service_key(region, PLACE, wrapped)
+    sealed = tokens.seal_token(handle, b"for", b"data")
+    assert second_wrapper.unwrap(secret, second_wrapper.TOKEN, sealed, b"for") == b"data"
+    public_key, pair = import_wrapping.generate_wrapping_pair(handle, 2048, b"pair")
+    pkcs8 = second_wrapper.unwrap(secret, PAIR, pair, b"pair")
+    private = serialization.load_der_private_key(pkcs8, None)
+    info = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    assert private.public_key().public_bytes(*info) == public_key
+    for place, bad in [(b"", wrapped), (PLACE + b"\0", wrapped), (PLACE, flipped(wrapped, 30)), (PLACE, wrapped[:104])]:
+        with pytest.raises(WrappedKeyDamaged):
+            key_wrapping.load_service_key(region, place, bad)
+    keyring.evict(handle)
+    with pytest.raises(StaleHandle):
+        tokens.open_token(handle, b"for", sealed)
+
+
+def test_a_service_key_is_no_other_kind(region: int, service: int, root: int) -> None:
+    """Neither by its handle nor, wrapped in the same place, by its bytes."""
+    wrapped = key_wrapping.generate_service_key(region, PLACE)
+    for call in (
+        lambda: key_wrapping.mac(service, b""),
+        lambda: key_wrapping.generate_material(service, KEY.kid, PLACE),
+        lambda: key_wrapping.generate_service_key(service, PLACE),
+        lambda: key_wrapping.generate_service_key(root, PLACE),
+        lambda: key_wrapping.load_service_key(root, PLACE, wrapped),
+        lambda: tokens.seal_token(region, b"", b"data"),
+        lambda: tokens.open_token(region, b"", bytes(100)),
+    ):
+        with pytest.raises(CryptoFailure):
+            call()
+    with pytest.raises(WrappedKeyDamaged):
+        key_wrapping.load_material(region, KEY.kid, KEY.material_id, PLACE, wrapped)
+    material = key_wrapping.generate_material(region, KEY.kid, PLACE)[1]
+    with pytest.raises(WrappedKeyDamaged):
+        key_wrapping.load_service_key(region, PLACE, material)
+
+
+@pytest.mark.parametrize("size", [1, 16, 300, 65536])
+def test_tokens(region: int, service: int, size: int) -> None:
+    data = bytes(range(256)) * 256
+    sealed = tokens.seal_token(service, b"for", data[:size])
+    assert len(sealed) == size + 73
+    assert tokens.open_token(service, b"for", sealed) == data[:size]
+    assert tokens.seal_token(service, b"for", data[:size]) != sealed
+    wrong = [(b"f", sealed), (b"for ", sealed), (b"for", sealed[:-1]), (b"for", sealed + b"\0"), (b"for", sealed[:73])]
+    spots = range(len(sealed)) if size < 1000 else (0, 1, 25, 30000, size + 72)
+    for associated, bad in [*wrong, *((b"for", flipped(sealed, at)) for at in spots), (b"for", b"")]:
+        with pytest.raises(WrappedKeyDamaged):
+            tokens.open_token(service, associated, bad)
+    other = key_wrapping.load_service_key(region, b"other", key_wrapping.generate_service_key(region, b"other"))
+    with pytest.raises(WrappedKeyDamaged):
+        tokens.open_token(other, b"for", sealed)
+
+
+@pytest.mark.parametrize("size", [0, 65537])
+def test_what_is_no_token(service: int, size: int) -> None:
+    with pytest.raises(CryptoFailure):
+        tokens.seal_token(service, b"", bytes(size))
+    with pytest.raises(WrappedKeyDamaged):
+        tokens.open_token(service, b"", bytes(size + 73))
+
+
+# --- memory ------------------------------------------------------------------------------------------------------
+
+
+def pieces(name: str, secret: bytes, size: int, every: int) -> dict[str, bytes]:
+    return {f"{name}, {at}": secret[at : at + size] for at in range(0, len(secret) - size + 1, every)}
+
+
+def number_pieces(name: str, number: int, size: int) -> dict[str, bytes]:
+    """Four of it, in either byte order, and in the digits of 52 and 29 bits of libcrypto's vector code."""
+    forms = {"big-endian": number.to_bytes(size, "big"), "little-endian": number.to_bytes(size, "little")}
+    for bits in (52, 29):
+        digits = [(number >> at & (1 << bits) - 1).to_bytes(8, "little") for at in range(0, size * 8, bits)]
+        forms[f"{bits} bits"] = b"".join(digits)
+    found: dict[str, bytes] = {}
+    for form, whole in forms.items():
+        found |= pieces(f"{name}, {form}", whole, 16, len(whole) // 4)
+    return found
+
+
+def secrets_of(pair: bytes, sent: list[tuple[str, bytes]]) -> dict[str, bytes]:
+    """Everything secret of a pair and of what was wrapped under it."""
+    region = test_keyring.SECRETS["region key"]
+    private = serialization.load_der_private_key(second_wrapper.unwrap(region, PAIR, pair, b"pair"), None)
+    assert isinstance(private, rsa.RSAPrivateKey)
+    numbers = private.private_numbers()
+    found = number_pieces("d", numbers.d, 256)
+    for name in ("p", "q", "dmp1", "dmq1", "iqmp"):
+        found |= number_pieces(name, getattr(numbers, name), 128)
+    for algorithm, encrypted in sent:
+        opened = pow(int.from_bytes(encrypted[:256], "big"), numbers.d, numbers.public_numbers.n).to_bytes(256, "big")
+        found |= pieces(f"encoded message, {algorithm}", opened, 16, 64)
+    wrapping = second_reader.derive(region, PAIR)
+    found |= pieces("material", MATERIAL, 8, 8) | pieces("AES key", AES_KEY, 8, 8)
+    for name, key in {"AES key": AES_KEY, "wrapping key": wrapping}.items():
+        found |= {f"{name}, round key {i}": round_key for i, round_key in enumerate(test_keyring.round_keys(key))}
+    return found | {"wrapping key": wrapping, "message key": second_reader.message_key(wrapping, pair[1:25])}
+
+
+@pytest.mark.parametrize("last", ["right", "wrong"])
+def test_after_an_import_nothing_secret_is_left_in_memory(stage: Path, last: str) -> None:
+    """As in test_keyring.py. The public key, which Python holds, shows that what is there would be found."""
+    command = test_keyring.command("import_material", stage)
+    with subprocess.Popen(
+        command, cwd=test_keyring.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin and process.stdout
+        made = {name: bytes.fromhex(value) for name, value in json.loads(process.stdout.readline()).items()}
+        public = serialization.load_der_public_key(made["public_key"])
+        assert isinstance(public, rsa.RSAPublicKey)
+        sent = [(algorithm, by_cryptography(public, algorithm)) for algorithm in ALGORITHMS]
+        damaged = [(algorithm, flipped(encrypted, len(encrypted) - 1)) for algorithm, encrypted in sent]
+        turns = damaged + sent if last == "right" else sent + damaged
+        process.stdin.write(json.dumps([(algorithm, encrypted.hex()) for algorithm, encrypted in turns]) + "\n")
+        process.stdin.flush()
+        answers = json.loads(process.stdout.readline())
+        modulus = public.public_numbers().n.to_bytes(256, "big")
+        left = test_keyring.places(process.pid, secrets_of(made["pair"], sent) | {"the modulus": modulus})
+        process.stdin.write("\n")
+        process.stdin.close()
+        assert process.wait() == 0
+    right, wrong = [KEY.material_id.hex()] * 4, ["InvalidCiphertextException"] * 4
+    assert answers == (wrong + right if last == "right" else right + wrong)
+    assert set(left) == {"the modulus"}, left
