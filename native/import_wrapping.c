@@ -28,12 +28,13 @@
 
 _Static_assert(SECRET_SIZE == KMS_MATERIAL_SIZE, "OAEP carries either");
 
-/* A pair may be wrapped under a region key or a service key. */
+/* A pair may be wrapped under a region key, a service key, or the message root of a key that AWS owns. */
 static kms_status kind_of(enum kms_kind *kind, uint64_t wrapping) {
+    static const enum kms_kind kinds[] = {KMS_MESSAGE_ROOT, KMS_SERVICE_KEY, KMS_REGION_KEY};
     union kms_key key;
-    *kind = KMS_SERVICE_KEY;
-    kms_status status = kms_keyring_get(&key, wrapping, *kind);
-    if (status == KMS_WRONG_KIND) status = kms_keyring_get(&key, wrapping, *kind = KMS_REGION_KEY);
+    kms_status status = KMS_WRONG_KIND;
+    for (size_t i = 0; status == KMS_WRONG_KIND && i < sizeof kinds / sizeof kinds[0]; i++)
+        status = kms_keyring_get(&key, wrapping, *kind = kinds[i]);
     OPENSSL_cleanse(&key, sizeof key);
     return status;
 }

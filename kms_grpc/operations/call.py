@@ -16,6 +16,7 @@ from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Authorizer, Question
 from kms_grpc.clock import Clock
 from kms_grpc.config import Limits, Quotas
+from kms_grpc.errors import KMSError
 from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
 from kms_grpc.registry.base import Transaction
@@ -56,6 +57,8 @@ class Call(msgspec.Struct):
     keys: tuple[Key, ...] = ()
     """Those that the call is about, as far as they are known."""
     transaction: Transaction | None = None
+    refusal: KMSError | None = None
+    """An error that the caller gets although the transaction is kept: what it counts must not be undone."""
     stable: bool = True
     """Whether all decisions so far read nothing but what a Permit may rely on."""
 

@@ -115,8 +115,12 @@ class Executor:
             if response is None:
                 response = self._handle(call, request, admission.admit(call, request))
                 idempotency.remember(call, request, response)
+            if call.refusal is not None:
+                call.record.fail(call.refusal.code, call.refusal.text)
             call.transaction.record(OutboxRow(call.record.eventID, call.account, call.record.line(call.audit_head)))
         fault_point("answer.before")
+        if call.refusal is not None:
+            raise call.refusal
         return response
 
     def _handle(self, call: Call, request: Any, keys: tuple[Key | None, ...]) -> Message:
@@ -147,6 +151,8 @@ class Executor:
 
     def _fail(self, call: Call, problem: Exception) -> errors.KMSError:
         error = problem if isinstance(problem, errors.KMSError) else self._internal(call, problem)
+        if error is call.refusal:
+            return error  # its record was committed with what it counts
         call.record.fail(error.code, error.text)
         self._service.audit_log.append(call.record.line(call.audit_head))
         return error

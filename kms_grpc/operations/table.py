@@ -9,7 +9,7 @@ from typing import Any
 
 from kms_grpc.model.key import KeyUsage
 from kms_grpc.model.key_state import LET_GO, RULES
-from kms_grpc.operations.handlers import aliases, cryptography, deletion, keys, limits, rotation, tags
+from kms_grpc.operations.handlers import aliases, cryptography, deletion, importing, keys, limits, rotation, tags
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.selectors import ByAlias, ByBlob, ById, ByIdIfNamed
 from kms_grpc.v1 import envelope_pb2
@@ -107,6 +107,12 @@ TABLE = (
               (_managed("RotateKeyOnDemand"),), **WRITES),
     Operation("ListKeyRotations", pb.ListKeyRotationsRequest, rotation.list_key_rotations,
               (_managed("ListKeyRotations"),)),
+    Operation("GetParametersForImport", pb.GetParametersForImportRequest, importing.get_parameters_for_import,
+              (_managed("GetParametersForImport"),), **WRITES),
+    Operation("ImportKeyMaterial", pb.ImportKeyMaterialRequest, importing.import_key_material,
+              (_managed("ImportKeyMaterial"),), **WRITES),
+    Operation("DeleteImportedKeyMaterial", pb.DeleteImportedKeyMaterialRequest,
+              importing.delete_imported_key_material, (_managed("DeleteImportedKeyMaterial"),), **WRITES),
     Operation("Encrypt", pb.EncryptRequest, cryptography.encrypt, (_used("Encrypt"),)),
     Operation("Decrypt", pb.DecryptRequest, cryptography.decrypt, (DECRYPTED,), **SECRET),
     Operation("ReEncrypt", pb.ReEncryptRequest, cryptography.re_encrypt, (SOURCE, DESTINATION)),

@@ -18,6 +18,7 @@ from kms_grpc.crypto import keyring
 from kms_grpc.errors import KMSError
 from kms_grpc.processes import by_the_clock, gauges, lifeline
 from kms_grpc.processes.agreement import ClockAgreement
+from kms_grpc.processes.import_pairs import ImportPairs
 from kms_grpc.processes.lifeline import Lifeline
 from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.processes.run_folder import RunFolder
@@ -59,16 +60,19 @@ def _run(tie: Lifeline, build: Callable[[Settings], Application]) -> int:
     application = build(tie.settings)
     folder = RunFolder(tie.settings.data_dir)
     log = FileAuditLog(folder.keeper_log, application.clock)
+    pairs = ImportPairs(application.shards, application.clock)
     try:
         registries = {shard.region: shard.registry for shard in application.shards}
         keeper = Keeper(application, OutboxCopier(registries, log, folder.keeper_position))
         mine = gauges.Gauges(folder.keeper_gauges, gauges.KEEPER)
+        pairs.start()
         tie.ready(application.facts())
         while signal.sigtimedwait([signal.SIGTERM], PASS_SECONDS) is None:
             keeper.turn()
             mine.put(keeper.gauges())
         keeper.turn()
     finally:
+        pairs.stop()
         log.close()
         application.close()
     return 0

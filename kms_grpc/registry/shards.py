@@ -81,7 +81,7 @@ class Shard:
         self.region = region
         self.account = account
         self.registry = registry
-        self._region_key = region_key
+        self.region_key = region_key
         self.epoch = epoch
         self._capacity = capacity
         self._lock = threading.RLock()
@@ -181,17 +181,17 @@ class Shard:
     def generate_material(self, key_id: str, account: str, created_ns: int) -> Material:
         """Fresh material of a key to come, wrapped; nothing is stored."""
         material_id, wrapped = key_wrapping.generate_material(
-            self._region_key, kid_of(key_id), self._associated(key_id, account)
+            self.region_key, kid_of(key_id), self.material_place(key_id, account)
         )
         return Material(key_id, account, material_id, wrapped, created_ns)
 
     def sign(self, data: bytes) -> bytes:
         """A MAC of 32 bytes for what goes out and has to come back unchanged (page markers)."""
-        return key_wrapping.mac(self._region_key, self._signed(data))
+        return key_wrapping.mac(self.region_key, self._signed(data))
 
     def signed(self, data: bytes, mac: bytes) -> bool:
         """Whether this region signed `data` so."""
-        return key_wrapping.mac_matches(self._region_key, self._signed(data), mac)
+        return key_wrapping.mac_matches(self.region_key, self._signed(data), mac)
 
     def facts(self) -> ShardFacts:
         return ShardFacts(self.region, len(self._keys), len(self._aliases), len(self._materials), self._capacity)
@@ -201,7 +201,7 @@ class Shard:
         with self._lock:
             self._clear()
             self.registry.close()
-            evict(self._region_key)
+            evict(self.region_key)
 
     # --- loading, under the lock ---------------------------------------------------------------------------------
 
@@ -253,10 +253,10 @@ class Shard:
 
     def _into_keyring(self, material: Material, wrapped: bytes) -> int:
         return key_wrapping.load_material(
-            self._region_key,
+            self.region_key,
             kid_of(material.key_id),
             material.material_id,
-            self._associated(material.key_id, material.account),
+            self.material_place(material.key_id, material.account),
             wrapped,
         )
 
@@ -304,7 +304,8 @@ class Shard:
 
     # --- labels --------------------------------------------------------------------------------------------------
 
-    def _associated(self, key_id: str, account: str) -> bytes:
+    def material_place(self, key_id: str, account: str) -> bytes:
+        """What the wrapping of a key's materials is bound to."""
         return frame(b"key material", *(part.encode() for part in (self.partition, self.region, account, key_id)))
 
     @staticmethod

@@ -1,0 +1,248 @@
+"""GetParametersForImport, ImportKeyMaterial, DeleteImportedKeyMaterial.
+
+A pair of RSA keys lies ready (processes/import_pairs.py) and is given to one key. The import token is a ciphertext blob
+under a key that AWS owns, of this layout inside:
+
+| offset | bytes | field |
+|---|---|---|
+| 0 | 1 | version, 1 |
+| 1 | 16 | pair id |
+| 17 | 8 | when it ends, ns since 1970, big-endian |
+
+with key and account as its encryption context, so that it opens for them alone. What it allows is in the pair's row:
+used once, the row is gone. Material is unwrapped and wrapped anew in one call into C; it never is a Python object.
+Source: https://docs.aws.amazon.com/kms/latest/developerguide/importing-keys.html
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from typing import Final, NamedTuple
+
+from kms_grpc.clock import DAY_NS
+from kms_grpc.crypto import envelope
+from kms_grpc.crypto.encryption_context import canonical
+from kms_grpc.errors import (
+    DependencyTimeoutException,
+    ExpiredImportTokenException,
+    IncorrectKeyMaterialException,
+    InvalidCiphertextException,
+    InvalidImportTokenException,
+    KMSInvalidStateException,
+    NotFoundException,
+    ValidationException,
+)
+from kms_grpc.model.key import ImportPair, Key, Material, MaterialState, Origin
+from kms_grpc.model.key_transitions import Event, after, with_materials
+from kms_grpc.operations.call import Call
+from kms_grpc.operations.descriptors import aws_names
+from kms_grpc.operations.key_metadata import timestamp
+from kms_grpc.registry import imports, owned_keys
+from kms_grpc.registry.shards import LoadedMaterial
+from kms_grpc.v1 import key_management_pb2 as pb
+from kms_grpc.v1 import keys_pb2
+
+VALID_NS: Final = DAY_NS
+"""How long token and public key are good for."""
+FAILURES: Final = 10
+"""Imports that do not unwrap before the token is used up."""
+LONGEST_NS: Final = 365 * DAY_NS
+"""How far ahead ValidTo may be."""
+MATERIALS: Final = 1_000
+"""More than a key can have: 1, 25 rotations and one that waits."""
+_TOKEN: Final = struct.Struct(">B16sQ")
+_VERSION: Final = 1
+
+
+class _Terms(NamedTuple):
+    """What the request asks for beside the material itself."""
+
+    expires_ns: int | None
+    is_new: bool
+    material_id: str | None
+    description: str | None
+
+
+def get_parameters_for_import(
+    call: Call, request: pb.GetParametersForImportRequest, key: Key
+) -> pb.GetParametersForImportResponse:
+    """A public key and a token that belong together, for one import within 24 hours."""
+    spec = aws_names(keys_pb2.WrappingKeySpec.DESCRIPTOR)[request.wrapping_key_spec]
+    ready = call.writing.ready_pair(spec)
+    if ready is None:
+        raise DependencyTimeoutException(f"No wrapping key {spec} is ready; one is being made. Repeat the call soon.")
+    given = dataclasses.replace(
+        ready,
+        key_id=key.key_id,
+        account=key.account,
+        algorithm=aws_names(keys_pb2.AlgorithmSpec.DESCRIPTOR)[request.wrapping_algorithm],
+        expires_ns=call.time_ns + VALID_NS,
+    )
+    call.writing.change_pair(given)
+    return pb.GetParametersForImportResponse(
+        key_id=key.arn,
+        import_token=_seal(call, key, given.pair_id, call.time_ns + VALID_NS),
+        public_key=given.public_key,
+        parameters_valid_to=timestamp(call.time_ns + VALID_NS),
+    )
+
+
+def import_key_material(call: Call, request: pb.ImportKeyMaterialRequest, key: Key) -> pb.ImportKeyMaterialResponse:
+    """All of it or nothing: the pair is gone, the material there and the key usable in one transaction."""
+    materials = list(call.writing.materials_after(key.key_id, -1, MATERIALS))
+    terms = _terms(call, request, materials)
+    pair = _pair(call, key, request.import_token)
+    try:
+        material_id, wrapped = imports.unwrap(call.shard, key, pair, request.encrypted_key_material)
+    except InvalidCiphertextException as failure:
+        _count_failure(call, pair)
+        call.refusal = failure
+        return pb.ImportKeyMaterialResponse()
+    fresh = Material(
+        key.key_id, key.account, material_id, wrapped, call.time_ns, Origin.EXTERNAL, expires_ns=terms.expires_ns,
+        description=terms.description or "",
+    )  # fmt: skip
+    _place(call, key, materials, fresh, terms)
+    call.writing.remove_pair(pair)
+    call.record.additionalEventData = {"keyMaterialId": material_id.hex()}
+    return pb.ImportKeyMaterialResponse(key_id=key.arn, key_material_id=material_id.hex())
+
+
+def delete_imported_key_material(
+    call: Call, request: pb.DeleteImportedKeyMaterialRequest, key: Key
+) -> pb.DeleteImportedKeyMaterialResponse:
+    """At once, in every worker. Where there is no material it has no effect."""
+    named = bytes.fromhex(request.key_material_id) if request.key_material_id else key.current_material_id
+    answer = pb.DeleteImportedKeyMaterialResponse(key_id=key.arn, key_material_id=named.hex() if named else None)
+    material = call.writing.find_material(key.key_id, named) if named else None
+    if material is None and request.key_material_id:
+        raise NotFoundException(f"{key.arn} has no key material {request.key_material_id}.", key=key.arn)
+    if material is None or material.wrapped is None:
+        return answer
+    _lose(call, key, material)
+    call.record.additionalEventData = {"keyMaterialId": material.material_id.hex()}
+    return answer
+
+
+# --- token and pair ----------------------------------------------------------------------------------------------
+
+
+def _seal(call: Call, key: Key, pair_id: bytes, expires_ns: int) -> bytes:
+    owned = _token_material(call)
+    return envelope.seal(owned.handle, owned.prefix, _bound(owned, key), _TOKEN.pack(_VERSION, pair_id, expires_ns))
+
+
+def _pair(call: Call, key: Key, token: bytes) -> ImportPair:
+    """The pair that the token stands for. Each way in which it is no good has its own error."""
+    owned = _token_material(call)
+    try:
+        version, pair_id, expires_ns = _TOKEN.unpack(envelope.open_blob(owned.handle, _bound(owned, key), token))
+    except (InvalidCiphertextException, struct.error):
+        raise InvalidImportTokenException("The import token is not one of this key.", key=key.arn) from None
+    if version != _VERSION:
+        raise InvalidImportTokenException("The import token is of another version.", key=key.arn)
+    if expires_ns <= call.time_ns:
+        raise ExpiredImportTokenException("The import token has expired: get new parameters.", key=key.arn)
+    pair = call.writing.find_pair(pair_id)
+    if pair is None or pair.key_id != key.key_id:
+        raise InvalidImportTokenException("The import token was used before: get new parameters.", key=key.arn)
+    return pair
+
+
+def _token_material(call: Call) -> LoadedMaterial:
+    owned = owned_keys.find_owned_key(call.shard, owned_keys.IMPORT_TOKENS)
+    if owned is None:
+        raise DependencyTimeoutException("The server is not ready for imports yet. Repeat the call soon.")
+    return call.shard.current_material(owned)
+
+
+def _bound(owned: LoadedMaterial, key: Key) -> bytes:
+    return owned.associated_prefix + canonical({"key": key.key_id, "account": key.account})
+
+
+def _count_failure(call: Call, pair: ImportPair) -> None:
+    if pair.failures + 1 >= FAILURES:
+        call.writing.remove_pair(pair)
+    else:
+        call.writing.change_pair(dataclasses.replace(pair, failures=pair.failures + 1))
+
+
+# --- what is asked for -------------------------------------------------------------------------------------------
+
+
+def _terms(call: Call, request: pb.ImportKeyMaterialRequest, materials: list[Material]) -> _Terms:
+    """Checked before the token is looked at: a call refused for its parameters uses nothing up."""
+    kind = request.import_type
+    is_new = kind == keys_pb2.IMPORT_TYPE_NEW_KEY_MATERIAL or (not kind and not materials)
+    if request.key_material_id and is_new:
+        raise ValidationException("KeyMaterialId can only be given with the ImportType EXISTING_KEY_MATERIAL.")
+    description = request.key_material_description if request.HasField("key_material_description") else None
+    return _Terms(_expiry(call, request), is_new, request.key_material_id or None, description)
+
+
+def _expiry(call: Call, request: pb.ImportKeyMaterialRequest) -> int | None:
+    if request.expiration_model == keys_pb2.EXPIRATION_MODEL_TYPE_KEY_MATERIAL_DOES_NOT_EXPIRE:
+        if request.HasField("valid_to"):
+            raise ValidationException(
+                "A validTo date must not be set if the ExpirationModel is KEY_MATERIAL_DOES_NOT_EXPIRE"
+            )
+        return None
+    if not request.HasField("valid_to"):
+        raise ValidationException("A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES")
+    expires_ns = request.valid_to.seconds * 10**9 + request.valid_to.nanos
+    if not call.time_ns < expires_ns <= call.time_ns + LONGEST_NS:
+        raise ValidationException("The validTo date must be in the future, at most 365 days ahead")
+    return expires_ns
+
+
+# --- where it belongs --------------------------------------------------------------------------------------------
+
+
+def _place(call: Call, key: Key, materials: list[Material], fresh: Material, terms: _Terms) -> None:
+    found = next((one for one in materials if one.material_id == fresh.material_id), None)
+    if terms.is_new:
+        _add(call, key, materials, fresh, found)
+        return
+    if found is None or (terms.material_id or fresh.material_id.hex()) != fresh.material_id.hex():
+        raise IncorrectKeyMaterialException(
+            f"The key material is none that was imported into {key.arn} before.", key=key.arn, state=key.state
+        )
+    description = found.description if terms.description is None else terms.description
+    back = dataclasses.replace(found, wrapped=fresh.wrapped, expires_ns=fresh.expires_ns, description=description)
+    call.writing.change_material(back)
+    every = [back if one is found else one for one in materials]
+    call.writing.change_key(after(with_materials(key, every), Event.MATERIAL_IMPORTED))
+
+
+def _add(call: Call, key: Key, materials: list[Material], fresh: Material, found: Material | None) -> None:
+    if found is not None:
+        raise IncorrectKeyMaterialException(
+            f"The key material is bound to {key.arn} already: import it as EXISTING_KEY_MATERIAL.", key=key.arn
+        )
+    waiting = next((one for one in materials if one.state is MaterialState.PENDING_ROTATION), None)
+    if waiting is not None:
+        raise KMSInvalidStateException(
+            f"New key material (id: {fresh.material_id.hex()}) cannot be imported into KMS key {key.key_id}, because"
+            f" another key material (id: {waiting.material_id.hex()}) is pending rotation.",
+            key=key.arn,
+            state=key.state,
+        )
+    if not materials:
+        first = after(with_materials(key, [fresh]), Event.MATERIAL_IMPORTED)
+        call.writing.make_current(first, fresh)
+        return
+    later = dataclasses.replace(fresh, state=MaterialState.PENDING_ROTATION)
+    call.writing.add_material(later)
+    call.writing.change_key(with_materials(key, [*materials, later]))
+
+
+def _lose(call: Call, key: Key, material: Material) -> None:
+    """A permanent material leaves its row behind, for the same bytes to come back to; one that waited leaves
+    nothing."""
+    others = [one for one in call.writing.materials_after(key.key_id, -1, MATERIALS) if one.number != material.number]
+    if material.state is MaterialState.PENDING_ROTATION:
+        call.writing.remove_material(material)
+    else:
+        others.append(call.writing.change_material(dataclasses.replace(material, wrapped=None, expires_ns=None)))
+    call.writing.change_key(after(with_materials(key, others), Event.MATERIAL_LOST))

@@ -1,0 +1,67 @@
+"""Wrapping pairs for importing, made before anybody asks: RSA generation stalls no call.
+
+The keeper's own thread makes them, one at a time, the GIL released; they lie in the shard, wrapped. Pairs that were
+given away and have expired are destroyed here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from typing import Final
+
+from kms_grpc.clock import Clock
+from kms_grpc.errors import KMSError
+from kms_grpc.registry import imports, owned_keys
+from kms_grpc.registry.shards import Shard
+
+READY: Final = {"RSA_2048": 4, "RSA_3072": 2, "RSA_4096": 2}
+"""How many of each lie ready in each region."""
+PASS_SECONDS: Final = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class ImportPairs:
+    """Keeps the stock of every region. `stop` ends it after the pair that is being made."""
+
+    def __init__(self, shards: Iterable[Shard], clock: Clock) -> None:
+        self._shards = list(shards)
+        self._clock = clock
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="import-pairs", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._end.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            made = [self.turn(shard) for shard in self._shards]
+            if not any(made):
+                self._end.wait(PASS_SECONDS)
+
+    def turn(self, shard: Shard) -> bool:
+        """Make at most one pair for the region; whether one was made."""
+        now_ns = max(self._clock.wall_ns(), shard.registry.latest_ns())
+        try:
+            for purpose in (owned_keys.IMPORT_WRAPPING_KEYS, owned_keys.IMPORT_TOKENS):
+                owned_keys.owned_key(shard, purpose, now_ns)
+            shard.registry.remove_expired_pairs(now_ns)
+            return any(self._provide(shard, spec, count, now_ns) for spec, count in READY.items())
+        except KMSError as error:
+            _log.error("wrapping pairs of %s are not made for now: %s", shard.region, error)
+            return False
+
+    def _provide(self, shard: Shard, spec: str, count: int, now_ns: int) -> bool:
+        if shard.registry.count_ready_pairs(spec) >= count:
+            return False
+        pair = imports.make_pair(shard, spec, now_ns)
+        with shard.registry.writing() as transaction:
+            transaction.add_pair(pair)
+        return True
