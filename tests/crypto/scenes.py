@@ -21,7 +21,6 @@ from typing import Any
 from kms_grpc.crypto import ciphertext_blob, envelope, import_wrapping, key_wrapping, keyring, tokens
 from kms_grpc.crypto._native import ffi, lib
 from kms_grpc.crypto.errors import CryptoError, KeyringFull, KeyringLost, StaleHandle
-from kms_grpc.errors import InvalidCiphertextException
 
 FOLDER = Path(sys.argv[2]) if len(sys.argv) > 2 else Path()
 CONTEXT = b"\0\0\0\0"
@@ -212,23 +211,6 @@ def work_then_evict() -> Any:
     for handle in (*range_of_handles(keys), keys.root, keys.region, keys.key):
         keyring.evict(handle)
     print(json.dumps({"used": keyring.keyring_facts().used}), flush=True)
-    sys.stdin.readline()
-    return None
-
-
-def import_material() -> Any:
-    """Makes a wrapping pair; imports what it is sent, which is right and wrong; waits for the reader of its memory."""
-    keys = Keys()
-    public_key, pair = import_wrapping.generate_wrapping_pair(keys.region, 2048, b"pair")
-    print(json.dumps({"public_key": public_key.hex(), "pair": pair.hex()}), flush=True)
-    place = (keys.region, keys.row["kid"], b"place", keys.region, b"pair", pair)
-    answers = []
-    for algorithm, encrypted in json.loads(sys.stdin.readline()):
-        try:
-            answers.append(import_wrapping.unwrap_material(*place, algorithm, bytes.fromhex(encrypted))[0].hex())
-        except InvalidCiphertextException:
-            answers.append("InvalidCiphertextException")
-    print(json.dumps(answers), flush=True)
     sys.stdin.readline()
     return None
 
