@@ -33,12 +33,15 @@ class Served:
         listen: str = "127.0.0.1:0",
         dev: bool = True,
         environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
+        """`prefix` is a command that runs the server, such as setpriv."""
         self.data_dir = data_dir
         self.regions = list(regions)
         self.address = listen
         self.environment = dict(environment or {})
         self.log = data_dir.with_name(data_dir.name + ".log")
+        self._prefix = list(prefix)
         self._options = [*(["--dev"] if dev else []), "--workers", str(workers), *options]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -71,7 +74,7 @@ class Served:
         """Start without waiting."""
         regions = [argument for region in self.regions for argument in ("--region", region)]
         where = ["--data-dir", str(self.data_dir), "--listen", self.address]
-        command = [sys.executable, "-m", "kms_grpc", "serve", *where, *regions, *self._options]
+        command = [*self._prefix, sys.executable, "-m", "kms_grpc", "serve", *where, *regions, *self._options]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean() | self.environment,
