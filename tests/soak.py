@@ -95,8 +95,10 @@ class Load:
         if name in ("Decrypt", "ReEncrypt") and not self._blobs:
             return None
         context = {"purpose": "soak"}
+        alias = f"alias/soak-{self._random.randrange(KEYS // 2)}"
+        either = alias if self._random.random() < 0.3 else key
         return {
-            "Encrypt": lambda: {"key_id": self._name(key), "plaintext": os.urandom(self._size()), "encryption_context": context},
+            "Encrypt": lambda: {"key_id": either, "plaintext": os.urandom(self._size()), "encryption_context": context},
             "Decrypt": lambda: {"ciphertext_blob": self._random.choice(self._blobs), "encryption_context": context},
             "GenerateDataKey": lambda: {"key_id": key, "number_of_bytes": 32},
             "GenerateDataKeyWithoutPlaintext": lambda: {"key_id": key, "number_of_bytes": 32},
@@ -108,15 +110,12 @@ class Load:
             "DescribeKey": lambda: {"key_id": key},
             "ListKeys": lambda: {"limit": 100},
             "ListAliases": lambda: {"limit": 50},
-            "UpdateAlias": lambda: {"alias_name": f"alias/soak-{self._random.randrange(KEYS // 2)}", "target_key_id": key},
+            "UpdateAlias": lambda: {"alias_name": alias, "target_key_id": key},
             "UpdateKeyDescription": lambda: {"key_id": key, "description": str(self._random.random())},
             "DisableKey": lambda: {"key_id": self._victim},
             "EnableKey": lambda: {"key_id": self._victim},
             "CreateKey": dict,
         }[name]()  # fmt: skip
-
-    def _name(self, key: str) -> str:
-        return f"alias/soak-{self._random.randrange(KEYS // 2)}" if self._random.random() < 0.3 else key
 
     def _size(self) -> int:
         return self._random.choice((16, 100, 1000, 1000, 4096))
@@ -226,9 +225,7 @@ def report(samples: dict[str, list[tuple[int, int]]], results: list[dict[str, An
         print(f"  {name:40} {count:>12,}")
     expected = {"refused NOT_FOUND", "refused INVALID_ARGUMENT", "refused UNAUTHENTICATED", *MIX}
     wrong += [f"{name}: {count}" for name, count in outcomes.items() if name not in expected]
-    print(
-        f"{'process':10} {'RSS at start':>13} {'after warm-up':>14} {'at the end':>11} {'growth':>8} {'descriptors':>12}"
-    )
+    print(f"{'process':10} {'RSS at start':>13} {'warmed up':>14} {'at the end':>11} {'growth':>8} {'descriptors':>12}")
     for name, seen in samples.items():
         resident = [kib for kib, _ in seen]
         gained = growth(resident)

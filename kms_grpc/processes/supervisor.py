@@ -159,7 +159,7 @@ class Supervisor:
             _log.warning("%s", advice)
         if not facts.get("memory_locked", True):
             _log.warning(
-                "keys may be swapped to disk: let the server lock memory (ulimit -l 8192, LimitMEMLOCK=8M, CAP_IPC_LOCK)"
+                "keys may be swapped out: let the server lock memory (ulimit -l 8192, LimitMEMLOCK=8M, CAP_IPC_LOCK)"
             )
 
     def _write_address(self, addresses: list[str]) -> None:
