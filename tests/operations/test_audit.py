@@ -20,11 +20,27 @@ from kms_grpc.operations.executor import Executor
 from kms_grpc.v1 import keys_pb2
 from tests.operations.service import ALICE, AWAY, BOB, EVE, HOME, OPERATIONS, Host, Worker, refusal_of
 
-MEMBERS = set(
-    "eventVersion userIdentity eventTime eventSource eventName awsRegion sourceIPAddress userAgent requestParameters "
-    "responseElements additionalEventData requestID eventID readOnly resources eventType managementEvent eventCategory "
-    "recipientAccountId".split()  # noqa: SIM905
-)
+MEMBERS = {
+    "eventVersion",
+    "userIdentity",
+    "eventTime",
+    "eventSource",
+    "eventName",
+    "awsRegion",
+    "sourceIPAddress",
+    "userAgent",
+    "requestParameters",
+    "responseElements",
+    "additionalEventData",
+    "requestID",
+    "eventID",
+    "readOnly",
+    "resources",
+    "eventType",
+    "managementEvent",
+    "eventCategory",
+    "recipientAccountId",
+}
 WRITES = {row.name for row in OPERATIONS.values() if row.writes}
 PLAINTEXT = b"attack at dawn, bring the \x00\xff grapes"
 
