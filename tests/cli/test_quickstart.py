@@ -49,9 +49,9 @@ def in_order(text: str, marks: list[str]) -> bool:
     return -1 not in places and places == sorted(places)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_walks_serves_and_ends(number: signal.Signals, tmp_path: Path) -> None:
-    """A name with spaces, since the commands are pasted by people. What it prints to paste works."""
+def test_it_walks_serves_ends_and_comes_back(tmp_path: Path) -> None:
+    """A name with spaces, since the commands are pasted by people. What it prints to paste works. The second walk makes
+    a key and an alias of its own; what the first one left is still there."""
     folder, secret = tmp_path / "a folder", tmp_path / "my file.bin"
     secret.write_bytes(os.urandom(100_000))
     process = quickstart(folder, "--file", str(secret), "--listen", "127.0.0.1:0")
@@ -61,26 +61,30 @@ def test_it_walks_serves_and_ends(number: signal.Signals, tmp_path: Path) -> Non
         paste = text.split("paste this into another terminal:")[1].split("Its log is")[0]
         pasted = subprocess.run(["bash", "-ec", paste], capture_output=True, text=True, env=clean(), check=True)
         assert "alias/quickstart " in pasted.stdout
-        group = int(re.findall(r"kill -KILL -- -(\d+)", text)[0])
-        os.kill(process.pid, number)
+        process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     finally:
         process.kill()
     assert (folder / "my file.bin.opened").read_bytes() == secret.read_bytes()
-    assert list(folder.glob("*key")) != []
-    with pytest.raises(ProcessLookupError):
-        os.killpg(group, 0)
-
-
-def test_it_comes_back_to_what_it_left(tmp_path: Path) -> None:
-    """A second walk makes its own key and alias; what the first one encrypted stays."""
-    folder = tmp_path / "q"
-    for _ in range(2):
-        process = quickstart(folder, "--exit", "--listen", "127.0.0.1:0")
-        text, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, text
+    for group in map(int, re.findall(r"kill -KILL -- -(\d+)", text)):
+        with pytest.raises(ProcessLookupError):
+            os.killpg(group, 0)
+    again = quickstart(folder, "--exit", "--listen", "127.0.0.1:0")
+    text, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, text
     assert "alias/quickstart-2 points at" in text
     assert re.search(r"^ +alias/quickstart ", text, re.MULTILINE), "the first walk's alias is listed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_as_ctrl_c_does(number: signal.Signals) -> None:
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            stage.ending_on_signals(lambda: os.kill(os.getpid(), number) or 0)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def test_a_folder_that_is_not_its_own_is_left_alone(tmp_path: Path, run: Run) -> None:
