@@ -74,8 +74,9 @@ static void first_blocks(struct first_pass *first, const union kms_key *root, co
 /* The CMAC's last block: N[12:24] || 00 01 00 0i, with the subkey and the chained first block added. */
 static void last_block(uint8_t block[16], const union kms_key *root, const uint8_t *nonce, const uint8_t *chain,
                        uint8_t counter) {
+    static const uint8_t label[3] = {0x00, 0x01, 0x00};
     memcpy(block, nonce + 12, 12);
-    memcpy(block + 12, "\x00\x01\x00", 3);
+    memcpy(block + 12, label, sizeof label);
     block[15] = counter;
     xor_block(block, root->subkey);
     xor_block(block, chain);
