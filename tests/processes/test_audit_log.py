@@ -240,6 +240,22 @@ def test_appended_lines_are_held_while_others_are_refused(small_disk: Path, open
     assert numbers(path) == [*range(refused), 10_000, 10_002]
 
 
+def test_a_disk_that_stays_full_is_not_said_to_have_room(
+    small_disk: Path, opened: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = opened(small_disk / "worker-0.jsonl")
+    filler = fill(small_disk)
+    _write_until_refused(log, 0)
+    for _ in range(3):
+        log._check()
+        assert log.facts().blocked
+    filler.unlink()
+    log._check()
+    assert not log.facts().blocked
+    told = [record.getMessage().removeprefix(f"the audit log {log.path} ") for record in caplog.records]
+    assert told == ["cannot be written: No space left on device; calls that need it are refused", "is written again"]
+
+
 def test_a_disk_without_room_for_the_reserve(small_disk: Path, opened: Open, caplog: pytest.LogCaptureFixture) -> None:
     path = small_disk / "worker-0.jsonl"
     path.write_bytes(line(1) + b'{"torn')

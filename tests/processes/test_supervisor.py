@@ -92,7 +92,7 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
 def test_nothing_outlives_a_supervisor_killed_while_they_start(tmp_path: Path) -> None:
     """Before a child has asked to die with its parent, the parent may be gone already."""
     with Served(tmp_path).exec() as served:
-        pids = eventually(lambda: served.pids().values(), "a first child")
+        pids = eventually(lambda: (pids := served.pids()).keys() >= {"worker-0"} and pids.values(), "a first worker")
         served.stop(signal.SIGKILL)
         eventually(lambda: not any(alive(pid) for pid in pids), "the end of all")
 
