@@ -175,23 +175,30 @@ static void squeeze(uint8_t *out, size_t len, struct shake *shake) {
 /* --- the accumulated vectors ---------------------------------------------------------------------------------------------- */
 
 struct round {
-    uint8_t key[32], nonce[24], plaintext_len, plaintext[255], associated_len, associated[255];
+    union kms_key root;
+    uint8_t nonce[24], plaintext_len, plaintext[255], associated_len, associated[255];
     uint8_t sealed[255 + KMS_TRAILER_SIZE], opened[255];
 };
 
-static kms_status play(struct round *r, struct shake *source, EVP_MD_CTX *hash) {
-    squeeze(r->key, sizeof r->key, source);
+static void draw(struct round *r, struct shake *source) {
+    squeeze(r->root.key, sizeof r->root.key, source);
     squeeze(r->nonce, sizeof r->nonce, source);
     squeeze(&r->plaintext_len, 1, source);
     squeeze(r->plaintext, r->plaintext_len, source);
     squeeze(&r->associated_len, 1, source);
     squeeze(r->associated, r->associated_len, source);
-    kms_status status = kms_test_xaes_seal(r->sealed, r->key, r->nonce, r->associated, r->associated_len, r->plaintext,
-                                           r->plaintext_len);
-    if (status != KMS_OK) return status;
-    status =
-        kms_test_xaes_open(r->opened, r->key, r->nonce, r->associated, r->associated_len, r->sealed, r->plaintext_len);
-    if (status != KMS_OK || memcmp(r->opened, r->plaintext, r->plaintext_len) != 0) return KMS_INVALID_CIPHERTEXT;
+}
+
+static kms_status play(struct round *r, EVP_MD_CTX *hash) {
+    struct kms_message seal =
+        message_of(r->sealed, r->nonce, r->associated, r->associated_len, r->plaintext, r->plaintext_len);
+    struct kms_message open =
+        message_of(r->opened, r->nonce, r->associated, r->associated_len, r->sealed, r->plaintext_len);
+    kms_status status = kms_xaes_subkey(&r->root);
+    if (status == KMS_OK) status = kms_xaes_seal(&r->root, &seal, 1);
+    if (status == KMS_OK) status = kms_xaes_open(&r->root, &open, 1);
+    if (status != KMS_OK || open.status != KMS_OK || memcmp(r->opened, r->plaintext, r->plaintext_len) != 0)
+        return KMS_INVALID_CIPHERTEXT;
     return EVP_DigestUpdate(hash, r->sealed, r->plaintext_len + KMS_TAG_SIZE) == 1 ? KMS_OK : KMS_CIPHER_FAILED;
 }
 
@@ -201,7 +208,10 @@ kms_status kms_test_xaes_accumulated(uint8_t hash[32], size_t iterations) {
     EVP_MD_CTX *context = EVP_MD_CTX_new();
     kms_status status = EVP_DigestInit_ex(context, EVP_shake128(), NULL) == 1 ? KMS_OK : KMS_CIPHER_FAILED;
     shake_of_nothing(&source);
-    for (size_t i = 0; status == KMS_OK && i < iterations; i++) status = play(&round, &source, context);
+    for (size_t i = 0; status == KMS_OK && i < iterations; i++) {
+        draw(&round, &source);
+        status = play(&round, context);
+    }
     if (status == KMS_OK && EVP_DigestFinalXOF(context, hash, 32) != 1) status = KMS_CIPHER_FAILED;
     EVP_MD_CTX_free(context);
     return status;
