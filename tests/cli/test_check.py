@@ -15,6 +15,8 @@ from tests.cli.conftest import Run
 from tests.conftest import StartServer
 from tests.served import Served
 
+pytestmark = pytest.mark.xdist_group("check")  # one server is made and copied for all
+
 UNLOCKABLE = ("sh", "-c", 'ulimit -l 0 && exec setpriv --bounding-set=-ipc_lock "$@"', "sh")
 """Runs a command without the right to lock memory."""
 
@@ -91,7 +93,7 @@ def test_all_is_well(filled: Path, run: Run) -> None:
     assert ran.text.endswith("all is well\n")
     assert "fingerprint" in ran.text
     assert "OpenSSL" in ran.text
-    assert "no server runs" in ran.text
+    assert "no server is ready" in ran.text
 
 
 def test_beside_a_running_server(server: Served, run: Run) -> None:

@@ -149,12 +149,21 @@ def test_codes_and_ways_out_are_of_errors_that_exist() -> None:
     assert set(failures._CODES) | set(failures._WAYS_OUT) <= known
 
 
+def _in_region(error: errors.KMSError) -> errors.KMSError:
+    error.region = "eu-west-1"
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
         (
             errors.DisabledException("arn is disabled.", key="arn"),
             "DisabledException: arn is disabled. Way out: kms-grpc keys enable arn",
+        ),
+        (
+            _in_region(errors.DisabledException("off", key="arn")),
+            "DisabledException: off. Way out: kms-grpc keys enable arn --region eu-west-1",
         ),
         (errors.TagException("Too many tags"), "TagException: Too many tags"),  # nothing to add
         (
@@ -164,7 +173,10 @@ def test_codes_and_ways_out_are_of_errors_that_exist() -> None:
         (errors.NotFoundException("{braces}"), "NotFoundException: {braces}. Way out: see what there is"),
     ],
 )
-def test_a_refusal_is_one_line(error: errors.KMSError, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_is_one_line(
+    error: errors.KMSError, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KMS_GRPC_REGION", "eu-central-1")
     failures.print_failure(error, as_json=False)
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
