@@ -27,47 +27,36 @@ class Two:
         self.answered_warm: set[str] = set()
         key, disabled = self.warm.create(alias="alias/key"), self.warm.create()
         foreign, away = self.warm.create(by=EVE), self.warm.create(region=AWAY)
-        contexts: list[dict[str, str]] = [{}, {"a": "1"}]
-        blobs = [self.warm.encrypt(key.key_id, encryption_context=context) for context in contexts]
+        blobs = [self.warm.encrypt(key.key_id, encryption_context=context) for context in ({}, {"a": "1"})]
         blobs += [self.warm.encrypt(disabled.key_id), self.warm.encrypt(foreign.key_id, by=EVE)]
         blobs += [blobs[0][:-1] + bytes([blobs[0][-1] ^ 1]), blobs[0][:60], blobs[0] + b"\0", b"\xff" * 140]
         self.warm.call("DisableKey", key_id=disabled.key_id)
-        names = [
-            key.key_id,
-            key.key_id,
-            key.arn,
-            "alias/key",
-            disabled.arn,
-            foreign.arn,
-            away.arn,
-            "alias/none",
-            "x",
-            "",
-        ]
-        context = st.sampled_from([{}, {}, {"a": "1"}, {"a": "2"}, {"k": "v" * 9000}])
-        self.fields: dict[str, st.SearchStrategy[Any]] = {
-            "key_id": st.sampled_from(names),
-            "destination_key_id": st.sampled_from(names),
-            "source_key_id": st.sampled_from([*names, None, None, None, None]),
-            "encryption_context": context,
-            "source_encryption_context": context,
-            "destination_encryption_context": context,
-            "plaintext": st.sampled_from([b"p", b"p" * 4096, b"", b"p" * 4097]),
-            "ciphertext_blob": st.sampled_from([*blobs, *blobs[:2] * 4]),
-            "encryption_algorithm": st.sampled_from([0, 0, 1, 2, 99]),
-            "key_spec": st.sampled_from([0, 0, 0, 1, 99]),
-            "number_of_bytes": st.sampled_from([16, 16, 1024, None, 0, 1025]),
-            "dry_run": st.sampled_from([False, False, False, True]),
-            "grant_tokens": st.sampled_from([[], [], [], [], ["t"]]),
+        names = ["alias/key", key.key_id, key.arn, disabled.arn, foreign.arn, away.arn, "alias/none", "x", ""]
+        contexts = [{}, {"a": "1"}, {"a": "2"}, {"k": "v" * 9000}]
+        self.values: dict[str, list[Any]] = {
+            "key_id": names,
+            "destination_key_id": names,
+            "source_key_id": [None, *names],
+            "encryption_context": contexts,
+            "source_encryption_context": contexts,
+            "destination_encryption_context": contexts,
+            "plaintext": [b"p", b"p" * 4096, b"", b"p" * 4097],
+            "ciphertext_blob": blobs,
+            "encryption_algorithm": [0, 1, 2, 99],
+            "key_spec": [0, 1, 99],
+            "number_of_bytes": [16, 1024, 0, 1025],
+            "dry_run": [False, True],
+            "grant_tokens": [[], ["t"]],
         }
+        """Of each field what is good comes first."""
 
     def request(self, draw: st.DrawFn, operation: Operation) -> bytes:
-        fields = {name: draw(values) for name, values in self.fields.items() if name in known(operation)}
-        if "key_id" in fields and operation.name == "Decrypt":
-            fields["key_id"] = draw(st.sampled_from([fields["key_id"], None, None]))
-        raw = operation.request(
-            **{name: value for name, value in fields.items() if value is not None}
-        ).SerializeToString()
+        """A good request, changed in up to two fields."""
+        fields = {name: values[0] for name, values in self.values.items() if name in known(operation)}
+        for name in draw(st.lists(st.sampled_from(sorted(fields)), max_size=2, unique=True)):
+            fields[name] = draw(st.sampled_from(self.values[name]))
+        sent = {name: value for name, value in fields.items() if value is not None}
+        raw = operation.request(**sent).SerializeToString()
         return raw + draw(st.sampled_from([b"", b"", b"", b"", b"", b"", b"\xf8\x06\x01", b"\xff"]))
 
 
@@ -108,13 +97,13 @@ def left_behind(worker: Worker) -> tuple[list[dict[str, Any]], dict[str, dict[st
     return records, worker.counted()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_warm_is_cold(two: Two, data: st.DataObject) -> None:
     operation = data.draw(st.sampled_from(WARM))
     raw = data.draw(st.composite(lambda draw: two.request(draw, operation))())
-    token = data.draw(st.sampled_from([ALICE.token] * 6 + [BOB.token, EVE.token, "wrong", None]))
-    region = data.draw(st.sampled_from([None] * 6 + [HOME, AWAY, "nowhere"]))
+    token = data.draw(st.sampled_from([ALICE.token] * 3 + [BOB.token, EVE.token, "wrong", None]))
+    region = data.draw(st.sampled_from([None] * 3 + [HOME, AWAY, "nowhere"]))
     request_id = data.draw(st.sampled_from(["made", "made", "bad id", "x" * 129]))
     credentials = Credentials(
         token, region, request_id, data.draw(st.booleans()) or request_id != "made", "peer", "agent"
