@@ -84,6 +84,7 @@ static void seal_and_change(const uint8_t *data, size_t size) {
     if (size < KMS_PREFIX_SIZE + 4) return;
     const uint8_t *plaintext = data + KMS_PREFIX_SIZE + 3;
     size_t len = size - KMS_PREFIX_SIZE - 3, blob_len = len + KMS_BLOB_OVERHEAD;
+    REQUIRE(blob_len > KMS_BLOB_OVERHEAD);
     uint8_t *blob = allocate(blob_len), *opened = allocate(len);
     kms_status status = kms_seal(blob, blob_len, key_handle(), data, KMS_PREFIX_SIZE, ASSOCIATED, plaintext, len);
     REQUIRE(status == (len <= KMS_MAXIMUM_PLAINTEXT ? KMS_OK : KMS_WRONG_LENGTH));

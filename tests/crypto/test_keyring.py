@@ -178,10 +178,12 @@ def memory(pid: int) -> Iterator[tuple[str, bytes]]:
     smaps = Path(f"/proc/{pid}/smaps").read_text()
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as mem:
         for start, end, rest in re.findall(r"^([0-9a-f]+)-([0-9a-f]+) (r.*?VmFlags: [^\n]*)", smaps, re.M | re.S):
-            if "[vvar" in rest or "[vsyscall]" in rest or "\nRss:                   0 kB" in rest:
+            size, flags = int(end, 16) - int(start, 16), rest.rsplit("VmFlags:", 1)[1]
+            shadow = size > 2**30 and " dd" in flags  # AddressSanitizer's, which copies no byte of the process
+            if shadow or "[vvar" in rest or "[vsyscall]" in rest or re.search(r"\nRss: +0 kB", rest):
                 continue
             mem.seek(int(start, 16))
-            yield rest.rsplit("VmFlags:", 1)[1], mem.read(int(end, 16) - int(start, 16))
+            yield flags, mem.read(size)
 
 
 def places(pid: int, wanted: dict[str, bytes]) -> dict[str, list[str]]:
