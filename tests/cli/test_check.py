@@ -120,3 +120,12 @@ def test_memory_that_may_not_be_locked_is_said_once_and_reported(start_server: S
         assert kms.decrypt(kms.encrypt(key, b"served all the same").ciphertext_blob).plaintext
     warnings = [line for line in served.log_text().splitlines() if '"warning"' in line and "lock memory" in line]
     assert len(warnings) == 1, served.log_text()
+
+
+def test_unix_sockets_one_for_each_worker(start_server: StartServer, tmp_path: Path, run: Run) -> None:
+    served = start_server(regions=["eu-central-1"], listen=f"unix:{tmp_path}/kms")
+    ran = run("check", "--data-dir", served.data_dir)
+    for worker in range(2):
+        assert f"unix:{tmp_path}/kms.{worker} is SERVING" in ran.text
+        variables = served.variables() | {"KMS_GRPC_ENDPOINT": f"unix:{tmp_path}/kms.{worker}"}
+        assert run("keys", "list", variables=variables).code == 0
