@@ -11,8 +11,8 @@ compiled from its descriptor; for EncryptRequest it is
         if v := m.dry_run: told["dryRun"] = v
         return told or None
 
-so that a record costs a microsecond less than by walking the descriptor. The algorithm is told also where it was left to
-its default, as CloudTrail does.
+so that a record costs a microsecond less than by walking the descriptor. The algorithm is told also where it was left
+to its default, as CloudTrail does.
 """
 
 from __future__ import annotations

@@ -36,6 +36,9 @@ LOOKS = 32
 
 
 class Executor:
+    """The one way in, for every operation and every door. Knows no operation by name, no transport and no event
+    loop."""
+
     def __init__(self, service: Service) -> None:
         self._service = service
         self._permits = Permits(limit=4 * service.limits.cached_keys)
@@ -133,8 +136,10 @@ class Executor:
             try:
                 return call.operation.handler(call, request, *keys)
             except StaleHandle:
-                continue  # another thread made room in the keyring between look-up and use; the next look-up loads the key anew
-        raise errors.DependencyTimeoutException("The key left the keyring as often as it was loaded into it. Repeat the call.")
+                continue  # another thread made room in the keyring after the look-up; the next one loads the key anew
+        raise errors.DependencyTimeoutException(
+            "The key left the keyring as often as it was loaded into it. Repeat the call."
+        )
 
     def _keep_permit(self, call: Call, request: Any, epoch: int) -> None:
         if not (call.operation.warm and call.stable):

@@ -28,6 +28,8 @@ _VERSION = 1
 
 
 class Sequenced(Protocol):
+    """A row with its place in a listing."""
+
     @property
     def sequence(self) -> int: ...
 
