@@ -215,11 +215,16 @@ def work_then_evict() -> Any:
     return None
 
 
+def far_down(call: Callable[[], Any], levels: int = 30) -> Any:
+    """Calls deep in C's stack, so that nothing that comes later reaches as far and overwrites what is left there."""
+    return call() if levels == 0 else max([0], key=lambda _: (far_down(call, levels - 1), 0)[1])
+
+
 def waiting_thread(call: Callable[[], Any], end: threading.Event) -> threading.Thread:
     done = threading.Event()
 
     def run() -> None:
-        call()
+        far_down(call)
         done.set()
         end.wait()
 

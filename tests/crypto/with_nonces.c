@@ -1,4 +1,6 @@
 #include <openssl/evp.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "ciphers.h"
@@ -215,4 +217,47 @@ kms_status kms_test_xaes_accumulated(uint8_t hash[32], size_t iterations) {
     if (status == KMS_OK && EVP_DigestFinalXOF(context, hash, 32) != 1) status = KMS_CIPHER_FAILED;
     EVP_MD_CTX_free(context);
     return status;
+}
+
+/* --- reading while another thread writes ----------------------------------------------------------------------------- */
+
+struct writer {
+    _Atomic uint64_t handle;
+    size_t rounds;
+    _Atomic int done;
+};
+
+static void *write_and_evict(void *argument) {
+    struct writer *writer = argument;
+    for (size_t i = 1; i <= writer->rounds; i++) {
+        union kms_key key;
+        uint64_t handle = 0;
+        for (int word = 0; word < KMS_KEY_WORDS; word++) key.words[word] = i;
+        if (kms_keyring_put(&handle, &key, KMS_MESSAGE_ROOT) != KMS_OK) continue;
+        atomic_store(&writer->handle, handle);
+        kms_keyring_evict(handle);
+    }
+    atomic_store(&writer->done, 1);
+    return NULL;
+}
+
+static int is_mixture(const union kms_key *key) {
+    for (int word = 0; word < KMS_KEY_WORDS; word++)
+        if (key->words[word] != key->words[0] || key->words[word] == 0) return 1;
+    return 0;
+}
+
+kms_status kms_test_torn_reads(size_t *read, size_t *torn, size_t rounds) {
+    struct writer writer = {.rounds = rounds};
+    pthread_t thread;
+    *read = *torn = 0;
+    if (pthread_create(&thread, NULL, write_and_evict, &writer) != 0) return KMS_OUT_OF_MEMORY;
+    while (!atomic_load(&writer.done)) {
+        union kms_key key;
+        if (kms_keyring_get(&key, atomic_load(&writer.handle), KMS_MESSAGE_ROOT) != KMS_OK) continue;
+        *read += 1;
+        *torn += (size_t)is_mixture(&key);
+    }
+    pthread_join(thread, NULL);
+    return KMS_OK;
 }

@@ -21,3 +21,6 @@ kms_status kms_test_derive(uint8_t out[32], const uint8_t key[32], const char *l
                            size_t context_len);
 /* K and K1 of a bare material, into this module's own keyring. */
 kms_status kms_test_load_material(uint64_t *key, const uint8_t material[32], const uint8_t kid[KMS_KID_SIZE]);
+/* One thread stores and evicts keys whose six words are the same, another reads: how many reads gave a key, and how many
+ * of these a mixture of two. */
+kms_status kms_test_torn_reads(size_t *read, size_t *torn, size_t rounds);
