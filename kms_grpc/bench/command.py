@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -118,6 +119,5 @@ def _print(rows: Sequence[Row], loads: Sequence[LoadReport], output: str) -> Non
 
 def _tell(text: str) -> None:
     """Where a person waits: on standard error, one line over the other."""
-    stream = click.get_text_stream("stderr")
-    if stream.isatty():
+    if sys.stderr.isatty():
         click.echo(f"\r\x1b[K{text and f'{text} …'}", nl=False, err=True)

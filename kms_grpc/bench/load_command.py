@@ -74,8 +74,8 @@ OWN_WORKERS: Final = 2
 @context_option()
 @output_option
 def load(
-    operations: tuple[str, ...], sizes: tuple[int, ...], endpoint: str | None, region: str | None, token_file: Path | None,
-    key_id: str | None, generator: str, context: dict[str, str], output: str, **how: Any,
+    operations: tuple[str, ...], sizes: tuple[int, ...], endpoint: str | None, region: str | None,
+    token_file: Path | None, key_id: str | None, generator: str, context: dict[str, str], output: str, **how: Any,
 ) -> None:  # fmt: skip
     """Put a server under load: rates, latencies, CPU of its workers.
 
