@@ -21,7 +21,7 @@ started, epoch = Epoch(mapped, 0), Epoch(mapped, 1)
 started.bump()
 while started.value < 2:
     pass
-for _ in range(200_000):
+for _ in range(600_000):
     epoch.bump()
 """
 
@@ -40,9 +40,9 @@ def test_processes_lose_no_bump(mapped: mmap.mmap, tmp_path: Path) -> None:
     command = [sys.executable, "-c", BUMP, str(tmp_path / "epochs")]
     processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
-    assert [epoch.value for epoch in epochs] == [2, 400_000, 0]
+    assert [epoch.value for epoch in epochs] == [2, 1_200_000, 0]
     epochs[2].bump()
-    assert [epoch.value for epoch in epochs] == [2, 400_000, 1]
+    assert [epoch.value for epoch in epochs] == [2, 1_200_000, 1]
     assert mapped[2 * SIZE :] == (1).to_bytes(8, sys.byteorder)
 
 

@@ -260,12 +260,12 @@ def test_no_read_mixes_two_keys(core: ModuleType) -> None:
     """The same in C, at full speed: that a reader meets a writer is a matter of nanoseconds."""
     assert core.lib.kms_keyring_open(64) == lib.KMS_OK
     read, torn = core.ffi.new("size_t *"), core.ffi.new("size_t *")
-    for _ in range(20):
+    total = 0
+    for _ in range(40):
         assert core.lib.kms_test_torn_reads(read, torn, 200_000) == lib.KMS_OK
         assert torn[0] == 0
-        if read[0] > 1000:
-            break
-    assert read[0] > 0
+        total += read[0]
+    assert total > 0
 
 
 @pytest.mark.parametrize("handle", [0, 1, 5 << 32, 2**32 - 1, 2**64 - 1])
