@@ -112,7 +112,11 @@ def test_sigkill_under_load(server: Served, work: Work) -> None:
     assert set(work.answered["Decrypt"]) <= whole
 
 
-def test_health_says_not_serving_before_the_end(server: Served) -> None:
+def test_health_says_not_serving_before_the_end(start_server: StartServer, tmp_path: Path) -> None:
+    """And those who watch it, without end, don't hold the end up for drain_seconds."""
+    config = tmp_path / "kms.toml"
+    config.write_text("drain_seconds = 600.0\n")
+    server = start_server("--config", str(config), workers=2)
     with ExitStack() as held:
         watches = [
             health_pb2_grpc.HealthStub(caller.channel).Watch(health_pb2.HealthCheckRequest(), timeout=SECONDS)
