@@ -49,6 +49,7 @@ def in_order(text: str, marks: list[str]) -> bool:
     return -1 not in places and places == sorted(places)
 
 
+@pytest.mark.timeout(400)
 def test_it_walks_serves_ends_and_comes_back(tmp_path: Path) -> None:
     """A name with spaces, since the commands are pasted by people. What it prints to paste works. The second walk makes
     a key and an alias of its own; what the first one left is still there."""
@@ -70,7 +71,7 @@ def test_it_walks_serves_ends_and_comes_back(tmp_path: Path) -> None:
         with pytest.raises(ProcessLookupError):
             os.killpg(group, 0)
     again = quickstart(folder, "--exit", "--listen", "127.0.0.1:0")
-    text, _ = again.communicate(timeout=120)
+    text, _ = again.communicate(timeout=200)
     assert again.returncode == 0, text
     assert "alias/quickstart-2 points at" in text
     assert re.search(r"^ +alias/quickstart ", text, re.MULTILINE), "the first walk's alias is listed"
