@@ -1,7 +1,7 @@
 """Yardsticks for `kms-grpc bench`: the core beside bare AES-256-GCM on the same libcrypto, in the same process.
 
-Each method runs one C call over all items and returns the thread's CPU nanoseconds per item; nothing of Python is timed.
-The service itself calls none of this.
+Each method runs one C call over all items and returns the thread's CPU nanoseconds per item; nothing of Python is
+timed. The service itself calls none of this.
 """
 
 from __future__ import annotations
