@@ -41,7 +41,7 @@ class Executor:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._permits = Permits(limit=4 * service.limits.cached_keys)
+        self._permits = Permits(limit=service.limits.cached_keys)
 
     def execute(self, operation: Operation, credentials: Credentials, raw: bytes) -> bytes:
         """The serialised answer to the serialised request `raw`. Raises KMSError, and nothing else."""
