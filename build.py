@@ -7,7 +7,9 @@
 setup.py hands `ffibuilder` to setuptools, so `pip install .` compiles the core as well.
 
 Environment: KMS_GRPC_OPENSSL, the prefix of another OpenSSL (>= 3.0) than the system's, with include/ and lib/ or
-lib64/; the extension finds it again at run time by its rpath. CFLAGS and LDFLAGS are added as usual.
+lib64/. Its libcrypto.a is linked in, because Python's own ssl module brings the system's libcrypto.so.3 into the
+process, and whoever asks for that name later gets it. Without a libcrypto.a there the shared one is used, by rpath.
+CFLAGS and LDFLAGS are added as usual.
 
 Beware of the name: in this folder `python -m build` runs this file and not PyPA's build. Use `pip wheel .`,
 `uv build` or `pyproject-build`.
@@ -32,18 +34,24 @@ HARDENING = ["-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE
 STRICT = ["-Werror", "-Wconversion", "-Wno-error=conversion", "-Wno-sign-conversion"]
 
 
-def openssl_paths() -> dict[str, list[str]]:
-    """Where headers and library are, when KMS_GRPC_OPENSSL names a prefix."""
+def openssl() -> dict[str, list[str]]:
+    """Where headers and library are: the system's, or those of the prefix in KMS_GRPC_OPENSSL."""
     prefix = os.environ.get("KMS_GRPC_OPENSSL")
     if not prefix:
-        return {}
-    folders = [str(folder) for folder in (Path(prefix, "lib64"), Path(prefix, "lib")) if folder.is_dir()]
-    if not folders or not Path(prefix, "include", "openssl").is_dir():
-        raise SystemExit(f"KMS_GRPC_OPENSSL={prefix}: no include/openssl and lib or lib64 there")
+        return {"libraries": ["crypto"]}
+    include = Path(prefix, "include")
+    folders = [folder for folder in (Path(prefix, "lib64"), Path(prefix, "lib")) if any(folder.glob("libcrypto.*"))]
+    if not folders or not (include / "openssl").is_dir():
+        raise SystemExit(f"KMS_GRPC_OPENSSL={prefix}: no include/openssl and libcrypto in lib64 or lib there")
+    archive = folders[0] / "libcrypto.a"
+    if archive.is_file():
+        return {"include_dirs": [str(include)], "extra_objects": [str(archive)]}
+    folder = [str(folders[0])]
     return {
-        "include_dirs": [str(Path(prefix, "include"))],
-        "library_dirs": folders,
-        "runtime_library_dirs": folders,
+        "include_dirs": [str(include)],
+        "libraries": ["crypto"],
+        "library_dirs": folder,
+        "runtime_library_dirs": folder,
     }
 
 
@@ -54,12 +62,8 @@ def extension(module: str = MODULE, root: str = "", more: tuple[str, ...] = (), 
     """
     native = sorted(f"{root}native/{path.name}" for path in (ROOT / "native").glob("*.c"))
     declarations = [ROOT / "native" / "core.cdef.h", *(Path(path).with_suffix(".cdef.h") for path in more)]
-    paths = openssl_paths()
-    paths["include_dirs"] = [
-        f"{root}native",
-        *(str(Path(path).parent) for path in more),
-        *paths.get("include_dirs", []),
-    ]
+    libcrypto = openssl()
+    folders = [f"{root}native", *(str(Path(path).parent) for path in more), *libcrypto.pop("include_dirs", [])]
     builder = FFI()
     for declaration in declarations:
         builder.cdef(declaration.read_text())
@@ -67,11 +71,11 @@ def extension(module: str = MODULE, root: str = "", more: tuple[str, ...] = (), 
         module,
         "".join(f'#include "{name}"\n' for name in ["core.h", *(path.name for path in declarations[1:])]),
         sources=[*native, *more],
-        libraries=["crypto"],
+        include_dirs=folders,
         extra_compile_args=["-std=c11", "-D_GNU_SOURCE", "-O2", "-pthread", *WARNINGS, *HARDENING, *flags],
-        extra_link_args=["-pthread", "-Wl,-z,relro,-z,now"],
+        extra_link_args=["-pthread", "-Wl,-z,relro,-z,now", "-Wl,--exclude-libs,ALL", "-Wl,-Bsymbolic"],
         py_limited_api=True,
-        **paths,
+        **libcrypto,
     )
     return builder
 

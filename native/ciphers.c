@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "registers.h"
+
 static const uint8_t zeros[32];
 
 /* --- once per process: fetching by name takes locks ------------------------------------------------------------------ */
@@ -73,12 +75,17 @@ kms_status kms_ciphers_of_thread(struct kms_ciphers **ciphers) {
 
 /* A new key of the same size overwrites the whole schedule; GCM's hash key and state are made anew with it. Should
  * libcrypto refuse, the contexts go: freeing clears them. */
+static int overwrite(struct kms_ciphers *ciphers) {
+    return EVP_EncryptInit_ex2(ciphers->ecb, NULL, zeros, NULL, NULL) == 1 &&
+           EVP_EncryptInit_ex2(ciphers->gcm, NULL, zeros, zeros, NULL) == 1;
+}
+
 void kms_ciphers_forget(struct kms_ciphers *ciphers) {
-    if (EVP_EncryptInit_ex2(ciphers->ecb, NULL, zeros, NULL, NULL) == 1 &&
-        EVP_EncryptInit_ex2(ciphers->gcm, NULL, zeros, zeros, NULL) == 1)
-        return;
-    pthread_setspecific(fetched.of_thread, NULL);
-    free_ciphers(ciphers);
+    if (!overwrite(ciphers)) {
+        pthread_setspecific(fetched.of_thread, NULL);
+        free_ciphers(ciphers);
+    }
+    kms_zero_vector_registers();
 }
 
 /* --- hashes ---------------------------------------------------------------------------------------------------------- */

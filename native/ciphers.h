@@ -16,7 +16,7 @@ struct kms_ciphers {
 /* The calling thread's contexts; freed when it ends. KMS_CIPHER_FAILED, KMS_OUT_OF_MEMORY. */
 kms_status kms_ciphers_of_thread(struct kms_ciphers **ciphers);
 
-/* Overwrites what the last call left in the AES contexts: key schedules, hash keys, keystream. */
+/* Overwrites what the last call left in the AES contexts (key schedules, hash keys, keystream) and in registers. */
 void kms_ciphers_forget(struct kms_ciphers *ciphers);
 
 /* HMAC-SHA-256 over `count` parts, one after the other. */

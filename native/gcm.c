@@ -12,7 +12,8 @@ static int associate(EVP_CIPHER_CTX *gcm, const uint8_t *bytes, size_t len) {
 /* One update is dearer than copying a few bytes, so short associated data is joined first. */
 static int associate_all(EVP_CIPHER_CTX *gcm, const struct kms_message *message) {
     uint8_t joined[JOINED_AT_MOST];
-    if (message->header_len + message->associated_len > sizeof joined || message->associated_len == 0)
+    int one_is_empty = message->header_len == 0 || message->associated_len == 0;
+    if (one_is_empty || message->header_len + message->associated_len > sizeof joined)
         return associate(gcm, message->header, message->header_len) &&
                associate(gcm, message->associated, message->associated_len);
     memcpy(joined, message->header, message->header_len);

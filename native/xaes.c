@@ -6,29 +6,56 @@
 #include "ciphers.h"
 #include "gcm.h"
 
+/* A block in two words: put together in registers, because bytes that were just stored piece by piece load slowly. */
+struct block {
+    uint64_t words[2];
+};
+
 /* What is derived for one message. The first AES pass makes the key and the CMAC's first block, the second finishes the
  * commitment. */
 struct first_pass {
-    uint8_t key[32];
-    uint8_t chain[16];
+    struct block key[2];
+    struct block chain;
 };
 struct second_pass {
-    uint8_t commitment[KMS_COMMITMENT_SIZE];
+    struct block commitment[2];
 };
 struct derived {
     struct first_pass first[KMS_XAES_BATCH];
     struct second_pass second[KMS_XAES_BATCH];
 };
 
-_Static_assert(sizeof(struct first_pass) == 48, "three blocks without padding");
+_Static_assert(sizeof(struct first_pass) == 48 && sizeof(struct second_pass) == 32, "blocks without padding");
 
-static void xor_block(uint8_t block[16], const uint8_t other[16]) {
-    uint64_t a[2], b[2];
-    memcpy(a, block, 16);
-    memcpy(b, other, 16);
-    a[0] ^= b[0];
-    a[1] ^= b[1];
-    memcpy(block, a, 16);
+static struct block load_block(const uint8_t bytes[16]) {
+    struct block block;
+    memcpy(&block, bytes, sizeof block);
+    return block;
+}
+
+static struct block xor_blocks(struct block a, struct block b) {
+    return (struct block){{a.words[0] ^ b.words[0], a.words[1] ^ b.words[1]}};
+}
+
+/* The word whose first four bytes are `first`. */
+static uint64_t join(uint32_t first, uint32_t second) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return first | (uint64_t)second << 32;
+#else
+    return (uint64_t)first << 32 | second;
+#endif
+}
+
+static uint32_t load_u32(const void *bytes) {
+    uint32_t word;
+    memcpy(&word, bytes, sizeof word);
+    return word;
+}
+
+static uint64_t load_u64(const uint8_t *bytes) {
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    return word;
 }
 
 /* dbl of SP 800-38B: a shift by one bit in GF(2^128), without a branch on the secret bit. */
@@ -60,38 +87,36 @@ kms_status kms_xaes_subkey(union kms_key *root) {
 
 /* --- derivation: two AES passes over all messages --------------------------------------------------------------------- */
 
-static void first_blocks(struct first_pass *first, const union kms_key *root, const uint8_t *nonce) {
-    memcpy(first->key, "\x00\x01\x58\x00", 4);
-    memcpy(first->key + 4, nonce, 12);
-    memcpy(first->key + 16, "\x00\x02\x58\x00", 4);
-    memcpy(first->key + 20, nonce, 12);
-    memcpy(first->chain, "XCMT", 4);
-    memcpy(first->chain + 4, nonce, 12);
-    xor_block(first->key, root->subkey);
-    xor_block(first->key + 16, root->subkey);
+/* Four bytes, then N[0:12]. */
+static struct block headed(const char head[4], const uint8_t *nonce) {
+    return (struct block){{join(load_u32(head), load_u32(nonce)), load_u64(nonce + 4)}};
 }
 
-/* The CMAC's last block: N[12:24] || 00 01 00 0i, with the subkey and the chained first block added. */
-static void last_block(uint8_t block[16], const union kms_key *root, const uint8_t *nonce, const uint8_t *chain,
-                       uint8_t counter) {
-    memcpy(block, nonce + 12, 12);
-    memcpy(block + 12, "\x00\x01\x00", 3);
-    block[15] = counter;
-    xor_block(block, root->subkey);
-    xor_block(block, chain);
+/* N[12:24], then four bytes. */
+static struct block tailed(const uint8_t *nonce, const char tail[4]) {
+    return (struct block){{load_u64(nonce + 12), join(load_u32(nonce + 20), load_u32(tail))}};
 }
 
-static void second_blocks(struct second_pass *second, const struct first_pass *first, const union kms_key *root,
-                          const uint8_t *nonce) {
-    last_block(second->commitment, root, nonce, first->chain, 1);
-    last_block(second->commitment + 16, root, nonce, first->chain, 2);
+static void first_blocks(struct first_pass *first, struct block subkey, const uint8_t *nonce) {
+    first->key[0] = xor_blocks(headed("\x00\x01\x58\x00", nonce), subkey);
+    first->key[1] = xor_blocks(headed("\x00\x02\x58\x00", nonce), subkey);
+    first->chain = headed("XCMT", nonce);
+}
+
+/* The CMAC's last blocks, with the subkey and the chained first block added. */
+static void second_blocks(struct second_pass *second, struct block chain, struct block subkey, const uint8_t *nonce) {
+    struct block added = xor_blocks(chain, subkey);
+    second->commitment[0] = xor_blocks(tailed(nonce, "\x00\x01\x00\x01"), added);
+    second->commitment[1] = xor_blocks(tailed(nonce, "\x00\x01\x00\x02"), added);
 }
 
 static int derive(struct kms_ciphers *ciphers, struct derived *derived, const union kms_key *root,
                   const struct kms_message *messages, size_t count) {
-    for (size_t i = 0; i < count; i++) first_blocks(&derived->first[i], root, messages[i].nonce);
+    struct block subkey = load_block(root->subkey);
+    for (size_t i = 0; i < count; i++) first_blocks(&derived->first[i], subkey, messages[i].nonce);
     if (!ecb_key(ciphers, root) || !ecb(ciphers, derived->first, count * sizeof derived->first[0])) return 0;
-    for (size_t i = 0; i < count; i++) second_blocks(&derived->second[i], &derived->first[i], root, messages[i].nonce);
+    for (size_t i = 0; i < count; i++)
+        second_blocks(&derived->second[i], derived->first[i].chain, subkey, messages[i].nonce);
     return ecb(ciphers, derived->second, count * sizeof derived->second[0]);
 }
 
@@ -103,9 +128,11 @@ static void forget(struct kms_ciphers *ciphers, struct derived *derived, size_t 
 
 /* --- messages --------------------------------------------------------------------------------------------------------- */
 
+static const uint8_t *key_of(const struct derived *derived, size_t i) { return (const uint8_t *)derived->first[i].key; }
+
 static int seal_message(EVP_CIPHER_CTX *gcm, const struct derived *derived, size_t i,
                         const struct kms_message *message) {
-    if (!kms_gcm_seal(gcm, derived->first[i].key, message)) return 0;
+    if (!kms_gcm_seal(gcm, key_of(derived, i), message)) return 0;
     memcpy(message->out + message->len + KMS_TAG_SIZE, derived->second[i].commitment, KMS_COMMITMENT_SIZE);
     return 1;
 }
@@ -122,11 +149,16 @@ kms_status kms_xaes_seal(const union kms_key *root, struct kms_message *messages
     return well ? KMS_OK : KMS_CIPHER_FAILED;
 }
 
+/* In constant time, half by half: libcrypto compares 16 bytes in one step. */
+static int commits(const struct second_pass *second, const uint8_t *commitment) {
+    return (CRYPTO_memcmp(&second->commitment[0], commitment, 16) |
+            CRYPTO_memcmp(&second->commitment[1], commitment + 16, 16)) == 0;
+}
+
 /* The commitment is compared before the cipher runs. */
 static void open_message(EVP_CIPHER_CTX *gcm, const struct derived *derived, size_t i, struct kms_message *message) {
     const uint8_t *commitment = message->in + message->len + KMS_TAG_SIZE;
-    int well = CRYPTO_memcmp(derived->second[i].commitment, commitment, KMS_COMMITMENT_SIZE) == 0 &&
-               kms_gcm_open(gcm, derived->first[i].key, message);
+    int well = commits(&derived->second[i], commitment) && kms_gcm_open(gcm, key_of(derived, i), message);
     message->status = well ? KMS_OK : KMS_INVALID_CIPHERTEXT;
     if (!well) OPENSSL_cleanse(message->out, message->len);
 }

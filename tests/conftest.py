@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[StartServer]:
-    """A factory: `start_server(*options, regions=…, workers=…, environment=…, dev=…, data_dir=…)` gives a running server."""
+    """`start_server(*options, regions=…, workers=…, environment=…, dev=…, data_dir=…)` gives a running server."""
     made: list[Served] = []
 
     def start(*options: str, data_dir: Path | None = None, **settings: Any) -> Served:

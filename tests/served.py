@@ -16,12 +16,13 @@ from kms_grpc.client.health import wait_until_serving
 
 REGIONS = ("eu-central-1", "eu-west-1")
 ACCOUNT = "123456789012"
-START_SECONDS = 60
+START_SECONDS = 120
 STOP_SECONDS = 60
 
 
 class Served:
-    """A server. `listen` with port 0 takes a free port at the first start and keeps it."""
+    """A server. `listen` with port 0 takes a free port at the first start and keeps it. For a Unix socket `address` is
+    the first worker's."""
 
     def __init__(
         self,
@@ -33,12 +34,16 @@ class Served:
         listen: str = "127.0.0.1:0",
         dev: bool = True,
         environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
+        """`prefix` is a command that runs the server, such as setpriv."""
         self.data_dir = data_dir
         self.regions = list(regions)
         self.address = listen
+        self._listen = listen
         self.environment = dict(environment or {})
         self.log = data_dir.with_name(data_dir.name + ".log")
+        self._prefix = list(prefix)
         self._options = [*(["--dev"] if dev else []), "--workers", str(workers), *options]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -70,8 +75,8 @@ class Served:
     def launch(self) -> subprocess.Popen[bytes]:
         """Start without waiting."""
         regions = [argument for region in self.regions for argument in ("--region", region)]
-        where = ["--data-dir", str(self.data_dir), "--listen", self.address]
-        command = [sys.executable, "-m", "kms_grpc", "serve", *where, *regions, *self._options]
+        where = ["--data-dir", str(self.data_dir), "--listen", self._listen]
+        command = [*self._prefix, sys.executable, "-m", "kms_grpc", "serve", *where, *regions, *self._options]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean() | self.environment,
@@ -83,8 +88,9 @@ class Served:
         """Start, and return once it serves. Fails with the server's last words."""
         self.launch()
         try:
-            if self.address.endswith(":0"):
-                self.address = self._chosen_address()
+            self.address = self._chosen_address()
+            if self._listen.endswith(":0"):
+                self._listen = self.address
             wait_until_serving(Connection(self.address), START_SECONDS, lambda: self.running)
         except Exception as error:
             self.close()

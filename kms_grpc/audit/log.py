@@ -178,10 +178,13 @@ class FileAuditLog:
     def _run(self, tick_seconds: float) -> None:
         checked = time.monotonic()
         while not self._end.wait(tick_seconds):
-            self._tick()
-            if time.monotonic() - checked >= CHECK_SECONDS:
-                self._check()
-                checked = time.monotonic()
+            try:
+                self._tick()
+                if time.monotonic() - checked >= CHECK_SECONDS:
+                    self._check()
+                    checked = time.monotonic()
+            except Exception:  # whatever it is, the log must go on
+                _log.exception("the audit log %s", self.path)
 
     def _tick(self) -> None:
         if self._waiting and self._trouble is None:

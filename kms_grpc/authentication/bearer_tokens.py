@@ -14,6 +14,8 @@ from kms_grpc.model.principal import Principal
 
 
 class BearerTokens:
+    """Principals by the digest of their token, so that no comparison tells how much of a guess was right."""
+
     def __init__(self, principals: Iterable[tuple[str, Principal]]) -> None:
         self._principals: dict[bytes, Principal] = {}
         for token, principal in principals:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 
 class Credentials(NamedTuple):
+    """What a door extracted from a call, as plain data."""
+
     token: str | None
     """The bearer token of `authorization`, or None where none was sent."""
     region: str | None

@@ -9,6 +9,8 @@ _DENIED = Decision(False, STABLE_ATTRIBUTES)
 
 
 class AccountOnly:
+    """A principal may use the keys of its own account."""
+
     def decide(self, question: Question) -> Decision:
         """Actions without a key concern the caller's own account and are allowed."""
         if question.key is None or question.key.account == question.principal.account:

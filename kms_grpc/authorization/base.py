@@ -33,4 +33,6 @@ class Decision:
 
 
 class Authorizer(Protocol):
+    """Decides whether a principal may do something to a key."""
+
     def decide(self, question: Question) -> Decision: ...

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import click
 
 from kms_grpc.bench import core_rows, executor_row, grpc_rows, registry_rows, start_row
+from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.facts import facts
 from kms_grpc.bench.ground import Ground, ground
-from kms_grpc.bench.load import GENERATOR, BenchFailed, LoadReport
+from kms_grpc.bench.load import GENERATOR, LoadReport
 from kms_grpc.bench.load_command import load
 from kms_grpc.bench.printing import as_json, print_facts_below, print_loads, print_rows
 from kms_grpc.bench.sizes import FULL, GLIMPSE
@@ -33,7 +35,7 @@ FAMILIES: Final[Mapping[str, tuple[Sequence[str], Measure]]] = {
     "registry": (registry_rows.NAMES, _without_load(registry_rows.measure)),
     "start": (start_row.NAMES, _without_load(start_row.measure)),
 }
-ROWS: Final = {name: measure for names, measure in FAMILIES.values() for name in names}
+ROWS: Final[Mapping[str, Measure]] = {name: measure for names, measure in FAMILIES.values() for name in names}
 
 
 @click.group(invoke_without_command=True)
@@ -117,6 +119,5 @@ def _print(rows: Sequence[Row], loads: Sequence[LoadReport], output: str) -> Non
 
 def _tell(text: str) -> None:
     """Where a person waits: on standard error, one line over the other."""
-    stream = click.get_text_stream("stderr")
-    if stream.isatty():
+    if sys.stderr.isatty():
         click.echo(f"\r\x1b[K{text and f'{text} …'}", nl=False, err=True)

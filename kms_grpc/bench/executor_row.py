@@ -1,8 +1,8 @@
 """`executor.encrypt.1k`: CPU of a warm Encrypt from the request's bytes to the answer's, audit and counters on.
 
-The reference does the least that such a call can: the same bytes parsed by upb, encrypted by `cryptography`'s AESGCM under a
-fresh random nonce, and the answer serialised by upb. CPU is the whole process's, so the thread that writes the audit log is
-in it.
+The reference does the least that such a call can: the same bytes parsed by upb, encrypted by `cryptography`'s AESGCM
+under a fresh random nonce, and the answer serialised by upb. CPU is the whole process's, so the thread that writes
+the audit log is in it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.ground import Ground
-from kms_grpc.bench.load import BenchFailed
 from kms_grpc.bench.own_service import OwnService, own_service
 from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, interleaved

@@ -1,15 +1,17 @@
 """`grpc.*`: CPU of the workers per call, beside an echo of the same message sizes in the same server.
 
-Echo and operation take turns; before and after each run the workers are asked what they have used (getrusage of all their
-threads). The load generator keeps to the last processor; the workers run where the kernel puts them, as `serve` has them.
+Echo and operation take turns; before and after each run the workers are asked what they have used (getrusage of all
+their threads). The load generator keeps to the last processor; the workers run where the kernel puts them, as `serve`
+has them.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.ground import Ground
-from kms_grpc.bench.load import BenchFailed, LoadReport, Plan, last_processor, require_success, run_plans
+from kms_grpc.bench.load import LoadReport, Plan, last_processor, require_success, run_plans
 from kms_grpc.bench.server import Target, own_server
 from kms_grpc.bench.sizes import ITEM_BYTES, Effort
 from kms_grpc.bench.statistics import Row, row_of

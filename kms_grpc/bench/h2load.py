@@ -1,7 +1,7 @@
 """h2load (nghttp2) as the generator, where it is installed: faster than ours, and blind to gRPC's status.
 
-It is told what to send on its command line, token included, so it is used with the throwaway token of the bench's own server
-alone. That calls were answered, and not refused, is seen by the bytes of data that came back.
+It is told what to send on its command line, token included, so it is used with the throwaway token of the bench's own
+server alone. That calls were answered, and not refused, is seen by the bytes of data that came back.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Final
 
 import msgspec
 
+from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.http2 import Answer, Connection, framed
-from kms_grpc.bench.load import BenchFailed, LoadReport, Plan, WorkerUsage, report_of
+from kms_grpc.bench.load import LoadReport, Plan, WorkerUsage, report_of
 from kms_grpc.bench.load_process import ATTEMPTS_PER_CONNECTION, WHO, worker_of
 
 LOG_COLUMNS: Final = 3

@@ -1,8 +1,8 @@
 """Just enough HTTP/2 (RFC 9113) and HPACK (RFC 7541) to load a server with unary gRPC calls in clear text.
 
-A client library for Python costs as much per call as the server does; here the same request goes out again and again, so its
-frames are made once, and of an answer only frame heads and `grpc-status` are read. The server is told to keep no table of
-headers, so it sends names and values as they are.
+A client library for Python costs as much per call as the server does; here the same request goes out again and again,
+so its frames are made once, and of an answer only frame heads and `grpc-status` are read. The server is told to keep
+no table of headers, so it sends names and values as they are.
 
     frame   3 length · 1 type · 1 flags · 4 stream · payload
     message 1 compressed (0) · 4 length · bytes, in DATA frames   (gRPC over HTTP/2)
@@ -30,9 +30,9 @@ READ_BYTES: Final = 256 * 1024
 UNAVAILABLE: Final = 14
 PATIENCE_S: Final = 20.0
 STATUSES: Final = (
-    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE",
-    "DATA_LOSS", "UNAUTHENTICATED",
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 )  # fmt: skip
 
 _head = Struct(">IBI")
@@ -57,7 +57,8 @@ Ended = Callable[["Connection", int, int], None]
 
 
 def integer(value: int, bits: int, first: int) -> bytes:
-    """RFC 7541 §5.1: `value` in the low `bits` of the first byte, whose other bits are `first`, and more bytes if need be."""
+    """RFC 7541 §5.1: `value` in the low `bits` of the first byte, whose other bits are `first`, and more bytes if need
+    be."""
     most = (1 << bits) - 1
     if value < most:
         return bytes((first | value,))
@@ -78,7 +79,8 @@ def literal(name: str, value: str, kept: bool) -> bytes:
 
 
 def header_blocks(headers: Metadata) -> tuple[bytes, bytes]:
-    """(the first block on a connection, every later one): names and values once, then places in the receiver's table."""
+    """(the first block on a connection, every later one): names and values once, then places in the receiver's
+    table."""
     kept = sum(32 + len(name) + len(value) for name, value in headers) <= HEADER_TABLE_BYTES
     first = b"".join(literal(name, value, kept) for name, value in headers)
     if not kept:

@@ -1,26 +1,21 @@
 """The load on a server: what is to be sent, what was seen, and the process of its own that does it.
 
-Closed loop: a number of calls is kept under way, each answer lets the next call go. Open loop: calls go at a fixed rate, and
-each one's latency counts from when it was due, so a server that stalls pays for the calls it kept waiting.
+Closed loop: a number of calls is kept under way, each answer lets the next call go. Open loop: calls go at a fixed
+rate, and each one's latency counts from when it was due, so a server that stalls pays for the calls it kept waiting.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
+from kms_grpc.bench.children import BenchFailed, run_module
 from kms_grpc.bench.statistics import percentile
 
 GENERATOR: Final = "kms-grpc's own (one Python process that speaks HTTP/2 frames)"
-
-
-class BenchFailed(Exception):
-    """What kept a measurement from being made, in one line."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -108,14 +103,8 @@ def report_of(
 
 def run_plans(plans: Sequence[Plan]) -> list[LoadReport]:
     """Runs them one after the other in a process of their own. What is secret goes through its standard input."""
-    command = [sys.executable, "-m", "kms_grpc.bench.load_process"]
-    done = subprocess.run(
-        command, input=msgspec.json.encode(plans), capture_output=True, check=False, env=_environment()
-    )
-    if done.returncode != 0:
-        reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise BenchFailed(f"the load generator ended with {done.returncode}: {reason[-1]}")
-    return msgspec.json.decode(done.stdout, type=list[LoadReport])
+    told = run_module("kms_grpc.bench.load_process", standard_input=msgspec.json.encode(plans))
+    return msgspec.json.decode(told, type=list[LoadReport])
 
 
 def require_success(report: LoadReport) -> LoadReport:
@@ -130,7 +119,3 @@ def last_processor() -> int | None:
     """Where the generator runs: the last of several processors; None where there is but one."""
     usable = sorted(os.sched_getaffinity(0))
     return usable[-1] if len(usable) > 1 else None
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

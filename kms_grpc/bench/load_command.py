@@ -12,8 +12,9 @@ from typing import Any, Final
 import click
 
 from kms_grpc.bench import h2load
+from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.facts import facts
-from kms_grpc.bench.load import GENERATOR, BenchFailed, LoadReport, Plan, last_processor, run_plans
+from kms_grpc.bench.load import GENERATOR, LoadReport, Plan, last_processor, run_plans
 from kms_grpc.bench.printing import as_json, print_facts_below, print_loads
 from kms_grpc.bench.server import Target, own_server
 from kms_grpc.bench.statistics import Row
@@ -26,6 +27,7 @@ from kms_grpc.endpoints.echo import USAGE
 
 OWN: Final = "own"
 H2LOAD: Final = "h2load"
+OWN_WORKERS: Final = 2
 
 
 @click.command()
@@ -53,9 +55,7 @@ H2LOAD: Final = "h2load"
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    default=2,
-    show_default=True,
-    help="Connections are spread evenly over so many.",
+    help="Connections are spread evenly over so many.  [2; with --endpoint as they fall]",
 )
 @click.option("--seconds", type=click.FloatRange(0.05, 86_400), default=5.0, show_default=True)
 @click.option(
@@ -74,8 +74,8 @@ H2LOAD: Final = "h2load"
 @context_option()
 @output_option
 def load(
-    operations: tuple[str, ...], sizes: tuple[int, ...], endpoint: str | None, region: str | None, token_file: Path | None,
-    key_id: str | None, generator: str, context: dict[str, str], output: str, **how: Any,
+    operations: tuple[str, ...], sizes: tuple[int, ...], endpoint: str | None, region: str | None,
+    token_file: Path | None, key_id: str | None, generator: str, context: dict[str, str], output: str, **how: Any,
 ) -> None:  # fmt: skip
     """Put a server under load: rates, latencies, CPU of its workers.
 
@@ -91,6 +91,7 @@ def load(
     kms-grpc bench load --rate 2000 --workers 2 --output json
     kms-grpc bench load --endpoint 127.0.0.1:50051 --token-file kms-data/dev.token --connections 2
     """
+    how["workers"] = how["workers"] or (1 if endpoint else OWN_WORKERS)
     _check(generator, endpoint, how)
     try:
         with _target(endpoint, token_file, region, how["workers"]) as target:
@@ -108,9 +109,7 @@ def _check(generator: str, endpoint: str | None, how: dict[str, Any]) -> None:
     if how["workers"] > how["connections"]:
         raise click.UsageError("--connections must be at least --workers: each worker gets the same number")
     if generator == H2LOAD and (endpoint or how["rate"]):
-        raise click.UsageError(
-            "h2load makes a closed loop on a server that is started here: leave out --endpoint and --rate"
-        )
+        raise click.UsageError("h2load makes a closed loop on a server of its own: leave out --endpoint and --rate")
     if generator == H2LOAD and not h2load.is_installed():
         raise click.UsageError("h2load is not installed: apt-get install nghttp2-client, or leave out --generator")
 

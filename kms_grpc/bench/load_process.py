@@ -54,7 +54,8 @@ class Load:
 
     def run(self) -> LoadReport:
         self._connect()
-        self._for(self._plan.warm_up)
+        if self._plan.warm_up:
+            self._for(self._plan.warm_up)
         self._latencies, self._failures = array("Q"), {}
         before = self._usage()
         taken = self._for(self._plan.seconds)
@@ -66,7 +67,8 @@ class Load:
     # --- connections -----------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        """As many connections to each worker: which one a connection reaches is the kernel's choice, so some are given back."""
+        """As many connections to each worker: which one a connection reaches is the kernel's choice, so some are given
+        back."""
         plan = self._plan
         share = max(1, plan.connections // plan.workers)
         for _ in range(ATTEMPTS_PER_CONNECTION * plan.connections):
@@ -75,10 +77,10 @@ class Load:
             self._keep(Connection(plan.endpoint, self._ended), share)
         else:
             raise Unreachable(
-                f"{plan.endpoint}: its connections do not spread over {plan.workers} workers, only {sorted(self._of_worker)}"
+                f"{plan.endpoint}: connections reach only {sorted(self._of_worker)} of {plan.workers} workers"
             )
         for connection in self._connections:
-            self._selector.register(connection, selectors.EVENT_READ)
+            self._selector.register(connection, selectors.EVENT_READ, connection)
             self._start(connection, self._first, 0)
         self._until(lambda: not self._begun)
 
@@ -169,11 +171,10 @@ class Load:
         if any(connection.waits_to_send for connection in self._connections):
             seconds = min(seconds, 0.001)
         for key, _ in self._selector.select(seconds):
-            connection = key.fileobj
-            assert isinstance(connection, Connection)
-            connection.read()
-            if not connection.alive:
-                self._selector.unregister(connection)
+            ready: Connection = key.data
+            ready.read()
+            if not ready.alive:
+                self._selector.unregister(ready)
 
     def _give_up(self) -> None:
         """What is still not answered has failed."""

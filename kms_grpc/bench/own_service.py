@@ -1,7 +1,9 @@
-"""A worker's service in this process, put together as `kms-grpc serve` does it: real shard, keyring, audit log, counters."""
+"""A worker's service in this process, put together as `kms-grpc serve` does it: real shard, keyring, audit log,
+counters."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 import uuid
@@ -21,6 +23,7 @@ from kms_grpc.operations.call import Service
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.table import NAMES, TABLE
+from kms_grpc.processes.memory import keep_freed_pages
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.registry.base import Transaction
 from kms_grpc.registry.shards import Shard
@@ -71,13 +74,17 @@ def own_service(data_dir: Path, cached_keys: int = 16_384) -> Iterator[OwnServic
         data_dir=data_dir, regions=[REGION], workers=1, dev=True, limits=Limits(cached_keys=cached_keys)
     )
     logging.getLogger("kms_grpc").setLevel(logging.WARNING)
+    keep_freed_pages()
     open_keyring(SLOTS)
     app.prepare(settings)
     RunFolder(data_dir).make(settings, NAMES)
     log = app.audit_log(settings, 0)
     service = app.build_service(settings, 0, log)
+    gc.collect()
+    gc.freeze()
     try:
         yield OwnService(service, (data_dir / "dev.token").read_text("ascii").strip())
     finally:
+        gc.unfreeze()
         log.close()
         service.shards.close()

@@ -1,15 +1,12 @@
 """`registry.100k`: what a shard full of keys costs, beside one with a hundred.
 
-`registry.100k` is a cold Encrypt, `registry.100k.describe` a cold DescribeKey: the key is in no cache, its row and material
-are read, checked and unwrapped. `registry.100k.memory` is what a worker grows by when it uses every key once, per key that
-its bounded cache then holds, beside 4 KiB.
+`registry.100k` is a cold Encrypt, `registry.100k.describe` a cold DescribeKey: the key is in no cache, its row and
+material are read, checked and unwrapped. `registry.100k.memory` is what a worker grows by when it uses every key
+once, per key that its bounded cache then holds, beside 4 KiB.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -18,8 +15,8 @@ from typing import Final
 
 from google.protobuf.message import Message
 
+from kms_grpc.bench.children import run_module
 from kms_grpc.bench.ground import Ground
-from kms_grpc.bench.load import BenchFailed
 from kms_grpc.bench.own_service import OwnService, own_service
 from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, row_of
@@ -73,14 +70,5 @@ def _timed(service: OwnService, name: str, requests: Sequence[Message]) -> float
 def _memory(name: str, data_dir: Path, ground: Ground) -> Row:
     """In a process of its own: what others left behind must not be counted."""
     ground.told("a worker uses all keys")
-    command = [sys.executable, "-m", "kms_grpc.bench.memory_process", str(data_dir), str(ground.effort.cached_keys)]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise BenchFailed(f"{name}: {reason[-1]}")
-    return row_of(name, "bytes/key", 1.0, [float(done.stdout)], [float(BYTES_PER_CACHED_KEY)])
+    told = run_module("kms_grpc.bench.memory_process", str(data_dir), str(ground.effort.cached_keys))
+    return row_of(name, "bytes/key", 1.0, [float(told)], [float(BYTES_PER_CACHED_KEY)])

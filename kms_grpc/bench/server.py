@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -14,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kms_grpc.bench.children import BenchFailed, environment
 from kms_grpc.bench.http2 import Answer, Connection
-from kms_grpc.bench.load import BenchFailed
 
 REGION: Final = "eu-central-1"
 HEALTH: Final = "/grpc.health.v1.Health/Check"
@@ -65,7 +64,7 @@ class Server:
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.data_dir / "serve.log").open("ab") as log:
             begun = time.perf_counter()
-            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, env=_environment())
+            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, env=environment())
         while not is_serving(self.endpoint):
             self._check(begun)
             time.sleep(POLL_SECONDS)
@@ -112,8 +111,3 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
-
-
-def _environment() -> dict[str, str]:
-    """The child imports what this process imports."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -54,7 +54,8 @@ def interleaved(
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` (0 to 1) of all are not above: nearest rank. ValueError where there is none."""
+    """The smallest value that at least `share` (0 to 1) of all are not above: nearest rank. ValueError where there is
+    none."""
     if not ordered:
         raise ValueError("no percentile of nothing")
     rank = math.ceil(share * len(ordered) - 1e-9)

@@ -9,8 +9,8 @@ from urllib.parse import unquote
 
 from google.protobuf.message import Message
 
+from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.http2 import Answer, Connection, status_name
-from kms_grpc.bench.load import BenchFailed
 from kms_grpc.bench.server import Target
 from kms_grpc.endpoints.echo import ECHO, echo_request
 from kms_grpc.v1 import key_management_pb2 as pb

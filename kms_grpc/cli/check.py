@@ -49,16 +49,15 @@ def _examine(data_dir: Path | None, endpoint: str | None) -> Iterator[Finding]:
     from kms_grpc.client import Connection
 
     yield from findings.examine_machine()
-    served = None
+    addresses: list[str | None] = [endpoint]
     if data_dir is not None:
         yield from findings.examine_data_dir(data_dir)
-        served = findings.served_address(data_dir)
-        if served is not None:
-            yield from findings.examine_workers(data_dir)
-        elif endpoint is None:
-            yield findings.Finding("server", findings.Verdict.NOTE, f"no server runs on {data_dir}")
-            return
-    yield from findings.examine_server(Connection.from_environment(endpoint or served))
+        yield from findings.examine_workers(data_dir)
+        addresses = [endpoint] if endpoint else [*findings.served_addresses(data_dir)]
+        if not addresses:
+            yield findings.Finding("server", findings.Verdict.NOTE, f"no server is ready on {data_dir}")
+    for address in addresses:
+        yield from findings.examine_server(Connection.from_environment(address))
 
 
 def _print_findings(findings: list[Finding]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -104,13 +105,10 @@ def re_encrypt(
     kms-grpc re-encrypt old.kms --key alias/orders --source-context app=shop --context app=store --to new.kms
     """
     blob = read_blob(source, as_base64)
-
-    def call(dry_run: bool = False):  # type: ignore[no-untyped-def]  # the answer's class is not imported here
-        return client.re_encrypt(
-            blob, key_id, source_key_id=source_key_id, source_encryption_context=source_context,
-            destination_encryption_context=context, dry_run=dry_run,
-        )  # fmt: skip
-
+    call = partial(
+        client.re_encrypt, blob, key_id, source_key_id=source_key_id, source_encryption_context=source_context,
+        destination_encryption_context=context,
+    )  # fmt: skip
     if dry_run:
         try_only(output, lambda: call(dry_run=True))
         return

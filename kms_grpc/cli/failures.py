@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from enum import IntEnum
 from typing import Any, Final
 
@@ -30,7 +31,7 @@ class ExitCode(IntEnum):
 
 MEANINGS: Final = {
     ExitCode.OK: "done",
-    ExitCode.REFUSED: "the service refused the request, or a check failed",
+    ExitCode.REFUSED: "the service refused the request; a check or a start failed",
     ExitCode.USAGE: "wrong usage: options, files, configuration",
     ExitCode.UNREACHABLE: "the service cannot be reached, or did not answer in time",
     ExitCode.NOT_ALLOWED: "not known (token) or not allowed",
@@ -72,8 +73,8 @@ _WAYS_OUT: Final[dict[str, str]] = {
     "AccessDeniedException": "is --region the key's own, and is the key your account's? kms-grpc keys list",
     "NotAuthorizedException": "alias/aws/ is reserved: choose another name",
     "NotFoundException": "see what there is, in the same --region: kms-grpc keys list, kms-grpc alias list",
-    "DisabledException": "kms-grpc keys enable {key}",
-    "KMSInvalidStateException": "see its state: kms-grpc keys describe {key}",
+    "DisabledException": "kms-grpc keys enable {key}{region}",
+    "KMSInvalidStateException": "see its state: kms-grpc keys describe {key}{region}",
     "KeyUnavailableException": "see what is damaged: kms-grpc check --data-dir DIR; then restore it from a backup",
     "InvalidCiphertextException": "give the whole, undamaged ciphertext and every --context pair it was made with",
     "IncorrectKeyException": "leave --key out: the ciphertext names its key itself",
@@ -101,7 +102,14 @@ def name_of(error: Exception) -> str:
 def way_out(error: Exception) -> str:
     """What to do about it; empty where the text of the error says all."""
     key, request_id = getattr(error, "key", None), getattr(error, "request_id", None)
-    return _WAYS_OUT.get(name_of(error), "").format(key=key or "KEY", request_id=request_id or "unknown")
+    advice = _WAYS_OUT.get(name_of(error), "")
+    return advice.format(key=key or "KEY", region=_region_option(error), request_id=request_id or "unknown")
+
+
+def _region_option(error: Exception) -> str:
+    """The region where the key is, if the environment does not say so already."""
+    region = getattr(error, "region", None)
+    return f" --region {region}" if region and region != os.environ.get("KMS_GRPC_REGION") else ""
 
 
 def print_failure(error: Exception, as_json: bool) -> None:

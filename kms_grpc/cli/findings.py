@@ -131,30 +131,32 @@ def _is_open(path: Path) -> bool:
     return not stat.S_ISLNK(mode) and not stat.S_ISSOCK(mode) and bool(mode & (stat.S_IRWXG | stat.S_IRWXO))
 
 
-def served_address(data_dir: Path) -> str | None:
-    """Where the server of a data directory answers; None where none holds it."""
+def served_addresses(data_dir: Path) -> list[str]:
+    """Where the server of a data directory answers; empty where none holds it."""
     try:
         descriptor = os.open(data_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return None
+        return []
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return None
+        return []
     except BlockingIOError:
-        return _first_address(RunFolder(data_dir).address)
+        return _written_addresses(RunFolder(data_dir).address)
     finally:
         os.close(descriptor)
 
 
-def _first_address(path: Path) -> str | None:
+def _written_addresses(path: Path) -> list[str]:
     try:
-        return path.read_text().splitlines()[0]
-    except (OSError, IndexError):
-        return None
+        return path.read_text().splitlines()
+    except OSError:
+        return []
 
 
 def examine_workers(data_dir: Path) -> Iterator[Finding]:
-    """What the running workers say of themselves."""
+    """What the running workers say of themselves; nothing where none runs."""
+    if not served_addresses(data_dir):
+        return
     run = RunFolder(data_dir)
     for path in sorted(run.folder.glob("gauges-worker-*")):
         gauges = Gauges(path, WORKER).values()

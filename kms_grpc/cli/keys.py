@@ -112,7 +112,7 @@ def _describe_all(client: KeyManagementClient) -> Iterator[dict[str, Any]]:
     for alias in client.all_aliases():
         names.setdefault(alias.target_key_id, []).append(alias.alias_name)
     for key in client.all_keys():
-        yield shaped(client.describe_key(key.key_id).key_metadata) | {"Aliases": names.get(key.key_id, [])}
+        yield shaped(client.describe_key(key.key_id))["KeyMetadata"] | {"Aliases": names.get(key.key_id, [])}
 
 
 @keys.command()

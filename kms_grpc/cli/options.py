@@ -27,7 +27,12 @@ def with_client(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--region", metavar="REGION", help="The called region.  [KMS_GRPC_REGION; else the server's first]")
     @click.option("--token-file", type=click.Path(path_type=Path), help="File with the bearer token.  [KMS_GRPC_TOKEN]")
     @click.option(
-        "--timeout", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True, metavar="SECONDS"
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=10.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for an answer.",
     )
     @output_option
     @functools.wraps(command)

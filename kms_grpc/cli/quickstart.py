@@ -26,7 +26,12 @@ USUAL_PORT: Final = 50051
     "--exit", "ends", is_flag=True, help="End after the walk; exit code 0 only if every step did what it says."
 )
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path), default=Path("quickstart-data"), show_default=True, metavar="DIR"
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=Path("quickstart-data"),
+    show_default=True,
+    metavar="DIR",
+    help="Everything is made in it.",
 )
 @click.option("--listen", metavar="ADDRESS", help="Loopback HOST:PORT.  [127.0.0.1:50051, or a free port]")
 @click.option(
@@ -45,7 +50,7 @@ def quickstart(ends: bool, data_dir: Path, listen: str | None, source: Path | No
 
     require_commands()
     folder = _own_folder(data_dir)
-    address = listen or _free_address()
+    address = _address(listen)
     stage = Stage(folder)
     server = Server(stage, address, _serve_command(address))
     try:
@@ -117,17 +122,28 @@ def _own_folder(folder: Path) -> Path:
     return folder.absolute()
 
 
-def _free_address() -> str:
-    """127.0.0.1:50051, or a port that nobody uses."""
-    for port in (USUAL_PORT, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return f"127.0.0.1:{probe.getsockname()[1]}"
-    raise click.UsageError("no free port on 127.0.0.1")
+def _address(listen: str | None) -> str:
+    """Where nothing is said 127.0.0.1:50051, else a free port. Port 0 becomes a free one, kept over the kill."""
+    if listen is None:
+        return _bindable("127.0.0.1", USUAL_PORT) or _address("127.0.0.1:0")
+    host, _, port = listen.rpartition(":")
+    if port != "0":
+        return listen
+    free = _bindable(host, 0)
+    if free is None:
+        raise click.UsageError(f"--listen {listen}: no free port there")
+    return free
+
+
+def _bindable(host: str, port: int) -> str | None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except OSError:
+            return None
+        return f"{host}:{probe.getsockname()[1]}"
 
 
 def _some_file() -> Path:

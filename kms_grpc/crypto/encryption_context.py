@@ -45,7 +45,8 @@ def canonical(context: Mapping[str, str]) -> bytes:
 
 
 def _single(context: Mapping[str, str]) -> bytes:
-    """The commonest context, at a third of the price: iterating over a protobuf map's keys is cheaper than over its items."""
+    """The commonest context, at a third of the price: iterating over a protobuf map's keys is cheaper than over its
+    items."""
     try:
         for key in context:
             key_bytes, value_bytes = key.encode(), context[key].encode()

@@ -84,22 +84,27 @@ def reseal(source: int, source_associated: bytes, blob: bytes, handle: int, pref
 
 def data_key(handle: int, prefix: bytes, associated: bytes, number_of_bytes: int) -> tuple[bytes, bytes]:
     """Random bytes and their blob."""
+    _require_size(number_of_bytes)
     plaintext = _take()
     try:
         blob = _sealed_data_key(plaintext, handle, prefix, associated, number_of_bytes)
         return _unpack(plaintext, number_of_bytes), blob
     finally:
-        _wipe_and_give_back(plaintext, scratch.CAPACITY if number_of_bytes > MAXIMUM_PLAINTEXT else number_of_bytes)
+        _wipe_and_give_back(plaintext, number_of_bytes)
 
 
 def data_key_without_plaintext(handle: int, prefix: bytes, associated: bytes, number_of_bytes: int) -> bytes:
     """A blob of random bytes, which never leave the call."""
+    _require_size(number_of_bytes)
     return _sealed_data_key(_NULL, handle, prefix, associated, number_of_bytes)
 
 
-def _sealed_data_key(plaintext: Any, handle: int, prefix: bytes, associated: bytes, number_of_bytes: int) -> bytes:
+def _require_size(number_of_bytes: int) -> None:
     if not 0 < number_of_bytes <= MAXIMUM_PLAINTEXT:
         raise_for(lib.KMS_WRONG_LENGTH)
+
+
+def _sealed_data_key(plaintext: Any, handle: int, prefix: bytes, associated: bytes, number_of_bytes: int) -> bytes:
     size = number_of_bytes + OVERHEAD
     out = _take()
     target = (handle, prefix, len(prefix), associated, len(associated))
@@ -113,8 +118,7 @@ def _sealed_data_key(plaintext: Any, handle: int, prefix: bytes, associated: byt
 
 def random_bytes(n: int) -> bytes:
     """n bytes, 1 to 65,536, of libcrypto's generator for secrets."""
-    if not 0 < n <= MAXIMUM_PLAINTEXT:
-        raise_for(lib.KMS_WRONG_LENGTH)
+    _require_size(n)
     out = _take()
     status = lib.kms_random(out, n)
     if status:

@@ -1,7 +1,8 @@
 """What `kms-grpc bench` measures against, served where the setting `bench` is on: gRPC itself, with nothing in between.
 
-`Echo` answers a message with another one, as long as the first four bytes of the request say (u32, big-endian). `Usage`
-answers, as JSON, what the kernel says this process has used. Neither asks who calls, nor tells what only a caller may know.
+`Echo` answers a message with another one, as long as the first four bytes of the request say (u32, big-endian).
+`Usage` answers, as JSON, what the kernel says this process has used. Neither asks who calls, nor tells what only a
+caller may know.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 import os
 import resource
 from pathlib import Path
+from typing import Any
 
 import grpc
 import msgspec
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
 
 SERVICE = "kms_grpc.bench.Bench"
 ECHO = f"/{SERVICE}/Echo"
@@ -35,18 +39,18 @@ def echo_handlers(worker: str) -> list[grpc.GenericRpcHandler]:
 class _Bench(grpc.GenericRpcHandler):
     def __init__(self, worker: str) -> None:
         self._worker = worker
-        self._handlers = {
+        self._handlers: dict[str, Any] = {
             ECHO: grpc.unary_unary_rpc_method_handler(self._echo),
             USAGE: grpc.unary_unary_rpc_method_handler(self._usage),
         }
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         return self._handlers.get(handler_call_details.method)
 
-    async def _echo(self, raw: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def _echo(self, raw: bytes, context: Context) -> bytes:
         return _ANSWER[: int.from_bytes(raw[:4])]
 
-    async def _usage(self, raw: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def _usage(self, raw: bytes, context: Context) -> bytes:
         used = resource.getrusage(resource.RUSAGE_SELF)
         facts = {
             "worker": self._worker,

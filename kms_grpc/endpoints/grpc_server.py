@@ -11,10 +11,13 @@ Metadata in: `authorization: Bearer TOKEN`, `kms-region`, `kms-request-id`. Trai
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -31,10 +34,13 @@ from kms_grpc.operations.operation import Operation
 Context = grpc.aio.ServicerContext[Any, Any]
 Method = Callable[[bytes, Context], Awaitable[bytes]]
 
-BEARER = "Bearer "
+BEARER = "bearer "
+REGION_LENGTH = 64
+REQUEST_ID_LENGTH = 128
 ACCEPTED_PING_INTERVAL_MS = 10_000
 CONNECTION_AGE_MS = 30 * 60 * 1000
 CONNECTION_GRACE_MS = 60 * 1000
+LINGER_SECONDS = 1.0
 
 
 def options(limits: Limits) -> list[tuple[str, int]]:
@@ -89,9 +95,14 @@ class GrpcServer:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self, seconds: float) -> None:
-        """NOT_SERVING first, then no new calls, then up to `seconds` for those under way."""
+        """NOT_SERVING first, then no new calls, then up to `seconds` for those under way. Streams of health and
+        reflection would never end by themselves: they get what answers on their way need."""
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(seconds)
+        stopped = asyncio.ensure_future(self._server.stop(seconds))
+        while self._waiting and not stopped.done():
+            await asyncio.sleep(0.02)
+        await self._server.stop(min(seconds, LINGER_SECONDS))
+        await stopped
         self._threads.shutdown(wait=True)
 
     def _bind(self, listen: str) -> int:
@@ -117,7 +128,7 @@ class GrpcServer:
         try:
             return await self._in_a_thread(operation, credentials._replace(deadline_ns=_deadline(context)), raw)
         except KMSError as error:
-            refused = refusal(error, credentials.region or self._settings.default_region)
+            refused = refusal(error, _echo(credentials.region or self._settings.default_region, REGION_LENGTH))
             await context.abort(refused.code, refused.text, (*self._trailers(credentials), *refused.trailers))
             raise AssertionError("abort does not return") from None
 
@@ -142,8 +153,8 @@ class GrpcServer:
         region = credentials.region or self._settings.default_region
         return (
             self._worker,
-            ("kms-region", _printable(region)),
-            ("kms-request-id", _printable(credentials.request_id)),
+            ("kms-region", _echo(region, REGION_LENGTH)),
+            ("kms-request-id", _echo(credentials.request_id, REQUEST_ID_LENGTH)),
         )
 
 
@@ -168,14 +179,14 @@ def read_credentials(context: Context) -> Credentials:
     metadata: Any = context.invocation_metadata()
     for name, value in metadata:
         if name == "authorization":
-            token = value.removeprefix(BEARER) if value.startswith(BEARER) else None
+            token = value[len(BEARER) :] if value[: len(BEARER)].lower() == BEARER else None
         elif name == "kms-region":
             region = value
         elif name == "kms-request-id":
             sent_id = value
         elif name == "user-agent":
             user_agent = value
-    return Credentials(token, region, sent_id or new_id(), sent_id is not None, context.peer(), user_agent)
+    return Credentials(token, region, sent_id or new_id(), bool(sent_id), _address(context.peer()), user_agent)
 
 
 def _deadline(context: Context) -> int | None:
@@ -183,6 +194,21 @@ def _deadline(context: Context) -> int | None:
     return None if remaining is None else time.monotonic_ns() + int(remaining * 1e9)
 
 
-def _printable(text: str) -> str:
+@lru_cache(1024)
+def _address(peer: str) -> str:
+    """The IP address of a peer that gRPC calls `ipv4:127.0.0.1:50162` or `ipv6:%5B::1%5D:50162`; else its own words."""
+    kind, _, rest = peer.partition(":")
+    return unquote(rest.rpartition(":")[0]).strip("[]") if kind in ("ipv4", "ipv6") else peer
+
+
+def _echo(text: str, limit: int) -> str:
     """Metadata values are printable ASCII (gRPC over HTTP/2, Custom-Metadata); what came in otherwise is not echoed."""
-    return text if len(text) <= 256 and text.isascii() and text.isprintable() else ""
+    return text if len(text) <= limit and text.isascii() and text.isprintable() else ""
+
+
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    """gRPC reports each metadata value that is not UTF-8, with a traceback: anybody could fill the log."""
+    return not str(record.msg).startswith("Invalid encoding on")
+
+
+logging.getLogger("grpc._cython.cygrpc").addFilter(_is_worth_telling)

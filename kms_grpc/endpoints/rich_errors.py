@@ -20,6 +20,7 @@ DOMAIN = "kms_grpc.v1"
 DETAILS = "grpc-status-details-bin"
 PUSHBACK = "grpc-retry-pushback-ms"
 TEXT_BYTES = 800
+ENCODED_BYTES = 1200
 RETRY_AFTER = Duration(nanos=200_000_000)
 
 
@@ -45,6 +46,19 @@ def refusal(error: KMSError, region: str) -> Refusal:
 
 
 def _shortened(text: str) -> str:
-    """At most 800 bytes: it travels twice, once percent-encoded."""
+    """At most 800 bytes of UTF-8, 1,200 percent-encoded: it travels both ways, in the details and as grpc-message."""
     encoded = text.encode("utf-8", "replace")
-    return text if len(encoded) <= TEXT_BYTES else encoded[:TEXT_BYTES].decode("utf-8", "ignore") + "…"
+    size = len(encoded)
+    if size <= TEXT_BYTES and size + 2 * sum(not _is_plain(byte) for byte in encoded) <= ENCODED_BYTES:
+        return text
+    cost = 0
+    for end, byte in enumerate(encoded[:TEXT_BYTES]):
+        cost += 1 if _is_plain(byte) else 3
+        if cost > ENCODED_BYTES:
+            return encoded[:end].decode("utf-8", "ignore") + "…"
+    return encoded[:TEXT_BYTES].decode("utf-8", "ignore") + "…"
+
+
+def _is_plain(byte: int) -> bool:
+    """Whether percent-encoding leaves it alone (gRPC over HTTP/2, Status-Message)."""
+    return 0x20 <= byte <= 0x7E and byte != 0x25

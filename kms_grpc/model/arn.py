@@ -63,8 +63,10 @@ def is_alias_name(text: str) -> bool:
 
 
 def key_arn(partition: str, region: str, account: str, key_id: str) -> str:
+    """`arn:aws:kms:eu-central-1:123456789012:key/ID`."""
     return f"arn:{partition}:kms:{region}:{account}:key/{key_id}"
 
 
 def alias_arn(partition: str, region: str, account: str, alias_name: str) -> str:
+    """`arn:aws:kms:eu-central-1:123456789012:alias/NAME`; the name comes with its prefix."""
     return f"arn:{partition}:kms:{region}:{account}:{alias_name}"

@@ -11,6 +11,8 @@ from enum import StrEnum
 
 
 class KeyState(StrEnum):
+    """What may be done with a key; key_state.py has the rules."""
+
     CREATING = "Creating"
     ENABLED = "Enabled"
     DISABLED = "Disabled"
@@ -22,6 +24,8 @@ class KeyState(StrEnum):
 
 
 class KeyUsage(StrEnum):
+    """What a key is for; fixed when it is created."""
+
     ENCRYPT_DECRYPT = "ENCRYPT_DECRYPT"
     SIGN_VERIFY = "SIGN_VERIFY"
     GENERATE_VERIFY_MAC = "GENERATE_VERIFY_MAC"
@@ -29,6 +33,8 @@ class KeyUsage(StrEnum):
 
 
 class Origin(StrEnum):
+    """Where key material comes from; fixed when the key is created."""
+
     AWS_KMS = "AWS_KMS"
     EXTERNAL = "EXTERNAL"
     AWS_CLOUDHSM = "AWS_CLOUDHSM"

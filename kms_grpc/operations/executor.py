@@ -9,6 +9,7 @@ name, no transport and no event loop. `warm` is the same way for a call whose ad
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from typing import Any
@@ -30,11 +31,17 @@ from kms_grpc.registry.base import OutboxRow
 
 log = logging.getLogger(__name__)
 
+LOOKS = 32
+"""How often a key is looked up for one call, where others keep pushing it out of the keyring."""
+
 
 class Executor:
+    """The one way in, for every operation and every door. Knows no operation by name, no transport and no event
+    loop."""
+
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._permits = Permits(limit=4 * service.limits.cached_keys)
+        self._permits = Permits(limit=service.limits.cached_keys)
 
     def execute(self, operation: Operation, credentials: Credentials, raw: bytes) -> bytes:
         """The serialised answer to the serialised request `raw`. Raises KMSError, and nothing else."""
@@ -82,7 +89,10 @@ class Executor:
 
     def refuse(self, operation: Operation, credentials: Credentials, error: errors.KMSError) -> errors.KMSError:
         """A door turns a call away before it is begun: audited and counted as any other."""
-        failed = self._fail(self._open(operation, credentials, self._service.clock.wall_ns()), error)
+        call = self._open(operation, credentials, self._service.clock.wall_ns())
+        with contextlib.suppress(errors.KMSError):
+            call.caller = self._service.authentication.principal(credentials)
+        failed = self._fail(call, error)
         self._service.counters.count(operation.name, failed.code, 0)
         return failed
 
@@ -126,11 +136,14 @@ class Executor:
     def _handle(self, call: Call, request: Any, keys: tuple[Key | None, ...]) -> Message:
         if call.operation.dry_run and request.dry_run:
             raise errors.DryRunOperationException(errors.DRY_RUN_SUCCEEDS)
-        try:
-            return call.operation.handler(call, request, *keys)
-        except StaleHandle:
-            # Another thread made room in the keyring between look-up and use: the second look-up loads it anew.
-            return call.operation.handler(call, request, *keys)
+        for _ in range(LOOKS):
+            try:
+                return call.operation.handler(call, request, *keys)
+            except StaleHandle:
+                continue  # another thread made room in the keyring after the look-up; the next one loads the key anew
+        raise errors.DependencyTimeoutException(
+            "The key left the keyring as often as it was loaded into it. Repeat the call."
+        )
 
     def _keep_permit(self, call: Call, request: Any, epoch: int) -> None:
         if not (call.operation.warm and call.stable):

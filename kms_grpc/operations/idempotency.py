@@ -36,6 +36,7 @@ def remembered(call: Call, request: Any) -> Message | None:
 
 
 def remember(call: Call, request: Any, response: Message) -> None:
+    """Keep the answer beside the work that it tells of, in the same transaction."""
     if not (call.operation.idempotent and call.credentials.repeatable):
         return
     call.writing.remember(

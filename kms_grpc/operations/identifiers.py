@@ -42,6 +42,7 @@ def find_key(call: Call, key_id: str) -> Key | None:
 
 
 def find_alias(call: Call, account: str, name: str) -> Alias | None:
+    """As find_key."""
     return (
         call.shard.find_alias(account, name) if call.transaction is None else call.transaction.find_alias(account, name)
     )
@@ -57,6 +58,7 @@ def denied(call: Call, action: str) -> KMSError:
 
 
 def alias_not_found(call: Call, account: str, name: str) -> KMSError:
+    """AWS's words for an alias that is not there."""
     return NotFoundException(f"Alias {alias_arn(call.shard.partition, call.shard.region, account, name)} is not found.")
 
 

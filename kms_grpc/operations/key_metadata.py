@@ -46,6 +46,7 @@ def key_metadata(key: Key) -> pb.KeyMetadata:
 
 
 def timestamp(time_ns: int) -> Timestamp:
+    """Nanoseconds since 1970, as the wire has them."""
     seconds, nanos = divmod(time_ns, 1_000_000_000)
     return Timestamp(seconds=seconds, nanos=nanos)
 

@@ -53,8 +53,6 @@ def run(build: Callable[[Settings], Application]) -> int:
 
 
 def _run(tie: Lifeline, build: Callable[[Settings], Application]) -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     keyring.forbid_core_dumps()
     application = build(tie.settings)

@@ -9,6 +9,7 @@ inode.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -61,7 +62,8 @@ class OutboxCopier:
         self.waiting = sum(self._copy_or_tell(region, registry) for region, registry in self._registries.items())
         if not self._failing:
             self._uncleared.clear()
-            self._note_position()
+            with contextlib.suppress(OSError):  # a full disk: an older position does as well
+                self._note_position()
 
     def _copy_or_tell(self, region: str, registry: Registry) -> int:
         """Rows that still wait, at most a batch."""

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from kms_grpc.audit import counters
+from kms_grpc.audit import counters, reserve
 from kms_grpc.config import Settings
 from kms_grpc.processes.claims import StartRefused
 from kms_grpc.processes.gauges import KEEPER, WORKER
@@ -58,11 +58,19 @@ class RunFolder:
             folder.mkdir(mode=0o700, exist_ok=True)
         for old in (*self.folder.glob("counters-*"), *self.folder.glob("gauges-*"), self.address):
             old.unlink(missing_ok=True)
+        self._give_back_reserves(settings.workers)
         create_epochs(self.epochs, len(settings.regions))
         _zeros(self.keeper_gauges, GAUGE_BYTES * len(KEEPER))
         for worker in range(settings.workers):
             counters.create(self.counters(worker), operations)
             _zeros(self.worker_gauges(worker), GAUGE_BYTES * len(WORKER))
+
+    def _give_back_reserves(self, workers: int) -> None:
+        """Of workers there are no more: killed when there were more of them, they left theirs allocated."""
+        present = {self.worker_log(worker) for worker in range(workers)}
+        for path in set(self.audit.glob("worker-*.jsonl")) - present:
+            with path.open("ab") as log:
+                reserve.release(log.fileno())
 
 
 def _zeros(path: Path, size: int) -> None:

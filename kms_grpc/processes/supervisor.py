@@ -143,7 +143,7 @@ class Supervisor:
         if self._serving or not all(child.ready for child in self._children):
             return
         self._serving = True
-        self._run_folder.address.write_text("".join(f"{each}\n" for each in dict.fromkeys(addresses)))
+        self._write_address(addresses)
         facts = self._children[0].facts or {}
         shown = {name: value for name, value in facts.items() if name != "advice"}
         _log.info(
@@ -157,6 +157,17 @@ class Supervisor:
         )
         if advice := facts.get("advice"):
             _log.warning("%s", advice)
+        if not facts.get("memory_locked", True):
+            _log.warning(
+                "keys may be swapped out: let the server lock memory (ulimit -l 8192, LimitMEMLOCK=8M, CAP_IPC_LOCK)"
+            )
+
+    def _write_address(self, addresses: list[str]) -> None:
+        """For those who look where the server answers; it answers without that file too, be the disk full by now."""
+        try:
+            self._run_folder.address.write_text("".join(f"{each}\n" for each in dict.fromkeys(addresses)))
+        except OSError as error:
+            _log.warning("%s cannot be written: %s", self._run_folder.address, error.strerror)
 
     # --- the loop ----------------------------------------------------------------------------------------------
 

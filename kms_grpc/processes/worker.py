@@ -1,7 +1,7 @@
 """A worker's life: made ready, serving, drained.
 
 SIGTERM ends it: health says NOT_SERVING, calls in flight finish within drain_seconds, the audit log is synced, exit
-code 0. SIGINT and SIGHUP go to the whole terminal group; they are the supervisor's to answer.
+code 0. SIGINT and SIGHUP are blocked (children.py).
 """
 
 from __future__ import annotations
@@ -58,8 +58,6 @@ def run(build: Callable[[Settings, int], Application]) -> int:
 
 
 def _run(tie: Lifeline, build: Callable[[Settings, int], Application]) -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     keyring.forbid_core_dumps()
     memory.keep_freed_pages()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -1,6 +1,7 @@
 """The core's C files once more, built with -DKMS_TEST_NONCES: an extension that takes nonces and bare keys.
 
 It lies in build/, named by a hash of what it is made of, so that it is built once and shared by pytest's processes.
+`python -m tests.crypto.core_with_nonces` builds it beforehand.
 """
 
 from __future__ import annotations
@@ -20,17 +21,21 @@ SOURCES = [*sorted((build.ROOT / "native").glob("*.[ch]")), HERE / "with_nonces.
 
 
 def load() -> ModuleType:
-    """The module, with `ffi` and `lib`; built first where its sources or flags have changed."""
-    folder = build.ROOT / "build" / "tests" / _digest()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        found = next(folder.glob("*.so"), None) or _build(folder)
-    spec = importlib.util.spec_from_file_location(NAME, found)
+    """The module, with `ffi` and `lib`."""
+    spec = importlib.util.spec_from_file_location(NAME, built())
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def built() -> Path:
+    """Where it lies; built first where its sources or flags have changed."""
+    folder = build.ROOT / "build" / "tests" / _digest()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return next(folder.glob("*.so"), None) or _build(folder)
 
 
 def _build(folder: Path) -> Path:
@@ -45,3 +50,7 @@ def _digest() -> str:
     for path in SOURCES:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    print(built())

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.crypto.second_reader import MATERIAL, REGION_KEY, Key, canonical_context, check_of, wrap
+from tests.crypto.second_reader import MATERIAL, REGION_KEY, Key, canonical_context, check_of, wrap, xaes_seal
 
 FOLDER = Path(__file__).resolve().parent.parent / "vectors"
 REGION_PLACE, ARN = b"aws/eu-west-1/123456789012/region key", "arn:aws:kms:eu-west-1:123456789012:key/"
@@ -241,6 +242,39 @@ def text_of(name: str) -> str:
     return json.dumps(FILES[name](), indent=1, ensure_ascii=True) + "\n"
 
 
+# --- seeds of the fuzz targets -------------------------------------------------------------------------------------
+
+
+def seeds() -> Iterator[tuple[str, str, bytes]]:
+    """Target, name, input. The key of native/fuzz/fuzz_blob.c is bytes 0-31, its associated data "associated"."""
+    for row in contexts():
+        yield "context", row["name"], bytes.fromhex(row["canonical"])
+    for row in malformed_contexts():
+        yield "context", row["reason"], bytes.fromhex(row["joined"])
+    blobs = [fuzzed_blob(size) for size in (1, 16, 33, 300)]
+    for blob in blobs:
+        yield "blob", f"opens, {len(blob)}", blob
+        yield "blob", f"cut off, {len(blob)}", blob[:-1]
+    lengths = b"".join(struct.pack(">H", len(blob)) for blob in blobs)
+    yield "blob", "a batch", bytes([len(blobs)]) + lengths + b"".join(blobs)
+    yield "blob", "to be sealed and changed", KEYS["first"].prefix + b"\0\x4f\1" + b"plaintext"
+    yield "blob", "to be sealed and left", KEYS["first"].prefix + bytes(3) + b"plaintext"
+
+
+def fuzzed_blob(size: int) -> bytes:
+    nonce = drawn(f"nonce of a seed of {size}", 24)
+    header = KEYS["first"].prefix + nonce
+    return header + xaes_seal(bytes(range(32)), nonce, drawn("seed", size), header + b"associated")
+
+
+def write_seeds() -> None:
+    for target, name, content in seeds():
+        folder = FOLDER / "corpus" / target
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / re.sub(r"[^a-z0-9]+", "-", name.lower())).write_bytes(content)
+
+
 if __name__ == "__main__":
     for file in FILES:
         (FOLDER / file).write_text(text_of(file))
+    write_seeds()

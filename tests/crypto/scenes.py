@@ -139,6 +139,7 @@ def forked() -> Any:
     """A child's keyring: lost, opened anew, and not its parent's."""
     keys = Keys()
     blob = keys.seal()
+    parents = {keys.load() for _ in range(60)}
 
     def child() -> Any:
         lost = outcomes(keys, blob) | {"facts": str(keyring.keyring_facts().used)}
@@ -146,12 +147,13 @@ def forked() -> Any:
         keyring.open_keyring(256)
         stale = outcome(keys.seal), outcome(lambda: keys.open(blob)), outcome(lambda: keyring.evict(keys.key))
         anew = Keys()
+        handles = {anew.load() for _ in range(60)}
         return {
             "lost": lost,
             "raw": raw,
             "the parent's handles": stale,
             "anew": anew.open(blob) == b"plaintext" and anew.open(anew.seal()) == b"plaintext",
-            "handles differ": not {keys.key, keys.region, keys.root} & {anew.key, anew.region, anew.root},
+            "handles differ": not parents & handles,
         }
 
     answer = in_child(child)
@@ -198,26 +200,51 @@ def forked_while_a_thread_seals() -> Any:
 
 
 def work_then_evict() -> Any:
-    """Uses every key in every way, waits for the reader of its memory, evicts all, and waits again."""
+    """Uses every key in every way, lets its memory be read, evicts all, and lets it be read again.
+
+    Each use is the last thing that a thread of its own does before it waits: what a call left on its stack stays there.
+    """
     keys = Keys()
     blob = keys.seal(b"the blob whose message key is looked for")
-    for _ in range(3):
-        print(outcomes(keys, blob)["seal"], file=sys.stderr)
-        keys.key = keys.load()
-    last = keys.seal(b"the blob whose message key is looked for")
-    print(json.dumps({"blob": last.hex(), "used": keyring.keyring_facts().used}), flush=True)
+    end, threads = threading.Event(), []
+    threading.stack_size(512 * 1024)  # the less there is to read
+    for name, call in keys.operations(blob).items():
+        if name != "evict":
+            threads.append(waiting_thread(call, end))
+    print(json.dumps({"blob": blob.hex(), "used": keyring.keyring_facts().used}), flush=True)
     sys.stdin.readline()
-    keys.open(last)
-    for handle in (*range_of_handles(keys), keys.root, keys.region, keys.key):
+    for handle in range_of_handles(keys):
         keyring.evict(handle)
     print(json.dumps({"used": keyring.keyring_facts().used}), flush=True)
     sys.stdin.readline()
+    end.set()
+    for thread in threads:
+        thread.join()
     return None
+
+
+def far_down(call: Callable[[], Any], levels: int = 30) -> Any:
+    """Calls deep in C's stack, so that nothing that comes later reaches as far and overwrites what is left there."""
+    return call() if levels == 0 else max([0], key=lambda _: (far_down(call, levels - 1), 0)[1])
+
+
+def waiting_thread(call: Callable[[], Any], end: threading.Event) -> threading.Thread:
+    done = threading.Event()
+
+    def run() -> None:
+        far_down(call)
+        done.set()
+        end.wait()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    done.wait()
+    return thread
 
 
 def range_of_handles(keys: Keys) -> list[int]:
     """All handles that may be: generations are counted from one, slots are few."""
-    last = keys.key >> 32
+    last = keys.load() >> 32
     return [generation << 32 | slot for generation in range(1, last + 1) for slot in range(256)]
 
 

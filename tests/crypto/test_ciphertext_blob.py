@@ -182,6 +182,15 @@ def test_sizes_beyond_the_limits(key: Loaded, size: int) -> None:
     assert refuses(key.handle, b"", key.prefix + bytes(72 + size))
 
 
+@pytest.mark.parametrize("size", [-1, 0, 65537])
+def test_sizes_of_data_keys_and_random_bytes_beyond_the_limits(key: Loaded, size: int) -> None:
+    for call in (envelope.data_key, envelope.data_key_without_plaintext):
+        with pytest.raises(CryptoFailure):
+            call(key.handle, key.prefix, b"", size)
+    with pytest.raises(CryptoFailure):
+        envelope.random_bytes(size)
+
+
 @pytest.mark.parametrize("prefix", [b"", bytes(54), bytes(56)])
 def test_a_prefix_has_55_bytes(key: Loaded, prefix: bytes) -> None:
     with pytest.raises(CryptoFailure):

@@ -16,8 +16,12 @@ BUMP = """
 import mmap, sys
 from kms_grpc.crypto.epoch import Epoch
 with open(sys.argv[1], "r+b") as file:
-    epoch = Epoch(mmap.mmap(file.fileno(), 0), 1)
-for _ in range(30_000):
+    mapped = mmap.mmap(file.fileno(), 0)
+started, epoch = Epoch(mapped, 0), Epoch(mapped, 1)
+started.bump()
+while started.value < 2:
+    pass
+for _ in range(600_000):
     epoch.bump()
 """
 
@@ -31,13 +35,14 @@ def mapped(tmp_path: Path) -> mmap.mmap:
 
 
 def test_processes_lose_no_bump(mapped: mmap.mmap, tmp_path: Path) -> None:
+    """Both wait for each other at the first epoch, then bump the second one at once."""
     epochs = [Epoch(mapped, index) for index in range(3)]
     command = [sys.executable, "-c", BUMP, str(tmp_path / "epochs")]
     processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
-    assert [epoch.value for epoch in epochs] == [0, 60_000, 0]
+    assert [epoch.value for epoch in epochs] == [2, 1_200_000, 0]
     epochs[2].bump()
-    assert [epoch.value for epoch in epochs] == [0, 60_000, 1]
+    assert [epoch.value for epoch in epochs] == [2, 1_200_000, 1]
     assert mapped[2 * SIZE :] == (1).to_bytes(8, sys.byteorder)
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -63,11 +64,13 @@ def play(name: str, stage: Path, before: tuple[str, ...] = ()) -> Any:
 # --- pages and forks ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(SANITIZED, reason="AddressSanitizer replaces mlock by nothing")
+LOCKED = [] if SANITIZED else ["lo"]
+
+
 def test_its_pages_are_locked_left_out_of_dumps_and_wiped_on_fork(stage: Path) -> None:
     scene = play("mapping", stage)
     assert scene["before"] == []
-    assert scene["after"] == [["lo", "dd", "wf"]]
+    assert scene["after"] == [[*LOCKED, "dd", "wf"]]
     assert scene["facts"] == {
         "slots": 1000,
         "used": 0,
@@ -76,7 +79,7 @@ def test_its_pages_are_locked_left_out_of_dumps_and_wiped_on_fork(stage: Path) -
         "wiped_on_fork": True,
     }
     assert scene["in a child"] == [["dd", "wf"]], "a lock is not inherited: that is why a child has to open it anew"
-    assert scene["in a child that opened it anew"] == [["lo", "dd", "wf"]]
+    assert scene["in a child that opened it anew"] == [[*LOCKED, "dd", "wf"]]
 
 
 def test_a_forked_child_gets_keyring_lost_and_no_output(stage: Path) -> None:
@@ -178,10 +181,12 @@ def memory(pid: int) -> Iterator[tuple[str, bytes]]:
     smaps = Path(f"/proc/{pid}/smaps").read_text()
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as mem:
         for start, end, rest in re.findall(r"^([0-9a-f]+)-([0-9a-f]+) (r.*?VmFlags: [^\n]*)", smaps, re.M | re.S):
-            if "[vvar" in rest or "[vsyscall]" in rest or "\nRss:                   0 kB" in rest:
+            size, flags = int(end, 16) - int(start, 16), rest.rsplit("VmFlags:", 1)[1]
+            shadow = size > 2**30 and " dd" in flags  # AddressSanitizer's, which copies no byte of the process
+            if shadow or "[vvar" in rest or "[vsyscall]" in rest or re.search(r"\nRss: +0 kB", rest):
                 continue
             mem.seek(int(start, 16))
-            yield rest.rsplit("VmFlags:", 1)[1], mem.read(int(end, 16) - int(start, 16))
+            yield flags, mem.read(size)
 
 
 def places(pid: int, wanted: dict[str, bytes]) -> dict[str, list[str]]:
@@ -251,6 +256,18 @@ def test_a_key_that_is_evicted_while_others_use_it(stage: Path) -> None:
     scene = play("readers_and_an_evictor", stage)
     assert scene["sealed"] >= 3000
     assert scene["stale"] >= 20
+
+
+def test_no_read_mixes_two_keys(core: ModuleType) -> None:
+    """The same in C, at full speed: that a reader meets a writer is a matter of nanoseconds."""
+    assert core.lib.kms_keyring_open(64) == lib.KMS_OK
+    read, torn = core.ffi.new("size_t *"), core.ffi.new("size_t *")
+    total = 0
+    for _ in range(40):
+        assert core.lib.kms_test_torn_reads(read, torn, 200_000) == lib.KMS_OK
+        assert torn[0] == 0
+        total += read[0]
+    assert total > 0
 
 
 @pytest.mark.parametrize("handle", [0, 1, 5 << 32, 2**32 - 1, 2**64 - 1])

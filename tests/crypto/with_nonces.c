@@ -1,4 +1,6 @@
 #include <openssl/evp.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "ciphers.h"
@@ -181,23 +183,30 @@ static void squeeze(uint8_t *out, size_t len, struct shake *shake) {
 /* --- the accumulated vectors ---------------------------------------------------------------------------------------------- */
 
 struct round {
-    uint8_t key[32], nonce[24], plaintext_len, plaintext[255], associated_len, associated[255];
+    union kms_key root;
+    uint8_t nonce[24], plaintext_len, plaintext[255], associated_len, associated[255];
     uint8_t sealed[255 + KMS_TRAILER_SIZE], opened[255];
 };
 
-static kms_status play(struct round *r, struct shake *source, EVP_MD_CTX *hash) {
-    squeeze(r->key, sizeof r->key, source);
+static void draw(struct round *r, struct shake *source) {
+    squeeze(r->root.key, sizeof r->root.key, source);
     squeeze(r->nonce, sizeof r->nonce, source);
     squeeze(&r->plaintext_len, 1, source);
     squeeze(r->plaintext, r->plaintext_len, source);
     squeeze(&r->associated_len, 1, source);
     squeeze(r->associated, r->associated_len, source);
-    kms_status status = kms_test_xaes_seal(r->sealed, r->key, r->nonce, r->associated, r->associated_len, r->plaintext,
-                                           r->plaintext_len);
-    if (status != KMS_OK) return status;
-    status =
-        kms_test_xaes_open(r->opened, r->key, r->nonce, r->associated, r->associated_len, r->sealed, r->plaintext_len);
-    if (status != KMS_OK || memcmp(r->opened, r->plaintext, r->plaintext_len) != 0) return KMS_INVALID_CIPHERTEXT;
+}
+
+static kms_status play(struct round *r, EVP_MD_CTX *hash) {
+    struct kms_message seal =
+        message_of(r->sealed, r->nonce, r->associated, r->associated_len, r->plaintext, r->plaintext_len);
+    struct kms_message open =
+        message_of(r->opened, r->nonce, r->associated, r->associated_len, r->sealed, r->plaintext_len);
+    kms_status status = kms_xaes_subkey(&r->root);
+    if (status == KMS_OK) status = kms_xaes_seal(&r->root, &seal, 1);
+    if (status == KMS_OK) status = kms_xaes_open(&r->root, &open, 1);
+    if (status != KMS_OK || open.status != KMS_OK || memcmp(r->opened, r->plaintext, r->plaintext_len) != 0)
+        return KMS_INVALID_CIPHERTEXT;
     return EVP_DigestUpdate(hash, r->sealed, r->plaintext_len + KMS_TAG_SIZE) == 1 ? KMS_OK : KMS_CIPHER_FAILED;
 }
 
@@ -207,8 +216,54 @@ kms_status kms_test_xaes_accumulated(uint8_t hash[32], size_t iterations) {
     EVP_MD_CTX *context = EVP_MD_CTX_new();
     kms_status status = EVP_DigestInit_ex(context, EVP_shake128(), NULL) == 1 ? KMS_OK : KMS_CIPHER_FAILED;
     shake_of_nothing(&source);
-    for (size_t i = 0; status == KMS_OK && i < iterations; i++) status = play(&round, &source, context);
+    for (size_t i = 0; status == KMS_OK && i < iterations; i++) {
+        draw(&round, &source);
+        status = play(&round, context);
+    }
     if (status == KMS_OK && EVP_DigestFinalXOF(context, hash, 32) != 1) status = KMS_CIPHER_FAILED;
     EVP_MD_CTX_free(context);
     return status;
+}
+
+/* --- reading while another thread writes ----------------------------------------------------------------------------- */
+
+struct writer {
+    _Atomic uint64_t handle;
+    size_t rounds;
+    _Atomic int done;
+};
+
+static void *write_and_evict(void *argument) {
+    struct writer *writer = argument;
+    for (size_t i = 1; i <= writer->rounds; i++) {
+        union kms_key key;
+        uint64_t handle = 0;
+        for (int word = 0; word < KMS_KEY_WORDS; word++) key.words[word] = i;
+        if (kms_keyring_put(&handle, &key, KMS_MESSAGE_ROOT) != KMS_OK) continue;
+        atomic_store(&writer->handle, handle);
+        kms_keyring_evict(handle);
+    }
+    atomic_store(&writer->done, 1);
+    return NULL;
+}
+
+static int is_mixture(const union kms_key *key) {
+    for (int word = 0; word < KMS_KEY_WORDS; word++)
+        if (key->words[word] != key->words[0] || key->words[word] == 0) return 1;
+    return 0;
+}
+
+kms_status kms_test_torn_reads(size_t *read, size_t *torn, size_t rounds) {
+    struct writer writer = {.rounds = rounds};
+    pthread_t thread;
+    *read = *torn = 0;
+    if (pthread_create(&thread, NULL, write_and_evict, &writer) != 0) return KMS_OUT_OF_MEMORY;
+    while (!atomic_load(&writer.done)) {
+        union kms_key key;
+        if (kms_keyring_get(&key, atomic_load(&writer.handle), KMS_MESSAGE_ROOT) != KMS_OK) continue;
+        *read += 1;
+        *torn += (size_t)is_mixture(&key);
+    }
+    pthread_join(thread, NULL);
+    return KMS_OK;
 }

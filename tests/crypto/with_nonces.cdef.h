@@ -24,3 +24,6 @@ kms_status kms_test_load_material(uint64_t *key, const uint8_t material[32], con
 /* AES-KWP under a bare key; `out` takes wrapped_len bytes. */
 kms_status kms_test_kwp_open(uint8_t *out, size_t *out_len, const uint8_t key[32], const uint8_t *wrapped,
                              size_t wrapped_len);
+/* One thread stores and evicts keys whose six words are the same, another reads: how many reads gave a key, and how many
+ * of these a mixture of two. */
+kms_status kms_test_torn_reads(size_t *read, size_t *torn, size_t rounds);

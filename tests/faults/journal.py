@@ -23,6 +23,8 @@ class Journal:
         self._file = path.open("ab", buffering=0)
         self._lock = threading.Lock()
         self._calls = 0
+        self._expected = Expected()
+        self._read_to = 0
         self.answered = 0
         self.path = path
 
@@ -47,10 +49,13 @@ class Journal:
         self._file.write(json.dumps(line).encode() + b"\n")
 
     def expected(self) -> Expected:
-        expected = Expected()
-        for line in self.path.read_bytes().splitlines():
-            expected.take(json.loads(line))
-        return expected
+        """What the file says by now; only what came since the last time is read."""
+        with self.path.open("rb") as file:
+            file.seek(self._read_to)
+            for line in file:
+                self._expected.take(json.loads(line))
+            self._read_to = file.tell()
+        return self._expected
 
 
 @dataclass
@@ -63,6 +68,8 @@ class Expected:
     """Alias name → key ids it may point at; None: it may be absent."""
     ciphertexts: list[dict[str, str]] = field(default_factory=list)
     """key, blob and plaintext, in hex."""
+    makers: dict[str, str] = field(default_factory=dict)
+    """Key → the actor that asked for it."""
     open: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Calls that were never answered."""
 
@@ -80,6 +87,8 @@ class Expected:
         for kind, name, value in effects(op, args):
             known: set[Any] = getattr(self, kind).get(name, {None} if kind == "aliases" else set())
             getattr(self, kind)[name] = known | {value} if may else {value}
+        if op == "create_key" and not may:
+            self.makers[args["key"]] = args["actor"]
         if op == "seal" and not may:
             self.ciphertexts.append(args)
 

@@ -23,7 +23,7 @@ from tests.faults.audit_log import created_keys, records
 from tests.faults.journal import Journal
 from tests.faults.service import Service, wait_until
 from tests.faults.verification import check_against, check_region
-from tests.faults.workload import READ_SECONDS, Actor
+from tests.faults.workload import Actor
 
 REGIONS = ("eu-central-1", "eu-west-1", "eu-west-2", "eu-west-3", "eu-north-1", "eu-south-1", "us-east-1", "us-east-2")
 ACTORS = 4
@@ -118,28 +118,30 @@ class Life:
 
     def work(self, end: Callable[[], None]) -> None:
         """All actors at once, until `end` has killed the service or had enough of them."""
-        stop, all_have_read = threading.Event(), threading.Barrier(ACTORS + 1)
-        share = CALLS_BETWEEN_KILLS // ACTORS
-        threads = [threading.Thread(target=actor.run, args=(share, all_have_read, stop)) for actor in self.actors]
+        stop = threading.Event()
+        threads = [threading.Thread(target=actor.run, args=(self.enough, stop)) for actor in self.actors]
         for thread in threads:
             thread.start()
         try:
-            all_have_read.wait(READ_SECONDS)
+            wait_until(
+                lambda: self.enough() or not all(map(threading.Thread.is_alive, threads)), "no calls are answered"
+            )
             end()
-        except threading.BrokenBarrierError:
-            pass
         finally:
             stop.set()
             for thread in threads:
                 thread.join()
         self.look_after_actors()
-        assert self.journal.answered - self.answered_before >= CALLS_BETWEEN_KILLS, self.service.log_text()
+
+    def enough(self) -> bool:
+        return self.journal.answered - self.answered_before >= CALLS_BETWEEN_KILLS
 
     def look_after_actors(self) -> None:
         for actor in self.actors:
             actor.caller.close()
             if actor.failure:
                 raise actor.failure
+        assert self.enough(), f"killed too early: {[actor.loss for actor in self.actors]}\n{self.service.log_text()}"
 
     def end(self) -> None:
         """Everything that was ever acknowledged opens; the audit log has each write once."""

@@ -14,7 +14,7 @@ from tests.faults.workload import CONTEXT, describe_alias, state_name
 def check_against(journal: Journal, caller: Caller, checked: int) -> tuple[Expected, int]:
     """Hold the service against the journal; ciphertexts from number `checked` on. Returns what is now known for
     certain."""
-    for call, asked in journal.expected().open.items():
+    for call, asked in list(journal.expected().open.items()):
         if asked["op"] == "create_key":
             repeat_create_key(journal, caller, call, asked["args"])
     expected = journal.expected()

@@ -14,7 +14,6 @@ from tests.faults.journal import Expected, Journal
 from tests.faults.service import Caller, Lost, Refused
 
 KEYS_AT_MOST = 12
-READ_SECONDS = 60
 CONTEXT = {"purpose": "crash test", "größe": "1"}
 
 
@@ -34,26 +33,27 @@ class Actor:
         self.sealed: list[tuple[str, bytes, bytes]] = []
         self.caller: Caller
         self.failure: BaseException | None = None
+        self.loss: Lost | None = None
 
     def take_up(self, caller: Caller, expected: Expected) -> None:
         """Go on from what is known after a restart."""
         self.caller = caller
-        self.states = {key: next(iter(expected.states[key])) for key in self.states if key in expected.states}
-        self.aliases = {name: next(iter(expected.aliases[name])) for name in self.aliases}
+        own_keys = (key for key, actor in expected.makers.items() if actor == self.name)
+        own_aliases = (name for name in expected.aliases if name.startswith(f"alias/{self.name}-"))
+        self.states = {key: next(iter(expected.states[key])) for key in own_keys}
+        self.aliases = {name: next(iter(expected.aliases[name])) for name in own_aliases}
 
-    def run(self, reads: int, all_have_read: threading.Barrier, stop: threading.Event) -> None:
-        """First so many calls that pass no commit; when all actors are through with theirs, anything, until the end."""
+    def run(self, enough: Callable[[], bool], stop: threading.Event) -> None:
+        """What passes no commit, until all actors together have had enough of it; then anything, until the end."""
         try:
-            for _ in range(reads):
+            while not enough():
                 self.random.choice((self.seal, self.open))()
-            all_have_read.wait(READ_SECONDS)
             while not stop.is_set():
                 self.step()
-        except Lost:
-            all_have_read.abort()
+        except Lost as loss:
+            self.loss = loss
         except BaseException as failure:
             self.failure = failure
-            all_have_read.abort()
 
     def step(self) -> None:
         chances: list[tuple[Callable[[], None], int]] = [

@@ -59,11 +59,16 @@ def worker(host: Host) -> Worker:
 
 
 @pytest.fixture(scope="module")
-def shared(prepared: Path, folder: Path) -> Iterator[Worker]:
-    """A worker that the tests of one module share: what they create is told apart by its id."""
+def shared_host(prepared: Path, folder: Path) -> Iterator[Host]:
+    """A service that the tests of one module share: what they create is told apart by its id."""
     host = Host(copied(prepared, folder))
-    yield host.worker()
+    yield host
     host.close()
+
+
+@pytest.fixture(scope="module")
+def shared(shared_host: Host) -> Worker:
+    return shared_host.worker()
 
 
 def copied(prepared: Path, folder: Path) -> Path:

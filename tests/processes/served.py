@@ -19,7 +19,7 @@ from kms_grpc.registry.epochs import Epochs
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 30.0
+PATIENCE = 100.0
 
 
 def eventually(look: Callable[[], T | None], what: str, seconds: float = PATIENCE) -> T:
@@ -58,7 +58,9 @@ class Served:
         """Started, whatever becomes of it. `prefix`: a command that runs it."""
         command = [*prefix, sys.executable, "-m", "tests.processes.stand_in", "serve", str(self._file)]
         with self._errors.open("wb") as errors:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True
+            )
         return self
 
     def start(self) -> Served:

@@ -96,7 +96,7 @@ def command(role: str, index: int) -> list[str]:
 
 def serve(settings_file: str) -> int:
     settings = config.from_json(Path(settings_file).read_bytes())
-    timing = Timing(ready=10.0, backoff_most=0.5, kill_margin=0.5)
+    timing = Timing(ready=90.0, backoff_most=0.5, kill_margin=0.5)
     return Supervisor(settings, command, OPERATIONS, timing).run()
 
 

@@ -15,7 +15,9 @@ from kms_grpc.audit import log as audit_log
 from kms_grpc.audit import reserve
 from kms_grpc.audit.log import FileAuditLog
 from kms_grpc.clock import SystemClock
+from kms_grpc.config import from_values
 from kms_grpc.errors import DependencyTimeoutException
+from kms_grpc.processes.run_folder import RunFolder
 from tests.processes.served import eventually
 from tests.processes.small_disk import MIB, fill, small_disk
 
@@ -240,6 +242,22 @@ def test_appended_lines_are_held_while_others_are_refused(small_disk: Path, open
     assert numbers(path) == [*range(refused), 10_000, 10_002]
 
 
+def test_a_disk_that_stays_full_is_not_said_to_have_room(
+    small_disk: Path, opened: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = opened(small_disk / "worker-0.jsonl")
+    filler = fill(small_disk)
+    _write_until_refused(log, 0)
+    for _ in range(3):
+        log._check()
+        assert log.facts().blocked
+    filler.unlink()
+    log._check()
+    assert not log.facts().blocked
+    told = [record.getMessage().removeprefix(f"the audit log {log.path} ") for record in caplog.records]
+    assert told == ["cannot be written: No space left on device; calls that need it are refused", "is written again"]
+
+
 def test_a_disk_without_room_for_the_reserve(small_disk: Path, opened: Open, caplog: pytest.LogCaptureFixture) -> None:
     path = small_disk / "worker-0.jsonl"
     path.write_bytes(line(1) + b'{"torn')
@@ -250,6 +268,20 @@ def test_a_disk_without_room_for_the_reserve(small_disk: Path, opened: Open, cap
     eventually(lambda: log.facts().reserve_bytes >= MIB, "built when there is room")
     log.write(line(2))
     assert path.read_bytes() == line(1) + b'{"torn\n' + line(2)
+
+
+def test_a_worker_that_is_no_more_gives_its_reserve_back(tmp_path: Path) -> None:
+    """Killed as one of three; then the server is started with two."""
+    run = RunFolder(tmp_path)
+    run.audit.mkdir()
+    for worker in (1, 2):
+        run.worker_log(worker).write_bytes(line(worker))
+        with run.worker_log(worker).open("ab") as file:
+            reserve.extend(file.fileno(), MIB)
+    run.make(from_values({"data_dir": str(tmp_path), "regions": ["eu-central-1"], "workers": 2}), ["Encrypt"])
+    sizes = [run.worker_log(worker).stat() for worker in (1, 2)]
+    assert sizes[0].st_blocks * 512 > MIB > 64 * 1024 > sizes[1].st_blocks * 512
+    assert [numbers(run.worker_log(worker)) for worker in (1, 2)] == [[1], [2]]
 
 
 def test_a_file_system_that_cannot_reserve_is_told_once(

@@ -45,7 +45,7 @@ def test_a_worker_that_keeps_failing_is_tried_until_it_succeeds(tmp_path: Path) 
         cause = served.data_dir / "fail-worker-0"
         cause.write_text("the disk is away")
         os.kill(served.pids()["worker-0"], signal.SIGKILL)
-        eventually(lambda: len(served.said("^worker-0 ended")) >= 4, "four failures")
+        eventually(lambda: len(served.said("^worker-0 ended")) >= 3, "three failures")
         assert served.said("^worker-0 ended")[1]["reason"] == "the disk is away"
         assert served.connect(), "the other worker serves on"
         cause.unlink()
@@ -62,6 +62,17 @@ def test_calls_in_flight_are_finished_before_the_end(tmp_path: Path, number: sig
         assert served.stop(number) == 0
         assert connection.recv(100) == b"done\n"
         assert not served.said("killed")
+
+
+@pytest.mark.parametrize("name", ["prepare", "worker-0", "keeper"])
+def test_control_c_while_it_starts_is_a_clean_end(tmp_path: Path, name: str) -> None:
+    """A terminal sends it to the whole group: no child may answer with a traceback."""
+    with Served(tmp_path).exec() as served:
+        eventually(lambda: name in served.pids(), name)
+        os.killpg(served.pid, signal.SIGINT)
+        assert served.status() == 0
+        assert "Traceback" not in served.errors()
+        assert served.said("^stopped$")
 
 
 @pytest.mark.parametrize("why", ["stopped worker", "second signal"])
@@ -92,7 +103,7 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
 def test_nothing_outlives_a_supervisor_killed_while_they_start(tmp_path: Path) -> None:
     """Before a child has asked to die with its parent, the parent may be gone already."""
     with Served(tmp_path).exec() as served:
-        pids = eventually(lambda: served.pids().values(), "a first child")
+        pids = eventually(lambda: (pids := served.pids()).keys() >= {"worker-0"} and pids.values(), "a first worker")
         served.stop(signal.SIGKILL)
         eventually(lambda: not any(alive(pid) for pid in pids), "the end of all")
 

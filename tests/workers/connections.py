@@ -38,8 +38,12 @@ class Caller:
 
     def begin(self, name: str, **fields: Any) -> Any:
         """The call, sent; `outcome` waits for it."""
-        request = getattr(pb, f"{name}Request")(**fields)
-        return getattr(self._stub, name).future(request, metadata=self._metadata, timeout=SECONDS)
+        return self.send(name, getattr(pb, f"{name}Request")(**fields))
+
+    def send(self, name: str, request: Any, request_id: str | None = None) -> Any:
+        """As begin, with a request made already."""
+        metadata = (*self._metadata, ("kms-request-id", request_id)) if request_id else self._metadata
+        return getattr(self._stub, name).future(request, metadata=metadata, timeout=SECONDS)
 
 
 def outcome(call: Any) -> Any:

@@ -24,6 +24,7 @@ from kms_grpc.v1 import keys_pb2
 
 
 def create_alias(call: Call, request: pb.CreateAliasRequest, key: Key) -> pb.CreateAliasResponse:
+    """Name a key. AlreadyExistsException, InvalidAliasNameException, LimitExceededException (50 per key unless set)."""
     name = request.alias_name
     check_alias_prefix(name)
     if not is_alias_name(name):
@@ -53,6 +54,7 @@ def update_alias(call: Call, request: pb.UpdateAliasRequest, old: Key, new: Key)
 
 
 def delete_alias(call: Call, request: pb.DeleteAliasRequest, key: Key) -> pb.DeleteAliasResponse:
+    """Remove the name; the key stays."""
     call.writing.remove_alias(_present(call, request.alias_name))
     return pb.DeleteAliasResponse()
 

@@ -24,6 +24,7 @@ DATA_KEY_BYTES = {keys_pb2.DATA_KEY_SPEC_AES_128: 16, keys_pb2.DATA_KEY_SPEC_AES
 
 
 def encrypt(call: Call, request: pb.EncryptRequest, key: Key) -> pb.EncryptResponse:
+    """1 to 4,096 bytes under the key's current material, bound to the encryption context."""
     material = call.shard.current_material(key)
     associated = material.associated_prefix + canonical(request.encryption_context)
     blob = envelope.seal(material.handle, material.prefix, associated, request.plaintext)
@@ -32,6 +33,7 @@ def encrypt(call: Call, request: pb.EncryptRequest, key: Key) -> pb.EncryptRespo
 
 
 def decrypt(call: Call, request: pb.DecryptRequest, key: Key) -> pb.DecryptResponse:
+    """Open a blob with the key and material that its header names. InvalidCiphertextException, always without text."""
     material = _named_material(call, key, request.ciphertext_blob)
     associated = material.associated_prefix + canonical(request.encryption_context)
     plaintext = envelope.open_blob(material.handle, associated, request.ciphertext_blob)
@@ -66,6 +68,7 @@ def re_encrypt(call: Call, request: pb.ReEncryptRequest, source: Key, destinatio
 
 
 def generate_data_key(call: Call, request: pb.GenerateDataKeyRequest, key: Key) -> pb.GenerateDataKeyResponse:
+    """A fresh data key of 1 to 1,024 bytes, in clear and sealed."""
     length = _data_key_bytes(request)
     material = call.shard.current_material(key)
     associated = material.associated_prefix + canonical(request.encryption_context)
@@ -91,6 +94,7 @@ def generate_data_key_without_plaintext(
 
 
 def generate_random(call: Call, request: pb.GenerateRandomRequest) -> pb.GenerateRandomResponse:
+    """1 to 1,024 random bytes."""
     return pb.GenerateRandomResponse(plaintext=envelope.random_bytes(request.number_of_bytes))
 
 

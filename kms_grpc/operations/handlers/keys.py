@@ -35,6 +35,7 @@ def create_key(call: Call, request: pb.CreateKeyRequest) -> pb.CreateKeyResponse
 
 
 def describe_key(call: Call, request: pb.DescribeKeyRequest, key: Key) -> pb.DescribeKeyResponse:
+    """What is known of the key, in whatever state it is."""
     return pb.DescribeKeyResponse(key_metadata=key_metadata(key))
 
 
@@ -47,11 +48,13 @@ def list_keys(call: Call, request: pb.ListKeysRequest) -> pb.ListKeysResponse:
 
 
 def enable_key(call: Call, request: pb.EnableKeyRequest, key: Key) -> pb.EnableKeyResponse:
+    """Make the key usable; one that is stays so."""
     _switch(call, key, Event.ENABLED)
     return pb.EnableKeyResponse()
 
 
 def disable_key(call: Call, request: pb.DisableKeyRequest, key: Key) -> pb.DisableKeyResponse:
+    """Make the key refuse all use, on every worker from the answer on."""
     _switch(call, key, Event.DISABLED)
     return pb.DisableKeyResponse()
 
@@ -59,6 +62,7 @@ def disable_key(call: Call, request: pb.DisableKeyRequest, key: Key) -> pb.Disab
 def update_key_description(
     call: Call, request: pb.UpdateKeyDescriptionRequest, key: Key
 ) -> pb.UpdateKeyDescriptionResponse:
+    """Replace the description: 0 to 8,192 characters."""
     call.writing.change_key(dataclasses.replace(key, description=request.description))
     return pb.UpdateKeyDescriptionResponse()
 

@@ -15,6 +15,7 @@ LISTINGS = (key_management_pb2.ListKeysRequest, key_management_pb2.ListAliasesRe
 
 
 def get_limits(call: Call, request: pb.GetLimitsRequest) -> pb.GetLimitsResponse:
+    """What this server takes: regions, bytes per call, sizes of pages, quotas."""
     quotas = call.service.quotas
     return pb.GetLimitsResponse(
         server_version=version("kms_grpc"),

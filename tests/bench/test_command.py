@@ -1,0 +1,156 @@
+"""`kms-grpc bench`: every row is there, in its shape. What it says of this machine decides nothing here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from kms_grpc.bench import h2load
+from tests.served import Served, clean
+
+NAMED = [
+    "core.seal.1k",
+    "core.open.1k",
+    "core.seal.1k.single",
+    "executor.encrypt.1k",
+    "grpc.encrypt.1k",
+    "grpc.decrypt.1k",
+    "grpc.encrypt.1k.workers2",
+    "registry.100k",
+    "start",
+]
+"""The rows that the project answers for."""
+BESIDE = ["registry.100k.describe", "registry.100k.memory"]
+SHAPE = {"name": str, "value": float, "unit": str, "reference": float, "ratio": float, "goal": float, "holds": bool}
+
+
+def bench(*arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "kms_grpc", "bench", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=170, env={**clean(), **environment}
+    )
+    assert done.returncode == code, done.stderr + done.stdout
+    return done
+
+
+def rows_of(*arguments: str, **environment: str) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(bench(*arguments, "--output", "json", **environment).stdout)
+    assert set(told) == {
+        "versions", "libcrypto", "libcrypto_of_cryptography", "processor", "load_generator", "rows", "loads",
+    }  # fmt: skip
+    assert {"python", "kms-grpc", "grpcio", "cryptography"} <= set(told["versions"])
+    assert told["libcrypto"].startswith("OpenSSL 3.")
+    return told
+
+
+@pytest.mark.parametrize(
+    "families",
+    [["core", "executor", "registry", "start"], ["grpc"]],
+    ids=["in-process-and-start", "grpc"],
+)
+def test_every_named_row_is_measured(families: Sequence[str]) -> None:
+    wanted = [name for name in NAMED if name.partition(".")[0] in families]
+    told = rows_of("--glimpse", *(argument for name in wanted for argument in ("--only", name)))
+    assert [row["name"] for row in told["rows"] if row["name"] not in BESIDE] == wanted
+    assert {row["name"] for row in told["rows"]} - set(NAMED) == (set(BESIDE) if "registry" in families else set())
+    for row in told["rows"]:
+        assert {name: type(value) for name, value in row.items()} == SHAPE
+        assert row["ratio"] == pytest.approx(row["value"] / row["reference"])
+        assert row["holds"] is (row["ratio"] <= row["goal"])
+    assert {load["name"] for load in told["loads"]} == ({"echo", *wanted} if "grpc" in families else set())
+
+
+def test_without_options_all_named_rows_are_measured() -> None:
+    from kms_grpc.bench.command import ROWS
+
+    assert list(ROWS) == NAMED
+
+
+def test_table_for_people() -> None:
+    lines = bench("core", "--glimpse").stdout.splitlines()
+    assert lines[0].split() == ["name", "value", "reference", "unit", "ratio", "goal", "holds"]
+    assert [line.split()[0] for line in lines[1:4]] == NAMED[:3]
+    assert any(line.startswith("processor") for line in lines)
+
+
+def test_load_on_a_server_that_runs(server: Served) -> None:
+    shape = ["--size", "32", "--size", "4096", "--seconds", "0.2", "--connections", "4", "--in-flight", "8"]
+    arguments = ["load", "--operation", "encrypt", "--operation", "decrypt", *shape, "--workers", "2"]
+    told = rows_of(*arguments, "--endpoint", server.address, KMS_GRPC_TOKEN=server.token)
+    assert [load["name"] for load in told["loads"]] == ["encrypt.32", "encrypt.4096", "decrypt.32", "decrypt.4096"]
+    for load in told["loads"]:
+        assert (load["failures"], load["workers"]) == ({}, ["0", "1"])
+        assert load["calls"] > 0
+    names = {row["name"] for row in told["rows"]}
+    assert names == {
+        f"load.{load['name']}.{what}" for load in told["loads"] for what in ("rate", "p50", "p99", "p99.9", "failed")
+    }, "this server serves without --bench: it doesn't tell its CPU"
+
+
+def test_an_open_loop_on_a_server_of_its_own_with_every_operation() -> None:
+    from kms_grpc.bench.workload import OPERATIONS
+
+    every = [argument for operation in OPERATIONS for argument in ("--operation", operation)]
+    told = rows_of("load", *every, "--rate", "100", "--seconds", "0.1", "--workers", "1", "--context", "a=b")
+    assert [load["name"] for load in told["loads"]] == [f"{operation}.1024" for operation in OPERATIONS]
+    for load in told["loads"]:
+        assert load["failures"] == {}
+        assert 1 <= load["calls"] <= 11
+        assert load["cpu_us"] > 0
+
+
+@pytest.mark.skipif(not h2load.is_installed(), reason="h2load is not installed (apt-get install nghttp2-client)")
+def test_h2load_as_the_generator() -> None:
+    told = rows_of("load", "--generator", "h2load", "--seconds", "1", "--workers", "1")
+    assert told["load_generator"].startswith("h2load")
+    (load,) = told["loads"]
+    assert load["calls"] > 0
+    assert load["cpu_us"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--only", "core.seal.2k"], 2, "core.seal.2k"),  # no such row
+        (["--only", "start", "core"], 2, "--only goes without a command"),
+        (["load", "--operation", "destroy"], 2, "destroy"),
+        (["load", "--connections", "1", "--workers", "2"], 2, "--connections must be at least --workers"),
+        (["load", "--endpoint", "10.0.0.1:1"], 2, "only loopback"),  # a token in clear leaves no machine
+        (["load", "--endpoint", "127.0.0.1:1"], 1, "127.0.0.1:1"),  # nobody is there
+        (["load", "--generator", "h2load", "--rate", "5"], 2, "h2load makes a closed loop"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(arguments: Sequence[str], code: int, said: str) -> None:
+    told = bench(*arguments, code=code).stderr
+    assert said in told
+    assert len(told.strip().splitlines()) == 1
+
+
+def test_a_server_that_refuses_is_named_with_its_reason(server: Served) -> None:
+    told = bench("load", "--endpoint", server.address, code=1, KMS_GRPC_TOKEN="no-such-token-here").stderr
+    assert told == (
+        "kms-grpc bench load: CreateKey: UNAUTHENTICATED The security token included in the request is invalid.\n"
+    )
+
+
+def test_a_key_that_cannot_be_used_is_told_before_the_load(server: Served) -> None:
+    with server.client() as client:
+        key_id = client.create_key().key_metadata.key_id
+        client.disable_key(key_id)
+    told = bench("load", "--endpoint", server.address, "--key", key_id, code=1, KMS_GRPC_TOKEN=server.token).stderr
+    assert "FAILED_PRECONDITION" in told
+    assert "is disabled" in told
+
+
+def test_the_token_is_on_no_command_line_and_in_no_output(server: Served) -> None:
+    done = bench(
+        "load", "--endpoint", server.address, "--seconds", "0.05", "--output", "json", KMS_GRPC_TOKEN=server.token
+    )
+    assert server.token not in done.stdout + done.stderr
+    assert os.environ.get("KMS_GRPC_TOKEN") is None

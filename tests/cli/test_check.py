@@ -1,0 +1,131 @@
+"""`kms-grpc check`: each thing that can be wrong is named, and the exit code says so."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from kms_grpc.crypto.key_wrapping import create_root_key_file
+from tests.cli.conftest import Run
+from tests.conftest import StartServer
+from tests.served import Served
+
+pytestmark = pytest.mark.xdist_group("check")  # one server is made and copied for all
+
+UNLOCKABLE = ("sh", "-c", 'ulimit -l 0 && exec setpriv --bounding-set=-ipc_lock "$@"', "sh")
+"""Runs a command without the right to lock memory."""
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The data directory of a server that made a key and an alias, and was stopped."""
+    served = Served(tmp_path_factory.mktemp("check") / "data")
+    served.start()
+    with served.client() as kms:
+        key = kms.create_key("checked").key_metadata
+        kms.create_alias("alias/checked", key.key_id)
+    assert served.stop() == 0
+    yield served.data_dir
+
+
+@pytest.fixture
+def data_dir(filled: Path, tmp_path: Path) -> Path:
+    """A copy, to be damaged."""
+    return Path(shutil.copytree(filled, tmp_path / "data"))
+
+
+def execute(statement: str) -> Callable[[Path], None]:
+    def damage(data_dir: Path) -> None:
+        with closing(sqlite3.connect(data_dir / "regions" / "eu-central-1.sqlite")) as connection:
+            assert connection.execute(statement).rowcount == 1
+            connection.commit()
+
+    return damage
+
+
+def swap(data_dir: Path) -> None:
+    one, other = (data_dir / "regions" / f"{region}.sqlite" for region in ("eu-central-1", "eu-west-1"))
+    one.rename(data_dir / "aside")
+    other.rename(one)
+    (data_dir / "aside").rename(other)
+
+
+def other_root_key(data_dir: Path) -> None:
+    (data_dir / "root.key").unlink()
+    create_root_key_file(data_dir / "root.key")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda data: (data / "root.key").chmod(0o640), "chmod 600"),
+        (lambda data: data.chmod(0o755), "open to other users"),
+        (lambda data: (data / "dev.token").chmod(0o644), "dev.token"),
+        (lambda data: (data / "root.key").unlink(), "was made under the root key"),  # which one to look for
+        (lambda data: (data / "root.key").write_bytes(b"short"), "32 bytes"),
+        (other_root_key, "but the one here is"),  # both fingerprints
+        (swap, "put it back under its name"),
+        (lambda data: shutil.rmtree(data / "regions"), "no shard"),
+        (lambda data: (data / "regions" / "eu-west-1.sqlite").write_bytes(b"no database" * 100), "eu-west-1"),
+        (execute("UPDATE keys SET description = 'changed'"), "changed on disk"),
+        (execute("UPDATE aliases SET name = 'alias/forged'"), "alias/checked"),
+        (execute("UPDATE materials SET wrapped = zeroblob(105)"), "changed on disk"),
+        (execute("UPDATE shard SET created_ns = created_ns + 1"), "own row was changed on disk"),
+        (shutil.rmtree, "no such directory"),
+    ],
+)
+def test_what_is_wrong_is_named(damage: Callable[[Path], object], says: str, data_dir: Path, run: Run) -> None:
+    damage(data_dir)
+    ran = run("check", "--data-dir", data_dir, "-o", "json")
+    assert (ran.code, ran.json["Well"]) == (1, False)
+    bad = [finding["Text"] for finding in ran.json["Findings"] if finding["Verdict"] == "bad"]
+    assert any(says in text for text in bad), bad
+
+
+def test_all_is_well(filled: Path, run: Run) -> None:
+    ran = run("check", "--data-dir", filled)
+    assert ran.code == 0, ran.text
+    assert ran.text.endswith("all is well\n")
+    assert "fingerprint" in ran.text
+    assert "OpenSSL" in ran.text
+    assert "no server is ready" in ran.text
+
+
+def test_beside_a_running_server(server: Served, run: Run) -> None:
+    ran = run("check", "--data-dir", server.data_dir)
+    assert ran.code == 0, ran.text
+    assert f"{server.address} is SERVING" in ran.text
+    assert "worker-1" in ran.text
+    assert run("check", "--endpoint", server.address).code == 0
+
+
+def test_a_server_that_should_run_and_does_not(run: Run) -> None:
+    ran = run("check", "--endpoint", "127.0.0.1:1")
+    assert ran.code == 1
+    assert "no answer" in ran.text
+
+
+def test_memory_that_may_not_be_locked_is_said_once_and_reported(start_server: StartServer, run: Run) -> None:
+    served = start_server(regions=["eu-central-1"], prefix=UNLOCKABLE)
+    ran = run("check", "--data-dir", served.data_dir)
+    assert ran.code == 1
+    assert ran.text.count("its keys may be swapped to disk") == 2, "once for each worker"
+    with served.client() as kms:
+        key = kms.create_key().key_metadata.key_id
+        assert kms.decrypt(kms.encrypt(key, b"served all the same").ciphertext_blob).plaintext
+    warnings = [line for line in served.log_text().splitlines() if '"warning"' in line and "lock memory" in line]
+    assert len(warnings) == 1, served.log_text()
+
+
+def test_unix_sockets_one_for_each_worker(start_server: StartServer, tmp_path: Path, run: Run) -> None:
+    served = start_server(regions=["eu-central-1"], listen=f"unix:{tmp_path}/kms")
+    ran = run("check", "--data-dir", served.data_dir)
+    for worker in range(2):
+        assert f"unix:{tmp_path}/kms.{worker} is SERVING" in ran.text
+        variables = served.variables() | {"KMS_GRPC_ENDPOINT": f"unix:{tmp_path}/kms.{worker}"}
+        assert run("keys", "list", variables=variables).code == 0

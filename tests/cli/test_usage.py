@@ -1,0 +1,227 @@
+"""The command line by itself: help, usage errors, exit codes. No server is needed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from kms_grpc import errors
+from kms_grpc.cli import failures
+from kms_grpc.cli.main import ELSEWHERE, cli
+from kms_grpc.cli.output import print_table, text_of
+from tests.cli.conftest import Run
+from tests.served import clean
+
+ROLES = {"worker", "keeper", "prepare"}
+EVERY_ERROR = {error.__name__ for error in errors.KMSError.__subclasses__()}
+
+
+def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """All commands that people see, groups left out."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        elif not command.hidden:
+            yield (*path, name), command
+
+
+COMMANDS = dict(commands())
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_each_help_teaches_by_an_example(path: tuple[str, ...], run: Run) -> None:
+    ran = run(*path, "--help")
+    assert ran.code == 0
+    assert f"kms-grpc {' '.join(path)}" in ran.text.split("Options:")[0].split("\n", 1)[1], "no example"
+    options = [option for option in COMMANDS[path].params if isinstance(option, click.Option)]
+    assert [option.name for option in options if not option.help] == []
+
+
+def test_the_root_names_every_command_and_every_exit_code(run: Run) -> None:
+    text = run("--help").text
+    for command in (set(cli.commands) | set(ELSEWHERE)) - ROLES:
+        assert f"\n  {command} " in text
+    assert [role for role in ROLES if f"\n  {role} " in text] == []
+    for code, meaning in failures.MEANINGS.items():
+        assert f"{code:>3}  {meaning}" in text
+    assert set(failures.MEANINGS) == set(failures.ExitCode)
+
+
+def test_no_option_takes_a_secret() -> None:
+    """What is on argv is in every process list. Tokens come by environment or file, plaintexts by file or pipe."""
+    taking = {
+        (path, name)
+        for path, command in COMMANDS.items()
+        for parameter in command.params
+        for name in parameter.opts
+        if any(word in name for word in ("token", "secret", "password", "plaintext", "material"))
+    }
+    assert {name for _, name in taking} == {"--token-file", "--plaintext-to", "--without-plaintext"}
+
+
+def test_help_is_fast_because_nothing_heavy_is_imported() -> None:
+    heavy = {"grpc", "google.protobuf", "sqlalchemy", "alembic", "rich", "uvloop", "kms_grpc.crypto"}
+    script = f"""if True:
+        import sys
+        from kms_grpc.cli.main import main
+        main(["--help"])
+        sys.exit(str({heavy} & set(sys.modules)))"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=clean(), check=False)
+    assert done.stderr.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["kyes"], "No such command"),
+        (["keys", "describe"], "Missing argument 'KEY'"),
+        (["keys", "list", "--limit", "0"], "1<=x<=1000"),
+        (["keys", "list", "--details", "--limit", "5"], "leave --limit and --marker out"),
+        (["encrypt", "--key", "K", "--context", "novalue"], "not NAME=VALUE"),
+        (["encrypt", "--key", "K", "--context", "a=1", "--context", "a=2"], "given twice"),
+        (["encrypt", "--key", "K", "/nowhere/file"], "No such file"),
+        (["decrypt", "--base64"], "not base64"),
+        (["data-key", "--key", "K"], "say where the data key goes"),
+        (["data-key", "--key", "K", "--without-plaintext", "--plaintext-to", "f"], "exclude each other"),
+        (["random", "1025"], "1<=x<=1024"),
+        (["keys", "list", "--token-file", "/nowhere/token"], "--token-file"),
+        (["keys", "list", "--endpoint", "kms.example.com:443"], "only loopback"),
+        (["keys", "list", "--timeout", "0"], "x>0"),
+        (["serve", "--dev"], "no region"),
+        (["serve", "--dev", "--region", "nowhere"], "nowhere"),
+        (["serve", "--region", "eu-west-1", "--listen", "0.0.0.0:50051"], "only loopback"),
+        (["serve", "--region", "eu-west-1", "--config", "/nowhere.toml"], "No such file"),
+        (["quickstart", "--file", "/nowhere"], "does not exist"),
+        (["completion", "tcsh"], "bash"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], says: str, run: Run) -> None:
+    ran = run(*arguments, stdin=b"no base64!")
+    assert (ran.code, ran.out) == (2, b"")
+    assert ran.err.count("\n") == 1
+    assert ran.err.startswith("kms-grpc: ")
+    assert says in ran.err
+
+
+@pytest.mark.parametrize("role", sorted(ROLES))
+def test_roles_are_not_for_hands(role: str) -> None:
+    command = [sys.executable, "-m", "kms_grpc", role]
+    done = subprocess.run(command, input="", capture_output=True, text=True, env=clean(), check=False)
+    assert done.returncode != 0
+    assert "kms-grpc serve" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nobody_there_is_exit_code_3(run: Run) -> None:
+    ran = run("keys", "list", "--endpoint", "127.0.0.1:1", "--timeout", "3")
+    assert ran.code == 3
+    assert "kms-grpc serve" in ran.err
+
+
+def test_a_bug_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def burst() -> None:
+        raise RuntimeError("boom\nbang")
+
+    monkeypatch.setitem(cli.commands, "limits", click.Command("limits", callback=burst))
+    ran = run("limits")
+    assert (ran.code, ran.err.count("\n")) == (70, 1)
+    assert "RuntimeError: boom bang" in ran.err
+
+
+def test_ctrl_c_is_exit_code_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.commands, "limits", click.Command("limits", callback=interrupted))
+    assert run("limits").code == 130
+
+
+def test_codes_and_ways_out_are_of_errors_that_exist() -> None:
+    from kms_grpc import client
+
+    known = EVERY_ERROR | {error.__name__ for error in vars(client).values() if isinstance(error, type)}
+    assert set(failures._CODES) | set(failures._WAYS_OUT) <= known
+
+
+def _in_region(error: errors.KMSError) -> errors.KMSError:
+    error.region = "eu-west-1"
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            errors.DisabledException("arn is disabled.", key="arn"),
+            "DisabledException: arn is disabled. Way out: kms-grpc keys enable arn",
+        ),
+        (
+            _in_region(errors.DisabledException("off", key="arn")),
+            "DisabledException: off. Way out: kms-grpc keys enable arn --region eu-west-1",
+        ),
+        (errors.TagException("Too many tags"), "TagException: Too many tags"),  # nothing to add
+        (
+            errors.ValidationException("2\nlines\x1b[31m"),
+            "ValidationException: 2\\nlines\\x1b[31m",
+        ),  # no terminal obeys
+        (errors.NotFoundException("{braces}"), "NotFoundException: {braces}. Way out: see what there is"),
+    ],
+)
+def test_a_refusal_is_one_line(
+    error: errors.KMSError, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KMS_GRPC_REGION", "eu-central-1")
+    failures.print_failure(error, as_json=False)
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert click.unstyle(printed).startswith(f"kms-grpc: {line}")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("plain", "plain"),
+        ("\x1b[2Jgone\x07", "\\x1b[2Jgone\\x07"),  # a description must not clear the screen of who lists it
+        ("a\u202eb", "a\\u202eb"),  # nor turn the line round
+        (True, "yes"),
+        (["a", "b"], "a, b"),
+        ("schlüssel 鍵", "schlüssel 鍵"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(value: object, text: str) -> None:
+    assert text_of(value) == text
+
+
+def test_columns_stay_aligned_under_wide_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["A", "B"], [["鍵", "x"], ["long", "y"]])
+    assert click.unstyle(capsys.readouterr().out).splitlines() == ["A      B", "鍵     x", "long   y"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell: str, run: Run) -> None:
+    ran = run("completion", shell)
+    assert ran.code == 0
+    assert "_KMS_GRPC_COMPLETE" in ran.text
+
+
+@pytest.mark.parametrize(("words", "completes"), [("kms-grpc ke", "keys"), ("kms-grpc keys di", "disable")])
+def test_bash_completes(words: str, completes: str) -> None:
+    variables = {"_KMS_GRPC_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    command = [sys.executable, "-m", "kms_grpc"]
+    done = subprocess.run(command, capture_output=True, text=True, env=clean() | variables, check=False)
+    assert completes in done.stdout
+
+
+def test_readme_lists_exactly_these_commands() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    section = text.split("## The command line", 1)[1].split("\n## ", 1)[0]
+    listed = set(re.findall(r"^\| `kms-grpc ([a-z -]+)` \|", section, re.MULTILINE))
+    assert listed == {" ".join(path) for path in COMMANDS} | set(ELSEWHERE)
+    for code, meaning in failures.MEANINGS.items():
+        assert f"| {code.value} | {meaning} |" in section

@@ -1,0 +1,228 @@
+"""Calls that wait: for a worker's threads, for the registry; and those whose caller is gone by then.
+
+A worker's door runs in this process here, so that a test can hold the registry's write lock and know who waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from kms_grpc.endpoints.grpc_server import GrpcServer
+from kms_grpc.operations.table import TABLE
+from kms_grpc.v1 import key_management_pb2 as pb
+from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata
+from tests.operations.service import ALICE, Host, Worker, prepare
+
+pytestmark = pytest.mark.xdist_group("door")
+
+LIMITS = {"threads": 1, "waiting_calls": 3}
+SENT = metadata(ALICE.token)
+
+
+class Door:
+    """One worker behind its door, on an event loop of its own."""
+
+    def __init__(self, host: Host) -> None:
+        self.worker: Worker = host.worker()
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+        self.server: GrpcServer = self.run(self._start(host))
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.server.port}", OWN_CONNECTION)
+
+    async def _start(self, host: Host) -> GrpcServer:
+        server = GrpcServer(self.worker.executor, TABLE, host.settings, 0)
+        await server.start()
+        return server
+
+    def run(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
+
+    def ask(self, name: str, request_id: str = "", seconds: float = 60, **fields: Any) -> Reply:
+        sent = metadata(ALICE.token, request_id=request_id or None)
+        return ask(self.channel, name, OPERATIONS[name].request(**fields), sent, seconds)
+
+    def close(self) -> None:
+        self.channel.close()
+        self.run(self.server.drain(0))
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prepared") / "data"
+    folder.mkdir()
+    prepare(folder)
+    return folder
+
+
+@pytest.fixture
+def door(prepared: Path, tmp_path: Path) -> Iterator[Door]:
+    host = Host(Path(shutil.copytree(prepared, tmp_path / "data")), limits=LIMITS, listen="127.0.0.1:0")
+    opened = Door(host)
+    yield opened
+    opened.close()
+    host.close()
+
+
+@contextmanager
+def registry_held(door: Door) -> Iterator[None]:
+    """Whoever writes in the home region waits until this is left."""
+    path = door.worker.shard().registry._store._path  # type: ignore[attr-defined]
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        holder.execute("ROLLBACK")
+        holder.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come to that")
+
+
+def waiting(door: Door) -> int:
+    return door.server._waiting
+
+
+def keys(door: Door) -> int:
+    return len(door.ask("ListKeys").answer.keys)
+
+
+def recorded(door: Door, request_id: str) -> list[tuple[str | None, str | None]]:
+    """(error code, text) of each audit record of that call."""
+    lines = [*door.worker.audit(), *door.worker.outbox()]
+    return [(line.get("errorCode"), line.get("errorMessage")) for line in lines if line["requestID"] == request_id]
+
+
+def test_more_calls_than_a_worker_takes_on(door: Door) -> None:
+    """The next one is turned away at once, told to come back, recorded and counted; warm calls go on meanwhile."""
+    made = door.ask("CreateKey").answer.key_metadata
+    door.ask("Encrypt", key_id=made.key_id, plaintext=b"p")
+    with ThreadPoolExecutor(3) as threads:
+        with registry_held(door):
+            held = [threads.submit(door.ask, "CreateKey") for _ in range(3)]
+            until(lambda: waiting(door) == 3)
+            reply = door.ask("ListKeys", "turned-away")
+            assert (reply.code, reply.reason, reply.retry_info) == ("RESOURCE_EXHAUSTED", "ThrottlingException", True)
+            assert door.ask("Encrypt", key_id=made.key_id, plaintext=b"p").code == "OK"
+            health = health_pb2_grpc.HealthStub(door.channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
+            assert health.status == health_pb2.HealthCheckResponse.SERVING
+        assert [call.result().code for call in held] == ["OK"] * 3
+    assert recorded(door, "turned-away") == [("ThrottlingException", reply.text)]
+    assert door.worker.counted()["ListKeys"] == {"ThrottlingException": 1}
+    assert keys(door) == 4
+
+
+def test_a_call_whose_deadline_passes_while_it_waits_is_never_begun(door: Door) -> None:
+    with ThreadPoolExecutor(1) as threads, registry_held(door):
+        threads.submit(door.ask, "CreateKey")
+        until(lambda: waiting(door) == 1)
+        assert door.ask("CreateKey", "too-late", 0.3).code == "DEADLINE_EXCEEDED"
+        until(lambda: waiting(door) == 1)
+    assert recorded(door, "too-late") == [
+        ("DependencyTimeoutException", "Cancelled by the caller before it was begun.")
+    ]
+    assert keys(door) == 1
+
+
+def test_a_call_that_its_caller_gives_up_while_it_waits_is_never_begun(door: Door) -> None:
+    with ThreadPoolExecutor(1) as threads, registry_held(door):
+        threads.submit(door.ask, "CreateKey")
+        until(lambda: waiting(door) == 1)
+        sent = metadata(ALICE.token, request_id="given-up")
+        call = door.channel.unary_unary(OPERATIONS["CreateKey"].path).future(b"", metadata=sent)
+        until(lambda: waiting(door) == 2)
+        call.cancel()
+        until(lambda: waiting(door) == 1)
+    assert recorded(door, "given-up") == [
+        ("DependencyTimeoutException", "Cancelled by the caller before it was begun.")
+    ]
+    assert keys(door) == 1
+
+
+def test_a_call_that_was_begun_is_finished_and_recorded_though_nobody_waits(door: Door) -> None:
+    with registry_held(door):
+        sent = metadata(ALICE.token, request_id="begun")
+        call = door.channel.unary_unary(OPERATIONS["CreateKey"].path).future(b"", metadata=sent)
+        until(lambda: waiting(door) == 1 and door.server._threads._work_queue.empty())
+        call.cancel()
+        until(lambda: waiting(door) == 0)
+    until(lambda: door.worker.counted().get("CreateKey", {}).get("OK", 0) == 1)
+    assert recorded(door, "begun") == [(None, None)]
+    assert keys(door) == 1
+
+
+def test_a_key_that_was_changed_on_disk(door: Door) -> None:
+    """Unavailable by its name, and clients are told not to try again; all others are served."""
+    damaged, good = door.ask("CreateKey").answer.key_metadata, door.ask("CreateKey").answer.key_metadata
+    path = door.worker.shard().registry._store._path  # type: ignore[attr-defined]
+    with sqlite3.connect(path) as disk:
+        disk.execute("UPDATE keys SET description = 'not mine' WHERE key_id = ?", (damaged.key_id,))
+    disk.close()
+    door.worker.change(good.key_id, description="")  # and so the worker looks again
+    door.worker.shard()._clear()
+    reply = door.ask("Encrypt", key_id=damaged.key_id, plaintext=b"p")
+    assert (reply.code, reply.reason, reply.facts["key"]) == ("UNAVAILABLE", "KeyUnavailableException", damaged.arn)
+    assert reply.trailers["grpc-retry-pushback-ms"] == "-1"
+    assert not reply.retry_info
+    assert reply.trailer_bytes < 4096
+    assert door.ask("Encrypt", key_id=good.key_id, plaintext=b"p").code == "OK"
+    assert [entry.key_id for entry in door.ask("ListKeys").answer.keys] == [good.key_id]
+
+
+def test_drain(door: Door) -> None:
+    """Health says NOT_SERVING to those who watch, and what is under way is finished before the door closes."""
+    watched = health_pb2_grpc.HealthStub(door.channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+    assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
+    with ThreadPoolExecutor(1) as threads:
+        with registry_held(door):
+            call = threads.submit(door.ask, "CreateKey")
+            until(lambda: waiting(door) == 1)
+            draining = asyncio.run_coroutine_threadsafe(door.server.drain(30), door.loop)
+            assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            watched.cancel()
+        assert call.result().code == "OK"
+    draining.result(60)
+    assert door.ask("ListKeys", seconds=5).code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+
+
+def test_an_rpc_without_a_row_cannot_be_served(prepared: Path, tmp_path: Path) -> None:
+    host = Host(Path(shutil.copytree(prepared, tmp_path / "data")), listen="127.0.0.1:0")
+    executor = host.worker().executor
+    without = tuple(row for row in TABLE if row.name != "DescribeKey")
+
+    async def run() -> list[Reply]:
+        server = GrpcServer(executor, without, host.settings, 0)
+        await server.start()
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}", OWN_CONNECTION) as channel:
+            request = pb.DescribeKeyRequest(key_id="x")
+            found = [
+                await asyncio.to_thread(ask, channel, name, raw, SENT)
+                for name, raw in (("DescribeKey", request), ("ListKeys", None))
+            ]
+        await server.drain(0)
+        return found
+
+    replies = asyncio.run(run())
+    assert [reply.code for reply in replies] == ["UNIMPLEMENTED", "OK"]
+    host.close()
