@@ -11,30 +11,10 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any
 
 from kms_grpc.crypto import import_wrapping
 from kms_grpc.errors import InvalidCiphertextException
 from tests.crypto import scenes
-
-
-def far_down(call: Callable[[], Any], levels: int = 30) -> Any:
-    return call() if levels == 0 else max([0], key=lambda _: (far_down(call, levels - 1), 0)[1])
-
-
-def waiting_thread(call: Callable[[], Any], end: threading.Event) -> threading.Thread:
-    done = threading.Event()
-
-    def run() -> None:
-        far_down(call)
-        done.set()
-        end.wait()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    done.wait()
-    return thread
 
 
 def import_material() -> None:
@@ -42,7 +22,7 @@ def import_material() -> None:
     keys, end, threads, made, answers = scenes.Keys(), threading.Event(), [], [], []
     threading.stack_size(512 * 1024)  # the less there is to read
     generate = lambda: made.extend(import_wrapping.generate_wrapping_pair(keys.region, 2048, b"pair"))  # noqa: E731
-    threads.append(waiting_thread(generate, end))
+    threads.append(scenes.waiting_thread(generate, end))
     print(json.dumps({"public_key": made[0].hex(), "pair": made[1].hex()}), flush=True)
 
     def unwrap(algorithm: str, encrypted: bytes) -> None:
@@ -54,7 +34,7 @@ def import_material() -> None:
 
     for algorithm, encrypted in json.loads(sys.stdin.readline()):
         call = lambda algorithm=algorithm, encrypted=encrypted: unwrap(algorithm, bytes.fromhex(encrypted))  # noqa: E731
-        threads.append(waiting_thread(call, end))
+        threads.append(scenes.waiting_thread(call, end))
     print(json.dumps(answers), flush=True)
     sys.stdin.readline()
     end.set()
