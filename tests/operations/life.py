@@ -1,0 +1,140 @@
+"""What the tests of a key's life share: keys of origin EXTERNAL, wrapping as a caller does it, states by their names."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.hazmat.primitives import hashes, keywrap
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from kms_grpc.clock import DAY_NS
+from kms_grpc.model.key import Key, Material
+from kms_grpc.registry import imports, owned_keys
+from kms_grpc.registry.shards import Shard
+from kms_grpc.v1 import keys_pb2
+from tests.operations.service import HOME, Worker
+
+SECOND_NS: Final = 10**9
+EXTERNAL: Final = keys_pb2.ORIGIN_TYPE_EXTERNAL
+NEVER: Final = keys_pb2.EXPIRATION_MODEL_TYPE_KEY_MATERIAL_DOES_NOT_EXPIRE
+EXPIRES: Final = keys_pb2.EXPIRATION_MODEL_TYPE_KEY_MATERIAL_EXPIRES
+NEW: Final = keys_pb2.IMPORT_TYPE_NEW_KEY_MATERIAL
+EXISTING: Final = keys_pb2.IMPORT_TYPE_EXISTING_KEY_MATERIAL
+OAEP: Final = {"RSAES_OAEP_SHA_1": "sha1", "RSAES_OAEP_SHA_256": "sha256"}
+ALGORITHMS: Final = (*OAEP, "RSA_AES_KEY_WRAP_SHA_1", "RSA_AES_KEY_WRAP_SHA_256")
+SIZES: Final = ("RSA_2048", "RSA_3072", "RSA_4096")
+
+
+def state_of(worker: Worker, key_id: str) -> str:
+    """`Enabled`, as DescribeKey tells it."""
+    state: str = keys_pb2.KeyState.Name(worker.call("DescribeKey", key_id=key_id).key_metadata.key_state)
+    return "".join(part.capitalize() for part in state.removeprefix("KEY_STATE_").split("_"))
+
+
+def row(worker: Worker, key_id: str) -> Key:
+    """The key as it is stored."""
+    key = worker.shard(HOME).registry.find_key(key_id)
+    assert key is not None
+    return key
+
+
+def materials(worker: Worker, key_id: str) -> list[Material]:
+    return list(worker.shard(HOME).registry.materials_after(key_id, -1, 1_000))
+
+
+def stored(worker: Worker, key_id: str) -> object:
+    """All that the registry has of a key: a refused call changes none of it."""
+    registry = worker.shard(HOME).registry
+    return registry.find_key(key_id), materials(worker, key_id), registry.tags_after(key_id, "", 100)
+
+
+def wrap(public_key: bytes, algorithm: str, material: bytes) -> bytes:
+    """As RFC 8017 and RFC 5649 have it, with the package `cryptography`."""
+    public = load_der_public_key(public_key)
+    assert isinstance(public, rsa.RSAPublicKey)
+    sha = hashes.SHA1() if algorithm.endswith("_SHA_1") else hashes.SHA256()  # noqa: S303
+    oaep = padding.OAEP(padding.MGF1(sha), sha, None)
+    if algorithm in OAEP:
+        return public.encrypt(material, oaep)
+    between = os.urandom(32)
+    return public.encrypt(between, oaep) + keywrap.aes_key_wrap_with_padding(between, material)
+
+
+def wrap_with_openssl(folder: Path, public_key: bytes, algorithm: str, material: bytes, command: str) -> bytes:
+    """The commands of AWS's pages, with the real `openssl`: rsautl (SHA-1 alone) or pkeyutl. What it cannot do in one
+    step, AES key wrap with padding, `cryptography` adds to openssl's RSA."""
+    digest = "sha1" if algorithm.endswith("_SHA_1") else "sha256"
+    between = material if algorithm in OAEP else os.urandom(32)
+    (folder / "PublicKey.bin").write_bytes(public_key)
+    (folder / "PlaintextKeyMaterial.bin").write_bytes(between)
+    files = "-in PlaintextKeyMaterial.bin -inkey PublicKey.bin -keyform DER -pubin -out EncryptedKeyMaterial.bin"
+    padded = f"-pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:{digest} -pkeyopt rsa_mgf1_md:{digest}"
+    how = "-oaep" if command == "rsautl" else padded
+    subprocess.run(["openssl", command, "-encrypt", *files.split(), *how.split()], cwd=folder, check=True,
+                   capture_output=True)  # fmt: skip
+    encrypted = (folder / "EncryptedKeyMaterial.bin").read_bytes()
+    return encrypted if algorithm in OAEP else encrypted + keywrap.aes_key_wrap_with_padding(between, material)
+
+
+def provide_pair(shard: Shard, spec: str = "RSA_2048", now_ns: int = 7) -> None:
+    """Let one pair lie ready, as the keeper does."""
+    for purpose in (owned_keys.IMPORT_WRAPPING_KEYS, owned_keys.IMPORT_TOKENS):
+        owned_keys.owned_key(shard, purpose, now_ns)
+    if shard.registry.count_ready_pairs(spec):
+        return
+    pair = imports.make_pair(shard, spec, now_ns)
+    with shard.writing() as transaction:
+        transaction.add_pair(pair)
+
+
+def parameters(
+    worker: Worker, key_id: str, algorithm: str = "RSAES_OAEP_SHA_256", spec: str = "RSA_2048", **more: Any
+) -> Any:
+    """GetParametersForImport with a pair ready."""
+    provide_pair(worker.shard(HOME), spec)
+    return worker.call("GetParametersForImport", **wanted(key_id, algorithm, spec), **more)
+
+
+def wanted(key_id: str, algorithm: str = "RSAES_OAEP_SHA_256", spec: str = "RSA_2048") -> dict[str, Any]:
+    return {
+        "key_id": key_id,
+        "wrapping_algorithm": f"ALGORITHM_SPEC_{algorithm}",
+        "wrapping_key_spec": f"WRAPPING_KEY_SPEC_{spec}",
+    }
+
+
+def external(worker: Worker, **more: Any) -> Any:
+    """Metadata of a new key that waits for its material."""
+    return worker.call("CreateKey", origin=EXTERNAL, **more).key_metadata
+
+
+def package(worker: Worker, key_id: str, material: bytes, **more: Any) -> dict[str, Any]:
+    """The fields of an ImportKeyMaterial that will be taken."""
+    got = parameters(worker, key_id)
+    fields = {
+        "key_id": key_id,
+        "import_token": got.import_token,
+        "encrypted_key_material": wrap(got.public_key, "RSAES_OAEP_SHA_256", material),
+        "expiration_model": NEVER,
+    }
+    return fields | more
+
+
+def expiring(time_ns: int) -> dict[str, Any]:
+    """The fields that let imported material expire then."""
+    seconds, nanos = divmod(time_ns, SECOND_NS)
+    return {"expiration_model": EXPIRES, "valid_to": {"seconds": seconds, "nanos": nanos}}
+
+
+def bring_in(worker: Worker, key_id: str, material: bytes, **more: Any) -> str:
+    """Import for good; the material's id."""
+    answer = worker.call("ImportKeyMaterial", **package(worker, key_id, material, **more))
+    return str(answer.key_material_id)
+
+
+def in_days(worker: Worker, days: float) -> int:
+    return worker.service.clock.wall_ns() + int(days * DAY_NS)

@@ -1,0 +1,130 @@
+"""ScheduleKeyDeletion and CancelKeyDeletion: nothing but an explicit schedule and its whole window deletes a key.
+
+Source: https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from kms_grpc.clock import DAY_NS
+from kms_grpc.model.key import KeyState
+from kms_grpc.v1 import keys_pb2
+from tests.operations.life import bring_in, external, row, state_of, stored
+from tests.operations.service import EVE, HOUR_NS, Refusal, Worker, violation
+
+PENDING = keys_pb2.KEY_STATE_PENDING_DELETION
+
+
+@pytest.mark.parametrize(
+    ("asked", "days", "reason"),
+    [({}, 30, "the default"), ({"pending_window_in_days": 7}, 7, "the shortest"),
+     ({"pending_window_in_days": 30}, 30, "the longest"), ({"pending_window_in_days": 8}, 8, "between")],
+)  # fmt: skip
+def test_the_window(shared: Worker, asked: dict[str, int], days: int, reason: str) -> None:
+    key = shared.create()
+    answer = shared.call("ScheduleKeyDeletion", key_id=key.key_id, **asked)
+    due_ns = shared.service.clock.wall_ns() + days * DAY_NS
+    assert (answer.key_id, answer.key_state, answer.pending_window_in_days) == (key.arn, PENDING, days), reason
+    assert answer.deletion_date.ToNanoseconds() == due_ns == row(shared, key.key_id).deletion_ns
+    metadata = shared.call("DescribeKey", key_id=key.key_id).key_metadata
+    assert (metadata.key_state, metadata.enabled, metadata.deletion_date) == (PENDING, False, answer.deletion_date)
+
+
+@pytest.mark.parametrize(
+    ("days", "constraint"),
+    [(0, "greater than or equal to 7"), (6, "greater than or equal to 7"), (-1, "greater than or equal to 7"),
+     (31, "less than or equal to 30"), (365, "less than or equal to 30"), (2**31 - 1, "less than or equal to 30")],
+)  # fmt: skip
+def test_no_other_window(shared: Worker, days: int, constraint: str) -> None:
+    key = shared.create()
+    refusal = shared.refusal("ScheduleKeyDeletion", key_id=key.key_id, pending_window_in_days=days)
+    text = violation("pendingWindowInDays", f"have value {constraint}", days)
+    assert refusal == Refusal("ValidationException", text)
+    assert state_of(shared, key.key_id) == "Enabled"
+
+
+def test_a_second_schedule_is_refused_and_shortens_nothing(shared: Worker) -> None:
+    key = shared.create()
+    shared.call("ScheduleKeyDeletion", key_id=key.key_id)
+    before = stored(shared, key.key_id)
+    refusal = shared.refusal("ScheduleKeyDeletion", key_id=key.key_id, pending_window_in_days=7)
+    assert refusal == Refusal("KMSInvalidStateException", f"{key.arn} is pending deletion.", key.arn, "PendingDeletion")
+    assert stored(shared, key.key_id) == before
+
+
+@pytest.mark.parametrize("state", [KeyState.ENABLED, KeyState.DISABLED])
+def test_cancelled_it_is_disabled(shared: Worker, state: KeyState) -> None:
+    """Never straight to Enabled, whatever it was; the date goes, and its data opens again once it is enabled."""
+    key = shared.create()
+    blob = shared.encrypt(key.key_id)
+    shared.change(key.key_id, state=state)
+    shared.call("ScheduleKeyDeletion", key_id=key.key_id)
+    assert shared.call("CancelKeyDeletion", key_id=key.key_id).key_id == key.arn
+    metadata = shared.call("DescribeKey", key_id=key.key_id).key_metadata
+    assert metadata.key_state == keys_pb2.KEY_STATE_DISABLED
+    assert not metadata.HasField("deletion_date")
+    assert shared.refusal("Decrypt", ciphertext_blob=blob).code == "DisabledException"
+    shared.call("EnableKey", key_id=key.key_id)
+    assert shared.call("Decrypt", ciphertext_blob=blob).plaintext == b"plaintext"
+    not_pending = f"{key.arn} is not pending deletion."
+    assert shared.refusal("CancelKeyDeletion", key_id=key.key_id).text == not_pending
+
+
+@pytest.mark.parametrize("imported", [False, True])
+def test_an_external_key_without_material_goes_back_to_waiting_for_it(shared: Worker, imported: bool) -> None:
+    key = external(shared)
+    if imported:
+        bring_in(shared, key.key_id, os.urandom(32))
+    shared.call("ScheduleKeyDeletion", key_id=key.key_id)
+    if imported:
+        shared.call("DeleteImportedKeyMaterial", key_id=key.key_id)  # allowed while pending, and changes no state
+        assert state_of(shared, key.key_id) == "PendingDeletion"
+    shared.call("CancelKeyDeletion", key_id=key.key_id)
+    assert state_of(shared, key.key_id) == "PendingImport"
+
+
+ALLOWED: list[tuple[str, dict[str, Any]]] = [
+    ("DescribeKey", {}),
+    ("ListAliases", {}),
+    ("ListResourceTags", {}),
+    ("GetKeyRotationStatus", {}),
+    ("ListKeyRotations", {}),
+    ("DeleteAlias", {"key_id": None, "alias_name": "alias/of-the-doomed"}),
+    ("CancelKeyDeletion", {}),
+]
+
+
+def test_what_is_allowed_while_it_is_pending(worker: Worker) -> None:
+    """All else is refused: test_key_states.py has every cell."""
+    key = worker.create(alias="alias/of-the-doomed")
+    worker.call("ScheduleKeyDeletion", key_id=key.key_id)
+    for name, fields in ALLOWED:
+        asked = {"key_id": key.key_id} | fields
+        worker.call(name, **{member: value for member, value in asked.items() if value is not None})
+    assert state_of(worker, key.key_id) == "Disabled"
+
+
+def test_time_alone_deletes_nothing_and_another_account_neither(worker: Worker) -> None:
+    """A key past its date that the keeper has not come to yet is still refused, and still saved."""
+    key = worker.create()
+    worker.call("ScheduleKeyDeletion", key_id=key.key_id, pending_window_in_days=7)
+    for by_whom in ("CancelKeyDeletion", "ScheduleKeyDeletion"):
+        assert worker.refusal(by_whom, by=EVE, key_id=key.arn).code == "AccessDeniedException"
+    worker.service.clock.step(7 * DAY_NS + HOUR_NS // 2)  # type: ignore[attr-defined]
+    assert worker.refusal("Encrypt", key_id=key.key_id, plaintext=b"p").text == f"{key.arn} is pending deletion."
+    worker.call("CancelKeyDeletion", key_id=key.key_id)
+    assert state_of(worker, key.key_id) == "Disabled"
+
+
+def test_at_once_in_every_worker(host: Any) -> None:
+    """A warm call in another worker is refused from the answer on."""
+    first, second = host.worker(), host.worker()
+    key = first.create()
+    second.encrypt(key.key_id)
+    assert second.is_warm("Encrypt", key_id=key.key_id, plaintext=b"p")
+    first.call("ScheduleKeyDeletion", key_id=key.key_id)
+    assert second.refusal("Encrypt", key_id=key.key_id, plaintext=b"p").code == "KMSInvalidStateException"
