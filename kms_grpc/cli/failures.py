@@ -55,6 +55,7 @@ _CODES: Final[dict[str, ExitCode]] = {
     "DisabledException": ExitCode.KEY_STATE,
     "KMSInvalidStateException": ExitCode.KEY_STATE,
     "KeyUnavailableException": ExitCode.KEY_STATE,
+    "ConflictException": ExitCode.TRY_LATER,
     "InvalidCiphertextException": ExitCode.CIPHERTEXT,
     "IncorrectKeyException": ExitCode.CIPHERTEXT,
     "LimitExceededException": ExitCode.TRY_LATER,
@@ -77,17 +78,28 @@ _WAYS_OUT: Final[dict[str, str]] = {
     "KMSInvalidStateException": "see its state: kms-grpc keys describe {key}{region}",
     "KeyUnavailableException": "see what is damaged: kms-grpc check --data-dir DIR; then restore it from a backup",
     "InvalidCiphertextException": "give the whole, undamaged ciphertext and every --context pair it was made with",
+    "IncorrectKeyMaterialException": "import the bytes that the key had before, or other bytes beside them with --new",
+    "ExpiredImportTokenException": "get new parameters: kms-grpc import {key} --plan{region}",
+    "InvalidImportTokenException": "a token is for one key and one import: kms-grpc import {key} --plan{region}",
+    "ConflictException": "see when it is rotated by itself: kms-grpc rotation status {key}{region}",
     "IncorrectKeyException": "leave --key out: the ciphertext names its key itself",
     "AlreadyExistsException": "choose another name, or move the alias: kms-grpc alias update",
     "InvalidAliasNameException": "write alias/NAME with A-Z a-z 0-9 / _ -",
     "InvalidMarkerException": "take NextMarker as it came, with the same command and region",
-    "LimitExceededException": "delete what is not needed, or raise [quotas] in the server's configuration",
+    "LimitExceededException": "delete what is not needed, or raise [quotas] in the server's configuration; "
+    "rotations beyond 25: a new key, and kms-grpc alias update",
     "ThrottlingException": "try again in a moment",
     "DependencyTimeoutException": "the server's log says what is away (a full disk?); try again then",
     "KMSInternalException": "the server's log says more, under this request id: {request_id}",
     "ServiceUnreachable": "start it (kms-grpc serve --help), or say where it is: KMS_GRPC_ENDPOINT or --endpoint",
     "DeadlineExceeded": "ask whether it was done before repeating a write; more time: --timeout",
 }
+
+_WAYS_OUT_OF_STATES: Final[dict[str, str]] = {
+    "PendingDeletion": "kms-grpc keys cancel-deletion {key}{region}, then kms-grpc keys enable {key}{region}",
+    "PendingImport": "import its key material: kms-grpc import {key} --file FILE{region}",
+}
+"""Of KMSInvalidStateException, by the key's state."""
 
 
 def code_of(error: Exception) -> ExitCode:
@@ -103,6 +115,8 @@ def way_out(error: Exception) -> str:
     """What to do about it; empty where the text of the error says all."""
     key, request_id = getattr(error, "key", None), getattr(error, "request_id", None)
     advice = _WAYS_OUT.get(name_of(error), "")
+    if isinstance(error, errors.KMSInvalidStateException):
+        advice = _WAYS_OUT_OF_STATES.get(error.state or "", advice)
     return advice.format(key=key or "KEY", region=_region_option(error), request_id=request_id or "unknown")
 
 

@@ -60,7 +60,7 @@ def key_option(command: Command) -> Command:
 
 def context_option(name: str = "--context", what: str = "Encryption context") -> Callable[[Command], Command]:
     return click.option(
-        name, multiple=True, metavar="NAME=VALUE", callback=_parse_context,
+        name, multiple=True, metavar="NAME=VALUE", callback=parse_pairs,
         help=f"{what}: authenticated, not secret; repeat for more pairs.",
     )  # fmt: skip
 
@@ -93,7 +93,8 @@ def failing_cleanly(output: str) -> Iterator[None]:
         raise click.exceptions.Exit(code_of(error)) from None
 
 
-def _parse_context(context: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+def parse_pairs(context: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+    """NAME=VALUE, any number of times: what encryption contexts and tags are given as."""
     parsed: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

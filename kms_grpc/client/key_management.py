@@ -1,69 +1,45 @@
 """KeyManagementClient: one method per operation, thin over the generated stubs.
 
-Methods take what the operation needs as arguments and return the answer's message. A key is named by its id, its ARN,
-its alias or its alias' ARN, as AWS KMS has it. Refused calls raise the error's class of `kms_grpc.errors`,
-with `text`, `key`, `state`, `region` and `request_id`; a service that cannot be reached raises ClientError.
+Methods take what the operation needs as arguments, enum values by AWS's names, and return the answer's message. A key
+is named by its id, its ARN, its alias or its alias' ARN, as AWS KMS has it. Refused calls raise the error's class of
+`kms_grpc.errors`, with `text`, `key`, `state`, `region` and `request_id`; a service that cannot be reached raises
+ClientError.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, TypeVar
+from collections.abc import Iterator, Mapping
 
-import grpc
-
-from kms_grpc.client.connection import Connection
-from kms_grpc.client.failures import from_call
-from kms_grpc.v1 import envelope_pb2, envelope_pb2_grpc, keys_pb2
+from kms_grpc.client.calls import by_aws_name
+from kms_grpc.client.key_life import KeyLifeCalls, tags_of
+from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
-from kms_grpc.v1.key_management_pb2_grpc import KeyManagementServiceStub
-
-DEFAULT_TIMEOUT: Final = 10.0
-"""Seconds a call may take, all attempts together."""
 
 Context = Mapping[str, str]
 """Encryption context: pairs that are authenticated, not secret, and logged in clear."""
-Response = TypeVar("Response")
 
 
-class KeyManagementClient:
+class KeyManagementClient(KeyLifeCalls):
     """A connection to the service. Threads may share it; a forked child needs its own."""
-
-    def __init__(
-        self,
-        endpoint: str | None = None,
-        *,
-        token: str | None = None,
-        region: str | None = None,
-        timeout: float = DEFAULT_TIMEOUT,
-        channel_options: Sequence[tuple[str, Any]] = (),
-    ) -> None:
-        """What is not given comes from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN and KMS_GRPC_REGION. `timeout`: seconds."""
-        self.connection = Connection.from_environment(endpoint, token, region)
-        self.timeout = timeout
-        self._metadata = self.connection.metadata()
-        self._channel = self.connection.open_channel(channel_options)
-        self._keys = KeyManagementServiceStub(self._channel)
-        self._envelopes = envelope_pb2_grpc.EnvelopeServiceStub(self._channel)
-
-    def close(self) -> None:
-        self._channel.close()
-
-    def __enter__(self) -> KeyManagementClient:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # --- keys -----------------------------------------------------------------------------------------------------
 
-    def create_key(self, description: str = "", *, request_id: str | None = None) -> pb.CreateKeyResponse:
-        """A new symmetric key. The same `request_id` (default: a fresh one) gives the same key for 24 hours."""
-        return self._create(self._keys.CreateKey, pb.CreateKeyRequest(description=description), request_id)
+    def create_key(
+        self,
+        description: str = "",
+        *,
+        origin: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+    ) -> pb.CreateKeyResponse:
+        """A new symmetric key. The same `request_id` (default: a fresh one) gives the same key for 24 hours.
+
+        `origin`: AWS_KMS (the default), or EXTERNAL for a key whose material is imported.
+        """
+        request = pb.CreateKeyRequest(
+            description=description, origin=by_aws_name(keys_pb2.OriginType, origin), tags=tags_of(tags or {})
+        )
+        return self._create(self._keys.CreateKey, request, request_id)
 
     def describe_key(self, key_id: str) -> pb.DescribeKeyResponse:
         return self._call(self._keys.DescribeKey, pb.DescribeKeyRequest(key_id=key_id))
@@ -202,16 +178,3 @@ class KeyManagementClient:
 
     def get_limits(self) -> envelope_pb2.GetLimitsResponse:
         return self._call(self._envelopes.GetLimits, envelope_pb2.GetLimitsRequest())
-
-    # --- calls ----------------------------------------------------------------------------------------------------
-
-    def _create(self, method: Callable[..., Response], request: object, request_id: str | None) -> Response:
-        return self._call(method, request, (("kms-request-id", request_id or str(uuid.uuid4())),))
-
-    def _call(
-        self, method: Callable[..., Response], request: object, more: tuple[tuple[str, str], ...] = ()
-    ) -> Response:
-        try:
-            return method(request, timeout=self.timeout, metadata=self._metadata + more)
-        except grpc.RpcError as error:
-            raise from_call(error) from None

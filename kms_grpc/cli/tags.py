@@ -1,0 +1,73 @@
+"""`kms-grpc tags`: pairs that describe keys, for whoever keeps many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from kms_grpc.cli.options import parse_pairs, with_client
+from kms_grpc.cli.output import JSON, print_done, print_json, print_table, shaped
+
+if TYPE_CHECKING:
+    from kms_grpc.client import KeyManagementClient
+
+key_argument = click.argument("key_id", metavar="KEY")
+
+
+@click.group(short_help="Tags of keys.")
+def tags() -> None:
+    """Tag keys: at most 50 pairs each. They are not secret and change nothing of what a key does.
+
+    \b
+    kms-grpc tags set 1234abcd-12ab-34cd-56ef-1234567890ab team=shop stage=test
+    kms-grpc tags list 1234abcd-12ab-34cd-56ef-1234567890ab
+    """
+
+
+@tags.command("set")
+@key_argument
+@click.argument("pairs", metavar="NAME=VALUE...", nargs=-1, required=True, callback=parse_pairs)
+@with_client
+def set_(client: KeyManagementClient, output: str, key_id: str, pairs: dict[str, str]) -> None:
+    """Set tags: a new one is added, one that is there gets the new value. Takes an id or an ARN.
+
+    \b
+    kms-grpc tags set 1234abcd-12ab-34cd-56ef-1234567890ab team=shop stage=test
+    """
+    client.tag_resource(key_id, pairs)
+    print_done(output, f"{key_id} is tagged {', '.join(pairs)}")
+
+
+@tags.command()
+@key_argument
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@with_client
+def remove(client: KeyManagementClient, output: str, key_id: str, names: tuple[str, ...]) -> None:
+    """Remove tags by their names. One that is not there is no error. Takes an id or an ARN.
+
+    \b
+    kms-grpc tags remove 1234abcd-12ab-34cd-56ef-1234567890ab stage
+    """
+    client.untag_resource(key_id, names)
+    print_done(output, f"{key_id} has no tag {', '.join(names)}")
+
+
+@tags.command("list")
+@key_argument
+@click.option("--limit", type=click.IntRange(1, 50), help="One page of at most so many tags.")
+@click.option("--marker", help="NextMarker of the page before.")
+@with_client
+def list_(client: KeyManagementClient, output: str, key_id: str, limit: int | None, marker: str | None) -> None:
+    """List a key's tags by name: all, or one page. Takes an id or an ARN.
+
+    \b
+    kms-grpc tags list 1234abcd-12ab-34cd-56ef-1234567890ab
+    """
+    answer = shaped(client.list_resource_tags(key_id, limit=50 if limit is None else limit, marker=marker))
+    if output == JSON:
+        print_json(answer)
+        return
+    print_table(["TagKey", "TagValue"], [[tag["TagKey"], tag["TagValue"]] for tag in answer["Tags"]], empty="no tags")
+    if answer["Truncated"]:
+        click.echo(f"more: --marker {answer['NextMarker']}", err=True)
