@@ -155,6 +155,10 @@ class Material:
             return None
         return ExpirationModel.DOES_NOT_EXPIRE if self.expires_ns is None else ExpirationModel.EXPIRES
 
+    def has_expired(self, time_ns: int) -> bool:
+        """Whether it is over at that time, swept away or not."""
+        return self.expires_ns is not None and time_ns >= self.expires_ns
+
 
 @dataclass(frozen=True, slots=True)
 class Tag:

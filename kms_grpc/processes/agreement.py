@@ -8,8 +8,6 @@ from typing import Final
 from kms_grpc.clock import Clock
 
 NEEDED_NS: Final = 3600 * 1_000_000_000
-RECORDED_AFTER_NS: Final = 10 * 1_000_000_000
-"""A wall clock that was just set is not recorded before it has gone on for so long beside the boot clock."""
 TOLERANCE_NS: Final = 1_000_000_000
 """Between two looks: far more than a clock is slewed, far less than one is set."""
 
@@ -17,7 +15,9 @@ _log = logging.getLogger(__name__)
 
 
 class ClockAgreement:
-    """Wall clock and boot clock must have gone forward together for an hour before anything is destroyed for its age.
+    """Wall clock and boot clock must have gone forward together for an hour before anything is destroyed for its age,
+    and before their time is recorded: else a clock that was set forward for a minute and right again would destroy
+    what is due in a year.
 
     A start begins the hour anew; so does a jump, which is an alarm in the log and in `jumps`."""
 
@@ -29,10 +29,6 @@ class ClockAgreement:
     def _begin(self) -> None:
         self._since_boot_ns = self._boot_ns = self._clock.boot_ns()
         self._wall_ns = self._clock.wall_ns()
-
-    def agrees(self) -> bool:
-        """Whether, by the last look, the clocks have gone forward together for a while: such a time may be recorded."""
-        return self._boot_ns - self._since_boot_ns >= RECORDED_AFTER_NS
 
     def holds(self) -> bool:
         """Look at both clocks; to be called every few seconds."""

@@ -28,7 +28,8 @@ MATERIALS_AT_ONCE: Final = 10_000
 
 _log = logging.getLogger(__name__)
 
-Deed = Callable[[Shard, Transaction, Key, int], None]
+Deed = Callable[[Shard, Transaction, Key, int], bool]
+"""Whether there was something to be done, after all."""
 
 
 def delete_due(shard: Shard, now_ns: int) -> int:
@@ -61,8 +62,7 @@ def _do_one(shard: Shard, key: Key, now_ns: int, still: Callable[[Key, int], boo
         fresh = transaction.find_key(key.key_id)
         if fresh is None or not still(fresh, now_ns):
             return False
-        deed(shard, transaction, fresh, now_ns)
-    return True
+        return deed(shard, transaction, fresh, now_ns)
 
 
 def _record(transaction: Transaction, name: str, key: Key, now_ns: int, **details: Any) -> None:
@@ -77,9 +77,10 @@ def _is_over(key: Key, now_ns: int) -> bool:
     return key.state is KeyState.PENDING_DELETION and key.deletion_ns is not None and key.deletion_ns <= now_ns
 
 
-def _delete(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> None:
+def _delete(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> bool:
     transaction.remove_key(key)
     _record(transaction, "DeleteKey", key, now_ns)
+    return True
 
 
 # --- expiry ------------------------------------------------------------------------------------------------------
@@ -89,19 +90,22 @@ def _is_there(key: Key, now_ns: int) -> bool:
     return True
 
 
-def _expire(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> None:
+def _expire(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> bool:
     """Whatever has expired goes, also a material that was still waiting for its rotation."""
-    kept = []
+    kept, swept = [], False
     for material in transaction.materials_after(key.key_id, -1, MATERIALS_AT_ONCE):
-        if material.wrapped is None or material.expires_ns is None or material.expires_ns > now_ns:
+        if material.wrapped is None or not material.has_expired(now_ns):
             kept.append(material)
             continue
+        swept = True
         _record(transaction, "DeleteExpiredKeyMaterial", key, now_ns, keyMaterialId=material.material_id.hex())
         if material.state is MaterialState.PENDING_ROTATION:
             transaction.remove_material(material)
         else:
             kept.append(transaction.change_material(dataclasses.replace(material, wrapped=None, expires_ns=None)))
-    transaction.change_key(after(with_materials(key, kept), Event.MATERIAL_LOST))
+    if swept:
+        transaction.change_key(after(with_materials(key, kept), Event.MATERIAL_LOST))
+    return swept
 
 
 # --- rotation ----------------------------------------------------------------------------------------------------
@@ -111,7 +115,7 @@ def _is_to_rotate(key: Key, now_ns: int) -> bool:
     return key.state is KeyState.ENABLED and key.next_rotation_ns is not None and key.next_rotation_ns <= now_ns
 
 
-def _rotate(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> None:
+def _rotate(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> bool:
     """The next date is a period after this one's, or after now where that is past as well."""
     assert key.rotation_period_days is not None and key.next_rotation_ns is not None, "the key rotates"
     period_ns = key.rotation_period_days * DAY_NS
@@ -121,3 +125,4 @@ def _rotate(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> No
     due = coming if coming > now_ns else now_ns + period_ns
     transaction.make_current(dataclasses.replace(key, next_rotation_ns=due), current)
     _record(transaction, "RotateKey", key, now_ns, keyMaterialId=current.material_id.hex())
+    return True

@@ -100,6 +100,7 @@ class Keeper:
         if certain and self._clock.boot_ns() - self._forgot_boot_ns >= FORGET_EVERY_NS:
             self._forgot_boot_ns = self._clock.boot_ns()
             self._forget_answers()
+            self._to_erase.update(shard.region for shard in self._shards)
 
     def gauges(self) -> dict[str, int]:
         """Values for gauges.KEEPER."""
@@ -113,7 +114,7 @@ class Keeper:
 
     def _see_to(self, shard: Shard, certain: bool) -> None:
         """What cannot be undone waits until the clocks are certain; the rest goes by the judged time alone."""
-        now_ns = self._judged_ns(shard)
+        now_ns = self._judged_ns(shard, certain)
         self._counts["keys_rotated"] += by_the_clock.rotate_due(shard, now_ns)
         if certain:
             expired, deleted = by_the_clock.expire_due(shard, now_ns), by_the_clock.delete_due(shard, now_ns)
@@ -124,10 +125,10 @@ class Keeper:
         if shard.region in self._to_erase and shard.registry.erase_removed():
             self._to_erase.discard(shard.region)
 
-    def _judged_ns(self, shard: Shard) -> int:
-        """The wall clock, never behind what the shard has recorded; recorded itself while the clocks agree."""
+    def _judged_ns(self, shard: Shard, certain: bool) -> int:
+        """The wall clock, never behind what the shard has recorded; recorded itself once the clocks are certain."""
         wall_ns, latest_ns = self._clock.wall_ns(), shard.registry.latest_ns()
-        if self._agreement.agrees() and wall_ns - latest_ns >= RECORD_EVERY_NS:
+        if certain and wall_ns - latest_ns >= RECORD_EVERY_NS:
             with shard.registry.writing() as transaction:
                 latest_ns = transaction.advance_latest(wall_ns)
         return max(wall_ns, latest_ns)

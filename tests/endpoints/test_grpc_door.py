@@ -246,7 +246,7 @@ def test_the_log_says_nothing_of_them(door: Served) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/kms_grpc.v1.KeyManagementService/ScheduleKeyDeletion", "/kms_grpc.v1.KeyManagementService/encrypt", "/x/y", "/"],
+    ["/kms_grpc.v1.KeyManagementService/CreateGrant", "/kms_grpc.v1.KeyManagementService/encrypt", "/x/y", "/"],
 )
 def test_unknown_methods(door: Served, channel: grpc.Channel, path: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:

@@ -1,4 +1,4 @@
-"""What the tests of a key's life share: keys of origin EXTERNAL, wrapping as a caller does it, states by their names."""
+"""What the tests of a key's life share: external keys, wrapping as a caller does it, states by their names."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def wrap(public_key: bytes, algorithm: str, material: bytes) -> bytes:
     """As RFC 8017 and RFC 5649 have it, with the package `cryptography`."""
     public = load_der_public_key(public_key)
     assert isinstance(public, rsa.RSAPublicKey)
-    sha = hashes.SHA1() if algorithm.endswith("_SHA_1") else hashes.SHA256()  # noqa: S303
+    sha = hashes.SHA1() if algorithm.endswith("_SHA_1") else hashes.SHA256()
     oaep = padding.OAEP(padding.MGF1(sha), sha, None)
     if algorithm in OAEP:
         return public.encrypt(material, oaep)

@@ -18,6 +18,7 @@ import pytest
 from kms_grpc import errors
 from kms_grpc.operations.executor import Executor
 from kms_grpc.v1 import keys_pb2
+from tests.operations.life import external, package, provide_pair, wanted
 from tests.operations.service import ALICE, AWAY, BOB, EVE, HOME, OPERATIONS, Host, Worker, refusal_of
 
 MEMBERS = {
@@ -42,6 +43,7 @@ MEMBERS = {
     "recipientAccountId",
 }
 WRITES = {row.name for row in OPERATIONS.values() if row.writes}
+MATERIAL = b"thirty-two bytes of key material"
 PLAINTEXT = b"attack at dawn, bring the \x00\xff grapes"
 
 
@@ -93,6 +95,31 @@ class Calls:
             "GenerateRandom": {"number_of_bytes": 16},
             "GetLimits": {},
         }
+        self.good |= self._of_a_life(worker, used)
+
+    @staticmethod
+    def _of_a_life(worker: Worker, used: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """What leads nowhere back has a key of its own."""
+        waiting = external(worker).key_id
+        doomed = worker.create().key_id
+        worker.call("ScheduleKeyDeletion", key_id=doomed)
+        provide_pair(worker.shard())
+        provide_pair(worker.shard())
+        return {
+            "ScheduleKeyDeletion": {"key_id": worker.create().key_id, "pending_window_in_days": 7},
+            "CancelKeyDeletion": {"key_id": doomed},
+            "TagResource": used | {"tags": [{"tag_key": "team", "tag_value": "payroll"}]},
+            "UntagResource": used | {"tag_keys": ["team"]},
+            "ListResourceTags": used,
+            "EnableKeyRotation": used | {"rotation_period_in_days": 90},
+            "DisableKeyRotation": used,
+            "GetKeyRotationStatus": used,
+            "RotateKeyOnDemand": {"key_id": worker.create().key_id},
+            "ListKeyRotations": used,
+            "GetParametersForImport": wanted(waiting),
+            "ImportKeyMaterial": package(worker, waiting, MATERIAL),
+            "DeleteImportedKeyMaterial": {"key_id": external(worker).key_id},
+        }
 
 
 PARAMETERS: dict[str, Any] = {
@@ -119,7 +146,25 @@ PARAMETERS: dict[str, Any] = {
     "GenerateDataKeyWithoutPlaintext": {"keyId": "{arn}", "numberOfBytes": 24},
     "GenerateRandom": {"numberOfBytes": 16},
     "GetLimits": None,
+    "ScheduleKeyDeletion": {"keyId": "{sent}", "pendingWindowInDays": 7},
+    "CancelKeyDeletion": {"keyId": "{sent}"},
+    "TagResource": {"keyId": "{arn}", "tags": [{"tagKey": "team", "tagValue": "payroll"}]},
+    "UntagResource": {"keyId": "{arn}", "tagKeys": ["team"]},
+    "ListResourceTags": {"keyId": "{arn}"},
+    "EnableKeyRotation": {"keyId": "{arn}", "rotationPeriodInDays": 90},
+    "DisableKeyRotation": {"keyId": "{arn}"},
+    "GetKeyRotationStatus": {"keyId": "{arn}"},
+    "RotateKeyOnDemand": {"keyId": "{sent}"},
+    "ListKeyRotations": {"keyId": "{arn}"},
+    "GetParametersForImport": {
+        "keyId": "{sent}",
+        "wrappingAlgorithm": "RSAES_OAEP_SHA_256",
+        "wrappingKeySpec": "RSA_2048",
+    },
+    "ImportKeyMaterial": {"keyId": "{sent}", "expirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"},
+    "DeleteImportedKeyMaterial": {"keyId": "{sent}"},
 }
+ONCE = {"CreateAlias", "DeleteAlias", "ScheduleKeyDeletion", "CancelKeyDeletion", "ImportKeyMaterial"}
 WITH_MATERIAL = {"Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"}
 WITHOUT_KEYS = {"ListKeys", "GenerateRandom", "GetLimits"}
 
@@ -150,6 +195,9 @@ def test_what_a_record_says(shared: Worker, name: str) -> None:
         expected = {member: words.get(str(value), value) for member, value in expected.items()}
     assert record["requestParameters"] == expected
     material = {"keyMaterialId": calls.key.current_key_material_id} if name in WITH_MATERIAL else None
+    if name == "ImportKeyMaterial":
+        told = shared.call("DescribeKey", key_id=sent["key_id"]).key_metadata
+        material = {"keyMaterialId": told.current_key_material_id}
     assert record["additionalEventData"] == material
     if name in WITHOUT_KEYS:
         assert record["resources"] == []
@@ -235,11 +283,15 @@ def test_no_record_holds_a_secret(shared: Worker, name: str) -> None:
     """Whether the call is done, denied, refused or a dry run: no plaintext, no ciphertext, no token."""
     calls = Calls(shared)
     shared.audit(), shared.outbox()
-    secrets = [PLAINTEXT, ALICE.token.encode(), EVE.token.encode()]
+    secrets = [PLAINTEXT, MATERIAL, ALICE.token.encode(), EVE.token.encode()]
     answer = shared.call(name, **calls.good[name])
-    secrets += [value for field in ("plaintext", "ciphertext_blob") if (value := getattr(answer, field, b""))]
+    told = ("plaintext", "ciphertext_blob", "import_token")
+    secrets += [value for field in told if (value := getattr(answer, field, b""))]
     secrets += [calls.good[name].get("ciphertext_blob", PLAINTEXT)]
-    if name not in ("CreateAlias", "DeleteAlias"):
+    secrets += [calls.good[name].get(field, PLAINTEXT) for field in ("import_token", "encrypted_key_material")]
+    if name == "GetParametersForImport":
+        provide_pair(shared.shard())
+    if name not in ONCE:
         shared.call(name, **calls.good[name])
     refusal_of(lambda: shared.executor.execute(OPERATIONS[name], shared.credentials(), PLAINTEXT + b"\xff"))
     refusal_of(lambda: shared.executor.execute(OPERATIONS[name], shared.credentials(EVE, "nowhere"), b""))

@@ -18,7 +18,7 @@ DESCRIBED: list[tuple[Message, dict[str, Any] | None]] = [
     (pb.GenerateRandomRequest(), None),
     (
         pb.EncryptRequest(key_id="k", plaintext=b"secret", encryption_context={"a": "b"}, grant_tokens=["secret"]),
-        {"keyId": "k", "encryptionContext": {"a": "b"}},
+        {"keyId": "k", "encryptionContext": {"a": "b"}, "encryptionAlgorithm": "SYMMETRIC_DEFAULT"},
     ),
     (pb.TagResourceRequest(key_id="k", tags=[TAG, TAG]), {"keyId": "k", "tags": [TOLD, TOLD]}),
     (pb.TagResourceRequest(tags=[keys_pb2.Tag()]), {"tags": [{}]}),
@@ -34,7 +34,10 @@ DESCRIBED: list[tuple[Message, dict[str, Any] | None]] = [
         {"keyId": "k", "validTo": "2027-01-15T08:00:00Z", "expirationModel": "KEY_MATERIAL_EXPIRES"},
     ),
     (pb.ImportKeyMaterialRequest(valid_to=Timestamp(seconds=1 << 62)), {"validTo": f"{1 << 62} s"}),
-    (pb.DecryptRequest(ciphertext_blob=b"blob", recipient=keys_pb2.RecipientInfo()), None),
+    (
+        pb.DecryptRequest(ciphertext_blob=b"blob", recipient=keys_pb2.RecipientInfo()),
+        {"encryptionAlgorithm": "SYMMETRIC_DEFAULT"},
+    ),
 ]
 
 

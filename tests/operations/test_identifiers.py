@@ -21,6 +21,19 @@ CALLS: dict[str, dict[str, Any]] = {
     "DisableKey": {},
     "UpdateKeyDescription": {"description": "d"},
     "ListAliases": {},
+    "ScheduleKeyDeletion": {},
+    "CancelKeyDeletion": {},
+    "TagResource": {"tags": [{"tag_key": "k", "tag_value": "v"}]},
+    "UntagResource": {"tag_keys": ["k"]},
+    "ListResourceTags": {},
+    "EnableKeyRotation": {},
+    "DisableKeyRotation": {},
+    "GetKeyRotationStatus": {},
+    "RotateKeyOnDemand": {},
+    "ListKeyRotations": {},
+    "GetParametersForImport": {"wrapping_algorithm": 2, "wrapping_key_spec": 1},
+    "ImportKeyMaterial": {"import_token": b"t", "encrypted_key_material": b"m", "expiration_model": 2},
+    "DeleteImportedKeyMaterial": {},
     "CreateAlias": {"alias_name": "alias/never-made"},
     "UpdateAlias": {"alias_name": "alias/identified"},
     "Encrypt": {"plaintext": b"p"},
@@ -39,7 +52,8 @@ ALIASES_TAKEN = {
     "ReEncrypt.to",
     "ReEncrypt.from",
 }
-KNOWS_INVALID_ARN = {"DescribeKey", "EnableKey", "DisableKey", "UpdateKeyDescription", "ListAliases"}
+KNOWS_INVALID_ARN = set(CALLS) - (ALIASES_TAKEN - {"DescribeKey"}) - {"CreateAlias", "UpdateAlias"}
+OF_EXTERNAL_KEYS = {"GetParametersForImport", "ImportKeyMaterial", "DeleteImportedKeyMaterial"}
 FIELDS = {
     "CreateAlias": "target_key_id",
     "UpdateAlias": "target_key_id",
@@ -94,7 +108,17 @@ def good_names(named: Named) -> Iterator[str]:
 @pytest.mark.parametrize("name", CALLS)
 def test_key_id_and_arn_are_taken_everywhere(named: Named, name: str) -> None:
     for text in good_names(named):
+        if name in OF_EXTERNAL_KEYS:
+            refusal = named.refusal(name, text)
+            assert (refusal.code, refusal.key) == ("UnsupportedOperationException", named.key.arn), "the key was found"
+            continue
+        if name == "CancelKeyDeletion":
+            named.worker.call("ScheduleKeyDeletion", key_id=named.key.key_id)
         named.call(name, text)
+        if name == "ScheduleKeyDeletion":
+            named.worker.call("CancelKeyDeletion", key_id=named.key.key_id)
+        if name in ("ScheduleKeyDeletion", "CancelKeyDeletion"):
+            named.worker.call("EnableKey", key_id=named.key.key_id)
         if name == "CreateAlias":
             named.worker.call("DeleteAlias", alias_name="alias/never-made")
         if name == "DisableKey":

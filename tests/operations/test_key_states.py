@@ -28,7 +28,9 @@ ERRORS = {
     "1": ("DisabledException", "{arn} is disabled."),
     "3": ("KMSInvalidStateException", "{arn} is pending deletion."),
     "3r": ("KMSInvalidStateException", "{arn} is pending replica deletion."),
+    "4": ("KMSInvalidStateException", "{arn} is not pending deletion."),
     "5": ("KMSInvalidStateException", "{arn} is pending import."),
+    "9": ("UnsupportedOperationException", "{arn} origin is AWS_KMS which is not valid for this operation."),
     "11": ("KMSInvalidStateException", "{arn} is unavailable."),
     "14": ("KMSInvalidStateException", "{arn} is creating."),
     "15": ("KMSInvalidStateException", "{arn} is updating."),
@@ -50,6 +52,19 @@ ReEncrypt.from                   OK      1        3  3r  5             11       
 ReEncrypt.to                     OK      1        3  3r  5             11          14       OK
 GenerateDataKey                  OK      1        3  3r  5             11          14       OK
 GenerateDataKeyWithoutPlaintext  OK      1        3  3r  5             11          14       OK
+ScheduleKeyDeletion              OK      OK       3  3r  OK            OK          OK       15
+CancelKeyDeletion                4       4        OK OK  4             4           4        4
+TagResource                      OK      OK       3  3r  OK            OK          OK       OK
+UntagResource                    OK      OK       3  3r  OK            OK          OK       OK
+ListResourceTags                 OK      OK       OK OK  OK            OK          OK       OK
+EnableKeyRotation                OK      1        3  3r  9             9           14       OK
+DisableKeyRotation               OK      1        3  3r  9             9           14       OK
+GetKeyRotationStatus             OK      OK       OK OK  9             9           14       OK
+RotateKeyOnDemand                OK      1        3  3r  5             OK          14       15
+ListKeyRotations                 OK      OK       OK OK  OK            OK          OK       OK
+GetParametersForImport           9       9        9  9   9             9           14       15
+ImportKeyMaterial                9       9        9  9   9             9           14       9
+DeleteImportedKeyMaterial        9       9        9  9   9             9           14       15
 """
 ROWS = {line.split()[0]: line.split()[1:] for line in MATRIX.strip().splitlines()[1:]}
 CELLS = [(name, state, cell) for name, cells in ROWS.items() for state, cell in zip(STATES, cells, strict=True)]
@@ -87,8 +102,17 @@ def fields_of(name: str, keys: Keys) -> dict[str, Any]:
         "ReEncrypt.to": {"ciphertext_blob": keys.other_blob, "destination_key_id": keys.key_id},
         "GenerateDataKey": used | {"number_of_bytes": 32},
         "GenerateDataKeyWithoutPlaintext": used | {"number_of_bytes": 32},
+        "TagResource": used | {"tags": [{"tag_key": "k", "tag_value": "v"}]},
+        "UntagResource": used | {"tag_keys": ["k"]},
+        "GetParametersForImport": used | {"wrapping_algorithm": 2, "wrapping_key_spec": 1},
+        "ImportKeyMaterial": used | {"import_token": b"t", "encrypted_key_material": b"m", "expiration_model": 2},
     }
-    return table[name]
+    return table.get(name, used)
+
+
+def test_every_operation_on_a_key_has_its_row() -> None:
+    on_keys = {row.name for row in OPERATIONS.values() if row.keys}
+    assert {name.partition(".")[0] for name in ROWS} == on_keys
 
 
 @pytest.mark.parametrize(("name", "state", "cell"), CELLS, ids=lambda value: value)
@@ -157,6 +181,16 @@ def test_usage_is_told_before_state(shared: Worker, name: str, usage: KeyUsage) 
         "UpdateAlias.to",
         "UpdateAlias.from",
         "DeleteAlias",
+        "ScheduleKeyDeletion",
+        "CancelKeyDeletion",
+        "TagResource",
+        "UntagResource",
+        "EnableKeyRotation",
+        "DisableKeyRotation",
+        "RotateKeyOnDemand",
+        "GetParametersForImport",
+        "ImportKeyMaterial",
+        "DeleteImportedKeyMaterial",
     ],
 )
 def test_keys_that_aws_manages_are_not_changed_by_their_account(shared: Worker, name: str) -> None:

@@ -17,6 +17,7 @@ from kms_grpc.operations.operation import Operation
 from tests.operations.service import ALICE, AWAY, BOB, EVE, HOME, OPERATIONS, Host, Worker
 
 WARM = [row for row in OPERATIONS.values() if row.warm]
+TAKES_ALIASES = {row.name: any(getattr(key, "aliases", True) for key in row.keys) for row in WARM}
 
 
 class Two:
@@ -47,6 +48,9 @@ class Two:
             "number_of_bytes": [16, 1024, 0, 1025],
             "dry_run": [False, True],
             "grant_tokens": [[], ["t"]],
+            "limit": [1, 1000, 0, 1001],
+            "marker": [None, "none of ours"],
+            "include_key_material": [0, 1, 2, 99],
         }
         """Of each field what is good comes first."""
 
@@ -55,6 +59,8 @@ class Two:
         fields = {name: values[0] for name, values in self.values.items() if name in known(operation)}
         for name in draw(st.lists(st.sampled_from(sorted(fields)), max_size=2, unique=True)):
             fields[name] = draw(st.sampled_from(self.values[name]))
+        if not TAKES_ALIASES[operation.name] and fields["key_id"] == "alias/key":
+            fields["key_id"] = self.values["key_id"][1]
         sent = {name: value for name, value in fields.items() if value is not None}
         raw = operation.request(**sent).SerializeToString()
         return raw + draw(st.sampled_from([b"", b"", b"", b"", b"", b"", b"\xf8\x06\x01", b"\xff"]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kms_grpc import config
@@ -18,7 +18,7 @@ from kms_grpc.config import ConfigurationError, Settings
 from kms_grpc.processes import keeper, prepare, worker
 from kms_grpc.processes.children import Timing
 from kms_grpc.processes.supervisor import Supervisor
-from kms_grpc.registry.base import Registry
+from kms_grpc.registry.shards import Shard
 
 OPERATIONS = ("Encrypt", "Decrypt")
 
@@ -74,7 +74,7 @@ class Application:
 class Kept:
     def __init__(self, settings: Settings) -> None:
         refuse(settings, "keeper")
-        self.registries: Mapping[str, Registry] = {}
+        self.shards: Sequence[Shard] = ()
         self.clock = SystemClock()
 
     def facts(self) -> Mapping[str, str]:

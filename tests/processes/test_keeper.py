@@ -234,11 +234,12 @@ def test_remembered_answers_are_forgotten_after_a_day_of_trusted_time(folder: Pa
     log = FileAuditLog(folder / "keeper.jsonl", clock)
 
     class Application:
-        registries = {shard.region: shard.registry for shard in shards}  # noqa: RUF012
+        pass
 
     application = Application()
+    application.shards = shards  # type: ignore[attr-defined]
     application.clock = clock  # type: ignore[attr-defined]
-    copier = OutboxCopier(application.registries, log, folder / "keeper.position")
+    copier = OutboxCopier({shard.region: shard.registry for shard in shards}, log, folder / "keeper.position")
     keeper = Keeper(application, copier)  # type: ignore[arg-type]
     for step, forgotten in [((60, 0.0), 0), ((10, 90_000.0), 0), ((3599, 0.0), 0), ((1, 0.0), 1), ((3600, 0.0), 1)]:
         clock.step(*step)

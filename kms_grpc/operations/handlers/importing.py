@@ -20,6 +20,7 @@ import dataclasses
 import struct
 from typing import Final, NamedTuple
 
+from kms_grpc.audit.record import service_event
 from kms_grpc.clock import DAY_NS
 from kms_grpc.crypto import envelope
 from kms_grpc.crypto.encryption_context import canonical
@@ -39,6 +40,7 @@ from kms_grpc.operations.call import Call
 from kms_grpc.operations.descriptors import aws_names
 from kms_grpc.operations.key_metadata import timestamp
 from kms_grpc.registry import imports, owned_keys
+from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.shards import LoadedMaterial
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
@@ -200,6 +202,7 @@ def _expiry(call: Call, request: pb.ImportKeyMaterialRequest) -> int | None:
 
 
 def _place(call: Call, key: Key, materials: list[Material], fresh: Material, terms: _Terms) -> None:
+    materials = [one for one in materials if not _sweep(call, key, one)]
     found = next((one for one in materials if one.material_id == fresh.material_id), None)
     if terms.is_new:
         _add(call, key, materials, fresh, found)
@@ -213,6 +216,17 @@ def _place(call: Call, key: Key, materials: list[Material], fresh: Material, ter
     call.writing.change_material(back)
     every = [back if one is found else one for one in materials]
     call.writing.change_key(after(with_materials(key, every), Event.MATERIAL_IMPORTED))
+
+
+def _sweep(call: Call, key: Key, material: Material) -> bool:
+    """Remove a material that expired while it waited for its rotation: it is not in the way of another."""
+    if material.state is not MaterialState.PENDING_ROTATION or not material.has_expired(call.time_ns):
+        return False
+    call.writing.remove_material(material)
+    details = {"keyMaterialId": material.material_id.hex()}
+    event_id, line = service_event("DeleteExpiredKeyMaterial", key.region, key, call.time_ns, details)
+    call.writing.record(OutboxRow(event_id, key.account, line))
+    return True
 
 
 def _add(call: Call, key: Key, materials: list[Material], fresh: Material, found: Material | None) -> None:

@@ -10,8 +10,9 @@ import dataclasses
 from typing import Final
 
 from kms_grpc.clock import DAY_NS
-from kms_grpc.errors import ConflictException, LimitExceededException
+from kms_grpc.errors import ConflictException, KMSInvalidStateException, LimitExceededException
 from kms_grpc.model.key import Key, KeyState, Material, MaterialState, Origin, RotationType
+from kms_grpc.model.key_state import NOTHING_TO_ROTATE_TO
 from kms_grpc.model.key_transitions import with_materials
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.descriptors import value_or_default
@@ -36,6 +37,7 @@ def enable_key_rotation(call: Call, request: pb.EnableKeyRotationRequest, key: K
 
 
 def disable_key_rotation(call: Call, request: pb.DisableKeyRotationRequest, key: Key) -> pb.DisableKeyRotationResponse:
+    """No automatic rotation from now on; where there was none it has no effect."""
     if key.rotation_period_days is not None:
         call.writing.change_key(dataclasses.replace(key, rotation_period_days=None, next_rotation_ns=None))
     return pb.DisableKeyRotationResponse()
@@ -100,6 +102,9 @@ def _take_waiting_material(call: Call, key: Key) -> None:
     assert key.pending_material_id is not None, "the key's rule asks for it"
     waiting = call.writing.find_material(key.key_id, key.pending_material_id)
     assert waiting is not None, "the key's row names it"
+    if waiting.has_expired(call.time_ns):
+        text = NOTHING_TO_ROTATE_TO.text.format(arn=key.arn)
+        raise KMSInvalidStateException(text, key=key.arn, state=key.state)
     rotated = _rotated(waiting, call.time_ns)
     materials = call.writing.materials_after(key.key_id, -1, ALL_MATERIALS)
     every = [rotated if one.material_id == rotated.material_id else one for one in materials]

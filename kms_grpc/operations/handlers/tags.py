@@ -64,6 +64,7 @@ def check_tags(tags: Iterable[keys_pb2.Tag]) -> None:
 
 
 def set_tags(call: Call, key: Key, tags: Iterable[keys_pb2.Tag]) -> None:
+    """Tags that were checked, over those that there are."""
     for tag in tags:
         call.writing.set_tag(Tag(key.key_id, key.account, tag.tag_key, tag.tag_value))
 
