@@ -61,6 +61,7 @@ static kms_status wrap_under(uint8_t *wrapped, const union kms_key *root, const 
     return status == KMS_OK ? kms_xaes_seal(root, &message, 1) : status;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): it is written, through the message. */
 static kms_status unwrap_under(uint8_t *secret, size_t len, const union kms_key *root, const uint8_t *associated,
                                size_t associated_len, const uint8_t *wrapped) {
     struct kms_message message = {.nonce = wrapped + NONCE_AT,

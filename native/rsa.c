@@ -138,6 +138,7 @@ static void put_integer(struct writer *writer, const uint8_t *number) {
     enclose(writer, INTEGER, end);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): it is written, through the writer. */
 size_t kms_rsa_write(uint8_t pkcs8[KMS_RSA_MAXIMUM_PKCS8], const struct kms_rsa *rsa) {
     struct writer writer = {pkcs8 + KMS_RSA_MAXIMUM_PKCS8, pkcs8 + KMS_RSA_MAXIMUM_PKCS8};
     for (int i = KMS_RSA_NUMBERS - 1; i >= 0; i--) put_integer(&writer, rsa->numbers[i]);

@@ -20,13 +20,14 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from kms_grpc.crypto import envelope, keyring
 from kms_grpc.crypto._native import lib
 from kms_grpc.crypto.errors import StaleHandle
-from tests.crypto import second_reader
+from tests.crypto import second_reader, second_wrapper
 from tests.crypto.conftest import Loaded
+from tests.crypto.make_import_vectors import PAIRS
 from tests.crypto.make_vectors import KEY_ID
 
 ROOT = Path(__file__).resolve().parents[2]
 SANITIZED = "KMS_GRPC_SANITIZED" in os.environ  # AddressSanitizer replaces mlock by nothing
-SECRETS = {name: os.urandom(32) for name in ("root key", "region key", "material")}
+SECRETS = {name: os.urandom(32) for name in ("root key", "region key", "service key", "material")}
 KEY = second_reader.Key(KEY_ID, "arn", SECRETS["material"])
 
 
@@ -46,6 +47,12 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "material_id": KEY.material_id,
         "place": place,
         "material": second_reader.wrap(SECRETS["region key"], second_reader.MATERIAL, KEY.material, place, nonce),
+        "service": second_reader.wrap(
+            SECRETS["region key"], second_wrapper.SERVICE_KEY, SECRETS["service key"], place, nonce
+        ),
+        "token": second_wrapper.wrap(SECRETS["service key"], second_wrapper.TOKEN, b"data", b"", nonce),
+        "pair": second_wrapper.wrap(SECRETS["region key"], second_wrapper.PAIR, PAIRS[2048].pkcs8, b"pair", nonce),
+        "encrypted": second_wrapper.wrap_for(PAIRS[2048], "RSAES_OAEP_SHA_1", KEY.material, os.urandom(32), b""),
     }
     (folder / "keys.json").write_text(json.dumps({name: value.hex() for name, value in row.items()}))
     return folder
@@ -156,6 +163,9 @@ def needles(blob: bytes) -> dict[str, bytes]:
         "wrapping key of region keys": second_reader.derive(SECRETS["root key"], second_reader.REGION_KEY),
         "wrapping key of material": second_reader.derive(SECRETS["region key"], second_reader.MATERIAL),
         "key of row MACs": second_reader.derive(SECRETS["region key"], "kms-grpc v1 row mac"),
+        "wrapping key of service keys": second_reader.derive(SECRETS["region key"], second_wrapper.SERVICE_KEY),
+        "wrapping key of pairs": second_reader.derive(SECRETS["region key"], second_wrapper.PAIR),
+        "key of tokens": second_reader.derive(SECRETS["service key"], second_wrapper.TOKEN),
         "message root K": KEY.message_root,
         "message key": second_reader.message_key(KEY.message_root, blob[55:79]),
     }
@@ -199,6 +209,9 @@ def places(pid: int, wanted: dict[str, bytes]) -> dict[str, list[str]]:
     return {name: where for name, where in found.items() if where}
 
 
+IN_THE_KEYRING = {"root key", "region key", "service key", "message root K", "K1"}
+
+
 def test_after_eviction_no_byte_of_a_key_is_left_in_memory(stage: Path) -> None:
     """The reader is this process, which knows the secrets; the one that is read never had them as Python objects."""
     with subprocess.Popen(
@@ -216,7 +229,7 @@ def test_after_eviction_no_byte_of_a_key_is_left_in_memory(stage: Path) -> None:
         process.stdin.close()
         assert process.wait() == 0
     assert set().union(*held.values()) == {"keyring"}, held
-    assert {name for name in held if "round" not in name} == {"root key", "region key", "message root K", "K1"}
+    assert {name for name in held if "round" not in name} == IN_THE_KEYRING
     assert before["used"] > after["used"] == 0
     assert left == {}
 
