@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -135,6 +136,14 @@ class Server:
 
     def _last_words(self) -> str:
         return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-_LOG_LINES:])
+
+
+def key_id_in(printed: str) -> str:
+    """Of a key that `kms-grpc keys create` has made."""
+    match = re.search(r"^KeyId +([0-9a-f-]{36})$", printed, re.MULTILINE)
+    if match is None:
+        raise WalkFailed("the answer has no KeyId")
+    return match[1]
 
 
 def search_path() -> str:

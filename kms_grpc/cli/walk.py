@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from kms_grpc.cli.failures import ExitCode
-from kms_grpc.cli.stage import Server, Stage, WalkFailed
+from kms_grpc.cli.stage import Server, Stage, key_id_in
+from kms_grpc.cli.walk_life import LifeWalk
 
 REGIONS: Final = ("eu-central-1", "eu-west-1")
 FLIP: Final = 'b = bytearray(open("{0}", "rb").read()); b[100] ^= 1; open("{1}", "wb").write(b)'
@@ -41,7 +42,7 @@ class Walk:
         """All steps. WalkFailed at the first that does not do what it says."""
         for step in (
             self._make_key, self._encrypt, self._decrypt, self._other_key, self._other_region,
-            self._flipped_bit, self._disable, self._kill,
+            self._flipped_bit, self._disable, self._live, self._kill,
         ):  # fmt: skip
             step()
 
@@ -55,11 +56,7 @@ class Walk:
         self._stage.require(named is not None, "the key is enabled, and the alias points at it")
 
     def _create_key(self, description: str) -> str:
-        printed = self._stage.run(f"kms-grpc keys create --description {description}")
-        match = re.search(r"^KeyId +([0-9a-f-]{36})$", printed, re.MULTILINE)
-        if match is None:
-            raise WalkFailed("the answer has no KeyId")
-        return match[1]
+        return key_id_in(self._stage.run(f"kms-grpc keys create --description {description}"))
 
     def _free_alias(self) -> str:
         """alias/quickstart, or with a number where an earlier walk has taken it."""
@@ -111,6 +108,9 @@ class Walk:
         self._stage.refuse(self._unwrap, "DisabledException", ExitCode.KEY_STATE)
         self._stage.run(f"kms-grpc keys enable {self._key}")
         self._stage.run(self._open)
+
+    def _live(self) -> None:
+        LifeWalk(self._stage, self._key, self._unwrap, self._open).run()
 
     def _kill(self) -> None:
         self._stage.title("The server killed, and started again")

@@ -146,6 +146,7 @@ class KeyLifeCalls(Caller):
 
 
 def tags_of(tags: Mapping[str, str]) -> list[keys_pb2.Tag]:
+    """Pairs as the messages that carry them."""
     return [keys_pb2.Tag(tag_key=name, tag_value=value) for name, value in tags.items()]
 
 

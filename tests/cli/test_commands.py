@@ -37,7 +37,7 @@ def test_keys_in_json(kms: Run) -> None:
     assert set(listed) == {"Keys", "Truncated"}
     assert {"KeyId": created["KeyId"], "KeyArn": created["Arn"]} in listed["Keys"]
     detailed = kms("keys", "list", "--details", "-o", "json").json["Keys"]
-    assert created | {"Aliases": []} in detailed
+    assert created | {"Aliases": [], "Rotation": {"KeyRotationEnabled": False}} in detailed
 
 
 def test_pages_in_json(kms: Run, key: str) -> None:
@@ -104,7 +104,7 @@ def test_tables(kms: Run, key: str) -> None:
     kms("alias", "create", f"alias/table-{key}", key)
     assert f"KeyId                  {key}\n" in kms("keys", "describe", key).text
     rows = kms("keys", "list", "--details").text.splitlines()
-    assert rows[0].split() == ["KeyId", "KeyState", "CreationDate", "Aliases", "Description"]
+    assert rows[0].split() == ["KeyId", "KeyState", "Kind", "Rotation", "WhatNext", "Aliases", "Description"]
     assert any(row.startswith(f"{key}   Enabled ") and f"alias/table-{key}" in row for row in rows)
     assert f"alias/table-{key}   {key}" in kms("alias", "list").text
     assert re.search(r"^MaxPlaintextBytes +4096$", kms("limits").text, re.MULTILINE)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kms_grpc.cli import stage
+from kms_grpc.cli import stage, walk_life
 from kms_grpc.cli.failures import ExitCode
 from kms_grpc.cli.stage import Stage, WalkFailed
 from tests.cli.conftest import Run
@@ -21,7 +21,12 @@ TOLD = [
     "A server with two regions", "A key, and a name for it", "A file, encrypted under a data key", "Decrypted again",
     "refused, as it must be: IncorrectKeyException", "refused, as it must be: AccessDeniedException",
     "refused, as it must be: NotFoundException", "refused, as it must be: InvalidCiphertextException",
-    "refused, as it must be: DisabledException", "every process of the server was killed", "nothing was lost",
+    "refused, as it must be: DisabledException",
+    "A key whose material is made outside", "refused, as it must be: KMSInvalidStateException",
+    "openssl rsautl -encrypt", "the key encrypts",
+    "Its material deleted", "IncorrectKeyMaterialException", "the same bytes brought the key back",
+    "A rotation", "one material more", "A deletion scheduled", "the list says when the key is deleted",
+    "every process of the server was killed", "nothing was lost",
     "Every step did what it says.",
 ]  # fmt: skip
 
@@ -75,6 +80,18 @@ def test_it_walks_serves_ends_and_comes_back(tmp_path: Path) -> None:
     assert again.returncode == 0, text
     assert "alias/quickstart-2 points at" in text
     assert re.search(r"^ +alias/quickstart ", text, re.MULTILINE), "the first walk's alias is listed"
+
+
+def test_without_openssl_the_import_is_left_out_and_the_walk_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing of it is run; the rest of the walk is."""
+    monkeypatch.setattr(walk_life, "search_path", lambda: "/nowhere")
+    walk = walk_life.LifeWalk(Stage(tmp_path), "KEY", "false", "false")
+    monkeypatch.setattr(walk, "_rotate", lambda: None)
+    monkeypatch.setattr(walk, "_delete", lambda: None)
+    walk.run()
+    assert "left out: openssl is not installed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
