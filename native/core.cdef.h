@@ -109,7 +109,7 @@ typedef enum {
 } kms_wrapping_algorithm;
 
 /* A new RSA pair of 2048, 3072 or 4096 bits, e = 65537: the public key as SubjectPublicKeyInfo, the private one as PKCS#8
- * wrapped under `wrapping`, a region key or a service key. Takes seconds. */
+ * wrapped under `wrapping`: a region key, a service key or a message root. Takes up to seconds. */
 kms_status kms_wrapping_pair_generate(uint8_t public_key[KMS_MAXIMUM_PUBLIC_KEY], size_t *public_key_len,
                                       uint8_t wrapped[KMS_MAXIMUM_WRAPPED_PAIR], size_t *wrapped_len, uint64_t wrapping,
                                       uint32_t bits, const uint8_t *associated, size_t associated_len);

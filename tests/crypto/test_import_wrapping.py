@@ -21,7 +21,7 @@ from kms_grpc.crypto._native import ffi, lib
 from kms_grpc.crypto.errors import CryptoFailure, StaleHandle, WrappedKeyDamaged
 from kms_grpc.errors import InvalidCiphertextException
 from tests.crypto import make_import_vectors, second_reader, second_wrapper, test_keyring
-from tests.crypto.conftest import VECTORS
+from tests.crypto.conftest import VECTORS, Loaded
 from tests.crypto.make_import_vectors import AES_KEY, ALGORITHMS, KEY, MATERIAL, PAIRS, SEED
 from tests.crypto.make_vectors import REGION_SECRET, flipped
 from tests.crypto.second_wrapper import PAIR, wrap_for
@@ -91,6 +91,18 @@ def by_cryptography(public: rsa.RSAPublicKey, algorithm: str) -> bytes:
     if algorithm.startswith("RSAES_OAEP"):
         return public.encrypt(MATERIAL, oaep)
     return public.encrypt(AES_KEY, oaep) + aes_key_wrap_with_padding(AES_KEY, MATERIAL)
+
+
+def test_a_pair_under_a_key_like_all_others(region: int, key: Loaded) -> None:
+    """AWS owned keys of the registry have a material and a message root, and wrap under what is derived from that."""
+    public_key, pair = import_wrapping.generate_wrapping_pair(key.handle, 2048, b"pair")
+    pkcs8 = second_wrapper.unwrap(KEY.message_root, PAIR, pair, b"pair")
+    private, public = serialization.load_der_private_key(pkcs8, None), serialization.load_der_public_key(public_key)
+    assert private.public_key() == public
+    assert isinstance(public, rsa.RSAPublicKey)
+    encrypted = by_cryptography(public, "RSAES_OAEP_SHA_256")
+    place = (region, KEY.kid, PLACE, key.handle, b"pair", pair)
+    assert import_wrapping.unwrap_material(*place, "RSAES_OAEP_SHA_256", encrypted)[0] == KEY.material_id
 
 
 def test_pairs_differ(region: int) -> None:
