@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
@@ -14,6 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 from kms_grpc import errors
 from kms_grpc.client import CallFailed, Connection, InvalidConnection, KeyManagementClient, ServiceUnreachable
 from kms_grpc.client.failures import UnknownKMSError
+from kms_grpc.client.wrapping import wrap
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1.key_management_pb2_grpc import KeyManagementServiceServicer, add_KeyManagementServiceServicer_to_server
 from tests.served import Served
@@ -40,6 +43,12 @@ class Stubborn(KeyManagementServiceServicer):
 
     def DeleteAlias(self, request: pb.DeleteAliasRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
         return self.answer(pb.DeleteAliasResponse(), context)
+
+    def RotateKeyOnDemand(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return self.answer(pb.RotateKeyOnDemandResponse(), context)
+
+    def UntagResource(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        return self.answer(pb.UntagResourceResponse(), context)
 
     def Encrypt(self, request: pb.EncryptRequest, context: grpc.ServicerContext) -> Any:  # noqa: N802
         return self.answer(pb.EncryptResponse(), context)
@@ -82,6 +91,8 @@ def stubborn() -> Iterator[tuple[Stubborn, KeyManagementClient]]:
 CALLS: dict[str, Callable[[KeyManagementClient], Any]] = {
     "CreateKey": lambda client: client.create_key(),
     "DeleteAlias": lambda client: client.delete_alias("alias/a"),
+    "RotateKeyOnDemand": lambda client: client.rotate_key_on_demand("K"),
+    "UntagResource": lambda client: client.untag_resource("K", ["a"]),
     "Encrypt": lambda client: client.encrypt("K", b"x"),
 }
 
@@ -97,6 +108,8 @@ CALLS: dict[str, Callable[[KeyManagementClient], Any]] = {
         ("Encrypt", [fails(grpc.StatusCode.RESOURCE_EXHAUSTED)], 1, False),  # repeating feeds an overload
         ("CreateKey", [fails(UNAVAILABLE)], 2, True),  # safe, because of its request id
         ("DeleteAlias", [fails(UNAVAILABLE)], 1, False),  # a second one would answer NotFoundException
+        ("RotateKeyOnDemand", [fails(UNAVAILABLE)], 1, False),  # a second one would rotate again
+        ("UntagResource", [fails(UNAVAILABLE)], 2, True),  # the contract calls it idempotent
     ],
 )
 def test_only_what_helps_and_harms_nobody_is_repeated(
@@ -205,6 +218,53 @@ def test_a_walk_against_the_server(server: Served) -> None:
             kms.encrypt(key.key_id, b"x")
     assert (caught.value.key, caught.value.state, caught.value.region) == (key.arn, "Disabled", "eu-west-1")
     assert caught.value.request_id
+
+
+def parameters_once_ready(kms: KeyManagementClient, key_id: str) -> pb.GetParametersForImportResponse:
+    """Right after its start the server is still making wrapping keys."""
+    for _ in range(600):
+        try:
+            return kms.get_parameters_for_import(key_id, wrapping_key_spec="RSA_2048")
+        except errors.DependencyTimeoutException:
+            time.sleep(0.1)
+    raise AssertionError("no wrapping key within a minute")
+
+
+def test_the_life_of_a_key(server: Served) -> None:
+    with server.client() as kms:
+        key = kms.create_key("life", origin="EXTERNAL", tags={"a": "b"}).key_metadata.key_id
+        given = parameters_once_ready(kms, key)
+        wrapped = wrap(given.public_key, "RSAES_OAEP_SHA_256", bytes(range(32)))
+        tomorrow = datetime.now(UTC) + timedelta(days=1)
+        kms.import_key_material(key, given.import_token, wrapped, valid_to=tomorrow)
+        assert kms.describe_key(key).key_metadata.valid_to.ToDatetime(UTC) == tomorrow
+        kms.tag_resource(key, {"a": "c", "d": ""})
+        kms.untag_resource(key, ["a"])
+        assert [(tag.tag_key, tag.tag_value) for tag in kms.list_resource_tags(key).tags] == [("d", "")]
+        kms.delete_imported_key_material(key)
+        with pytest.raises(errors.KMSInvalidStateException):
+            kms.encrypt(key, b"x")
+        assert kms.schedule_key_deletion(key, 7).pending_window_in_days == 7
+        kms.cancel_key_deletion(key)
+        rotated = kms.create_key().key_metadata.key_id
+        kms.enable_key_rotation(rotated, 90)
+        assert kms.get_key_rotation_status(rotated).rotation_period_in_days == 90
+        kms.disable_key_rotation(rotated)
+        kms.rotate_key_on_demand(rotated)
+        assert len(list(kms.all_key_rotations(rotated, include_key_material="ALL_KEY_MATERIAL"))) == 2
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda kms: kms.create_key(origin="OUTSIDE"),  # no enum of that name
+        lambda kms: kms.import_key_material("K", b"t", b"w", valid_to=datetime(2027, 1, 1)),  # noqa: DTZ001 - no zone
+        lambda kms: wrap(b"", "RSAES_PKCS1_V1_5", bytes(32)),  # refused by the service as well
+    ],
+)
+def test_what_cannot_be_meant_is_a_value_error(server: Served, call: Callable[[KeyManagementClient], Any]) -> None:
+    with server.client() as kms, pytest.raises(ValueError):
+        call(kms)
 
 
 def test_listings_walk_over_all_pages(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
