@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from kms_grpc.clock import DAY_NS
-from kms_grpc.model.key import Key, Material
+from kms_grpc.model.key import ImportPair, Key, Material
 from kms_grpc.registry import imports, owned_keys
 from kms_grpc.registry.shards import Shard
 from kms_grpc.v1 import keys_pb2
@@ -88,6 +88,15 @@ def provide_pair(shard: Shard, spec: str = "RSA_2048", now_ns: int = 7) -> None:
         return
     pair = imports.make_pair(shard, spec, now_ns)
     with shard.writing() as transaction:
+        transaction.add_pair(pair)
+
+
+def lay_ready(shard: Shard, pair: ImportPair) -> None:
+    """The same pair again, wherever it is: making one of 4,096 bits takes seconds."""
+    with shard.registry.writing() as transaction:
+        left = transaction.find_pair(pair.pair_id)
+        if left is not None:
+            transaction.remove_pair(left)
         transaction.add_pair(pair)
 
 

@@ -103,7 +103,7 @@ class Calls:
         waiting = external(worker).key_id
         doomed = worker.create().key_id
         worker.call("ScheduleKeyDeletion", key_id=doomed)
-        provide_pair(worker.shard())
+        arrived = package(worker, waiting, MATERIAL)
         provide_pair(worker.shard())
         return {
             "ScheduleKeyDeletion": {"key_id": worker.create().key_id, "pending_window_in_days": 7},
@@ -117,7 +117,7 @@ class Calls:
             "RotateKeyOnDemand": {"key_id": worker.create().key_id},
             "ListKeyRotations": used,
             "GetParametersForImport": wanted(waiting),
-            "ImportKeyMaterial": package(worker, waiting, MATERIAL),
+            "ImportKeyMaterial": arrived,
             "DeleteImportedKeyMaterial": {"key_id": external(worker).key_id},
         }
 

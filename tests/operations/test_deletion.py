@@ -12,6 +12,7 @@ import pytest
 
 from kms_grpc.clock import DAY_NS
 from kms_grpc.model.key import KeyState
+from kms_grpc.processes import by_the_clock
 from kms_grpc.v1 import keys_pb2
 from tests.operations.life import bring_in, external, row, state_of, stored
 from tests.operations.service import EVE, HOUR_NS, Refusal, Worker, violation
@@ -118,6 +119,31 @@ def test_time_alone_deletes_nothing_and_another_account_neither(worker: Worker) 
     assert worker.refusal("Encrypt", key_id=key.key_id, plaintext=b"p").text == f"{key.arn} is pending deletion."
     worker.call("CancelKeyDeletion", key_id=key.key_id)
     assert state_of(worker, key.key_id) == "Disabled"
+
+
+def test_after_its_day_it_is_as_if_it_had_never_been(host: Any) -> None:
+    """In every worker, whatever it had at hand: NotFound by its names, AccessDenied by its blobs."""
+    first, second = host.worker(), host.worker()
+    key, never = first.create(alias="alias/doomed"), "12345678-90ab-4cde-8f01-234567890abc"
+    blob = first.encrypt(key.key_id)
+    for worker in (first, second):
+        worker.call("Decrypt", ciphertext_blob=blob)
+    first.call("ScheduleKeyDeletion", key_id=key.key_id, pending_window_in_days=7)
+    host.clock.step(7 * DAY_NS - 1)
+    assert by_the_clock.delete_due(first.shard(), host.clock.now_ns) == 0
+    host.clock.step(1)
+    assert by_the_clock.delete_due(first.shard(), host.clock.now_ns) == 1
+    for worker in (first, second):
+        for name in (key.key_id, key.arn):
+            refusal = worker.refusal("DescribeKey", key_id=name)
+            assert refusal == Refusal("NotFoundException", f"Key '{key.arn}' does not exist")
+            assert refusal.text == worker.refusal("DescribeKey", key_id=never).text.replace(never, key.key_id)
+        assert worker.refusal("Encrypt", key_id="alias/doomed", plaintext=b"p").code == "NotFoundException"
+        assert worker.refusal("CancelKeyDeletion", key_id=key.key_id).code == "NotFoundException"
+        assert worker.refusal("Decrypt", ciphertext_blob=blob).code == "AccessDeniedException"
+        assert not worker.call("ListKeys").keys
+        assert not worker.call("ListAliases").aliases
+    assert first.shard().registry.damaged_rows() == [], "the quota's counts are right"
 
 
 def test_at_once_in_every_worker(host: Any) -> None:

@@ -5,7 +5,11 @@ Source: https://docs.aws.amazon.com/kms/latest/developerguide/importing-keys.htm
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from kms_grpc.clock import DAY_NS
-from kms_grpc.model.key import KeyState
+from kms_grpc.model.key import ImportPair, KeyState
 from kms_grpc.operations.handlers.importing import FAILURES
 from kms_grpc.v1 import keys_pb2
 from tests.operations.life import (
@@ -31,9 +35,11 @@ from tests.operations.life import (
     expiring,
     external,
     in_days,
+    lay_ready,
     materials,
     package,
     parameters,
+    provide_pair,
     row,
     state_of,
     stored,
@@ -43,6 +49,7 @@ from tests.operations.life import (
 )
 from tests.operations.service import Host, Refusal, Worker, together
 
+ROOT = Path(__file__).resolve().parents[2]
 IMPORT = "ImportKeyMaterial"
 DELETE = "DeleteImportedKeyMaterial"
 NO_TOKEN = "InvalidImportTokenException"
@@ -76,9 +83,27 @@ def is_usable(worker: Worker, key_id: str) -> bool:
 # --- the walk ----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def ready(shared: Worker) -> Callable[[str], None]:
+    """Lays a pair of a size ready: one is made for the module."""
+    pairs: dict[str, ImportPair] = {}
+
+    def lay(size: str) -> None:
+        shard = shared.shard()
+        if size not in pairs:
+            provide_pair(shard, size)
+            with shard.registry.writing() as transaction:
+                pair = transaction.ready_pair(size)
+            assert pair is not None
+            pairs[size] = pair
+        lay_ready(shard, pairs[size])
+
+    return lay
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_the_walk(shared: Worker, tmp_path: Path, algorithm: str, size: str) -> None:
+def test_the_walk(shared: Worker, ready: Callable[[str], None], tmp_path: Path, algorithm: str, size: str) -> None:
     """Twelve combinations, each really imported and used; RSA by `openssl pkeyutl`, and by `rsautl` where it can."""
     made, material = external(shared), os.urandom(32)
     assert made.key_state == keys_pb2.KEY_STATE_PENDING_IMPORT
@@ -88,7 +113,8 @@ def test_the_walk(shared: Worker, tmp_path: Path, algorithm: str, size: str) -> 
     commands = ["pkeyutl", "rsautl"] if algorithm == "RSAES_OAEP_SHA_1" and size == "RSA_2048" else ["pkeyutl"]
     blobs: list[bytes] = []
     for command in commands:
-        got = parameters(shared, made.key_id, algorithm, size)
+        ready(size)
+        got = shared.call("GetParametersForImport", **wanted(made.key_id, algorithm, size))
         assert (got.key_id, got.parameters_valid_to.ToNanoseconds()) == (made.arn, in_days(shared, 1))
         public = load_der_public_key(got.public_key)
         assert isinstance(public, RSAPublicKey)
@@ -165,9 +191,7 @@ DATES: list[tuple[Callable[[Worker], dict[str, Any]], str | None, str]] = [
 
 
 @pytest.mark.parametrize(("changed", "text", "reason"), DATES, ids=[reason for *_, reason in DATES])
-def test_parameters(
-    shared: Worker, changed: Callable[[Worker], dict[str, Any]], text: str | None, reason: str
-) -> None:
+def test_parameters(shared: Worker, changed: Callable[[Worker], dict[str, Any]], text: str | None, reason: str) -> None:
     """A call refused for its parameters uses nothing up: the same token and material go in afterwards."""
     key_id = external(shared).key_id
     fields, before = package(shared, key_id, os.urandom(32)), stored(shared, key_id)
@@ -273,6 +297,43 @@ def test_of_thirty_two_at_once_one_succeeds(host: Host) -> None:
     assert sorted(codes) == sorted(["OK", *[NO_TOKEN] * 31])
     assert all(is_usable(worker, key_id) for worker in workers)
     assert len(materials(workers[0], key_id)) == 1
+
+
+IN_ANOTHER_PROCESS = """
+import json, sys
+from pathlib import Path
+from tests.operations.service import Host
+worker = Host(Path(sys.argv[1])).worker()
+fields = json.loads(sys.argv[2])
+named = {name: bytes.fromhex(fields.pop(name)) for name in ("import_token", "encrypted_key_material")}
+worker.call("ImportKeyMaterial", **fields, **named)
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "imported"),
+    [("commit.before", False), ("commit.after", True), ("epoch.after", True), ("answer.before", True)],
+)
+def test_killed_before_its_answer(host: Host, point: str, imported: bool) -> None:
+    """Key Enabled, token spent and call recorded, or none of it: then the same token still imports."""
+    worker = host.worker()
+    key_id = external(worker).key_id
+    fields, before = package(worker, key_id, os.urandom(32)), stored(worker, key_id)
+    worker.outbox()
+    sent = {name: value.hex() if isinstance(value, bytes) else value for name, value in fields.items()}
+    command = [sys.executable, "-c", IN_ANOTHER_PROCESS, str(host.settings.data_dir), json.dumps(sent)]
+    environment = os.environ | {"KMS_GRPC_FAULT": point}
+    assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == -signal.SIGKILL
+    records = [record["eventName"] for record in worker.outbox()]
+    worker.shard().epoch.bump()  # as the supervisor does for a worker that died
+    if imported:
+        assert records == [IMPORT]
+        assert is_usable(worker, key_id)
+        assert worker.refusal(IMPORT, **fields).code == NO_TOKEN
+    else:
+        assert records == []
+        assert stored(worker, key_id) == before
+        worker.call(IMPORT, **fields)
 
 
 @pytest.mark.parametrize("name", ["GetParametersForImport", IMPORT, DELETE])

@@ -13,7 +13,7 @@ import pytest
 
 from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Decision, Question
 from kms_grpc.model.key import KeyState
-from kms_grpc.model.key_state import RULES
+from kms_grpc.model.key_state import DISABLED, RULES
 from kms_grpc.registry import statements as sql
 from kms_grpc.registry.rows import MATERIAL, material_values
 from tests.operations.service import (
@@ -60,7 +60,7 @@ def test_a_permit_answers_the_second_call(worker: Worker, name: str) -> None:
     warmed(worker, name, **fields)
 
 
-@pytest.mark.parametrize("name", [name for name in WARM if RULES[name].cells[KeyState.DISABLED]])
+@pytest.mark.parametrize("name", [name for name in WARM if RULES[name].cells[KeyState.DISABLED] == (DISABLED,)])
 def test_a_disabled_key_is_obeyed_by_the_next_call(pair: tuple[Worker, Worker], name: str) -> None:
     worker, other = pair
     key = worker.create()

@@ -205,7 +205,7 @@ def test_what_workers_removed_is_erased_within_a_minute(folder: Path, keep: Keep
     """Deleted imported material and used pairs: nobody tells the keeper of them."""
     kept = keep(NOW)
     kept.to(NOW + 2 * HOUR)
-    key, material = imported(kept.shard, None)
+    _, material = imported(kept.shard, None)
     with kept.shard.writing() as transaction:
         transaction.change_material(replace(material, wrapped=None))
     assert material.wrapped is not None
