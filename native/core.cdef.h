@@ -72,11 +72,6 @@ kms_status kms_region_key_generate(uint8_t wrapped[KMS_WRAPPED_KEY_SIZE], uint64
                                    size_t associated_len);
 kms_status kms_region_key_load(uint64_t *region, uint64_t root, const uint8_t *associated, size_t associated_len,
                                const uint8_t *wrapped, size_t wrapped_len);
-/* An AWS owned key: the region's own, for what the service has to keep. */
-kms_status kms_service_key_generate(uint8_t wrapped[KMS_WRAPPED_KEY_SIZE], uint64_t region, const uint8_t *associated,
-                                    size_t associated_len);
-kms_status kms_service_key_load(uint64_t *service, uint64_t region, const uint8_t *associated, size_t associated_len,
-                                const uint8_t *wrapped, size_t wrapped_len);
 kms_status kms_material_generate(uint8_t material_id[KMS_MATERIAL_ID_SIZE], uint8_t wrapped[KMS_WRAPPED_KEY_SIZE],
                                  uint64_t region, const uint8_t kid[KMS_KID_SIZE], const uint8_t *associated,
                                  size_t associated_len);
@@ -85,15 +80,6 @@ kms_status kms_material_load(uint64_t *key, uint64_t region, const uint8_t kid[K
                              size_t associated_len, const uint8_t *wrapped, size_t wrapped_len);
 kms_status kms_mac(uint8_t mac[KMS_MAC_SIZE], uint64_t region, const uint8_t *data, size_t data_len);
 kms_status kms_mac_matches(uint64_t region, const uint8_t *data, size_t data_len, const uint8_t *mac, size_t mac_len);
-
-/* --- tokens.c ----------------------------------------------------------------------------------------------------- */
-
-/* Seals what a caller keeps for the service: 1 to KMS_MAXIMUM_PLAINTEXT bytes; `sealed` has KMS_WRAPPING_OVERHEAD more. */
-kms_status kms_token_seal(uint8_t *sealed, size_t sealed_len, uint64_t service, const uint8_t *associated,
-                          size_t associated_len, const uint8_t *data, size_t data_len);
-/* KMS_WRAPPED_KEY_DAMAGED where the token isn't one of this key and this place. */
-kms_status kms_token_open(uint8_t *data, size_t data_len, uint64_t service, const uint8_t *associated,
-                          size_t associated_len, const uint8_t *sealed, size_t sealed_len);
 
 /* --- import_wrapping.c -------------------------------------------------------------------------------------------- */
 
@@ -109,7 +95,7 @@ typedef enum {
 } kms_wrapping_algorithm;
 
 /* A new RSA pair of 2048, 3072 or 4096 bits, e = 65537: the public key as SubjectPublicKeyInfo, the private one as PKCS#8
- * wrapped under `wrapping`: a region key, a service key or a message root. Takes up to seconds. */
+ * wrapped under `wrapping`: a region key or a message root. Takes up to seconds. */
 kms_status kms_wrapping_pair_generate(uint8_t public_key[KMS_MAXIMUM_PUBLIC_KEY], size_t *public_key_len,
                                       uint8_t wrapped[KMS_MAXIMUM_WRAPPED_PAIR], size_t *wrapped_len, uint64_t wrapping,
                                       uint32_t bits, const uint8_t *associated, size_t associated_len);

@@ -28,9 +28,9 @@
 
 _Static_assert(SECRET_SIZE == KMS_MATERIAL_SIZE, "OAEP carries either");
 
-/* A pair may be wrapped under a region key, a service key, or the message root of a key that AWS owns. */
+/* A pair may be wrapped under a region key, or the message root of a key that AWS owns. */
 static kms_status kind_of(enum kms_kind *kind, uint64_t wrapping) {
-    static const enum kms_kind kinds[] = {KMS_MESSAGE_ROOT, KMS_SERVICE_KEY, KMS_REGION_KEY};
+    static const enum kms_kind kinds[] = {KMS_MESSAGE_ROOT, KMS_REGION_KEY};
     union kms_key key;
     kms_status status = KMS_WRONG_KIND;
     for (size_t i = 0; status == KMS_WRONG_KIND && i < sizeof kinds / sizeof kinds[0]; i++)

@@ -1,4 +1,4 @@
-/* Root key -> region key -> key material -> message root; and region key -> service key.
+/* Root key -> region key -> key material -> message root.
  *
  * A wrapped key has 105 bytes: see key_wrapping.h. Derived keys and ids are one block of the KDF of SP 800-108r1 each;
  * their labels are below.
@@ -20,7 +20,6 @@
 
 #define FINGERPRINT "kms-grpc v1 root key fingerprint"
 #define REGION_KEY_WRAPPING "kms-grpc v1 region key wrapping"
-#define SERVICE_KEY_WRAPPING "kms-grpc v1 service key wrapping"
 #define MATERIAL_WRAPPING "kms-grpc v1 material wrapping"
 #define ROW_MAC "kms-grpc v1 row mac"
 #define ENCRYPTION "kms-grpc v1 encryption"
@@ -133,24 +132,6 @@ kms_status kms_region_key_load(uint64_t *region, uint64_t root, const uint8_t *a
     kms_status status = kms_unwrap(key.key, sizeof key.key, root, KMS_ROOT_KEY, REGION_KEY_WRAPPING, associated,
                                    associated_len, wrapped, wrapped_len);
     if (status == KMS_OK) status = kms_keyring_put(region, &key, KMS_REGION_KEY);
-    OPENSSL_cleanse(&key, sizeof key);
-    return status;
-}
-
-/* --- service keys ----------------------------------------------------------------------------------------------------- */
-
-kms_status kms_service_key_generate(uint8_t wrapped[KMS_WRAPPED_KEY_SIZE], uint64_t region, const uint8_t *associated,
-                                    size_t associated_len) {
-    return generate(wrapped, region, KMS_REGION_KEY, SERVICE_KEY_WRAPPING, associated, associated_len);
-}
-
-kms_status kms_service_key_load(uint64_t *service, uint64_t region, const uint8_t *associated, size_t associated_len,
-                                const uint8_t *wrapped, size_t wrapped_len) {
-    union kms_key key = {.words = {0}};
-    *service = 0;
-    kms_status status = kms_unwrap(key.key, sizeof key.key, region, KMS_REGION_KEY, SERVICE_KEY_WRAPPING, associated,
-                                   associated_len, wrapped, wrapped_len);
-    if (status == KMS_OK) status = kms_keyring_put(service, &key, KMS_SERVICE_KEY);
     OPENSSL_cleanse(&key, sizeof key);
     return status;
 }

@@ -1,7 +1,8 @@
 """Importing key material: wrapping pairs, and material that was wrapped under them. Neither ever leaves C in the clear.
 
 A pair is RSA with e = 65537. Its private key, PKCS#8, is kept wrapped (version 1 · nonce 24 · ciphertext · tag 16 ·
-commitment 32, KC-XAES-256-GCM) under a region key or an AWS owned key. `associated` names its place: `framing.frame`.
+commitment 32, KC-XAES-256-GCM) under a region key, or the message root of a key that AWS owns.
+`associated` names its place: `framing.frame`.
 
     RSAES_OAEP_SHA_1, _SHA_256           OAEP (RFC 8017; MGF1 with the same hash, empty label) of the material
     RSA_AES_KEY_WRAP_SHA_1, _SHA_256     OAEP of an AES-256 key, then AES-KWP (RFC 5649) of the material under it

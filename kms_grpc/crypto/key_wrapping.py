@@ -57,16 +57,6 @@ def load_region_key(root: int, associated: bytes, wrapped: bytes) -> int:
     return _handle(lib.kms_region_key_load, root, associated, len(associated), wrapped, len(wrapped))
 
 
-def generate_service_key(region: int, associated: bytes) -> bytes:
-    """A new AWS owned key, wrapped under the region key: it wraps what the service itself has to keep."""
-    return _filled(WRAPPED_SIZE, lib.kms_service_key_generate, region, associated, len(associated))
-
-
-def load_service_key(region: int, associated: bytes, wrapped: bytes) -> int:
-    """The AWS owned key's handle. WrappedKeyDamaged."""
-    return _handle(lib.kms_service_key_load, region, associated, len(associated), wrapped, len(wrapped))
-
-
 def generate_material(region: int, kid: bytes, associated: bytes) -> tuple[bytes, bytes]:
     """New material of a symmetric key, 32 bytes: its id (32 bytes) and itself, wrapped under the region key."""
     material_id = ffi.new("uint8_t[]", MATERIAL_ID_SIZE)

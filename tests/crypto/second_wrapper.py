@@ -17,8 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.crypto.second_reader import derive, xaes_open, xaes_seal
 
-PAIR, SERVICE_KEY = "kms-grpc v1 import wrapping pair", "kms-grpc v1 service key wrapping"
-TOKEN = "kms-grpc v1 token sealing"
+PAIR = "kms-grpc v1 import wrapping pair"
 E = 65537
 
 

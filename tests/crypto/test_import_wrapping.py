@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
 
-from kms_grpc.crypto import envelope, import_wrapping, key_wrapping, keyring, tokens
+from kms_grpc.crypto import envelope, import_wrapping, key_wrapping, keyring
 from kms_grpc.crypto._native import ffi, lib
 from kms_grpc.crypto.errors import CryptoFailure, StaleHandle, WrappedKeyDamaged
 from kms_grpc.errors import InvalidCiphertextException
@@ -40,11 +40,6 @@ def stored_material(wrapped: bytes) -> bytes:
     return second_reader.unwrap(REGION_SECRET, second_reader.MATERIAL, wrapped, PLACE)
 
 
-@pytest.fixture(scope="module")
-def service(region: int) -> int:
-    return key_wrapping.load_service_key(region, PLACE, key_wrapping.generate_service_key(region, PLACE))
-
-
 # --- what is right -----------------------------------------------------------------------------------------------
 
 
@@ -65,9 +60,9 @@ def test_material_imports_and_is_used(region: int, row: dict[str, Any], algorith
 
 
 @pytest.mark.parametrize("bits", SIZES)
-def test_a_pair_is_made_and_works(region: int, service: int, bits: int) -> None:
-    """Against `cryptography`, which checks the pair as well; wrapped under a service key, and for 2048 a region key."""
-    for wrapping in [service] + [region] * (bits == 2048):
+def test_a_pair_is_made_and_works(region: int, key: Loaded, bits: int) -> None:
+    """Against `cryptography`, which checks the pair as well; under a message root, and for 2048 a region key."""
+    for wrapping in [key.handle] + [region] * (bits == 2048):
         public_key, wrapped = import_wrapping.generate_wrapping_pair(wrapping, bits, b"pair")
         public = serialization.load_der_public_key(public_key)
         assert isinstance(public, rsa.RSAPublicKey)
@@ -180,7 +175,7 @@ def test_any_byte_changed_and_any_length(region: int, algorithm: str) -> None:
     unwrap(region, 2048, algorithm, right)
 
 
-def test_a_wrong_pair_is_no_wrong_ciphertext(region: int, service: int) -> None:
+def test_a_wrong_pair_is_no_wrong_ciphertext(region: int, key: Loaded) -> None:
     """Damage of our own is WrappedKeyDamaged, whatever was sent."""
     place, wrapped = STORED[2048]
     head, tail = (region, KEY.kid, PLACE), ("RSAES_OAEP_SHA_1", bytes(256))
@@ -188,7 +183,7 @@ def test_a_wrong_pair_is_no_wrong_ciphertext(region: int, service: int) -> None:
     for bad in [*damaged, wrapped[:-1], wrapped + b"\0", wrapped[:73], wrapped[:74], b"", bytes(5000)]:
         with pytest.raises(WrappedKeyDamaged):
             import_wrapping.unwrap_material(*head, region, place, bad, *tail)
-    for wrapping, moved in [(region, place + b" "), (region, STORED[3072][0]), (service, place)]:
+    for wrapping, moved in [(region, place + b" "), (region, STORED[3072][0]), (key.handle, place)]:
         with pytest.raises(WrappedKeyDamaged):
             import_wrapping.unwrap_material(*head, wrapping, moved, wrapped, *tail)
 
@@ -235,6 +230,8 @@ def test_arguments_that_cannot_be_right(region: int, root: int) -> None:
             call()
     with pytest.raises(StaleHandle):
         import_wrapping.generate_wrapping_pair(7 << 32, 4096, b"")
+    with pytest.raises(StaleHandle):
+        unwrap_material(region, KEY.kid, PLACE, 7 << 32, place, wrapped, "RSAES_OAEP_SHA_1", right)
 
 
 # --- AES-KWP -----------------------------------------------------------------------------------------------------
@@ -270,74 +267,6 @@ def test_aes_kwp_is_that_of_nist(core: ModuleType) -> None:
 def test_what_aes_kwp_never_is(core: ModuleType, size: int) -> None:
     """Less than two blocks, or not a multiple of eight."""
     assert kwp_open(core, AES_KEY, bytes(size)) == (lib.KMS_INVALID_CIPHERTEXT, b"")
-
-
-# --- service keys and tokens -------------------------------------------------------------------------------------
-
-
-def test_service_keys(region: int, root: int) -> None:
-    wrapped = key_wrapping.generate_service_key(region, PLACE)
-    secret = second_reader.unwrap(REGION_SECRET, second_wrapper.SERVICE_KEY, wrapped, PLACE)
-    handle = key_wrapping.load_service_key(region, PLACE, wrapped)
-    sealed = tokens.seal_token(handle, b"for", b"data")
-    assert second_wrapper.unwrap(secret, second_wrapper.TOKEN, sealed, b"for") == b"data"
-    public_key, pair = import_wrapping.generate_wrapping_pair(handle, 2048, b"pair")
-    pkcs8 = second_wrapper.unwrap(secret, PAIR, pair, b"pair")
-    private = serialization.load_der_private_key(pkcs8, None)
-    info = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    assert private.public_key().public_bytes(*info) == public_key
-    for place, bad in [(b"", wrapped), (PLACE + b"\0", wrapped), (PLACE, flipped(wrapped, 30)), (PLACE, wrapped[:104])]:
-        with pytest.raises(WrappedKeyDamaged):
-            key_wrapping.load_service_key(region, place, bad)
-    keyring.evict(handle)
-    with pytest.raises(StaleHandle):
-        tokens.open_token(handle, b"for", sealed)
-
-
-def test_a_service_key_is_no_other_kind(region: int, service: int, root: int) -> None:
-    """Neither by its handle nor, wrapped in the same place, by its bytes."""
-    wrapped = key_wrapping.generate_service_key(region, PLACE)
-    for call in (
-        lambda: key_wrapping.mac(service, b""),
-        lambda: key_wrapping.generate_material(service, KEY.kid, PLACE),
-        lambda: key_wrapping.generate_service_key(service, PLACE),
-        lambda: key_wrapping.generate_service_key(root, PLACE),
-        lambda: key_wrapping.load_service_key(root, PLACE, wrapped),
-        lambda: tokens.seal_token(region, b"", b"data"),
-        lambda: tokens.open_token(region, b"", bytes(100)),
-    ):
-        with pytest.raises(CryptoFailure):
-            call()
-    with pytest.raises(WrappedKeyDamaged):
-        key_wrapping.load_material(region, KEY.kid, KEY.material_id, PLACE, wrapped)
-    material = key_wrapping.generate_material(region, KEY.kid, PLACE)[1]
-    with pytest.raises(WrappedKeyDamaged):
-        key_wrapping.load_service_key(region, PLACE, material)
-
-
-@pytest.mark.parametrize("size", [1, 16, 300, 65536])
-def test_tokens(region: int, service: int, size: int) -> None:
-    data = bytes(range(256)) * 256
-    sealed = tokens.seal_token(service, b"for", data[:size])
-    assert len(sealed) == size + 73
-    assert tokens.open_token(service, b"for", sealed) == data[:size]
-    assert tokens.seal_token(service, b"for", data[:size]) != sealed
-    wrong = [(b"f", sealed), (b"for ", sealed), (b"for", sealed[:-1]), (b"for", sealed + b"\0"), (b"for", sealed[:73])]
-    spots = range(len(sealed)) if size < 1000 else (0, 1, 25, 30000, size + 72)
-    for associated, bad in [*wrong, *((b"for", flipped(sealed, at)) for at in spots), (b"for", b"")]:
-        with pytest.raises(WrappedKeyDamaged):
-            tokens.open_token(service, associated, bad)
-    other = key_wrapping.load_service_key(region, b"other", key_wrapping.generate_service_key(region, b"other"))
-    with pytest.raises(WrappedKeyDamaged):
-        tokens.open_token(other, b"for", sealed)
-
-
-@pytest.mark.parametrize("size", [0, 65537])
-def test_what_is_no_token(service: int, size: int) -> None:
-    with pytest.raises(CryptoFailure):
-        tokens.seal_token(service, b"", bytes(size))
-    with pytest.raises(WrappedKeyDamaged):
-        tokens.open_token(service, b"", bytes(size + 73))
 
 
 # --- memory ------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 from kms_grpc.crypto import ciphertext_blob, envelope, key_wrapping, keyring
 from kms_grpc.crypto.errors import CryptoFailure, RootKeyFileError, StaleHandle, WrappedKeyDamaged
 from tests.crypto import make_vectors, second_reader
+from tests.crypto.conftest import Loaded
 from tests.crypto.make_vectors import REGION_SECRET, ROOT_KEY
 
 PLACE = b"a place"
@@ -142,13 +143,15 @@ def test_a_region_key_is_no_material_and_the_other_way_round(root: int, region: 
         key_wrapping.load_region_key(root, PLACE, as_material)
 
 
-def test_every_function_wants_its_own_kind_of_handle(root: int, region: int) -> None:
+def test_every_function_wants_its_own_kind_of_handle(root: int, region: int, key: Loaded) -> None:
     kid = ciphertext_blob.kid_of(make_vectors.KEY_ID)
     for call in (
         lambda: key_wrapping.generate_region_key(region, PLACE),
         lambda: key_wrapping.root_key_fingerprint(region),
         lambda: key_wrapping.generate_material(root, kid, PLACE),
+        lambda: key_wrapping.generate_material(key.handle, kid, PLACE),
         lambda: key_wrapping.mac(root, b""),
+        lambda: key_wrapping.mac(key.handle, b""),
         lambda: envelope.seal(region, bytes(55), b"", b"x"),
         lambda: key_wrapping.generate_material(region, kid + b"\0", PLACE),
         lambda: key_wrapping.load_material(region, kid, bytes(31), PLACE, bytes(105)),

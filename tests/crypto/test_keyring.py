@@ -27,7 +27,7 @@ from tests.crypto.make_vectors import KEY_ID
 
 ROOT = Path(__file__).resolve().parents[2]
 SANITIZED = "KMS_GRPC_SANITIZED" in os.environ  # AddressSanitizer replaces mlock by nothing
-SECRETS = {name: os.urandom(32) for name in ("root key", "region key", "service key", "material")}
+SECRETS = {name: os.urandom(32) for name in ("root key", "region key", "material")}
 KEY = second_reader.Key(KEY_ID, "arn", SECRETS["material"])
 
 
@@ -47,11 +47,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "material_id": KEY.material_id,
         "place": place,
         "material": second_reader.wrap(SECRETS["region key"], second_reader.MATERIAL, KEY.material, place, nonce),
-        "service": second_reader.wrap(
-            SECRETS["region key"], second_wrapper.SERVICE_KEY, SECRETS["service key"], place, nonce
-        ),
-        "token": second_wrapper.wrap(SECRETS["service key"], second_wrapper.TOKEN, b"data", b"", nonce),
-        "pair": second_wrapper.wrap(SECRETS["region key"], second_wrapper.PAIR, PAIRS[2048].pkcs8, b"pair", nonce),
+        "pair": second_wrapper.wrap(KEY.message_root, second_wrapper.PAIR, PAIRS[2048].pkcs8, b"pair", nonce),
         "encrypted": second_wrapper.wrap_for(PAIRS[2048], "RSAES_OAEP_SHA_1", KEY.material, os.urandom(32), b""),
     }
     (folder / "keys.json").write_text(json.dumps({name: value.hex() for name, value in row.items()}))
@@ -163,9 +159,7 @@ def needles(blob: bytes) -> dict[str, bytes]:
         "wrapping key of region keys": second_reader.derive(SECRETS["root key"], second_reader.REGION_KEY),
         "wrapping key of material": second_reader.derive(SECRETS["region key"], second_reader.MATERIAL),
         "key of row MACs": second_reader.derive(SECRETS["region key"], "kms-grpc v1 row mac"),
-        "wrapping key of service keys": second_reader.derive(SECRETS["region key"], second_wrapper.SERVICE_KEY),
-        "wrapping key of pairs": second_reader.derive(SECRETS["region key"], second_wrapper.PAIR),
-        "key of tokens": second_reader.derive(SECRETS["service key"], second_wrapper.TOKEN),
+        "wrapping key of pairs": second_reader.derive(KEY.message_root, second_wrapper.PAIR),
         "message root K": KEY.message_root,
         "message key": second_reader.message_key(KEY.message_root, blob[55:79]),
     }
@@ -209,7 +203,7 @@ def places(pid: int, wanted: dict[str, bytes]) -> dict[str, list[str]]:
     return {name: where for name, where in found.items() if where}
 
 
-IN_THE_KEYRING = {"root key", "region key", "service key", "message root K", "K1"}
+IN_THE_KEYRING = {"root key", "region key", "message root K", "K1"}
 
 
 def test_after_eviction_no_byte_of_a_key_is_left_in_memory(stage: Path) -> None:
