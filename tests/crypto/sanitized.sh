@@ -22,5 +22,5 @@ export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 "$python" build.py --core
 "$python" -m tests.crypto.core_with_nonces # a compiler must not run under the preloaded library
 
-nm -D kms_grpc/crypto/_native*.so | grep -q __asan_init # or nothing was proven
+nm -D kms_grpc/crypto/_native*.so | grep __asan_init >/dev/null # or nothing was proven
 LD_PRELOAD=$(gcc -print-file-name=libasan.so) "$python" -m pytest -p no:cacheprovider -q --confcutdir=tests/crypto tests/crypto "$@"
