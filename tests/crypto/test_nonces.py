@@ -20,13 +20,11 @@ root_file = folder + "/root.key"
 key_wrapping.create_root_key_file(root_file)
 
 def load():
-    keyring.open_keyring(64)
+    keyring.open_keyring(1024)
     root = key_wrapping.load_root_key_file(root_file)
-    region = key_wrapping.load_region_key(root, LABEL, wrapped_region or key_wrapping.generate_region_key(root, LABEL))
-    return region
+    return key_wrapping.load_region_key(root, LABEL, wrapped_region)
 
-wrapped_region = None
-keyring.open_keyring(64)
+keyring.open_keyring(1024)
 wrapped_region = key_wrapping.generate_region_key(key_wrapping.load_root_key_file(root_file), LABEL)
 material_id, wrapped = key_wrapping.generate_material(load(), KID, LABEL)
 prefix = header_prefix(KID, material_id)
@@ -40,7 +38,7 @@ def seal(count, stop=None):
 
 seen = seal(3)                        # the pool is filled, and hardly used
 stop, sealed = threading.Event(), []
-thread = threading.Thread(target=lambda: sealed.extend(seal(1, stop)))
+thread = threading.Thread(target=lambda: sealed.extend(seal(1, stop)), daemon=True)
 if busy:
     thread.start()                    # and may be at the pool while the process forks
 for number in range(forks):
