@@ -1,4 +1,4 @@
-"""Nonces are drawn ahead: no two calls, threads or forked processes ever get the same one."""
+"""No two calls, threads or forked processes ever get the same nonce."""
 
 from __future__ import annotations
 
