@@ -36,16 +36,16 @@ def seal(count, stop=None):
         seen.append(envelope.seal(handle, prefix, b"", b"x")[NONCE])
     return seen
 
-seen = seal(3)                        # the pool is filled, and hardly used
+seen = seal(3)                        # libcrypto's generator is seeded, and hardly used
 stop, sealed = threading.Event(), []
 thread = threading.Thread(target=lambda: sealed.extend(seal(1, stop)), daemon=True)
 if busy:
-    thread.start()                    # and may be at the pool while the process forks
+    thread.start()                    # and may be at the generator while the process forks
 for number in range(forks):
     child = os.fork()
     if child == 0:
         with open(f"{folder}/{number}", "wb") as file:
-            file.write(b"".join(seal(400)))       # more than the pool holds
+            file.write(b"".join(seal(400)))       # far past the state at the fork
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     seen += seal(1)
@@ -64,8 +64,8 @@ print(len(seen) - len(set(seen)))
 @pytest.mark.parametrize(
     ("forks", "also"),
     [
-        (3, "quiet"),  # a child that went on with its parent's pool would repeat its next 160 nonces
-        (20, "busy"),  # a child whose pool was locked when it was forked must neither wait nor repeat
+        (3, "quiet"),  # a child that went on with its parent's generator would repeat its next nonces
+        (20, "busy"),  # a child whose generator was locked when it was forked must neither wait nor repeat
     ],
 )
 def test_no_nonce_is_handed_out_twice(tmp_path: Path, forks: int, also: str) -> None:
