@@ -54,7 +54,7 @@ class Door:
 
     def close(self) -> None:
         self.channel.close()
-        self.run(self.server.drain(0))
+        self.run(self.server.drain(10))
 
 
 @pytest.fixture(scope="module")
