@@ -12,6 +12,9 @@
  *
  * Reads take no lock: state, key, state again (a seqlock whose count is the generation). Generations come from one
  * counter that a child inherits, so a handle of the parent's never names a key of the child's.
+ *
+ * What a fork copies of another thread's call in its very middle (a key on its stack, a schedule in its contexts) no thread
+ * of the child will ever use or overwrite: processes that hold keys spawn others by exec at once, and never only fork.
  */
 #include "keyring.h"
 

@@ -10,6 +10,9 @@
 #include "with_nonces.cdef.h"
 #endif
 
+/* Drawn by the very call that uses them, and never ahead: no random byte outlives the call that drew it. DO NOT pool nonces,
+ * however dear a draw is. A fork is not the only way to get two copies of a process: a virtual machine that is restored
+ * or cloned from a snapshot gives both copies the same pool, and nothing in it can tell. */
 kms_status kms_nonces(uint8_t *out, size_t out_len) {
 #ifdef KMS_TEST_NONCES
     if (kms_test_planted(out, out_len)) return KMS_OK;

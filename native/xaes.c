@@ -6,7 +6,10 @@
 #include "ciphers.h"
 #include "gcm.h"
 
-/* A block in two words: put together in registers, because bytes that were just stored piece by piece load slowly. */
+#define SUBKEY_AT 4 /* the word of a key where K1 begins */
+
+/* A block in two words: put together in registers, because bytes that were just stored piece by piece load slowly. No block
+ * is passed or returned by value: the copies would stay on the stack. */
 struct block {
     uint64_t words[2];
 };
@@ -26,16 +29,6 @@ struct derived {
 };
 
 _Static_assert(sizeof(struct first_pass) == 48 && sizeof(struct second_pass) == 32, "blocks without padding");
-
-static struct block load_block(const uint8_t bytes[16]) {
-    struct block block;
-    memcpy(&block, bytes, sizeof block);
-    return block;
-}
-
-static struct block xor_blocks(struct block a, struct block b) {
-    return (struct block){{a.words[0] ^ b.words[0], a.words[1] ^ b.words[1]}};
-}
 
 /* The word whose first four bytes are `first`. */
 static uint64_t join(uint32_t first, uint32_t second) {
@@ -87,36 +80,37 @@ kms_status kms_xaes_subkey(union kms_key *root) {
 
 /* --- derivation: two AES passes over all messages --------------------------------------------------------------------- */
 
-/* Four bytes, then N[0:12]. */
-static struct block headed(const char head[4], const uint8_t *nonce) {
-    return (struct block){{join(load_u32(head), load_u32(nonce)), load_u64(nonce + 4)}};
+static void put_sum(struct block *out, uint64_t first, uint64_t second, const uint64_t added[2]) {
+    out->words[0] = first ^ added[0];
+    out->words[1] = second ^ added[1];
 }
 
-/* N[12:24], then four bytes. */
-static struct block tailed(const uint8_t *nonce, const char tail[4]) {
-    return (struct block){{load_u64(nonce + 12), join(load_u32(nonce + 20), load_u32(tail))}};
+/* Four bytes, then N[0:12]: for the key with the subkey added. */
+static void first_blocks(struct first_pass *first, const uint64_t subkey[2], const uint8_t *nonce) {
+    static const uint64_t nothing[2];
+    uint32_t start = load_u32(nonce);
+    uint64_t rest = load_u64(nonce + 4);
+    put_sum(&first->key[0], join(load_u32("\x00\x01\x58\x00"), start), rest, subkey);
+    put_sum(&first->key[1], join(load_u32("\x00\x02\x58\x00"), start), rest, subkey);
+    put_sum(&first->chain, join(load_u32("XCMT"), start), rest, nothing);
 }
 
-static void first_blocks(struct first_pass *first, struct block subkey, const uint8_t *nonce) {
-    first->key[0] = xor_blocks(headed("\x00\x01\x58\x00", nonce), subkey);
-    first->key[1] = xor_blocks(headed("\x00\x02\x58\x00", nonce), subkey);
-    first->chain = headed("XCMT", nonce);
-}
-
-/* The CMAC's last blocks, with the subkey and the chained first block added. */
-static void second_blocks(struct second_pass *second, struct block chain, struct block subkey, const uint8_t *nonce) {
-    struct block added = xor_blocks(chain, subkey);
-    second->commitment[0] = xor_blocks(tailed(nonce, "\x00\x01\x00\x01"), added);
-    second->commitment[1] = xor_blocks(tailed(nonce, "\x00\x01\x00\x02"), added);
+/* The CMAC's last blocks: N[12:24], then four bytes, with the chained first block and the subkey added. */
+static void second_blocks(struct second_pass *second, const struct block *chain, const uint64_t subkey[2],
+                          const uint8_t *nonce) {
+    uint64_t start = load_u64(nonce + 12) ^ chain->words[0], added = chain->words[1];
+    uint32_t end = load_u32(nonce + 20);
+    put_sum(&second->commitment[0], start, join(end, load_u32("\x00\x01\x00\x01")) ^ added, subkey);
+    put_sum(&second->commitment[1], start, join(end, load_u32("\x00\x01\x00\x02")) ^ added, subkey);
 }
 
 static int derive(struct kms_ciphers *ciphers, struct derived *derived, const union kms_key *root,
                   const struct kms_message *messages, size_t count) {
-    struct block subkey = load_block(root->subkey);
+    const uint64_t *subkey = root->words + SUBKEY_AT;
     for (size_t i = 0; i < count; i++) first_blocks(&derived->first[i], subkey, messages[i].nonce);
     if (!ecb_key(ciphers, root) || !ecb(ciphers, derived->first, count * sizeof derived->first[0])) return 0;
     for (size_t i = 0; i < count; i++)
-        second_blocks(&derived->second[i], derived->first[i].chain, subkey, messages[i].nonce);
+        second_blocks(&derived->second[i], &derived->first[i].chain, subkey, messages[i].nonce);
     return ecb(ciphers, derived->second, count * sizeof derived->second[0]);
 }
 

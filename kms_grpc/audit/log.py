@@ -69,8 +69,7 @@ class FileAuditLog:
         self._held_limit = held_bytes
         self._lock = threading.Lock()
         self._sync_lock = threading.Lock()
-        self._waiting: list[bytes] = []
-        self._held = 0
+        self._waiting = bytearray()
         self._dropped = 0
         self._dropped_told = 0
         self._dirty = False
@@ -87,12 +86,10 @@ class FileAuditLog:
 
     def append(self, line: bytes) -> None:
         """Take the line (one, ending in a newline). Never fails, never waits for the disk."""
-        held = self._held + len(line)
-        if held > self._held_limit and not self._make_room():
+        if len(self._waiting) + len(line) > self._held_limit and not self._make_room():
             self._dropped += 1
             return
-        self._held = held
-        self._waiting.append(line)
+        self._waiting.extend(line)
 
     def _make_room(self) -> bool:
         """The thread is behind, perhaps in a slow fdatasync: put what waits into the file here."""
@@ -122,7 +119,7 @@ class FileAuditLog:
     def facts(self) -> LogFacts:
         with self._lock:
             ready = 0 if self._end.is_set() else reserve.left(self._descriptor)
-            return LogFacts(self._dropped, self._held, ready, self._trouble is not None)
+            return LogFacts(self._dropped, len(self._waiting), ready, self._trouble is not None)
 
     def close(self) -> None:
         """Write and sync what waits, give back the reserve, end the thread. Idempotent."""
@@ -140,12 +137,10 @@ class FileAuditLog:
 
     def _put(self, last: bytes = b"") -> bool:
         """Put what waits, then `last`, into the file; whether all of it is there. Called under the lock."""
-        count = len(self._waiting)
-        data = b"".join(self._waiting[:count]) + last if count else last
+        waiting = bytes(self._waiting)
+        data = waiting + last if last else waiting
         done = self._write_whole_lines(data)
-        if count:
-            del self._waiting[: min(count, data.count(b"\n", 0, done))]
-            self._held = sum(map(len, self._waiting)) if self._waiting else 0
+        del self._waiting[: min(done, len(waiting))]
         return done == len(data)
 
     def _write_whole_lines(self, data: bytes) -> int:

@@ -112,22 +112,27 @@ def in_child(play: Callable[[], Any]) -> Any:
 
 
 def mapping() -> Any:
-    """The keyring's pages in smaps, before and after it is opened, and what a child has of them."""
+    """The keyring's pages in smaps after it was opened, and what a child has of them. glibc 2.41 has such, too."""
 
-    def marked() -> list[list[str]]:
+    def marked() -> dict[str, list[str]]:
         smaps = Path("/proc/self/smaps").read_text()
-        flags = re.findall(r"^VmFlags: (.*)$", smaps, re.M)
-        return [[flag for flag in ("lo", "dd", "wf") if flag in line.split()] for line in flags if " wf" in line]
+        found = re.findall(r"^([0-9a-f]+)-[0-9a-f]+ .*?^VmFlags: ([^\n]*)$", smaps, re.M | re.S)
+        return {start: [flag for flag in ("lo", "dd", "wf") if flag in flags.split()] for start, flags in found}
 
     before = marked()
     keyring.open_keyring(1000)
     keyring.open_keyring(1000)
+    ours = [start for start, flags in marked().items() if "wf" in flags and "wf" not in before.get(start, [])]
+
+    def of_ours() -> list[list[str]]:
+        now = marked()
+        return [now[start] for start in ours]
+
     return {
-        "before": before,
-        "after": marked(),
+        "after": of_ours(),
         "facts": keyring.keyring_facts()._asdict(),
-        "in a child": in_child(marked),
-        "in a child that opened it anew": in_child(lambda: (keyring.open_keyring(1000), marked())[1]),
+        "in a child": in_child(of_ours),
+        "in a child that opened it anew": in_child(lambda: (keyring.open_keyring(1000), of_ours())[1]),
     }
 
 

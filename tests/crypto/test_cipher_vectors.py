@@ -7,6 +7,7 @@ CAVP, as cryptography-vectors carries it. The KDF: `cryptography`'s.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import build
 from kms_grpc.crypto._native import lib
 from tests.crypto import core_with_nonces, second_reader
 
@@ -112,6 +114,14 @@ def test_tag_and_commitment_must_both_be_right(core: ModuleType) -> None:
     sealed = second_reader.xaes_seal(second, nonce, b"text", b"")[:-32] + second_reader.commitment(first, nonce)
     for key in (first, second):
         assert xaes_open(core, key, nonce, b"", sealed).status == lib.KMS_INVALID_CIPHERTEXT
+
+
+def test_the_product_takes_no_nonce() -> None:
+    """Neither by a function of its own nor by what the tests' build has."""
+    declared = (build.ROOT / "native" / "core.cdef.h").read_text()
+    parameters = re.findall(r"\b(\w+)\s*[,)\[]", re.sub(r"/\*.*?\*/", "", declared, flags=re.S))
+    assert "prefix" in parameters, "the pattern no longer finds parameters"
+    assert not [name for name in [*parameters, *dir(lib)] if "nonce" in name.lower() or "test" in name.lower()]
 
 
 # --- AES-256-GCM -------------------------------------------------------------------------------------------------

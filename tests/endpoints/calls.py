@@ -83,3 +83,16 @@ def refused(error: Any) -> Reply:
             assert retry.retry_delay.ToNanoseconds() > 0
             reply = dataclasses.replace(reply, retry_info=True)
     return reply
+
+
+def connected(address: str, token: str) -> list[grpc.Channel]:
+    """A connection to each of two workers: the kernel picks one for each connection."""
+    found: dict[str, grpc.Channel] = {}
+    for _ in range(200):
+        channel = grpc.insecure_channel(address, OWN_CONNECTION)
+        worker = ask(channel, "GetLimits", sent=metadata(token)).trailers["kms-worker"]
+        if found.setdefault(worker, channel) is not channel:
+            channel.close()
+        if len(found) == 2:
+            return list(found.values())
+    raise AssertionError(f"200 connections, all to worker {list(found)}")

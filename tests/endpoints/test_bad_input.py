@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from kms_grpc.v1 import key_management_pb2 as pb
 from tests.bad_requests import BadRequest, World, bad_requests
-from tests.endpoints.calls import OWN_CONNECTION, Reply, ask, metadata
+from tests.endpoints.calls import Reply, ask, connected, metadata
 from tests.served import Served
 
 MODEL = json.loads((Path(__file__).parent.parent / "contract" / "aws_model.json").read_text("utf-8"))
@@ -41,24 +40,11 @@ def allowed(operation: str) -> set[str]:
     return (set(MODEL["operations"][operation]["errors"]) | EVERYWHERE | OWN.get(operation, set())) - NEVER
 
 
-def connected(served: Served) -> list[grpc.Channel]:
-    """A connection to each worker."""
-    found: dict[str, grpc.Channel] = {}
-    for _ in range(200):
-        channel = grpc.insecure_channel(served.address, OWN_CONNECTION)
-        worker = ask(channel, "GetLimits", sent=metadata(served.token)).trailers["kms-worker"]
-        if found.setdefault(worker, channel) is not channel:
-            channel.close()
-        if len(found) == 2:
-            return list(found.values())
-    raise AssertionError(f"200 connections, all to worker {found}")
-
-
 class Attack:
     """The keys that the cases are about, kept as they must be for the next case to get as far as it can."""
 
     def __init__(self, served: Served) -> None:
-        self.channels = connected(served)
+        self.channels = connected(served.address, served.token)
         self.sent = metadata(served.token)
         key, second = (self._make(pb.CreateKeyRequest()) for _ in range(2))
         away = ask(self.channels[0], "CreateKey", sent=metadata(served.token, "eu-west-1")).answer.key_metadata

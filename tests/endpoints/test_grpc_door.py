@@ -215,7 +215,7 @@ HEADERS = [
     ([(b"kms-request-id", b"")], 0, "an empty id is none"),
     ([(b"user-agent", b"\xff\xfe\0")], 0, "an agent that is no text"),
     ([(b"authorization", b"Bearer \xff\xfe")], 16, "a token that is no text"),
-    ([(b"grpc-timeout", b"1n")], None, "a deadline that has passed"),
+    ([(b"grpc-timeout", b"0S")], None, "a deadline that has passed"),
 ]
 
 

@@ -6,6 +6,7 @@ Two workers share a data directory here, each with its own caches: what one writ
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -278,3 +279,14 @@ def test_pending_deletion_told_to_the_registry_is_obeyed(pair: tuple[Worker, Wor
     fields = warmed(worker, "Encrypt", key_id=key.key_id, plaintext=b"p")
     other.change(key.key_id, state=KeyState.PENDING_DELETION)
     assert worker.refusal("Encrypt", **fields).text == f"{key.arn} is pending deletion."
+
+
+@pytest.mark.parametrize("name", ["CreateKey", "Encrypt", "ListKeys"])
+def test_work_that_nobody_waits_for_is_not_begun(worker: Worker, name: str) -> None:
+    key = worker.create()
+    fields = {"Encrypt": {"key_id": key.key_id, "plaintext": b"p"}}.get(name, {})
+    raw = OPERATIONS[name].request(**fields).SerializeToString()
+    late = worker.credentials()._replace(deadline_ns=time.monotonic_ns())
+    told = refusal_of(lambda: worker.executor.execute(OPERATIONS[name], late, raw))
+    assert told == Refusal("DependencyTimeoutException", "The call's deadline had passed before it was begun.")
+    assert len(worker.call("ListKeys").keys) == 1
