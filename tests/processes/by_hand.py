@@ -1,5 +1,7 @@
-"""A keeper over real shards whose clock is stepped by hand: `python -m tests.processes.by_hand DIR WALL_SECONDS` looks at
-the keys for an hour from that time on, to be killed at fault points."""
+"""A keeper over real shards whose clock is stepped by hand.
+
+`python -m tests.processes.by_hand DIR WALL_SECONDS` looks at the keys for an hour from that time on, to be killed at
+fault points."""
 
 from __future__ import annotations
 
