@@ -17,6 +17,8 @@ from tests.served import Served
 
 pytestmark = pytest.mark.xdist_group("check")  # one server is made and copied for all
 
+CHECKED = "description = 'checked'"
+"""The key that was made; those that AWS owns lie beside it."""
 UNLOCKABLE = ("sh", "-c", 'ulimit -l 0 && exec setpriv --bounding-set=-ipc_lock "$@"', "sh")
 """Runs a command without the right to lock memory."""
 
@@ -72,9 +74,14 @@ def other_root_key(data_dir: Path) -> None:
         (swap, "put it back under its name"),
         (lambda data: shutil.rmtree(data / "regions"), "no shard"),
         (lambda data: (data / "regions" / "eu-west-1.sqlite").write_bytes(b"no database" * 100), "eu-west-1"),
-        (execute("UPDATE keys SET description = 'changed'"), "changed on disk"),
-        (execute("UPDATE aliases SET name = 'alias/forged'"), "alias/checked"),
-        (execute("UPDATE materials SET wrapped = zeroblob(105)"), "changed on disk"),
+        (execute(f"UPDATE keys SET description = 'changed' WHERE {CHECKED}"), "changed on disk"),
+        (execute("UPDATE aliases SET name = 'alias/forged' WHERE name = 'alias/checked'"), "alias/checked"),
+        (
+            execute(
+                f"UPDATE materials SET wrapped = zeroblob(105) WHERE key_id = (SELECT key_id FROM keys WHERE {CHECKED})"
+            ),
+            "changed on disk",
+        ),
         (execute("UPDATE shard SET created_ns = created_ns + 1"), "own row was changed on disk"),
         (shutil.rmtree, "no such directory"),
     ],
