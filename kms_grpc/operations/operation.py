@@ -71,8 +71,8 @@ class Operation:
         object.__setattr__(self, "identity", _identity(self.keys) if warm else _nothing)
 
     def handle(self, call: Call, request: Any, keys: tuple[Key | None, ...]) -> Message:
-        """The handler's answer; a dry run ends before it. Where another thread made room in the keyring between look-up and use of a key, it is
-        asked again: the next look-up loads the key anew."""
+        """The handler's answer; a dry run ends before it. Where another thread made room in the keyring between look-up
+        and use of a key, it is asked again: the next look-up loads the key anew."""
         if self.dry_run and request.dry_run:
             raise DryRunOperationException(DRY_RUN_SUCCEEDS)
         for _ in range(LOOKS):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -59,7 +60,8 @@ def _position(call: Call, marker: str, filtered_by: str) -> int:
         version, sequence, _ = _LAYOUT.unpack(base64.urlsafe_b64decode(marker + "=" * (-len(marker) % 4)))
     except (binascii.Error, struct.error, ValueError):
         version, sequence = 0, 0
-    if version != _VERSION or marker != _marker(call, sequence, filtered_by):
+    right = _marker(call, sequence, filtered_by)
+    if version != _VERSION or not hmac.compare_digest(marker.encode(), right.encode()):
         raise InvalidMarkerException(
             "The marker is not one of this listing: send the NextMarker of its previous page unchanged."
         )
