@@ -195,6 +195,7 @@ def _check_numbers(settings: Settings) -> None:
     for name, number in numbers.items():
         _require(number >= 1, f"{name}: must be 1 or more, is {number}")
     _require(settings.limits.message_bytes >= 256 * 1024, "limits.message_bytes: at least 262144")
+    _require(0 < settings.drain_seconds <= 3600, "drain_seconds: more than 0, at most 3600")
     _require(settings.log_level in ("debug", "info", "warning", "error"), "log_level: debug, info, warning or error")
 
 

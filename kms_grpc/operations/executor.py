@@ -19,9 +19,7 @@ from google.protobuf.message import Message
 from kms_grpc import errors
 from kms_grpc.audit.record import AuditRecord, iso_time, new_id
 from kms_grpc.authentication.credentials import Credentials
-from kms_grpc.crypto.errors import StaleHandle
 from kms_grpc.faults import fault_point
-from kms_grpc.model.key import Key
 from kms_grpc.operations import admission, idempotency
 from kms_grpc.operations.call import Call, Service
 from kms_grpc.operations.operation import Operation
@@ -31,13 +29,9 @@ from kms_grpc.registry.base import OutboxRow
 
 log = logging.getLogger(__name__)
 
-LOOKS = 32
-"""How often a key is looked up for one call, where others keep pushing it out of the keyring."""
-
 
 class Executor:
-    """The one way in, for every operation and every door. Knows no operation by name, no transport and no event
-    loop."""
+    """The one way in, for every operation and every door. Thread-safe."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -97,9 +91,8 @@ class Executor:
         return failed
 
     def _open(self, operation: Operation, credentials: Credentials, now_ns: int) -> Call:
-        record = AuditRecord(
-            iso_time(now_ns), credentials.peer, credentials.user_agent, credentials.request_id, new_id()
-        )
+        peer, agent = credentials.peer, credentials.user_agent
+        record = AuditRecord(iso_time(now_ns), peer, agent, credentials.request_id, new_id())
         return Call(operation, self._service, credentials, now_ns, record)
 
     def _run(self, call: Call, raw: bytes) -> Message:
@@ -116,14 +109,14 @@ class Executor:
         if operation.writes:
             return self._write(call, request)
         self._keep_permit(call, request, epoch)
-        return self._handle(call, request, keys)
+        return operation.handle(call, request, keys)
 
     def _write(self, call: Call, request: Any) -> Message:
         """Admission once more, on what the transaction sees: nothing changes between the checks and the write."""
         with call.shard.writing() as call.transaction:
             response = idempotency.remembered(call, request)
             if response is None:
-                response = self._handle(call, request, admission.admit(call, request))
+                response = call.operation.handle(call, request, admission.admit(call, request))
                 idempotency.remember(call, request, response)
             if call.refusal is not None:
                 call.record.fail(call.refusal.code, call.refusal.text)
@@ -132,18 +125,6 @@ class Executor:
         if call.refusal is not None:
             raise call.refusal
         return response
-
-    def _handle(self, call: Call, request: Any, keys: tuple[Key | None, ...]) -> Message:
-        if call.operation.dry_run and request.dry_run:
-            raise errors.DryRunOperationException(errors.DRY_RUN_SUCCEEDS)
-        for _ in range(LOOKS):
-            try:
-                return call.operation.handler(call, request, *keys)
-            except StaleHandle:
-                continue  # another thread made room in the keyring after the look-up; the next one loads the key anew
-        raise errors.DependencyTimeoutException(
-            "The key left the keyring as often as it was loaded into it. Repeat the call."
-        )
 
     def _keep_permit(self, call: Call, request: Any, epoch: int) -> None:
         if not (call.operation.warm and call.stable):
@@ -172,9 +153,8 @@ class Executor:
 
     def _internal(self, call: Call, problem: Exception) -> errors.KMSError:
         log.error("%s failed", call.operation.name, exc_info=problem, extra={"request_id": call.record.requestID})
-        return errors.KMSInternalException(
-            f"The request failed because of an internal error; request id {call.record.requestID}."
-        )
+        text = f"The request failed because of an internal error; request id {call.record.requestID}."
+        return errors.KMSInternalException(text)
 
 
 def _ends(keys: tuple[Key, ...]) -> int:

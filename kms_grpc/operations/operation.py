@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from kms_grpc.crypto.errors import StaleHandle
+from kms_grpc.errors import DRY_RUN_SUCCEEDS, DependencyTimeoutException, DryRunOperationException
+from kms_grpc.model.key import Key
 from kms_grpc.operations.audit_fields import describer_for
 from kms_grpc.operations.selectors import KeySelector
 from kms_grpc.operations.validation import validator_for
 
+if TYPE_CHECKING:
+    from kms_grpc.operations.call import Call
+
 Handler = Callable[..., Message]
+
+LOOKS = 32
+"""How often a key is looked up for one call, where others keep pushing it out of the keyring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,18 @@ class Operation:
         warm = bool(self.keys) and not self.writes and all(key.warm for key in self.keys)
         object.__setattr__(self, "warm", warm)
         object.__setattr__(self, "identity", _identity(self.keys) if warm else _nothing)
+
+    def handle(self, call: Call, request: Any, keys: tuple[Key | None, ...]) -> Message:
+        """The handler's answer; a dry run ends before it. Where another thread made room in the keyring between look-up
+        and use of a key, it is asked again: the next look-up loads the key anew."""
+        if self.dry_run and request.dry_run:
+            raise DryRunOperationException(DRY_RUN_SUCCEEDS)
+        for _ in range(LOOKS):
+            try:
+                return self.handler(call, request, *keys)
+            except StaleHandle:
+                continue
+        raise DependencyTimeoutException("The key left the keyring as often as it was loaded into it. Repeat the call.")
 
     @property
     def path(self) -> str:

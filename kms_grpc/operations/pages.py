@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -72,7 +73,7 @@ def _position(call: Call, marker: str, filtered_by: str) -> bytes:
         position = base64.urlsafe_b64decode(marker + "=" * (-len(marker) % 4))[len(_VERSION) + _MAC_SIZE :]
     except (binascii.Error, ValueError):
         position = b""
-    if marker != _marker(call, position, filtered_by):
+    if not hmac.compare_digest(marker.encode(), _marker(call, position, filtered_by).encode()):
         raise InvalidMarkerException(
             "The marker is not one of this listing: send the NextMarker of its previous page unchanged."
         )
