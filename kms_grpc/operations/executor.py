@@ -20,6 +20,7 @@ from kms_grpc import errors
 from kms_grpc.audit.record import AuditRecord, iso_time, new_id
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.faults import fault_point
+from kms_grpc.model.key import Key
 from kms_grpc.operations import admission, idempotency
 from kms_grpc.operations.call import Call, Service
 from kms_grpc.operations.operation import Operation
