@@ -34,8 +34,8 @@ NEW_REGION = tuple(point for point in POINTS if point.startswith(("start.shard."
 WRITE = tuple(point for point in POINTS if point.startswith(("commit.", "epoch.", "answer.")))
 OUTBOX = tuple(point for point in POINTS if point.startswith("outbox."))
 PASSINGS = dict.fromkeys(WRITE, (15, 40)) | dict.fromkeys(OUTBOX, (6, 9))
-"""Which passing of a point kills, at random between these: late enough for the calls that must come before, few of which
-write. The outbox is copied four times a second where there is something in it."""
+"""Which passing of a point kills, at random between these: late enough for the calls that must come before, few of
+which write. The outbox is copied four times a second where there is something in it."""
 
 
 LIVES = {
