@@ -30,7 +30,7 @@ def provide(call: Call, account: str, name: str) -> Alias | None:
     try:
         _make(call, service, name)
     except AlreadyExistsException:
-        pass  # another call has just made it
+        return call.shard.registry.find_alias(account, name)  # another call has just made it, and perhaps not told yet
     return call.shard.find_alias(account, name)
 
 
