@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from kms_grpc.bench import core_rows, executor_row, grpc_rows, registry_rows, start_row
+from kms_grpc.bench import core_rows, executor_row, grpc_rows, registry_rows, rotation_row, start_row
 from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.facts import facts
 from kms_grpc.bench.ground import Ground, ground
@@ -33,6 +33,7 @@ FAMILIES: Final[Mapping[str, tuple[Sequence[str], Measure]]] = {
     "executor": (executor_row.NAMES, _without_load(executor_row.measure)),
     "grpc": (grpc_rows.NAMES, grpc_rows.measure),
     "registry": (registry_rows.NAMES, _without_load(registry_rows.measure)),
+    "rotation": (rotation_row.NAMES, _without_load(rotation_row.measure)),
     "start": (start_row.NAMES, _without_load(start_row.measure)),
 }
 ROWS: Final[Mapping[str, Measure]] = {name: measure for names, measure in FAMILIES.values() for name in names}
@@ -58,6 +59,7 @@ def bench(context: click.Context, only: tuple[str, ...], glimpse: bool, output: 
     grpc.encrypt.1k, grpc.decrypt.1k, grpc.encrypt.1k.workers2
                                  CPU of the workers per call; beside an echo of the same sizes in the same server
     registry.100k                cold Encrypt (and DescribeKey, and memory) with 100,000 keys; beside 100
+    rotation.10k                 warm Encrypt (and cold Decrypt) with 10,000 materials on the key; beside one
     start                        exec to SERVING with 100,000 keys; beside 100
 
     \b

@@ -25,7 +25,11 @@ class Effort:
     keys: int = 100_000
     few_keys: int = 100
     cached_keys: int = 16_384
+    materials: int = 10_000
+    """Of the key that was rotated most."""
 
 
 FULL: Final = Effort()
-GLIMPSE: Final = Effort(rounds=1, batches=1, calls=20, seconds=0.2, warm_up=0.05, keys=200, few_keys=20, cached_keys=64)
+GLIMPSE: Final = Effort(
+    rounds=1, batches=1, calls=20, seconds=0.2, warm_up=0.05, keys=200, few_keys=20, cached_keys=64, materials=60
+)

@@ -23,10 +23,11 @@ NAMED = [
     "grpc.decrypt.1k",
     "grpc.encrypt.1k.workers2",
     "registry.100k",
+    "rotation.10k",
     "start",
 ]
 """The rows that the project answers for."""
-BESIDE = ["registry.100k.describe", "registry.100k.memory"]
+BESIDE = ["registry.100k.describe", "registry.100k.memory", "rotation.10k.decrypt"]
 SHAPE = {"name": str, "value": float, "unit": str, "reference": float, "ratio": float, "goal": float, "holds": bool}
 
 
@@ -51,7 +52,7 @@ def rows_of(*arguments: str, **environment: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "families",
-    [["core", "executor", "registry", "start"], ["grpc"]],
+    [["core", "executor", "registry", "rotation", "start"], ["grpc"]],
     ids=["in-process-and-start", "grpc"],
 )
 def test_every_named_row_is_measured(families: Sequence[str]) -> None:

@@ -1,0 +1,100 @@
+"""`rotation.10k`: what a key costs that was rotated ten thousand times, beside one that never was.
+
+`rotation.10k` is a warm Encrypt, under the newest material. `rotation.10k.decrypt` is a cold Decrypt: each blob is of
+another old material, found by the blob's header, read, checked and unwrapped; beside it the same for a key with a
+single material, which is put out of the cache before each call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter_ns
+from typing import Final
+
+from kms_grpc.bench.ground import Ground
+from kms_grpc.bench.own_service import OwnService, own_service
+from kms_grpc.bench.sizes import ITEM_BYTES
+from kms_grpc.bench.statistics import Row, row_of
+from kms_grpc.crypto.ciphertext_blob import PREFIX_SIZE
+from kms_grpc.model.key import RotationType
+from kms_grpc.v1 import key_management_pb2 as pb
+
+NAMES: Final = ("rotation.10k",)
+GOAL: Final = 1.1
+SAMPLE: Final = 50
+"""Old materials whose blobs are kept, and cold calls per round."""
+
+
+def measure(name: str, ground: Ground) -> list[Row]:
+    path = ground.fresh("rotation")
+    effort = ground.effort
+    with own_service(path) as service:
+        rotated, single = service.make_keys(2)
+        old = _rotate(service, rotated, effort.materials, ground)
+        blobs = [_seal(service, single)] * len(old)
+    rounds = [_round(path, (rotated, old), (single, blobs), effort.calls) for _ in range(effort.rounds)]
+    return [
+        row_of(name, "µs", GOAL, [each[0] for each in rounds], [each[1] for each in rounds]),
+        row_of(f"{name}.decrypt", "µs", GOAL, [each[2] for each in rounds], [each[3] for each in rounds]),
+    ]
+
+
+def _rotate(service: OwnService, key_id: str, count: int, ground: Ground) -> list[bytes]:
+    """Give the key `count` materials in all; returns blobs of some of them, spread over its life."""
+    blobs, shard = [], service.shard
+    for done in range(1, count):
+        if done % max(1, count // SAMPLE) == 0:
+            blobs.append(_seal(service, key_id))
+            ground.told(f"rotating a key: {done:,} of {count:,}")
+        with shard.writing() as transaction:
+            key = transaction.find_key(key_id)
+            assert key is not None, "it was made just now"
+            now = time.time_ns()
+            fresh = shard.generate_material(key_id, key.account, now)
+            rotated = dataclasses.replace(fresh, rotated_ns=now, rotation_type=RotationType.AUTOMATIC)
+            transaction.make_current(key, rotated)
+    return blobs or [_seal(service, key_id)]
+
+
+def _seal(service: OwnService, key_id: str) -> bytes:
+    request = pb.EncryptRequest(key_id=key_id, plaintext=bytes(ITEM_BYTES))
+    answer = service.executor.execute(service.operation("Encrypt"), service.credentials, request.SerializeToString())
+    return pb.EncryptResponse.FromString(answer).ciphertext_blob
+
+
+def _round(
+    path: Path, many: tuple[str, Sequence[bytes]], one: tuple[str, Sequence[bytes]], calls: int
+) -> tuple[float, float, float, float]:
+    """Microseconds: warm Encrypt under many materials and under one, cold Decrypt likewise."""
+    with own_service(path) as service:
+        warm = [_warm(service, key_id, calls) for key_id in (many[0], one[0])]
+        cold = [_cold(service, key_id, blobs) for key_id, blobs in (many, one)]
+    return warm[0], warm[1], cold[0], cold[1]
+
+
+def _warm(service: OwnService, key_id: str, calls: int) -> float:
+    raw = pb.EncryptRequest(key_id=key_id, plaintext=bytes(ITEM_BYTES)).SerializeToString()
+    operation, taken = service.operation("Encrypt"), []
+    service.executor.execute(operation, service.credentials, raw)
+    for _ in range(calls):
+        begun = perf_counter_ns()
+        service.executor.warm(operation, service.credentials, raw)
+        taken.append(perf_counter_ns() - begun)
+    return median(taken) / 1000
+
+
+def _cold(service: OwnService, key_id: str, blobs: Sequence[bytes]) -> float:
+    operation, taken = service.operation("Decrypt"), []
+    for blob in blobs:
+        loaded = service.shard.warm_material(blob[:PREFIX_SIZE])
+        if loaded is not None:
+            service.shard.forget_material(loaded)
+        raw = pb.DecryptRequest(ciphertext_blob=blob).SerializeToString()
+        begun = perf_counter_ns()
+        service.executor.execute(operation, service.credentials, raw)
+        taken.append(perf_counter_ns() - begun)
+    return median(taken) / 1000
