@@ -7,6 +7,7 @@ given away and have expired are destroyed here.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterable
 from typing import Final
@@ -16,8 +17,12 @@ from kms_grpc.errors import KMSError
 from kms_grpc.registry import imports, owned_keys
 from kms_grpc.registry.shards import Shard
 
-READY: Final = {"RSA_2048": 4, "RSA_3072": 2, "RSA_4096": 2}
+READY: Final = {"RSA_2048": 2, "RSA_3072": 1, "RSA_4096": 1}
 """How many of each lie ready in each region."""
+BEGIN_SECONDS: Final = 3.0
+"""A server that has just started has more urgent things to do."""
+LOWEST_PRIORITY: Final = 19
+"""Nice value of the thread: it takes what the workers leave."""
 PASS_SECONDS: Final = 0.5
 
 _log = logging.getLogger(__name__)
@@ -41,6 +46,8 @@ class ImportPairs:
             self._thread.join()
 
     def _run(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
+        self._end.wait(BEGIN_SECONDS)
         while not self._end.is_set():
             made = [self.turn(shard) for shard in self._shards]
             if not any(made):

@@ -32,7 +32,7 @@ class Victim:
 
 def make_victim(caller: Caller, number: int) -> Victim:
     key = caller.call("CreateKey", pb.CreateKeyRequest(description="described")).key_metadata.key_id
-    alias = f"alias/victim-{number}"
+    alias = f"alias/victim-{number}-a"  # one bit further is nobody's name
     caller.call("CreateAlias", pb.CreateAliasRequest(alias_name=alias, target_key_id=key))
     return Victim(
         key, alias, caller.call("Encrypt", pb.EncryptRequest(key_id=key, plaintext=b"secret")).ciphertext_blob
