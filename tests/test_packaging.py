@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SDIST = "import setuptools.build_meta as b, sys; print(b.build_sdist(sys.argv[1]))"
+LEFT_OUT = (
+    ".git",
+    ".venv",
+    ".*_cache",
+    ".hypothesis",
+    "build",
+    "node_modules",
+    "quickstart-data",
+    "*.egg-info",
+    "*.so",
+)
+"""Of the tree: setuptools works in a copy, since it lays folders of its own beside what it packs."""
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
@@ -28,7 +41,8 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from the sdist and not from the tree, so that a file missing in MANIFEST.in shows."""
     workshop = tmp_path_factory.mktemp("packaging")
-    name = run(sys.executable, "-c", SDIST, str(workshop), cwd=ROOT).split()[-1]
+    tree = shutil.copytree(ROOT, workshop / "tree", ignore=shutil.ignore_patterns(*LEFT_OUT))
+    name = run(sys.executable, "-c", SDIST, str(workshop), cwd=tree).split()[-1]
     command = [*PIP, "wheel", "--no-build-isolation", "--no-deps", "-w", str(workshop), str(workshop / name)]
     run(*command, cwd=workshop)
     return next(workshop.glob("*.whl"))
