@@ -15,15 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SDIST = "import setuptools.build_meta as b, sys; print(b.build_sdist(sys.argv[1]))"
 LEFT_OUT = (
-    ".git",
-    ".venv",
-    ".*_cache",
-    ".hypothesis",
-    "build",
-    "node_modules",
-    "quickstart-data",
-    "*.egg-info",
-    "*.so",
+    *(".git", ".venv", ".*_cache", ".hypothesis", "build", "node_modules", "quickstart-data"),
+    *("*.egg-info", "*.so*", "__pycache__"),
 )
 """Of the tree: setuptools works in a copy, since it lays folders of its own beside what it packs."""
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
