@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from kms_grpc.clock import Clock
@@ -47,6 +47,8 @@ class ImportPairs:
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
+        for shard in self._shards:
+            self._try(shard, self._provide_owned_keys)
         self._end.wait(BEGIN_SECONDS)
         while not self._end.is_set():
             made = [self.turn(shard) for shard in self._shards]
@@ -55,12 +57,21 @@ class ImportPairs:
 
     def turn(self, shard: Shard) -> bool:
         """Make at most one pair for the region; whether one was made."""
-        now_ns = max(self._clock.wall_ns(), shard.registry.latest_ns())
+        return self._try(shard, self._look_after)
+
+    def _look_after(self, shard: Shard, now_ns: int) -> bool:
+        self._provide_owned_keys(shard, now_ns)
+        shard.registry.remove_expired_pairs(now_ns)
+        return any(self._provide(shard, spec, count, now_ns) for spec, count in READY.items())
+
+    def _provide_owned_keys(self, shard: Shard, now_ns: int) -> bool:
+        for purpose in (owned_keys.IMPORT_WRAPPING_KEYS, owned_keys.IMPORT_TOKENS):
+            owned_keys.owned_key(shard, purpose, now_ns)
+        return False
+
+    def _try(self, shard: Shard, work: Callable[[Shard, int], bool]) -> bool:
         try:
-            for purpose in (owned_keys.IMPORT_WRAPPING_KEYS, owned_keys.IMPORT_TOKENS):
-                owned_keys.owned_key(shard, purpose, now_ns)
-            shard.registry.remove_expired_pairs(now_ns)
-            return any(self._provide(shard, spec, count, now_ns) for spec, count in READY.items())
+            return work(shard, max(self._clock.wall_ns(), shard.registry.latest_ns()))
         except KMSError as error:
             _log.error("wrapping pairs of %s are not made for now: %s", shard.region, error)
             return False

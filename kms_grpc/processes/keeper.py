@@ -63,6 +63,7 @@ def _run(tie: Lifeline, build: Callable[[Settings], Application]) -> int:
         registries = {shard.region: shard.registry for shard in application.shards}
         keeper = Keeper(application, OutboxCopier(registries, log, folder.keeper_position))
         mine = gauges.Gauges(folder.keeper_gauges, gauges.KEEPER)
+        mine.put(keeper.gauges())
         pairs.start()
         tie.ready(application.facts())
         while signal.sigtimedwait([signal.SIGTERM], PASS_SECONDS) is None:
