@@ -29,6 +29,7 @@ from kms_grpc.operations.call import Service
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.table import NAMES, TABLE
 from kms_grpc.processes import keeper as keeper_process
+from kms_grpc.processes import logs
 from kms_grpc.processes import prepare as prepare_process
 from kms_grpc.processes import worker as worker_process
 from kms_grpc.processes.run_folder import RunFolder
@@ -177,6 +178,7 @@ def principals(settings: Settings) -> BearerTokens:
         raise ConfigurationError(
             "nobody may call: give [[principals]] in the configuration, or --dev for one on this machine"
         )
+    logs.hide(token for token, _ in known)
     try:
         return BearerTokens(known)
     except ValueError as error:
