@@ -198,7 +198,7 @@ def test_the_name_that_damage_made_stays_unknown(filled: Filled, reopened: list[
     damage(filled, "keys", "key_id", filled.keys[1].key_id, "key_id", "last")
     shard = open_damaged(filled, reopened)
     assert shard.find_alias(ACCOUNT, "alias/app-a") is None
-    assert shard.find_key(filled.keys[1].key_id[:-1] + "a") is None or filled.keys[1].key_id.endswith("a")
+    assert shard.find_key(_changed(filled.keys[1].key_id, "last")) is None
     assert len(shard.registry.damaged_rows()) == 2
 
 

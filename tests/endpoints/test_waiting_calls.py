@@ -118,7 +118,7 @@ def keys(door: Door) -> int:
 def recorded(door: Door, request_id: str) -> list[tuple[str | None, str | None]]:
     """(error code, text) of each audit record of that call."""
     lines = [*door.worker.audit(), *door.worker.outbox()]
-    return [(line.get("errorCode"), line.get("errorMessage")) for line in lines if line["requestID"] == request_id]
+    return [(line.get("errorCode"), line.get("errorMessage")) for line in lines if line.get("requestID") == request_id]
 
 
 def test_more_calls_than_a_worker_takes_on(door: Door) -> None:
