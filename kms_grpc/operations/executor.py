@@ -106,6 +106,7 @@ class Executor:
         epoch = call.shard.seen_epoch
         keys = admission.admit(call, request)
         if operation.writes:
+            operation.make_ready(call, request)
             return self._write(call, request)
         self._keep_permit(call, request, raw, epoch)
         return operation.handle(call, request, keys)
@@ -119,7 +120,9 @@ class Executor:
                 idempotency.remember(call, request, response)
             if call.refusal is not None:
                 call.record.fail(call.refusal.code, call.refusal.text)
-            call.transaction.record(OutboxRow(call.record.eventID, call.account, call.record.line(call.audit_head)))
+            own = OutboxRow(call.record.eventID, call.account, call.record.line(call.audit_head))
+            for row in (*call.beside, own):
+                call.transaction.record(row)
         fault_point("answer.before")
         if call.refusal is not None:
             raise call.refusal
@@ -132,7 +135,7 @@ class Executor:
         with contextlib.suppress(NotWarm):
             said = operation.form.identity(operation, operation.form.read(operation, raw))
             identity = (credentials.token, credentials.region, operation.name, said)
-            under = operation.form.prepare(call, request)
+            under = operation.form.under(call, request)
             self._permits.keep(
                 identity, Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, _ends(call.keys), under)
             )
@@ -150,7 +153,8 @@ class Executor:
         if error is call.refusal:
             return error  # its record was committed with what it counts
         call.record.fail(error.code, error.text)
-        self._service.audit_log.append(call.record.line(call.audit_head))
+        for line in (*(row.record for row in call.beside), call.record.line(call.audit_head)):
+            self._service.audit_log.append(line)
         return error
 
     def _internal(self, call: Call, problem: Exception) -> errors.KMSError:

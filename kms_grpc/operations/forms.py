@@ -61,7 +61,7 @@ class RawForm:
     def identity(self, operation: Operation, asked: raw_request.Scanned) -> Hashable:
         return asked.identity
 
-    def prepare(self, call: Call, request: Any) -> Under | None:
+    def under(self, call: Call, request: Any) -> Under | None:
         """For a Permit; `request` was admitted."""
         (key,) = call.keys
         material = self.material(call, request, key)
@@ -93,7 +93,7 @@ class MessageForm:
     def identity(self, operation: Operation, asked: Any) -> Hashable:
         return operation.identity(asked)
 
-    def prepare(self, call: Call, request: Any) -> None:
+    def under(self, call: Call, request: Any) -> None:
         return None
 
     def answer(self, call: Call, asked: Any, raw: bytes, permit: Permit) -> bytes:
