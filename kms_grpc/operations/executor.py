@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Hashable
 from typing import Any
 
 from google.protobuf.message import Message
@@ -45,10 +46,9 @@ class Executor:
         outcome = "OK"
         call = self._open(operation, credentials, self._service.clock.wall_ns())
         try:
-            response = self._run(call, raw)
+            answer = self._run(call, raw)
             if not operation.writes:
                 self._audit(call, call.audit_head)
-            answer: bytes = response.SerializeToString()
             return answer
         except Exception as problem:
             error = self._fail(call, problem)
@@ -94,11 +94,18 @@ class Executor:
         record = AuditRecord(iso_time(now_ns), peer, agent, credentials.request_id, new_id())
         return Call(operation, self._service, credentials, now_ns, record)
 
-    def _run(self, call: Call, raw: bytes) -> Message:
+    def _run(self, call: Call, raw: bytes) -> bytes:
         operation = call.operation
         call.caller = self._service.authentication.principal(call.credentials)
         admission.check_call(call)
         call.called = admission.called_shard(call)
+        if operation.batch is not None:
+            return operation.batch.run(call, raw, self._admit)
+        answer: bytes = self._respond(call, raw).SerializeToString()
+        return answer
+
+    def _respond(self, call: Call, raw: bytes) -> Message:
+        operation = call.operation
         request = decode(operation.request, raw)
         call.record.requestParameters = operation.describe(request)
         operation.validate(request)
@@ -129,16 +136,28 @@ class Executor:
         return response
 
     def _keep_permit(self, call: Call, request: Any, raw: bytes, epoch: int) -> None:
-        operation, credentials = call.operation, call.credentials
-        if not (operation.warm and call.stable):
-            return
-        with contextlib.suppress(NotWarm):
-            said = operation.form.identity(operation, operation.form.read(operation, raw))
-            identity = (credentials.token, credentials.region, operation.name, said)
-            under = operation.form.under(call, request)
-            self._permits.keep(
-                identity, Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, _ends(call.keys), under)
-            )
+        operation = call.operation
+        if operation.warm and call.stable:
+            with contextlib.suppress(NotWarm):
+                said = operation.form.identity(operation, operation.form.read(operation, raw))
+                self._permits.keep(
+                    _identity(call, said), self._permit(call, epoch, operation.form.under(call, request))
+                )
+
+    def _admit(self, call: Call, item: Any, said: bytes, anew: bool) -> Permit:
+        """Of a batch's group, by its first item: the Permit that holds, or a new one, kept if it may be."""
+        identity, epoch = _identity(call, said), call.shard.seen_epoch
+        permit = None if anew else self._permits.find(identity, call.time_ns)
+        if permit is None:
+            admission.admit(call, item)
+            assert call.operation.batch is not None
+            permit = self._permit(call, epoch, call.operation.batch.under(call, item))
+            if call.stable:
+                self._permits.keep(identity, permit)
+        return permit
+
+    def _permit(self, call: Call, epoch: int, under: object) -> Permit:
+        return Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, _ends(call.keys), under)
 
     def _audit(self, call: Call, head: bytes) -> None:
         """What yields secrets is in the log before its answer goes out, or is refused."""
@@ -161,6 +180,11 @@ class Executor:
         log.error("%s failed", call.operation.name, exc_info=problem, extra={"request_id": call.record.requestID})
         text = f"The request failed because of an internal error; request id {call.record.requestID}."
         return errors.KMSInternalException(text)
+
+
+def _identity(call: Call, said: Hashable) -> Hashable:
+    """What a Permit is found by; `said` is what the request says of its keys."""
+    return call.credentials.token, call.credentials.region, call.operation.name, said
 
 
 def _ends(keys: tuple[Key, ...]) -> int:

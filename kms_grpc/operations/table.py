@@ -10,6 +10,7 @@ from typing import Any
 from kms_grpc.crypto import raw_request
 from kms_grpc.model.key import KeyUsage
 from kms_grpc.model.key_state import LET_GO, RULES
+from kms_grpc.operations.batches import BatchForm
 from kms_grpc.operations.descriptors import field_limits
 from kms_grpc.operations.forms import RawForm
 from kms_grpc.operations.handlers import aliases, cryptography, deletion, importing, keys, limits, rotation, tags
@@ -80,9 +81,14 @@ DECRYPTS = RawForm(
     raw_request.DECRYPT, field_limits(pb.DecryptRequest, "ciphertext_blob").max, cryptography.opening_material
 )
 
+RE_ENCRYPTS = BatchForm(
+    raw_request.RE_ENCRYPT, envelope_pb2.ReEncryptBatchItem, key="destination_key_id", source_key="source_key_id"
+)
+
 WRITES: Any = {"writes": True, "read_only": False}
 CREATES: Any = WRITES | {"idempotent": True}
 SECRET: Any = {"yields_secrets": True}
+ENVELOPE: Any = {"service": "kms_grpc.v1.EnvelopeService"}
 
 TABLE = (
     Operation("CreateKey", pb.CreateKeyRequest, keys.create_key, action="kms:CreateKey", **CREATES),
@@ -130,7 +136,16 @@ TABLE = (
               cryptography.generate_data_key_without_plaintext, (_used("GenerateDataKeyWithoutPlaintext"),)),
     Operation("GenerateRandom", pb.GenerateRandomRequest, cryptography.generate_random,
               action="kms:GenerateRandom", **SECRET),
-    Operation("GetLimits", envelope_pb2.GetLimitsRequest, limits.get_limits, service="kms_grpc.v1.EnvelopeService"),
+    Operation("EncryptBatch", envelope_pb2.EncryptBatchRequest, cryptography.encrypt_batch, (_used("Encrypt"),),
+              batch=BatchForm(raw_request.ENCRYPT, envelope_pb2.EncryptBatchItem), **ENVELOPE),
+    Operation("DecryptBatch", envelope_pb2.DecryptBatchRequest, cryptography.decrypt_batch, (DECRYPTED,),
+              batch=BatchForm(raw_request.DECRYPT, envelope_pb2.DecryptBatchItem), **SECRET, **ENVELOPE),
+    Operation("ReEncryptBatch", envelope_pb2.ReEncryptBatchRequest, cryptography.re_encrypt_batch,
+              (SOURCE, DESTINATION), batch=RE_ENCRYPTS, **ENVELOPE),
+    Operation("GenerateDataKeyBatch", envelope_pb2.GenerateDataKeyBatchRequest, cryptography.generate_data_key_batch,
+              (_used("GenerateDataKey"),),
+              batch=BatchForm(raw_request.DATA_KEY, envelope_pb2.GenerateDataKeyBatchItem), **SECRET, **ENVELOPE),
+    Operation("GetLimits", envelope_pb2.GetLimitsRequest, limits.get_limits, **ENVELOPE),
 )  # fmt: skip
 """In this order operations are numbered in the counter files."""
 
