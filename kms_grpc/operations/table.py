@@ -51,6 +51,8 @@ def _pointed_at(operation: str) -> ByAlias:
 
 DESCRIBED = ById(field="key_id", action="kms:DescribeKey", rule=RULES["DescribeKey"], aliases=True, invalid_arn=True)
 LISTED = ByIdIfNamed(field="key_id", action="kms:ListAliases", rule=RULES["ListAliases"], invalid_arn=True)
+ENCRYPTED = _used("Encrypt")
+DATA_KEY_WRAPPED = _used("GenerateDataKey")
 DECRYPTED = ByBlob(
     blob="ciphertext_blob",
     named="key_id",
@@ -127,23 +129,23 @@ TABLE = (
               (_managed("ImportKeyMaterial"),), **WRITES),
     Operation("DeleteImportedKeyMaterial", pb.DeleteImportedKeyMaterialRequest,
               importing.delete_imported_key_material, (_managed("DeleteImportedKeyMaterial"),), **WRITES),
-    Operation("Encrypt", pb.EncryptRequest, cryptography.encrypt, (_used("Encrypt"),), form=ENCRYPTS),
+    Operation("Encrypt", pb.EncryptRequest, cryptography.encrypt, (ENCRYPTED,), form=ENCRYPTS),
     Operation("Decrypt", pb.DecryptRequest, cryptography.decrypt, (DECRYPTED,), form=DECRYPTS, **SECRET),
     Operation("ReEncrypt", pb.ReEncryptRequest, cryptography.re_encrypt, (SOURCE, DESTINATION)),
     Operation("GenerateDataKey", pb.GenerateDataKeyRequest, cryptography.generate_data_key,
-              (_used("GenerateDataKey"),), **SECRET),
+              (DATA_KEY_WRAPPED,), **SECRET),
     Operation("GenerateDataKeyWithoutPlaintext", pb.GenerateDataKeyWithoutPlaintextRequest,
               cryptography.generate_data_key_without_plaintext, (_used("GenerateDataKeyWithoutPlaintext"),)),
     Operation("GenerateRandom", pb.GenerateRandomRequest, cryptography.generate_random,
               action="kms:GenerateRandom", **SECRET),
-    Operation("EncryptBatch", envelope_pb2.EncryptBatchRequest, cryptography.encrypt_batch, (_used("Encrypt"),),
+    Operation("EncryptBatch", envelope_pb2.EncryptBatchRequest, cryptography.encrypt_batch, (ENCRYPTED,),
               batch=BatchForm(raw_request.ENCRYPT, envelope_pb2.EncryptBatchItem), **ENVELOPE),
     Operation("DecryptBatch", envelope_pb2.DecryptBatchRequest, cryptography.decrypt_batch, (DECRYPTED,),
               batch=BatchForm(raw_request.DECRYPT, envelope_pb2.DecryptBatchItem), **SECRET, **ENVELOPE),
     Operation("ReEncryptBatch", envelope_pb2.ReEncryptBatchRequest, cryptography.re_encrypt_batch,
               (SOURCE, DESTINATION), batch=RE_ENCRYPTS, **ENVELOPE),
     Operation("GenerateDataKeyBatch", envelope_pb2.GenerateDataKeyBatchRequest, cryptography.generate_data_key_batch,
-              (_used("GenerateDataKey"),),
+              (DATA_KEY_WRAPPED,),
               batch=BatchForm(raw_request.DATA_KEY, envelope_pb2.GenerateDataKeyBatchItem), **SECRET, **ENVELOPE),
     Operation("GetLimits", envelope_pb2.GetLimitsRequest, limits.get_limits, **ENVELOPE),
 )  # fmt: skip

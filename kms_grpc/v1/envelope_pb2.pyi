@@ -898,9 +898,9 @@ class GenerateDataKeyBatchRequest(_message.Message):
     key_id: _builtins.str
     """Optional. Id, ARN, alias name or alias ARN of the key, 1 to 2,048 characters. That of items that name none."""
     key_spec: _keys_pb2.DataKeySpec.ValueType
-    """Required, or NumberOfBytes. Length of each data key."""
+    """Optional. Length of each data key: give this or NumberOfBytes."""
     number_of_bytes: _builtins.int
-    """Required, or KeySpec. Length of each data key, 1 to 1,024 bytes."""
+    """Optional. Length of each data key, 1 to 1,024 bytes: give this or KeySpec."""
     @_builtins.property
     def encryption_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Encryption context of items that have none of their own, at most 8 KiB."""
