@@ -154,8 +154,9 @@ static int read_all(kms_batch *batch, struct kms_fields *fields, kms_operation o
         if (batch->item_count == KMS_MAXIMUM_ITEMS) return 0;
         if (!read_item(&batch->items[batch->item_count++], operation, raw, wire)) return 0;
     }
-    return batch->item_count > 0 &&
-           (written || (fields->key.len <= KMS_MAXIMUM_KEY_ID && fields->source_key.len <= KMS_MAXIMUM_KEY_ID));
+    if (fields->numbers[KMS_KEY_SPEC] > INT32_MAX || fields->numbers[KMS_NUMBER_OF_BYTES] > INT32_MAX) return 0;
+    int are_keys_short = fields->key.len <= KMS_MAXIMUM_KEY_ID && fields->source_key.len <= KMS_MAXIMUM_KEY_ID;
+    return batch->item_count > 0 && (written || are_keys_short);
 }
 
 /* The batch's own contexts: as an item's, but that one too long is not an item's affair. */
