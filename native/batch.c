@@ -107,7 +107,7 @@ static kms_status associate(struct chunk *chunk, struct made *made, const kms_ma
 
 /* --- doing a chunk ---------------------------------------------------------------------------------------------------- */
 
-static kms_status seal(const struct chunk *chunk, struct kms_message *messages, size_t count) {
+static kms_status seal_all(const struct chunk *chunk, struct kms_message *messages, size_t count) {
     const kms_material *material = chunk->admitted->material;
     uint8_t nonces[KMS_XAES_BATCH * KMS_NONCE_SIZE];
     union kms_key root;
@@ -124,7 +124,7 @@ static kms_status seal(const struct chunk *chunk, struct kms_message *messages, 
 }
 
 /* Blobs of another version or suite are told apart here; the rest is the tag's and the commitment's work. */
-static kms_status open(const struct chunk *chunk, struct kms_message *messages, const kms_material *material) {
+static kms_status open_all(const struct chunk *chunk, struct kms_message *messages, const kms_material *material) {
     union kms_key root;
     kms_status status = kms_keyring_get(&root, material->handle, KMS_MESSAGE_ROOT);
     if (status == KMS_OK) status = kms_xaes_open(&root, messages, chunk->count);
@@ -142,10 +142,10 @@ static kms_status open(const struct chunk *chunk, struct kms_message *messages, 
 static kms_status reseal(struct chunk *chunk) {
     struct kms_message opened[KMS_XAES_BATCH];
     size_t count = 0;
-    kms_status status = open(chunk, chunk->opening, chunk->admitted->source);
+    kms_status status = open_all(chunk, chunk->opening, chunk->admitted->source);
     for (size_t i = 0; status == KMS_OK && i < chunk->count; i++)
         if (chunk->items[i]->status == KMS_OK) opened[count++] = chunk->sealing[i];
-    return status == KMS_OK && count ? seal(chunk, opened, count) : status;
+    return status == KMS_OK && count ? seal_all(chunk, opened, count) : status;
 }
 
 static kms_status seal_data_keys(struct chunk *chunk) {
@@ -157,16 +157,16 @@ static kms_status seal_data_keys(struct chunk *chunk) {
         memcpy(chunk->sealing[i].out, drawn + i * len, len);
     }
     OPENSSL_cleanse(drawn, chunk->count * len);
-    return status == KMS_OK ? seal(chunk, chunk->sealing, chunk->count) : status;
+    return status == KMS_OK ? seal_all(chunk, chunk->sealing, chunk->count) : status;
 }
 
 static kms_status finish(struct chunk *chunk) {
     if (chunk->count == 0) return KMS_OK;
     switch (chunk->operation) {
         case KMS_ENCRYPT:
-            return seal(chunk, chunk->sealing, chunk->count);
+            return seal_all(chunk, chunk->sealing, chunk->count);
         case KMS_DECRYPT:
-            return open(chunk, chunk->opening, chunk->admitted->material);
+            return open_all(chunk, chunk->opening, chunk->admitted->material);
         case KMS_RE_ENCRYPT:
             return reseal(chunk);
         default:
