@@ -46,7 +46,8 @@ static const uint8_t *associate(struct associated *associated, uint32_t sequence
 }
 
 static kms_status begin(struct work *work, kms_esdk_message_t *message, uint8_t *out, int encrypts) {
-    *work = (struct work){.message = message, .suite = kms_esdk_suite(message->suite), .out = out};
+    *work = (struct work){.message = message, .suite = kms_esdk_suite(message->suite)};
+    work->out = out;
     if (!work->suite) return KMS_WRONG_LENGTH;
     prepare(&work->regular, work, REGULAR);
     prepare(&work->final, work, FINAL);

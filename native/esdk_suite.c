@@ -60,6 +60,7 @@ static int derive_committing(uint8_t *key, uint8_t *commitment, const struct kms
                              const uint8_t *message_id, const uint8_t *data_key) {
     uint8_t info[2 + 9];
     const struct input input = {suite->digest, data_key, suite->key_len, message_id, suite->message_id_len};
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): bytes, no string */
     memcpy(kms_put_u16(info, suite->id), "DERIVEKEY", 9);
     return hkdf(key, 32, &input, info, sizeof info) &&
            hkdf(commitment, KMS_ESDK_COMMITMENT_SIZE, &input, (const uint8_t *)"COMMITKEY", 9);

@@ -87,9 +87,8 @@ def write(
 ) -> bytes:
     """A message by the library."""
     algorithm = suite(number)
-    message, _ = _library(algorithm).encrypt(
-        source=plaintext, key_provider=key, encryption_context=dict(context), algorithm=algorithm, frame_length=frame_length
-    )  # fmt: skip
+    how = {"encryption_context": dict(context), "algorithm": algorithm, "frame_length": frame_length}
+    message, _ = _library(algorithm).encrypt(source=plaintext, key_provider=key, **how)
     return bytes(message)
 
 

@@ -5,8 +5,8 @@ with ECDSA P-384 over the whole message), and, for who asks for them, the older 
 The bytes are drawn as offsets in native/esdk.h; the source is
 https://docs.aws.amazon.com/encryption-sdk/latest/developer-guide/message-format.html
 
-Contents are framed (a single block would have to be held whole before any of it may be given out); a frame has 1 byte to
-1 MiB, a header at most 64 KiB. The key of the frames lies in the keyring until `close`.
+Contents are framed (a single block would have to be held whole before any of it may be given out); a frame has 1 byte
+to 1 MiB, a header at most 64 KiB. The key of the frames lies in the keyring until `close`.
 
 Errors: InvalidCiphertextException (always without a text) for whatever is not as it was written; KeyringLost,
 KeyringFull, CryptoFailure.
@@ -228,8 +228,7 @@ class MessageReader(_Message):
         capacity = self._state.held_len + len(part)
         out = _take(_LEAD_ROOM + capacity)
         size = self._run(out + _LEAD_ROOM, capacity, part)
-        plaintext = _give(out, lead(size) if lead and size else b"", size)
-        return plaintext
+        return _give(out, lead(size) if lead and size else b"", size)
 
     def decrypt_into(self, out: bytearray | memoryview, part: Buffer) -> int:
         """The same into the caller's buffer, which must hold what waits and the part. ValueError."""
@@ -259,7 +258,7 @@ class MessageReader(_Message):
         return int(size[0])
 
 
-# --- buffers that C writes into: those of the usual size wait for the next call -----------------------------------------
+# --- buffers that C writes into: those of the usual size wait for the next call ------------------------------------
 
 
 def _take(size: int) -> Any:
