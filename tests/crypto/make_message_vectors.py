@@ -26,8 +26,6 @@ FRAME_LENGTH = 128
 def written(suite: int, size: int, context: dict[str, str], data_key: bytes) -> bytes:
     from tests import stock_library  # only here: tests of the core need neither it nor gRPC
 
-    from tests import stock_library  # only here: tests of the core need neither it nor gRPC
-
     key = stock_library.known_key(ARN + KEY_ID, data_key, WRAPPED)
     return stock_library.write(drawn("plaintext of messages", size), key, context, suite, FRAME_LENGTH)
 
