@@ -1,13 +1,15 @@
 """Named points at which a test can have the process killed, to prove that nothing acknowledged is lost.
 
 `KMS_GRPC_FAULT=name` makes the first passing of that point end in SIGKILL, `name:3` the third; with
-`KMS_GRPC_FAULT_GROUP=1` the whole process group dies. Without the variable a point is one dictionary look-up.
+`KMS_GRPC_FAULT_GROUP=1` the whole process group dies; with `KMS_GRPC_FAULT_IN=worker` only workers are armed (those
+begun as `python -m kms_grpc worker`). Without the variable a point is one dictionary look-up.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import Final
 
 POINTS: Final = (
@@ -53,5 +55,5 @@ def _pass(name: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-if "KMS_GRPC_FAULT" in os.environ:
+if "KMS_GRPC_FAULT" in os.environ and os.environ.get("KMS_GRPC_FAULT_IN") in (None, *sys.argv[1:2]):
     arm(os.environ["KMS_GRPC_FAULT"])

@@ -220,6 +220,36 @@ kms_status kms_esdk_encrypt(uint8_t *out, size_t out_len, kms_esdk_message_t *me
 kms_status kms_esdk_decrypt(uint8_t *out, size_t out_capacity, size_t *out_len, kms_esdk_message_t *message,
                             uint8_t *held, size_t held_len, const uint8_t *in, size_t in_len);
 
+/* --- record.c: records of the client library, version 1 ------------------------------------------------------------ */
+
+#define KMS_DATA_KEY_SIZE 32
+#define KMS_WRAPPED_DATA_KEY_SIZE 159 /* the blob of such a data key */
+#define KMS_RECORD_PREFIX_SIZE 163    /* version, suite, length, wrapped data key */
+#define KMS_RECORD_HEADER_SIZE 187    /* prefix and nonce */
+#define KMS_RECORD_OVERHEAD 235       /* header, tag and commitment */
+#define KMS_MAXIMUM_RECORD_PLAINTEXT 1073741824
+
+/* Derives the message root of a data key's records, into the keyring. `data_key` has KMS_DATA_KEY_SIZE bytes; the caller
+ * forgets it. */
+kms_status kms_record_key_import(uint64_t *key, const uint8_t *data_key, size_t data_key_len);
+/* Version, suite and lengths alone. */
+kms_status kms_record_check(const uint8_t *record, size_t record_len);
+/* record_len is plaintext_len + KMS_RECORD_OVERHEAD; plaintext_len is 0 to KMS_MAXIMUM_RECORD_PLAINTEXT. `wrapped` has
+ * KMS_WRAPPED_DATA_KEY_SIZE bytes, `context` is canonical. */
+kms_status kms_record_seal(uint8_t *record, size_t record_len, uint64_t key, const uint8_t *wrapped, size_t wrapped_len,
+                           const uint8_t *context, size_t context_len, const uint8_t *plaintext, size_t plaintext_len);
+/* plaintext_len is record_len - KMS_RECORD_OVERHEAD. */
+kms_status kms_record_open(uint8_t *plaintext, size_t plaintext_len, uint64_t key, const uint8_t *context,
+                           size_t context_len, const uint8_t *record, size_t record_len);
+/* Many plaintexts under one data key and one context: they and their records stand one after the other. */
+kms_status kms_record_seal_many(uint8_t *records, size_t records_len, uint64_t key, const uint8_t *wrapped,
+                                size_t wrapped_len, const uint8_t *context, size_t context_len,
+                                const uint8_t *plaintexts, const uint32_t *plaintext_lens, size_t count);
+/* A key for each record. statuses gets KMS_OK or KMS_INVALID_CIPHERTEXT for each; a plaintext that didn't open is zeroed. */
+kms_status kms_record_open_many(uint8_t *plaintexts, size_t plaintexts_len, uint8_t *statuses, const uint64_t *keys,
+                                const uint8_t *context, size_t context_len, const uint8_t *records,
+                                const uint32_t *record_lens, size_t count);
+
 /* --- random.c, epoch.c, process.c ---------------------------------------------------------------------------------- */
 
 kms_status kms_random(uint8_t *out, size_t out_len);

@@ -108,6 +108,7 @@ class Executor:
         epoch = call.shard.seen_epoch
         keys = admission.admit(call, request)
         if operation.writes:
+            operation.make_ready(call, request)
             return self._write(call, request)
         self._keep_permit(call, request, epoch)
         return operation.handle(call, request, keys)
@@ -121,7 +122,9 @@ class Executor:
                 idempotency.remember(call, request, response)
             if call.refusal is not None:
                 call.record.fail(call.refusal.code, call.refusal.text)
-            call.transaction.record(OutboxRow(call.record.eventID, call.account, call.record.line(call.audit_head)))
+            own = OutboxRow(call.record.eventID, call.account, call.record.line(call.audit_head))
+            for row in (*call.beside, own):
+                call.transaction.record(row)
         fault_point("answer.before")
         if call.refusal is not None:
             raise call.refusal
@@ -149,7 +152,8 @@ class Executor:
         if error is call.refusal:
             return error  # its record was committed with what it counts
         call.record.fail(error.code, error.text)
-        self._service.audit_log.append(call.record.line(call.audit_head))
+        for line in (*(row.record for row in call.beside), call.record.line(call.audit_head)):
+            self._service.audit_log.append(line)
         return error
 
     def _internal(self, call: Call, problem: Exception) -> errors.KMSError:

@@ -108,7 +108,7 @@ TABLE = (
     Operation("ListKeyRotations", pb.ListKeyRotationsRequest, rotation.list_key_rotations,
               (_managed("ListKeyRotations"),)),
     Operation("GetParametersForImport", pb.GetParametersForImportRequest, importing.get_parameters_for_import,
-              (_managed("GetParametersForImport"),), **WRITES),
+              (_managed("GetParametersForImport"),), prepare=importing.take_pair, **WRITES),
     Operation("ImportKeyMaterial", pb.ImportKeyMaterialRequest, importing.import_key_material,
               (_managed("ImportKeyMaterial"),), **WRITES),
     Operation("DeleteImportedKeyMaterial", pb.DeleteImportedKeyMaterialRequest,

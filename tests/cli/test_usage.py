@@ -82,7 +82,6 @@ def test_help_is_fast_because_nothing_heavy_is_imported() -> None:
         (["kyes"], "No such command"),
         (["keys", "describe"], "Missing argument 'KEY'"),
         (["keys", "list", "--limit", "0"], "1<=x<=1000"),
-        (["keys", "list", "--details", "--limit", "5"], "leave --limit and --marker out"),
         (["encrypt", "--key", "K", "--context", "novalue"], "not NAME=VALUE"),
         (["encrypt", "--key", "K", "--context", "a=1", "--context", "a=2"], "given twice"),
         (["encrypt", "--key", "K", "/nowhere/file"], "No such file"),

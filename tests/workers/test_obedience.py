@@ -154,7 +154,8 @@ def test_a_worker_that_slept_through_a_change_obeys_when_it_wakes(rig: Rig, chan
 
 def test_a_change_whose_worker_died_before_telling_is_obeyed_too(start_server: StartServer) -> None:
     """Killed between commit and bump: nobody would ever know, did the supervisor not bump every epoch."""
-    server = start_server(workers=2, environment={"KMS_GRPC_FAULT": "commit.after:3"})
+    fault = {"KMS_GRPC_FAULT": "commit.after:3", "KMS_GRPC_FAULT_IN": "worker"}
+    server = start_server(workers=2, environment=fault)
     with ExitStack() as held:
         callers = connect(server, held)
         dying = next(caller for caller in callers if caller.worker == 0)
