@@ -114,6 +114,49 @@ kms_status kms_material_import(uint8_t material_id[KMS_MATERIAL_ID_SIZE], uint8_
 /* Checks a joined encryption context and writes its pairs in order of their keys; `canonical` has joined_len bytes. */
 kms_status kms_context_canonical(uint8_t *canonical, const uint8_t *joined, size_t joined_len);
 
+/* --- request.c: requests as their bytes came ------------------------------------------------------------------------ */
+
+typedef enum { KMS_ENCRYPT, KMS_DECRYPT, KMS_RE_ENCRYPT, KMS_DATA_KEY } kms_operation;
+
+#define KMS_MAXIMUM_KEY_ID 2048 /* of a request, in bytes here */
+#define KMS_MAXIMUM_ARN 512
+#define KMS_MAXIMUM_IDENTITY 2112 /* KeyId and a blob's prefix, with room */
+#define KMS_MAXIMUM_ANSWER 66560  /* the largest blob, an ARN, a material id, and what protobuf puts around them */
+
+/* A key material, as answering under it needs it: `associated` is u16 length of the key's ARN, and the ARN. */
+typedef struct {
+    uint64_t handle;
+    uint8_t prefix[KMS_PREFIX_SIZE];
+    uint16_t associated_len;
+    uint8_t associated[];
+} kms_material;
+
+/* A place in the request's bytes. What stands behind a tag never begins at 0, so `at` is 0 where there is none. */
+typedef struct {
+    uint32_t at;
+    uint32_t len;
+} kms_place;
+
+/* One Encrypt or Decrypt: what the scanner found, and room for the answer. */
+typedef struct {
+    kms_place data; /* plaintext or blob */
+    uint32_t identity_len;
+    uint32_t context_len;
+    uint32_t answer_len;
+    uint8_t identity[KMS_MAXIMUM_IDENTITY]; /* KeyId; for Decrypt the blob's prefix follows */
+    uint8_t context[KMS_MAXIMUM_CONTEXT];   /* canonical */
+    uint8_t answer[KMS_MAXIMUM_ANSWER];
+} kms_call;
+
+/* 1 where the request is what protobuf's own reader would make of the same bytes and needs nothing but sealing or opening:
+ * its data have 1 to data_most bytes, and no field is there that asks for more. 0: somebody else must look at it. */
+int kms_call_scan(kms_call *call, kms_operation operation, const uint8_t *raw, size_t raw_len, size_t data_most);
+/* The serialised response to a request that kms_call_scan took. */
+kms_status kms_call_answer(kms_call *call, kms_operation operation, const kms_material *material, const uint8_t *raw,
+                           size_t raw_len);
+/* Overwrites the answer. */
+void kms_call_forget(kms_call *call);
+
 /* --- blob.c: the ciphertext blob, version 1 ------------------------------------------------------------------------ */
 
 kms_status kms_blob_prefix(uint8_t prefix[KMS_PREFIX_SIZE], const uint8_t kid[KMS_KID_SIZE],
