@@ -138,6 +138,7 @@ class StreamCall:
         """Whoever may not go on is told so here. The epoch is read first: what changes meanwhile is seen next time."""
         call = self._call
         call.caller = call.service.authentication.principal(call.credentials)
+        call.time_ns = call.service.clock.wall_ns()
         call.shard.catch_up()
         epoch = call.shard.seen_epoch
         keys = admission.admit(call, flow.request)
