@@ -29,9 +29,9 @@ class AuditRecord(msgspec.Struct):
     userAgent: str
     requestID: str
     eventID: str
-    requestParameters: dict[str, Any] | None = None
+    requestParameters: dict[str, Any] | msgspec.Raw | None = None
     responseElements: dict[str, Any] | None = None
-    additionalEventData: dict[str, Any] | None = None
+    additionalEventData: dict[str, Any] | msgspec.Raw | None = None
     errorCode: str | msgspec.UnsetType = msgspec.UNSET
     errorMessage: str | msgspec.UnsetType = msgspec.UNSET
 

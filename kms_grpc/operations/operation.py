@@ -14,6 +14,7 @@ from kms_grpc.crypto.errors import StaleHandle
 from kms_grpc.errors import DRY_RUN_SUCCEEDS, DependencyTimeoutException, DryRunOperationException
 from kms_grpc.model.key import Key
 from kms_grpc.operations.audit_fields import describer_for
+from kms_grpc.operations.forms import MESSAGE_FORM, MessageForm, RawForm
 from kms_grpc.operations.selectors import KeySelector
 from kms_grpc.operations.validation import validator_for
 
@@ -45,6 +46,8 @@ class Operation:
     """CloudTrail's readOnly."""
     yields_secrets: bool = False
     """Its record is in the log before the answer goes out, or the call is refused."""
+    form: RawForm | MessageForm = MESSAGE_FORM
+    """How it is answered under a Permit."""
     prepare: Callable[[Call, Any], object] | None = None
     """`prepare(call, request)` is called before the transaction of a write is begun, for what takes longer than others
     may be kept waiting; its result is `call.prepared`. Doors keep such calls apart from the others."""
