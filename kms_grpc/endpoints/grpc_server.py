@@ -2,7 +2,8 @@
 
 It extracts credentials from metadata, hands the call to the executor and encodes what comes back; it has no rules.
 Calls that a Permit covers are answered inline on the event loop; whatever may block runs in a small pool of threads,
-and when more calls wait for it than `limits.waiting_calls`, the next is turned away with ThrottlingException.
+and what may take seconds (rows that prepare) in a thread of its own. When more calls wait for them than
+`limits.waiting_calls`, the next is turned away with ThrottlingException.
 
 Metadata in: `authorization: Bearer TOKEN`, `kms-region`, `kms-request-id`. Trailing metadata out: `kms-worker`,
 `kms-region`, `kms-request-id`.
@@ -75,6 +76,7 @@ class GrpcServer:
         self._extra = tuple(extra)
         self._worker = ("kms-worker", str(worker))
         self._threads = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="long-way")
+        self._slow_thread = ThreadPoolExecutor(1, thread_name_prefix="slow-way")
         self._waiting = 0
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
@@ -104,6 +106,7 @@ class GrpcServer:
         await self._server.stop(min(seconds, LINGER_SECONDS))
         await stopped
         self._threads.shutdown(wait=True)
+        self._slow_thread.shutdown(wait=True)
 
     def _bind(self, listen: str) -> int:
         try:
@@ -137,7 +140,8 @@ class GrpcServer:
             busy = ThrottlingException("The worker has more calls waiting than it takes on. Retry after a moment.")
             raise self._executor.refuse(operation, credentials, busy)
         self._waiting += 1
-        work = self._threads.submit(self._executor.execute, operation, credentials, raw)
+        threads = self._threads if operation.prepare is None else self._slow_thread
+        work = threads.submit(self._executor.execute, operation, credentials, raw)
         try:
             return await asyncio.wrap_future(work)
         except asyncio.CancelledError:

@@ -23,6 +23,7 @@ from kms_grpc.faults import fault_point
 from kms_grpc.model.key import Key
 from kms_grpc.operations import admission, idempotency
 from kms_grpc.operations.call import Call, Service
+from kms_grpc.operations.forms import NotWarm
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.permit import FOR_EVER, Permit, Permits
 from kms_grpc.operations.validation import decode
@@ -60,22 +61,19 @@ class Executor:
         """The answer, where a Permit holds and nothing is amiss; else None: `execute` words, audits and counts it."""
         started = time.perf_counter_ns()
         now_ns = self._service.clock.wall_ns()
+        form = operation.form
         try:
-            request: Any = operation.request.FromString(raw)
+            asked = form.read(operation, raw)
             permit = self._permits.find(
-                (credentials.token, credentials.region, operation.name, operation.identity(request)), now_ns
+                (credentials.token, credentials.region, operation.name, form.identity(operation, asked)), now_ns
             )
             if permit is None:
-                return None
-            operation.validate(request)
-            if operation.dry_run and request.dry_run:
                 return None
             call = self._open(operation, credentials, now_ns)
             if credentials.repeatable:
                 admission.check_call(call)
             call.caller, call.called, call.keys = permit.principal, permit.shard, permit.keys
-            call.record.requestParameters = operation.describe(request)
-            answer: bytes = operation.handler(call, request, *permit.keys).SerializeToString()
+            answer = form.answer(call, asked, raw, permit)
             self._audit(call, permit.audit_head)
         except Exception:
             return None
@@ -108,8 +106,9 @@ class Executor:
         epoch = call.shard.seen_epoch
         keys = admission.admit(call, request)
         if operation.writes:
+            operation.make_ready(call, request)
             return self._write(call, request)
-        self._keep_permit(call, request, epoch)
+        self._keep_permit(call, request, raw, epoch)
         return operation.handle(call, request, keys)
 
     def _write(self, call: Call, request: Any) -> Message:
@@ -121,20 +120,25 @@ class Executor:
                 idempotency.remember(call, request, response)
             if call.refusal is not None:
                 call.record.fail(call.refusal.code, call.refusal.text)
-            call.transaction.record(OutboxRow(call.record.eventID, call.account, call.record.line(call.audit_head)))
+            own = OutboxRow(call.record.eventID, call.account, call.record.line(call.audit_head))
+            for row in (*call.beside, own):
+                call.transaction.record(row)
         fault_point("answer.before")
         if call.refusal is not None:
             raise call.refusal
         return response
 
-    def _keep_permit(self, call: Call, request: Any, epoch: int) -> None:
-        if not (call.operation.warm and call.stable):
+    def _keep_permit(self, call: Call, request: Any, raw: bytes, epoch: int) -> None:
+        operation, credentials = call.operation, call.credentials
+        if not (operation.warm and call.stable):
             return
-        credentials = call.credentials
-        identity = (credentials.token, credentials.region, call.operation.name, call.operation.identity(request))
-        self._permits.keep(
-            identity, Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, _ends(call.keys))
-        )
+        with contextlib.suppress(NotWarm):
+            said = operation.form.identity(operation, operation.form.read(operation, raw))
+            identity = (credentials.token, credentials.region, operation.name, said)
+            under = operation.form.under(call, request)
+            self._permits.keep(
+                identity, Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, _ends(call.keys), under)
+            )
 
     def _audit(self, call: Call, head: bytes) -> None:
         """What yields secrets is in the log before its answer goes out, or is refused."""
@@ -149,7 +153,8 @@ class Executor:
         if error is call.refusal:
             return error  # its record was committed with what it counts
         call.record.fail(error.code, error.text)
-        self._service.audit_log.append(call.record.line(call.audit_head))
+        for line in (*(row.record for row in call.beside), call.record.line(call.audit_head)):
+            self._service.audit_log.append(line)
         return error
 
     def _internal(self, call: Call, problem: Exception) -> errors.KMSError:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from kms_grpc.crypto import raw_request
 from kms_grpc.model.key import KeyUsage
 from kms_grpc.model.key_state import LET_GO, RULES
+from kms_grpc.operations.descriptors import field_limits
+from kms_grpc.operations.forms import RawForm
 from kms_grpc.operations.handlers import aliases, cryptography, deletion, importing, keys, limits, rotation, tags
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.selectors import ByAlias, ByBlob, ById, ByIdIfNamed
@@ -72,6 +75,11 @@ DESTINATION = ById(
     aliases=True,
 )
 
+ENCRYPTS = RawForm(raw_request.ENCRYPT, field_limits(pb.EncryptRequest, "plaintext").max, cryptography.sealing_material)
+DECRYPTS = RawForm(
+    raw_request.DECRYPT, field_limits(pb.DecryptRequest, "ciphertext_blob").max, cryptography.opening_material
+)
+
 WRITES: Any = {"writes": True, "read_only": False}
 CREATES: Any = WRITES | {"idempotent": True}
 SECRET: Any = {"yields_secrets": True}
@@ -108,13 +116,13 @@ TABLE = (
     Operation("ListKeyRotations", pb.ListKeyRotationsRequest, rotation.list_key_rotations,
               (_managed("ListKeyRotations"),)),
     Operation("GetParametersForImport", pb.GetParametersForImportRequest, importing.get_parameters_for_import,
-              (_managed("GetParametersForImport"),), **WRITES),
+              (_managed("GetParametersForImport"),), prepare=importing.take_pair, **WRITES),
     Operation("ImportKeyMaterial", pb.ImportKeyMaterialRequest, importing.import_key_material,
               (_managed("ImportKeyMaterial"),), **WRITES),
     Operation("DeleteImportedKeyMaterial", pb.DeleteImportedKeyMaterialRequest,
               importing.delete_imported_key_material, (_managed("DeleteImportedKeyMaterial"),), **WRITES),
-    Operation("Encrypt", pb.EncryptRequest, cryptography.encrypt, (_used("Encrypt"),)),
-    Operation("Decrypt", pb.DecryptRequest, cryptography.decrypt, (DECRYPTED,), **SECRET),
+    Operation("Encrypt", pb.EncryptRequest, cryptography.encrypt, (_used("Encrypt"),), form=ENCRYPTS),
+    Operation("Decrypt", pb.DecryptRequest, cryptography.decrypt, (DECRYPTED,), form=DECRYPTS, **SECRET),
     Operation("ReEncrypt", pb.ReEncryptRequest, cryptography.re_encrypt, (SOURCE, DESTINATION)),
     Operation("GenerateDataKey", pb.GenerateDataKeyRequest, cryptography.generate_data_key,
               (_used("GenerateDataKey"),), **SECRET),

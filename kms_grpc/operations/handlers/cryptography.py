@@ -25,7 +25,7 @@ DATA_KEY_BYTES = {keys_pb2.DATA_KEY_SPEC_AES_128: 16, keys_pb2.DATA_KEY_SPEC_AES
 
 def encrypt(call: Call, request: pb.EncryptRequest, key: Key) -> pb.EncryptResponse:
     """1 to 4,096 bytes under the key's current material, bound to the encryption context."""
-    material = call.shard.current_material(key)
+    material = sealing_material(call, request, key)
     associated = material.associated_prefix + canonical(request.encryption_context)
     blob = envelope.seal(material.handle, material.prefix, associated, request.plaintext)
     _note_material(call, material)
@@ -34,7 +34,7 @@ def encrypt(call: Call, request: pb.EncryptRequest, key: Key) -> pb.EncryptRespo
 
 def decrypt(call: Call, request: pb.DecryptRequest, key: Key) -> pb.DecryptResponse:
     """Open a blob with the key and material that its header names. InvalidCiphertextException, always without text."""
-    material = _named_material(call, key, request.ciphertext_blob)
+    material = opening_material(call, request, key)
     associated = material.associated_prefix + canonical(request.encryption_context)
     plaintext = envelope.open_blob(material.handle, associated, request.ciphertext_blob)
     _note_material(call, material)
@@ -45,7 +45,7 @@ def decrypt(call: Call, request: pb.DecryptRequest, key: Key) -> pb.DecryptRespo
 
 def re_encrypt(call: Call, request: pb.ReEncryptRequest, source: Key, destination: Key) -> pb.ReEncryptResponse:
     """Decrypt and encrypt in one call into C: the plaintext never reaches Python."""
-    old = _named_material(call, source, request.ciphertext_blob)
+    old = opening_material(call, request, source)
     new = call.shard.current_material(destination)
     blob = envelope.reseal(
         old.handle,
@@ -98,9 +98,14 @@ def generate_random(call: Call, request: pb.GenerateRandomRequest) -> pb.Generat
     return pb.GenerateRandomResponse(plaintext=envelope.random_bytes(request.number_of_bytes))
 
 
-def _named_material(call: Call, key: Key, blob: bytes) -> LoadedMaterial:
-    """The material that the blob's header names: never found by trial."""
-    material = call.shard.material(key, blob[:PREFIX_SIZE])
+def sealing_material(call: Call, request: Any, key: Key) -> LoadedMaterial:
+    """The key's current one."""
+    return call.shard.current_material(key)
+
+
+def opening_material(call: Call, request: Any, key: Key) -> LoadedMaterial:
+    """The one that the blob's header names: never found by trial."""
+    material = call.shard.material(key, request.ciphertext_blob[:PREFIX_SIZE])
     if material is None:
         raise InvalidCiphertextException(key=key.arn)
     return material
