@@ -114,7 +114,10 @@ def _fields(joined: bytes) -> Iterator[bytes]:
 
 
 class _Message:
-    """A message on its way, in C. One thread at a time."""
+    """A message on its way, in C. One thread at a time.
+
+    Views of callers' buffers are given back (`with`) before an exception leaves: one that stays in a traceback's circle
+    is torn down by the collector of garbage in an order that crashes CPython."""
 
     def __init__(self, frame_length: int) -> None:
         self._state = ffi.new("kms_esdk_message_t *")
@@ -183,14 +186,14 @@ class MessageWriter(_Message):
         size = self.size_of(len(part), last)
         if len(out) < size:
             raise ValueError(f"{size} bytes don't fit in {len(out)}")
-        self._run(ffi.from_buffer("uint8_t[]", out, require_writable=True), size, part, last)
+        with ffi.from_buffer("uint8_t[]", out, require_writable=True) as target:
+            self._run(target, size, part, last)
         return size
 
     def _run(self, out: Any, size: int, part: Buffer, last: bool) -> None:
-        read = ffi.from_buffer("uint8_t[]", part)
-        status = lib.kms_esdk_encrypt(
-            ffi.cast("uint8_t *", out), size, self._state, self._held, len(self._held), read, len(part), last
-        )
+        held, target = (self._held, len(self._held)), ffi.cast("uint8_t *", out)
+        with ffi.from_buffer("uint8_t[]", part) as read:
+            status = lib.kms_esdk_encrypt(target, size, self._state, *held, read, len(part), last)
         if status:
             raise_for(status)
 
@@ -204,6 +207,8 @@ class MessageReader(_Message):
         super().__init__(header.frame_length)
         self._header = message[: header.size]
         self._signature = MessageSignature(header.suite, header.context) if header.is_signed else None
+        self.plaintext_bytes = 0
+        """Given so far."""
 
     def under(self, handle: int, associated: bytes, blob: bytes) -> Self:
         """With the data key that `blob` holds; it never leaves C."""
@@ -235,11 +240,17 @@ class MessageReader(_Message):
         capacity = self._state.held_len + len(part)
         if len(out) < capacity:
             raise ValueError(f"{capacity} bytes may not fit in {len(out)}")
-        return self._run(ffi.from_buffer("uint8_t[]", out, require_writable=True), capacity, part)
+        with ffi.from_buffer("uint8_t[]", out, require_writable=True) as target:
+            return self._run(target, capacity, part)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the final frame has come."""
+        return bool(self._state.progress == _ENDED)
 
     def finish(self) -> None:
         """InvalidCiphertextException where the final frame has not come, or the signature is not of this message."""
-        if self._state.progress != _ENDED:
+        if not self.has_ended:
             raise InvalidCiphertextException
         if self._signature:
             self._signature.verify(bytes(ffi.buffer(self._held)[: self._state.held_len]))
@@ -247,14 +258,15 @@ class MessageReader(_Message):
     def _run(self, out: Any, capacity: int, part: Buffer) -> int:
         state, size = self._state, ffi.new("size_t *")
         was_open = state.progress == _OPEN
-        read = ffi.from_buffer("uint8_t[]", part)
-        target = ffi.cast("uint8_t *", out)
-        status = lib.kms_esdk_decrypt(target, capacity, size, state, self._held, len(self._held), read, len(part))
+        held, target = (self._held, len(self._held)), ffi.cast("uint8_t *", out)
+        with ffi.from_buffer("uint8_t[]", part) as read:
+            status = lib.kms_esdk_decrypt(target, capacity, size, state, *held, read, len(part))
         if status:
             raise_for(status)
         if self._signature and was_open:
             footer = state.held_len if state.progress == _ENDED else 0
             self._signature.update(memoryview(part)[: len(part) - footer])
+        self.plaintext_bytes += size[0]
         return int(size[0])
 
 

@@ -26,6 +26,7 @@ from kms_grpc.operations.call import Call, Service
 from kms_grpc.operations.forms import NotWarm
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.permit import FOR_EVER, Permit, Permits
+from kms_grpc.operations.stream_call import StreamCall
 from kms_grpc.operations.validation import decode
 from kms_grpc.registry.base import OutboxRow
 
@@ -80,6 +81,11 @@ class Executor:
         self._service.counters.count(operation.name, "OK", time.perf_counter_ns() - started)
         return answer
 
+    def stream(self, operation: Operation, credentials: Credentials) -> StreamCall:
+        """A stream that begins; its messages are admitted, taken and audited one after the other."""
+        call = self._open(operation, credentials, self._service.clock.wall_ns())
+        return StreamCall(call, self._run, self._audit, self._fail)
+
     def refuse(self, operation: Operation, credentials: Credentials, error: errors.KMSError) -> errors.KMSError:
         """A door turns a call away before it is begun: audited and counted as any other."""
         call = self._open(operation, credentials, self._service.clock.wall_ns())
@@ -94,7 +100,7 @@ class Executor:
         record = AuditRecord(iso_time(now_ns), peer, agent, credentials.request_id, new_id())
         return Call(operation, self._service, credentials, now_ns, record)
 
-    def _run(self, call: Call, raw: bytes) -> Message:
+    def _run(self, call: Call, raw: bytes) -> Any:
         operation = call.operation
         call.caller = self._service.authentication.principal(call.credentials)
         admission.check_call(call)

@@ -12,13 +12,25 @@ from kms_grpc.model.key import KeyUsage
 from kms_grpc.model.key_state import LET_GO, RULES
 from kms_grpc.operations.descriptors import field_limits
 from kms_grpc.operations.forms import RawForm
-from kms_grpc.operations.handlers import aliases, cryptography, deletion, importing, keys, limits, rotation, tags
+from kms_grpc.operations.handlers import (
+    aliases,
+    cryptography,
+    deletion,
+    importing,
+    keys,
+    limits,
+    rotation,
+    streams,
+    tags,
+)
+from kms_grpc.operations.message_selector import ByMessage
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.selectors import ByAlias, ByBlob, ById, ByIdIfNamed
 from kms_grpc.v1 import envelope_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 
 ENCRYPT_DECRYPT = KeyUsage.ENCRYPT_DECRYPT
+ENVELOPE = "kms_grpc.v1.EnvelopeService"
 
 
 def _managed(operation: str) -> ById:
@@ -52,6 +64,14 @@ DESCRIBED = ById(field="key_id", action="kms:DescribeKey", rule=RULES["DescribeK
 LISTED = ByIdIfNamed(field="key_id", action="kms:ListAliases", rule=RULES["ListAliases"], invalid_arn=True)
 DECRYPTED = ByBlob(
     blob="ciphertext_blob",
+    named="key_id",
+    action="kms:Decrypt",
+    rule=RULES["Decrypt"],
+    usage=ENCRYPT_DECRYPT,
+    context="encryption_context",
+)
+MESSAGE = ByMessage(
+    blob="ciphertext",
     named="key_id",
     action="kms:Decrypt",
     rule=RULES["Decrypt"],
@@ -130,7 +150,11 @@ TABLE = (
               cryptography.generate_data_key_without_plaintext, (_used("GenerateDataKeyWithoutPlaintext"),)),
     Operation("GenerateRandom", pb.GenerateRandomRequest, cryptography.generate_random,
               action="kms:GenerateRandom", **SECRET),
-    Operation("GetLimits", envelope_pb2.GetLimitsRequest, limits.get_limits, service="kms_grpc.v1.EnvelopeService"),
+    Operation("EncryptStream", envelope_pb2.EncryptStreamRequest, streams.encrypt_stream,
+              (_used("GenerateDataKey"),), service=ENVELOPE),
+    Operation("DecryptStream", envelope_pb2.DecryptStreamRequest, streams.decrypt_stream, (MESSAGE,),
+              service=ENVELOPE, **SECRET),
+    Operation("GetLimits", envelope_pb2.GetLimitsRequest, limits.get_limits, service=ENVELOPE),
 )  # fmt: skip
 """In this order operations are numbered in the counter files."""
 
