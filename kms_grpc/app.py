@@ -143,7 +143,8 @@ def prepare(settings: Settings, clock: Clock | None = None) -> None:
 
 
 def open_shards(settings: Settings) -> Shards:
-    open_keyring(settings.limits.cached_keys + SLOTS_BESIDE_MATERIALS + 4 * len(settings.regions))
+    limits = settings.limits
+    open_keyring(limits.cached_keys + limits.streams + SLOTS_BESIDE_MATERIALS + 4 * len(settings.regions))
     return first_start.open_shards(registry_service(settings), root_key_source(settings), settings.limits.cached_keys)
 
 
@@ -163,6 +164,7 @@ def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock |
         counters=Counters.open(RunFolder(settings.data_dir).counters(worker), NAMES),
         clock=clock or JudgedClock(SystemClock()),
         managed_services=frozenset(settings.managed_services),
+        non_committing_suites=settings.non_committing_suites,
         quotas=settings.quotas,
         limits=settings.limits,
     )

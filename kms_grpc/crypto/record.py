@@ -29,6 +29,7 @@ from kms_grpc.crypto.errors import CryptoFailure, raise_for
 OVERHEAD: Final[int] = lib.KMS_RECORD_OVERHEAD
 MAXIMUM_PLAINTEXT: Final[int] = lib.KMS_MAXIMUM_RECORD_PLAINTEXT
 WRAPPED_AT: Final = 4
+_START: Final = b"\x81\1" + int(lib.KMS_WRAPPED_DATA_KEY_SIZE).to_bytes(2, "big")
 WRAPPED_END: Final[int] = lib.KMS_RECORD_PREFIX_SIZE
 
 # Looked up once: attributes of `lib` cost as much as a tenth of a call.
@@ -68,6 +69,13 @@ def wrapped_key_of(record: bytes) -> bytes:
     if status:
         raise_for(status)
     return record[WRAPPED_AT:WRAPPED_END]
+
+
+def wrapped_keys_of(records: Sequence[bytes]) -> list[bytes | None]:
+    """The same of many; None where one isn't a record."""
+    return [
+        one[WRAPPED_AT:WRAPPED_END] if one[:WRAPPED_AT] == _START and len(one) >= OVERHEAD else None for one in records
+    ]
 
 
 def seal(key: DataKey, context: bytes, plaintext: bytes) -> bytes:

@@ -40,6 +40,8 @@ class Service:
     limits: Limits
     managed_services: frozenset[str] = frozenset()
     """Services that have an AWS managed key, by the name after `alias/aws/`."""
+    non_committing_suites: bool = False
+    """DecryptStream reads messages whose suite does not commit to its key."""
 
 
 class Call(msgspec.Struct):

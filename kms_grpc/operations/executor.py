@@ -27,6 +27,7 @@ from kms_grpc.operations.call import Call, Service
 from kms_grpc.operations.forms import NotWarm
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.permit import FOR_EVER, Permit, Permits
+from kms_grpc.operations.stream_call import StreamCall
 from kms_grpc.operations.validation import decode
 from kms_grpc.registry.base import OutboxRow
 
@@ -46,9 +47,10 @@ class Executor:
         outcome = "OK"
         call = self._open(operation, credentials, self._service.clock.wall_ns())
         try:
-            answer = self._run(call, raw)
+            response = self._run(call, raw)
             if not operation.writes:
                 self._audit(call, call.audit_head)
+            answer: bytes = response if operation.batch else response.SerializeToString()
             return answer
         except Exception as problem:
             error = self._fail(call, problem)
@@ -80,6 +82,11 @@ class Executor:
         self._service.counters.count(operation.name, "OK", time.perf_counter_ns() - started)
         return answer
 
+    def stream(self, operation: Operation, credentials: Credentials) -> StreamCall:
+        """A stream that begins; its messages are admitted, taken and audited one after the other."""
+        call = self._open(operation, credentials, self._service.clock.wall_ns())
+        return StreamCall(call, self._run, self._audit, self._fail)
+
     def refuse(self, operation: Operation, credentials: Credentials, error: errors.KMSError) -> errors.KMSError:
         """A door turns a call away before it is begun: audited and counted as any other."""
         call = self._open(operation, credentials, self._service.clock.wall_ns())
@@ -94,18 +101,13 @@ class Executor:
         record = AuditRecord(iso_time(now_ns), peer, agent, credentials.request_id, new_id())
         return Call(operation, self._service, credentials, now_ns, record)
 
-    def _run(self, call: Call, raw: bytes) -> bytes:
+    def _run(self, call: Call, raw: bytes) -> Any:
         operation = call.operation
         call.caller = self._service.authentication.principal(call.credentials)
         admission.check_call(call)
         call.called = admission.called_shard(call)
         if operation.batch is not None:
             return operation.batch.run(call, raw, self._admit)
-        answer: bytes = self._respond(call, raw).SerializeToString()
-        return answer
-
-    def _respond(self, call: Call, raw: bytes) -> Message:
-        operation = call.operation
         request = decode(operation.request, raw)
         call.record.requestParameters = operation.describe(request)
         operation.validate(request)

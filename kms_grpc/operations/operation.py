@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Handler = Callable[..., Any]
+"""Answers with the rpc's response; of a stream with its Flow, of a batch with a group's Materials."""
 
 LOOKS = 32
 """How often a key is looked up for one call, where others keep pushing it out of the keyring."""
@@ -65,6 +66,8 @@ class Operation:
     dry_run: bool = field(init=False)
     warm: bool = field(init=False)
     """May be answered from a Permit, on the door's own loop."""
+    streams: bool = field(init=False)
+    """Messages go both ways until one side ends it; the handler answers with a Flow."""
 
     def __post_init__(self) -> None:
         if not (self.keys or self.action or self.service.endswith("EnvelopeService")):
@@ -76,11 +79,13 @@ class Operation:
         object.__setattr__(self, "validate", validator_for(self.request))  # type: ignore[arg-type]  # classes hash
         object.__setattr__(self, "describe", describer_for(self.request))
         object.__setattr__(self, "dry_run", "dry_run" in self.request.DESCRIPTOR.fields_by_name)
-        warm = bool(self.keys) and not (self.writes or self.batch) and all(key.warm for key in self.keys)
+        object.__setattr__(self, "streams", rpc.client_streaming and rpc.server_streaming)
+        alone = not (self.writes or self.streams or self.batch)
+        warm = alone and bool(self.keys) and all(key.warm for key in self.keys)
         object.__setattr__(self, "warm", warm)
         object.__setattr__(self, "identity", _identity(self.keys) if warm else _nothing)
 
-    def handle(self, call: Call, request: Any, keys: tuple[Key | None, ...]) -> Message:
+    def handle(self, call: Call, request: Any, keys: tuple[Key | None, ...]) -> Any:
         """The handler's answer; a dry run ends before it."""
         if self.dry_run and request.dry_run:
             raise DryRunOperationException(DRY_RUN_SUCCEEDS)

@@ -13,13 +13,25 @@ from kms_grpc.model.key_state import LET_GO, RULES
 from kms_grpc.operations.batches import BatchForm
 from kms_grpc.operations.descriptors import field_limits
 from kms_grpc.operations.forms import RawForm
-from kms_grpc.operations.handlers import aliases, cryptography, deletion, importing, keys, limits, rotation, tags
+from kms_grpc.operations.handlers import (
+    aliases,
+    cryptography,
+    deletion,
+    importing,
+    keys,
+    limits,
+    rotation,
+    streams,
+    tags,
+)
+from kms_grpc.operations.message_selector import ByMessage
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.selectors import ByAlias, ByBlob, ById, ByIdIfNamed
 from kms_grpc.v1 import envelope_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 
 ENCRYPT_DECRYPT = KeyUsage.ENCRYPT_DECRYPT
+ENVELOPE = "kms_grpc.v1.EnvelopeService"
 
 
 def _managed(operation: str) -> ById:
@@ -61,6 +73,14 @@ DECRYPTED = ByBlob(
     usage=ENCRYPT_DECRYPT,
     context="encryption_context",
 )
+MESSAGE = ByMessage(
+    blob="ciphertext",
+    named="key_id",
+    action="kms:Decrypt",
+    rule=RULES["Decrypt"],
+    usage=ENCRYPT_DECRYPT,
+    context="encryption_context",
+)
 SOURCE = ByBlob(
     blob="ciphertext_blob",
     named="source_key_id",
@@ -90,7 +110,6 @@ RE_ENCRYPTS = BatchForm(
 WRITES: Any = {"writes": True, "read_only": False}
 CREATES: Any = WRITES | {"idempotent": True}
 SECRET: Any = {"yields_secrets": True}
-ENVELOPE: Any = {"service": "kms_grpc.v1.EnvelopeService"}
 
 TABLE = (
     Operation("CreateKey", pb.CreateKeyRequest, keys.create_key, action="kms:CreateKey", **CREATES),
@@ -139,15 +158,19 @@ TABLE = (
     Operation("GenerateRandom", pb.GenerateRandomRequest, cryptography.generate_random,
               action="kms:GenerateRandom", **SECRET),
     Operation("EncryptBatch", envelope_pb2.EncryptBatchRequest, cryptography.encrypt_batch, (ENCRYPTED,),
-              batch=BatchForm(raw_request.ENCRYPT, envelope_pb2.EncryptBatchItem), **ENVELOPE),
+              batch=BatchForm(raw_request.ENCRYPT, envelope_pb2.EncryptBatchItem), service=ENVELOPE),
     Operation("DecryptBatch", envelope_pb2.DecryptBatchRequest, cryptography.decrypt_batch, (DECRYPTED,),
-              batch=BatchForm(raw_request.DECRYPT, envelope_pb2.DecryptBatchItem), **SECRET, **ENVELOPE),
+              batch=BatchForm(raw_request.DECRYPT, envelope_pb2.DecryptBatchItem), service=ENVELOPE, **SECRET),
     Operation("ReEncryptBatch", envelope_pb2.ReEncryptBatchRequest, cryptography.re_encrypt_batch,
-              (SOURCE, DESTINATION), batch=RE_ENCRYPTS, **ENVELOPE),
+              (SOURCE, DESTINATION), batch=RE_ENCRYPTS, service=ENVELOPE),
     Operation("GenerateDataKeyBatch", envelope_pb2.GenerateDataKeyBatchRequest, cryptography.generate_data_key_batch,
               (DATA_KEY_WRAPPED,),
-              batch=BatchForm(raw_request.DATA_KEY, envelope_pb2.GenerateDataKeyBatchItem), **SECRET, **ENVELOPE),
-    Operation("GetLimits", envelope_pb2.GetLimitsRequest, limits.get_limits, **ENVELOPE),
+              batch=BatchForm(raw_request.DATA_KEY, envelope_pb2.GenerateDataKeyBatchItem), service=ENVELOPE, **SECRET),
+    Operation("EncryptStream", envelope_pb2.EncryptStreamRequest, streams.encrypt_stream,
+              (DATA_KEY_WRAPPED,), service=ENVELOPE),
+    Operation("DecryptStream", envelope_pb2.DecryptStreamRequest, streams.decrypt_stream, (MESSAGE,),
+              service=ENVELOPE, **SECRET),
+    Operation("GetLimits", envelope_pb2.GetLimitsRequest, limits.get_limits, service=ENVELOPE),
 )  # fmt: skip
 """In this order operations are numbered in the counter files."""
 

@@ -31,7 +31,8 @@ from kms_grpc.registry.shards import Shard
 
 HOME = "eu-central-1"
 AWAY = "eu-west-1"
-OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in TABLE}
+OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in TABLE if not operation.streams}
+STREAMS: Mapping[str, Operation] = {operation.name: operation for operation in TABLE if operation.streams}
 HOUR_NS = 3600 * 10**9
 
 

@@ -12,6 +12,7 @@ from kms_grpc.model.key_state import RULES
 from kms_grpc.operations import table
 from kms_grpc.operations.batches import Materials
 from kms_grpc.operations.descriptors import permissions
+from kms_grpc.operations.flow import Flow
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.selectors import ByBlob, ById
 from kms_grpc.v1 import envelope_pb2, key_management_pb2
@@ -61,10 +62,13 @@ LIFE = [
 BATCHES = ["EncryptBatch", "DecryptBatch", "ReEncryptBatch", "GenerateDataKeyBatch"]
 
 
+STREAMS = ["EncryptStream", "DecryptStream"]
+
+
 def test_rows_are_the_rpcs_of_the_services() -> None:
     assert ROWS.keys() == RPCS.keys()
     assert len(table.TABLE) == len(ROWS), "a row stands twice"
-    assert sorted(table.NAMES) == sorted(SPINE + LIFE + BATCHES)
+    assert sorted(table.NAMES) == sorted(SPINE + LIFE + BATCHES + STREAMS)
 
 
 @pytest.mark.parametrize("path", ROWS)
@@ -78,7 +82,7 @@ def test_row_speaks_the_messages_of_its_rpc(path: str) -> None:
         assert hints["item"] is row.batch.item
         assert row.batch.item.DESCRIPTOR is row.request.DESCRIPTOR.fields_by_name["items"].message_type
         return
-    assert hints["return"] is row.response
+    assert hints["return"] is (Flow if row.streams else row.response)
     assert hints["request"] is row.request, "the handler is written for another message"
 
 
@@ -109,7 +113,7 @@ LIFE_READ = {"ListResourceTags", "GetKeyRotationStatus", "ListKeyRotations"}
 WRITES = IDEMPOTENT | {"EnableKey", "DisableKey", "UpdateKeyDescription", "UpdateAlias", "DeleteAlias"}
 WRITES |= set(LIFE) - LIFE_READ
 # answers that hold plaintext wait for their audit record
-SECRETS = {"Decrypt", "GenerateDataKey", "GenerateRandom", "DecryptBatch", "GenerateDataKeyBatch"}
+SECRETS = {"Decrypt", "DecryptStream", "DecryptBatch", "GenerateDataKey", "GenerateDataKeyBatch", "GenerateRandom"}
 USES = {"Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"}
 WARM = {"DescribeKey"} | USES | LIFE_READ
 # may name a key by alias
@@ -121,6 +125,7 @@ ALIASES = {
     "GenerateDataKey",
     "GenerateDataKeyWithoutPlaintext",
     *BATCHES,
+    *STREAMS,
 }
 # know InvalidArnException
 INVALID_ARN = {
@@ -160,12 +165,18 @@ def test_aliases_and_invalid_arns_are_known_where_the_catalogue_says() -> None:
 
 
 def test_every_row_with_a_key_has_its_rule() -> None:
-    """A batch has that of its single call, and asks for the same keys."""
-    singles = [(row, row.name.removesuffix("Batch")) for row in table.TABLE if row.keys]
-    assert {single for _, single in singles} <= set(RULES)
-    for row, single in singles:
-        assert all(key.rule is RULES[single] or row.name == "UpdateAlias" for key in row.keys)
+    """A batch's and a stream's is that of the operation whose permission it needs; a batch has the same keys."""
+    for row in table.TABLE:
+        single = row.name.removesuffix("Batch")
+        for key in row.keys:
+            name = key.action.removeprefix("kms:") if row.streams else single
+            assert key.rule is RULES[name] or row.name == "UpdateAlias"
         assert not row.batch or row.keys == table.TABLE[table.NAMES.index(single)].keys
+
+
+def test_streams_are_those_of_the_contract() -> None:
+    streaming = {method.name for method in RPCS.values() if method.client_streaming or method.server_streaming}
+    assert {row.name for row in table.TABLE if row.streams} == streaming == set(STREAMS)
 
 
 @pytest.mark.parametrize(
