@@ -20,7 +20,7 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 SERVICE = "kms_grpc.bench.Bench"
 ECHO = f"/{SERVICE}/Echo"
 USAGE = f"/{SERVICE}/Usage"
-LARGEST_ANSWER = 1024 * 1024
+LARGEST_ANSWER = 4 * 1024 * 1024
 
 _ANSWER = bytes(LARGEST_ANSWER)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
