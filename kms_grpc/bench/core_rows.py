@@ -58,7 +58,7 @@ def _mean(measure: Measure, batches: int) -> Measure:
 
 @contextmanager
 def core_key() -> Iterator[tuple[int, bytes]]:
-    """A key of its own in the keyring, wrapped and loaded as any other: its handle, and the first bytes of its blobs."""
+    """A key of its own in the keyring, wrapped and loaded as any other: its handle, and its blobs' first bytes."""
     open_keyring(SLOTS)
     with tempfile.TemporaryDirectory(prefix="kms-grpc-bench-") as folder:
         path = Path(folder) / "root.key"

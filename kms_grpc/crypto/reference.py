@@ -93,7 +93,7 @@ class CoreYardstick:
         return taken / self.count
 
     def envelopes(self) -> float:
-        """`batch.core.envelope.1k`: for each item a new data key, wrapped as a blob, and the item encrypted under it."""
+        """`batch.core.envelope.1k`: for each item a new data key, wrapped as a blob; the item encrypted under it."""
         size = (self.size + lib.KMS_ENVELOPE_OVERHEAD) * self.count
         if self._envelopes is None:
             self._envelopes = ffi.new("uint8_t[]", size)

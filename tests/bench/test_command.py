@@ -22,6 +22,10 @@ NAMED = [
     "grpc.encrypt.1k",
     "grpc.decrypt.1k",
     "grpc.encrypt.1k.workers2",
+    "batch.core.64k",
+    "batch.core.64k.threads2",
+    "batch.core.envelope.1k",
+    "batch.grpc.1k",
     "registry.100k",
     "rotation.10k",
     "start",
@@ -52,7 +56,7 @@ def rows_of(*arguments: str, **environment: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "families",
-    [["core", "executor", "registry", "rotation", "start"], ["grpc"]],
+    [["core", "executor", "registry", "rotation", "start"], ["grpc", "batch"]],
     ids=["in-process-and-start", "grpc"],
 )
 def test_every_named_row_is_measured(families: Sequence[str]) -> None:
