@@ -63,7 +63,7 @@ def encrypt_file(
 
     \b
     kms-grpc encrypt-file --key alias/films film.mp4
-    kms-grpc encrypt-file --key alias/backups --recursive photos --to /mnt/backup/photos
+    kms-grpc encrypt-file --key alias/backups --recursive photos --to kept/photos
     tar c photos | kms-grpc encrypt-file --key alias/backups > photos.tar.kms
     """
     moves = plan(source, to, encrypts=True, recursive=recursive, replace=replace)
@@ -93,7 +93,7 @@ def decrypt_file(
 
     \b
     kms-grpc decrypt-file film.mp4.kms
-    kms-grpc decrypt-file --recursive /mnt/backup/photos --to photos
+    kms-grpc decrypt-file --recursive kept/photos --to photos
     kms-grpc decrypt-file < photos.tar.kms | tar x
     """
     moves = plan(source, to, encrypts=False, recursive=recursive, replace=replace)
