@@ -65,14 +65,14 @@ class Worker:
     def __init__(self, settings: Settings, index: int) -> None:
         # Only here: neither the supervisor nor the keeper loads grpc, and a worker's environment is set by now.
         from kms_grpc.endpoints.grpc_server import GrpcServer
+        from kms_grpc.endpoints.long_way import LongWay
 
         self._log = audit_log(settings, index)
         self._clock = JudgedClock(SystemClock())
         self.service = build_service(settings, index, self._log, self._clock)
         self._follow_recorded_time()
-        self.server = GrpcServer(
-            Executor(self.service), TABLE, settings, index, _echo_handlers(index) if settings.bench else ()
-        )
+        executor, extra = Executor(self.service), _echo_handlers(index) if settings.bench else ()
+        self.server = GrpcServer(executor, LongWay(executor, settings.limits), TABLE, settings, index, extra)
 
     def facts(self) -> Mapping[str, Any]:
         return {"libcrypto": libcrypto_version(), "advice": libcrypto_advice(), "memory_locked": keyring_facts().locked}
