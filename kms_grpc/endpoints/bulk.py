@@ -18,7 +18,6 @@ from kms_grpc.config import Limits
 from kms_grpc.endpoints.fair_queue import FairQueue, Turn
 from kms_grpc.endpoints.long_way import GIVEN_UP, LongWay
 from kms_grpc.errors import DependencyTimeoutException, KMSError
-from kms_grpc.operations.descriptors import descriptor
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 
@@ -31,12 +30,8 @@ LATE: Final = "The request did not arrive in time."
 
 
 def is_bulk(operation: Operation) -> bool:
-    """Whether a request may hold many byte strings: a repeated message with a member of bytes."""
-    if operation.streams:
-        return False
-    repeated = [field.message_type for field in descriptor(operation.request).fields if field.is_repeated]
-    members = [member for message in repeated if message is not None for member in message.fields]
-    return any(member.type == member.TYPE_BYTES for member in members)
+    """Whether its messages may be large: those of batches are."""
+    return operation.batch is not None
 
 
 class Bulk:
@@ -64,6 +59,7 @@ class Bulk:
             try:
                 async with turn:
                     answer = await self._answer(operation, credentials, turn, context)
+                    turn.resize(turn.size // 2 + len(answer))
                     context.set_trailing_metadata(trailers(credentials))
                     await context.write(answer)
             except KMSError as error:

@@ -14,7 +14,6 @@ import grpc
 import pytest
 
 from kms_grpc.endpoints import grpc_server
-from kms_grpc.operations.table import TABLE
 from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata
 from tests.endpoints.test_waiting_calls import Door, healthy, loop, prepared, recorded, registry_held, until, waiting
 from tests.operations.service import ALICE, Host
@@ -39,8 +38,9 @@ def host(prepared: Path, tmp_path: Path) -> Iterator[Host]:
 
 @pytest.fixture
 def door(host: Host, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
-    """Encrypt and Decrypt are taken for calls with large messages here."""
-    monkeypatch.setattr(grpc_server, "is_bulk", lambda operation: operation.name in ("Encrypt", "Decrypt"))
+    """Encrypt and Decrypt are taken for calls with large messages here, as batches are."""
+    bulk = grpc_server.is_bulk
+    monkeypatch.setattr(grpc_server, "is_bulk", lambda row: bulk(row) or row.name in ("Encrypt", "Decrypt"))
     opened = Door(host, loop)
     yield opened
     opened.close()
@@ -178,6 +178,16 @@ def test_what_waits_is_not_read(door: Door) -> None:
     assert door.ask("Encrypt", key_id=key.key_id, plaintext=b"p").code == "OK"
 
 
-def test_which_rows_have_large_messages() -> None:
-    named = {operation.name for operation in TABLE if grpc_server.is_bulk(operation)}
-    assert named == {operation.name for operation in TABLE if operation.name.endswith("Batch")}
+def test_a_batch_waits_for_its_turn_and_is_answered(door: Door) -> None:
+    key = door.ask("CreateKey").answer.key_metadata
+    items = [{"key_id": key.key_id, "plaintext": b"%d" % number} for number in range(1000)]
+    with no_turns(door):
+        turned_away = door.ask("EncryptBatch", items=items)
+        assert (turned_away.code, turned_away.retry_info) == ("RESOURCE_EXHAUSTED", True)
+        late = begin(door.channel, "EncryptBatch", "late", items=items)
+        until(lambda: door.server._bulk.queue.waiting == 1)
+    assert late.code().name == "OK"
+    answer = OPERATIONS["EncryptBatch"].response().FromString(late.result())
+    opened = door.ask("DecryptBatch", items=[{"ciphertext_blob": one.ciphertext_blob} for one in answer.results]).answer
+    assert [one.plaintext for one in opened.results] == [b"%d" % number for number in range(1000)]
+    assert door.server.long_way.budget.held == 0
