@@ -19,10 +19,13 @@ from typing import Any
 from kms_grpc.audit.base import AuditLog
 from kms_grpc.audit.counters import Counters
 from kms_grpc.audit.log import RESERVE_BYTES, FileAuditLog
+from kms_grpc.authentication.base import Authentication
 from kms_grpc.authentication.bearer_tokens import BearerTokens
+from kms_grpc.authentication.callers import Callers
+from kms_grpc.authentication.signature_v4 import FixedAccessKeys, SignatureV4
 from kms_grpc.authorization.account_only import AccountOnly
 from kms_grpc.clock import Clock, JudgedClock, SystemClock
-from kms_grpc.config import DEV_ACCOUNT, ConfigurationError, Settings
+from kms_grpc.config import DEV_ACCESS_KEY, DEV_ACCOUNT, DEV_SECRET, ConfigurationError, Settings
 from kms_grpc.crypto.keyring import keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
 from kms_grpc.model.principal import Principal
 from kms_grpc.operations.call import Service
@@ -64,15 +67,13 @@ class Worker:
 
     def __init__(self, settings: Settings, index: int) -> None:
         # Only here: neither the supervisor nor the keeper loads grpc, and a worker's environment is set by now.
-        from kms_grpc.endpoints.grpc_server import GrpcServer
+        from kms_grpc.endpoints.doors import Doors
 
         self._log = audit_log(settings, index)
         self._clock = JudgedClock(SystemClock())
         self.service = build_service(settings, index, self._log, self._clock)
         self._follow_recorded_time()
-        self.server = GrpcServer(
-            Executor(self.service), TABLE, settings, index, _echo_handlers(index) if settings.bench else ()
-        )
+        self.server = Doors(Executor(self.service), TABLE, settings, index)
 
     def facts(self) -> Mapping[str, Any]:
         return {"libcrypto": libcrypto_version(), "advice": libcrypto_advice(), "memory_locked": keyring_facts().locked}
@@ -118,12 +119,6 @@ class Keeper:
         self._shards.close()
 
 
-def _echo_handlers(index: int) -> tuple[Any, ...]:
-    from kms_grpc.endpoints.echo import echo_handlers
-
-    return tuple(echo_handlers(str(index)))
-
-
 def registry_service(settings: Settings) -> first_start.Service:
     return first_start.Service(settings.data_dir, settings.regions, settings.partition, settings.service_account)
 
@@ -138,7 +133,7 @@ def prepare(settings: Settings, clock: Clock | None = None) -> None:
     open_keyring(SLOTS_BESIDE_MATERIALS)
     if settings.dev:
         _provide_dev_token(settings.data_dir / "dev.token")
-    principals(settings)
+    bearer_tokens(settings)
     first_start.prepare(registry_service(settings), root_key_source(settings), clock or SystemClock())
 
 
@@ -155,25 +150,37 @@ def audit_log(settings: Settings, worker: int) -> FileAuditLog:
 
 def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock | None = None) -> Service:
     """One worker's parts. The shards must have been prepared."""
+    clock = clock or JudgedClock(SystemClock())
     return Service(
         shards=open_shards(settings),
-        authentication=principals(settings),
+        authentication=authentication(settings, clock),
         authorizer=AccountOnly(),
         audit_log=log,
         counters=Counters.open(RunFolder(settings.data_dir).counters(worker), NAMES),
-        clock=clock or JudgedClock(SystemClock()),
+        clock=clock,
         managed_services=frozenset(settings.managed_services),
         quotas=settings.quotas,
         limits=settings.limits,
     )
 
 
-def principals(settings: Settings) -> BearerTokens:
+def authentication(settings: Settings, clock: Clock) -> Authentication:
+    """Bearer tokens, and the signatures of access keys."""
+    test = [(DEV_ACCESS_KEY, DEV_SECRET, dev_principal(settings))] if settings.dev else []
+    return Callers(bearer_tokens(settings), SignatureV4(FixedAccessKeys(test), clock.wall_ns))
+
+
+def dev_principal(settings: Settings) -> Principal:
+    """Whom --dev lets in: the root of account 123456789012."""
+    return Principal("dev", f"arn:{settings.partition}:iam::{DEV_ACCOUNT}:root", DEV_ACCOUNT)
+
+
+def bearer_tokens(settings: Settings) -> BearerTokens:
     """The configured callers, and with --dev the root of account 123456789012."""
     known = [(p.read_token(), Principal(p.name, p.arn, p.account, p.service)) for p in settings.principals]
     if settings.dev:
         token = (settings.data_dir / "dev.token").read_text("ascii").strip()
-        known.append((token, Principal("dev", f"arn:{settings.partition}:iam::{DEV_ACCOUNT}:root", DEV_ACCOUNT)))
+        known.append((token, dev_principal(settings)))
     if not known:
         raise ConfigurationError(
             "nobody may call: give [[principals]] in the configuration, or --dev for one on this machine"

@@ -34,6 +34,10 @@ class BearerTokens:
             raise UnrecognizedClientException("The security token included in the request is invalid.")
         return principal
 
+    def warm_principal(self, credentials: Credentials) -> Principal | None:
+        """See Authentication."""
+        return None if credentials.token is None else self._principals.get(_digest(credentials.token))
+
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

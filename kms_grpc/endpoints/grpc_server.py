@@ -1,8 +1,7 @@
 """The gRPC door: every row of the table under its method's path, raw bytes in, raw bytes out.
 
 It extracts credentials from metadata, hands the call to the executor and encodes what comes back; it has no rules.
-Calls that a Permit covers are answered inline on the event loop; whatever may block runs in a small pool of threads,
-and when more calls wait for it than `limits.waiting_calls`, the next is turned away with ThrottlingException.
+Calls that a Permit covers are answered inline on the event loop; whatever may block goes the long way (long_way.py).
 
 Metadata in: `authorization: Bearer TOKEN`, `kms-region`, `kms-request-id`. Trailing metadata out: `kms-worker`,
 `kms-region`, `kms-request-id`.
@@ -14,7 +13,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
@@ -26,8 +24,9 @@ from grpc_reflection.v1alpha import reflection
 from kms_grpc.audit.record import new_id
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits, Settings
+from kms_grpc.endpoints.long_way import LongWay
 from kms_grpc.endpoints.rich_errors import refusal
-from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
+from kms_grpc.errors import KMSError
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 
@@ -63,19 +62,19 @@ class GrpcServer:
     def __init__(
         self,
         executor: Executor,
+        long_way: LongWay,
         table: Iterable[Operation],
         settings: Settings,
         worker: int,
         extra: Iterable[grpc.GenericRpcHandler] = (),
     ) -> None:
         self._executor = executor
+        self._threads = long_way
         self._table = tuple(table)
         self._settings = settings
         self._limits = settings.limits
         self._extra = tuple(extra)
         self._worker = ("kms-worker", str(worker))
-        self._threads = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="long-way")
-        self._waiting = 0
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
         self.port = 0
@@ -99,11 +98,10 @@ class GrpcServer:
         reflection would never end by themselves: they get what answers on their way need."""
         await self._health.enter_graceful_shutdown()
         stopped = asyncio.ensure_future(self._server.stop(seconds))
-        while self._waiting and not stopped.done():
+        while self._threads.waiting and not stopped.done():
             await asyncio.sleep(0.02)
         await self._server.stop(min(seconds, LINGER_SECONDS))
         await stopped
-        self._threads.shutdown(wait=True)
 
     def _bind(self, listen: str) -> int:
         try:
@@ -126,28 +124,11 @@ class GrpcServer:
 
     async def _long_way(self, operation: Operation, credentials: Credentials, raw: bytes, context: Context) -> bytes:
         try:
-            return await self._in_a_thread(operation, credentials._replace(deadline_ns=_deadline(context)), raw)
+            return await self._threads.execute(operation, credentials._replace(deadline_ns=_deadline(context)), raw)
         except KMSError as error:
             refused = refusal(error, _echo(credentials.region or self._settings.default_region, REGION_LENGTH))
             await context.abort(refused.code, refused.text, (*self._trailers(credentials), *refused.trailers))
             raise AssertionError("abort does not return") from None
-
-    async def _in_a_thread(self, operation: Operation, credentials: Credentials, raw: bytes) -> bytes:
-        if self._waiting >= self._limits.waiting_calls:
-            busy = ThrottlingException("The worker has more calls waiting than it takes on. Retry after a moment.")
-            raise self._executor.refuse(operation, credentials, busy)
-        self._waiting += 1
-        work = self._threads.submit(self._executor.execute, operation, credentials, raw)
-        try:
-            return await asyncio.wrap_future(work)
-        except asyncio.CancelledError:
-            if work.cancelled():
-                self._executor.refuse(
-                    operation, credentials, DependencyTimeoutException("Cancelled by the caller before it was begun.")
-                )
-            raise
-        finally:
-            self._waiting -= 1
 
     def _trailers(self, credentials: Credentials) -> tuple[tuple[str, str], ...]:
         region = credentials.region or self._settings.default_region

@@ -25,7 +25,7 @@ from kms_grpc.operations import admission, idempotency
 from kms_grpc.operations.call import Call, Service
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.permit import FOR_EVER, Permit, Permits
-from kms_grpc.operations.validation import decode
+from kms_grpc.operations.wire import PROTOBUF, Wire
 from kms_grpc.registry.base import OutboxRow
 
 log = logging.getLogger(__name__)
@@ -38,17 +38,16 @@ class Executor:
         self._service = service
         self._permits = Permits(limit=service.limits.cached_keys)
 
-    def execute(self, operation: Operation, credentials: Credentials, raw: bytes) -> bytes:
-        """The serialised answer to the serialised request `raw`. Raises KMSError, and nothing else."""
+    def execute(self, operation: Operation, credentials: Credentials, raw: bytes, wire: Wire = PROTOBUF) -> bytes:
+        """The answer to the request `raw`, both as the door's wire has them. Raises KMSError, and nothing else."""
         started = time.perf_counter_ns()
         outcome = "OK"
         call = self._open(operation, credentials, self._service.clock.wall_ns())
         try:
-            response = self._run(call, raw)
+            response = self._run(call, raw, wire)
             if not operation.writes:
                 self._audit(call, call.audit_head)
-            answer: bytes = response.SerializeToString()
-            return answer
+            return wire.write(response)
         except Exception as problem:
             error = self._fail(call, problem)
             outcome = error.code
@@ -56,18 +55,22 @@ class Executor:
         finally:
             self._service.counters.count(operation.name, outcome, time.perf_counter_ns() - started)
 
-    def warm(self, operation: Operation, credentials: Credentials, raw: bytes) -> bytes | None:
-        """The answer, where a Permit holds and nothing is amiss; else None: `execute` words, audits and counts it."""
+    def warm(self, operation: Operation, credentials: Credentials, raw: bytes, wire: Wire = PROTOBUF) -> bytes | None:
+        """The answer, where a Permit holds and nothing is amiss; else None: `execute` words, audits and counts it. The
+        caller is authenticated here as well: a Permit stands for what is allowed, never for who calls."""
         started = time.perf_counter_ns()
         now_ns = self._service.clock.wall_ns()
         try:
-            request: Any = operation.request.FromString(raw)
+            caller = self._service.authentication.warm_principal(credentials)
+            if caller is None:
+                return None
+            request, validate = wire.read(operation, raw)
             permit = self._permits.find(
-                (credentials.token, credentials.region, operation.name, operation.identity(request)), now_ns
+                (caller, credentials.region, operation.name, operation.identity(request)), now_ns
             )
             if permit is None:
                 return None
-            operation.validate(request)
+            validate(request)
             if operation.dry_run and request.dry_run:
                 return None
             call = self._open(operation, credentials, now_ns)
@@ -75,7 +78,7 @@ class Executor:
                 admission.check_call(call)
             call.caller, call.called, call.keys = permit.principal, permit.shard, permit.keys
             call.record.requestParameters = operation.describe(request)
-            answer: bytes = operation.handler(call, request, *permit.keys).SerializeToString()
+            answer = wire.write(operation.handler(call, request, *permit.keys))
             self._audit(call, permit.audit_head)
         except Exception:
             return None
@@ -96,14 +99,14 @@ class Executor:
         record = AuditRecord(iso_time(now_ns), peer, agent, credentials.request_id, new_id())
         return Call(operation, self._service, credentials, now_ns, record)
 
-    def _run(self, call: Call, raw: bytes) -> Message:
+    def _run(self, call: Call, raw: bytes, wire: Wire) -> Message:
         operation = call.operation
         call.caller = self._service.authentication.principal(call.credentials)
         admission.check_call(call)
         call.called = admission.called_shard(call)
-        request = decode(operation.request, raw)
+        request, validate = wire.read(operation, raw)
         call.record.requestParameters = operation.describe(request)
-        operation.validate(request)
+        validate(request)
         call.shard.catch_up()
         epoch = call.shard.seen_epoch
         keys = admission.admit(call, request)
@@ -130,8 +133,7 @@ class Executor:
     def _keep_permit(self, call: Call, request: Any, epoch: int) -> None:
         if not (call.operation.warm and call.stable):
             return
-        credentials = call.credentials
-        identity = (credentials.token, credentials.region, call.operation.name, call.operation.identity(request))
+        identity = (call.principal, call.credentials.region, call.operation.name, call.operation.identity(request))
         self._permits.keep(
             identity, Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, _ends(call.keys))
         )

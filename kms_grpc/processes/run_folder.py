@@ -6,6 +6,7 @@
 | run/counters-N | calls of worker N (audit/counters.py) |
 | run/gauges-worker-N, run/gauges-keeper | gauges.py |
 | run/address | where the server answers, one address per line |
+| run/aws-address | the same of the AWS door, where there is one |
 | audit/worker-N.jsonl, audit/keeper.jsonl | the audit logs (audit/log.py) |
 """
 
@@ -33,6 +34,7 @@ class RunFolder:
         self.audit = data_dir / "audit"
         self.epochs = epochs_path(data_dir)
         self.address = self.folder / "address"
+        self.aws_address = self.folder / "aws-address"
         self.keeper_gauges = self.folder / "gauges-keeper"
         self.keeper_log = self.audit / "keeper.jsonl"
         self.keeper_position = self.audit / "keeper.position"
@@ -56,7 +58,7 @@ class RunFolder:
     def _make(self, settings: Settings, operations: Sequence[str]) -> None:
         for folder in (self.folder, self.audit):
             folder.mkdir(mode=0o700, exist_ok=True)
-        for old in (*self.folder.glob("counters-*"), *self.folder.glob("gauges-*"), self.address):
+        for old in (*self.folder.glob("counters-*"), *self.folder.glob("gauges-*"), self.address, self.aws_address):
             old.unlink(missing_ok=True)
         self._give_back_reserves(settings.workers)
         create_epochs(self.epochs, len(settings.regions))

@@ -21,6 +21,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from kms_grpc.endpoints.grpc_server import GrpcServer
+from kms_grpc.endpoints.long_way import LongWay
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.table import TABLE
 from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata
@@ -41,7 +42,8 @@ class Door:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.server.port}", OWN_CONNECTION)
 
     async def _start(self, host: Host, table: Iterable[Operation]) -> GrpcServer:
-        server = GrpcServer(self.worker.executor, table, host.settings, 0)
+        long_way = LongWay(self.worker.executor, host.settings.limits)
+        server = GrpcServer(self.worker.executor, long_way, table, host.settings, 0)
         await server.start()
         return server
 
