@@ -18,6 +18,8 @@ IMPORT_WRAPPING_KEYS: Final = "import-wrapping-keys"
 """Purpose: wraps the private keys of pairs for importing."""
 IMPORT_TOKENS: Final = "import-tokens"
 """Purpose: seals import tokens."""
+ACCESS_KEYS: Final = "access-keys"
+"""Purpose: seals the secrets of access keys."""
 
 
 def owned_key(shard: Shard, purpose: str, time_ns: int) -> Key:

@@ -42,8 +42,8 @@ class Door:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.server.port}", OWN_CONNECTION)
 
     async def _start(self, host: Host, table: Iterable[Operation]) -> GrpcServer:
-        long_way = LongWay(self.worker.executor, host.settings.limits)
-        server = GrpcServer(self.worker.executor, long_way, table, host.settings, 0)
+        self.long_way = LongWay(self.worker.executor, host.settings.limits)
+        server = GrpcServer(self.worker.executor, self.long_way, table, host.settings, 0)
         await server.start()
         return server
 
@@ -57,6 +57,7 @@ class Door:
     def close(self) -> None:
         self.channel.close()
         self.run(self.server.drain(10))
+        self.long_way.close()
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def waiting(door: Door) -> int:
-    return door.server._waiting
+    return door.long_way.waiting
 
 
 def keys(door: Door) -> int:
