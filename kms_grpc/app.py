@@ -140,7 +140,8 @@ def prepare(settings: Settings, clock: Clock | None = None) -> None:
 
 
 def open_shards(settings: Settings) -> Shards:
-    open_keyring(settings.limits.cached_keys + SLOTS_BESIDE_MATERIALS + 4 * len(settings.regions))
+    limits = settings.limits
+    open_keyring(limits.cached_keys + limits.streams + SLOTS_BESIDE_MATERIALS + 4 * len(settings.regions))
     return first_start.open_shards(registry_service(settings), root_key_source(settings), settings.limits.cached_keys)
 
 
@@ -166,22 +167,23 @@ def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock |
     shards = open_shards(settings)
     return Service(
         shards=shards,
-        authentication=authentication(settings, shards, clock),
+        authentication=authentication(settings, shards, clock, log),
         authorizer=AccountOnly(),
         audit_log=log,
         counters=Counters.open(RunFolder(settings.data_dir).counters(worker), NAMES),
         clock=clock,
         managed_services=frozenset(settings.managed_services),
+        non_committing_suites=settings.non_committing_suites,
         quotas=settings.quotas,
         limits=settings.limits,
     )
 
 
-def authentication(settings: Settings, shards: Shards, clock: Clock) -> Authentication:
+def authentication(settings: Settings, shards: Shards, clock: Clock, log: AuditLog) -> Authentication:
     """Bearer tokens, and the signatures of access keys; with --dev that of the key `test` as well."""
     known = principals(settings)
     test = [(DEV_ACCESS_KEY, DEV_SECRET, known[DEV_NAME])] if settings.dev else []
-    access_keys = AccessKeys(shards.default, known, FixedAccessKeys(test))
+    access_keys = AccessKeys(shards.default, known, FixedAccessKeys(test), clock, lambda row: log.append(row.record))
     return Callers(bearer_tokens(settings), SignatureV4(access_keys, clock.wall_ns))
 
 

@@ -84,6 +84,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     waiting_calls: int = 256
     """Calls that may wait for a worker's threads; one more is ThrottlingException with RetryInfo."""
     threads: int = 4
+    streams: int = 128
+    """EncryptStream and DecryptStream that a worker runs at once, each in up to 8 MiB; one more is
+    ThrottlingException."""
     cached_keys: int = 16_384
     """Keys whose row and material a worker keeps at hand."""
 
@@ -112,6 +115,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     principals: list[PrincipalSettings] = []
     managed_services: list[str] = msgspec.field(default_factory=lambda: list(MANAGED_SERVICES))
     """Services that have an AWS managed key, `alias/aws/<service>`."""
+    non_committing_suites: bool = False
+    """DecryptStream also reads messages of the AWS Encryption SDK whose suite does not commit to its key."""
     quotas: Quotas = Quotas()
     limits: Limits = Limits()
 

@@ -8,20 +8,20 @@ by every worker from the answer on: each use asks the shard's epoch.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from kms_grpc.audit.record import access_key_event
 from kms_grpc.authentication.signature_v4 import FixedAccessKeys, Signer, derive_signing_key
+from kms_grpc.clock import Clock
 from kms_grpc.crypto import envelope
-from kms_grpc.crypto.ciphertext_blob import PREFIX_SIZE
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.crypto.errors import StaleHandle
-from kms_grpc.errors import KeyUnavailableException, NotFoundException, UnrecognizedClientException
+from kms_grpc.errors import DependencyTimeoutException, NotFoundException, UnrecognizedClientException
 from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.principal import Principal
 from kms_grpc.registry.base import OutboxRow
-from kms_grpc.registry.owned_keys import ACCESS_KEYS, find_owned_key, owned_key
+from kms_grpc.registry.owned_keys import ACCESS_KEYS, Reason, owned_key, using
 from kms_grpc.registry.shards import LoadedMaterial, Shard
 
 SECRET_BYTES: Final = 30
@@ -36,10 +36,18 @@ _SIGNING_KEYS: Final = 16
 
 class AccessKeys:
     """See authentication.signature_v4.AccessKeys. `principals` are the configured ones by name: an access key of one
-    that is no longer configured is unknown. `fixed` are asked first."""
+    that is no longer configured is unknown. `fixed` are asked first; `keep` takes the records of opened secrets."""
 
-    def __init__(self, shard: Shard, principals: Mapping[str, Principal], fixed: FixedAccessKeys) -> None:
+    def __init__(
+        self,
+        shard: Shard,
+        principals: Mapping[str, Principal],
+        fixed: FixedAccessKeys,
+        clock: Clock,
+        keep: Callable[[OutboxRow], None],
+    ) -> None:
         self._shard = shard
+        self._clock, self._keep = clock, keep
         self._principals = principals
         self._fixed = fixed
         self._stored: dict[str, _StoredKey] = {}
@@ -56,7 +64,7 @@ class AccessKeys:
             return None
         stored = self._stored.get(access_key_id)
         if stored is None or stored.access_key is not access_key:
-            stored = _StoredKey(self._shard, access_key)
+            stored = _StoredKey(self._shard, access_key, self._clock, self._keep)
             if len(self._stored) >= _SIGNERS:
                 self._stored.clear()
             self._stored[access_key_id] = stored
@@ -76,15 +84,17 @@ class AccessKeys:
 class _StoredKey:
     """An access key with the signing keys that were derived of it."""
 
-    def __init__(self, shard: Shard, access_key: AccessKey) -> None:
+    def __init__(self, shard: Shard, access_key: AccessKey, clock: Clock, keep: Callable[[OutboxRow], None]) -> None:
         self.access_key = access_key
         self._shard = shard
+        self._clock, self._keep = clock, keep
         self._signing_keys: dict[tuple[bytes, bytes], bytes] = {}
 
     def signing_key(self, date: bytes, region: bytes) -> bytes:
         signing_key = self._signing_keys.get((date, region))
         if signing_key is None:
-            signing_key = derive_signing_key(_opened(self._shard, self.access_key), date, region)
+            reason = Reason(self._clock.wall_ns(), self._keep)
+            signing_key = derive_signing_key(_opened(self._shard, self.access_key, reason), date, region)
             if len(self._signing_keys) >= _SIGNING_KEYS:
                 self._signing_keys.clear()
             self._signing_keys[date, region] = signing_key
@@ -101,11 +111,12 @@ def create_access_key(shard: Shard, principal: Principal, now_ns: int) -> tuple[
     """A new one, and its secret: told here and never again."""
     access_key_id = "AKIA" + base64.b32encode(envelope.random_bytes(ID_BYTES)).decode()
     secret = base64.b64encode(envelope.random_bytes(SECRET_BYTES))
-    sealing = shard.current_material(owned_key(shard, ACCESS_KEYS, now_ns))
-    bound = _bound(sealing, access_key_id, principal.name)
-    sealed = envelope.seal(sealing.handle, sealing.prefix, bound, secret)
-    access_key = AccessKey(access_key_id, principal.name, sealed, now_ns)
+    owned_key(shard, ACCESS_KEYS, now_ns)
     with shard.writing() as transaction:
+        with using(shard, ACCESS_KEYS, "Encrypt", Reason(now_ns, transaction.record)) as sealing:
+            bound = _bound(sealing, access_key_id, principal.name)
+            sealed = envelope.seal(sealing.handle, sealing.prefix, bound, secret)
+        access_key = AccessKey(access_key_id, principal.name, sealed, now_ns)
         transaction.add_access_key(access_key)
         event_id, line = access_key_event("CreateAccessKey", shard.region, principal, access_key_id, now_ns)
         transaction.record(OutboxRow(event_id, principal.account, line))
@@ -131,20 +142,15 @@ def list_access_keys(shard: Shard) -> Sequence[AccessKey]:
     return shard.registry.access_keys()
 
 
-def _opened(shard: Shard, access_key: AccessKey) -> bytes:
-    owned = find_owned_key(shard, ACCESS_KEYS)
+def _opened(shard: Shard, access_key: AccessKey, reason: Reason) -> bytes:
     for _ in range(_LOOKS):
-        sealing = shard.material(owned, access_key.sealed_secret[:PREFIX_SIZE]) if owned is not None else None
-        if sealing is None:
-            break
-        bound = _bound(sealing, access_key.access_key_id, access_key.principal)
         try:
-            return envelope.open_blob(sealing.handle, bound, access_key.sealed_secret)
+            with using(shard, ACCESS_KEYS, "Decrypt", reason) as sealing:
+                bound = _bound(sealing, access_key.access_key_id, access_key.principal)
+                return envelope.open_blob(sealing.handle, bound, access_key.sealed_secret)
         except StaleHandle:
             shard.forget_material(sealing)
-    raise KeyUnavailableException(
-        f"The secret of access key {access_key.access_key_id} does not open. Make another access key."
-    )
+    raise DependencyTimeoutException("The server has no room for the key of access keys. Repeat the call.")
 
 
 def _bound(sealing: LoadedMaterial, access_key_id: str, principal: str) -> bytes:

@@ -162,7 +162,7 @@ class Transaction(Reading, Protocol):
     def ready_pair(self, spec: str) -> ImportPair | None:
         """The oldest pair that was given to no key yet."""
 
-    def add_pair(self, pair: ImportPair) -> None: ...
+    def add_pair(self, pair: ImportPair) -> ImportPair: ...
 
     def change_pair(self, pair: ImportPair) -> ImportPair:
         """As change_key."""
