@@ -33,7 +33,11 @@ def variables(server: Service) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("containing", "prints"),
     [
-        ("KeyManagementClient", "b'hello'\nDisabledException eu-central-1\n"),
+        ("DisabledException", "b'hello'\nDisabledException eu-central-1\n"),
+        (
+            "EnvelopeClient",
+            "b'order 17'\n[b'order 18', b'order 19'] CacheCounters(hits=4, misses=2, calls=2, entries=2)\n",
+        ),
         ("KeyManagementServiceStub", "b'hello'\n"),
     ],
 )
@@ -55,7 +59,7 @@ def test_node(server: Service, node_modules: Path) -> None:
 
 
 def test_every_python_block_is_run() -> None:
-    assert len(blocks("python")) == 2
+    assert len(blocks("python")) == 3
     assert len(blocks("js")) == 1
 
 
