@@ -117,7 +117,6 @@ class GrpcServer:
             await asyncio.sleep(0.02)
         await self._server.stop(min(seconds, LINGER_SECONDS))
         await stopped
-        self.long_way.close()
 
     def _bind(self, listen: str) -> int:
         try:

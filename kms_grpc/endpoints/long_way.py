@@ -13,6 +13,7 @@ from kms_grpc.endpoints.fair_queue import Budget, FairQueue
 from kms_grpc.errors import DependencyTimeoutException, KMSError
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
+from kms_grpc.operations.wire import PROTOBUF, Wire
 
 GIVEN_UP: Final = "Cancelled by the caller before it was begun."
 
@@ -35,7 +36,14 @@ class LongWay:
         return self._queue.pending + self._slow_queue.pending
 
     async def execute(
-        self, operation: Operation, credentials: Credentials, raw: bytes, *, connection: Hashable, held: bool = False
+        self,
+        operation: Operation,
+        credentials: Credentials,
+        raw: bytes,
+        wire: Wire = PROTOBUF,
+        *,
+        connection: Hashable,
+        held: bool = False,
     ) -> bytes:
         """As Executor.execute, when it is this connection's turn. A call that is turned away, or cancelled before it
         was begun, is not begun any more; it is audited and counted as any other. `held`: its bytes are counted already.
@@ -46,7 +54,7 @@ class LongWay:
         try:
             with self.budget.holding(0 if held else len(raw)):
                 async with turn:
-                    return await self._in_a_thread(threads, operation, credentials, raw)
+                    return await self._in_a_thread(threads, operation, credentials, raw, wire)
         except KMSError as refused:
             raise refused if turn.begun else self._executor.refuse(operation, credentials, refused) from None
         except asyncio.CancelledError:
@@ -55,10 +63,10 @@ class LongWay:
             raise
 
     async def _in_a_thread(
-        self, threads: ThreadPoolExecutor, operation: Operation, credentials: Credentials, raw: bytes
+        self, threads: ThreadPoolExecutor, operation: Operation, credentials: Credentials, raw: bytes, wire: Wire
     ) -> bytes:
         """Who is no longer waited for keeps its turn until the thread is done with it."""
-        work = asyncio.wrap_future(threads.submit(self._executor.execute, operation, credentials, raw))
+        work = asyncio.wrap_future(threads.submit(self._executor.execute, operation, credentials, raw, wire))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:

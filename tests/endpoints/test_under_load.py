@@ -125,7 +125,7 @@ def test_on_the_wire_it_is_an_ordinary_call(door: Door) -> None:
     assert (refused.code, refused.reason) == ("INVALID_ARGUMENT", "InvalidCiphertextException")
     too_large = ask(door.channel, "Encrypt", bytes(MESSAGE_BYTES + 1), metadata(ALICE.token))
     assert too_large.code == "RESOURCE_EXHAUSTED"
-    assert door.server._bulk.queue.pending == 0 == door.server.long_way.budget.held
+    assert door.server._bulk.queue.pending == 0 == door.long_way.budget.held
 
 
 def test_who_waits_too_long_for_a_turn_is_turned_away(door: Door) -> None:
@@ -173,7 +173,7 @@ def test_what_waits_is_not_read(door: Door) -> None:
     with no_turns(door), connection(door) as channel:
         calls = [channel.unary_unary(OPERATIONS["Encrypt"].path).future(sent, timeout=1.2) for _ in range(30)]
         until(lambda: door.server._bulk.queue.waiting == 30)
-        assert door.server.long_way.budget.held == 2 * MESSAGE_BYTES, "only what holds it"
+        assert door.long_way.budget.held == 2 * MESSAGE_BYTES, "only what holds it"
         assert {call.code().name for call in calls} <= {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
     assert door.ask("Encrypt", key_id=key.key_id, plaintext=b"p").code == "OK"
 
@@ -190,4 +190,4 @@ def test_a_batch_waits_for_its_turn_and_is_answered(door: Door) -> None:
     answer = OPERATIONS["EncryptBatch"].response().FromString(late.result())
     opened = door.ask("DecryptBatch", items=[{"ciphertext_blob": one.ciphertext_blob} for one in answer.results]).answer
     assert [one.plaintext for one in opened.results] == [b"%d" % number for number in range(1000)]
-    assert door.server.long_way.budget.held == 0
+    assert door.long_way.budget.held == 0

@@ -46,8 +46,8 @@ class Door:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.server.port}", OWN_CONNECTION)
 
     async def _start(self, host: Host, table: Iterable[Operation]) -> GrpcServer:
-        executor = self.worker.executor
-        server = GrpcServer(executor, LongWay(executor, host.settings.limits), table, host.settings, 0)
+        self.long_way = LongWay(self.worker.executor, host.settings.limits)
+        server = GrpcServer(self.worker.executor, self.long_way, table, host.settings, 0)
         await server.start()
         return server
 
@@ -61,6 +61,7 @@ class Door:
     def close(self) -> None:
         self.channel.close()
         self.run(self.server.drain(10))
+        self.long_way.close()
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def waiting(door: Door) -> int:
-    return door.server.long_way.pending
+    return door.long_way.pending
 
 
 def keys(door: Door) -> int:
@@ -205,7 +206,7 @@ def test_a_call_that_was_begun_is_finished_and_recorded_though_nobody_waits(door
     with registry_held(door):
         sent = metadata(ALICE.token, request_id="begun")
         call = door.channel.unary_unary(OPERATIONS["CreateKey"].path).future(b"", metadata=sent)
-        until(lambda: door.server.long_way._queue.running == 1)
+        until(lambda: door.long_way._queue.running == 1)
         call.cancel()
         assert healthy(door), "by now the door knows that nobody waits"
     until(lambda: door.worker.counted().get("CreateKey", {}).get("OK", 0) == 1)
