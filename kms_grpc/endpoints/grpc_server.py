@@ -1,9 +1,7 @@
 """The gRPC door: every row of the table under its method's path, raw bytes in, raw bytes out.
 
 It extracts credentials from metadata, hands the call to the executor and encodes what comes back; it has no rules.
-Calls that a Permit covers are answered inline on the event loop; whatever may block runs in a small pool of threads,
-and what may take seconds (rows that prepare) in a thread of its own. When more calls wait for them than
-`limits.waiting_calls`, the next is turned away with ThrottlingException.
+Calls that a Permit covers are answered inline on the event loop; whatever may block goes the long way (long_way.py).
 
 Metadata in: `authorization: Bearer TOKEN`, `kms-region`, `kms-request-id`. Trailing metadata out: `kms-worker`,
 `kms-region`, `kms-request-id`.
@@ -15,7 +13,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
@@ -27,9 +24,10 @@ from grpc_reflection.v1alpha import reflection
 from kms_grpc.audit.record import new_id
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits, Settings
+from kms_grpc.endpoints.long_way import LongWay
 from kms_grpc.endpoints.rich_errors import refusal
 from kms_grpc.endpoints.streams import Aborted, Streams
-from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
+from kms_grpc.errors import KMSError
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 
@@ -70,21 +68,20 @@ class GrpcServer:
     def __init__(
         self,
         executor: Executor,
+        long_way: LongWay,
         table: Iterable[Operation],
         settings: Settings,
         worker: int,
         extra: Iterable[grpc.GenericRpcHandler] = (),
     ) -> None:
         self._executor = executor
+        self._threads = long_way
         self._table = tuple(table)
         self._settings = settings
         self._limits = settings.limits
         self._extra = tuple(extra)
         self._worker = ("kms-worker", str(worker))
-        self._threads = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="long-way")
-        self._slow_thread = ThreadPoolExecutor(1, thread_name_prefix="slow-way")
-        self._waiting = 0
-        self._streams = Streams(executor, self._limits.streams, self._threads, self._refusal, self._trailers)
+        self._streams = Streams(executor, self._limits.streams, long_way.threads, self._refusal, self._trailers)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
         self.port = 0
@@ -108,12 +105,10 @@ class GrpcServer:
         reflection would never end by themselves: they get what answers on their way need."""
         await self._health.enter_graceful_shutdown()
         stopped = asyncio.ensure_future(self._server.stop(seconds))
-        while (self._waiting or self._streams.running) and not stopped.done():
+        while (self._threads.waiting or self._streams.running) and not stopped.done():
             await asyncio.sleep(0.02)
         await self._server.stop(min(seconds, LINGER_SECONDS))
         await stopped
-        self._threads.shutdown(wait=True)
-        self._slow_thread.shutdown(wait=True)
 
     def _bind(self, listen: str) -> int:
         try:
@@ -141,28 +136,10 @@ class GrpcServer:
 
     async def _long_way(self, operation: Operation, credentials: Credentials, raw: bytes, context: Context) -> bytes:
         try:
-            return await self._in_a_thread(operation, credentials._replace(deadline_ns=_deadline(context)), raw)
+            return await self._threads.execute(operation, credentials._replace(deadline_ns=_deadline(context)), raw)
         except KMSError as error:
             await context.abort(*self._refusal(credentials, error))
             raise AssertionError("abort does not return") from None
-
-    async def _in_a_thread(self, operation: Operation, credentials: Credentials, raw: bytes) -> bytes:
-        if self._waiting >= self._limits.waiting_calls:
-            busy = ThrottlingException("The worker has more calls waiting than it takes on. Retry after a moment.")
-            raise self._executor.refuse(operation, credentials, busy)
-        self._waiting += 1
-        threads = self._threads if operation.prepare is None else self._slow_thread
-        work = threads.submit(self._executor.execute, operation, credentials, raw)
-        try:
-            return await asyncio.wrap_future(work)
-        except asyncio.CancelledError:
-            if work.cancelled():
-                self._executor.refuse(
-                    operation, credentials, DependencyTimeoutException("Cancelled by the caller before it was begun.")
-                )
-            raise
-        finally:
-            self._waiting -= 1
 
     def _refusal(self, credentials: Credentials, error: KMSError) -> Aborted:
         refused = refusal(error, _echo(credentials.region or self._settings.default_region, REGION_LENGTH))

@@ -22,6 +22,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from kms_grpc.endpoints.grpc_server import GrpcServer
+from kms_grpc.endpoints.long_way import LongWay
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.handlers.importing import take_pair
 from kms_grpc.operations.operation import Operation
@@ -45,7 +46,8 @@ class Door:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.server.port}", OWN_CONNECTION)
 
     async def _start(self, host: Host, table: Iterable[Operation]) -> GrpcServer:
-        server = GrpcServer(self.worker.executor, table, host.settings, 0)
+        self.long_way = LongWay(self.worker.executor, host.settings.limits)
+        server = GrpcServer(self.worker.executor, self.long_way, table, host.settings, 0)
         await server.start()
         return server
 
@@ -59,6 +61,7 @@ class Door:
     def close(self) -> None:
         self.channel.close()
         self.run(self.server.drain(10))
+        self.long_way.close()
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +115,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def waiting(door: Door) -> int:
-    return door.server._waiting
+    return door.long_way.waiting
 
 
 def keys(door: Door) -> int:
@@ -197,7 +200,7 @@ def test_a_call_that_was_begun_is_finished_and_recorded_though_nobody_waits(door
     with registry_held(door):
         sent = metadata(ALICE.token, request_id="begun")
         call = door.channel.unary_unary(OPERATIONS["CreateKey"].path).future(b"", metadata=sent)
-        until(lambda: waiting(door) == 1 and door.server._threads._work_queue.empty())
+        until(lambda: waiting(door) == 1 and door.long_way.threads._work_queue.empty())
         call.cancel()
         until(lambda: waiting(door) == 0)
     until(lambda: door.worker.counted().get("CreateKey", {}).get("OK", 0) == 1)
