@@ -16,8 +16,16 @@ from kms_grpc.client.connection import Connection
 from kms_grpc.client.data_key_cache import CacheCounters, CacheLimits
 from kms_grpc.client.data_keys import RecordsFailed
 from kms_grpc.client.envelope import BoundEnvelope, EnvelopeClient
-from kms_grpc.client.failures import CallFailed, ClientError, DeadlineExceeded, InvalidConnection, ServiceUnreachable
+from kms_grpc.client.failures import (
+    CallFailed,
+    ClientError,
+    DeadlineExceeded,
+    InvalidConnection,
+    ServiceUnreachable,
+    item_error,
+)
 from kms_grpc.client.key_management import KeyManagementClient
+from kms_grpc.client.messages import MessageClient
 from kms_grpc.client.streams import StreamClient, Streamed
 
 __all__ = [
@@ -31,8 +39,10 @@ __all__ = [
     "DeadlineExceeded",
     "EnvelopeClient",
     "KeyManagementClient",
+    "MessageClient",
     "RecordsFailed",
     "ServiceUnreachable",
     "StreamClient",
     "Streamed",
+    "item_error",
 ]

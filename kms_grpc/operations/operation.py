@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kms_grpc.operations.call import Call
 
 T = TypeVar("T")
+Form = RawForm | MessageForm
 Handler = Callable[..., Any]
 """Answers with the rpc's response; of a stream with its Flow, of a batch with a group's Materials."""
 
@@ -48,7 +49,7 @@ class Operation:
     """CloudTrail's readOnly."""
     yields_secrets: bool = False
     """Its record is in the log before the answer goes out, or the call is refused."""
-    form: MessageForm | RawForm = MESSAGE_FORM
+    form: Form = MESSAGE_FORM
     """How it is answered under a Permit: over a message or over the request's own bytes."""
     batch: BatchForm | None = None
     """Of a batch: how its items are found and done. The keys are those of an item."""
