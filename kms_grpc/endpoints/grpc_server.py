@@ -83,7 +83,7 @@ class GrpcServer:
         self._worker = ("kms-worker", str(worker))
         self._threads = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="long-way")
         self._slow_thread = ThreadPoolExecutor(1, thread_name_prefix="slow-way")
-        self._waiting = 0
+        self._waiting = {self._threads: 0, self._slow_thread: 0}
         self._streams = Streams(executor, self._limits.streams, self._threads, self._refusal, self._trailers)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
@@ -108,7 +108,7 @@ class GrpcServer:
         reflection would never end by themselves: they get what answers on their way need."""
         await self._health.enter_graceful_shutdown()
         stopped = asyncio.ensure_future(self._server.stop(seconds))
-        while (self._waiting or self._streams.running) and not stopped.done():
+        while (any(self._waiting.values()) or self._streams.running) and not stopped.done():
             await asyncio.sleep(0.02)
         await self._server.stop(min(seconds, LINGER_SECONDS))
         await stopped
@@ -147,11 +147,11 @@ class GrpcServer:
             raise AssertionError("abort does not return") from None
 
     async def _in_a_thread(self, operation: Operation, credentials: Credentials, raw: bytes) -> bytes:
-        if self._waiting >= self._limits.waiting_calls:
+        threads = self._threads if operation.prepare is None else self._slow_thread
+        if self._waiting[threads] >= self._limits.waiting_calls:
             busy = ThrottlingException("The worker has more calls waiting than it takes on. Retry after a moment.")
             raise self._executor.refuse(operation, credentials, busy)
-        self._waiting += 1
-        threads = self._threads if operation.prepare is None else self._slow_thread
+        self._waiting[threads] += 1
         work = threads.submit(self._executor.execute, operation, credentials, raw)
         try:
             return await asyncio.wrap_future(work)
@@ -162,7 +162,7 @@ class GrpcServer:
                 )
             raise
         finally:
-            self._waiting -= 1
+            self._waiting[threads] -= 1
 
     def _refusal(self, credentials: Credentials, error: KMSError) -> Aborted:
         refused = refusal(error, _echo(credentials.region or self._settings.default_region, REGION_LENGTH))

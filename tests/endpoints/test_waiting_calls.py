@@ -26,13 +26,14 @@ from kms_grpc.operations.call import Call
 from kms_grpc.operations.handlers.importing import take_pair
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.table import TABLE
-from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata
+from kms_grpc.v1 import envelope_pb2
+from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata, refused
 from tests.operations.life import EXTERNAL, wanted
 from tests.operations.service import ALICE, Host, Worker, prepare
 
 pytestmark = pytest.mark.xdist_group("door")
 
-LIMITS = {"threads": 1, "waiting_calls": 3}
+LIMITS = {"threads": 1, "waiting_calls": 3, "streams": 2}
 
 
 class Door:
@@ -112,7 +113,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def waiting(door: Door) -> int:
-    return door.server._waiting
+    return sum(door.server._waiting.values())
 
 
 def keys(door: Door) -> int:
@@ -145,7 +146,8 @@ def test_more_calls_than_a_worker_takes_on(door: Door) -> None:
 
 
 def test_calls_that_may_take_seconds_are_in_nobodys_way(host: Host, loop: asyncio.AbstractEventLoop) -> None:
-    """Whoever waits for a wrapping key to be made waits beside all others, though the pool has one thread alone."""
+    """Whoever waits for a wrapping key to be made waits beside all others, though the pool has one thread alone; and
+    however many of them there are, others are not turned away for it."""
     gate = threading.Event()
 
     def slow(call: Call, request: Any) -> Any:
@@ -155,15 +157,32 @@ def test_calls_that_may_take_seconds_are_in_nobodys_way(host: Host, loop: asynci
     rows = [row if row.prepare is None else dataclasses.replace(row, prepare=slow) for row in TABLE]
     door = Door(host, loop, rows)
     made = door.ask("CreateKey", origin=EXTERNAL).answer.key_metadata
-    with ThreadPoolExecutor(2) as threads:
-        held = [threads.submit(door.ask, "GetParametersForImport", **wanted(made.key_id)) for _ in range(2)]
-        until(lambda: waiting(door) == 2)
+    with ThreadPoolExecutor(3) as threads:
+        held = [threads.submit(door.ask, "GetParametersForImport", **wanted(made.key_id)) for _ in range(3)]
+        until(lambda: waiting(door) == 3)
+        assert door.ask("GetParametersForImport", **wanted(made.key_id)).reason == "ThrottlingException"
         assert door.ask("UpdateKeyDescription", key_id=made.key_id, description="meanwhile").code == "OK"
         assert keys(door) == 1
-        assert waiting(door) == 2
+        assert waiting(door) == 3
         gate.set()
-        assert len({call.result().answer.public_key for call in held}) == 2
+        assert len({call.result().answer.public_key for call in held}) == 3
     door.close()
+
+
+def test_streams_are_counted_before_they_are_admitted(door: Door) -> None:
+    """Those that wait for a thread to be admitted in do not let others past the limit."""
+    made = door.ask("CreateKey").answer.key_metadata
+    first = envelope_pb2.EncryptStreamRequest(key_id=made.key_id, last=True).SerializeToString()
+    method = door.channel.stream_stream("/kms_grpc.v1.EnvelopeService/EncryptStream")
+    with ThreadPoolExecutor(1) as threads:
+        with registry_held(door):
+            threads.submit(door.ask, "CreateKey")
+            until(lambda: waiting(door) == 1)
+            begun = [method(iter([first]), metadata=metadata(ALICE.token), timeout=60) for _ in range(5)]
+            until(lambda: sum(call.done() for call in begun) == 3)
+        assert sorted(refused(call).reason or "" for call in begun if call.done()) == ["ThrottlingException"] * 3
+        assert all(list(call) for call in begun if not call.done())
+    assert door.worker.counted()["EncryptStream"] == {"ThrottlingException": 3, "OK": 2}
 
 
 def test_a_call_whose_deadline_passes_while_it_waits_is_never_begun(door: Door) -> None:
