@@ -10,19 +10,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from kms_grpc.audit.base import AuditLog
 from kms_grpc.audit.counters import Counters
 from kms_grpc.audit.log import RESERVE_BYTES, FileAuditLog
+from kms_grpc.authentication.base import Authentication
 from kms_grpc.authentication.bearer_tokens import BearerTokens
+from kms_grpc.authentication.callers import Callers
+from kms_grpc.authentication.signature_v4 import FixedAccessKeys, SignatureV4
 from kms_grpc.authorization.account_only import AccountOnly
 from kms_grpc.clock import Clock, JudgedClock, SystemClock
-from kms_grpc.config import DEV_ACCOUNT, ConfigurationError, Settings
+from kms_grpc.config import DEV_ACCESS_KEY, DEV_ACCOUNT, DEV_NAME, DEV_SECRET, ConfigurationError, Settings
 from kms_grpc.crypto.keyring import keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
 from kms_grpc.model.principal import Principal
 from kms_grpc.operations.call import Service
@@ -35,7 +39,8 @@ from kms_grpc.processes import worker as worker_process
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.supervisor import Supervisor
 from kms_grpc.registry import first_start
-from kms_grpc.registry.shards import Shards
+from kms_grpc.registry.access_keys import AccessKeys
+from kms_grpc.registry.shards import Shard, Shards
 from kms_grpc.root_key.file import RootKeyFile
 
 SLOTS_BESIDE_MATERIALS = 64
@@ -64,15 +69,13 @@ class Worker:
 
     def __init__(self, settings: Settings, index: int) -> None:
         # Only here: neither the supervisor nor the keeper loads grpc, and a worker's environment is set by now.
-        from kms_grpc.endpoints.grpc_server import GrpcServer
+        from kms_grpc.endpoints.doors import Doors
 
         self._log = audit_log(settings, index)
         self._clock = JudgedClock(SystemClock())
         self.service = build_service(settings, index, self._log, self._clock)
         self._follow_recorded_time()
-        self.server = GrpcServer(
-            Executor(self.service), TABLE, settings, index, _echo_handlers(index) if settings.bench else ()
-        )
+        self.server = Doors(Executor(self.service), TABLE, settings, index)
 
     def facts(self) -> Mapping[str, Any]:
         return {"libcrypto": libcrypto_version(), "advice": libcrypto_advice(), "memory_locked": keyring_facts().locked}
@@ -118,12 +121,6 @@ class Keeper:
         self._shards.close()
 
 
-def _echo_handlers(index: int) -> tuple[Any, ...]:
-    from kms_grpc.endpoints.echo import echo_handlers
-
-    return tuple(echo_handlers(str(index)))
-
-
 def registry_service(settings: Settings) -> first_start.Service:
     return first_start.Service(settings.data_dir, settings.regions, settings.partition, settings.service_account)
 
@@ -138,7 +135,7 @@ def prepare(settings: Settings, clock: Clock | None = None) -> None:
     open_keyring(SLOTS_BESIDE_MATERIALS)
     if settings.dev:
         _provide_dev_token(settings.data_dir / "dev.token")
-    principals(settings)
+    bearer_tokens(settings)
     first_start.prepare(registry_service(settings), root_key_source(settings), clock or SystemClock())
 
 
@@ -146,6 +143,16 @@ def open_shards(settings: Settings) -> Shards:
     limits = settings.limits
     open_keyring(limits.cached_keys + limits.streams + SLOTS_BESIDE_MATERIALS + 4 * len(settings.regions))
     return first_start.open_shards(registry_service(settings), root_key_source(settings), settings.limits.cached_keys)
+
+
+@contextlib.contextmanager
+def default_shard(settings: Settings) -> Iterator[Shard]:
+    """The shard that holds what is the whole service's, for a command beside a running server. WillNotStart."""
+    shards = open_shards(settings)
+    try:
+        yield shards.default
+    finally:
+        shards.close()
 
 
 def audit_log(settings: Settings, worker: int) -> FileAuditLog:
@@ -156,13 +163,15 @@ def audit_log(settings: Settings, worker: int) -> FileAuditLog:
 
 def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock | None = None) -> Service:
     """One worker's parts. The shards must have been prepared."""
+    clock = clock or JudgedClock(SystemClock())
+    shards = open_shards(settings)
     return Service(
-        shards=open_shards(settings),
-        authentication=principals(settings),
+        shards=shards,
+        authentication=authentication(settings, shards, clock, log),
         authorizer=AccountOnly(),
         audit_log=log,
         counters=Counters.open(RunFolder(settings.data_dir).counters(worker), NAMES),
-        clock=clock or JudgedClock(SystemClock()),
+        clock=clock,
         managed_services=frozenset(settings.managed_services),
         non_committing_suites=settings.non_committing_suites,
         quotas=settings.quotas,
@@ -170,12 +179,28 @@ def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock |
     )
 
 
-def principals(settings: Settings) -> BearerTokens:
-    """The configured callers, and with --dev the root of account 123456789012."""
-    known = [(p.read_token(), Principal(p.name, p.arn, p.account, p.service)) for p in settings.principals]
+def authentication(settings: Settings, shards: Shards, clock: Clock, log: AuditLog) -> Authentication:
+    """Bearer tokens, and the signatures of access keys; with --dev that of the key `test` as well."""
+    known = principals(settings)
+    test = [(DEV_ACCESS_KEY, DEV_SECRET, known[DEV_NAME])] if settings.dev else []
+    access_keys = AccessKeys(shards.default, known, FixedAccessKeys(test), clock, lambda row: log.append(row.record))
+    return Callers(bearer_tokens(settings), SignatureV4(access_keys, clock.wall_ns))
+
+
+def principals(settings: Settings) -> dict[str, Principal]:
+    """The configured callers by name, and with --dev the root of account 123456789012."""
+    known = {p.name: Principal(p.name, p.arn, p.account, p.service) for p in settings.principals}
     if settings.dev:
-        token = (settings.data_dir / "dev.token").read_text("ascii").strip()
-        known.append((token, Principal("dev", f"arn:{settings.partition}:iam::{DEV_ACCOUNT}:root", DEV_ACCOUNT)))
+        known[DEV_NAME] = Principal(DEV_NAME, f"arn:{settings.partition}:iam::{DEV_ACCOUNT}:root", DEV_ACCOUNT)
+    return known
+
+
+def bearer_tokens(settings: Settings) -> BearerTokens:
+    """The tokens that principals are known by."""
+    of = principals(settings)
+    known = [(each.read_token(), of[each.name]) for each in settings.principals]
+    if settings.dev:
+        known.append(((settings.data_dir / "dev.token").read_text("ascii").strip(), of[DEV_NAME]))
     if not known:
         raise ConfigurationError(
             "nobody may call: give [[principals]] in the configuration, or --dev for one on this machine"

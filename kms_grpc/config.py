@@ -3,6 +3,7 @@
 ```toml
 regions = ["eu-central-1", "eu-west-1"]      # the first one is the default region
 listen = "127.0.0.1:50051"                   # loopback or unix:/path only
+aws_listen = "127.0.0.1:8080"                # AWS's own clients, by setting an endpoint URL; likewise
 workers = 2
 
 [[principals]]
@@ -78,8 +79,17 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     message_bytes: int = 4 * 1024 * 1024
     """The largest gRPC message, in and out (gRPC's own default)."""
+    http_body_bytes: int = 1024 * 1024
+    """The largest body that the AWS door reads."""
     waiting_calls: int = 256
-    """Calls that may wait for a worker's threads; one more is ThrottlingException with RetryInfo."""
+    """Calls that may wait for a worker's threads, and large ones for their turn; one more is ThrottlingException with
+    RetryInfo."""
+    bulk_waiting_ms: int = 250
+    """So long a large call (a batch) may wait for its turn before it is turned away."""
+    in_flight_bytes: int = 64 * 1024 * 1024
+    """Of requests and answers that a worker holds at once."""
+    calls_per_connection: int = 128
+    """Calls under way on one connection; HTTP/2 tells the client, which keeps the next ones to itself."""
     threads: int = 4
     streams: int = 128
     """EncryptStream and DecryptStream that a worker runs at once, each in up to 8 MiB; one more is
@@ -88,9 +98,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Keys whose row and material a worker keeps at hand."""
 
 
+DATA_DIR = Path("kms-data")
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    data_dir: Path = Path("kms-data")
+    data_dir: Path = DATA_DIR
     listen: str = "127.0.0.1:50051"
+    aws_listen: str | None = None
+    """Where AWS's JSON over HTTP is served; nowhere unless it is given."""
     metrics_listen: str | None = None
     regions: list[str] = []
     workers: int = msgspec.field(default_factory=lambda: max(2, os.cpu_count() or 1))
@@ -118,13 +133,22 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 DEV_ACCOUNT = "123456789012"
+DEV_NAME = "dev"
+"""The principal that --dev lets in: the root of DEV_ACCOUNT."""
+DEV_ACCESS_KEY = "test"
+DEV_SECRET = "test"  # noqa: S105 - meant to be known
+"""Signs for the same principal, where --dev is given: only loopback and Unix sockets are served."""
 
 
 def load(path: Path | None, overrides: dict[str, Any]) -> Settings:
     """Read the file, lay `overrides` (None: not given) over it, and check the whole. Raises ConfigurationError."""
+    return from_values(given(path, overrides))
+
+
+def given(path: Path | None, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The same, unchecked and without defaults."""
     values = _read_toml(path) if path else {}
-    values.update({name: value for name, value in overrides.items() if value is not None})
-    return from_values(values)
+    return values | {name: value for name, value in overrides.items() if value is not None}
 
 
 def from_values(values: dict[str, Any]) -> Settings:
@@ -188,6 +212,8 @@ def _check(settings: Settings) -> None:
     _require(1 <= settings.workers <= 256, "workers: 1 to 256")
     _check_numbers(settings)
     check_listen(settings.listen)
+    if settings.aws_listen is not None:
+        check_listen(settings.aws_listen, "aws_listen")
     if settings.metrics_listen is not None:
         _require(not settings.metrics_listen.startswith("unix:"), "metrics_listen: HOST:PORT is needed")
         check_listen(settings.metrics_listen)
@@ -208,6 +234,7 @@ def _check_principals(settings: Settings) -> None:
     principals = settings.principals
     names = [principal.name for principal in principals]
     _require(len(set(names)) == len(names), "two principals have the same name")
+    _require(not (settings.dev and DEV_NAME in names), f"principal {DEV_NAME}: --dev makes one of that name")
     for principal in principals:
         _require(ACCOUNT.fullmatch(principal.account), f"principal {principal.name}: account must be 12 digits")
         own = principal.account == settings.service_account
@@ -215,18 +242,18 @@ def _check_principals(settings: Settings) -> None:
         _require(principal.arn.startswith("arn:"), f"principal {principal.name}: arn must begin with arn:")
 
 
-def check_listen(address: str) -> None:
+def check_listen(address: str, name: str = "listen") -> None:
     """Loopback or a Unix socket: until callers have identities of their own, nothing else is served, and no option
     changes that."""
     if address.startswith("unix:"):
-        _require(len(address) > len("unix:"), "listen: unix: needs a path")
+        _require(len(address) > len("unix:"), f"{name}: unix: needs a path")
         return
     host, _, port = address.rpartition(":")
-    _require(port.isdigit() and int(port) < 65536, f"listen {address!r}: HOST:PORT or unix:/path is needed")
+    _require(port.isdigit() and int(port) < 65536, f"{name} {address!r}: HOST:PORT or unix:/path is needed")
     host = host.strip("[]")
     _require(
         host == "localhost" or _is_loopback(host),
-        f"listen {address!r}: only loopback (127.0.0.1, [::1]) or unix:/path can be served",
+        f"{name} {address!r}: only loopback (127.0.0.1, [::1]) or unix:/path can be served",
     )
 
 

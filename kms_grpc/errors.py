@@ -72,6 +72,21 @@ class InvalidGrantIdException(KMSError):
     status = "INVALID_ARGUMENT"
 
 
+class SerializationException(KMSError):
+    """The body is not what the operation's shape says."""
+
+    status = "INVALID_ARGUMENT"
+
+
+class UnknownOperationException(KMSError):
+    status = "UNIMPLEMENTED"
+
+
+class RequestEntityTooLargeException(KMSError):
+    status = "INVALID_ARGUMENT"
+    http_status = 413
+
+
 # --- who is calling, and what may they do ------------------------------------------------------------------------
 
 
@@ -80,6 +95,16 @@ class MissingAuthenticationTokenException(KMSError):
 
 
 class UnrecognizedClientException(KMSError):
+    status = "UNAUTHENTICATED"
+
+
+class IncompleteSignatureException(KMSError):
+    status = "UNAUTHENTICATED"
+
+
+class InvalidSignatureException(KMSError):
+    """Wrong, expired, or not over what it has to be."""
+
     status = "UNAUTHENTICATED"
 
 

@@ -145,3 +145,31 @@ def service_event(
     if error is not None:
         event["errorCode"] = error
     return event_id, _encode(event) + b"\n"
+
+
+def access_key_event(
+    name: str, region: str, principal: Principal, access_key_id: str, time_ns: int
+) -> tuple[str, bytes]:
+    """CreateAccessKey and DeleteAccessKey, done by who may use the data directory: event id, and the record's line.
+
+    Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/cloudtrail-integration.html"""
+    event_id = new_id()
+    event = {
+        "eventVersion": "1.11",
+        "userIdentity": {"accountId": principal.account, "invokedBy": "kms-grpc principals"},
+        "eventTime": iso_time(time_ns),
+        "eventSource": "iam.amazonaws.com",
+        "eventName": name,
+        "awsRegion": region,
+        "sourceIPAddress": "kms-grpc principals",
+        "userAgent": "kms-grpc principals",
+        "requestParameters": {"userName": principal.name, "accessKeyId": access_key_id},
+        "responseElements": None,
+        "eventID": event_id,
+        "readOnly": False,
+        "eventType": "AwsApiCall",
+        "managementEvent": True,
+        "eventCategory": "Management",
+        "recipientAccountId": principal.account,
+    }
+    return event_id, _encode(event) + b"\n"

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
+
+
+class SignedRequest(NamedTuple):
+    """An HTTP request as it came in: what a signature is verified over."""
+
+    method: bytes
+    path: bytes
+    """As sent, percent-encoded."""
+    query: bytes
+    headers: Mapping[bytes, bytes]
+    """By their names in lower case; values of one name joined by commas."""
+    body: bytes
 
 
 class Credentials(NamedTuple):
@@ -20,3 +33,5 @@ class Credentials(NamedTuple):
     user_agent: str
     deadline_ns: int | None = None
     """time.monotonic_ns() after which nobody waits for the answer."""
+    signed: SignedRequest | None = None
+    """Where the door's callers sign their requests; `token` means nothing then."""

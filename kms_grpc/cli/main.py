@@ -16,9 +16,11 @@ from kms_grpc.cli.completion import completion
 from kms_grpc.cli.data_keys import data_key, random
 from kms_grpc.cli.encryption import decrypt, encrypt, re_encrypt
 from kms_grpc.cli.failures import MEANINGS, ExitCode
+from kms_grpc.cli.file_encryption import decrypt_file, encrypt_file
 from kms_grpc.cli.importing import import_
 from kms_grpc.cli.keys import keys
 from kms_grpc.cli.limits import limits
+from kms_grpc.cli.principals import principals
 from kms_grpc.cli.quickstart import quickstart
 from kms_grpc.cli.roles import ROLES
 from kms_grpc.cli.rotation import rotation
@@ -28,9 +30,9 @@ from kms_grpc.cli.tags import tags
 PROGRAM: Final = "kms-grpc"
 
 SECTIONS: Final = {
-    "Server": (quickstart, serve, check),
+    "Server": (quickstart, serve, principals, check),
     "Keys": (keys, alias, rotation, tags, import_),
-    "Data": (encrypt, decrypt, re_encrypt, data_key, random),
+    "Data": (encrypt, decrypt, re_encrypt, encrypt_file, decrypt_file, data_key, random),
     "More": (limits, completion),
 }
 ELSEWHERE: Final = {"bench": ("kms_grpc.bench.command", "Measure speed, beside references, on this machine.")}

@@ -13,6 +13,9 @@ from kms_grpc.config import ConfigurationError, load
 @click.option("--data-dir", type=click.Path(path_type=str), metavar="DIR", help="Keys, audit and root key.  [kms-data]")
 @click.option("--listen", metavar="ADDRESS", help="Loopback HOST:PORT, or unix:/path.  [127.0.0.1:50051]")
 @click.option(
+    "--aws-listen", metavar="ADDRESS", help="Serve AWS's own clients as well: loopback HOST:PORT, or unix:/path."
+)
+@click.option(
     "--region", "regions", multiple=True, metavar="REGION", help="A region to serve; repeat. The first is the default."
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Serving processes.  [one per core, at least 2]")
@@ -28,8 +31,8 @@ from kms_grpc.config import ConfigurationError, load
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[info]")
 @click.option("--bench", is_flag=True, help="Also serve the echo methods that `kms-grpc bench` compares with.")
 def serve(
-    data_dir: str | None, listen: str | None, regions: tuple[str, ...], workers: int | None, metrics_listen: str | None,
-    config_file: Path | None, dev: bool, log_level: str | None, bench: bool,
+    data_dir: str | None, listen: str | None, aws_listen: str | None, regions: tuple[str, ...], workers: int | None,
+    metrics_listen: str | None, config_file: Path | None, dev: bool, log_level: str | None, bench: bool,
 ) -> int:  # fmt: skip
     """Serve keys of one or more regions until SIGTERM or Ctrl-C.
 
@@ -51,8 +54,9 @@ def serve(
       token_file = "/etc/kms/orders.token"
     """
     given = {
-        "data_dir": data_dir, "listen": listen, "regions": list(regions) or None, "workers": workers,
-        "metrics_listen": metrics_listen, "dev": dev or None, "log_level": log_level, "bench": bench or None,
+        "data_dir": data_dir, "listen": listen, "aws_listen": aws_listen, "regions": list(regions) or None,
+        "workers": workers, "metrics_listen": metrics_listen, "dev": dev or None, "log_level": log_level,
+        "bench": bench or None,
     }  # fmt: skip
     try:
         settings = load(config_file, given)

@@ -1,9 +1,8 @@
 """The gRPC door: every row of the table under its method's path, raw bytes in, raw bytes out.
 
 It extracts credentials from metadata, hands the call to the executor and encodes what comes back; it has no rules.
-Calls that a Permit covers are answered inline on the event loop; whatever may block runs in a small pool of threads,
-and what may take seconds (rows that prepare) in a thread of its own. When more calls wait for them than
-`limits.waiting_calls`, the next is turned away with ThrottlingException.
+Calls that a Permit covers are answered inline on the event loop; whatever may block goes the long way (long_way.py),
+and calls with large messages wait for their turn before they are read (bulk.py). Health has a way past all queues.
 
 Metadata in: `authorization: Bearer TOKEN`, `kms-region`, `kms-request-id`. Trailing metadata out: `kms-worker`,
 `kms-region`, `kms-request-id`.
@@ -15,7 +14,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
@@ -27,9 +25,11 @@ from grpc_reflection.v1alpha import reflection
 from kms_grpc.audit.record import new_id
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits, Settings
+from kms_grpc.endpoints.bulk import Bulk, is_bulk
+from kms_grpc.endpoints.long_way import LongWay
 from kms_grpc.endpoints.rich_errors import refusal
 from kms_grpc.endpoints.streams import Aborted, Streams
-from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
+from kms_grpc.errors import KMSError
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 
@@ -45,6 +45,7 @@ CONNECTION_GRACE_MS = 24 * 60 * 60 * 1000
 """For streams that a connection began before its age: others of its calls have long ended, and new ones go to a new
 connection."""
 LINGER_SECONDS = 1.0
+PENDING_CALLS = 1 << 20
 
 
 def options(limits: Limits) -> list[tuple[str, int]]:
@@ -60,6 +61,10 @@ def options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.http2.bdp_probe", 0),
         ("grpc.max_connection_age_ms", CONNECTION_AGE_MS),
         ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
+        ("grpc.max_concurrent_streams", limits.calls_per_connection),
+        # Beyond these gRPC answers CANCELLED by itself; who is turned away, and how, is for the queues to say.
+        ("grpc.server.max_pending_requests", PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),
     ]
 
 
@@ -70,6 +75,7 @@ class GrpcServer:
     def __init__(
         self,
         executor: Executor,
+        long_way: LongWay,
         table: Iterable[Operation],
         settings: Settings,
         worker: int,
@@ -81,10 +87,9 @@ class GrpcServer:
         self._limits = settings.limits
         self._extra = tuple(extra)
         self._worker = ("kms-worker", str(worker))
-        self._threads = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="long-way")
-        self._slow_thread = ThreadPoolExecutor(1, thread_name_prefix="slow-way")
-        self._waiting = {self._threads: 0, self._slow_thread: 0}
-        self._streams = Streams(executor, self._limits.streams, self._threads, self._refusal, self._trailers)
+        self.long_way = long_way
+        self._bulk = Bulk(executor, self._limits, long_way)
+        self._streams = Streams(executor, self._limits.streams, long_way.threads, self._refusal, self._trailers)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
         self.port = 0
@@ -108,12 +113,10 @@ class GrpcServer:
         reflection would never end by themselves: they get what answers on their way need."""
         await self._health.enter_graceful_shutdown()
         stopped = asyncio.ensure_future(self._server.stop(seconds))
-        while (any(self._waiting.values()) or self._streams.running) and not stopped.done():
+        while (self.long_way.pending or self._bulk.queue.pending or self._streams.running) and not stopped.done():
             await asyncio.sleep(0.02)
         await self._server.stop(min(seconds, LINGER_SECONDS))
         await stopped
-        self._threads.shutdown(wait=True)
-        self._slow_thread.shutdown(wait=True)
 
     def _bind(self, listen: str) -> int:
         try:
@@ -124,6 +127,9 @@ class GrpcServer:
     def _handler(self, operation: Operation) -> Any:
         if operation.streams:
             return grpc.stream_stream_rpc_method_handler(self._streams.method(operation, read_credentials))
+        if is_bulk(operation):
+            serve = self._bulk.method(operation, _with_deadline, self._refuse, self._trailers)
+            return grpc.stream_stream_rpc_method_handler(serve)
         return grpc.unary_unary_rpc_method_handler(self._method(operation))
 
     def _method(self, operation: Operation) -> Method:
@@ -140,29 +146,15 @@ class GrpcServer:
         return serve
 
     async def _long_way(self, operation: Operation, credentials: Credentials, raw: bytes, context: Context) -> bytes:
+        timed = credentials._replace(deadline_ns=_deadline(context))
         try:
-            return await self._in_a_thread(operation, credentials._replace(deadline_ns=_deadline(context)), raw)
+            return await self.long_way.execute(operation, timed, raw, connection=context.peer())
         except KMSError as error:
-            await context.abort(*self._refusal(credentials, error))
+            await self._refuse(context, credentials, error)
             raise AssertionError("abort does not return") from None
 
-    async def _in_a_thread(self, operation: Operation, credentials: Credentials, raw: bytes) -> bytes:
-        threads = self._threads if operation.prepare is None else self._slow_thread
-        if self._waiting[threads] >= self._limits.waiting_calls:
-            busy = ThrottlingException("The worker has more calls waiting than it takes on. Retry after a moment.")
-            raise self._executor.refuse(operation, credentials, busy)
-        self._waiting[threads] += 1
-        work = threads.submit(self._executor.execute, operation, credentials, raw)
-        try:
-            return await asyncio.wrap_future(work)
-        except asyncio.CancelledError:
-            if work.cancelled():
-                self._executor.refuse(
-                    operation, credentials, DependencyTimeoutException("Cancelled by the caller before it was begun.")
-                )
-            raise
-        finally:
-            self._waiting[threads] -= 1
+    async def _refuse(self, context: Context, credentials: Credentials, error: KMSError) -> None:
+        await context.abort(*self._refusal(credentials, error))
 
     def _refusal(self, credentials: Credentials, error: KMSError) -> Aborted:
         refused = refusal(error, _echo(credentials.region or self._settings.default_region, REGION_LENGTH))
@@ -204,6 +196,10 @@ def read_credentials(context: Context) -> Credentials:
         elif name == "user-agent":
             user_agent = value
     return Credentials(token, region, sent_id or new_id(), bool(sent_id), _address(context.peer()), user_agent)
+
+
+def _with_deadline(context: Context) -> Credentials:
+    return read_credentials(context)._replace(deadline_ns=_deadline(context))
 
 
 def _deadline(context: Context) -> int | None:

@@ -11,7 +11,7 @@ import msgspec
 from kms_grpc.audit.base import AuditLog
 from kms_grpc.audit.counters import Counters
 from kms_grpc.audit.record import AuditRecord, head
-from kms_grpc.authentication.bearer_tokens import BearerTokens
+from kms_grpc.authentication.base import Authentication
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Authorizer, Question
 from kms_grpc.clock import Clock
@@ -31,7 +31,7 @@ class Service:
     """The parts of a running service, put together by app.py."""
 
     shards: Shards
-    authentication: BearerTokens
+    authentication: Authentication
     authorizer: Authorizer
     audit_log: AuditLog
     counters: Counters

@@ -12,7 +12,7 @@ is shown.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -35,21 +35,27 @@ NOT_NULL = "Member must not be null"
 LimitsOf = dict[str, Limits]
 """Limits of a message's own fields that differ from the contract's, by the field's proto name."""
 
+Spellings = Mapping[int, str]
+"""What a caller wrote where an enum value is none of the contract's, by the number that stands for it."""
+NO_SPELLINGS: Spellings = {}
 
-def violations(message: Message, own: LimitsOf, prefix: str = "") -> Iterator[str]:
+
+def violations(message: Message, own: LimitsOf, spellings: Spellings = NO_SPELLINGS, prefix: str = "") -> Iterator[str]:
     """All violated constraints of `message`, depth first. `prefix` is the path of the message itself."""
     for field in descriptor(message).fields:
         path = prefix + camel_case(field)
         rule = own.get(field.name) or limits(field)
         if is_absent(message, field):
             if rule.required:
-                yield _violation(field, path, None, NOT_NULL)
+                yield _violation(path, " null", NOT_NULL)
             continue
         value = getattr(message, field.name)
         broken = list(_broken(field, rule, value))
-        yield from (_violation(field, path, value, constraint) for constraint in broken)
-        if not broken:
-            yield from _inside(field, value, path)
+        if broken:
+            shown = _shown(field, value, spellings)
+            yield from (_violation(path, shown, constraint) for constraint in broken)
+        else:
+            yield from _inside(field, value, spellings, path)
 
 
 def is_absent(message: Message, field: FieldDescriptor) -> bool:
@@ -59,15 +65,17 @@ def is_absent(message: Message, field: FieldDescriptor) -> bool:
     return not getattr(message, field.name)
 
 
-def _inside(field: FieldDescriptor, value: Any, path: str) -> Iterator[str]:
+def _inside(field: FieldDescriptor, value: Any, spellings: Spellings, path: str) -> Iterator[str]:
     """The violations inside a message, or inside each message of a list."""
     if field.message_type is None or is_map(field):
         return
+    if limits(field).judged_apart:
+        return
     if not field.is_repeated:
-        yield from violations(value, {}, f"{path}.")
+        yield from violations(value, {}, spellings, f"{path}.")
         return
     for position, item in enumerate(value, start=1):
-        yield from violations(item, {}, f"{path}.{position}.member.")
+        yield from violations(item, {}, spellings, f"{path}.{position}.member.")
 
 
 def _broken(field: FieldDescriptor, rule: Limits, value: Any) -> Iterator[str]:
@@ -103,29 +111,29 @@ def _range(rule: Limits, size: int, what: str) -> Iterator[tuple[bool, str]]:
         yield size >= rule.min, f"Member must have {what} greater than or equal to {rule.min}"
 
 
-def _violation(field: FieldDescriptor, path: str, value: Any, constraint: str) -> str:
-    return f"Value{_shown(field, value)} at '{path}' failed to satisfy constraint: {constraint}"
+def _violation(path: str, shown: str, constraint: str) -> str:
+    return f"Value{shown} at '{path}' failed to satisfy constraint: {constraint}"
 
 
-def _shown(field: FieldDescriptor, value: Any) -> str:
-    if value is None:
-        return " null"
+def _shown(field: FieldDescriptor, value: Any, spellings: Spellings) -> str:
     if field.type == FieldDescriptor.TYPE_BYTES or is_secret(field):
         return ""
     items = islice(value, SHOWN_ITEMS) if field.is_repeated else (value,)
-    shown = ", ".join(_spelled(field, item) for item in items)
+    shown = ", ".join(_spelled(field, item, spellings) for item in items)
     return f" '{cut(f'[{shown}]' if field.is_repeated else shown, SHOWN_VALUE_BYTES)}'"
 
 
-def _spelled(field: FieldDescriptor, value: Any) -> str:
+def _spelled(field: FieldDescriptor, value: Any, spellings: Spellings) -> str:
     if field.message_type is not None:
         return field.message_type.name
-    return aws_names(field.enum_type).get(value, str(value)) if field.enum_type is not None else str(value)
+    if field.enum_type is None:
+        return str(value)
+    return aws_names(field.enum_type).get(value) or spellings.get(value, str(value))
 
 
 def not_null(field: FieldDescriptor) -> str:
     """The text of the ValidationException for a member that must be there and isn't."""
-    return summary([_violation(field, camel_case(field), None, NOT_NULL)])
+    return summary([_violation(camel_case(field), " null", NOT_NULL)])
 
 
 def summary(violated: Sequence[str]) -> str:

@@ -47,6 +47,17 @@ def is_secret(field: FieldDescriptor) -> bool:
     return bool(field.GetOptions().debug_redact)
 
 
+def is_always_sent(field: FieldDescriptor) -> bool:
+    """Whether AWS sends the member also where it is false, 0, "" or empty."""
+    return bool(field.GetOptions().Extensions[options_pb2.always_sent])
+
+
+def aws_maxima(message_class: type[Message]) -> tuple[tuple[str, int], ...]:
+    """Where the AWS door takes less than the contract: (("ciphertext_blob", 6144),)."""
+    fields = descriptor(message_class).fields
+    return tuple((field.name, limits(field).aws_max) for field in fields if limits(field).HasField("aws_max"))
+
+
 def camel_case(field: FieldDescriptor) -> str:
     """A member as AWS's constraint texts and CloudTrail's records spell it: KeyId is keyId."""
     return field.json_name[0].lower() + field.json_name[1:]

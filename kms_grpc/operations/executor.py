@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Hashable
 from typing import Any
 
 from google.protobuf.message import Message
@@ -27,7 +28,7 @@ from kms_grpc.operations.forms import NotWarm
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.permit import FOR_EVER, Permit, Permits
 from kms_grpc.operations.stream_call import StreamCall
-from kms_grpc.operations.validation import decode
+from kms_grpc.operations.wire import PROTOBUF, Wire
 from kms_grpc.registry.base import OutboxRow
 
 log = logging.getLogger(__name__)
@@ -40,17 +41,16 @@ class Executor:
         self._service = service
         self._permits = Permits(limit=service.limits.cached_keys)
 
-    def execute(self, operation: Operation, credentials: Credentials, raw: bytes) -> bytes:
-        """The serialised answer to the serialised request `raw`. Raises KMSError, and nothing else."""
+    def execute(self, operation: Operation, credentials: Credentials, raw: bytes, wire: Wire = PROTOBUF) -> bytes:
+        """The answer to the request `raw`, both as the door's wire has them. Raises KMSError, and nothing else."""
         started = time.perf_counter_ns()
         outcome = "OK"
         call = self._open(operation, credentials, self._service.clock.wall_ns())
         try:
-            response = self._run(call, raw)
+            response = self._run(call, raw, wire)
             if not operation.writes:
                 self._audit(call, call.audit_head)
-            answer: bytes = response.SerializeToString()
-            return answer
+            return response if operation.batch else wire.write(response)
         except Exception as problem:
             error = self._fail(call, problem)
             outcome = error.code
@@ -58,15 +58,19 @@ class Executor:
         finally:
             self._service.counters.count(operation.name, outcome, time.perf_counter_ns() - started)
 
-    def warm(self, operation: Operation, credentials: Credentials, raw: bytes) -> bytes | None:
-        """The answer, where a Permit holds and nothing is amiss; else None: `execute` words, audits and counts it."""
+    def warm(self, operation: Operation, credentials: Credentials, raw: bytes, wire: Wire = PROTOBUF) -> bytes | None:
+        """The answer, where a Permit holds and nothing is amiss; else None: `execute` words, audits and counts it. The
+        caller is authenticated here as well: a Permit stands for what is allowed, never for who calls."""
         started = time.perf_counter_ns()
         now_ns = self._service.clock.wall_ns()
-        form = operation.form
+        form = wire.form(operation)
         try:
+            caller = self._service.authentication.warm_principal(credentials)
+            if caller is None:
+                return None
             asked = form.read(operation, raw)
             permit = self._permits.find(
-                (credentials.token, credentials.region, operation.name, form.identity(operation, asked)), now_ns
+                (caller, credentials.region, operation.name, form.identity(operation, asked)), now_ns
             )
             if permit is None:
                 return None
@@ -100,21 +104,23 @@ class Executor:
         record = AuditRecord(iso_time(now_ns), peer, agent, credentials.request_id, new_id())
         return Call(operation, self._service, credentials, now_ns, record)
 
-    def _run(self, call: Call, raw: bytes) -> Any:
+    def _run(self, call: Call, raw: bytes, wire: Wire = PROTOBUF) -> Any:
         operation = call.operation
         call.caller = self._service.authentication.principal(call.credentials)
         admission.check_call(call)
         call.called = admission.called_shard(call)
-        request = decode(operation.request, raw)
+        if operation.batch is not None:
+            return operation.batch.run(call, raw, self._admit)
+        request, validate = wire.read(operation, raw)
         call.record.requestParameters = operation.describe(request)
-        operation.validate(request)
+        validate(request)
         call.shard.catch_up()
         epoch = call.shard.seen_epoch
         keys = admission.admit(call, request)
         if operation.writes:
             operation.make_ready(call, request)
             return self._write(call, request)
-        self._keep_permit(call, request, raw, epoch)
+        self._keep_permit(call, request, raw, wire, epoch)
         return operation.handle(call, request, keys)
 
     def _write(self, call: Call, request: Any) -> Message:
@@ -134,17 +140,27 @@ class Executor:
             raise call.refusal
         return response
 
-    def _keep_permit(self, call: Call, request: Any, raw: bytes, epoch: int) -> None:
-        operation, credentials = call.operation, call.credentials
-        if not (operation.warm and call.stable):
-            return
-        with contextlib.suppress(NotWarm):
-            said = operation.form.identity(operation, operation.form.read(operation, raw))
-            identity = (credentials.token, credentials.region, operation.name, said)
-            under = operation.form.under(call, request)
-            self._permits.keep(
-                identity, Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, _ends(call.keys), under)
-            )
+    def _keep_permit(self, call: Call, request: Any, raw: bytes, wire: Wire, epoch: int) -> None:
+        operation, form = call.operation, wire.form(call.operation)
+        if operation.warm and call.stable:
+            with contextlib.suppress(NotWarm):
+                said = form.identity(operation, form.read(operation, raw))
+                self._permits.keep(_identity(call, said), self._permit(call, epoch, form.under(call, request)))
+
+    def _admit(self, call: Call, item: Any, said: bytes, anew: bool) -> Permit:
+        """Of a batch's group, by its first item: the Permit that holds, or a new one, kept if it may be."""
+        identity, epoch = _identity(call, said), call.shard.seen_epoch
+        permit = None if anew else self._permits.find(identity, call.time_ns)
+        if permit is None:
+            admission.admit(call, item)
+            assert call.operation.batch is not None
+            permit = self._permit(call, epoch, call.operation.batch.under(call, item))
+            if call.stable:
+                self._permits.keep(identity, permit)
+        return permit
+
+    def _permit(self, call: Call, epoch: int, under: object) -> Permit:
+        return Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, _ends(call.keys), under)
 
     def _audit(self, call: Call, head: bytes) -> None:
         """What yields secrets is in the log before its answer goes out, or is refused."""
@@ -167,6 +183,11 @@ class Executor:
         log.error("%s failed", call.operation.name, exc_info=problem, extra={"request_id": call.record.requestID})
         text = f"The request failed because of an internal error; request id {call.record.requestID}."
         return errors.KMSInternalException(text)
+
+
+def _identity(call: Call, said: Hashable) -> Hashable:
+    """What a Permit is found by; `said` is what the request says of its keys."""
+    return call.principal, call.credentials.region, call.operation.name, said
 
 
 def _ends(keys: tuple[Key, ...]) -> int:

@@ -15,6 +15,7 @@ import msgspec
 
 from kms_grpc.crypto import raw_request
 from kms_grpc.model.key import Key
+from kms_grpc.operations.wire import PROTOBUF, Wire
 from kms_grpc.registry.shards import LoadedMaterial
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class RawForm:
     def answer(self, call: Call, asked: raw_request.Scanned, raw: bytes, permit: Permit) -> bytes:
         """One call into C. Only an encryption context is read once more, for the record."""
         under = permit.under
-        if under is None:
+        if not isinstance(under, Under):
             raise NotWarm
         operation, record = call.operation, call.record
         record.requestParameters = (
@@ -85,25 +86,28 @@ class RawForm:
 
 
 class MessageForm:
-    """All other operations."""
+    """All other operations, and all operations on a wire that the core doesn't scan."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
 
     def read(self, operation: Operation, raw: bytes) -> Any:
-        return operation.request.FromString(raw)
+        return self._wire.read(operation, raw)
 
     def identity(self, operation: Operation, asked: Any) -> Hashable:
-        return operation.identity(asked)
+        return operation.identity(asked[0])
 
     def under(self, call: Call, request: Any) -> None:
         return None
 
     def answer(self, call: Call, asked: Any, raw: bytes, permit: Permit) -> bytes:
         operation = call.operation
-        operation.validate(asked)
-        if operation.dry_run and asked.dry_run:
+        request, validate = asked
+        validate(request)
+        if operation.dry_run and request.dry_run:
             raise NotWarm
-        call.record.requestParameters = operation.describe(asked)
-        answered: bytes = operation.handler(call, asked, *permit.keys).SerializeToString()
-        return answered
+        call.record.requestParameters = operation.describe(request)
+        return self._wire.write(operation.handler(call, request, *permit.keys))
 
 
-MESSAGE_FORM = MessageForm()
+MESSAGE_FORM = MessageForm(PROTOBUF)

@@ -17,13 +17,14 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from kms_grpc.errors import UnsupportedOperationException, ValidationException
 from kms_grpc.operations.conditions import fits
-from kms_grpc.operations.constraints import LimitsOf, is_absent, summary, violations
+from kms_grpc.operations.constraints import NO_SPELLINGS, LimitsOf, Spellings, is_absent, summary, violations
 from kms_grpc.operations.cross_field_rules import CROSS_FIELD_RULES
 from kms_grpc.operations.descriptors import aws_names, descriptor, field_named, is_map, limits
 from kms_grpc.v1.options_pb2 import Limits
 
 M = TypeVar("M", bound=Message)
-Validator = Callable[[Any], None]
+Validator = Callable[..., None]
+"""Takes the request, and what stands for enum values that the contract doesn't know (constraints.Spellings)."""
 
 
 def decode(message_class: type[M], raw: bytes) -> M:
@@ -47,11 +48,11 @@ def validator_for(message_class: type[Message], largest: tuple[tuple[str, int], 
     is_good = fits(descriptor(message_class), own)
     cross_field_rule = CROSS_FIELD_RULES.get(message_class)
 
-    def validate(message: Message) -> None:
+    def validate(message: Message, spellings: Spellings = NO_SPELLINGS) -> None:
         good = is_good(message)
         if not good:
             refuse_unknown_fields(message)
-            _refuse_violations(message, own)
+            _refuse_violations(message, own, spellings)
         if cross_field_rule is not None:
             cross_field_rule(message)
         if not good:
@@ -88,8 +89,8 @@ def _with_max(field: FieldDescriptor, largest: int) -> Limits:
     return own
 
 
-def _refuse_violations(message: Message, own: LimitsOf) -> None:
-    violated = list(violations(message, own))
+def _refuse_violations(message: Message, own: LimitsOf, spellings: Spellings) -> None:
+    violated = list(violations(message, own, spellings))
     if violated:
         raise ValidationException(summary(violated))
 

@@ -59,14 +59,21 @@ def _lock(descriptor: int, folder: Path) -> None:
 
 
 @contextmanager
-def address(listen: str, workers: int) -> Iterator[list[str]]:
-    """Hold the address; gives the address of each worker. Port 0 becomes a free port; a Unix socket that several
-    workers serve becomes PATH.0, PATH.1 …, one for each."""
+def address(listen: str, workers: int, option: str = "--listen") -> Iterator[list[str]]:
+    """Hold the address, which `option` gave; gives the address of each worker. Port 0 becomes a free port; a Unix
+    socket that several workers serve becomes PATH.0, PATH.1 …, one for each."""
     with ExitStack() as held:
-        if listen.startswith("unix:"):
-            yield _claim_unix(Path(listen.removeprefix("unix:")), workers, held)
-        else:
-            yield [_claim_port(listen, held)] * workers
+        try:
+            claimed = _claim(listen, workers, held)
+        except StartRefused as refused:
+            raise StartRefused(str(refused).replace("--listen", option), refused.code) from None
+        yield claimed
+
+
+def _claim(listen: str, workers: int, held: ExitStack) -> list[str]:
+    if listen.startswith("unix:"):
+        return _claim_unix(Path(listen.removeprefix("unix:")), workers, held)
+    return [_claim_port(listen, held)] * workers
 
 
 def _claim_port(listen: str, held: ExitStack) -> str:

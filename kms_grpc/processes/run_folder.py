@@ -3,9 +3,11 @@
 | file | content |
 |---|---|
 | run/epochs | u64 per region, in the order of the configuration (registry/epochs.py) |
+| run/regions | their names, one per line |
 | run/counters-N | calls of worker N (audit/counters.py) |
 | run/gauges-worker-N, run/gauges-keeper | gauges.py |
 | run/address | where the server answers, one address per line |
+| run/aws-address | the same of the AWS door, where there is one |
 | audit/worker-N.jsonl, audit/keeper.jsonl | the audit logs (audit/log.py) |
 """
 
@@ -32,10 +34,16 @@ class RunFolder:
         self.folder = data_dir / "run"
         self.audit = data_dir / "audit"
         self.epochs = epochs_path(data_dir)
+        self.regions = self.folder / "regions"
         self.address = self.folder / "address"
+        self.aws_address = self.folder / "aws-address"
         self.keeper_gauges = self.folder / "gauges-keeper"
         self.keeper_log = self.audit / "keeper.jsonl"
         self.keeper_position = self.audit / "keeper.position"
+
+    def served_regions(self) -> list[str]:
+        """Of the server that runs, or ran last, in the order of the epochs; none where none ever did."""
+        return self.regions.read_text("ascii").split() if self.regions.is_file() else []
 
     def counters(self, worker: int) -> Path:
         return self.folder / f"counters-{worker}"
@@ -56,10 +64,11 @@ class RunFolder:
     def _make(self, settings: Settings, operations: Sequence[str]) -> None:
         for folder in (self.folder, self.audit):
             folder.mkdir(mode=0o700, exist_ok=True)
-        for old in (*self.folder.glob("counters-*"), *self.folder.glob("gauges-*"), self.address):
+        for old in (*self.folder.glob("counters-*"), *self.folder.glob("gauges-*"), self.address, self.aws_address):
             old.unlink(missing_ok=True)
         self._give_back_reserves(settings.workers)
         create_epochs(self.epochs, len(settings.regions))
+        self.regions.write_text("".join(f"{region}\n" for region in settings.regions), "ascii")
         _zeros(self.keeper_gauges, GAUGE_BYTES * len(KEEPER))
         for worker in range(settings.workers):
             counters.create(self.counters(worker), operations)

@@ -22,6 +22,8 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import zip_longest
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -81,26 +83,33 @@ class Supervisor:
         settings = self._settings
         held.enter_context(claims.data_directory(settings.data_dir))
         addresses = held.enter_context(claims.address(settings.listen, settings.workers))
+        aws_addresses = self._claim_aws(held)
         self._run_folder.make(settings, self._operations)
         self._epochs = Epochs(self._run_folder.epochs)
         self._selector = held.enter_context(selectors.DefaultSelector())
         self._signals = held.enter_context(Signals((*_STOP, signal.SIGHUP, signal.SIGCHLD)))
         self._selector.register(self._signals, selectors.EVENT_READ)
         held.callback(self._kill_all)
-        held.callback(self._run_folder.address.unlink, missing_ok=True)
+        for written in (self._run_folder.address, self._run_folder.aws_address):
+            held.callback(written.unlink, missing_ok=True)
         self._prepare()
         if not self._stops:
-            self._spawn_all(addresses)
+            self._spawn_all(addresses, aws_addresses)
             self._serve_metrics(held)
         while not self._stops:
             self._turn()
             self._restart_due()
-            self._announce(addresses)
+            self._announce(addresses, aws_addresses)
         return self._stop()
+
+    def _claim_aws(self, held: ExitStack) -> list[str]:
+        """The AWS door's address for each worker; nothing where there is no such door."""
+        listen, workers = self._settings.aws_listen, self._settings.workers
+        return [] if listen is None else held.enter_context(claims.address(listen, workers, "--aws-listen"))
 
     def _prepare(self) -> None:
         """The one-off child: first start and migrations. It is not tried twice."""
-        child = self._child("prepare", 0, self._settings.listen)
+        child = self._child("prepare", 0)
         self._children = [child]
         self._spawn(child)
         while child.running and not self._stops:
@@ -108,14 +117,18 @@ class Supervisor:
         self._kill_all()
         self._children = []
 
-    def _spawn_all(self, addresses: list[str]) -> None:
-        workers = [self._child("worker", index, listen) for index, listen in enumerate(addresses)]
-        self._children = [*workers, self._child("keeper", 0, self._settings.listen)]
+    def _spawn_all(self, addresses: list[str], aws_addresses: list[str]) -> None:
+        doors = zip_longest(addresses, aws_addresses)
+        workers = [
+            self._child("worker", index, listen=listen, aws_listen=aws_listen)
+            for index, (listen, aws_listen) in enumerate(doors)
+        ]
+        self._children = [*workers, self._child("keeper", 0)]
         for child in self._children:
             self._spawn(child)
 
-    def _child(self, role: str, index: int, listen: str) -> Child:
-        return Child(role, index, self._command, msgspec.structs.replace(self._settings, listen=listen), self._timing)
+    def _child(self, role: str, index: int, **doors: str | None) -> Child:
+        return Child(role, index, self._command, msgspec.structs.replace(self._settings, **doors), self._timing)
 
     def _spawn(self, child: Child) -> None:
         try:
@@ -138,18 +151,21 @@ class Supervisor:
     def _states(self) -> list[metrics.ProcessState]:
         return [metrics.ProcessState(c.name, c.ready, c.restarts, c.facts or {}) for c in self._children]
 
-    def _announce(self, addresses: list[str]) -> None:
+    def _announce(self, addresses: list[str], aws_addresses: list[str]) -> None:
         """Once, when all are ready."""
         if self._serving or not all(child.ready for child in self._children):
             return
         self._serving = True
-        self._write_address(addresses)
+        self._write_address(self._run_folder.address, addresses)
+        if aws_addresses:
+            self._write_address(self._run_folder.aws_address, aws_addresses)
         facts = self._children[0].facts or {}
         shown = {name: value for name, value in facts.items() if name != "advice"}
         _log.info(
             "serving",
             extra={
                 "address": " ".join(dict.fromkeys(addresses)),
+                **({"aws_address": " ".join(dict.fromkeys(aws_addresses))} if aws_addresses else {}),
                 "regions": " ".join(self._settings.regions),
                 "workers": self._settings.workers,
             }
@@ -162,12 +178,12 @@ class Supervisor:
                 "keys may be swapped out: let the server lock memory (ulimit -l 8192, LimitMEMLOCK=8M, CAP_IPC_LOCK)"
             )
 
-    def _write_address(self, addresses: list[str]) -> None:
+    def _write_address(self, path: Path, addresses: list[str]) -> None:
         """For those who look where the server answers; it answers without that file too, be the disk full by now."""
         try:
-            self._run_folder.address.write_text("".join(f"{each}\n" for each in dict.fromkeys(addresses)))
+            path.write_text("".join(f"{each}\n" for each in dict.fromkeys(addresses)))
         except OSError as error:
-            _log.warning("%s cannot be written: %s", self._run_folder.address, error.strerror)
+            _log.warning("%s cannot be written: %s", path, error.strerror)
 
     # --- the loop ----------------------------------------------------------------------------------------------
 

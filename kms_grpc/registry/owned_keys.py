@@ -24,6 +24,8 @@ IMPORT_WRAPPING_KEYS: Final = "import-wrapping-keys"
 """Purpose: wraps the private keys of pairs for importing."""
 IMPORT_TOKENS: Final = "import-tokens"
 """Purpose: seals import tokens."""
+ACCESS_KEYS: Final = "access-keys"
+"""Purpose: seals the secrets of access keys; in the default region, made with the first of them."""
 PURPOSES: Final = (IMPORT_WRAPPING_KEYS, IMPORT_TOKENS)
 
 

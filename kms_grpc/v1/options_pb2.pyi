@@ -38,6 +38,8 @@ class Limits(_message.Message):
     UNSUPPORTED_FIELD_NUMBER: _builtins.int
     SUPPORTED_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
+    JUDGED_APART_FIELD_NUMBER: _builtins.int
+    AWS_MAX_FIELD_NUMBER: _builtins.int
     min: _builtins.int
     """Smallest allowed number; for strings the fewest characters (Unicode code points), for bytes the fewest bytes, for
     repeated and map fields the fewest entries. It applies to a field that is present.
@@ -54,6 +56,10 @@ class Limits(_message.Message):
     """The feature behind the field is not built: a request that uses it is refused with UnsupportedOperationException,
     which names the field. An empty value, false and an absent field don't use it.
     """
+    judged_apart: _builtins.bool
+    """For repeated messages: a message that is beyond its own limits gets an error of its own, and the others go on."""
+    aws_max: _builtins.int
+    """Largest value at the AWS door, where AWS's own limit is the smaller one."""
     @_builtins.property
     def supported(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """For enum fields: AWS's spelling of the values whose feature is built. The others are refused with
@@ -75,17 +81,23 @@ class Limits(_message.Message):
         unsupported: _builtins.bool = ...,
         supported: _abc.Iterable[_builtins.str] | None = ...,
         items: Global___Limits | None = ...,
+        judged_apart: _builtins.bool = ...,
+        aws_max: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_value", b"_default_value", "_max", b"_max", "_min", b"_min", "default_value", b"default_value", "items", b"items", "max", b"max", "min", b"min"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_aws_max", b"_aws_max", "_default_value", b"_default_value", "_max", b"_max", "_min", b"_min", "aws_max", b"aws_max", "default_value", b"default_value", "items", b"items", "max", b"max", "min", b"min"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_value", b"_default_value", "_max", b"_max", "_min", b"_min", "default_value", b"default_value", "items", b"items", "max", b"max", "min", b"min", "pattern", b"pattern", "required", b"required", "supported", b"supported", "unsupported", b"unsupported"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_aws_max", b"_aws_max", "_default_value", b"_default_value", "_max", b"_max", "_min", b"_min", "aws_max", b"aws_max", "default_value", b"default_value", "items", b"items", "judged_apart", b"judged_apart", "max", b"max", "min", b"min", "pattern", b"pattern", "required", b"required", "supported", b"supported", "unsupported", b"unsupported"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__aws_max: _TypeAlias = _typing.Literal["aws_max"]  # noqa: Y015
+    _WhichOneofArgType__aws_max: _TypeAlias = _typing.Literal["_aws_max", b"_aws_max"]  # noqa: Y015
     _WhichOneofReturnType__default_value: _TypeAlias = _typing.Literal["default_value"]  # noqa: Y015
     _WhichOneofArgType__default_value: _TypeAlias = _typing.Literal["_default_value", b"_default_value"]  # noqa: Y015
     _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
     _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
     _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
     _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__aws_max) -> _WhichOneofReturnType__aws_max | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__default_value) -> _WhichOneofReturnType__default_value | None: ...
     @_typing.overload
@@ -96,10 +108,15 @@ class Limits(_message.Message):
 Global___Limits: _TypeAlias = Limits  # noqa: Y015
 
 LIMITS_FIELD_NUMBER: _builtins.int
+ALWAYS_SENT_FIELD_NUMBER: _builtins.int
 AWS_NAME_FIELD_NUMBER: _builtins.int
 PERMISSIONS_FIELD_NUMBER: _builtins.int
 limits: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Limits]
 """What the field may hold."""
+always_sent: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
+"""AWS sends the member also where it is false, 0, "" or empty. Any other member without presence of its own is left
+out of an answer in JSON then.
+"""
 aws_name: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.EnumValueOptions, _builtins.str]
 """AWS's spelling of the value, e.g. "PendingDeletion"."""
 permissions: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]

@@ -1,0 +1,234 @@
+"""AWS's JSON 1.1, from the contract's descriptors alone: names, blobs, times, enums, presence. No code per operation.
+
+| kind | in JSON |
+|---|---|
+| bytes | base64, with padding |
+| Timestamp | seconds since 1970, to the millisecond in answers |
+| enum | AWS's spelling (`aws_name`) |
+| absent | no member; null is taken as absent in requests, never sent |
+
+An answer holds members without presence of their own (proto3) where they say something, and always where the contract
+says that AWS always sends them. An operation without output answers no bytes at all. Source:
+https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import msgspec
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from kms_grpc.endpoints.aws_answers import writer_for
+from kms_grpc.errors import SerializationException, ValidationException
+from kms_grpc.operations.descriptors import aws_maxima, descriptor, is_map, numbers
+from kms_grpc.operations.forms import MessageForm
+from kms_grpc.operations.operation import Operation
+from kms_grpc.operations.validation import Validator, validator_for
+
+Put = Callable[[Message, Any, str, dict[int, str]], None]
+"""Sets a field of a message to a member's value: (message, value, path, spellings)."""
+Convert = Callable[[Any, str, dict[int, str]], Any]
+"""A member's value, or an item of its list, as the field has it: (value, path, spellings)."""
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_RANGES = {
+    FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
+    FieldDescriptor.TYPE_INT64: (-(2**63), 2**63 - 1),
+}
+_LATEST = 253_402_300_799
+"""The last second of the year 9999, where google.protobuf.Timestamp ends."""
+
+
+class AwsJson:
+    """The AWS door's wire (operations/wire.py)."""
+
+    def __init__(self) -> None:
+        self._form = MessageForm(self)
+
+    def read(self, operation: Operation, raw: bytes) -> tuple[Any, Validator]:
+        """SerializationException where the body is no JSON object or a member's value is of a wrong type,
+        ValidationException for members that the operation doesn't have."""
+        request, spellings = operation.request(), dict[int, str]()
+        _fill(request, _object(raw), "", spellings)
+        judge = _validator(operation.request)  # type: ignore[arg-type]  # classes hash
+        return request, partial(judge, spellings=spellings) if spellings else judge
+
+    def form(self, operation: Operation) -> MessageForm:
+        return self._form
+
+    def write(self, answer: Message) -> bytes:
+        if not descriptor(answer).fields:
+            return b""
+        return _encode(writer_for(descriptor(answer))(answer))
+
+
+@cache
+def _validator(request: type[Message]) -> Validator:
+    return validator_for(request, aws_maxima(request))  # type: ignore[arg-type]  # classes hash
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        value = _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise SerializationException("The body of the request is not valid JSON.") from None
+    if not isinstance(value, dict):
+        raise SerializationException("The body of the request must be a JSON object.")
+    return value
+
+
+def _fill(message: Message, members: dict[str, Any], path: str, spellings: dict[int, str]) -> None:
+    known = _members(descriptor(message))
+    for name, value in members.items():
+        put = known.get(name)
+        if put is None:
+            shown = name[:64].encode("ascii", "backslashreplace").decode()
+            raise ValidationException(f"{descriptor(message).name} has no member '{path}{shown}'.")
+        if value is not None:
+            put(message, value, path + name, spellings)
+
+
+@cache
+def _members(of: Descriptor) -> dict[str, Put]:
+    return {field.json_name: _put_for(field) for field in of.fields}
+
+
+def _put_for(field: FieldDescriptor) -> Put:
+    if is_map(field):
+        return partial(_put_map, field.name)
+    if _is_structure(field):
+        return partial(_put_structures if field.is_repeated else _put_structure, field.name)
+    convert = _convert_for(field)
+    return partial(_put_list if field.is_repeated else _put_value, field.name, convert)
+
+
+def _is_structure(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and not _is_time(field)
+
+
+def _is_time(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.full_name == "google.protobuf.Timestamp"
+
+
+# --- what is put where -------------------------------------------------------------------------------------------
+
+
+def _put_value(name: str, convert: Convert, message: Message, value: Any, path: str, spellings: dict[int, str]) -> None:
+    converted = convert(value, path, spellings)
+    if isinstance(converted, tuple):
+        time = getattr(message, name)
+        time.seconds, time.nanos = converted
+        time.SetInParent()
+    else:
+        setattr(message, name, converted)
+
+
+def _put_list(name: str, convert: Convert, message: Message, value: Any, path: str, spellings: dict[int, str]) -> None:
+    items = _list(value, path)
+    converted = [convert(item, f"{path}.{position}", spellings) for position, item in enumerate(items, start=1)]
+    getattr(message, name).extend(converted)
+
+
+def _put_structure(name: str, message: Message, value: Any, path: str, spellings: dict[int, str]) -> None:
+    structure = getattr(message, name)
+    structure.SetInParent()
+    _fill(structure, _structure(value, path), f"{path}.", spellings)
+
+
+def _put_structures(name: str, message: Message, value: Any, path: str, spellings: dict[int, str]) -> None:
+    structures = getattr(message, name)
+    for position, item in enumerate(_list(value, path), start=1):
+        _fill(structures.add(), _structure(item, f"{path}.{position}"), f"{path}.{position}.", spellings)
+
+
+def _put_map(name: str, message: Message, value: Any, path: str, spellings: dict[int, str]) -> None:
+    pairs = _structure(value, path)
+    if not all(type(item) is str for item in pairs.values()):
+        raise _wrong(path, "an object of strings")
+    getattr(message, name).update(pairs)
+
+
+def _list(value: Any, path: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise _wrong(path, "a list")
+    return value
+
+
+def _structure(value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong(path, "an object")
+    return value
+
+
+# --- values ------------------------------------------------------------------------------------------------------
+
+
+def _convert_for(field: FieldDescriptor) -> Convert:
+    if field.enum_type is not None:
+        return partial(_enum, numbers(field.enum_type))
+    if _is_time(field):
+        return _time
+    if field.type in _RANGES:
+        return partial(_number, *_RANGES[field.type])
+    return {
+        FieldDescriptor.TYPE_STRING: _string,
+        FieldDescriptor.TYPE_BYTES: _blob,
+        FieldDescriptor.TYPE_BOOL: _boolean,
+    }[field.type]
+
+
+def _string(value: Any, path: str, spellings: dict[int, str]) -> str:
+    if type(value) is not str:
+        raise _wrong(path, "a string")
+    return value
+
+
+def _blob(value: Any, path: str, spellings: dict[int, str]) -> bytes:
+    if type(value) is not str:
+        raise _wrong(path, "a string in base64")
+    try:
+        return binascii.a2b_base64(value, strict_mode=True)
+    except ValueError:
+        raise _wrong(path, "a string in base64") from None
+
+
+def _boolean(value: Any, path: str, spellings: dict[int, str]) -> bool:
+    if type(value) is not bool:
+        raise _wrong(path, "true or false")
+    return value
+
+
+def _number(least: int, most: int, value: Any, path: str, spellings: dict[int, str]) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise _wrong(path, f"an integer from {least} to {most}")
+    return value
+
+
+def _enum(known: dict[str, int], value: Any, path: str, spellings: dict[int, str]) -> int:
+    """A spelling that the contract doesn't know becomes a number that it doesn't know either: refusing it is the
+    validator's, which shows what was written."""
+    if type(value) is not str:
+        raise _wrong(path, "a string")
+    number = known.get(value)
+    if number is None:
+        number = -1 - len(spellings)
+        spellings[number] = value
+    return number
+
+
+def _time(value: Any, path: str, spellings: dict[int, str]) -> tuple[int, int]:
+    """Seconds and nanoseconds, to the microsecond: more a double doesn't hold."""
+    if type(value) not in (int, float) or not 0 <= value <= _LATEST:
+        raise _wrong(path, "a number of seconds since 1970")
+    seconds, micros = divmod(round(value * 1_000_000), 1_000_000)
+    return seconds, micros * 1_000
+
+
+def _wrong(path: str, what: str) -> SerializationException:
+    return SerializationException(f"{path} must be {what}.")

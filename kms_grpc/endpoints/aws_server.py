@@ -1,0 +1,221 @@
+"""The AWS door: AWS's JSON 1.1 over HTTP, so that AWS's own clients work by setting an endpoint URL.
+
+`POST /` with `X-Amz-Target: TrentService.<Operation>`, signed by Signature Version 4. Region and account come from the
+signature's scope and its access key, so one URL serves all regions. `amz-sdk-invocation-id`, the same in all attempts
+of a call, is the call's request id. It extracts, hands to the executor and encodes; it has no rules.
+
+Answers carry `x-amzn-RequestId` (the request id of the audit record) and `kms-worker`. uvicorn speaks HTTP, on the
+worker's own loop, and leaves signals and logging alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import uvicorn
+
+from kms_grpc.audit.record import new_id
+from kms_grpc.authentication.credentials import Credentials, SignedRequest
+from kms_grpc.authentication.signature_v4 import called_region
+from kms_grpc.config import Limits
+from kms_grpc.endpoints.aws_json import AwsJson
+from kms_grpc.endpoints.aws_operations import unknown_operation
+from kms_grpc.endpoints.long_way import LongWay
+from kms_grpc.errors import KMSError, RequestEntityTooLargeException, UnknownOperationException
+from kms_grpc.operations.executor import Executor
+from kms_grpc.operations.operation import Operation
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Headers = dict[bytes, bytes]
+
+SERVICE: Final = "kms_grpc.v1.KeyManagementService"
+TARGET: Final = b"TrentService."
+CONTENT_TYPE: Final = b"application/x-amz-json-1.1"
+INLINE_BYTES: Final = 16 * 1024
+"""Larger bodies are digested and read in a thread, not on the loop."""
+IDLE_SECONDS: Final = 75
+"""How long a connection without calls stays open: longer than clients keep one in their pools."""
+WIRE: Final = AwsJson()
+_INVOCATION: Final = re.compile(rb"[!-~]{1,128}")
+
+
+class AwsServer:
+    """One worker's listener. `address` is HOST:PORT or unix:/path. Made inside a running event loop."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        long_way: LongWay,
+        table: Iterable[Operation],
+        limits: Limits,
+        address: str,
+        worker: int,
+        extra: Any = None,
+    ) -> None:
+        self._address = address
+        door = Door(executor, long_way, table, limits, str(worker).encode())
+        config = uvicorn.Config(
+            extra(door) if extra else door,
+            http="httptools", ws="none", lifespan="off", loop="none", interface="asgi3", log_config=None,
+            access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=IDLE_SECONDS,
+        )  # fmt: skip
+        self._server = _Embedded(config)
+        self._serving: asyncio.Task[None]
+
+    async def start(self) -> None:
+        """Listen. OSError where the address cannot be had."""
+        listening = _listening_socket(self._address)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
+        while not (self._server.started or self._serving.done()):
+            await asyncio.sleep(0.005)
+        if self._serving.done():
+            self._serving.result()
+
+    async def drain(self, seconds: float) -> None:
+        """No new connections and no new calls; those under way get up to `seconds`."""
+        self._server.config.timeout_graceful_shutdown = max(1, int(seconds))
+        self._server.should_exit = True
+        await self._serving
+
+
+class _Embedded(uvicorn.Server):
+    """Signals are the worker's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listening_socket(address: str) -> socket.socket:
+    """Bound, with SO_REUSEPORT as all workers of a port have it; a Unix socket's mode is the umask's."""
+    if address.startswith("unix:"):
+        path = Path(address.removeprefix("unix:"))
+        path.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listening.bind(str(path))
+        return listening
+    host, _, port = address.rpartition(":")
+    family, kind, protocol, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listening.bind(where)
+    except OSError as error:
+        listening.close()
+        raise OSError(f"{address} cannot be listened on: {error.strerror}") from None
+    return listening
+
+
+class Door:
+    """The ASGI application."""
+
+    def __init__(
+        self, executor: Executor, long_way: LongWay, table: Iterable[Operation], limits: Limits, worker: bytes
+    ) -> None:
+        self._executor = executor
+        self._long_way = long_way
+        self._largest = limits.http_body_bytes
+        self._operations = {
+            TARGET + operation.name.encode(): operation for operation in table if operation.service == SERVICE
+        }
+        self._headers = [(b"kms-worker", worker)]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = _joined(scope["headers"])
+        sent_id = headers.get(b"amz-sdk-invocation-id", b"")
+        repeatable = _INVOCATION.fullmatch(sent_id) is not None
+        request_id = sent_id.decode() if repeatable else new_id()
+        try:
+            operation = self._operation(scope, headers)
+            body = await _body(receive, headers, self._largest)
+            if body is None:
+                return
+            credentials = _credentials(scope, headers, body, request_id, repeatable)
+            status, answer = 200, await self._execute(operation, credentials, body, scope["client"])
+        except KMSError as error:
+            status, answer = error.http_status, _refusal(error)
+        await self._send(send, status, answer, request_id.encode())
+
+    def _operation(self, scope: Scope, headers: Headers) -> Operation:
+        if scope["method"] != "POST" or scope["raw_path"] not in (b"/", b""):
+            raise UnknownOperationException("Operations of AWS KMS are called by POST /.")
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if kind != CONTENT_TYPE:
+            raise UnknownOperationException(f"The Content-Type must be {CONTENT_TYPE.decode()}.")
+        target = headers.get(b"x-amz-target", b"")
+        operation = self._operations.get(target)
+        if operation is None:
+            raise unknown_operation(target)
+        return operation
+
+    async def _execute(self, operation: Operation, credentials: Credentials, body: bytes, connection: Any) -> bytes:
+        if operation.warm and len(body) <= INLINE_BYTES:
+            answer = self._executor.warm(operation, credentials, body, WIRE)
+            if answer is not None:
+                return answer
+        return await self._long_way.execute(operation, credentials, body, WIRE, connection=connection)
+
+    async def _send(self, send: Send, status: int, answer: bytes, request_id: bytes) -> None:
+        headers = [
+            (b"x-amzn-requestid", request_id),
+            (b"content-type", CONTENT_TYPE),
+            (b"content-length", str(len(answer)).encode()),
+            *self._headers,
+        ]
+        if status == RequestEntityTooLargeException.http_status:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+
+def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
+    headers: Headers = {}
+    for name, value in pairs:
+        headers[name] = headers[name] + b"," + value.strip() if name in headers else value.strip()
+    return headers
+
+
+async def _body(receive: Receive, headers: Headers, largest: int) -> bytes | None:
+    """The whole body; None where the caller has gone away. Refused before more than `largest` bytes are held."""
+    stated = headers.get(b"content-length", b"0")
+    parts: list[bytes] = []
+    size = int(stated) if stated.isdigit() else 0
+    held = 0
+    while max(size, held) <= largest:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            return None
+        parts.append(event["body"])
+        held += len(event["body"])
+        if not event.get("more_body"):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+    raise RequestEntityTooLargeException(f"The body of a request has at most {largest} bytes.")
+
+
+def _credentials(scope: Scope, headers: Headers, body: bytes, request_id: str, repeatable: bool) -> Credentials:
+    signed = SignedRequest(scope["method"].encode(), scope["raw_path"], scope["query_string"], headers, body)
+    client = scope["client"]
+    agent = headers.get(b"user-agent", b"").decode("latin-1")
+    return Credentials(
+        None, called_region(signed), request_id, repeatable, client[0] if client else "unix:", agent, None, signed
+    )
+
+
+def _refusal(error: KMSError) -> bytes:
+    """An error that AWS sends no text with has no `message`."""
+    return msgspec.json.encode({"__type": error.code} | ({"message": error.text} if error.text else {}))
+
+
+for _noisy in ("uvicorn.error", "uvicorn.access"):
+    logging.getLogger(_noisy).setLevel(logging.ERROR)
