@@ -83,7 +83,7 @@ class Streams:
             if stream.must_be_admitted:
                 await self._in_a_thread(stream, raw)
             for answer in stream.take(raw):
-                await context.write(answer)
+                await _write(context, answer)
         if not (stream.is_last or stream.is_whole):
             await asyncio.sleep(GONE_SECONDS)
         stream.done()
@@ -102,3 +102,11 @@ class Streams:
         except asyncio.CancelledError:
             await asyncio.wait([work])
             raise
+
+
+async def _write(context: Context, answer: bytes) -> None:
+    """To a caller that has gone a write fails, before anybody says that the call is cancelled."""
+    try:
+        await context.write(answer)
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None
