@@ -321,6 +321,22 @@ def test_what_concerns_other_keys_ends_nothing(host: Host) -> None:
     assert decrypt(worker, b"".join(answer.ciphertext for answer in stream.end())) == CONTENT
 
 
+@pytest.mark.parametrize("name", ["EncryptStream", "DecryptStream"])
+def test_an_alias_that_moves_leaves_a_stream_with_its_key(host: Host, name: str) -> None:
+    """Which goes on, and ends when that key may no longer be used, whatever the alias names by then."""
+    worker = host.worker()
+    made, another = worker.create(alias="alias/moves"), worker.create()
+    written = encrypt(worker, made.key_id, CONTENT)
+    encrypts, decrypts = encrypting("alias/moves", CONTENT, 1000), decrypting(written, 1500, key_id="alias/moves")
+    messages = list(encrypts if name == "EncryptStream" else decrypts)
+    stream = Stream(worker, name)
+    stream.send(messages[0])
+    worker.call("UpdateAlias", alias_name="alias/moves", target_key_id=another.key_id)
+    stream.send(messages[1])
+    disabled(worker, made.key_id)
+    assert refusal_of(lambda: stream.send(messages[2])).code == "DisabledException"
+
+
 def test_material_that_expires_ends_the_stream(host: Host) -> None:
     worker = host.worker()
     made = life.external(worker)
