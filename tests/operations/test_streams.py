@@ -171,7 +171,9 @@ def test_later_messages_hold_parts_alone(shared: Worker, key: Any, fields: Any, 
 def test_who_may_not(shared: Worker, key: Any, message: bytes) -> None:
     """What is said of a key that is not the caller's is what is said of none."""
     assert refusal(shared, "EncryptStream", encrypting(key.arn, b"x"), by=EVE).code == "AccessDeniedException"
+    shared.audit()
     assert refusal(shared, "DecryptStream", decrypting(message), by=EVE).code == "AccessDeniedException"
+    assert [resource["ARN"] for resource in shared.audit()[0]["resources"]] == [key.arn], "whoever keeps the log knows"
     assert (
         refusal(shared, "DecryptStream", decrypting(message), by="nobody's token").code == "UnrecognizedClientException"
     )
