@@ -49,7 +49,7 @@ class Streams:
 
     @property
     def running(self) -> int:
-        """Streams that were admitted and have not ended."""
+        """Streams that have sent a message and have not ended."""
         return len(self._running)
 
     def method(self, operation: Operation, credentials_of: Callable[[Context], Credentials]) -> Method:
@@ -79,6 +79,7 @@ class Streams:
             raw = await context.read()
             if raw is grpc.aio.EOF:
                 break
+            self._count(stream)
             if stream.must_be_admitted:
                 await self._admit(stream, raw, context.peer(), credentials.deadline_ns)
             for answer in stream.take(raw):
@@ -91,12 +92,11 @@ class Streams:
         """The first time in the queue of all calls, where it may be turned away; then it goes ahead of them."""
         if stream.is_open:
             await self._long_way.in_a_thread(lambda: stream.admit(raw))
-            return
-        if self.running >= self._limit:
-            raise ThrottlingException("The worker has as many streams as it takes on. Retry after a moment.")
-        await self._long_way.run(lambda: stream.admit(raw), connection=connection, deadline_ns=deadline_ns)
-        self._note(stream)
+        else:
+            await self._long_way.run(lambda: stream.admit(raw), connection=connection, deadline_ns=deadline_ns)
 
-    def _note(self, stream: StreamCall) -> None:
-        if stream.is_open:
-            self._running.add(stream)
+    def _count(self, stream: StreamCall) -> None:
+        """From its first message on, before it is admitted: others come while one waits for that."""
+        if stream not in self._running and self.running >= self._limit:
+            raise ThrottlingException("The worker has as many streams as it takes on. Retry after a moment.")
+        self._running.add(stream)
