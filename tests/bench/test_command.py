@@ -22,6 +22,10 @@ NAMED = [
     "grpc.encrypt.1k",
     "grpc.decrypt.1k",
     "grpc.encrypt.1k.workers2",
+    "batch.core.64k",
+    "batch.core.64k.threads2",
+    "batch.core.envelope.1k",
+    "batch.grpc.1k",
     "registry.100k",
     "rotation.10k",
     "start",
@@ -66,7 +70,7 @@ def rows_of(*arguments: str, **environment: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "families",
-    [["core", "executor", "registry", "rotation", "start"], ["grpc"], ["stream", "memory", "client"]],
+    [["core", "executor", "registry", "rotation", "start"], ["grpc", "batch"], ["stream", "memory", "client"]],
     ids=["in-process-and-start", "grpc", "streams"],
 )
 def test_every_named_row_is_measured(families: Sequence[str]) -> None:

@@ -255,6 +255,13 @@ def test_messages_that_are_not_whole(shared: Worker, message: bytes) -> None:
     assert refusal(shared, "DecryptStream", decrypting(message + b"\0")) == INVALID
 
 
+def test_a_last_message_whose_header_is_not_whole_is_answered_at_once(shared: Worker, message: bytes) -> None:
+    """Its caller waits for the answer, and may not end the stream before."""
+    stream = Stream(shared, "DecryptStream")
+    stream.send(pb.DecryptStreamRequest(ciphertext=message[:20]))
+    assert refusal_of(lambda: stream.send(pb.DecryptStreamRequest(ciphertext=message[20:50], last=True))) == INVALID
+
+
 def test_a_header_of_a_megabyte(shared: Worker, message: bytes) -> None:
     """Refused while it comes in, at whatever pace."""
     endless = message[:35] + b"\0\0" + b"\xff\xff" + bytes(1 << 20)
