@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from kms_grpc.bench import (
+    aws_rows,
     batch_rows,
     core_rows,
     executor_row,
@@ -48,6 +49,7 @@ FAMILIES: Final[Mapping[str, tuple[Sequence[str], Measure]]] = {
     "start": (start_row.NAMES, _without_load(start_row.measure)),
     "stream": (stream_rows.NAMES, _without_load(stream_rows.measure)),
     "esdk": (message_rows.NAMES, _without_load(message_rows.measure)),
+    "aws": (aws_rows.NAMES, _without_load(aws_rows.measure)),
 }
 ROWS: Final[Mapping[str, Measure]] = {name: measure for names, measure in FAMILIES.values() for name in names}
 
@@ -83,6 +85,8 @@ def bench(context: click.Context, only: tuple[str, ...], glimpse: bool, output: 
     memory.stream                MiB of the worker for a stream that nobody reads from; beside 8
     client.esdk.64m, client.esdk.64m.64k
                                  GB/s of MessageClient in frames of 4 and 64 KiB; beside the AWS Encryption SDK
+    aws.encrypt.1k               CPU of the worker per signed call to the AWS door; beside a bare ASGI echo there
+    aws.sigv4                    verification of a signed body of 2 KiB; beside botocore's signing of it
 
     \b
     kms-grpc bench core

@@ -34,6 +34,8 @@ NAMED = [
     "memory.stream",
     "client.esdk.64m",
     "client.esdk.64m.64k",
+    "aws.encrypt.1k",
+    "aws.sigv4",
 ]
 """The rows that the project answers for."""
 BESIDE = ["registry.100k.describe", "registry.100k.memory", "rotation.10k.decrypt"]
@@ -70,8 +72,13 @@ def rows_of(*arguments: str, **environment: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "families",
-    [["core", "executor", "registry", "rotation", "start"], ["grpc", "batch"], ["stream", "memory", "client"]],
-    ids=["in-process-and-start", "grpc", "streams"],
+    [
+        ["core", "executor", "registry", "rotation", "start"],
+        ["grpc", "batch"],
+        ["stream", "memory", "client"],
+        ["aws"],
+    ],
+    ids=["in-process-and-start", "grpc", "streams", "aws"],
 )
 def test_every_named_row_is_measured(families: Sequence[str]) -> None:
     wanted = [name for name in NAMED if name.partition(".")[0] in families]
