@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from kms_grpc.bench import core_rows, executor_row, grpc_rows, registry_rows, rotation_row, start_row
+from kms_grpc.bench import client_rows, core_rows, executor_row, grpc_rows, registry_rows, rotation_row, start_row
 from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.facts import facts
 from kms_grpc.bench.ground import Ground, ground
@@ -29,6 +29,7 @@ def _without_load(measure: Callable[[str, Ground], list[Row]]) -> Measure:
 
 
 FAMILIES: Final[Mapping[str, tuple[Sequence[str], Measure]]] = {
+    "client": (client_rows.NAMES, _without_load(client_rows.measure)),
     "core": (core_rows.NAMES, _without_load(core_rows.measure)),
     "executor": (executor_row.NAMES, _without_load(executor_row.measure)),
     "grpc": (grpc_rows.NAMES, grpc_rows.measure),
@@ -58,6 +59,8 @@ def bench(context: click.Context, only: tuple[str, ...], glimpse: bool, output: 
     executor.encrypt.1k          CPU of a warm Encrypt without transport; beside upb and cryptography's AESGCM
     grpc.encrypt.1k, grpc.decrypt.1k, grpc.encrypt.1k.workers2
                                  CPU of the workers per call; beside an echo of the same sizes in the same server
+    client.records.1k, client.records.1k.many
+                                 CPU of a record by EnvelopeClient; beside cryptography's AESGCM under one fixed key
     registry.100k                cold Encrypt (and DescribeKey, and memory) with 100,000 keys; beside 100
     rotation.10k                 warm Encrypt (and cold Decrypt) with 10,000 materials on the key; beside one
     start                        exec to SERVING with 100,000 keys; beside 100
