@@ -8,7 +8,18 @@ from typing import Final
 
 import click
 
-from kms_grpc.bench import client_rows, core_rows, executor_row, grpc_rows, registry_rows, rotation_row, start_row
+from kms_grpc.bench import (
+    client_rows,
+    connection_rows,
+    core_rows,
+    executor_row,
+    grpc_rows,
+    message_rows,
+    registry_rows,
+    rotation_row,
+    start_row,
+    stream_rows,
+)
 from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.facts import facts
 from kms_grpc.bench.ground import Ground, ground
@@ -29,13 +40,16 @@ def _without_load(measure: Callable[[str, Ground], list[Row]]) -> Measure:
 
 
 FAMILIES: Final[Mapping[str, tuple[Sequence[str], Measure]]] = {
-    "client": (client_rows.NAMES, _without_load(client_rows.measure)),
     "core": (core_rows.NAMES, _without_load(core_rows.measure)),
     "executor": (executor_row.NAMES, _without_load(executor_row.measure)),
     "grpc": (grpc_rows.NAMES, grpc_rows.measure),
     "registry": (registry_rows.NAMES, _without_load(registry_rows.measure)),
     "rotation": (rotation_row.NAMES, _without_load(rotation_row.measure)),
     "start": (start_row.NAMES, _without_load(start_row.measure)),
+    "stream": (stream_rows.NAMES, _without_load(stream_rows.measure)),
+    "esdk": (message_rows.NAMES, _without_load(message_rows.measure)),
+    "client": (client_rows.NAMES, _without_load(client_rows.measure)),
+    "connections": (connection_rows.NAMES, _without_load(connection_rows.measure)),
 }
 ROWS: Final[Mapping[str, Measure]] = {name: measure for names, measure in FAMILIES.values() for name in names}
 
@@ -61,9 +75,15 @@ def bench(context: click.Context, only: tuple[str, ...], glimpse: bool, output: 
                                  CPU of the workers per call; beside an echo of the same sizes in the same server
     client.records.1k, client.records.1k.many
                                  CPU of a record by EnvelopeClient; beside cryptography's AESGCM under one fixed key
+    connections.1, .2, .8, .64   share of the calls that the busiest worker has, by connections; beside an even share
     registry.100k                cold Encrypt (and DescribeKey, and memory) with 100,000 keys; beside 100
     rotation.10k                 warm Encrypt (and cold Decrypt) with 10,000 materials on the key; beside one
     start                        exec to SERVING with 100,000 keys; beside 100
+    stream.grpc.1m, stream.grpc.1m.decrypt
+                                 GB/s of a stream of 1 GiB in messages of 1 MiB; beside one that echoes
+    memory.stream                MiB of the worker for a stream that nobody reads from; beside 8
+    client.esdk.64m, client.esdk.64m.64k
+                                 GB/s of MessageClient in frames of 4 and 64 KiB; beside the AWS Encryption SDK
 
     \b
     kms-grpc bench core

@@ -27,13 +27,14 @@ from kms_grpc.operations.call import Call
 from kms_grpc.operations.handlers.importing import take_pair
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.table import TABLE
-from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata
+from kms_grpc.v1 import envelope_pb2
+from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata, refused
 from tests.operations.life import EXTERNAL, wanted
 from tests.operations.service import ALICE, Host, Worker, prepare
 
 pytestmark = pytest.mark.xdist_group("door")
 
-LIMITS = {"threads": 1, "waiting_calls": 3}
+LIMITS = {"threads": 1, "waiting_calls": 3, "streams": 2}
 
 
 class Door:
@@ -173,6 +174,22 @@ def test_calls_that_may_take_seconds_are_in_nobodys_way(host: Host, loop: asynci
         gate.set()
         assert len({call.result().answer.public_key for call in held}) == 2
     door.close()
+
+
+def test_streams_are_counted_before_they_are_admitted(door: Door) -> None:
+    """Those that wait for a thread to be admitted in do not let others past the limit."""
+    made = door.ask("CreateKey").answer.key_metadata
+    first = envelope_pb2.EncryptStreamRequest(key_id=made.key_id, last=True).SerializeToString()
+    method = door.channel.stream_stream("/kms_grpc.v1.EnvelopeService/EncryptStream")
+    with ThreadPoolExecutor(1) as threads:
+        with registry_held(door):
+            threads.submit(door.ask, "CreateKey")
+            until(lambda: waiting(door) == 1)
+            begun = [method(iter([first]), metadata=metadata(ALICE.token), timeout=60) for _ in range(5)]
+            until(lambda: sum(call.done() for call in begun) == 3)
+        assert sorted(refused(call).reason or "" for call in begun if call.done()) == ["ThrottlingException"] * 3
+        assert all(list(call) for call in begun if not call.done())
+    assert door.worker.counted()["EncryptStream"] == {"ThrottlingException": 3, "OK": 2}
 
 
 def test_a_call_whose_deadline_passes_while_it_waits_is_never_begun(door: Door) -> None:
