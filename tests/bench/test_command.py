@@ -22,6 +22,10 @@ NAMED = [
     "grpc.encrypt.1k",
     "grpc.decrypt.1k",
     "grpc.encrypt.1k.workers2",
+    "batch.core.64k",
+    "batch.core.64k.threads2",
+    "batch.core.envelope.1k",
+    "batch.grpc.1k",
     "registry.100k",
     "rotation.10k",
     "start",
@@ -30,6 +34,8 @@ NAMED = [
     "memory.stream",
     "client.esdk.64m",
     "client.esdk.64m.64k",
+    "aws.encrypt.1k",
+    "aws.sigv4",
     "client.records.1k",
     "client.records.1k.many",
 ]
@@ -69,8 +75,13 @@ def rows_of(*arguments: str, **environment: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "families",
-    [["core", "executor", "registry", "rotation", "start"], ["grpc"], ["stream", "memory", "client"]],
-    ids=["in-process-and-start", "grpc", "streams"],
+    [
+        ["core", "executor", "registry", "rotation", "start"],
+        ["grpc", "batch"],
+        ["stream", "memory", "client"],
+        ["aws"],
+    ],
+    ids=["in-process-and-start", "grpc", "streams", "aws"],
 )
 def test_every_named_row_is_measured(families: Sequence[str]) -> None:
     wanted = [name for name in NAMED if name.partition(".")[0] in families]
