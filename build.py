@@ -1,7 +1,8 @@
 """Builds what is made from other files: the gRPC stubs and the C core.
 
-    python build.py            stubs from protos/ into the package, then the C core in place
+    python build.py            stubs from protos/ into the package, the asyncio client, then the C core in place
     python build.py --stubs    the stubs alone (needs grpcio-tools and mypy-protobuf)
+    python build.py --client   the asyncio client alone, from the other one (needs ruff)
     python build.py --core     the C core alone (needs cffi, a C compiler, libssl-dev)
 
 setup.py hands `ffibuilder` to setuptools, so `pip install .` compiles the core as well.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -111,14 +113,50 @@ def build_stubs(target: Path = ROOT) -> None:
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PATH": path})
 
 
+# What makes a method of the client one of its asyncio twin: calls are awaited, listings walk asynchronously.
+TWIN_NAMES = ("key_life", "key_management")
+TWIN = (
+    (r'\A"""', '"""Made by `python build.py --client` from ../{name}.py: do not edit.\n\n'),
+    (r"^    def (\w+\(\s*self)", r"    async def \1"),
+    (r"return self\._(call|create)\(", r"return await self._\1("),
+    (r"= self\.list_", "= await self.list_"),
+    (r"\bIterator\b", "AsyncIterator"),
+    (r"^( +)yield from (.+)$", r"\1for entry in \2:\n\1    yield entry"),
+    (r"\b(KeyLifeCalls|KeyManagementClient)\b", r"Async\1"),
+    (r"from kms_grpc\.client\.(calls|key_life) import Caller\b", r"from kms_grpc.client.aio.\1 import AsyncCaller"),
+    (r"\(Caller\)", "(AsyncCaller)"),
+    (r"from kms_grpc\.client\.key_life import", "from kms_grpc.client.aio.key_life import"),
+)
+
+
+def twin(name: str) -> str:
+    """The asyncio twin of kms_grpc/client/NAME.py, imports and layout as ruff has them."""
+    text = (ROOT / "kms_grpc" / "client" / f"{name}.py").read_text("utf-8")
+    for pattern, replacement in TWIN:
+        text = re.sub(pattern, replacement.replace("{name}", name), text, flags=re.MULTILINE)
+    for arguments in (["check", "--quiet", "--select", "I", "--fix", "-"], ["format", "--quiet", "-"]):
+        command = [sys.executable, "-m", "ruff", *arguments]
+        text = subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT).stdout
+    return text
+
+
+def build_client(target: Path = ROOT / "kms_grpc" / "client" / "aio") -> None:
+    for name in TWIN_NAMES:
+        (target / f"{name}.py").write_text(twin(name), "utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Builds the gRPC stubs and the C core in place.")
     parser.add_argument("--stubs", action="store_true", help="the stubs alone")
     parser.add_argument("--core", action="store_true", help="the C core alone")
+    parser.add_argument("--client", action="store_true", help="the asyncio client alone")
     chosen = parser.parse_args()
-    if chosen.stubs or not chosen.core:
+    every = not (chosen.stubs or chosen.core or chosen.client)
+    if chosen.stubs or every:
         build_stubs()
-    if chosen.core or not chosen.stubs:
+    if chosen.client or every:
+        build_client()
+    if chosen.core or every:
         build_core()
 
 

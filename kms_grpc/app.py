@@ -10,9 +10,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from kms_grpc.authentication.callers import Callers
 from kms_grpc.authentication.signature_v4 import FixedAccessKeys, SignatureV4
 from kms_grpc.authorization.account_only import AccountOnly
 from kms_grpc.clock import Clock, JudgedClock, SystemClock
-from kms_grpc.config import DEV_ACCESS_KEY, DEV_ACCOUNT, DEV_SECRET, ConfigurationError, Settings
+from kms_grpc.config import DEV_ACCESS_KEY, DEV_ACCOUNT, DEV_NAME, DEV_SECRET, ConfigurationError, Settings
 from kms_grpc.crypto.keyring import keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
 from kms_grpc.model.principal import Principal
 from kms_grpc.operations.call import Service
@@ -38,7 +39,8 @@ from kms_grpc.processes import worker as worker_process
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.supervisor import Supervisor
 from kms_grpc.registry import first_start
-from kms_grpc.registry.shards import Shards
+from kms_grpc.registry.access_keys import AccessKeys
+from kms_grpc.registry.shards import Shard, Shards
 from kms_grpc.root_key.file import RootKeyFile
 
 SLOTS_BESIDE_MATERIALS = 64
@@ -138,8 +140,19 @@ def prepare(settings: Settings, clock: Clock | None = None) -> None:
 
 
 def open_shards(settings: Settings) -> Shards:
-    open_keyring(settings.limits.cached_keys + SLOTS_BESIDE_MATERIALS + 4 * len(settings.regions))
+    limits = settings.limits
+    open_keyring(limits.cached_keys + limits.streams + SLOTS_BESIDE_MATERIALS + 4 * len(settings.regions))
     return first_start.open_shards(registry_service(settings), root_key_source(settings), settings.limits.cached_keys)
+
+
+@contextlib.contextmanager
+def default_shard(settings: Settings) -> Iterator[Shard]:
+    """The shard that holds what is the whole service's, for a command beside a running server. WillNotStart."""
+    shards = open_shards(settings)
+    try:
+        yield shards.default
+    finally:
+        shards.close()
 
 
 def audit_log(settings: Settings, worker: int) -> FileAuditLog:
@@ -151,36 +164,43 @@ def audit_log(settings: Settings, worker: int) -> FileAuditLog:
 def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock | None = None) -> Service:
     """One worker's parts. The shards must have been prepared."""
     clock = clock or JudgedClock(SystemClock())
+    shards = open_shards(settings)
     return Service(
-        shards=open_shards(settings),
-        authentication=authentication(settings, clock),
+        shards=shards,
+        authentication=authentication(settings, shards, clock, log),
         authorizer=AccountOnly(),
         audit_log=log,
         counters=Counters.open(RunFolder(settings.data_dir).counters(worker), NAMES),
         clock=clock,
         managed_services=frozenset(settings.managed_services),
+        non_committing_suites=settings.non_committing_suites,
         quotas=settings.quotas,
         limits=settings.limits,
     )
 
 
-def authentication(settings: Settings, clock: Clock) -> Authentication:
-    """Bearer tokens, and the signatures of access keys."""
-    test = [(DEV_ACCESS_KEY, DEV_SECRET, dev_principal(settings))] if settings.dev else []
-    return Callers(bearer_tokens(settings), SignatureV4(FixedAccessKeys(test), clock.wall_ns))
+def authentication(settings: Settings, shards: Shards, clock: Clock, log: AuditLog) -> Authentication:
+    """Bearer tokens, and the signatures of access keys; with --dev that of the key `test` as well."""
+    known = principals(settings)
+    test = [(DEV_ACCESS_KEY, DEV_SECRET, known[DEV_NAME])] if settings.dev else []
+    access_keys = AccessKeys(shards.default, known, FixedAccessKeys(test), clock, lambda row: log.append(row.record))
+    return Callers(bearer_tokens(settings), SignatureV4(access_keys, clock.wall_ns))
 
 
-def dev_principal(settings: Settings) -> Principal:
-    """Whom --dev lets in: the root of account 123456789012."""
-    return Principal("dev", f"arn:{settings.partition}:iam::{DEV_ACCOUNT}:root", DEV_ACCOUNT)
+def principals(settings: Settings) -> dict[str, Principal]:
+    """The configured callers by name, and with --dev the root of account 123456789012."""
+    known = {p.name: Principal(p.name, p.arn, p.account, p.service) for p in settings.principals}
+    if settings.dev:
+        known[DEV_NAME] = Principal(DEV_NAME, f"arn:{settings.partition}:iam::{DEV_ACCOUNT}:root", DEV_ACCOUNT)
+    return known
 
 
 def bearer_tokens(settings: Settings) -> BearerTokens:
-    """The configured callers, and with --dev the root of account 123456789012."""
-    known = [(p.read_token(), Principal(p.name, p.arn, p.account, p.service)) for p in settings.principals]
+    """The tokens that principals are known by."""
+    of = principals(settings)
+    known = [(each.read_token(), of[each.name]) for each in settings.principals]
     if settings.dev:
-        token = (settings.data_dir / "dev.token").read_text("ascii").strip()
-        known.append((token, dev_principal(settings)))
+        known.append(((settings.data_dir / "dev.token").read_text("ascii").strip(), of[DEV_NAME]))
     if not known:
         raise ConfigurationError(
             "nobody may call: give [[principals]] in the configuration, or --dev for one on this machine"

@@ -84,12 +84,18 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     waiting_calls: int = 256
     """Calls that may wait for a worker's threads; one more is ThrottlingException with RetryInfo."""
     threads: int = 4
+    streams: int = 128
+    """EncryptStream and DecryptStream that a worker runs at once, each in up to 8 MiB; one more is
+    ThrottlingException."""
     cached_keys: int = 16_384
     """Keys whose row and material a worker keeps at hand."""
 
 
+DATA_DIR = Path("kms-data")
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    data_dir: Path = Path("kms-data")
+    data_dir: Path = DATA_DIR
     listen: str = "127.0.0.1:50051"
     aws_listen: str | None = None
     """Where AWS's JSON over HTTP is served; nowhere unless it is given."""
@@ -109,6 +115,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     principals: list[PrincipalSettings] = []
     managed_services: list[str] = msgspec.field(default_factory=lambda: list(MANAGED_SERVICES))
     """Services that have an AWS managed key, `alias/aws/<service>`."""
+    non_committing_suites: bool = False
+    """DecryptStream also reads messages of the AWS Encryption SDK whose suite does not commit to its key."""
     quotas: Quotas = Quotas()
     limits: Limits = Limits()
 
@@ -118,6 +126,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 DEV_ACCOUNT = "123456789012"
+DEV_NAME = "dev"
+"""The principal that --dev lets in: the root of DEV_ACCOUNT."""
 DEV_ACCESS_KEY = "test"
 DEV_SECRET = "test"  # noqa: S105 - meant to be known
 """Signs for the same principal, where --dev is given: only loopback and Unix sockets are served."""
@@ -125,9 +135,13 @@ DEV_SECRET = "test"  # noqa: S105 - meant to be known
 
 def load(path: Path | None, overrides: dict[str, Any]) -> Settings:
     """Read the file, lay `overrides` (None: not given) over it, and check the whole. Raises ConfigurationError."""
+    return from_values(given(path, overrides))
+
+
+def given(path: Path | None, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The same, unchecked and without defaults."""
     values = _read_toml(path) if path else {}
-    values.update({name: value for name, value in overrides.items() if value is not None})
-    return from_values(values)
+    return values | {name: value for name, value in overrides.items() if value is not None}
 
 
 def from_values(values: dict[str, Any]) -> Settings:
@@ -213,6 +227,7 @@ def _check_principals(settings: Settings) -> None:
     principals = settings.principals
     names = [principal.name for principal in principals]
     _require(len(set(names)) == len(names), "two principals have the same name")
+    _require(not (settings.dev and DEV_NAME in names), f"principal {DEV_NAME}: --dev makes one of that name")
     for principal in principals:
         _require(ACCOUNT.fullmatch(principal.account), f"principal {principal.name}: account must be 12 digits")
         own = principal.account == settings.service_account

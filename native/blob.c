@@ -14,19 +14,19 @@
  * Associated data: bytes 0-78, then what the caller gives (u16 length of the ARN, ARN, canonical context). The check
  * guards against accidents alone, so sealing and opening don't look at it: it is covered by the tag.
  */
+#include "blob.h"
+
 #include <openssl/crypto.h>
 #include <string.h>
 
 #include "ciphers.h"
-#include "keyring.h"
 #include "random.h"
-#include "xaes.h"
 
 #define VERSION 1
 #define SUITE 1
 #define CHECK_AT 51
 #define CHECK_SIZE 4
-#define NONCE_AT KMS_PREFIX_SIZE
+#define NONCE_AT KMS_NONCE_AT
 #define MAXIMUM_ASSOCIATED 65536
 #define LABEL "kms-grpc v1 header"
 #define LABEL_SIZE (sizeof LABEL - 1)
@@ -56,14 +56,14 @@ kms_status kms_blob_prefix(uint8_t prefix[KMS_PREFIX_SIZE], const uint8_t kid[KM
     return status;
 }
 
-static int is_ours(const uint8_t *blob, size_t blob_len) {
+int kms_blob_is_ours(const uint8_t *blob, size_t blob_len) {
     return blob_len > KMS_BLOB_OVERHEAD && blob_len <= KMS_BLOB_OVERHEAD + KMS_MAXIMUM_PLAINTEXT &&
            blob[0] == VERSION && blob[1] == SUITE;
 }
 
 kms_status kms_blob_check(const uint8_t *blob, size_t blob_len) {
     uint8_t check[32];
-    if (!is_ours(blob, blob_len)) return KMS_INVALID_CIPHERTEXT;
+    if (!kms_blob_is_ours(blob, blob_len)) return KMS_INVALID_CIPHERTEXT;
     kms_status status = check_of(check, blob);
     if (status != KMS_OK) return status;
     return CRYPTO_memcmp(check, blob + CHECK_AT, CHECK_SIZE) == 0 ? KMS_OK : KMS_INVALID_CIPHERTEXT;
@@ -76,8 +76,8 @@ static int fits(size_t prefix_len, size_t associated_len, size_t plaintext_len) 
            plaintext_len <= KMS_MAXIMUM_PLAINTEXT;
 }
 
-static struct kms_message sealed_message(uint8_t *blob, const uint8_t *associated, size_t associated_len,
-                                         const uint8_t *plaintext, size_t plaintext_len) {
+struct kms_message kms_blob_sealing(uint8_t *blob, const uint8_t *associated, size_t associated_len,
+                                    const uint8_t *plaintext, size_t plaintext_len) {
     return (struct kms_message){.nonce = blob + NONCE_AT,
                                 .header = blob,
                                 .header_len = KMS_HEADER_SIZE,
@@ -88,8 +88,8 @@ static struct kms_message sealed_message(uint8_t *blob, const uint8_t *associate
                                 .out = blob + KMS_HEADER_SIZE};
 }
 
-static struct kms_message opened_message(uint8_t *plaintext, const uint8_t *associated, size_t associated_len,
-                                         const uint8_t *blob, size_t blob_len) {
+struct kms_message kms_blob_opening(uint8_t *plaintext, const uint8_t *associated, size_t associated_len,
+                                    const uint8_t *blob, size_t blob_len) {
     return (struct kms_message){.nonce = blob + NONCE_AT,
                                 .header = blob,
                                 .header_len = KMS_HEADER_SIZE,
@@ -108,7 +108,7 @@ static kms_status seal_under(uint8_t *blob, uint64_t key, const uint8_t *prefix,
     if (status == KMS_OK) status = kms_nonces(blob + NONCE_AT, KMS_NONCE_SIZE);
     if (status == KMS_OK) {
         memcpy(blob, prefix, KMS_PREFIX_SIZE);
-        struct kms_message message = sealed_message(blob, associated, associated_len, plaintext, plaintext_len);
+        struct kms_message message = kms_blob_sealing(blob, associated, associated_len, plaintext, plaintext_len);
         status = kms_xaes_seal(&root, &message, 1);
     }
     OPENSSL_cleanse(&root, sizeof root);
@@ -120,7 +120,7 @@ static kms_status open_under(uint8_t *plaintext, uint64_t key, const uint8_t *as
     union kms_key root;
     kms_status status = kms_keyring_get(&root, key, KMS_MESSAGE_ROOT);
     if (status == KMS_OK) {
-        struct kms_message message = opened_message(plaintext, associated, associated_len, blob, blob_len);
+        struct kms_message message = kms_blob_opening(plaintext, associated, associated_len, blob, blob_len);
         status = kms_xaes_open(&root, &message, 1);
         if (status == KMS_OK) status = message.status;
     }
@@ -140,7 +140,7 @@ kms_status kms_seal(uint8_t *blob, size_t blob_len, uint64_t key, const uint8_t 
 kms_status kms_open(uint8_t *plaintext, size_t plaintext_len, uint64_t key, const uint8_t *associated,
                     size_t associated_len, const uint8_t *blob, size_t blob_len) {
     kms_status status = KMS_WRONG_LENGTH;
-    if (!is_ours(blob, blob_len))
+    if (!kms_blob_is_ours(blob, blob_len))
         status = KMS_INVALID_CIPHERTEXT;
     else if (associated_len <= MAXIMUM_ASSOCIATED && plaintext_len == blob_len - KMS_BLOB_OVERHEAD)
         status = open_under(plaintext, key, associated, associated_len, blob, blob_len);
@@ -154,7 +154,7 @@ kms_status kms_reseal(uint8_t *resealed, uint64_t source, const uint8_t *source_
                       const uint8_t *prefix, size_t prefix_len, const uint8_t *associated, size_t associated_len) {
     uint8_t *plaintext = resealed + KMS_HEADER_SIZE;
     kms_status status = KMS_INVALID_CIPHERTEXT;
-    if (is_ours(blob, blob_len)) {
+    if (kms_blob_is_ours(blob, blob_len)) {
         size_t len = blob_len - KMS_BLOB_OVERHEAD;
         status = kms_open(plaintext, len, source, source_associated, source_associated_len, blob, blob_len);
         if (status == KMS_OK)
@@ -207,7 +207,7 @@ static kms_status seal_chunk(struct batch *batch, const uint32_t *lens, size_t c
     for (size_t i = 0; i < count; i++) {
         memcpy(batch->out, batch->prefix, KMS_PREFIX_SIZE);
         memmove(batch->out + NONCE_AT, batch->nonces, KMS_NONCE_SIZE);
-        messages[i] = sealed_message(batch->out, batch->associated, batch->associated_len, batch->in, lens[i]);
+        messages[i] = kms_blob_sealing(batch->out, batch->associated, batch->associated_len, batch->in, lens[i]);
         batch->nonces += KMS_NONCE_SIZE;
         batch->in += lens[i];
         batch->out += lens[i] + KMS_BLOB_OVERHEAD;
@@ -250,13 +250,13 @@ static kms_status open_chunk(struct batch *batch, uint8_t *statuses, const uint3
     const uint8_t *blobs[KMS_XAES_BATCH];
     for (size_t i = 0; i < count; i++) {
         blobs[i] = batch->in;
-        messages[i] = opened_message(batch->out, batch->associated, batch->associated_len, batch->in, lens[i]);
+        messages[i] = kms_blob_opening(batch->out, batch->associated, batch->associated_len, batch->in, lens[i]);
         batch->in += lens[i];
         batch->out += messages[i].len;
     }
     kms_status status = kms_xaes_open(&batch->root, messages, count);
     for (size_t i = 0; status == KMS_OK && i < count; i++) {
-        statuses[i] = (uint8_t)(is_ours(blobs[i], lens[i]) ? messages[i].status : KMS_INVALID_CIPHERTEXT);
+        statuses[i] = (uint8_t)(kms_blob_is_ours(blobs[i], lens[i]) ? messages[i].status : KMS_INVALID_CIPHERTEXT);
         if (statuses[i] != KMS_OK) OPENSSL_cleanse(messages[i].out, messages[i].len);
     }
     return status;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "utf8.h"
 
 #define PAIR_SIZE 8 /* the least: two lengths */
 #define MAXIMUM_PAIRS (KMS_MAXIMUM_CONTEXT / PAIR_SIZE)
@@ -47,29 +48,7 @@ static int read_field(struct field *field, struct reader *reader) {
     return 1;
 }
 
-/* The length of the well-formed UTF-8 sequence at `b` (RFC 3629: no surrogates, nothing overlong, up to U+10FFFF), or 0. */
-static size_t sequence(const uint8_t *b, size_t rest) {
-    uint8_t low = 0x80, high = 0xBF;
-    size_t len = b[0] < 0x80 ? 1 : b[0] < 0xC2 ? 0 : b[0] < 0xE0 ? 2 : b[0] < 0xF0 ? 3 : b[0] < 0xF5 ? 4 : 0;
-    if (len < 2 || len > rest) return len > rest ? 0 : len;
-    if (b[0] == 0xE0) low = 0xA0;
-    if (b[0] == 0xED) high = 0x9F;
-    if (b[0] == 0xF0) low = 0x90;
-    if (b[0] == 0xF4) high = 0x8F;
-    if (b[1] < low || b[1] > high) return 0;
-    for (size_t i = 2; i < len; i++)
-        if (b[i] < 0x80 || b[i] > 0xBF) return 0;
-    return len;
-}
-
-static int is_utf8(const struct field *field) {
-    for (size_t at = 0; at < field->len;) {
-        size_t len = sequence(field->bytes + at, field->len - at);
-        if (len == 0) return 0;
-        at += len;
-    }
-    return 1;
-}
+static int is_utf8(const struct field *field) { return kms_is_utf8(field->bytes, field->len); }
 
 static kms_status read_pairs(struct pair *pairs, uint32_t count, struct reader *reader) {
     if (count > reader->rest / PAIR_SIZE) return KMS_CONTEXT_MALFORMED;

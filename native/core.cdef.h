@@ -27,7 +27,8 @@ typedef enum {
     KMS_FILE_WRONG_SIZE,
     KMS_NO_RANDOMNESS,
     KMS_CIPHER_FAILED, /* libcrypto refused */
-    KMS_OUT_OF_MEMORY
+    KMS_OUT_OF_MEMORY,
+    KMS_INCOMPLETE /* what has come so far is not wrong, but not all */
 } kms_status;
 
 #define KMS_KID_SIZE 17
@@ -113,6 +114,49 @@ kms_status kms_material_import(uint8_t material_id[KMS_MATERIAL_ID_SIZE], uint8_
 /* Checks a joined encryption context and writes its pairs in order of their keys; `canonical` has joined_len bytes. */
 kms_status kms_context_canonical(uint8_t *canonical, const uint8_t *joined, size_t joined_len);
 
+/* --- request.c: requests as their bytes came ------------------------------------------------------------------------ */
+
+typedef enum { KMS_ENCRYPT, KMS_DECRYPT, KMS_RE_ENCRYPT, KMS_DATA_KEY } kms_operation;
+
+#define KMS_MAXIMUM_KEY_ID 2048 /* of a request, in bytes here */
+#define KMS_MAXIMUM_ARN 512
+#define KMS_MAXIMUM_IDENTITY 2112 /* KeyId and a blob's prefix, with room */
+#define KMS_MAXIMUM_ANSWER 66560  /* the largest blob, an ARN, a material id, and what protobuf puts around them */
+
+/* A key material, as answering under it needs it: `associated` is u16 length of the key's ARN, and the ARN. */
+typedef struct {
+    uint64_t handle;
+    uint8_t prefix[KMS_PREFIX_SIZE];
+    uint16_t associated_len;
+    uint8_t associated[];
+} kms_material;
+
+/* A place in the request's bytes. What stands behind a tag never begins at 0, so `at` is 0 where there is none. */
+typedef struct {
+    uint32_t at;
+    uint32_t len;
+} kms_place;
+
+/* One Encrypt or Decrypt: what the scanner found, and room for the answer. */
+typedef struct {
+    kms_place data; /* plaintext or blob */
+    uint32_t identity_len;
+    uint32_t context_len;
+    uint32_t answer_len;
+    uint8_t identity[KMS_MAXIMUM_IDENTITY]; /* KeyId; for Decrypt the blob's prefix follows */
+    uint8_t context[KMS_MAXIMUM_CONTEXT];   /* canonical */
+    uint8_t answer[KMS_MAXIMUM_ANSWER];
+} kms_call;
+
+/* 1 where the request is what protobuf's own reader would make of the same bytes and needs nothing but sealing or opening:
+ * its data have 1 to data_most bytes, and no field is there that asks for more. 0: somebody else must look at it. */
+int kms_call_scan(kms_call *call, kms_operation operation, const uint8_t *raw, size_t raw_len, size_t data_most);
+/* The serialised response to a request that kms_call_scan took. */
+kms_status kms_call_answer(kms_call *call, kms_operation operation, const kms_material *material, const uint8_t *raw,
+                           size_t raw_len);
+/* Overwrites the answer. */
+void kms_call_forget(kms_call *call);
+
 /* --- blob.c: the ciphertext blob, version 1 ------------------------------------------------------------------------ */
 
 kms_status kms_blob_prefix(uint8_t prefix[KMS_PREFIX_SIZE], const uint8_t kid[KMS_KID_SIZE],
@@ -141,6 +185,113 @@ kms_status kms_seal_many(uint8_t *blobs, size_t blobs_len, uint64_t key, const u
 kms_status kms_open_many(uint8_t *plaintexts, size_t plaintexts_len, uint8_t *statuses, uint64_t key,
                          const uint8_t *associated, size_t associated_len, const uint8_t *blobs,
                          const uint32_t *blob_lens, size_t count);
+
+/* --- esdk_*.c: the message format of the AWS Encryption SDK; drawn in esdk.h ----------------------------------------- */
+
+#define KMS_ESDK_MAXIMUM_HEADER 65536
+#define KMS_ESDK_MAXIMUM_FRAME 1048576
+#define KMS_ESDK_HEADER_OVERHEAD 105 /* what is written beside context, provider information and encrypted data key */
+#define KMS_ESDK_HELD_OVERHEAD 256   /* what `held` has beside a frame's plaintext: head and tag, or a signature */
+
+/* Where the parts of a header are. */
+typedef struct {
+    uint16_t suite;
+    uint8_t version;
+    uint8_t is_signed;
+    uint32_t message_id_at;
+    uint32_t message_id_len;
+    uint32_t context_at; /* u16 count, pairs; context_len 0 is the empty one */
+    uint32_t context_len;
+    uint32_t data_keys_at; /* provider id, provider information, encrypted data key, each with its u16 length */
+    uint32_t data_keys_len;
+    uint32_t data_keys;
+    uint32_t frame_len;
+    uint32_t commitment_at;
+    uint32_t authenticated_len; /* what the header's tag covers */
+    uint32_t header_len;
+} kms_esdk_header_t;
+
+/* Reads the header that `message` begins with. KMS_INCOMPLETE where it ends before its header does, which never happens
+ * from KMS_ESDK_MAXIMUM_HEADER bytes on; KMS_INVALID_CIPHERTEXT as soon as anything is wrong. */
+kms_status kms_esdk_header_read(kms_esdk_header_t *header, const uint8_t *message, size_t message_len);
+
+/* A message on its way. Its key lies in the keyring: kms_keyring_evict(key) ends it. */
+typedef struct {
+    uint64_t key;
+    uint8_t message_id[32]; /* 16 in version 1 */
+    uint32_t sequence;      /* of the next frame */
+    uint32_t frame_len;
+    uint32_t held_len; /* bytes that wait in `held`; once ended, those of the signature */
+    uint16_t suite;
+    uint8_t progress; /* 0 open, 1 its final frame is done, 2 failed */
+} kms_esdk_message_t;
+
+typedef struct {
+    const uint8_t *context; /* as in the header */
+    size_t context_len;
+    const uint8_t *provider_info;
+    size_t provider_info_len;
+    uint32_t frame_len; /* 1 to KMS_ESDK_MAXIMUM_FRAME */
+} kms_esdk_begin_t;
+
+/* Begins a message of suite 0x0478 under a fresh data key, which is sealed as kms_data_key does and never leaves the call.
+ * header_len: KMS_ESDK_HEADER_OVERHEAD, context, provider information, and 159 bytes of the blob. */
+kms_status kms_esdk_encryption_begin(uint8_t *header, size_t header_len, kms_esdk_message_t *message, uint64_t key,
+                                     const uint8_t *prefix, size_t prefix_len, const uint8_t *associated,
+                                     size_t associated_len, const kms_esdk_begin_t *begin);
+/* The same under a data key of 32 bytes that the caller has, with its encrypted form. */
+kms_status kms_esdk_encryption_begin_with(uint8_t *header, size_t header_len, kms_esdk_message_t *message,
+                                          const uint8_t *data_key, size_t data_key_len, const uint8_t *encrypted,
+                                          size_t encrypted_len, const kms_esdk_begin_t *begin);
+/* Begins reading: the blob is one of the header's encrypted data keys. KMS_INVALID_CIPHERTEXT where it doesn't open, or
+ * commitment or tag of the header are wrong. */
+kms_status kms_esdk_decryption_begin(kms_esdk_message_t *message, const uint8_t *header, size_t header_len,
+                                     uint64_t key, const uint8_t *associated, size_t associated_len,
+                                     const uint8_t *blob, size_t blob_len);
+kms_status kms_esdk_decryption_begin_with(kms_esdk_message_t *message, const uint8_t *header, size_t header_len,
+                                          const uint8_t *data_key, size_t data_key_len);
+
+/* Bytes that the next kms_esdk_encrypt gives. */
+uint64_t kms_esdk_encrypted_len(const kms_esdk_message_t *message, uint64_t in_len, uint8_t is_last);
+/* All frames that `in` makes whole; is_last writes the final one. `held` takes frame_len bytes or more, the same in every
+ * call. out_len is kms_esdk_encrypted_len. A call that fails ends the message. */
+kms_status kms_esdk_encrypt(uint8_t *out, size_t out_len, kms_esdk_message_t *message, uint8_t *held, size_t held_len,
+                            const uint8_t *in, size_t in_len, uint8_t is_last);
+/* The plaintext of all frames that `in` makes whole; out_capacity: at least message->held_len + in_len. `held` takes
+ * frame_len + KMS_ESDK_HELD_OVERHEAD bytes. KMS_INVALID_CIPHERTEXT for whatever is not the next frame, also behind the
+ * final one, and the message is ended. Of suites that sign, the signature is left in `held`. */
+kms_status kms_esdk_decrypt(uint8_t *out, size_t out_capacity, size_t *out_len, kms_esdk_message_t *message,
+                            uint8_t *held, size_t held_len, const uint8_t *in, size_t in_len);
+
+/* --- record.c: records of the client library, version 1 ------------------------------------------------------------ */
+
+#define KMS_DATA_KEY_SIZE 32
+#define KMS_WRAPPED_DATA_KEY_SIZE 159 /* the blob of such a data key */
+#define KMS_RECORD_PREFIX_SIZE 163    /* version, suite, length, wrapped data key */
+#define KMS_RECORD_HEADER_SIZE 187    /* prefix and nonce */
+#define KMS_RECORD_OVERHEAD 235       /* header, tag and commitment */
+#define KMS_MAXIMUM_RECORD_PLAINTEXT 1073741824
+
+/* Derives the message root of a data key's records, into the keyring. `data_key` has KMS_DATA_KEY_SIZE bytes; the caller
+ * forgets it. */
+kms_status kms_record_key_import(uint64_t *key, const uint8_t *data_key, size_t data_key_len);
+/* Version, suite and lengths alone. */
+kms_status kms_record_check(const uint8_t *record, size_t record_len);
+/* record_len is plaintext_len + KMS_RECORD_OVERHEAD; plaintext_len is 0 to KMS_MAXIMUM_RECORD_PLAINTEXT. `wrapped` has
+ * KMS_WRAPPED_DATA_KEY_SIZE bytes, `context` is canonical. */
+kms_status kms_record_seal(uint8_t *record, size_t record_len, uint64_t key, const uint8_t *wrapped, size_t wrapped_len,
+                           const uint8_t *context, size_t context_len, const uint8_t *plaintext, size_t plaintext_len);
+/* plaintext_len is record_len - KMS_RECORD_OVERHEAD. */
+kms_status kms_record_open(uint8_t *plaintext, size_t plaintext_len, uint64_t key, const uint8_t *context,
+                           size_t context_len, const uint8_t *record, size_t record_len);
+/* Many plaintexts under one data key and one context: they and their records stand one after the other. */
+kms_status kms_record_seal_many(uint8_t *records, size_t records_len, uint64_t key, const uint8_t *wrapped,
+                                size_t wrapped_len, const uint8_t *context, size_t context_len,
+                                const uint8_t *plaintexts, const uint32_t *plaintext_lens, size_t count);
+/* A key for each record. statuses gets KMS_OK or KMS_INVALID_CIPHERTEXT for each; a plaintext that didn't open is zeroed. */
+kms_status kms_record_open_many(uint8_t *plaintexts, size_t plaintexts_len, uint8_t *statuses, const uint64_t *keys,
+                                const uint8_t *context, size_t context_len, const uint8_t *records,
+                                const uint32_t *record_lens, size_t count);
 
 /* --- random.c, epoch.c, process.c ---------------------------------------------------------------------------------- */
 

@@ -9,6 +9,8 @@ enum kms_kind {
     KMS_ROOT_KEY = 1,     /* 32 bytes */
     KMS_REGION_KEY = 2,   /* 32 bytes */
     KMS_MESSAGE_ROOT = 3, /* K, 32 bytes, and its CMAC subkey K1, 16 bytes */
+    KMS_RECORD_ROOT = 4,  /* the same of a data key of the client library */
+    KMS_STREAM_KEY = 5,   /* of the frames of one message: 16, 24 or 32 bytes */
 };
 
 #define KMS_KEY_WORDS 6

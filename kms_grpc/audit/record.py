@@ -29,9 +29,9 @@ class AuditRecord(msgspec.Struct):
     userAgent: str
     requestID: str
     eventID: str
-    requestParameters: dict[str, Any] | None = None
+    requestParameters: dict[str, Any] | msgspec.Raw | None = None
     responseElements: dict[str, Any] | None = None
-    additionalEventData: dict[str, Any] | None = None
+    additionalEventData: dict[str, Any] | msgspec.Raw | None = None
     errorCode: str | msgspec.UnsetType = msgspec.UNSET
     errorMessage: str | msgspec.UnsetType = msgspec.UNSET
 
@@ -108,9 +108,17 @@ def _describe(principal: Principal | None) -> dict[str, str]:
 
 
 def service_event(
-    name: str, region: str, key: Key, time_ns: int, details: dict[str, Any] | None = None
+    name: str,
+    region: str,
+    key: Key,
+    time_ns: int,
+    details: dict[str, Any] | None = None,
+    *,
+    read_only: bool = False,
+    error: str | None = None,
 ) -> tuple[str, bytes]:
-    """What the service did by itself (DeleteKey, RotateKey, DeleteExpiredKeyMaterial): event id, and the record's line.
+    """What the service did by itself (DeleteKey, RotateKey, DeleteExpiredKeyMaterial; what it used its own keys for):
+    event id, and the record's line. `error`: the code of the error that it ended in.
 
     Source: https://docs.aws.amazon.com/kms/latest/developerguide/ct-delete-key.html and its siblings."""
     event_id = new_id()
@@ -126,12 +134,42 @@ def service_event(
         "requestParameters": None,
         "responseElements": None,
         "eventID": event_id,
-        "readOnly": False,
+        "readOnly": read_only,
         "resources": [{"accountId": key.account, "type": "AWS::KMS::Key", "ARN": key.arn}],
         "eventType": "AwsServiceEvent",
         "managementEvent": True,
         "eventCategory": "Management",
         "recipientAccountId": key.account,
         "serviceEventDetails": {"keyId": key.key_id} | (details or {}),
+    }
+    if error is not None:
+        event["errorCode"] = error
+    return event_id, _encode(event) + b"\n"
+
+
+def access_key_event(
+    name: str, region: str, principal: Principal, access_key_id: str, time_ns: int
+) -> tuple[str, bytes]:
+    """CreateAccessKey and DeleteAccessKey, done by who may use the data directory: event id, and the record's line.
+
+    Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/cloudtrail-integration.html"""
+    event_id = new_id()
+    event = {
+        "eventVersion": "1.11",
+        "userIdentity": {"accountId": principal.account, "invokedBy": "kms-grpc principals"},
+        "eventTime": iso_time(time_ns),
+        "eventSource": "iam.amazonaws.com",
+        "eventName": name,
+        "awsRegion": region,
+        "sourceIPAddress": "kms-grpc principals",
+        "userAgent": "kms-grpc principals",
+        "requestParameters": {"userName": principal.name, "accessKeyId": access_key_id},
+        "responseElements": None,
+        "eventID": event_id,
+        "readOnly": False,
+        "eventType": "AwsApiCall",
+        "managementEvent": True,
+        "eventCategory": "Management",
+        "recipientAccountId": principal.account,
     }
     return event_id, _encode(event) + b"\n"

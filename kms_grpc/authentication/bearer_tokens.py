@@ -18,6 +18,7 @@ class BearerTokens:
 
     def __init__(self, principals: Iterable[tuple[str, Principal]]) -> None:
         self._principals: dict[bytes, Principal] = {}
+        self._seen: dict[str, Principal] = {}
         for token, principal in principals:
             if self._principals.setdefault(_digest(token), principal) is not principal:
                 raise ValueError(
@@ -32,11 +33,12 @@ class BearerTokens:
         principal = self._principals.get(_digest(credentials.token))
         if principal is None:
             raise UnrecognizedClientException("The security token included in the request is invalid.")
+        self._seen[credentials.token] = principal
         return principal
 
     def warm_principal(self, credentials: Credentials) -> Principal | None:
-        """See Authentication."""
-        return None if credentials.token is None else self._principals.get(_digest(credentials.token))
+        """See Authentication. Of tokens that were good before: no digest is made of them again."""
+        return None if credentials.token is None else self._seen.get(credentials.token)
 
 
 def _digest(token: str) -> bytes:

@@ -19,6 +19,7 @@ from kms_grpc.cli.failures import MEANINGS, ExitCode
 from kms_grpc.cli.importing import import_
 from kms_grpc.cli.keys import keys
 from kms_grpc.cli.limits import limits
+from kms_grpc.cli.principals import principals
 from kms_grpc.cli.quickstart import quickstart
 from kms_grpc.cli.roles import ROLES
 from kms_grpc.cli.rotation import rotation
@@ -28,7 +29,7 @@ from kms_grpc.cli.tags import tags
 PROGRAM: Final = "kms-grpc"
 
 SECTIONS: Final = {
-    "Server": (quickstart, serve, check),
+    "Server": (quickstart, serve, principals, check),
     "Keys": (keys, alias, rotation, tags, import_),
     "Data": (encrypt, decrypt, re_encrypt, data_key, random),
     "More": (limits, completion),

@@ -97,7 +97,7 @@ def _exports(folder: Path, address: str) -> str:
             f"  export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
             f"  export KMS_GRPC_ENDPOINT={shlex.quote(address)} KMS_GRPC_REGION=eu-central-1",
             f'  export KMS_GRPC_TOKEN="$(cat {shlex.quote(str(folder / "server" / "dev.token"))})"',
-            "  kms-grpc keys list --details",
+            "  kms-grpc keys list",
         )
     )
 

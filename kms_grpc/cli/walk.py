@@ -51,7 +51,7 @@ class Walk:
         self._key = self._create_key("quickstart")
         self._alias = self._free_alias()
         self._stage.run(f"kms-grpc alias create {self._alias} {self._key}")
-        listed = self._stage.run("kms-grpc keys list --details")
+        listed = self._stage.run("kms-grpc keys list")
         named = re.search(f"^{self._key} +Enabled .* {self._alias} ", listed, re.MULTILINE)
         self._stage.require(named is not None, "the key is enabled, and the alias points at it")
 

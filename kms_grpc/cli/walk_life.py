@@ -75,7 +75,7 @@ class LifeWalk:
     def _delete(self) -> None:
         self._stage.title("A deletion scheduled, and called off")
         self._stage.run(f"kms-grpc keys schedule-deletion {self._key} --days 7")
-        listed = self._stage.run("kms-grpc keys list --details")
+        listed = self._stage.run("kms-grpc keys list")
         told = re.search(f"^{self._key} +PendingDeletion .*deleted on [0-9-]+, in 7 days", listed, re.MULTILINE)
         self._stage.require(told is not None, "the list says when the key is deleted")
         self._stage.refuse(self._unwrap, "KMSInvalidStateException", ExitCode.KEY_STATE)

@@ -7,18 +7,29 @@ with KeyManagementClient() as kms:               # KMS_GRPC_ENDPOINT, KMS_GRPC_T
     key = kms.create_key(description="billing").key_metadata
     blob = kms.encrypt(key.key_id, b"hello", {"order": "17"}).ciphertext_blob
     assert kms.decrypt(blob, {"order": "17"}).plaintext == b"hello"
+
+EnvelopeClient encrypts records here, under data keys that are kept for a while. The same for asyncio is in
+kms_grpc.client.aio.
 """
 
 from kms_grpc.client.connection import Connection
+from kms_grpc.client.data_key_cache import CacheCounters, CacheLimits
+from kms_grpc.client.data_keys import RecordsFailed
+from kms_grpc.client.envelope import BoundEnvelope, EnvelopeClient
 from kms_grpc.client.failures import CallFailed, ClientError, DeadlineExceeded, InvalidConnection, ServiceUnreachable
 from kms_grpc.client.key_management import KeyManagementClient
 
 __all__ = [
+    "BoundEnvelope",
+    "CacheCounters",
+    "CacheLimits",
     "CallFailed",
     "ClientError",
     "Connection",
     "InvalidConnection",
     "DeadlineExceeded",
+    "EnvelopeClient",
     "KeyManagementClient",
+    "RecordsFailed",
     "ServiceUnreachable",
 ]

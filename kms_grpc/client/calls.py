@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import cycle
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import grpc
 
+from kms_grpc.client import forks
 from kms_grpc.client.connection import Connection
 from kms_grpc.client.failures import from_call
-from kms_grpc.v1 import envelope_pb2_grpc, options_pb2
+from kms_grpc.v1.envelope_pb2_grpc import EnvelopeServiceStub
 from kms_grpc.v1.key_management_pb2_grpc import KeyManagementServiceStub
 
 DEFAULT_TIMEOUT: Final = 10.0
@@ -30,18 +33,43 @@ class Caller:
         token: str | None = None,
         region: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        policy: str = "round_robin",
+        connections: int = 1,
         channel_options: Sequence[tuple[str, Any]] = (),
     ) -> None:
-        """What is not given comes from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN and KMS_GRPC_REGION. `timeout`: seconds."""
-        self.connection = Connection.from_environment(endpoint, token, region)
+        """What is not given comes from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN and KMS_GRPC_REGION. `timeout`: seconds.
+        `policy`, of several endpoints: round_robin or pick_first. `connections`: so many to each endpoint; calls take
+        turns on them."""
+        self.connection = replace(Connection.from_environment(endpoint, token, region), policy=policy)
         self.timeout = timeout
         self._metadata = self.connection.metadata()
-        self._channel = self.connection.open_channel(channel_options)
-        self._keys = KeyManagementServiceStub(self._channel)
-        self._envelopes = envelope_pb2_grpc.EnvelopeServiceStub(self._channel)
+        self._options, self._count = tuple(channel_options), connections
+        self._channels: list[grpc.Channel] = []
+        self._open()
+
+    def _open(self) -> None:
+        for channel in self._channels:
+            forks.abandon(channel)
+        self._forks = forks.count()
+        self._channels = [self.connection.open_channel(self._options) for _ in range(self._count)]
+        self._key_stubs = cycle([KeyManagementServiceStub(channel) for channel in self._channels])
+        self._envelope_stubs = cycle([EnvelopeServiceStub(channel) for channel in self._channels])
+
+    @property
+    def _keys(self) -> KeyManagementServiceStub:
+        if self._forks != forks.count():
+            self._open()
+        return next(self._key_stubs)
+
+    @property
+    def _envelopes(self) -> EnvelopeServiceStub:
+        if self._forks != forks.count():
+            self._open()
+        return next(self._envelope_stubs)
 
     def close(self) -> None:
-        self._channel.close()
+        for channel in self._channels:
+            channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -61,13 +89,3 @@ class Caller:
             return method(request, timeout=self.timeout, metadata=self._metadata + more)
         except grpc.RpcError as error:
             raise from_call(error) from None
-
-
-def by_aws_name(enum: Any, name: str | None) -> Any:
-    """The number of the value that AWS spells so; None where no name is given. ValueError for one that is none."""
-    if name is None:
-        return None
-    known = {value.GetOptions().Extensions[options_pb2.aws_name]: value.number for value in enum.DESCRIPTOR.values}
-    if name not in known:
-        raise ValueError(f"{name!r} is none of {', '.join(filter(None, known))}")
-    return known[name]

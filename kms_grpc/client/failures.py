@@ -61,7 +61,8 @@ _BY_NAME: Final = {cls.__name__: cls for cls in _subclasses(errors.KMSError) if 
 
 def from_call(call: grpc.RpcError) -> Exception:
     """The exception for a failed call: of the ErrorInfo's class where there is one, else by the status."""
-    trailers: dict[str, Any] = {item.key: item.value for item in call.trailing_metadata() or ()}
+    pairs: Any = call.trailing_metadata() or ()  # named pairs, or with asyncio plain ones
+    trailers: dict[str, Any] = dict(pairs)
     info = _error_info(trailers.get("grpc-status-details-bin"))
     if info is None:
         return _without_info(call)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from kms_grpc.client.calls import Caller, by_aws_name
+from kms_grpc.client.arguments import by_aws_name, expiration_model, tags_of, timestamp
+from kms_grpc.client.calls import Caller
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 
@@ -129,8 +128,8 @@ class KeyLifeCalls(Caller):
             key_id=key_id,
             import_token=import_token,
             encrypted_key_material=encrypted_key_material,
-            valid_to=None if valid_to is None else _timestamp(valid_to),
-            expiration_model=_expiration_model(valid_to),
+            valid_to=None if valid_to is None else timestamp(valid_to),
+            expiration_model=expiration_model(valid_to),
             import_type=by_aws_name(keys_pb2.ImportType, import_type),
             key_material_description=key_material_description,
             key_material_id=key_material_id,
@@ -143,22 +142,3 @@ class KeyLifeCalls(Caller):
         """Delete the key's current imported material, or the named one. The same bytes bring it back."""
         request = pb.DeleteImportedKeyMaterialRequest(key_id=key_id, key_material_id=key_material_id)
         return self._call(self._keys.DeleteImportedKeyMaterial, request)
-
-
-def tags_of(tags: Mapping[str, str]) -> list[keys_pb2.Tag]:
-    """Pairs as the messages that carry them."""
-    return [keys_pb2.Tag(tag_key=name, tag_value=value) for name, value in tags.items()]
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    if time.tzinfo is None:
-        raise ValueError("valid_to needs a time zone: datetime.now(UTC) + timedelta(days=30)")
-    made = Timestamp()
-    made.FromDatetime(time)
-    return made
-
-
-def _expiration_model(valid_to: datetime | None) -> keys_pb2.ExpirationModelType.ValueType:
-    if valid_to is None:
-        return keys_pb2.EXPIRATION_MODEL_TYPE_KEY_MATERIAL_DOES_NOT_EXPIRE
-    return keys_pb2.EXPIRATION_MODEL_TYPE_KEY_MATERIAL_EXPIRES

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from kms_grpc.client.calls import by_aws_name
-from kms_grpc.client.key_life import KeyLifeCalls, tags_of
+from kms_grpc.client.arguments import Context, by_aws_name, tags_of
+from kms_grpc.client.key_life import KeyLifeCalls
 from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 
-Context = Mapping[str, str]
-"""Encryption context: pairs that are authenticated, not secret, and logged in clear."""
-
 
 class KeyManagementClient(KeyLifeCalls):
-    """A connection to the service. Threads may share it; a forked child needs its own."""
+    """A connection to the service. Threads may share it; a forked child opens one of its own by itself."""
 
     # --- keys -----------------------------------------------------------------------------------------------------
 

@@ -47,6 +47,7 @@ _INTERNAL: dict[int, tuple[type[CryptoError], str]] = {
     lib.KMS_NO_RANDOMNESS: (CryptoFailure, "libcrypto has no randomness"),
     lib.KMS_CIPHER_FAILED: (CryptoFailure, "libcrypto failed"),
     lib.KMS_OUT_OF_MEMORY: (CryptoFailure, "no memory"),
+    lib.KMS_INCOMPLETE: (CryptoFailure, "what was given is not all"),
 }
 
 _CONTEXT = {

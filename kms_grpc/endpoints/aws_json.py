@@ -26,6 +26,7 @@ from google.protobuf.message import Message
 from kms_grpc.endpoints.aws_answers import writer_for
 from kms_grpc.errors import SerializationException, ValidationException
 from kms_grpc.operations.descriptors import aws_maxima, descriptor, is_map, numbers
+from kms_grpc.operations.forms import MessageForm
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.validation import Validator, validator_for
 
@@ -47,6 +48,9 @@ _LATEST = 253_402_300_799
 class AwsJson:
     """The AWS door's wire (operations/wire.py)."""
 
+    def __init__(self) -> None:
+        self._form = MessageForm(self)
+
     def read(self, operation: Operation, raw: bytes) -> tuple[Any, Validator]:
         """SerializationException where the body is no JSON object or a member's value is of a wrong type,
         ValidationException for members that the operation doesn't have."""
@@ -54,6 +58,9 @@ class AwsJson:
         _fill(request, _object(raw), "", spellings)
         judge = _validator(operation.request)  # type: ignore[arg-type]  # classes hash
         return request, partial(judge, spellings=spellings) if spellings else judge
+
+    def form(self, operation: Operation) -> MessageForm:
+        return self._form
 
     def write(self, answer: Message) -> bytes:
         if not descriptor(answer).fields:

@@ -26,6 +26,7 @@ from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits, Settings
 from kms_grpc.endpoints.long_way import LongWay
 from kms_grpc.endpoints.rich_errors import refusal
+from kms_grpc.endpoints.streams import Aborted, Streams
 from kms_grpc.errors import KMSError
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
@@ -38,7 +39,9 @@ REGION_LENGTH = 64
 REQUEST_ID_LENGTH = 128
 ACCEPTED_PING_INTERVAL_MS = 10_000
 CONNECTION_AGE_MS = 30 * 60 * 1000
-CONNECTION_GRACE_MS = 60 * 1000
+CONNECTION_GRACE_MS = 24 * 60 * 60 * 1000
+"""For streams that a connection began before its age: others of its calls have long ended, and new ones go to a new
+connection."""
 LINGER_SECONDS = 1.0
 
 
@@ -75,6 +78,7 @@ class GrpcServer:
         self._limits = settings.limits
         self._extra = tuple(extra)
         self._worker = ("kms-worker", str(worker))
+        self._streams = Streams(executor, self._limits.streams, long_way.threads, self._refusal, self._trailers)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
         self.port = 0
@@ -82,7 +86,7 @@ class GrpcServer:
     async def start(self) -> None:
         """Listen and answer SERVING. OSError where the address cannot be had."""
         self._server = grpc.aio.server(options=options(self._limits))
-        methods = {operation.path: self._method(operation) for operation in self._table}
+        methods = {operation.path: self._handler(operation) for operation in self._table}
         self._server.add_generic_rpc_handlers((_Methods(methods), *self._extra))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         services = sorted({operation.service for operation in self._table})
@@ -98,7 +102,7 @@ class GrpcServer:
         reflection would never end by themselves: they get what answers on their way need."""
         await self._health.enter_graceful_shutdown()
         stopped = asyncio.ensure_future(self._server.stop(seconds))
-        while self._threads.waiting and not stopped.done():
+        while (self._threads.waiting or self._streams.running) and not stopped.done():
             await asyncio.sleep(0.02)
         await self._server.stop(min(seconds, LINGER_SECONDS))
         await stopped
@@ -108,6 +112,11 @@ class GrpcServer:
             return self._server.add_insecure_port(listen)
         except RuntimeError as error:
             raise OSError(f"{listen} cannot be listened on: {error}") from None
+
+    def _handler(self, operation: Operation) -> Any:
+        if operation.streams:
+            return grpc.stream_stream_rpc_method_handler(self._streams.method(operation, read_credentials))
+        return grpc.unary_unary_rpc_method_handler(self._method(operation))
 
     def _method(self, operation: Operation) -> Method:
         warm = self._executor.warm if operation.warm else None
@@ -126,9 +135,12 @@ class GrpcServer:
         try:
             return await self._threads.execute(operation, credentials._replace(deadline_ns=_deadline(context)), raw)
         except KMSError as error:
-            refused = refusal(error, _echo(credentials.region or self._settings.default_region, REGION_LENGTH))
-            await context.abort(refused.code, refused.text, (*self._trailers(credentials), *refused.trailers))
+            await context.abort(*self._refusal(credentials, error))
             raise AssertionError("abort does not return") from None
+
+    def _refusal(self, credentials: Credentials, error: KMSError) -> Aborted:
+        refused = refusal(error, _echo(credentials.region or self._settings.default_region, REGION_LENGTH))
+        return refused.code, refused.text, (*self._trailers(credentials), *refused.trailers)
 
     def _trailers(self, credentials: Credentials) -> tuple[tuple[str, str], ...]:
         region = credentials.region or self._settings.default_region
@@ -142,10 +154,8 @@ class GrpcServer:
 class _Methods(grpc.GenericRpcHandler):
     """Paths to handlers over raw bytes: decoding is the executor's, where a failure is worded."""
 
-    def __init__(self, methods: dict[str, Method]) -> None:
-        self._handlers: dict[str, Any] = {
-            path: grpc.unary_unary_rpc_method_handler(method) for path, method in methods.items()
-        }
+    def __init__(self, handlers: dict[str, Any]) -> None:
+        self._handlers = handlers
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         return self._handlers.get(handler_call_details.method)

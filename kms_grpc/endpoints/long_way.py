@@ -1,4 +1,5 @@
-"""Where the doors of a worker send calls that may block: one small pool of threads, and a bound on who waits for it."""
+"""Where the doors of a worker send calls that may block: one small pool of threads, and a thread of its own for what
+may take seconds (rows that prepare); and a bound on who waits for them."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ class LongWay:
     def __init__(self, executor: Executor, limits: Limits) -> None:
         self._executor = executor
         self._waiting_calls = limits.waiting_calls
-        self._threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="long-way")
+        self.threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="long-way")
+        self._slow_thread = ThreadPoolExecutor(1, thread_name_prefix="slow-way")
         self.waiting = 0
 
     async def execute(self, operation: Operation, credentials: Credentials, raw: bytes, wire: Wire = PROTOBUF) -> bytes:
@@ -30,7 +32,8 @@ class LongWay:
         if self.waiting >= self._waiting_calls:
             raise self._executor.refuse(operation, credentials, ThrottlingException(BUSY))
         self.waiting += 1
-        work = self._threads.submit(self._executor.execute, operation, credentials, raw, wire)
+        threads = self.threads if operation.prepare is None else self._slow_thread
+        work = threads.submit(self._executor.execute, operation, credentials, raw, wire)
         try:
             return await asyncio.wrap_future(work)
         except asyncio.CancelledError:
@@ -42,4 +45,5 @@ class LongWay:
 
     def close(self) -> None:
         """Wait for what is under way."""
-        self._threads.shutdown(wait=True)
+        self.threads.shutdown(wait=True)
+        self._slow_thread.shutdown(wait=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,7 +19,7 @@ from kms_grpc.config import Limits, Quotas
 from kms_grpc.errors import KMSError
 from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
-from kms_grpc.registry.base import Transaction
+from kms_grpc.registry.base import OutboxRow, Transaction
 from kms_grpc.registry.shards import Shard, Shards
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Service:
     limits: Limits
     managed_services: frozenset[str] = frozenset()
     """Services that have an AWS managed key, by the name after `alias/aws/`."""
+    non_committing_suites: bool = False
+    """DecryptStream reads messages whose suite does not commit to its key."""
 
 
 class Call(msgspec.Struct):
@@ -57,6 +59,10 @@ class Call(msgspec.Struct):
     keys: tuple[Key, ...] = ()
     """Those that the call is about, as far as they are known."""
     transaction: Transaction | None = None
+    prepared: Any = None
+    """What the row's `prepare` made."""
+    beside: list[OutboxRow] = msgspec.field(default_factory=list)
+    """Records of what the service did with keys of its own for this call; they go the way of the call's own."""
     refusal: KMSError | None = None
     """An error that the caller gets although the transaction is kept: what it counts must not be undone."""
     stable: bool = True

@@ -23,8 +23,10 @@ from kms_grpc.faults import fault_point
 from kms_grpc.model.key import Key
 from kms_grpc.operations import admission, idempotency
 from kms_grpc.operations.call import Call, Service
+from kms_grpc.operations.forms import NotWarm
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.permit import FOR_EVER, Permit, Permits
+from kms_grpc.operations.stream_call import StreamCall
 from kms_grpc.operations.wire import PROTOBUF, Wire
 from kms_grpc.registry.base import OutboxRow
 
@@ -60,30 +62,32 @@ class Executor:
         caller is authenticated here as well: a Permit stands for what is allowed, never for who calls."""
         started = time.perf_counter_ns()
         now_ns = self._service.clock.wall_ns()
+        form = wire.form(operation)
         try:
             caller = self._service.authentication.warm_principal(credentials)
             if caller is None:
                 return None
-            request, validate = wire.read(operation, raw)
+            asked = form.read(operation, raw)
             permit = self._permits.find(
-                (caller, credentials.region, operation.name, operation.identity(request)), now_ns
+                (caller, credentials.region, operation.name, form.identity(operation, asked)), now_ns
             )
             if permit is None:
-                return None
-            validate(request)
-            if operation.dry_run and request.dry_run:
                 return None
             call = self._open(operation, credentials, now_ns)
             if credentials.repeatable:
                 admission.check_call(call)
             call.caller, call.called, call.keys = permit.principal, permit.shard, permit.keys
-            call.record.requestParameters = operation.describe(request)
-            answer = wire.write(operation.handler(call, request, *permit.keys))
+            answer = form.answer(call, asked, raw, permit)
             self._audit(call, permit.audit_head)
         except Exception:
             return None
         self._service.counters.count(operation.name, "OK", time.perf_counter_ns() - started)
         return answer
+
+    def stream(self, operation: Operation, credentials: Credentials) -> StreamCall:
+        """A stream that begins; its messages are admitted, taken and audited one after the other."""
+        call = self._open(operation, credentials, self._service.clock.wall_ns())
+        return StreamCall(call, self._run, self._audit, self._fail)
 
     def refuse(self, operation: Operation, credentials: Credentials, error: errors.KMSError) -> errors.KMSError:
         """A door turns a call away before it is begun: audited and counted as any other."""
@@ -99,7 +103,7 @@ class Executor:
         record = AuditRecord(iso_time(now_ns), peer, agent, credentials.request_id, new_id())
         return Call(operation, self._service, credentials, now_ns, record)
 
-    def _run(self, call: Call, raw: bytes, wire: Wire) -> Message:
+    def _run(self, call: Call, raw: bytes, wire: Wire = PROTOBUF) -> Any:
         operation = call.operation
         call.caller = self._service.authentication.principal(call.credentials)
         admission.check_call(call)
@@ -111,8 +115,9 @@ class Executor:
         epoch = call.shard.seen_epoch
         keys = admission.admit(call, request)
         if operation.writes:
+            operation.make_ready(call, request)
             return self._write(call, request)
-        self._keep_permit(call, request, epoch)
+        self._keep_permit(call, request, raw, wire, epoch)
         return operation.handle(call, request, keys)
 
     def _write(self, call: Call, request: Any) -> Message:
@@ -124,19 +129,26 @@ class Executor:
                 idempotency.remember(call, request, response)
             if call.refusal is not None:
                 call.record.fail(call.refusal.code, call.refusal.text)
-            call.transaction.record(OutboxRow(call.record.eventID, call.account, call.record.line(call.audit_head)))
+            own = OutboxRow(call.record.eventID, call.account, call.record.line(call.audit_head))
+            for row in (*call.beside, own):
+                call.transaction.record(row)
         fault_point("answer.before")
         if call.refusal is not None:
             raise call.refusal
         return response
 
-    def _keep_permit(self, call: Call, request: Any, epoch: int) -> None:
-        if not (call.operation.warm and call.stable):
+    def _keep_permit(self, call: Call, request: Any, raw: bytes, wire: Wire, epoch: int) -> None:
+        operation = call.operation
+        if not (operation.warm and call.stable):
             return
-        identity = (call.principal, call.credentials.region, call.operation.name, call.operation.identity(request))
-        self._permits.keep(
-            identity, Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, _ends(call.keys))
-        )
+        form = wire.form(operation)
+        with contextlib.suppress(NotWarm):
+            said = form.identity(operation, form.read(operation, raw))
+            identity = (call.principal, call.credentials.region, operation.name, said)
+            under = form.under(call, request)
+            self._permits.keep(
+                identity, Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, _ends(call.keys), under)
+            )
 
     def _audit(self, call: Call, head: bytes) -> None:
         """What yields secrets is in the log before its answer goes out, or is refused."""
@@ -151,7 +163,8 @@ class Executor:
         if error is call.refusal:
             return error  # its record was committed with what it counts
         call.record.fail(error.code, error.text)
-        self._service.audit_log.append(call.record.line(call.audit_head))
+        for line in (*(row.record for row in call.beside), call.record.line(call.audit_head)):
+            self._service.audit_log.append(line)
         return error
 
     def _internal(self, call: Call, problem: Exception) -> errors.KMSError:

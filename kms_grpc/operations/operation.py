@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
@@ -14,13 +14,17 @@ from kms_grpc.crypto.errors import StaleHandle
 from kms_grpc.errors import DRY_RUN_SUCCEEDS, DependencyTimeoutException, DryRunOperationException
 from kms_grpc.model.key import Key
 from kms_grpc.operations.audit_fields import describer_for
+from kms_grpc.operations.forms import MESSAGE_FORM, MessageForm, RawForm
 from kms_grpc.operations.selectors import KeySelector
 from kms_grpc.operations.validation import validator_for
 
 if TYPE_CHECKING:
     from kms_grpc.operations.call import Call
 
-Handler = Callable[..., Message]
+T = TypeVar("T")
+Form = RawForm | MessageForm
+Handler = Callable[..., Any]
+"""Answers with the rpc's response; of a stream with its Flow."""
 
 LOOKS = 32
 """How often a key is looked up for one call, where others keep pushing it out of the keyring."""
@@ -44,6 +48,11 @@ class Operation:
     """CloudTrail's readOnly."""
     yields_secrets: bool = False
     """Its record is in the log before the answer goes out, or the call is refused."""
+    form: Form = MESSAGE_FORM
+    """How it is answered under a Permit."""
+    prepare: Callable[[Call, Any], object] | None = None
+    """`prepare(call, request)` is called before the transaction of a write is begun, for what takes longer than others
+    may be kept waiting; its result is `call.prepared`. Doors keep such calls apart from the others."""
     service: str = "kms_grpc.v1.KeyManagementService"
     response: type[Message] = field(init=False)
     """What its rpc answers. A row without an rpc cannot be made (KeyError)."""
@@ -55,37 +64,51 @@ class Operation:
     dry_run: bool = field(init=False)
     warm: bool = field(init=False)
     """May be answered from a Permit, on the door's own loop."""
+    streams: bool = field(init=False)
+    """Messages go both ways until one side ends it; the handler answers with a Flow."""
 
     def __post_init__(self) -> None:
         if not (self.keys or self.action or self.service.endswith("EnvelopeService")):
             raise TypeError(f"{self.name}: a row needs keys with actions, or an action")
-        if self.idempotent and not self.writes:
-            raise TypeError(f"{self.name}: what is remembered must be written")
+        if (self.idempotent or self.prepare) and not self.writes:
+            raise TypeError(f"{self.name}: what is remembered or prepared must be written")
         rpc = Default().FindMethodByName(f"{self.service}.{self.name}")
         object.__setattr__(self, "response", GetMessageClass(rpc.output_type))
         object.__setattr__(self, "validate", validator_for(self.request))  # type: ignore[arg-type]  # classes hash
         object.__setattr__(self, "describe", describer_for(self.request))
         object.__setattr__(self, "dry_run", "dry_run" in self.request.DESCRIPTOR.fields_by_name)
-        warm = bool(self.keys) and not self.writes and all(key.warm for key in self.keys)
+        object.__setattr__(self, "streams", rpc.client_streaming and rpc.server_streaming)
+        warm = bool(self.keys) and not (self.writes or self.streams) and all(key.warm for key in self.keys)
         object.__setattr__(self, "warm", warm)
         object.__setattr__(self, "identity", _identity(self.keys) if warm else _nothing)
 
-    def handle(self, call: Call, request: Any, keys: tuple[Key | None, ...]) -> Message:
-        """The handler's answer; a dry run ends before it. Where another thread made room in the keyring between look-up
-        and use of a key, it is asked again: the next look-up loads the key anew."""
+    def handle(self, call: Call, request: Any, keys: tuple[Key | None, ...]) -> Any:
+        """The handler's answer; a dry run ends before it."""
         if self.dry_run and request.dry_run:
             raise DryRunOperationException(DRY_RUN_SUCCEEDS)
-        for _ in range(LOOKS):
-            try:
-                return self.handler(call, request, *keys)
-            except StaleHandle:
-                continue
-        raise DependencyTimeoutException("The key left the keyring as often as it was loaded into it. Repeat the call.")
+        return _while_stale(lambda: self.handler(call, request, *keys))
+
+    def make_ready(self, call: Call, request: Any) -> None:
+        """All that `prepare` does."""
+        if self.prepare is not None:
+            prepare = self.prepare
+            call.prepared = _while_stale(lambda: prepare(call, request))
 
     @property
     def path(self) -> str:
         """The gRPC method, `/kms_grpc.v1.KeyManagementService/Encrypt`."""
         return f"/{self.service}/{self.name}"
+
+
+def _while_stale(use: Callable[[], T]) -> T:
+    """Where another thread made room in the keyring between look-up and use of a key, it is used again: the next
+    look-up loads the key anew."""
+    for _ in range(LOOKS):
+        try:
+            return use()
+        except StaleHandle:
+            continue
+    raise DependencyTimeoutException("The key left the keyring as often as it was loaded into it. Repeat the call.")
 
 
 def _nothing(request: Any) -> Hashable:

@@ -40,9 +40,15 @@ class KeySelector:
     """What a request says about this key: part of what a Permit is found by."""
     warm: ClassVar[bool] = True
     """Whether a Permit may stand for the selection."""
+    gathers: ClassVar[bool] = False
+    """Of a stream: the key is named by what the stream carries, perhaps not in its first message alone."""
 
     def resolve(self, call: Call, request: Any) -> Key | None:
         raise NotImplementedError
+
+    def is_ready(self, request: Any) -> bool:
+        """Whether the request, of a stream that gathers, says which key it is about."""
+        return True
 
     def confirm(self, call: Call, request: Any, key: Key) -> None:
         """After the key was authorized: what else the request says of it must hold."""

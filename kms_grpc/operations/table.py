@@ -7,15 +7,30 @@ from __future__ import annotations
 
 from typing import Any
 
+from kms_grpc.crypto import raw_request
 from kms_grpc.model.key import KeyUsage
 from kms_grpc.model.key_state import LET_GO, RULES
-from kms_grpc.operations.handlers import aliases, cryptography, deletion, importing, keys, limits, rotation, tags
+from kms_grpc.operations.descriptors import field_limits
+from kms_grpc.operations.forms import RawForm
+from kms_grpc.operations.handlers import (
+    aliases,
+    cryptography,
+    deletion,
+    importing,
+    keys,
+    limits,
+    rotation,
+    streams,
+    tags,
+)
+from kms_grpc.operations.message_selector import ByMessage
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.selectors import ByAlias, ByBlob, ById, ByIdIfNamed
 from kms_grpc.v1 import envelope_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 
 ENCRYPT_DECRYPT = KeyUsage.ENCRYPT_DECRYPT
+ENVELOPE = "kms_grpc.v1.EnvelopeService"
 
 
 def _managed(operation: str) -> ById:
@@ -55,6 +70,14 @@ DECRYPTED = ByBlob(
     usage=ENCRYPT_DECRYPT,
     context="encryption_context",
 )
+MESSAGE = ByMessage(
+    blob="ciphertext",
+    named="key_id",
+    action="kms:Decrypt",
+    rule=RULES["Decrypt"],
+    usage=ENCRYPT_DECRYPT,
+    context="encryption_context",
+)
 SOURCE = ByBlob(
     blob="ciphertext_blob",
     named="source_key_id",
@@ -70,6 +93,11 @@ DESTINATION = ById(
     usage=ENCRYPT_DECRYPT,
     context="destination_encryption_context",
     aliases=True,
+)
+
+ENCRYPTS = RawForm(raw_request.ENCRYPT, field_limits(pb.EncryptRequest, "plaintext").max, cryptography.sealing_material)
+DECRYPTS = RawForm(
+    raw_request.DECRYPT, field_limits(pb.DecryptRequest, "ciphertext_blob").max, cryptography.opening_material
 )
 
 WRITES: Any = {"writes": True, "read_only": False}
@@ -108,13 +136,13 @@ TABLE = (
     Operation("ListKeyRotations", pb.ListKeyRotationsRequest, rotation.list_key_rotations,
               (_managed("ListKeyRotations"),)),
     Operation("GetParametersForImport", pb.GetParametersForImportRequest, importing.get_parameters_for_import,
-              (_managed("GetParametersForImport"),), **WRITES),
+              (_managed("GetParametersForImport"),), prepare=importing.take_pair, **WRITES),
     Operation("ImportKeyMaterial", pb.ImportKeyMaterialRequest, importing.import_key_material,
               (_managed("ImportKeyMaterial"),), **WRITES),
     Operation("DeleteImportedKeyMaterial", pb.DeleteImportedKeyMaterialRequest,
               importing.delete_imported_key_material, (_managed("DeleteImportedKeyMaterial"),), **WRITES),
-    Operation("Encrypt", pb.EncryptRequest, cryptography.encrypt, (_used("Encrypt"),)),
-    Operation("Decrypt", pb.DecryptRequest, cryptography.decrypt, (DECRYPTED,), **SECRET),
+    Operation("Encrypt", pb.EncryptRequest, cryptography.encrypt, (_used("Encrypt"),), form=ENCRYPTS),
+    Operation("Decrypt", pb.DecryptRequest, cryptography.decrypt, (DECRYPTED,), form=DECRYPTS, **SECRET),
     Operation("ReEncrypt", pb.ReEncryptRequest, cryptography.re_encrypt, (SOURCE, DESTINATION)),
     Operation("GenerateDataKey", pb.GenerateDataKeyRequest, cryptography.generate_data_key,
               (_used("GenerateDataKey"),), **SECRET),
@@ -122,7 +150,11 @@ TABLE = (
               cryptography.generate_data_key_without_plaintext, (_used("GenerateDataKeyWithoutPlaintext"),)),
     Operation("GenerateRandom", pb.GenerateRandomRequest, cryptography.generate_random,
               action="kms:GenerateRandom", **SECRET),
-    Operation("GetLimits", envelope_pb2.GetLimitsRequest, limits.get_limits, service="kms_grpc.v1.EnvelopeService"),
+    Operation("EncryptStream", envelope_pb2.EncryptStreamRequest, streams.encrypt_stream,
+              (_used("GenerateDataKey"),), service=ENVELOPE),
+    Operation("DecryptStream", envelope_pb2.DecryptStreamRequest, streams.decrypt_stream, (MESSAGE,),
+              service=ENVELOPE, **SECRET),
+    Operation("GetLimits", envelope_pb2.GetLimitsRequest, limits.get_limits, service=ENVELOPE),
 )  # fmt: skip
 """In this order operations are numbered in the counter files."""
 

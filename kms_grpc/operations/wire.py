@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from google.protobuf.message import Message
 
-from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.validation import Validator, decode
+
+if TYPE_CHECKING:
+    from kms_grpc.operations.operation import Form, Operation
 
 
 class Wire(Protocol):
@@ -17,6 +19,9 @@ class Wire(Protocol):
         """The request in `raw`, not judged yet, and what judges it. A KMSError where there is no request in it."""
 
     def write(self, answer: Message) -> bytes: ...
+
+    def form(self, operation: Operation) -> Form:
+        """How the operation is answered where a Permit holds (forms.py)."""
 
 
 class Protobuf:
@@ -28,6 +33,9 @@ class Protobuf:
     def write(self, answer: Message) -> bytes:
         serialised: bytes = answer.SerializeToString()
         return serialised
+
+    def form(self, operation: Operation) -> Form:
+        return operation.form
 
 
 PROTOBUF = Protobuf()

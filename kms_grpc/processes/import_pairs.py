@@ -1,7 +1,8 @@
-"""Wrapping pairs for importing, made before anybody asks: RSA generation stalls no call.
+"""Wrapping pairs for importing, made before anybody asks.
 
 The keeper's own thread makes them, one at a time, the GIL released; they lie in the shard, wrapped. Pairs that were
-given away and have expired are destroyed here.
+given away and have expired are destroyed here. Where none lies ready, a worker makes one for the call that asks for it,
+beside all other calls (handlers/importing.py).
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class ImportPairs:
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
         for shard in self._shards:
-            self._try(shard, self._provide_owned_keys)
+            self._try(shard, _provide_owned_keys)
         self._end.wait(BEGIN_SECONDS)
         while not self._end.is_set():
             made = [self.turn(shard) for shard in self._shards]
@@ -60,14 +61,9 @@ class ImportPairs:
         return self._try(shard, self._look_after)
 
     def _look_after(self, shard: Shard, now_ns: int) -> bool:
-        self._provide_owned_keys(shard, now_ns)
+        owned_keys.provide(shard, now_ns)
         shard.registry.remove_expired_pairs(now_ns)
         return any(self._provide(shard, spec, count, now_ns) for spec, count in READY.items())
-
-    def _provide_owned_keys(self, shard: Shard, now_ns: int) -> bool:
-        for purpose in (owned_keys.IMPORT_WRAPPING_KEYS, owned_keys.IMPORT_TOKENS):
-            owned_keys.owned_key(shard, purpose, now_ns)
-        return False
 
     def _try(self, shard: Shard, work: Callable[[Shard, int], bool]) -> bool:
         try:
@@ -79,7 +75,13 @@ class ImportPairs:
     def _provide(self, shard: Shard, spec: str, count: int, now_ns: int) -> bool:
         if shard.registry.count_ready_pairs(spec) >= count:
             return False
-        pair = imports.make_pair(shard, spec, now_ns)
+        pair, record = imports.make_pair(shard, spec, now_ns)
         with shard.registry.writing() as transaction:
             transaction.add_pair(pair)
+            transaction.record(record)
         return True
+
+
+def _provide_owned_keys(shard: Shard, now_ns: int) -> bool:
+    owned_keys.provide(shard, now_ns)
+    return False

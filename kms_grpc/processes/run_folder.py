@@ -3,6 +3,7 @@
 | file | content |
 |---|---|
 | run/epochs | u64 per region, in the order of the configuration (registry/epochs.py) |
+| run/regions | their names, one per line |
 | run/counters-N | calls of worker N (audit/counters.py) |
 | run/gauges-worker-N, run/gauges-keeper | gauges.py |
 | run/address | where the server answers, one address per line |
@@ -33,11 +34,16 @@ class RunFolder:
         self.folder = data_dir / "run"
         self.audit = data_dir / "audit"
         self.epochs = epochs_path(data_dir)
+        self.regions = self.folder / "regions"
         self.address = self.folder / "address"
         self.aws_address = self.folder / "aws-address"
         self.keeper_gauges = self.folder / "gauges-keeper"
         self.keeper_log = self.audit / "keeper.jsonl"
         self.keeper_position = self.audit / "keeper.position"
+
+    def served_regions(self) -> list[str]:
+        """Of the server that runs, or ran last, in the order of the epochs; none where none ever did."""
+        return self.regions.read_text("ascii").split() if self.regions.is_file() else []
 
     def counters(self, worker: int) -> Path:
         return self.folder / f"counters-{worker}"
@@ -62,6 +68,7 @@ class RunFolder:
             old.unlink(missing_ok=True)
         self._give_back_reserves(settings.workers)
         create_epochs(self.epochs, len(settings.regions))
+        self.regions.write_text("".join(f"{region}\n" for region in settings.regions), "ascii")
         _zeros(self.keeper_gauges, GAUGE_BYTES * len(KEEPER))
         for worker in range(settings.workers):
             counters.create(self.counters(worker), operations)

@@ -2,8 +2,8 @@
 
 One `Registry` is the store of one region. Reading methods see the last commit. All writing happens in a `Transaction`,
 which is whole or not at all, is serialised against other writers of the shard, and adds a row to the change log for
-every key and alias it touches. Rows carry a MAC over all their columns: a row that was changed on disk raises
-KeyUnavailableException naming the key or alias, wherever it is read by name, and is left out of listings.
+every key, alias and access key it touches. Rows carry a MAC over all their columns: a row that was changed on disk
+raises KeyUnavailableException naming the key or alias, wherever it is read by name, and is left out of listings.
 
 Nothing here holds plaintext key material: materials are wrapped under the region's key.
 """
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.key import Alias, ImportPair, Key, Material, Tag
 
 
@@ -34,11 +35,12 @@ class ShardRow:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry of the change log: what a commit touched. `name` is a key id, or `<account>/alias/<name>`."""
+    """One entry of the change log: what a commit touched. `name` is a key id, `<account>/alias/<name>`, or an access
+    key id."""
 
     sequence: int
     kind: str
-    """`key` or `alias`."""
+    """`key`, `alias` or `access key`."""
     name: str
 
 
@@ -105,6 +107,8 @@ class Reading(Protocol):
     def tags_after(self, key_id: str, tag_key: str, limit: int) -> Sequence[Tag]:
         """At most `limit` tags of the key by their tag keys, after `tag_key` ("": from the first)."""
 
+    def find_access_key(self, access_key_id: str) -> AccessKey | None: ...
+
     def find_pair(self, pair_id: bytes) -> ImportPair | None:
         """KMSInternalException where its row was changed on disk."""
 
@@ -158,7 +162,7 @@ class Transaction(Reading, Protocol):
     def ready_pair(self, spec: str) -> ImportPair | None:
         """The oldest pair that was given to no key yet."""
 
-    def add_pair(self, pair: ImportPair) -> None: ...
+    def add_pair(self, pair: ImportPair) -> ImportPair: ...
 
     def change_pair(self, pair: ImportPair) -> ImportPair:
         """As change_key."""
@@ -176,6 +180,11 @@ class Transaction(Reading, Protocol):
         """As change_key."""
 
     def remove_alias(self, alias: Alias) -> None: ...
+
+    def add_access_key(self, access_key: AccessKey) -> None: ...
+
+    def remove_access_key(self, access_key_id: str) -> None:
+        """Nothing happens where there is none."""
 
     def find_answer(self, account: str, operation: str, request_id: str) -> RememberedAnswer | None: ...
 
@@ -197,6 +206,9 @@ class Registry(Reading, Protocol):
         """At most `limit` keys of the account in order of creation, after `sequence` (0: from the first)."""
 
     def aliases_after(self, account: str, key_id: str | None, sequence: int, limit: int) -> Sequence[Alias]: ...
+
+    def access_keys(self) -> Sequence[AccessKey]:
+        """All of them, the oldest first."""
 
     def last_change(self) -> int: ...
 

@@ -7,7 +7,20 @@ import logging
 from kms_grpc.errors import KeyUnavailableException, KMSInternalException
 from kms_grpc.model.arn import alias_arn, key_arn
 from kms_grpc.model.key import Key
-from kms_grpc.registry.rows import ALIAS, ANSWER, KEY, LATEST, PAIR, SHARD, TAG, Row, RowKind, Values, digest
+from kms_grpc.registry.rows import (
+    ACCESS_KEY,
+    ALIAS,
+    ANSWER,
+    KEY,
+    LATEST,
+    PAIR,
+    SHARD,
+    TAG,
+    Row,
+    RowKind,
+    Values,
+    digest,
+)
 
 _log = logging.getLogger(__name__)
 _LOGGED_LIMIT = 10_000
@@ -56,6 +69,9 @@ class Place:
             "material anew."
         )
 
+    def access_key(self, access_key_id: str) -> KeyUnavailableException:
+        return self._unavailable(f"Access key {access_key_id}")
+
     def name(self, kind: RowKind, values: Values) -> str:
         """A damaged row in words, as good as its columns allow."""
         return self._name(kind, values).encode("utf-8", "backslashreplace").decode()
@@ -73,6 +89,8 @@ class Place:
             return f"tag {values['tag_key']} of key {self._key_arn(values['key_id'], values['account'])}"
         if kind is PAIR:
             return f"import wrapping key {_hex(values['pair_id'])}"
+        if kind is ACCESS_KEY:
+            return f"access key {values['access_key_id']}"
         if kind is LATEST:
             return f"latest time of region {self._region}"
         return f"key material {_hex(values['material_id'])} of key {self._key_arn(values['key_id'], values['account'])}"

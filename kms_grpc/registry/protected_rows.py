@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from sqlalchemy import Connection, Executable
 
+from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.key import Alias, ImportPair, Key, Material, Tag
 from kms_grpc.registry import statements as sql
 from kms_grpc.registry.base import RememberedAnswer
 from kms_grpc.registry.damage import Place, is_row_of_alias, is_row_of_key
 from kms_grpc.registry.rows import (
+    ACCESS_KEY,
     ALIAS,
     ANSWER,
     KEY,
@@ -22,6 +24,7 @@ from kms_grpc.registry.rows import (
     RowKind,
     RowMac,
     Values,
+    access_key_of,
     alias_of,
     answer_of,
     digest,
@@ -95,6 +98,12 @@ class ProtectedRows:
         if row is not None and not self.macs.holds(PAIR, row):
             raise self.place.pair()
         return pair_of(row) if row is not None else None
+
+    def access_key(self, connection: Connection, access_key_id: str) -> AccessKey | None:
+        row = connection.execute(sql.ACCESS_KEY_BY_ID, {"of_access_key_id": access_key_id}).first()
+        if row is not None and not self.macs.holds(ACCESS_KEY, row):
+            raise self.place.access_key(access_key_id)
+        return access_key_of(row) if row is not None else None
 
     def materials(self, connection: Connection, key_id: str, after: int, limit: int) -> list[Material]:
         statement = sql.FIRST_MATERIALS if after < 0 else sql.MATERIALS_AFTER

@@ -16,6 +16,7 @@ from sqlalchemy import Table, select
 
 from kms_grpc.crypto.framing import frame
 from kms_grpc.crypto.key_wrapping import mac, mac_matches
+from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.key import (
     Alias,
     ImportPair,
@@ -59,6 +60,7 @@ ANSWER = RowKind(tables.remembered_answers)
 TAG = RowKind(tables.tags)
 PAIR = RowKind(tables.import_pairs)
 LATEST = RowKind(tables.latest_time)
+ACCESS_KEY = RowKind(tables.access_keys)
 
 
 class RowMac:
@@ -240,6 +242,19 @@ def pair_values(pair: ImportPair) -> Values:
 def pair_of(row: Row) -> ImportPair:
     """The pair of a row whose MAC holds."""
     return ImportPair(**PAIR.values(row))
+
+
+# --- access keys -------------------------------------------------------------------------------------------------
+
+
+def access_key_values(access_key: AccessKey) -> Values:
+    """The columns of an access key, but for the MAC."""
+    return {name: getattr(access_key, name) for name in ACCESS_KEY.columns}
+
+
+def access_key_of(row: Row) -> AccessKey:
+    """The access key of a row whose MAC holds."""
+    return AccessKey(**ACCESS_KEY.values(row))
 
 
 # --- aliases -----------------------------------------------------------------------------------------------------

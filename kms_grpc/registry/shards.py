@@ -20,6 +20,7 @@ from kms_grpc.crypto.errors import KeyringFull, WrappedKeyDamaged
 from kms_grpc.crypto.framing import frame
 from kms_grpc.crypto.keyring import evict
 from kms_grpc.faults import fault_point
+from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.key import Alias, Key, Material
 from kms_grpc.registry.base import Change, Registry, Transaction
 from kms_grpc.registry.damage import missing_material
@@ -87,6 +88,7 @@ class Shard:
         self._lock = threading.RLock()
         self._keys: Recent[str, Key] = Recent(capacity, weigh=_weight)
         self._aliases: Recent[str, Alias] = Recent(capacity)
+        self._access_keys: Recent[str, AccessKey] = Recent(capacity)
         self._materials: Recent[bytes, LoadedMaterial] = Recent(capacity, dropped=self._unload)
         self._current: dict[str, LoadedMaterial] = {}
         self._prefixes: dict[str, set[bytes]] = {}
@@ -142,6 +144,20 @@ class Shard:
         path = f"{account}/{name}"
         alias = self._aliases.warm(path)
         return alias if alias is not None else self._load_alias(account, name, path)
+
+    def find_access_key(self, access_key_id: str) -> AccessKey | None:
+        """As find_key."""
+        with self._lock:
+            access_key = self._access_keys.get(access_key_id)
+            name = f"access key {access_key_id}"
+            if access_key is None and name not in self._unknown:
+                access_key = self.registry.find_access_key(access_key_id)
+                self._keep(self._access_keys, access_key_id, access_key, name)
+            return access_key
+
+    def warm_access_key(self, access_key_id: str) -> AccessKey | None:
+        """The access key, if it was used lately and nothing was committed since."""
+        return self._access_keys.warm(access_key_id) if self.is_fresh() else None
 
     def current_material(self, key: Key) -> LoadedMaterial:
         """The material that `key` encrypts under. KeyUnavailableException where it is damaged or missing."""
@@ -210,7 +226,7 @@ class Shard:
             key = self._keys.get(key_id)
             if key is None and key_id not in self._unknown:
                 key = self.registry.find_key(key_id)
-                self._keep(self._keys, key_id, key)
+                self._keep(self._keys, key_id, key, key_id)
             return key
 
     def _load_alias(self, account: str, name: str, path: str) -> Alias | None:
@@ -218,14 +234,15 @@ class Shard:
             alias = self._aliases.get(path)
             if alias is None and path not in self._unknown:
                 alias = self.registry.find_alias(account, name)
-                self._keep(self._aliases, path, alias)
+                self._keep(self._aliases, path, alias, path)
             return alias
 
-    def _keep(self, cache: Recent[str, T], name: str, value: T | None) -> None:
+    def _keep(self, cache: Recent[str, T], name: str, value: T | None, unknown: str) -> None:
+        """`unknown` names it among all that there are not."""
         if value is not None:
             cache.put(name, value)
         elif len(self._unknown) < _UNKNOWN_LIMIT:
-            self._unknown.add(name)
+            self._unknown.add(unknown)
 
     def _load_material(self, key: Key, prefix: bytes, material_id: bytes) -> LoadedMaterial | None:
         with self._lock:
@@ -278,6 +295,8 @@ class Shard:
             self._seen = change.sequence
             if change.kind == "alias":
                 self._aliases.drop(change.name)
+            elif change.kind == "access key":
+                self._access_keys.drop(change.name)
             else:
                 self._forget_key(change.name)
 
@@ -289,6 +308,7 @@ class Shard:
     def _clear(self) -> None:
         self._keys.clear()
         self._aliases.clear()
+        self._access_keys.clear()
         self._materials.clear()
 
     def _unload(self, prefix: bytes, loaded: LoadedMaterial) -> None:

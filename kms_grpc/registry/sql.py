@@ -11,12 +11,14 @@ from typing import TypeVar
 from sqlalchemy import Connection, Executable
 
 from kms_grpc.errors import AlreadyExistsException
+from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.key import Alias, Key, KeyKind, Material
 from kms_grpc.registry import statements as sql
 from kms_grpc.registry.base import Change, OutboxRow, RememberedAnswer, ShardRow
 from kms_grpc.registry.damage import Place
 from kms_grpc.registry.protected_rows import ProtectedRows
 from kms_grpc.registry.rows import (
+    ACCESS_KEY,
     ALIAS,
     ANSWER,
     KEY,
@@ -28,6 +30,8 @@ from kms_grpc.registry.rows import (
     Row,
     RowMac,
     Values,
+    access_key_of,
+    access_key_values,
     alias_of,
     alias_values,
     answer_values,
@@ -101,6 +105,18 @@ class SqlTransaction(LifeTransaction):
         self._change_seen(sql.REMOVE_ALIAS, seen, alias.arn)
         self._log_change("alias", _alias_name(alias))
 
+    def find_access_key(self, access_key_id: str) -> AccessKey | None:
+        return self._rows.access_key(self._connection, access_key_id)
+
+    def add_access_key(self, access_key: AccessKey) -> None:
+        exists = f"There is an access key {access_key.access_key_id}"
+        self._add(sql.ADD_ACCESS_KEY, ACCESS_KEY, access_key_values(access_key), exists)
+        self._log_change("access key", access_key.access_key_id)
+
+    def remove_access_key(self, access_key_id: str) -> None:
+        self._connection.execute(sql.REMOVE_ACCESS_KEY, {"of_access_key_id": access_key_id})
+        self._log_change("access key", access_key_id)
+
     def find_answer(self, account: str, operation: str, request_id: str) -> RememberedAnswer | None:
         return self._rows.answer(self._connection, account, operation, request_id)
 
@@ -153,6 +169,14 @@ class SqlRegistry(LifeReading):
         with self._store.reading() as connection:
             return self._rows.material(connection, key_id, material_id)
 
+    def find_access_key(self, access_key_id: str) -> AccessKey | None:
+        with self._store.reading() as connection:
+            return self._rows.access_key(connection, access_key_id)
+
+    def access_keys(self) -> Sequence[AccessKey]:
+        rows = self._rows.undamaged(ACCESS_KEY, self._all(sql.ACCESS_KEYS, {}))
+        return [access_key_of(row) for row in rows]
+
     def count_keys(self, account: str) -> int:
         with self._store.reading() as connection:
             return _count(connection, sql.COUNT_OF_KEYS, {"account": account})
@@ -197,7 +221,7 @@ class SqlRegistry(LifeReading):
 
     def damaged_rows(self) -> Sequence[str]:
         with self._store.reading() as connection:
-            kinds = (SHARD, KEY, MATERIAL, ALIAS, ANSWER, TAG, PAIR, LATEST)
+            kinds = (SHARD, KEY, MATERIAL, ALIAS, ANSWER, TAG, PAIR, LATEST, ACCESS_KEY)
             found = [name for kind in kinds for name in self._rows.damaged(connection, kind)]
         return [*found, *self._wrong_counts()]
 

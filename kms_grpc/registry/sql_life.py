@@ -119,8 +119,9 @@ class LifeTransaction(SqlWriting):
         rows = self._rows.page(PAIR, 1, fetch)
         return pair_of(rows[0]) if rows else None
 
-    def add_pair(self, pair: ImportPair) -> None:
+    def add_pair(self, pair: ImportPair) -> ImportPair:
         self._add(sql.ADD_PAIR, PAIR, pair_values(pair), f"Pair {pair.pair_id.hex()} exists")
+        return pair
 
     def change_pair(self, pair: ImportPair) -> ImportPair:
         changed = replace(pair, revision=pair.revision + 1)

@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import BindParameter, and_, bindparam, delete, func, insert, select, update
 
 from kms_grpc.model.key import KeyState
-from kms_grpc.registry.rows import ALIAS, ANSWER, KEY, LATEST, MATERIAL, PAIR, SHARD, TAG
+from kms_grpc.registry.rows import ACCESS_KEY, ALIAS, ANSWER, KEY, LATEST, MATERIAL, PAIR, SHARD, TAG
 from kms_grpc.registry.tables import (
+    access_keys,
     aliases,
     change_log,
     import_pairs,
@@ -128,6 +129,13 @@ CHANGE_PAIR = update(import_pairs).where(_SEEN_PAIR)
 REMOVE_PAIR = delete(import_pairs).where(_SEEN_PAIR)
 REMOVE_PAIRS = delete(import_pairs).where(import_pairs.c.key_id == _KEY)
 REMOVE_EXPIRED_PAIRS = delete(import_pairs).where(import_pairs.c.expires_ns <= _BEFORE)
+
+# --- access keys -------------------------------------------------------------------------------------------------
+
+ACCESS_KEY_BY_ID = ACCESS_KEY.select.where(access_keys.c.access_key_id == bindparam("of_access_key_id"))
+ACCESS_KEYS = ACCESS_KEY.select.order_by(access_keys.c.created_ns, access_keys.c.access_key_id)
+ADD_ACCESS_KEY = insert(access_keys)
+REMOVE_ACCESS_KEY = delete(access_keys).where(access_keys.c.access_key_id == bindparam("of_access_key_id"))
 
 # --- the latest time ---------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
 from sqlalchemy.engine import Dialect
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration. Known here too, so that a worker that finds its shard up to date need not import alembic."""
 
 metadata = MetaData(
@@ -161,6 +161,17 @@ latest_time = Table(
     _bytes("mac"),
 )
 """One row, id 1."""
+
+access_keys = Table(
+    "access_keys",
+    metadata,
+    _text("access_key_id", primary_key=True),
+    _text("principal"),
+    _bytes("sealed_secret"),
+    _number("created_ns"),
+    _bytes("mac"),
+)
+"""In the shard of the default region alone: callers are the service's, not a region's."""
 
 aliases = Table(
     "aliases",

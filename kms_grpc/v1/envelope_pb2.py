@@ -22,27 +22,64 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from kms_grpc.v1 import options_pb2 as kms__grpc_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1akms_grpc/v1/envelope.proto\x12\x0bkms_grpc.v1\"\x12\n\x10GetLimitsRequest\"\x8e\x02\n\x11GetLimitsResponse\x12%\n\x0eserver_version\x18\x01 \x01(\tR\rServerVersion\x12%\n\x0e\x64\x65\x66\x61ult_region\x18\x02 \x01(\tR\rDefaultRegion\x12\x18\n\x07regions\x18\x03 \x03(\tR\x07Regions\x12-\n\x05\x63\x61lls\x18\x04 \x01(\x0b\x32\x17.kms_grpc.v1.CallLimitsR\x05\x43\x61lls\x12-\n\x05pages\x18\x05 \x03(\x0b\x32\x17.kms_grpc.v1.PageLimitsR\x05Pages\x12\x33\n\x06quotas\x18\x06 \x01(\x0b\x32\x1b.kms_grpc.v1.ResourceQuotasR\x06Quotas\"\xcc\x03\n\nCallLimits\x12.\n\x13max_plaintext_bytes\x18\x01 \x01(\x05R\x11MaxPlaintextBytes\x12\x39\n\x19max_ciphertext_blob_bytes\x18\x02 \x01(\x05R\x16MaxCiphertextBlobBytes\x12?\n\x1cmax_encryption_context_bytes\x18\x03 \x01(\x05R\x19MaxEncryptionContextBytes\x12+\n\x12max_data_key_bytes\x18\x04 \x01(\x05R\x0fMaxDataKeyBytes\x12(\n\x10max_random_bytes\x18\x05 \x01(\x05R\x0eMaxRandomBytes\x12\x43\n\x1e\x63iphertext_blob_overhead_bytes\x18\x06 \x01(\x05R\x1b\x43iphertextBlobOverheadBytes\x12\x39\n\x19max_request_message_bytes\x18\x07 \x01(\x03R\x16MaxRequestMessageBytes\x12;\n\x1amax_response_message_bytes\x18\x08 \x01(\x03R\x17MaxResponseMessageBytes\"l\n\nPageLimits\x12\x1c\n\toperation\x18\x01 \x01(\tR\tOperation\x12#\n\rdefault_limit\x18\x02 \x01(\x05R\x0c\x44\x65\x66\x61ultLimit\x12\x1b\n\tmax_limit\x18\x03 \x01(\x05R\x08MaxLimit\"L\n\x0eResourceQuotas\x12\x12\n\x04keys\x18\x01 \x01(\x03R\x04Keys\x12&\n\x0f\x61liases_per_key\x18\x02 \x01(\x03R\rAliasesPerKey2b\n\x0f\x45nvelopeService\x12O\n\tGetLimits\x12\x1d.kms_grpc.v1.GetLimitsRequest\x1a\x1e.kms_grpc.v1.GetLimitsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1akms_grpc/v1/envelope.proto\x12\x0bkms_grpc.v1\x1a\x19kms_grpc/v1/options.proto\"\x12\n\x10GetLimitsRequest\"\xc3\x02\n\x11GetLimitsResponse\x12%\n\x0eserver_version\x18\x01 \x01(\tR\rServerVersion\x12%\n\x0e\x64\x65\x66\x61ult_region\x18\x02 \x01(\tR\rDefaultRegion\x12\x18\n\x07regions\x18\x03 \x03(\tR\x07Regions\x12-\n\x05\x63\x61lls\x18\x04 \x01(\x0b\x32\x17.kms_grpc.v1.CallLimitsR\x05\x43\x61lls\x12-\n\x05pages\x18\x05 \x03(\x0b\x32\x17.kms_grpc.v1.PageLimitsR\x05Pages\x12\x33\n\x06quotas\x18\x06 \x01(\x0b\x32\x1b.kms_grpc.v1.ResourceQuotasR\x06Quotas\x12\x33\n\x07streams\x18\x08 \x01(\x0b\x32\x19.kms_grpc.v1.StreamLimitsR\x07Streams\"\xcc\x03\n\nCallLimits\x12.\n\x13max_plaintext_bytes\x18\x01 \x01(\x05R\x11MaxPlaintextBytes\x12\x39\n\x19max_ciphertext_blob_bytes\x18\x02 \x01(\x05R\x16MaxCiphertextBlobBytes\x12?\n\x1cmax_encryption_context_bytes\x18\x03 \x01(\x05R\x19MaxEncryptionContextBytes\x12+\n\x12max_data_key_bytes\x18\x04 \x01(\x05R\x0fMaxDataKeyBytes\x12(\n\x10max_random_bytes\x18\x05 \x01(\x05R\x0eMaxRandomBytes\x12\x43\n\x1e\x63iphertext_blob_overhead_bytes\x18\x06 \x01(\x05R\x1b\x43iphertextBlobOverheadBytes\x12\x39\n\x19max_request_message_bytes\x18\x07 \x01(\x03R\x16MaxRequestMessageBytes\x12;\n\x1amax_response_message_bytes\x18\x08 \x01(\x03R\x17MaxResponseMessageBytes\"l\n\nPageLimits\x12\x1c\n\toperation\x18\x01 \x01(\tR\tOperation\x12#\n\rdefault_limit\x18\x02 \x01(\x05R\x0c\x44\x65\x66\x61ultLimit\x12\x1b\n\tmax_limit\x18\x03 \x01(\x05R\x08MaxLimit\"L\n\x0eResourceQuotas\x12\x12\n\x04keys\x18\x01 \x01(\x03R\x04Keys\x12&\n\x0f\x61liases_per_key\x18\x02 \x01(\x03R\rAliasesPerKey\"\xb5\x01\n\x0cStreamLimits\x12\x1f\n\x0bmax_streams\x18\x01 \x01(\x05R\nMaxStreams\x12\x30\n\x14\x64\x65\x66\x61ult_frame_length\x18\x02 \x01(\x05R\x12\x44\x65\x66\x61ultFrameLength\x12(\n\x10max_frame_length\x18\x03 \x01(\x05R\x0eMaxFrameLength\x12(\n\x10max_header_bytes\x18\x04 \x01(\x05R\x0eMaxHeaderBytes\"\xde\x02\n\x14\x45ncryptStreamRequest\x12\"\n\x06key_id\x18\x01 \x01(\tB\x0b\x8a\xb5\x18\x07\x08\x01\x10\x80\x10\x18\x01R\x05KeyId\x12g\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x38.kms_grpc.v1.EncryptStreamRequest.EncryptionContextEntryR\x11\x45ncryptionContext\x12\x37\n\x0c\x66rame_length\x18\x03 \x01(\x05\x42\x0f\x8a\xb5\x18\x0b\x08\x80\x08\x10\x80\x80@(\x80\x80\x04H\x00R\x0b\x46rameLength\x88\x01\x01\x12!\n\tplaintext\x18\x04 \x01(\x0c\x42\x03\x80\x01\x01R\tPlaintext\x12\x12\n\x04last\x18\x05 \x01(\x08R\x04Last\x1a\x38\n\x16\x45ncryptionContextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0f\n\r_frame_length\"v\n\x15\x45ncryptStreamResponse\x12\x1e\n\nciphertext\x18\x01 \x01(\x0cR\nCiphertext\x12\x15\n\x06key_id\x18\x02 \x01(\tR\x05KeyId\x12&\n\x0fkey_material_id\x18\x03 \x01(\tR\rKeyMaterialId\"\x8d\x02\n\x14\x44\x65\x63ryptStreamRequest\x12\x1e\n\x06key_id\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x10\x80\x10R\x05KeyId\x12g\n\x12\x65ncryption_context\x18\x02 \x03(\x0b\x32\x38.kms_grpc.v1.DecryptStreamRequest.EncryptionContextEntryR\x11\x45ncryptionContext\x12\x1e\n\nciphertext\x18\x03 \x01(\x0cR\nCiphertext\x12\x12\n\x04last\x18\x04 \x01(\x08R\x04Last\x1a\x38\n\x16\x45ncryptionContextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9d\x02\n\x15\x44\x65\x63ryptStreamResponse\x12!\n\tplaintext\x18\x01 \x01(\x0c\x42\x03\x80\x01\x01R\tPlaintext\x12\x15\n\x06key_id\x18\x02 \x01(\tR\x05KeyId\x12&\n\x0fkey_material_id\x18\x03 \x01(\tR\rKeyMaterialId\x12h\n\x12\x65ncryption_context\x18\x04 \x03(\x0b\x32\x39.kms_grpc.v1.DecryptStreamResponse.EncryptionContextEntryR\x11\x45ncryptionContext\x1a\x38\n\x16\x45ncryptionContextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xc4\x02\n\x0f\x45nvelopeService\x12O\n\tGetLimits\x12\x1d.kms_grpc.v1.GetLimitsRequest\x1a\x1e.kms_grpc.v1.GetLimitsResponse\"\x03\x90\x02\x01\x12s\n\rEncryptStream\x12!.kms_grpc.v1.EncryptStreamRequest\x1a\".kms_grpc.v1.EncryptStreamResponse\"\x17\x8a\xb5\x18\x13kms:GenerateDataKey(\x01\x30\x01\x12k\n\rDecryptStream\x12!.kms_grpc.v1.DecryptStreamRequest\x1a\".kms_grpc.v1.DecryptStreamResponse\"\x0f\x8a\xb5\x18\x0bkms:Decrypt(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kms_grpc.v1.envelope_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ENCRYPTSTREAMREQUEST_ENCRYPTIONCONTEXTENTRY']._loaded_options = None
+  _globals['_ENCRYPTSTREAMREQUEST_ENCRYPTIONCONTEXTENTRY']._serialized_options = b'8\001'
+  _globals['_ENCRYPTSTREAMREQUEST'].fields_by_name['key_id']._loaded_options = None
+  _globals['_ENCRYPTSTREAMREQUEST'].fields_by_name['key_id']._serialized_options = b'\212\265\030\007\010\001\020\200\020\030\001'
+  _globals['_ENCRYPTSTREAMREQUEST'].fields_by_name['frame_length']._loaded_options = None
+  _globals['_ENCRYPTSTREAMREQUEST'].fields_by_name['frame_length']._serialized_options = b'\212\265\030\013\010\200\010\020\200\200@(\200\200\004'
+  _globals['_ENCRYPTSTREAMREQUEST'].fields_by_name['plaintext']._loaded_options = None
+  _globals['_ENCRYPTSTREAMREQUEST'].fields_by_name['plaintext']._serialized_options = b'\200\001\001'
+  _globals['_DECRYPTSTREAMREQUEST_ENCRYPTIONCONTEXTENTRY']._loaded_options = None
+  _globals['_DECRYPTSTREAMREQUEST_ENCRYPTIONCONTEXTENTRY']._serialized_options = b'8\001'
+  _globals['_DECRYPTSTREAMREQUEST'].fields_by_name['key_id']._loaded_options = None
+  _globals['_DECRYPTSTREAMREQUEST'].fields_by_name['key_id']._serialized_options = b'\212\265\030\003\020\200\020'
+  _globals['_DECRYPTSTREAMRESPONSE_ENCRYPTIONCONTEXTENTRY']._loaded_options = None
+  _globals['_DECRYPTSTREAMRESPONSE_ENCRYPTIONCONTEXTENTRY']._serialized_options = b'8\001'
+  _globals['_DECRYPTSTREAMRESPONSE'].fields_by_name['plaintext']._loaded_options = None
+  _globals['_DECRYPTSTREAMRESPONSE'].fields_by_name['plaintext']._serialized_options = b'\200\001\001'
   _globals['_ENVELOPESERVICE'].methods_by_name['GetLimits']._loaded_options = None
   _globals['_ENVELOPESERVICE'].methods_by_name['GetLimits']._serialized_options = b'\220\002\001'
-  _globals['_GETLIMITSREQUEST']._serialized_start=43
-  _globals['_GETLIMITSREQUEST']._serialized_end=61
-  _globals['_GETLIMITSRESPONSE']._serialized_start=64
-  _globals['_GETLIMITSRESPONSE']._serialized_end=334
-  _globals['_CALLLIMITS']._serialized_start=337
-  _globals['_CALLLIMITS']._serialized_end=797
-  _globals['_PAGELIMITS']._serialized_start=799
-  _globals['_PAGELIMITS']._serialized_end=907
-  _globals['_RESOURCEQUOTAS']._serialized_start=909
-  _globals['_RESOURCEQUOTAS']._serialized_end=985
-  _globals['_ENVELOPESERVICE']._serialized_start=987
-  _globals['_ENVELOPESERVICE']._serialized_end=1085
+  _globals['_ENVELOPESERVICE'].methods_by_name['EncryptStream']._loaded_options = None
+  _globals['_ENVELOPESERVICE'].methods_by_name['EncryptStream']._serialized_options = b'\212\265\030\023kms:GenerateDataKey'
+  _globals['_ENVELOPESERVICE'].methods_by_name['DecryptStream']._loaded_options = None
+  _globals['_ENVELOPESERVICE'].methods_by_name['DecryptStream']._serialized_options = b'\212\265\030\013kms:Decrypt'
+  _globals['_GETLIMITSREQUEST']._serialized_start=70
+  _globals['_GETLIMITSREQUEST']._serialized_end=88
+  _globals['_GETLIMITSRESPONSE']._serialized_start=91
+  _globals['_GETLIMITSRESPONSE']._serialized_end=414
+  _globals['_CALLLIMITS']._serialized_start=417
+  _globals['_CALLLIMITS']._serialized_end=877
+  _globals['_PAGELIMITS']._serialized_start=879
+  _globals['_PAGELIMITS']._serialized_end=987
+  _globals['_RESOURCEQUOTAS']._serialized_start=989
+  _globals['_RESOURCEQUOTAS']._serialized_end=1065
+  _globals['_STREAMLIMITS']._serialized_start=1068
+  _globals['_STREAMLIMITS']._serialized_end=1249
+  _globals['_ENCRYPTSTREAMREQUEST']._serialized_start=1252
+  _globals['_ENCRYPTSTREAMREQUEST']._serialized_end=1602
+  _globals['_ENCRYPTSTREAMREQUEST_ENCRYPTIONCONTEXTENTRY']._serialized_start=1529
+  _globals['_ENCRYPTSTREAMREQUEST_ENCRYPTIONCONTEXTENTRY']._serialized_end=1585
+  _globals['_ENCRYPTSTREAMRESPONSE']._serialized_start=1604
+  _globals['_ENCRYPTSTREAMRESPONSE']._serialized_end=1722
+  _globals['_DECRYPTSTREAMREQUEST']._serialized_start=1725
+  _globals['_DECRYPTSTREAMREQUEST']._serialized_end=1994
+  _globals['_DECRYPTSTREAMREQUEST_ENCRYPTIONCONTEXTENTRY']._serialized_start=1529
+  _globals['_DECRYPTSTREAMREQUEST_ENCRYPTIONCONTEXTENTRY']._serialized_end=1585
+  _globals['_DECRYPTSTREAMRESPONSE']._serialized_start=1997
+  _globals['_DECRYPTSTREAMRESPONSE']._serialized_end=2282
+  _globals['_DECRYPTSTREAMRESPONSE_ENCRYPTIONCONTEXTENTRY']._serialized_start=1529
+  _globals['_DECRYPTSTREAMRESPONSE_ENCRYPTIONCONTEXTENTRY']._serialized_end=1585
+  _globals['_ENVELOPESERVICE']._serialized_start=2285
+  _globals['_ENVELOPESERVICE']._serialized_end=2609
 # @@protoc_insertion_point(module_scope)

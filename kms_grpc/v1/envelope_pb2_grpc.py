@@ -40,6 +40,16 @@ class EnvelopeServiceStub(object):
                 request_serializer=kms__grpc_dot_v1_dot_envelope__pb2.GetLimitsRequest.SerializeToString,
                 response_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.GetLimitsResponse.FromString,
                 _registered_method=True)
+        self.EncryptStream = channel.stream_stream(
+                '/kms_grpc.v1.EnvelopeService/EncryptStream',
+                request_serializer=kms__grpc_dot_v1_dot_envelope__pb2.EncryptStreamRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.EncryptStreamResponse.FromString,
+                _registered_method=True)
+        self.DecryptStream = channel.stream_stream(
+                '/kms_grpc.v1.EnvelopeService/DecryptStream',
+                request_serializer=kms__grpc_dot_v1_dot_envelope__pb2.DecryptStreamRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.DecryptStreamResponse.FromString,
+                _registered_method=True)
 
 
 class EnvelopeServiceServicer(object):
@@ -56,6 +66,41 @@ class EnvelopeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EncryptStream(self, request_iterator, context):
+        """Encrypts content of any size, in constant memory. What comes back, put together, is a message of the AWS Encryption
+        SDK (format version 2, suite 0x0478: AES-256-GCM, HKDF-SHA-512, key commitment, no signature, framed), under a fresh
+        data key: DecryptStream reads it, and so does the SDK of any language, with one Decrypt of the data key under the
+        same encryption context.
+
+        The first message names the key; it and all others carry parts of the plaintext of any size, and the last one says
+        Last. The call ends with OK once the message is whole: without OK it is not, whatever came. Read while you send, or
+        the server stops reading. A key that may no longer be used ends the call at its next message.
+
+        Permission: kms:GenerateDataKey on the key, with the encryption context.
+        Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
+        InvalidKeyUsageException, KMSInternalException, KMSInvalidStateException, ThrottlingException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecryptStream(self, request_iterator, context):
+        """Decrypts a message of the AWS Encryption SDK whose data key is wrapped by a key of this service, in constant memory.
+        Suites 0x0478 and 0x0578 (the same with a signature, which is verified); frames of up to 1 MiB, headers of up to
+        64 KiB; older suites, which do not commit to their key, only where the server is configured to read them.
+
+        The messages carry parts of the ciphertext of any size. Plaintext comes back frame by frame, each verified before it
+        is sent; that it is all, and its signature right, is said by the call's OK alone.
+
+        Permission: kms:Decrypt on the key, with the message's encryption context.
+        Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
+        InvalidCiphertextException, IncorrectKeyException, InvalidKeyUsageException, KMSInternalException,
+        KMSInvalidStateException, ThrottlingException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EnvelopeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -63,6 +108,16 @@ def add_EnvelopeServiceServicer_to_server(servicer, server):
                     servicer.GetLimits,
                     request_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.GetLimitsRequest.FromString,
                     response_serializer=kms__grpc_dot_v1_dot_envelope__pb2.GetLimitsResponse.SerializeToString,
+            ),
+            'EncryptStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.EncryptStream,
+                    request_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.EncryptStreamRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_envelope__pb2.EncryptStreamResponse.SerializeToString,
+            ),
+            'DecryptStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.DecryptStream,
+                    request_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.DecryptStreamRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_envelope__pb2.DecryptStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -93,6 +148,60 @@ class EnvelopeService(object):
             '/kms_grpc.v1.EnvelopeService/GetLimits',
             kms__grpc_dot_v1_dot_envelope__pb2.GetLimitsRequest.SerializeToString,
             kms__grpc_dot_v1_dot_envelope__pb2.GetLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EncryptStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/kms_grpc.v1.EnvelopeService/EncryptStream',
+            kms__grpc_dot_v1_dot_envelope__pb2.EncryptStreamRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_envelope__pb2.EncryptStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecryptStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/kms_grpc.v1.EnvelopeService/DecryptStream',
+            kms__grpc_dot_v1_dot_envelope__pb2.DecryptStreamRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_envelope__pb2.DecryptStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,7 +42,7 @@ def material(tmp_path: Path) -> Path:
 
 def row_of(kms: Run, key_id: str) -> str:
     """The key's line of the detailed list, its gaps closed."""
-    [row] = [line for line in kms("keys", "list", "--details").text.splitlines() if line.startswith(key_id)]
+    [row] = [line for line in kms("keys", "list").text.splitlines() if line.startswith(key_id)]
     return re.sub(" +", " ", row)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import click
 import pytest
 
 from kms_grpc import errors
-from kms_grpc.cli import failures
+from kms_grpc.cli import failures, key_list
 from kms_grpc.cli.main import ELSEWHERE, cli
 from kms_grpc.cli.output import print_table, text_of
 from tests.cli.conftest import Run
@@ -82,7 +83,6 @@ def test_help_is_fast_because_nothing_heavy_is_imported() -> None:
         (["kyes"], "No such command"),
         (["keys", "describe"], "Missing argument 'KEY'"),
         (["keys", "list", "--limit", "0"], "1<=x<=1000"),
-        (["keys", "list", "--details", "--limit", "5"], "leave --limit and --marker out"),
         (["encrypt", "--key", "K", "--context", "novalue"], "not NAME=VALUE"),
         (["encrypt", "--key", "K", "--context", "a=1", "--context", "a=2"], "given twice"),
         (["encrypt", "--key", "K", "/nowhere/file"], "No such file"),
@@ -237,3 +237,18 @@ def test_readme_lists_exactly_these_commands() -> None:
     assert listed == {" ".join(path) for path in COMMANDS} | set(ELSEWHERE)
     for code, meaning in failures.MEANINGS.items():
         assert f"| {code.value} | {meaning} |" in section
+
+
+def test_a_terminal_is_told_how_far_long_work_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert len(list(key_list._told(iter([None] * key_list.LONG), key_list.LONG))) == key_list.LONG
+    assert "describing keys" in terminal.getvalue()
+    assert "100%" in terminal.getvalue()
+    told = terminal.getvalue()
+    assert list(key_list._told(iter([None]), 1)) == [None]
+    assert terminal.getvalue() == told, "not of what is short"

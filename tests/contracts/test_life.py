@@ -6,8 +6,8 @@ import json
 import shutil
 import signal
 import sqlite3
-import tarfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -49,7 +49,7 @@ from tests.contracts.made import (
 from tests.contracts.test_damage import FLIPS, damage
 
 NO_CONTEXT = b"\0\0\0\0"
-OLD_SHARD = Path(__file__).parents[1] / "vectors" / "shard_0001.tar.gz"
+OLD_SHARD = Path(__file__).parents[1] / "vectors" / "shard_0001.zip"
 
 
 @pytest.fixture(params=["sqlite"])
@@ -598,8 +598,8 @@ def test_a_damaged_material_is_left_out_of_lists_and_refused_by_name(store: Shar
 def test_a_shard_of_revision_0001_opens_and_goes_on(tmp_path: Path) -> None:
     """Made by the release that had that revision alone: its rows, MACs and blobs hold, and can be changed."""
     folder = tmp_path / "data"
-    with tarfile.open(OLD_SHARD) as archive:
-        archive.extractall(folder, filter="data")
+    with zipfile.ZipFile(OLD_SHARD) as archive:
+        archive.extractall(folder)
     (folder / "root.key").chmod(0o600)
     written = json.loads((folder / "written.json").read_text())
     start(folder)
@@ -630,8 +630,8 @@ def test_a_shard_of_revision_0001_opens_and_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fault", ["migration.before", "migration.between", "migration.after"])
 def test_killed_while_it_migrates_an_old_shard_it_starts_again(tmp_path: Path, fault: str) -> None:
     folder = tmp_path / "data"
-    with tarfile.open(OLD_SHARD) as archive:
-        archive.extractall(folder, filter="data")
+    with zipfile.ZipFile(OLD_SHARD) as archive:
+        archive.extractall(folder)
     (folder / "root.key").chmod(0o600)
     dead = in_another_process("start(Path(argv[0]))", folder, fault=fault)
     assert dead.returncode == -signal.SIGKILL, dead.stderr

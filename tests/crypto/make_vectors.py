@@ -260,6 +260,22 @@ def seeds() -> Iterator[tuple[str, str, bytes]]:
     yield "blob", "to be sealed and changed", KEYS["first"].prefix + b"\0\x4f\1" + b"plaintext"
     yield "blob", "to be sealed and left", KEYS["first"].prefix + bytes(3) + b"plaintext"
 
+    for name, raw in requests():
+        yield "request", name, raw
+
+
+def requests() -> Iterator[tuple[str, bytes]]:
+    """Encrypt and Decrypt as protobuf writes them. The first byte says which; lengths here have one byte each."""
+    key, pair = b"\x0a\x03key", b"\x12\x07\x0a\x01a\x12\x0212"
+    other = b"\x12\x06\x0a\x01b\x12\x01v"
+    yield "encrypt", b"\0" + key + pair + b"\x1a\x05plain"
+    yield "encrypt, two pairs and defaults", b"\0" + key + other + pair + b"\x1a\x05plain\x28\x01\x40\x00"
+    yield "encrypt, the last value", b"\0" + key + b"\x1a\x01p" + b"\x0a\x01k" + b"\x1a\x02pq"
+    yield "encrypt, an empty pair", b"\0" + key + b"\x12\x00\x1a\x01p"
+    blob = fuzzed_blob(16)
+    yield "decrypt", b"\1" + pair + b"\x22" + bytes([len(blob) & 0x7F | 0x80, len(blob) >> 7]) + blob
+    yield "decrypt, a key", b"\1" + key + b"\x22" + bytes([len(blob) & 0x7F | 0x80, len(blob) >> 7]) + blob
+
 
 def fuzzed_blob(size: int) -> bytes:
     nonce = drawn(f"nonce of a seed of {size}", 24)

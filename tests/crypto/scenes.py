@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kms_grpc.crypto import ciphertext_blob, envelope, import_wrapping, key_wrapping, keyring
+from kms_grpc.crypto import ciphertext_blob, envelope, import_wrapping, key_wrapping, keyring, record
 from kms_grpc.crypto._native import ffi, lib
 from kms_grpc.crypto.errors import CryptoError, KeyringFull, KeyringLost, StaleHandle
 
@@ -48,8 +48,18 @@ class Keys:
     def open(self, blob: bytes) -> bytes:
         return envelope.open_blob(self.key, CONTEXT, blob)
 
-    def operations(self, blob: bytes) -> dict[str, Callable[[], Any]]:
-        """Every function that needs a key."""
+    def data_key(self) -> record.DataKey:
+        """A data key that only C has seen."""
+        secret, blob = ffi.new("uint8_t[32]"), ffi.new("uint8_t[159]")
+        head = (self.key, self.prefix, len(self.prefix), CONTEXT, len(CONTEXT))
+        assert lib.kms_data_key(secret, 32, blob, 159, *head) == lib.KMS_OK
+        try:
+            return record.DataKey(secret, bytes(ffi.buffer(blob)))
+        finally:
+            lib.kms_cleanse(secret, 32)
+
+    def operations(self, blob: bytes, data_key: record.DataKey, made: bytes) -> dict[str, Callable[[], Any]]:
+        """Every function that needs a key. `made` is a record under the data key."""
         key, prefix, kid = self.key, self.prefix, self.row["kid"]
         return {
             "seal": self.seal,
@@ -73,6 +83,11 @@ class Keys:
             "unwrap_material": lambda: import_wrapping.unwrap_material(
                 self.region, kid, b"", key, b"pair", self.row["pair"], "RSAES_OAEP_SHA_1", self.row["encrypted"]
             ),
+            "import_data_key": lambda: record.DataKey(bytes(32), bytes(159)),
+            "seal_record": lambda: record.seal(data_key, CONTEXT, b"plaintext"),
+            "open_record": lambda: record.open_record(data_key, CONTEXT, made),
+            "seal_records": lambda: record.seal_many(data_key, CONTEXT, [b"x"] * 100),
+            "open_records": lambda: record.open_many([data_key] * 100, CONTEXT, [made] * 100),
             "evict": lambda: keyring.evict(key),
         }
 
@@ -85,8 +100,8 @@ def outcome(call: Callable[[], Any]) -> str:
     return "done"
 
 
-def outcomes(keys: Keys, blob: bytes) -> dict[str, str]:
-    return {name: outcome(call) for name, call in keys.operations(blob).items()}
+def outcomes(operations: dict[str, Callable[[], Any]]) -> dict[str, str]:
+    return {name: outcome(call) for name, call in operations.items()}
 
 
 def in_child(play: Callable[[], Any]) -> Any:
@@ -139,12 +154,14 @@ def mapping() -> Any:
 def forked() -> Any:
     """A child's keyring: lost, opened anew, and not its parent's."""
     keys = Keys()
-    blob = keys.seal()
+    blob, data_key = keys.seal(), keys.data_key()
+    made = record.seal(data_key, CONTEXT, b"plaintext")
+    operations = keys.operations(blob, data_key, made)
     parents = {keys.load() for _ in range(60)}
 
     def child() -> Any:
-        lost = outcomes(keys, blob) | {"facts": str(keyring.keyring_facts().used)}
-        raw = raw_outputs(keys, blob)
+        lost = outcomes(operations) | {"facts": str(keyring.keyring_facts().used)}
+        raw = raw_outputs(keys, blob, data_key, made)
         keyring.open_keyring(256)
         stale = outcome(keys.seal), outcome(lambda: keys.open(blob)), outcome(lambda: keyring.evict(keys.key))
         anew = Keys()
@@ -161,7 +178,7 @@ def forked() -> Any:
     return answer | {"the parent goes on": keys.open(blob) == keys.open(keys.seal()) == b"plaintext"}
 
 
-def raw_outputs(keys: Keys, blob: bytes) -> list[tuple[int, bool]]:
+def raw_outputs(keys: Keys, blob: bytes, data_key: record.DataKey, made: bytes) -> list[tuple[int, bool]]:
     """Statuses, and whether any output byte differs from zero after a call into buffers full of ones."""
     size, aad = 9 + 127, (CONTEXT, len(CONTEXT))
     head = (keys.key, keys.prefix, len(keys.prefix), *aad)
@@ -174,14 +191,31 @@ def raw_outputs(keys: Keys, blob: bytes) -> list[tuple[int, bool]]:
         (lib.kms_data_key(second, 9, out, size, *head), second),
         (lib.kms_seal_many(out, size, *head, b"plaintext", lengths, 1), out),
         (lib.kms_open_many(second, 9, statuses, keys.key, *aad, blob, ffi.new("uint32_t[]", [size]), 1), second),
+        *raw_record_outputs(data_key, made),
     ]
     return [(status, any(ffi.buffer(buffer)[:])) for status, buffer in calls]
+
+
+def raw_record_outputs(data_key: record.DataKey, made: bytes) -> list[tuple[int, Any]]:
+    """The same of records of nine bytes."""
+    size, aad, wrapped = 9 + record.OVERHEAD, (CONTEXT, len(CONTEXT)), data_key.wrapped
+    out, second = ffi.new("uint8_t[]", b"\1" * size), ffi.new("uint8_t[]", b"\1" * 9)
+    many, third = ffi.new("uint8_t[]", b"\1" * size), ffi.new("uint8_t[]", b"\1" * 9)
+    lengths, keys, statuses = ffi.new("uint32_t[]", [9]), ffi.new("uint64_t[]", [data_key.handle]), bytearray(1)
+    head, sizes = (data_key.handle, wrapped, len(wrapped), *aad), ffi.new("uint32_t[]", [size])
+    return [
+        (lib.kms_record_seal(out, size, *head, b"plaintext", 9), out),
+        (lib.kms_record_open(second, 9, data_key.handle, *aad, made, size), second),
+        (lib.kms_record_seal_many(many, size, *head, b"plaintext", lengths, 1), many),
+        (lib.kms_record_open_many(third, 9, ffi.from_buffer(statuses), keys, *aad, made, sizes, 1), third),
+    ]
 
 
 def forked_while_a_thread_seals() -> Any:
     """Forks in the middle of another thread's batches, again and again."""
     keys = Keys()
-    blob = keys.seal()
+    data_key = keys.data_key()
+    operations = keys.operations(keys.seal(), data_key, record.seal(data_key, CONTEXT, b"plaintext"))
     stop = threading.Event()
     done = 0
 
@@ -190,11 +224,13 @@ def forked_while_a_thread_seals() -> Any:
         while not stop.is_set():
             blobs = envelope.seal_many(keys.key, keys.prefix, CONTEXT, [bytes(16384)] * 200)
             assert envelope.open_many(keys.key, CONTEXT, blobs[:2]) == [bytes(16384)] * 2
+            made = record.seal_many(data_key, CONTEXT, [bytes(16384)] * 50)
+            assert record.open_many([data_key] * 2, CONTEXT, made[:2]) == [bytes(16384)] * 2
             done += 1
 
     sealing = threading.Thread(target=batches)
     sealing.start()
-    children = [in_child(lambda: outcomes(keys, blob)) for _ in range(25)]
+    children = [in_child(lambda: outcomes(operations)) for _ in range(25)]
     stop.set()
     sealing.join()
     return {"children": children, "batches": done, "the parent goes on": keys.open(keys.seal()) == b"plaintext"}
@@ -206,13 +242,14 @@ def work_then_evict() -> Any:
     Each use is the last thing that a thread of its own does before it waits: what a call left on its stack stays there.
     """
     keys = Keys()
-    blob = keys.seal(b"the blob whose message key is looked for")
+    blob, data_key = keys.seal(b"the blob whose message key is looked for"), keys.data_key()
+    made = record.seal(data_key, CONTEXT, b"the record whose message key is looked for")
     end, threads = threading.Event(), []
     threading.stack_size(512 * 1024)  # the less there is to read
-    for name, call in keys.operations(blob).items():
+    for name, call in keys.operations(blob, data_key, made).items():
         if name != "evict":
             threads.append(waiting_thread(call, end))
-    print(json.dumps({"blob": blob.hex(), "used": keyring.keyring_facts().used}), flush=True)
+    print(json.dumps({"blob": blob.hex(), "record": made.hex(), "used": keyring.keyring_facts().used}), flush=True)
     sys.stdin.readline()
     for handle in range_of_handles(keys):
         keyring.evict(handle)

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from kms_grpc.crypto import envelope, keyring
 from kms_grpc.crypto._native import lib
 from kms_grpc.crypto.errors import StaleHandle
-from tests.crypto import second_reader, second_wrapper
+from tests.crypto import second_reader, second_record_reader, second_wrapper
 from tests.crypto.conftest import Loaded
 from tests.crypto.make_import_vectors import PAIRS
 from tests.crypto.make_vectors import KEY_ID
@@ -88,7 +88,7 @@ def test_a_forked_child_gets_keyring_lost_and_no_output(stage: Path) -> None:
     scene = play("forked", stage)
     assert scene["lost"].pop("facts") == "0"
     assert set(scene["lost"].values()) == {"KeyringLost"}, scene["lost"]
-    assert scene["raw"] == [[lib.KMS_KEYRING_LOST, False]] * 6
+    assert scene["raw"] == [[lib.KMS_KEYRING_LOST, False]] * 10
     assert scene["the parent's handles"] == ["StaleHandle", "StaleHandle", "done"]
     assert scene["anew"]
     assert scene["handles differ"]
@@ -152,8 +152,11 @@ def test_the_schedule_that_is_looked_for_is_that_of_fips_197() -> None:
     assert round_keys(key)[14].hex() == "fe4890d1e6188d0b046df344706c631e"
 
 
-def needles(blob: bytes) -> dict[str, bytes]:
+def needles(blob: bytes, record: bytes) -> dict[str, bytes]:
     """Everything secret that the process computed with: keys, subkeys, schedules, HMAC's padded keys."""
+    wrapped = second_record_reader.wrapped_of(record)
+    data_key = second_reader.xaes_open(KEY.message_root, wrapped[55:79], wrapped[79:], wrapped[:79] + bytes(4))
+    record_root = second_reader.derive(data_key, second_record_reader.LABEL)
     derived = {
         "wrapping key of region keys": second_reader.derive(SECRETS["root key"], second_reader.REGION_KEY),
         "wrapping key of material": second_reader.derive(SECRETS["region key"], second_reader.MATERIAL),
@@ -161,13 +164,20 @@ def needles(blob: bytes) -> dict[str, bytes]:
         "wrapping key of pairs": second_reader.derive(KEY.message_root, second_wrapper.PAIR),
         "message root K": KEY.message_root,
         "message key": second_reader.message_key(KEY.message_root, blob[55:79]),
+        "data key": data_key,
+        "record root": record_root,
+        "record's message key": second_reader.message_key(record_root, record[163:187]),
     }
     found = dict(SECRETS | derived)
     for name, key in (SECRETS | derived).items():
         found |= {f"{name}, {pad:#x}": bytes(byte ^ pad for byte in key) for pad in (0x36, 0x5C)}
     for name, key in derived.items():
         found |= {f"{name}, round key {i}": round_key for i, round_key in enumerate(round_keys(key))}
-    return found | {"K1": subkey(KEY.message_root), "hash key H": encrypted(derived["message key"], bytes(16))}
+    found |= {"K1": subkey(KEY.message_root), "record root's K1": subkey(record_root)}
+    return found | {
+        "hash key H": encrypted(derived["message key"], bytes(16)),
+        "record's hash key H": encrypted(derived["record's message key"], bytes(16)),
+    }
 
 
 def encrypted(key: bytes, block: bytes) -> bytes:
@@ -202,7 +212,7 @@ def places(pid: int, wanted: dict[str, bytes]) -> dict[str, list[str]]:
     return {name: where for name, where in found.items() if where}
 
 
-IN_THE_KEYRING = {"root key", "region key", "message root K", "K1"}
+IN_THE_KEYRING = {"root key", "region key", "message root K", "K1", "record root", "record root's K1"}
 
 
 def test_after_eviction_no_byte_of_a_key_is_left_in_memory(stage: Path) -> None:
@@ -212,7 +222,7 @@ def test_after_eviction_no_byte_of_a_key_is_left_in_memory(stage: Path) -> None:
     ) as process:
         assert process.stdin and process.stdout
         before = json.loads(process.stdout.readline())
-        wanted = needles(bytes.fromhex(before["blob"]))
+        wanted = needles(bytes.fromhex(before["blob"]), bytes.fromhex(before["record"]))
         held = places(process.pid, wanted)
         process.stdin.write("\n")
         process.stdin.flush()

@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from kms_grpc.operations.table import TABLE
 
-OPERATIONS = {operation.name: operation for operation in TABLE}
+OPERATIONS = {operation.name: operation for operation in TABLE if not operation.streams}
 DETAILS = "grpc-status-details-bin"
 CALL_SECONDS = 60
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0), ("grpc.enable_http_proxy", 0)]

@@ -6,6 +6,7 @@ A worker's door runs in this process here, so that a test can hold the registry'
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import shutil
 import sqlite3
 import threading
@@ -22,9 +23,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from kms_grpc.endpoints.grpc_server import GrpcServer
 from kms_grpc.endpoints.long_way import LongWay
+from kms_grpc.operations.call import Call
+from kms_grpc.operations.handlers.importing import take_pair
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.table import TABLE
 from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata
+from tests.operations.life import EXTERNAL, wanted
 from tests.operations.service import ALICE, Host, Worker, prepare
 
 pytestmark = pytest.mark.xdist_group("door")
@@ -42,8 +46,8 @@ class Door:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.server.port}", OWN_CONNECTION)
 
     async def _start(self, host: Host, table: Iterable[Operation]) -> GrpcServer:
-        long_way = LongWay(self.worker.executor, host.settings.limits)
-        server = GrpcServer(self.worker.executor, long_way, table, host.settings, 0)
+        self.long_way = LongWay(self.worker.executor, host.settings.limits)
+        server = GrpcServer(self.worker.executor, self.long_way, table, host.settings, 0)
         await server.start()
         return server
 
@@ -57,6 +61,7 @@ class Door:
     def close(self) -> None:
         self.channel.close()
         self.run(self.server.drain(10))
+        self.long_way.close()
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +115,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def waiting(door: Door) -> int:
-    return door.server._waiting
+    return door.long_way.waiting
 
 
 def keys(door: Door) -> int:
@@ -140,6 +145,28 @@ def test_more_calls_than_a_worker_takes_on(door: Door) -> None:
     assert recorded(door, "turned-away") == [("ThrottlingException", reply.text)]
     assert door.worker.counted()["ListKeys"] == {"ThrottlingException": 1}
     assert keys(door) == 4
+
+
+def test_calls_that_may_take_seconds_are_in_nobodys_way(host: Host, loop: asyncio.AbstractEventLoop) -> None:
+    """Whoever waits for a wrapping key to be made waits beside all others, though the pool has one thread alone."""
+    gate = threading.Event()
+
+    def slow(call: Call, request: Any) -> Any:
+        assert gate.wait(60)
+        return take_pair(call, request)
+
+    rows = [row if row.prepare is None else dataclasses.replace(row, prepare=slow) for row in TABLE]
+    door = Door(host, loop, rows)
+    made = door.ask("CreateKey", origin=EXTERNAL).answer.key_metadata
+    with ThreadPoolExecutor(2) as threads:
+        held = [threads.submit(door.ask, "GetParametersForImport", **wanted(made.key_id)) for _ in range(2)]
+        until(lambda: waiting(door) == 2)
+        assert door.ask("UpdateKeyDescription", key_id=made.key_id, description="meanwhile").code == "OK"
+        assert keys(door) == 1
+        assert waiting(door) == 2
+        gate.set()
+        assert len({call.result().answer.public_key for call in held}) == 2
+    door.close()
 
 
 def test_a_call_whose_deadline_passes_while_it_waits_is_never_begun(door: Door) -> None:
@@ -173,7 +200,7 @@ def test_a_call_that_was_begun_is_finished_and_recorded_though_nobody_waits(door
     with registry_held(door):
         sent = metadata(ALICE.token, request_id="begun")
         call = door.channel.unary_unary(OPERATIONS["CreateKey"].path).future(b"", metadata=sent)
-        until(lambda: waiting(door) == 1 and door.server._threads._work_queue.empty())
+        until(lambda: waiting(door) == 1 and door.long_way.threads._work_queue.empty())
         call.cancel()
         until(lambda: waiting(door) == 0)
     until(lambda: door.worker.counted().get("CreateKey", {}).get("OK", 0) == 1)

@@ -82,11 +82,10 @@ def wrap_with_openssl(folder: Path, public_key: bytes, algorithm: str, material:
 
 def provide_pair(shard: Shard, spec: str = "RSA_2048", now_ns: int = 7) -> None:
     """Let one pair lie ready, as the keeper does."""
-    for purpose in (owned_keys.IMPORT_WRAPPING_KEYS, owned_keys.IMPORT_TOKENS):
-        owned_keys.owned_key(shard, purpose, now_ns)
+    owned_keys.provide(shard, now_ns)
     if shard.registry.count_ready_pairs(spec):
         return
-    pair = imports.make_pair(shard, spec, now_ns)
+    pair, _ = imports.make_pair(shard, spec, now_ns)
     with shard.writing() as transaction:
         transaction.add_pair(pair)
 

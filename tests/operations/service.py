@@ -10,7 +10,7 @@ import functools
 import itertools
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +31,8 @@ from kms_grpc.registry.shards import Shard
 
 HOME = "eu-central-1"
 AWAY = "eu-west-1"
-OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in TABLE}
+OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in TABLE if not operation.streams}
+STREAMS: Mapping[str, Operation] = {operation.name: operation for operation in TABLE if operation.streams}
 HOUR_NS = 3600 * 10**9
 
 
@@ -107,6 +108,8 @@ class Worker:
         self.executor = Executor(service)
         self._log = log
         self._read = 0
+        self.of_the_service: list[dict[str, Any]] = []
+        """Records of the service's own account, as they were come across by audit() and outbox()."""
         self._ids = itertools.count(1)
 
     def credentials(
@@ -185,20 +188,26 @@ class Worker:
     # --- what was written down --------------------------------------------------------------------------------------
 
     def audit(self) -> list[dict[str, Any]]:
-        """The records that this worker's log took since the last look."""
+        """The records that this worker's log took since the last look, without the service's own."""
         self.service.audit_log.write(b"")
         with self._log.open("rb") as file:
             file.seek(self._read)
             lines = file.read()
         self._read += len(lines)
-        return [json.loads(line) for line in lines.splitlines()]
+        return self._of_callers(lines.splitlines())
 
     def outbox(self, region: str = HOME) -> list[dict[str, Any]]:
-        """The records of writes since the last look; they are cleared, as the keeper does."""
+        """The records of writes since the last look, likewise; they are cleared, as the keeper does."""
         registry = self.shard(region).registry
         rows = registry.outbox(10_000)
         registry.clear_outbox([row.event_id for row in rows])
-        return [json.loads(row.record) for row in rows]
+        return self._of_callers([row.record for row in rows])
+
+    def _of_callers(self, lines: Sequence[bytes]) -> list[dict[str, Any]]:
+        records = [json.loads(line) for line in lines]
+        own = self.service.shards.default.account
+        self.of_the_service += [record for record in records if record["recipientAccountId"] == own]
+        return [record for record in records if record["recipientAccountId"] != own]
 
     def counted(self) -> dict[str, dict[str, int]]:
         return {name: calls for name in NAMES if (calls := self.service.counters.calls(name))}

@@ -18,9 +18,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from kms_grpc import errors
 from kms_grpc.clock import DAY_NS
 from kms_grpc.model.key import ImportPair, KeyState
 from kms_grpc.operations.handlers.importing import FAILURES
+from kms_grpc.registry.sql_life import LifeTransaction
 from kms_grpc.v1 import keys_pb2
 from tests.operations.life import (
     ALGORITHMS,
@@ -348,11 +350,37 @@ def test_keys_of_another_origin(shared: Worker, name: str) -> None:
     assert shared.refusal(name, **fields) == Refusal("UnsupportedOperationException", text, made.arn, "Enabled")
 
 
-def test_without_a_pair_the_call_is_to_be_repeated(host: Host) -> None:
-    worker = host.worker()
-    key_id = external(worker).key_id
-    assert worker.refusal("GetParametersForImport", **wanted(key_id)).code == "DependencyTimeoutException"
-    parameters(worker, key_id)
+def test_without_a_pair_one_is_made_for_the_call(host: Host) -> None:
+    """On a service that has just been made, and whoever else asks at the same time."""
+    workers, material = [host.worker(), host.worker()], os.urandom(32)
+    key_id = external(workers[0]).key_id
+    provide_pair(workers[0].shard(), "RSA_3072")
+    asked = wanted(key_id, "RSAES_OAEP_SHA_256", "RSA_2048")
+    got = together(*(lambda w=w: w.call("GetParametersForImport", **asked) for w in workers * 2))
+    assert len({answer.public_key for answer in got}) == len(got), "each call has a pair of its own"
+    for answer in got:
+        encrypted = wrap(answer.public_key, "RSAES_OAEP_SHA_256", material)
+        fields = {"import_token": answer.import_token, "encrypted_key_material": encrypted}
+        workers[1].call(IMPORT, key_id=key_id, expiration_model=NEVER, **fields)
+    assert is_usable(workers[0], key_id)
+
+
+@pytest.mark.parametrize("unwraps", [True, False])
+def test_a_pair_that_another_call_has_used_meanwhile(
+    shared: Worker, monkeypatch: pytest.MonkeyPatch, unwraps: bool
+) -> None:
+    """An engine whose writers do not wait for each other tells of it when the row is written."""
+
+    def moved_on(self: object, pair: ImportPair) -> None:
+        raise errors.ConflictException("The wrapping key has been changed by another call meanwhile.")
+
+    key_id = external(shared).key_id
+    fields = package(shared, key_id, os.urandom(32))
+    before = stored(shared, key_id)
+    monkeypatch.setattr(LifeTransaction, "remove_pair" if unwraps else "change_pair", moved_on)
+    wrong = {} if unwraps else {"encrypted_key_material": os.urandom(256)}
+    assert shared.refusal(IMPORT, **fields | wrong).code == NO_TOKEN
+    assert stored(shared, key_id) == before
 
 
 # --- deletion, expiry, and coming back ---------------------------------------------------------------------------

@@ -40,26 +40,42 @@ from tests.operations.life import (
 )
 from tests.operations.service import HOUR_NS, Host, Worker
 
-STEPS, EXAMPLES = (100, 100) if os.environ.get("CI") else (50, 30)
+STEPS = 10_000 if os.environ.get("CI") else 1_500
 TABLE = """
-                     Enabled Disabled PendingDeletion PendingImport
-Encrypt              OK      D        I               I
-EnableKey            OK      OK       I               I
-DisableKey           OK      OK       I               I
-UpdateKeyDescription OK      OK       I               OK
-TagResource          OK      OK       I               OK
-CreateAlias          OK      OK       I               OK
-ScheduleKeyDeletion  OK      OK       I               OK
-CancelKeyDeletion    I       I        OK              I
-EnableKeyRotation    OK      D        I               U
-DisableKeyRotation   OK      D        I               U
-RotateKeyOnDemand    OK      D        I               I
+                                Enabled Disabled PendingDeletion PendingImport
+Encrypt                         OK      D        I               I
+GenerateDataKey                 OK      D        I               I
+GenerateDataKeyWithoutPlaintext OK      D        I               I
+EnableKey                       OK      OK       I               I
+DisableKey                      OK      OK       I               I
+UpdateKeyDescription            OK      OK       I               OK
+TagResource                     OK      OK       I               OK
+UntagResource                   OK      OK       I               OK
+CreateAlias                     OK      OK       I               OK
+UpdateAlias                     OK      OK       I               OK
+ScheduleKeyDeletion             OK      OK       I               OK
+CancelKeyDeletion               I       I        OK              I
+EnableKeyRotation               OK      D        I               -
+EnableKeyRotation+              U       D        I               U
+DisableKeyRotation              OK      D        I               -
+DisableKeyRotation+             U       D        I               U
+GetKeyRotationStatus            OK      OK       OK              -
+GetKeyRotationStatus+           U       U        U               U
+RotateKeyOnDemand               OK      D        I               -
+RotateKeyOnDemand+              I       D        I               I
+RotateKeyOnDemand+waiting       OK      D        I               I
+GetParametersForImport          U       U        U               -
+GetParametersForImport+         OK      OK       I               OK
 """
-CODES = {"D": "DisabledException", "I": "KMSInvalidStateException", "U": "UnsupportedOperationException", "OK": None}
+"""`+`: of an external key; `+waiting`: with a material that waits for its rotation."""
+CODES = {"D": "DisabledException", "I": "KMSInvalidStateException", "U": "UnsupportedOperationException"}
+WRONG, CONFLICT, TOO_MANY = "IncorrectKeyMaterialException", "ConflictException", "LimitExceededException"
 CELLS = {
-    line.split()[0]: dict(zip(TABLE.split("\n")[1].split(), line.split()[1:], strict=True))
+    line.split()[0]: dict(zip(TABLE.split("\n")[1].split(), map(CODES.get, line.split()[1:]), strict=True))
     for line in TABLE.strip().splitlines()[1:]
 }
+ALIASES = ["alias/lives-a", "alias/lives-b"]
+MINUTE_NS = 60 * SECOND_NS
 SECRETS = [bytes([number]) * 32 for number in range(4)]
 FOR_EVER = math.inf
 
@@ -71,56 +87,43 @@ class Model:
     external: bool
     state: str
     there: dict[int, float]
-    permanent: list[int] = field(default_factory=list)
+    permanent: list[int]
     waiting: int | None = None
     due: float = FOR_EVER
     period: int | None = None
     rotation: float = FOR_EVER
     on_demand: int = 0
+    tags: set[str] = field(default_factory=set)
 
-    def look(self, now: int) -> None:
-        """What has expired is gone, and a key that lacks a permanent material waits for it."""
+    def look(self, now: float) -> None:
         self.there = {number: end for number, end in self.there.items() if end > now}
         self.waiting = self.waiting if self.waiting in self.there else None
-        if not (self.permanent and set(self.permanent) <= set(self.there)) and self.state != "PendingDeletion":
+        if self.state != "PendingDeletion" and not (self.permanent and {*self.permanent} <= {*self.there}):
             self.state = "PendingImport"
 
-    def code(self, name: str, now: int) -> str | None:
-        """The error that an operation ends in."""
-        code = CODES[CELLS[name][self.state]]
-        if code is not None or not name.endswith(("KeyRotation", "RotateKeyOnDemand")):
-            return code
-        if name != "RotateKeyOnDemand":
-            return CODES["U"] if self.external else None
-        if self.external and self.waiting is None:
-            return CODES["I"]
-        if self.on_demand == 25:
-            return "LimitExceededException"
-        return "ConflictException" if self.rotation - now <= 20 * 60 * SECOND_NS else None
+    def code(self, name: str, now: float) -> str | None:
+        rows = [f"{name}+waiting"] * (self.waiting is not None) + [f"{name}+"] * self.external + [name]
+        cell = next(CELLS[row] for row in rows if row in CELLS)[self.state]
+        if cell or name != "RotateKeyOnDemand":
+            return cell
+        return TOO_MANY if self.on_demand == 25 else CONFLICT if self.rotation - now <= 20 * MINUTE_NS else None
 
-    def import_code(self, number: int, kind: int) -> str | None:
-        if not self.external or self.state == "PendingDeletion":
-            return CODES["I" if self.external else "U"]
-        new = kind == NEW or (not kind and not self.permanent)
-        if not new:
-            return None if number in self.permanent or number == self.waiting else "IncorrectKeyMaterialException"
-        if number in self.permanent or number == self.waiting:
-            return "IncorrectKeyMaterialException"
-        return CODES["I"] if self.waiting is not None else None
+    def import_code(self, number: int, kind: int, now: float) -> str | None:
+        is_new = kind == NEW or not (kind or self.permanent)
+        is_known = number in (*self.permanent, self.waiting)
+        refused = WRONG if is_new is is_known else CODES["I"] if is_new and self.waiting is not None else None
+        return self.code("GetParametersForImport", now) or refused
 
     def take(self, number: int, end: float) -> None:
-        """An import that went well."""
-        if number not in self.permanent and number != self.waiting:
-            self.waiting = number if self.permanent else None
-            self.permanent = self.permanent or [number]
+        if number not in (*self.permanent, self.waiting):
+            self.permanent, self.waiting = self.permanent or [number], number if self.permanent else None
         self.there[number] = end
-        if self.state == "PendingImport" and set(self.permanent) <= set(self.there):
-            self.state = "Enabled"
+        self.state = "Enabled" if self.state == "PendingImport" else self.state
+        self.look(-FOR_EVER)
 
     def rotate(self) -> None:
-        number = max(self.permanent) + 1 if self.waiting is None else self.waiting
-        self.there.setdefault(number, FOR_EVER)
-        self.permanent.append(number)
+        self.permanent.append(max(self.permanent) + 1 if self.waiting is None else self.waiting)
+        self.there.setdefault(self.permanent[-1], FOR_EVER)
         self.waiting = None
 
 
@@ -143,20 +146,26 @@ class Lives(RuleBasedStateMachine):
     host: Host
     worker: Worker
     pair: ImportPair
+    steps = 0
+    """Taken so far, over all lives."""
 
     @initialize()
     def begin(self) -> None:
         self.keys: dict[bool, str] = {}
         self.models: dict[bool, Model] = {}
         self.blobs: dict[bool, list[bytes]] = {}
+        self.aliases: dict[str, bool] = {}
+        for left in self.worker.call("ListAliases").aliases:
+            self.worker.call("DeleteAlias", alias_name=left.alias_name)
         for external in (False, True):
             self.born(external)
 
     def born(self, external: bool) -> None:
         made = self.worker.call("CreateKey", **({"origin": EXTERNAL} if external else {})).key_metadata
         self.keys[external], self.blobs[external] = made.key_id, []
-        new = {"state": "PendingImport", "there": {}} if external else {"state": "Enabled", "there": {0: FOR_EVER}}
-        self.models[external] = Model(external, **new, permanent=[] if external else [0])  # type: ignore[arg-type]
+        self.models[external] = (
+            Model(True, "PendingImport", {}, []) if external else Model(False, "Enabled", {0: FOR_EVER}, [0])
+        )
 
     @property
     def now(self) -> int:
@@ -173,8 +182,7 @@ class Lives(RuleBasedStateMachine):
 
     def ask(self, external: bool, name: str, **fields: Any) -> Any:
         expected = self.models[external].code(name, self.now)
-        named = {"target_key_id" if name == "CreateAlias" else "key_id": self.keys[external]}
-        answer = self.done(name, expected, **named, **fields)
+        answer = self.done(name, expected, **{"key_id": self.keys[external]} | fields)
         return answer if expected is None else None
 
     @rule(external=st.booleans(), name=st.sampled_from(["EnableKey", "EnableKey", "DisableKey"]))
@@ -182,23 +190,69 @@ class Lives(RuleBasedStateMachine):
         if self.ask(external, name) is not None:
             self.models[external].state = "Enabled" if name == "EnableKey" else "Disabled"
 
-    @rule(external=st.booleans(), name=st.sampled_from(["UpdateKeyDescription", "TagResource", "CreateAlias"]))
-    def tell(self, external: bool, name: str) -> None:
-        fields: dict[str, Any] = {"description": "x"}
-        if name != "UpdateKeyDescription":
-            fields = {"tags": [{"tag_key": "k", "tag_value": "v"}]} if name == "TagResource" else {
-                "alias_name": f"alias/{os.urandom(8).hex()}"
-            }  # fmt: skip
-        self.ask(external, name, **fields)
+    @rule(external=st.booleans(), description=st.sampled_from("ab"))
+    def describe(self, external: bool, description: str) -> None:
+        if self.ask(external, "UpdateKeyDescription", description=description) is not None:
+            told = self.worker.call("DescribeKey", key_id=self.keys[external]).key_metadata
+            assert told.description == description
 
-    @rule(external=st.booleans(), number=st.integers(0, 1 << 16))
-    def encrypt(self, external: bool, number: int) -> None:
-        answer = self.ask(external, "Encrypt", plaintext=b"p")
+    @rule(external=st.booleans(), tag=st.sampled_from("ab"), away=st.booleans())
+    def tag(self, external: bool, tag: str, away: bool) -> None:
+        fields: dict[str, Any] = {"tag_keys": [tag]} if away else {"tags": [{"tag_key": tag, "tag_value": "v"}]}
+        if self.ask(external, "UntagResource" if away else "TagResource", **fields) is not None:
+            self.models[external].tags ^= (
+                {tag} & self.models[external].tags if away else {tag} - self.models[external].tags
+            )
+        told = self.worker.call("ListResourceTags", key_id=self.keys[external]).tags
+        assert {one.tag_key for one in told} == self.models[external].tags
+
+    @rule(external=st.booleans(), name=st.sampled_from(ALIASES), operation=st.sampled_from(["Create", "Update"]))
+    def point(self, external: bool, name: str, operation: str) -> None:
+        taken, known = "AlreadyExistsException", "NotFoundException"
+        missing = known if operation == "Update" and name not in self.aliases else None
+        expected = missing or self.models[external].code(f"{operation}Alias", self.now)
+        expected = expected or (taken if operation == "Create" and name in self.aliases else None)
+        if self.done(f"{operation}Alias", expected, alias_name=name, target_key_id=self.keys[external]) is not None:
+            self.aliases[name] = external
+
+    @rule(name=st.sampled_from(ALIASES))
+    def point_no_more(self, name: str) -> None:
+        self.done("DeleteAlias", None if name in self.aliases else "NotFoundException", alias_name=name)
+        self.aliases.pop(name, None)
+
+    @rule(
+        external=st.booleans(), name=st.sampled_from(["Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"])
+    )
+    def encrypt(self, external: bool, name: str) -> None:
+        answer = self.ask(external, name, **({"plaintext": b"p"} if name == "Encrypt" else {"number_of_bytes": 9}))
         if answer is not None:
             self.blobs[external].append(answer.ciphertext_blob)
-        if self.blobs[external]:
-            blob = self.blobs[external][number % len(self.blobs[external])]
-            self.done("Decrypt", self.models[external].code("Encrypt", self.now), ciphertext_blob=blob)
+
+    @rule(external=st.booleans(), number=st.integers(0, 1 << 16), to=st.sampled_from([None, None, False, True]))
+    def decrypt(self, external: bool, number: int, to: bool | None) -> None:
+        """Or re-encrypt, where `to` says under which key."""
+        if not self.blobs[external]:
+            return
+        blob = {"ciphertext_blob": self.blobs[external][number % len(self.blobs[external])]}
+        refused = self.models[external].code("Encrypt", self.now)
+        if to is None:
+            self.done("Decrypt", refused, **blob)
+            return
+        refused = refused or self.models[to].code("Encrypt", self.now)
+        answer = self.done("ReEncrypt", refused, destination_key_id=self.keys[to], **blob)
+        if answer is not None:
+            self.blobs[to].append(answer.ciphertext_blob)
+
+    @rule(external=st.booleans())
+    def ask_for_rotation(self, external: bool) -> None:
+        answer, model = self.ask(external, "GetKeyRotationStatus"), self.models[external]
+        if answer is not None:
+            rotates = model.period is not None and model.state != "PendingDeletion"
+            assert answer.key_rotation_enabled is rotates
+            if rotates:
+                assert answer.rotation_period_in_days == model.period
+                date = model.rotation if model.state == "Enabled" else 0  # none while a disabled key is not rotated
+                assert answer.next_rotation_date.ToNanoseconds() == date
 
     @rule(external=st.booleans(), days=st.integers(7, 30))
     def schedule(self, external: bool, days: int) -> None:
@@ -233,10 +287,9 @@ class Lives(RuleBasedStateMachine):
     )
     def bring(self, number: int, kind: int, days: int | None, external: bool) -> None:
         model, end = self.models[external], FOR_EVER if days is None else self.now + days * DAY_NS
-        expected = model.import_code(number, kind)
-        refused_before = None if external and model.state != "PendingDeletion" else expected
+        expected = model.import_code(number, kind, self.now)
         lay_ready(self.worker.shard(), self.pair)
-        got = self.done("GetParametersForImport", refused_before, **wanted(self.keys[external]))
+        got = self.ask(external, "GetParametersForImport", **wanted(self.keys[external]))
         if got is None:
             return
         fields = expiring(int(end)) if days else {"expiration_model": NEVER}
@@ -273,6 +326,7 @@ class Lives(RuleBasedStateMachine):
                 self.done("DescribeKey", "NotFoundException", key_id=self.keys[external])
                 for blob in self.blobs[external][:1]:
                     self.done("Decrypt", "AccessDeniedException", ciphertext_blob=blob)
+                self.aliases = {name: target for name, target in self.aliases.items() if target is not external}
                 self.born(external)
             elif model.state == "Enabled" and model.rotation <= self.now and model.period is not None:
                 model.rotate()
@@ -281,8 +335,11 @@ class Lives(RuleBasedStateMachine):
 
     @invariant()
     def it_is_as_the_model_says(self) -> None:
+        type(self).steps += 1
         for external, model in getattr(self, "models", {}).items():
             key_id = self.keys[external]
+            listed = self.worker.call("ListAliases", key_id=key_id).aliases
+            assert {one.alias_name for one in listed} == {name for name, to in self.aliases.items() if to is external}
             assert state_of(self.worker, key_id) == model.state
             entries = self.worker.call("ListKeyRotations", key_id=key_id, include_key_material=1).rotations
             states = [entry.key_material_state for entry in entries]
@@ -295,10 +352,9 @@ def test_lives(run: Any) -> None:
     host, worker, pair = run
     machine = type("Life", (Lives,), {"host": host, "worker": worker, "pair": pair})
     health = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, database=None, suppress_health_check=health
-        ),
+    each = settings(
+        max_examples=20, stateful_step_count=100, deadline=None, database=None, suppress_health_check=health
     )
+    while machine.steps < STEPS:
+        run_state_machine_as_test(machine, settings=each)
     assert worker.shard().registry.damaged_rows() == []

@@ -1,17 +1,22 @@
-"""Keys that AWS owns are there for nobody: not by id, ARN, alias or blob, and not in any list."""
+"""Keys that AWS owns are there for nobody: not by id, ARN, alias or blob, and not in any list. Their use is in the
+audit of the service's own account."""
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from kms_grpc.crypto.envelope import seal
+from kms_grpc.errors import KMSError
 from kms_grpc.model.arn import alias_arn
 from kms_grpc.model.key import Key
-from kms_grpc.registry.owned_keys import owned_key
-from tests.operations.service import HOME, Worker
+from kms_grpc.registry.owned_keys import IMPORT_TOKENS, IMPORT_WRAPPING_KEYS, find_owned_key, owned_key
+from tests.operations.life import external, package, wanted
+from tests.operations.service import HOME, Host, Worker
 
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 ALIAS = "alias/import-tokens"
@@ -63,3 +68,69 @@ def test_no_list_shows_one(shared: Worker) -> None:
     assert listed
     assert key.key_id not in {entry.key_id for entry in listed}
     assert ALIAS not in {entry.alias_name for entry in shared.call("ListAliases", limit=100).aliases}
+
+
+# --- the service's own audit -------------------------------------------------------------------------------------
+
+Event = tuple[str, str, str | None, str]
+"""(eventName, purpose, errorCode, requestID)."""
+PAIR_MADE = "GenerateDataKeyPairWithoutPlaintext"
+
+
+def uses(worker: Worker) -> list[Event]:
+    """What the service's own account has been told since the last look; every record whole."""
+    worker.audit(), worker.outbox()
+    records, worker.of_the_service = worker.of_the_service, []
+    for record in records:
+        purpose = record["serviceEventDetails"]["purpose"]
+        key = find_owned_key(worker.shard(), purpose)
+        assert key is not None
+        assert record["resources"] == [{"accountId": key.account, "type": "AWS::KMS::Key", "ARN": key.arn}]
+        assert record["userIdentity"] == {"accountId": key.account, "invokedBy": "AWS Internal"}
+        assert (record["eventType"], record["recipientAccountId"]) == ("AwsServiceEvent", worker.shard().account)
+        assert record["readOnly"] is (record["eventName"] != "CreateKey")
+    details = [record["serviceEventDetails"] for record in records]
+    return [
+        (record["eventName"], told["purpose"], record.get("errorCode"), told.get("requestID"))
+        for record, told in zip(records, details, strict=True)
+    ]
+
+
+def test_each_use_is_in_the_services_own_audit(host: Host) -> None:
+    """From the first pair to the import, refused ones too; in the transaction of the call where that is kept."""
+    worker = host.worker()
+    key_id, material = external(worker).key_id, os.urandom(32)
+    fields = package(worker, key_id, material)
+    first = [("CreateKey", purpose, None, None) for purpose in (IMPORT_WRAPPING_KEYS, IMPORT_TOKENS)]
+    (sealed,) = [
+        event for event in uses(worker) if event not in [*first, (PAIR_MADE, IMPORT_WRAPPING_KEYS, None, None)]
+    ]
+    assert sealed[:3] == ("Encrypt", IMPORT_TOKENS, None)
+
+    def told(request_id: str, **changed: Any) -> list[Event]:
+        try:
+            worker.call("ImportKeyMaterial", request_id=request_id, **fields | changed)
+        except KMSError as error:
+            assert error.code in ("InvalidImportTokenException", "InvalidCiphertextException")
+        return uses(worker)
+
+    opened = ("Decrypt", IMPORT_TOKENS, None)
+    unwrapped = ("Decrypt", IMPORT_WRAPPING_KEYS, None)
+    assert told("forged", import_token=b"x" * 200) == [
+        ("Decrypt", IMPORT_TOKENS, "InvalidCiphertextException", "forged")
+    ]
+    assert told("rubbish", encrypted_key_material=b"x" * 256) == [(*opened, "rubbish"), (*unwrapped, "rubbish")]
+    assert told("right") == [(*opened, "right"), (*unwrapped, "right")]
+    assert told("again") == [(*opened, "again")]
+    worker.call("GetParametersForImport", request_id="fresh", **wanted(key_id))
+    assert uses(worker) == [(PAIR_MADE, IMPORT_WRAPPING_KEYS, None, "fresh"), ("Encrypt", IMPORT_TOKENS, None, "fresh")]
+
+
+def test_a_use_is_recorded_in_the_transaction_it_belongs_to(host: Host) -> None:
+    worker = host.worker()
+    fields = package(worker, external(worker).key_id, os.urandom(32))
+    uses(worker)
+    worker.call("ImportKeyMaterial", **fields)
+    rows = [json.loads(row.record) for row in worker.shard().registry.outbox(9)]
+    assert [row["eventName"] for row in rows] == ["Decrypt", "Decrypt", "ImportKeyMaterial"]
+    assert {row["serviceEventDetails"]["requestID"] for row in rows[:2]} == {rows[2]["requestID"]}

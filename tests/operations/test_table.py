@@ -11,6 +11,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from kms_grpc.model.key_state import RULES
 from kms_grpc.operations import table
 from kms_grpc.operations.descriptors import permissions
+from kms_grpc.operations.flow import Flow
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.selectors import ByBlob, ById
 from kms_grpc.v1 import envelope_pb2, key_management_pb2
@@ -59,10 +60,13 @@ LIFE = [
 ]
 
 
+STREAMS = ["EncryptStream", "DecryptStream"]
+
+
 def test_rows_are_the_rpcs_of_the_services() -> None:
     assert ROWS.keys() == RPCS.keys()
     assert len(table.TABLE) == len(ROWS), "a row stands twice"
-    assert sorted(table.NAMES) == sorted(SPINE + LIFE)
+    assert sorted(table.NAMES) == sorted(SPINE + LIFE + STREAMS)
 
 
 @pytest.mark.parametrize("path", ROWS)
@@ -71,7 +75,7 @@ def test_row_speaks_the_messages_of_its_rpc(path: str) -> None:
     assert row.request.DESCRIPTOR is rpc.input_type
     assert row.response.DESCRIPTOR is rpc.output_type
     hints = typing.get_type_hints(row.handler)
-    assert hints["return"] is row.response
+    assert hints["return"] is (Flow if row.streams else row.response)
     assert hints["request"] is row.request, "the handler is written for another message"
 
 
@@ -100,7 +104,12 @@ IDEMPOTENT = {"CreateKey", "CreateAlias"}  # what creates can be repeated by its
 LIFE_READ = {"ListResourceTags", "GetKeyRotationStatus", "ListKeyRotations"}
 WRITES = IDEMPOTENT | {"EnableKey", "DisableKey", "UpdateKeyDescription", "UpdateAlias", "DeleteAlias"}
 WRITES |= set(LIFE) - LIFE_READ
-SECRETS = {"Decrypt", "GenerateDataKey", "GenerateRandom"}  # answers that hold plaintext wait for their audit record
+SECRETS = {
+    "Decrypt",
+    "DecryptStream",
+    "GenerateDataKey",
+    "GenerateRandom",
+}  # answers that hold plaintext wait for their audit record
 USES = {"Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"}
 WARM = {"DescribeKey"} | USES | LIFE_READ
 # may name a key by alias
@@ -111,6 +120,7 @@ ALIASES = {
     "ReEncrypt",
     "GenerateDataKey",
     "GenerateDataKeyWithoutPlaintext",
+    *STREAMS,
 }
 # know InvalidArnException
 INVALID_ARN = {
@@ -150,9 +160,16 @@ def test_aliases_and_invalid_arns_are_known_where_the_catalogue_says() -> None:
 
 
 def test_every_row_with_a_key_has_its_rule() -> None:
-    assert {row.name for row in table.TABLE if row.keys} <= set(RULES)
+    """A stream's is the one of the operation whose permission it needs."""
     for row in table.TABLE:
-        assert all(key.rule is RULES[row.name] or row.name == "UpdateAlias" for key in row.keys)
+        for key in row.keys:
+            name = key.action.removeprefix("kms:") if row.streams else row.name
+            assert key.rule is RULES[name] or row.name == "UpdateAlias"
+
+
+def test_streams_are_those_of_the_contract() -> None:
+    streaming = {method.name for method in RPCS.values() if method.client_streaming or method.server_streaming}
+    assert {row.name for row in table.TABLE if row.streams} == streaming == set(STREAMS)
 
 
 @pytest.mark.parametrize(

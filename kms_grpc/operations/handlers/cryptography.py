@@ -25,19 +25,19 @@ DATA_KEY_BYTES = {keys_pb2.DATA_KEY_SPEC_AES_128: 16, keys_pb2.DATA_KEY_SPEC_AES
 
 def encrypt(call: Call, request: pb.EncryptRequest, key: Key) -> pb.EncryptResponse:
     """1 to 4,096 bytes under the key's current material, bound to the encryption context."""
-    material = call.shard.current_material(key)
+    material = sealing_material(call, request, key)
     associated = material.associated_prefix + canonical(request.encryption_context)
     blob = envelope.seal(material.handle, material.prefix, associated, request.plaintext)
-    _note_material(call, material)
+    note_material(call, material)
     return pb.EncryptResponse(key_id=key.arn, ciphertext_blob=blob, encryption_algorithm=SYMMETRIC)
 
 
 def decrypt(call: Call, request: pb.DecryptRequest, key: Key) -> pb.DecryptResponse:
     """Open a blob with the key and material that its header names. InvalidCiphertextException, always without text."""
-    material = _named_material(call, key, request.ciphertext_blob)
+    material = opening_material(call, request, key)
     associated = material.associated_prefix + canonical(request.encryption_context)
     plaintext = envelope.open_blob(material.handle, associated, request.ciphertext_blob)
-    _note_material(call, material)
+    note_material(call, material)
     return pb.DecryptResponse(
         key_id=key.arn, plaintext=plaintext, encryption_algorithm=SYMMETRIC, key_material_id=material.material_id.hex()
     )
@@ -45,7 +45,7 @@ def decrypt(call: Call, request: pb.DecryptRequest, key: Key) -> pb.DecryptRespo
 
 def re_encrypt(call: Call, request: pb.ReEncryptRequest, source: Key, destination: Key) -> pb.ReEncryptResponse:
     """Decrypt and encrypt in one call into C: the plaintext never reaches Python."""
-    old = _named_material(call, source, request.ciphertext_blob)
+    old = opening_material(call, request, source)
     new = call.shard.current_material(destination)
     blob = envelope.reseal(
         old.handle,
@@ -55,7 +55,7 @@ def re_encrypt(call: Call, request: pb.ReEncryptRequest, source: Key, destinatio
         new.prefix,
         new.associated_prefix + canonical(request.destination_encryption_context),
     )
-    _note_material(call, new)
+    note_material(call, new)
     return pb.ReEncryptResponse(
         key_id=destination.arn,
         ciphertext_blob=blob,
@@ -73,7 +73,7 @@ def generate_data_key(call: Call, request: pb.GenerateDataKeyRequest, key: Key) 
     material = call.shard.current_material(key)
     associated = material.associated_prefix + canonical(request.encryption_context)
     plaintext, blob = envelope.data_key(material.handle, material.prefix, associated, length)
-    _note_material(call, material)
+    note_material(call, material)
     return pb.GenerateDataKeyResponse(
         key_id=key.arn, plaintext=plaintext, ciphertext_blob=blob, key_material_id=material.material_id.hex()
     )
@@ -87,7 +87,7 @@ def generate_data_key_without_plaintext(
     material = call.shard.current_material(key)
     associated = material.associated_prefix + canonical(request.encryption_context)
     blob = envelope.data_key_without_plaintext(material.handle, material.prefix, associated, length)
-    _note_material(call, material)
+    note_material(call, material)
     return pb.GenerateDataKeyWithoutPlaintextResponse(
         key_id=key.arn, ciphertext_blob=blob, key_material_id=material.material_id.hex()
     )
@@ -98,15 +98,26 @@ def generate_random(call: Call, request: pb.GenerateRandomRequest) -> pb.Generat
     return pb.GenerateRandomResponse(plaintext=envelope.random_bytes(request.number_of_bytes))
 
 
-def _named_material(call: Call, key: Key, blob: bytes) -> LoadedMaterial:
-    """The material that the blob's header names: never found by trial."""
+def sealing_material(call: Call, request: Any, key: Key) -> LoadedMaterial:
+    """The key's current one."""
+    return call.shard.current_material(key)
+
+
+def opening_material(call: Call, request: Any, key: Key) -> LoadedMaterial:
+    """The one that the blob's header names: never found by trial."""
+    return named_material(call, key, request.ciphertext_blob)
+
+
+def named_material(call: Call, key: Key, blob: bytes) -> LoadedMaterial:
+    """The same of any blob."""
     material = call.shard.material(key, blob[:PREFIX_SIZE])
     if material is None:
         raise InvalidCiphertextException(key=key.arn)
     return material
 
 
-def _note_material(call: Call, material: LoadedMaterial) -> None:
+def note_material(call: Call, material: LoadedMaterial) -> None:
+    """For the audit record: which material did the work."""
     call.record.additionalEventData = {"keyMaterialId": material.material_id.hex()}
 
 

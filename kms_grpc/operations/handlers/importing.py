@@ -1,7 +1,7 @@
 """GetParametersForImport, ImportKeyMaterial, DeleteImportedKeyMaterial.
 
-A pair of RSA keys lies ready (processes/import_pairs.py) and is given to one key. The import token is a ciphertext blob
-under a key that AWS owns, of this layout inside:
+A pair of RSA keys lies ready (processes/import_pairs.py), or else is made for the call, and is given to one key. The
+import token is a ciphertext blob under a key that AWS owns, of this layout inside:
 
 | offset | bytes | field |
 |---|---|---|
@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from kms_grpc.audit.record import service_event
@@ -25,7 +27,7 @@ from kms_grpc.clock import DAY_NS
 from kms_grpc.crypto import envelope
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.errors import (
-    DependencyTimeoutException,
+    ConflictException,
     ExpiredImportTokenException,
     IncorrectKeyMaterialException,
     InvalidCiphertextException,
@@ -39,8 +41,9 @@ from kms_grpc.model.key_transitions import Event, after, with_materials
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.descriptors import aws_names
 from kms_grpc.operations.key_metadata import timestamp
-from kms_grpc.registry import imports, owned_keys
+from kms_grpc.registry import imports
 from kms_grpc.registry.base import OutboxRow
+from kms_grpc.registry.owned_keys import IMPORT_TOKENS, Reason, provide, using
 from kms_grpc.registry.shards import LoadedMaterial
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
@@ -66,27 +69,39 @@ class _Terms(NamedTuple):
     description: str | None
 
 
+def take_pair(call: Call, request: pb.GetParametersForImportRequest) -> ImportPair:
+    """Give the key a pair: one that lies ready, else one made now, which takes up to seconds. Without the token it is
+    of no use to anybody, and goes by itself when it expires."""
+    (key,), shard = call.keys, call.shard
+    spec = aws_names(keys_pb2.WrappingKeySpec.DESCRIPTOR)[request.wrapping_key_spec]
+    algorithm = aws_names(keys_pb2.AlgorithmSpec.DESCRIPTOR)[request.wrapping_algorithm]
+    expires_ns = call.time_ns + VALID_NS
+    provide(shard, call.time_ns)
+    with shard.registry.writing() as transaction:
+        ready = transaction.ready_pair(spec)
+        if ready is not None:
+            return transaction.change_pair(_given(ready, key, algorithm, expires_ns))
+    fresh, record = imports.make_pair(shard, spec, call.time_ns, call.record.requestID)
+    with shard.registry.writing() as transaction:
+        transaction.record(record)
+        return transaction.add_pair(_given(fresh, key, algorithm, expires_ns))
+
+
+def _given(pair: ImportPair, key: Key, algorithm: str, expires_ns: int) -> ImportPair:
+    return dataclasses.replace(pair, key_id=key.key_id, account=key.account, algorithm=algorithm, expires_ns=expires_ns)
+
+
 def get_parameters_for_import(
     call: Call, request: pb.GetParametersForImportRequest, key: Key
 ) -> pb.GetParametersForImportResponse:
     """A public key and a token that belong together, for one import within 24 hours."""
-    spec = aws_names(keys_pb2.WrappingKeySpec.DESCRIPTOR)[request.wrapping_key_spec]
-    ready = call.writing.ready_pair(spec)
-    if ready is None:
-        raise DependencyTimeoutException(f"No wrapping key {spec} is ready; one is being made. Repeat the call soon.")
-    given = dataclasses.replace(
-        ready,
-        key_id=key.key_id,
-        account=key.account,
-        algorithm=aws_names(keys_pb2.AlgorithmSpec.DESCRIPTOR)[request.wrapping_algorithm],
-        expires_ns=call.time_ns + VALID_NS,
-    )
-    call.writing.change_pair(given)
+    pair: ImportPair = call.prepared
+    assert pair.expires_ns is not None, "take_pair gave it to the key"
     return pb.GetParametersForImportResponse(
         key_id=key.arn,
-        import_token=_seal(call, key, given.pair_id, call.time_ns + VALID_NS),
-        public_key=given.public_key,
-        parameters_valid_to=timestamp(call.time_ns + VALID_NS),
+        import_token=_seal(call, key, pair.pair_id, pair.expires_ns),
+        public_key=pair.public_key,
+        parameters_valid_to=timestamp(pair.expires_ns),
     )
 
 
@@ -95,18 +110,19 @@ def import_key_material(call: Call, request: pb.ImportKeyMaterialRequest, key: K
     materials = list(call.writing.materials_after(key.key_id, -1, MATERIALS))
     terms = _terms(call, request, materials)
     pair = _pair(call, key, request.import_token)
-    try:
-        material_id, wrapped = imports.unwrap(call.shard, key, pair, request.encrypted_key_material)
-    except InvalidCiphertextException as failure:
+    unwrapped = imports.unwrap(call.shard, key, pair, request.encrypted_key_material, _reason(call))
+    if isinstance(unwrapped, InvalidCiphertextException):
         _count_failure(call, pair)
-        call.refusal = failure
+        call.refusal = unwrapped
         return pb.ImportKeyMaterialResponse()
+    material_id, wrapped = unwrapped
     fresh = Material(
         key.key_id, key.account, material_id, wrapped, call.time_ns, Origin.EXTERNAL, expires_ns=terms.expires_ns,
         description=terms.description or "",
     )  # fmt: skip
     _place(call, key, materials, fresh, terms)
-    call.writing.remove_pair(pair)
+    with _used_by_others(key):
+        call.writing.remove_pair(pair)
     call.record.additionalEventData = {"keyMaterialId": material_id.hex()}
     return pb.ImportKeyMaterialResponse(key_id=key.arn, key_material_id=material_id.hex())
 
@@ -131,15 +147,14 @@ def delete_imported_key_material(
 
 
 def _seal(call: Call, key: Key, pair_id: bytes, expires_ns: int) -> bytes:
-    owned = _token_material(call)
-    return envelope.seal(owned.handle, owned.prefix, _bound(owned, key), _TOKEN.pack(_VERSION, pair_id, expires_ns))
+    with using(call.shard, IMPORT_TOKENS, "Encrypt", _reason(call)) as owned:
+        return envelope.seal(owned.handle, owned.prefix, _bound(owned, key), _TOKEN.pack(_VERSION, pair_id, expires_ns))
 
 
 def _pair(call: Call, key: Key, token: bytes) -> ImportPair:
     """The pair that the token stands for. Each way in which it is no good has its own error."""
-    owned = _token_material(call)
     try:
-        version, pair_id, expires_ns = _TOKEN.unpack(envelope.open_blob(owned.handle, _bound(owned, key), token))
+        version, pair_id, expires_ns = _TOKEN.unpack(_open(call, key, token))
     except (InvalidCiphertextException, struct.error):
         raise InvalidImportTokenException("The import token is not one of this key.", key=key.arn) from None
     if version != _VERSION:
@@ -148,15 +163,17 @@ def _pair(call: Call, key: Key, token: bytes) -> ImportPair:
         raise ExpiredImportTokenException("The import token has expired: get new parameters.", key=key.arn)
     pair = call.writing.find_pair(pair_id)
     if pair is None or pair.key_id != key.key_id:
-        raise InvalidImportTokenException("The import token was used before: get new parameters.", key=key.arn)
+        raise _used_before(key)
     return pair
 
 
-def _token_material(call: Call) -> LoadedMaterial:
-    owned = owned_keys.find_owned_key(call.shard, owned_keys.IMPORT_TOKENS)
-    if owned is None:
-        raise DependencyTimeoutException("The server is not ready for imports yet. Repeat the call soon.")
-    return call.shard.current_material(owned)
+def _open(call: Call, key: Key, token: bytes) -> bytes:
+    with using(call.shard, IMPORT_TOKENS, "Decrypt", _reason(call)) as owned:
+        return envelope.open_blob(owned.handle, _bound(owned, key), token)
+
+
+def _reason(call: Call) -> Reason:
+    return Reason(call.time_ns, call.beside.append, call.record.requestID)
 
 
 def _bound(owned: LoadedMaterial, key: Key) -> bytes:
@@ -164,10 +181,26 @@ def _bound(owned: LoadedMaterial, key: Key) -> bytes:
 
 
 def _count_failure(call: Call, pair: ImportPair) -> None:
-    if pair.failures + 1 >= FAILURES:
-        call.writing.remove_pair(pair)
-    else:
-        call.writing.change_pair(dataclasses.replace(pair, failures=pair.failures + 1))
+    failed = dataclasses.replace(pair, failures=pair.failures + 1)
+    with _used_by_others(call.keys[0]):
+        if failed.failures >= FAILURES:
+            call.writing.remove_pair(pair)
+        else:
+            call.writing.change_pair(failed)
+
+
+@contextmanager
+def _used_by_others(key: Key) -> Iterator[None]:
+    """Of several calls with one pair one has it. Where transactions do not wait for each other, the rest learn of it
+    only when they write."""
+    try:
+        yield
+    except ConflictException:
+        raise _used_before(key) from None
+
+
+def _used_before(key: Key) -> InvalidImportTokenException:
+    return InvalidImportTokenException("The import token was used before: get new parameters.", key=key.arn)
 
 
 # --- what is asked for -------------------------------------------------------------------------------------------

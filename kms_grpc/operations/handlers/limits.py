@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from kms_grpc.crypto.ciphertext_blob import OVERHEAD
 from kms_grpc.crypto.encryption_context import MAXIMUM_SIZE as CONTEXT_LIMIT
+from kms_grpc.crypto.message_format import MAXIMUM_HEADER
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.descriptors import field_limits
 from kms_grpc.v1 import envelope_pb2 as pb
@@ -24,6 +25,7 @@ def get_limits(call: Call, request: pb.GetLimitsRequest) -> pb.GetLimitsResponse
         calls=_call_limits(call.service.limits.message_bytes),
         pages=[_page_limits(message) for message in LISTINGS],
         quotas=pb.ResourceQuotas(keys=quotas.keys_per_account, aliases_per_key=quotas.aliases_per_key),
+        streams=_stream_limits(call.service.limits.streams),
     )
 
 
@@ -37,6 +39,16 @@ def _call_limits(message_bytes: int) -> pb.CallLimits:
         ciphertext_blob_overhead_bytes=OVERHEAD,
         max_request_message_bytes=message_bytes,
         max_response_message_bytes=message_bytes,
+    )
+
+
+def _stream_limits(streams: int) -> pb.StreamLimits:
+    frame_length = field_limits(pb.EncryptStreamRequest, "frame_length")
+    return pb.StreamLimits(
+        max_streams=streams,
+        default_frame_length=frame_length.default_value,
+        max_frame_length=frame_length.max,
+        max_header_bytes=MAXIMUM_HEADER,
     )
 
 

@@ -1,0 +1,103 @@
+"""A connection to the service for one event loop: deadlines, metadata, errors as exceptions."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from itertools import cycle
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import grpc
+
+from kms_grpc.client import forks
+from kms_grpc.client.calls import DEFAULT_TIMEOUT
+from kms_grpc.client.connection import Connection
+from kms_grpc.client.failures import from_call
+from kms_grpc.v1.envelope_pb2_grpc import EnvelopeServiceStub
+from kms_grpc.v1.key_management_pb2_grpc import KeyManagementServiceStub
+
+Response = TypeVar("Response")
+
+
+class AsyncCaller:
+    """What the operations are called on. Its connection is opened by the first call, for the loop that it runs in."""
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        token: str | None = None,
+        region: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        policy: str = "round_robin",
+        connections: int = 1,
+        channel_options: Sequence[tuple[str, Any]] = (),
+    ) -> None:
+        """What is not given comes from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN and KMS_GRPC_REGION. `timeout`: seconds.
+        `policy`, of several endpoints: round_robin or pick_first. `connections`: so many to each endpoint; calls take
+        turns on them."""
+        self.connection = replace(Connection.from_environment(endpoint, token, region), policy=policy)
+        self.timeout = timeout
+        self._metadata = self.connection.metadata()
+        self._options, self._count = tuple(channel_options), connections
+        self._channels: list[grpc.aio.Channel] = []
+        self._forks = -1
+
+    def _open(self) -> None:
+        for channel in self._channels:
+            forks.abandon(channel)
+        self._forks = forks.count()
+        self._channels = [self.connection.open_aio_channel(self._options) for _ in range(self._count)]
+        self._key_stubs = cycle([_keys_of(channel) for channel in self._channels])
+        self._envelope_stubs = cycle([_envelopes_of(channel) for channel in self._channels])
+
+    @property
+    def _keys(self) -> KeyManagementServiceStub:
+        if self._forks != forks.count():
+            self._open()
+        return next(self._key_stubs)
+
+    @property
+    def _envelopes(self) -> EnvelopeServiceStub:
+        if self._forks != forks.count():
+            self._open()
+        return next(self._envelope_stubs)
+
+    async def close(self) -> None:
+        for channel in self._channels:
+            await channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _create(self, method: Callable[..., Response], request: object, request_id: str | None) -> Response:
+        return await self._call(method, request, (("kms-request-id", request_id or str(uuid.uuid4())),))
+
+    async def _call(
+        self, method: Callable[..., Response], request: object, more: tuple[tuple[str, str], ...] = ()
+    ) -> Response:
+        begun = cast("Awaitable[Response]", method(request, timeout=self.timeout, metadata=self._metadata + more))
+        try:
+            return await begun
+        except grpc.RpcError as error:
+            raise from_call(error) from None
+
+
+# Typed as the other client's stubs: what their methods give is awaited in `_call`, and nowhere else.
+
+
+def _keys_of(channel: grpc.aio.Channel) -> KeyManagementServiceStub:
+    stub: Any = KeyManagementServiceStub(channel)
+    return cast("KeyManagementServiceStub", stub)
+
+
+def _envelopes_of(channel: grpc.aio.Channel) -> EnvelopeServiceStub:
+    stub: Any = EnvelopeServiceStub(channel)
+    return cast("EnvelopeServiceStub", stub)

@@ -1,0 +1,104 @@
+"""Streams at the gRPC door: one message is read, worked on, and its answers written before the next one is read.
+
+So a caller that doesn't read its answers is not read from: HTTP/2's flow control is felt from end to end, and a stream
+holds no more than one message, one answer and one frame. Work is done on the event loop, a piece of 1 MiB at a time
+(0.2 ms at 5 GB/s); what may block, admission, runs in the pool of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+
+from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.errors import KMSError, ThrottlingException
+from kms_grpc.operations.executor import Executor
+from kms_grpc.operations.operation import Operation
+from kms_grpc.operations.stream_call import StreamCall
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Trailers = tuple[tuple[str, str | bytes], ...]
+Aborted = tuple[grpc.StatusCode, str, Trailers]
+Method = Callable[[Any, Context], Awaitable[None]]
+
+
+GONE_SECONDS = 0.1
+"""A caller that has gone looks at first like one that has sent all; which of them it is, is known after a moment."""
+
+
+class Streams:
+    """All streams of one worker, at most `limit` at a time."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        limit: int,
+        threads: ThreadPoolExecutor,
+        refusal: Callable[[Credentials, KMSError], Aborted],
+        trailers: Callable[[Credentials], tuple[tuple[str, str], ...]],
+    ) -> None:
+        self._executor = executor
+        self._limit = limit
+        self._threads = threads
+        self._refusal, self._trailers = refusal, trailers
+        self._running: set[StreamCall] = set()
+
+    @property
+    def running(self) -> int:
+        """Streams that were admitted and have not ended."""
+        return len(self._running)
+
+    def method(self, operation: Operation, credentials_of: Callable[[Context], Credentials]) -> Method:
+        """The handler of a row."""
+
+        async def serve(_: Any, context: Context) -> None:
+            credentials = credentials_of(context)
+            stream = self._executor.stream(operation, credentials)
+            try:
+                await self._serve(stream, context)
+            except asyncio.CancelledError:
+                stream.cancel()
+                raise
+            except Exception as problem:
+                error = stream.fail(problem)
+                code, text, details = self._refusal(credentials, error)
+                await context.abort(code, text, details)
+            finally:
+                self._running.discard(stream)
+                stream.close()
+            context.set_trailing_metadata(self._trailers(credentials))
+
+        return serve
+
+    async def _serve(self, stream: StreamCall, context: Context) -> None:
+        while not stream.is_last:
+            raw = await context.read()
+            if raw is grpc.aio.EOF:
+                break
+            if stream.must_be_admitted:
+                await self._admit(stream, raw)
+            for answer in stream.take(raw):
+                await context.write(answer)
+        if not (stream.is_last or stream.is_whole):
+            await asyncio.sleep(GONE_SECONDS)
+        stream.done()
+
+    async def _admit(self, stream: StreamCall, raw: bytes) -> None:
+        if not stream.is_open and self.running >= self._limit:
+            raise ThrottlingException("The worker has as many streams as it takes on. Retry after a moment.")
+        await self._in_a_thread(stream, raw)
+        if stream.is_open:
+            self._running.add(stream)
+
+    async def _in_a_thread(self, stream: StreamCall, raw: bytes) -> None:
+        """Returns, or is cancelled, only when the thread is done with the stream."""
+        work = asyncio.wrap_future(self._threads.submit(stream.admit, raw))
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.wait([work])
+            raise

@@ -1,0 +1,109 @@
+"""EncryptStream and DecryptStream: content of any size, as a message of the AWS Encryption SDK.
+
+The data key is made, or opened, in the core and stays there; the encryption context is the message's and the data
+key's. A handler is called once, with the first message; its Flow then takes part after part. Source:
+https://docs.aws.amazon.com/encryption-sdk/latest/developer-guide/message-format.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kms_grpc.crypto.encryption_context import canonical
+from kms_grpc.crypto.message_format import COMMITTING, RESERVED, MessageHeader, MessageReader, MessageWriter
+from kms_grpc.crypto.message_signature import PUBLIC_KEY
+from kms_grpc.errors import InvalidCiphertextException, UnsupportedOperationException, ValidationException
+from kms_grpc.model.key import Key
+from kms_grpc.operations.call import Call
+from kms_grpc.operations.descriptors import value_or_default
+from kms_grpc.operations.flow import Flow, Part, lead, pieces
+from kms_grpc.operations.handlers.cryptography import named_material, note_material
+from kms_grpc.operations.message_selector import data_key_of, header_of
+from kms_grpc.v1 import envelope_pb2 as pb
+
+
+def encrypt_stream(call: Call, request: pb.EncryptStreamRequest, key: Key) -> Flow:
+    """Under a fresh data key, wrapped by the key's current material."""
+    context = request.encryption_context
+    if any(name.startswith(RESERVED) for name in context):
+        raise ValidationException(f"EncryptionContext: keys that begin with {RESERVED} are the message format's own.")
+    material = call.shard.current_material(key)
+    writer = MessageWriter(context, key.arn, value_or_default(request, "frame_length"))
+    writer.under(material.handle, material.prefix, material.associated_prefix + canonical(context))
+    note_material(call, material)
+    answer = pb.EncryptStreamResponse(
+        ciphertext=writer.header, key_id=key.arn, key_material_id=material.material_id.hex()
+    )
+    return Encryption(writer, request, answer)
+
+
+def decrypt_stream(call: Call, request: pb.DecryptStreamRequest, key: Key) -> Flow:
+    """With the data key that the message's header carries. InvalidCiphertextException, always without text."""
+    header = header_of(request.ciphertext)
+    _check_suite(call, header)
+    _, blob = data_key_of(call, header)
+    material = named_material(call, key, blob)
+    reader = MessageReader(header, request.ciphertext)
+    reader.under(material.handle, material.associated_prefix + canonical(header.context), blob)
+    note_material(call, material)
+    answer = pb.DecryptStreamResponse(
+        key_id=key.arn, key_material_id=material.material_id.hex(), encryption_context=header.context
+    )
+    return Decryption(reader, header, request, answer)
+
+
+def _check_suite(call: Call, header: MessageHeader) -> None:
+    if header.suite not in COMMITTING and not call.service.non_committing_suites:
+        raise UnsupportedOperationException(
+            f"The message's algorithm suite, {header.suite:#06x}, does not commit to its key, and this server is not "
+            "configured to read such messages (non_committing_suites)."
+        )
+    if not header.is_signed and PUBLIC_KEY in header.context:
+        raise InvalidCiphertextException
+
+
+class Encryption(Flow):
+    """Plaintext in, frames out."""
+
+    def __init__(self, writer: MessageWriter, request: Any, answer: Any) -> None:
+        super().__init__(Part(request.plaintext, request.last), answer)
+        self._writer = writer
+        request.plaintext = b""
+        self.request = request
+
+    def _answers(self, part: Part) -> Iterator[bytes]:
+        for piece, is_last in pieces(part):
+            self.content_bytes += len(piece)
+            yield self._writer.encrypt(piece, is_last, lead)
+        self.is_whole = part.last
+
+    def finish(self) -> None:
+        if not self.is_whole:
+            raise ValidationException("The stream ended without its last message: what came back is not whole.")
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Decryption(Flow):
+    """Frames in, the plaintext of those that were verified out."""
+
+    def __init__(self, reader: MessageReader, header: MessageHeader, request: Any, answer: Any) -> None:
+        super().__init__(Part(request.ciphertext[header.size :], request.last), answer)
+        self._reader = reader
+        request.ciphertext = request.ciphertext[: header.size]
+        self.request = request
+
+    def _answers(self, part: Part) -> Iterator[bytes]:
+        for piece, _ in pieces(part):
+            answer = self._reader.decrypt(piece, lead)
+            self.content_bytes = self._reader.plaintext_bytes
+            self.is_whole = self._reader.has_ended
+            yield answer
+
+    def finish(self) -> None:
+        self._reader.finish()
+
+    def close(self) -> None:
+        self._reader.close()

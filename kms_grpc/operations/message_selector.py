@@ -1,0 +1,73 @@
+"""The key of a stream that carries a message of the AWS Encryption SDK: the one that wrapped its data key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kms_grpc.crypto.ciphertext_blob import key_id_of, read_header
+from kms_grpc.crypto.message_format import PROVIDER, MessageHeader
+from kms_grpc.crypto.message_format import read_header as read_message_header
+from kms_grpc.errors import AccessDeniedException, InvalidCiphertextException
+from kms_grpc.model.key import Key
+from kms_grpc.operations import identifiers
+from kms_grpc.operations.selectors import UNREADABLE, ByBlob
+
+if TYPE_CHECKING:
+    from kms_grpc.operations.call import Call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByMessage(ByBlob):
+    """`blob` is the field with the message's first bytes. Of several data keys the first counts whose key is here."""
+
+    warm: ClassVar[bool] = False
+    gathers: ClassVar[bool] = True
+
+    def is_ready(self, request: Any) -> bool:
+        """Whether the header is whole. The request's encryption context, pairs that the message's must have, becomes
+        the message's own, which its key is asked for with."""
+        header = read_message_header(getattr(request, self.blob))
+        if header is None:
+            return False
+        assert self.context is not None
+        asked = getattr(request, self.context)
+        if any(header.context.get(name) != asked[name] for name in asked):
+            raise InvalidCiphertextException
+        asked.clear()
+        asked.update(header.context)
+        return True
+
+    def resolve(self, call: Call, request: Any) -> Key:
+        return data_key_of(call, header_of(getattr(request, self.blob)))[0]
+
+
+def header_of(message: bytes) -> MessageHeader:
+    """The header of a message that has it whole."""
+    header = read_message_header(message)
+    if header is None:
+        raise InvalidCiphertextException
+    return header
+
+
+def data_key_of(call: Call, header: MessageHeader) -> tuple[Key, bytes]:
+    """The key in this region that wrapped the message's data key, and the blob. InvalidCiphertextException where no
+    data key is a blob of ours, AccessDeniedException where none of their keys is here."""
+    blobs = list(_blobs(header))
+    if not blobs:
+        raise InvalidCiphertextException
+    for key_id, blob in blobs:
+        key = identifiers.find_key(call, key_id)
+        if key is not None:
+            return key, blob
+    raise AccessDeniedException(UNREADABLE)
+
+
+def _blobs(header: MessageHeader) -> Iterator[tuple[str, bytes]]:
+    for data_key in header.data_keys:
+        if data_key.provider == PROVIDER:
+            try:
+                yield key_id_of(read_header(data_key.blob).kid), data_key.blob
+            except (InvalidCiphertextException, ValueError):
+                continue

@@ -1,0 +1,157 @@
+"""Access keys as they are stored: in the default region's shard, their secrets sealed under an AWS owned key.
+
+A secret is a ciphertext blob, bound to its access key id and its principal by the encryption context. It is opened once
+per day and region, for the signing key; what is kept in memory are signing keys alone. A key that is deleted is refused
+by every worker from the answer on: each use asks the shard's epoch.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from kms_grpc.audit.record import access_key_event
+from kms_grpc.authentication.signature_v4 import FixedAccessKeys, Signer, derive_signing_key
+from kms_grpc.clock import Clock
+from kms_grpc.crypto import envelope
+from kms_grpc.crypto.encryption_context import canonical
+from kms_grpc.crypto.errors import StaleHandle
+from kms_grpc.errors import DependencyTimeoutException, NotFoundException, UnrecognizedClientException
+from kms_grpc.model.access_key import AccessKey
+from kms_grpc.model.principal import Principal
+from kms_grpc.registry.base import OutboxRow
+from kms_grpc.registry.owned_keys import ACCESS_KEYS, Reason, owned_key, using
+from kms_grpc.registry.shards import LoadedMaterial, Shard
+
+SECRET_BYTES: Final = 30
+"""40 characters in base64, as AWS's secrets are."""
+ID_BYTES: Final = 10
+_LOOKS: Final = 32
+"""How often the sealing key is looked up, where others keep pushing it out of the keyring."""
+_SIGNERS: Final = 4_096
+_SIGNING_KEYS: Final = 16
+"""Days and regions that a worker keeps per access key."""
+
+
+class AccessKeys:
+    """See authentication.signature_v4.AccessKeys. `principals` are the configured ones by name: an access key of one
+    that is no longer configured is unknown. `fixed` are asked first; `keep` takes the records of opened secrets."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        principals: Mapping[str, Principal],
+        fixed: FixedAccessKeys,
+        clock: Clock,
+        keep: Callable[[OutboxRow], None],
+    ) -> None:
+        self._shard = shard
+        self._clock, self._keep = clock, keep
+        self._principals = principals
+        self._fixed = fixed
+        self._stored: dict[str, _StoredKey] = {}
+
+    def find(self, access_key_id: str) -> Signer | None:
+        """KeyUnavailableException where its row was changed on disk."""
+        fixed = self._fixed.find(access_key_id)
+        if fixed is not None:
+            return fixed
+        self._shard.catch_up()
+        access_key = self._shard.find_access_key(access_key_id)
+        principal = self._principals.get(access_key.principal) if access_key is not None else None
+        if access_key is None or principal is None:
+            return None
+        stored = self._stored.get(access_key_id)
+        if stored is None or stored.access_key is not access_key:
+            stored = _StoredKey(self._shard, access_key, self._clock, self._keep)
+            if len(self._stored) >= _SIGNERS:
+                self._stored.clear()
+            self._stored[access_key_id] = stored
+        return Signer(principal, stored.signing_key)
+
+    def find_warm(self, access_key_id: str) -> Signer | None:
+        """See AccessKeys."""
+        fixed = self._fixed.find(access_key_id)
+        if fixed is not None:
+            return fixed
+        access_key, stored = self._shard.warm_access_key(access_key_id), self._stored.get(access_key_id)
+        if access_key is None or stored is None or stored.access_key is not access_key:
+            return None
+        return Signer(self._principals[access_key.principal], stored.warm_signing_key)
+
+
+class _StoredKey:
+    """An access key with the signing keys that were derived of it."""
+
+    def __init__(self, shard: Shard, access_key: AccessKey, clock: Clock, keep: Callable[[OutboxRow], None]) -> None:
+        self.access_key = access_key
+        self._shard = shard
+        self._clock, self._keep = clock, keep
+        self._signing_keys: dict[tuple[bytes, bytes], bytes] = {}
+
+    def signing_key(self, date: bytes, region: bytes) -> bytes:
+        signing_key = self._signing_keys.get((date, region))
+        if signing_key is None:
+            reason = Reason(self._clock.wall_ns(), self._keep)
+            signing_key = derive_signing_key(_opened(self._shard, self.access_key, reason), date, region)
+            if len(self._signing_keys) >= _SIGNING_KEYS:
+                self._signing_keys.clear()
+            self._signing_keys[date, region] = signing_key
+        return signing_key
+
+    def warm_signing_key(self, date: bytes, region: bytes) -> bytes:
+        signing_key = self._signing_keys.get((date, region))
+        if signing_key is None:
+            raise UnrecognizedClientException
+        return signing_key
+
+
+def create_access_key(shard: Shard, principal: Principal, now_ns: int) -> tuple[AccessKey, str]:
+    """A new one, and its secret: told here and never again."""
+    access_key_id = "AKIA" + base64.b32encode(envelope.random_bytes(ID_BYTES)).decode()
+    secret = base64.b64encode(envelope.random_bytes(SECRET_BYTES))
+    owned_key(shard, ACCESS_KEYS, now_ns)
+    with shard.writing() as transaction:
+        with using(shard, ACCESS_KEYS, "Encrypt", Reason(now_ns, transaction.record)) as sealing:
+            bound = _bound(sealing, access_key_id, principal.name)
+            sealed = envelope.seal(sealing.handle, sealing.prefix, bound, secret)
+        access_key = AccessKey(access_key_id, principal.name, sealed, now_ns)
+        transaction.add_access_key(access_key)
+        event_id, line = access_key_event("CreateAccessKey", shard.region, principal, access_key_id, now_ns)
+        transaction.record(OutboxRow(event_id, principal.account, line))
+    return access_key, secret.decode()
+
+
+def delete_access_key(shard: Shard, access_key_id: str, principals: Mapping[str, Principal], now_ns: int) -> AccessKey:
+    """Every worker refuses it from now on. NotFoundException."""
+    shard.catch_up()
+    with shard.writing() as transaction:
+        access_key = transaction.find_access_key(access_key_id)
+        if access_key is None:
+            raise NotFoundException(f"There is no access key {access_key_id}.")
+        transaction.remove_access_key(access_key_id)
+        owner = principals.get(access_key.principal) or Principal(access_key.principal, "", shard.account)
+        event_id, line = access_key_event("DeleteAccessKey", shard.region, owner, access_key_id, now_ns)
+        transaction.record(OutboxRow(event_id, owner.account, line))
+    return access_key
+
+
+def list_access_keys(shard: Shard) -> Sequence[AccessKey]:
+    """The oldest first; damaged ones are left out, and told to the log."""
+    return shard.registry.access_keys()
+
+
+def _opened(shard: Shard, access_key: AccessKey, reason: Reason) -> bytes:
+    for _ in range(_LOOKS):
+        try:
+            with using(shard, ACCESS_KEYS, "Decrypt", reason) as sealing:
+                bound = _bound(sealing, access_key.access_key_id, access_key.principal)
+                return envelope.open_blob(sealing.handle, bound, access_key.sealed_secret)
+        except StaleHandle:
+            shard.forget_material(sealing)
+    raise DependencyTimeoutException("The server has no room for the key of access keys. Repeat the call.")
+
+
+def _bound(sealing: LoadedMaterial, access_key_id: str, principal: str) -> bytes:
+    return sealing.associated_prefix + canonical({"access-key-id": access_key_id, "principal": principal})

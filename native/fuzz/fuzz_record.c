@@ -1,0 +1,114 @@
+/* Records: each input is opened as it is and as a batch under two keys, and sealed, changed and opened again.
+ *
+ * The data key is bytes 0-31, the context {} in its canonical form; tests/vectors/corpus/record has records that open.
+ */
+#include "core.h"
+#include "fuzz.h"
+
+static const uint8_t context[4];
+#define CONTEXT context, sizeof context
+
+static uint64_t import(uint8_t first) {
+    uint64_t handle = 0;
+    uint8_t data_key[KMS_DATA_KEY_SIZE];
+    for (uint8_t i = 0; i < sizeof data_key; i++) data_key[i] = (uint8_t)(first + i);
+    REQUIRE(kms_keyring_open(32) == KMS_OK);
+    REQUIRE(kms_record_key_import(&handle, data_key, sizeof data_key) == KMS_OK);
+    return handle;
+}
+
+static uint64_t key(void) {
+    static uint64_t handle;
+    if (!handle) handle = import(0);
+    return handle;
+}
+
+static uint64_t other_key(void) {
+    static uint64_t handle;
+    if (!handle) handle = import(100);
+    return handle;
+}
+
+static uint8_t *allocate(size_t size) {
+    uint8_t *bytes = malloc(size ? size : 1);
+    REQUIRE(bytes);
+    memset(bytes, 0xA5, size);
+    return bytes;
+}
+
+static int is_zero(const uint8_t *bytes, size_t len) {
+    uint8_t any = 0;
+    for (size_t i = 0; i < len; i++) any |= bytes[i];
+    return any == 0;
+}
+
+/* What opened must be what sealing its plaintext with its nonce makes, to the byte. */
+static void require_sealed_again(const uint8_t *record, size_t size, const uint8_t *plaintext) {
+    uint8_t *again = allocate(size);
+    memcpy(fuzz_nonce, record + KMS_RECORD_PREFIX_SIZE, sizeof fuzz_nonce);
+    REQUIRE(kms_record_seal(again, size, key(), record + 4, KMS_WRAPPED_DATA_KEY_SIZE, CONTEXT, plaintext,
+                            size - KMS_RECORD_OVERHEAD) == KMS_OK);
+    REQUIRE(memcmp(again, record, size) == 0);
+    free(again);
+}
+
+static void open_whole(const uint8_t *data, size_t size) {
+    size_t len = size > KMS_RECORD_OVERHEAD ? size - KMS_RECORD_OVERHEAD : 0;
+    uint8_t *plaintext = allocate(len);
+    int opened = kms_record_open(plaintext, len, key(), CONTEXT, data, size) == KMS_OK;
+    if (opened) {
+        REQUIRE(kms_record_check(data, size) == KMS_OK);
+        require_sealed_again(data, size, plaintext);
+    } else {
+        REQUIRE(is_zero(plaintext, len));
+    }
+    free(plaintext);
+}
+
+/* Up to 7 records: a count, then for each which key and a u16 length, and the records. */
+static void open_batch(const uint8_t *data, size_t size) {
+    uint32_t lens[8] = {0};
+    uint64_t keys[8] = {0};
+    uint8_t statuses[8];
+    size_t count = size ? data[0] % 8 : 0, total = 0;
+    if (size < 1 + 3 * count) return;
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = data[1 + 3 * i] & 1 ? other_key() : key();
+        lens[i] = (uint32_t)data[2 + 3 * i] << 8 | data[3 + 3 * i];
+        total += lens[i];
+    }
+    if (total > size - 1 - 3 * count || total < count * KMS_RECORD_OVERHEAD) return;
+    size_t room = total - count * KMS_RECORD_OVERHEAD;
+    uint8_t *plaintexts = allocate(room);
+    kms_status status =
+        kms_record_open_many(plaintexts, room, statuses, keys, CONTEXT, data + 1 + 3 * count, lens, count);
+    REQUIRE(status == KMS_OK || status == KMS_WRONG_LENGTH);
+    REQUIRE(status == KMS_OK || is_zero(plaintexts, room));
+    free(plaintexts);
+}
+
+/* A wrapped key, the place and the bits of a change, and a plaintext. */
+static void seal_and_change(const uint8_t *data, size_t size) {
+    const size_t fixed = KMS_WRAPPED_DATA_KEY_SIZE + 3;
+    if (size < fixed) return;
+    const uint8_t *change = data + KMS_WRAPPED_DATA_KEY_SIZE, *plaintext = data + fixed;
+    size_t len = size - fixed, record_len = len + KMS_RECORD_OVERHEAD;
+    uint8_t *record = allocate(record_len), *opened = allocate(len);
+    kms_status status =
+        kms_record_seal(record, record_len, key(), data, KMS_WRAPPED_DATA_KEY_SIZE, CONTEXT, plaintext, len);
+    REQUIRE(status == KMS_OK);
+    size_t at = ((size_t)change[0] << 8 | change[1]) % record_len;
+    record[at] ^= change[2];
+    status = kms_record_open(opened, len, key(), CONTEXT, record, record_len);
+    REQUIRE((status == KMS_OK) == (change[2] == 0));
+    REQUIRE(status == KMS_OK ? memcmp(opened, plaintext, len) == 0 : is_zero(opened, len));
+    free(record);
+    free(opened);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    open_whole(data, size);
+    open_batch(data, size);
+    seal_and_change(data, size);
+    return 0;
+}

@@ -1,0 +1,67 @@
+/* Protobuf's wire format, of what the core reads and writes of it: tags of one byte, varints below 2^31, lengths.
+ *
+ *     tag: field number << 3 | 0 for a varint, 2 for a length and so many bytes
+ *
+ * The reader is stricter than protobuf's own: every number in its shortest form. Source:
+ * https://protobuf.dev/programming-guides/encoding/
+ */
+#ifndef KMS_WIRE_H
+#define KMS_WIRE_H
+
+#include <string.h>
+
+#include "core.h"
+
+#define KMS_WIRE_VARINT 0
+#define KMS_WIRE_BYTES 2
+#define KMS_WIRE_TAG(number, type) ((uint8_t)((number) << 3 | (type)))
+
+struct kms_wire {
+    const uint8_t *next;
+    const uint8_t *end;
+};
+
+static inline int kms_wire_number(uint32_t *value, struct kms_wire *wire) {
+    uint64_t read = 0;
+    for (int shift = 0; shift < 35 && wire->next < wire->end; shift += 7) {
+        uint8_t byte = *wire->next++;
+        read |= (uint64_t)(byte & 0x7F) << shift;
+        if (byte < 0x80) {
+            *value = (uint32_t)read;
+            return (byte != 0 || shift == 0) && read <= INT32_MAX;
+        }
+    }
+    return 0;
+}
+
+/* Leaves wire->next behind the bytes. */
+static inline int kms_wire_bytes(const uint8_t **bytes, uint32_t *len, struct kms_wire *wire) {
+    if (!kms_wire_number(len, wire) || *len > (size_t)(wire->end - wire->next)) return 0;
+    *bytes = wire->next;
+    wire->next += *len;
+    return 1;
+}
+
+static inline uint32_t kms_wire_number_size(uint32_t value) {
+    uint32_t size = 1;
+    while (value >>= 7) size++;
+    return size;
+}
+
+/* Of a field: its tag, its length, and so many bytes. */
+static inline uint32_t kms_wire_field_size(uint32_t len) { return 1 + kms_wire_number_size(len) + len; }
+
+static inline uint8_t *kms_wire_put_number(uint8_t *out, uint8_t tag, uint32_t value) {
+    *out++ = tag;
+    for (; value >= 0x80; value >>= 7) *out++ = (uint8_t)(value | 0x80);
+    *out++ = (uint8_t)value;
+    return out;
+}
+
+static inline uint8_t *kms_wire_put_bytes(uint8_t *out, uint8_t number, const uint8_t *bytes, uint32_t len) {
+    out = kms_wire_put_number(out, KMS_WIRE_TAG(number, KMS_WIRE_BYTES), len);
+    memcpy(out, bytes, len);
+    return out + len;
+}
+
+#endif

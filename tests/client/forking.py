@@ -1,0 +1,93 @@
+"""A process that encrypts, forks three children, and encrypts on:   python -m tests.client.forking HOW KEY CONTEXT
+
+Prints what records it and its children made, as JSON. Connection and token come from the environment.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+from kms_grpc.client import CacheLimits, EnvelopeClient
+from kms_grpc.client.envelope import BoundEnvelope
+
+MOST = 400
+RECORDS = 900
+CHILDREN = 3
+
+
+def encrypt(bound: BoundEnvelope, records: list[bytes], count: int = RECORDS) -> None:
+    for _ in range(count // 3):
+        records.append(bound.encrypt(b"x"))
+        records += bound.encrypt_many([b"y", b""])
+
+
+def child(bound: BoundEnvelope, writing: int) -> None:
+    """As a child of a pre-forking server would: with what was made before the fork, and threads of its own."""
+    signal.alarm(60)
+    records: list[bytes] = []
+    threads = [threading.Thread(target=encrypt, args=(bound, records, RECORDS // 3)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(bound.decrypt_many(records)) == {b"x", b"y", b""}
+    with os.fdopen(writing, "w") as pipe:
+        json.dump([record.hex() for record in records], pipe)
+
+
+def fork(how: str, bound: BoundEnvelope) -> Any:
+    """A descriptor that the child's records can be read from, and what to wait for."""
+    reading, writing = os.pipe()
+    if how == "multiprocessing":
+        process = multiprocessing.get_context("fork").Process(target=child, args=(bound, writing))
+        process.start()
+        os.close(writing)
+        return reading, process
+    pid = os.fork() if how == "os.fork" else ctypes.PyDLL(None).fork()
+    if pid == 0:
+        status = 1
+        try:
+            child(bound, writing)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writing)
+    return reading, pid
+
+
+def main(how: str, key_id: str, context: dict[str, str]) -> None:
+    with EnvelopeClient(limits=CacheLimits(max_messages_encrypted=MOST)) as envelope:
+        bound, mine = envelope.bind(key_id, context), list[bytes]()
+        encrypt(bound, mine, 30)
+        busy = [threading.Thread(target=encrypt, args=(bound, mine)) for _ in range(2)]
+        for thread in busy if how != "libc's fork" else []:
+            thread.start()
+        forked = [fork(how, bound) for _ in range(CHILDREN)]
+        encrypt(bound, mine)
+        for thread in busy if how != "libc's fork" else []:
+            thread.join()
+        theirs = []
+        for reading, process in forked:
+            with os.fdopen(reading) as pipe:
+                theirs.append([bytes.fromhex(record) for record in json.load(pipe)])
+            process.join() if how == "multiprocessing" else os.waitpid(process, 0)
+        every = [record for records in (mine, *theirs) for record in records]
+        told = {
+            "most": MOST,
+            "records": len(every),
+            "nonces": len({record[163:187] for record in every}),
+            "wrapped": [[record[4:163].hex() for record in records] for records in (mine, *theirs)],
+            "opened": len(bound.decrypt_many(every)) == len(every),
+        }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))

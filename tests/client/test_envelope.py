@@ -1,0 +1,299 @@
+"""EnvelopeClient against the real server, whose audit counts the calls."""
+
+from __future__ import annotations
+
+import collections
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kms_grpc import errors
+from kms_grpc.client import CacheLimits, ClientError, EnvelopeClient, KeyManagementClient, RecordsFailed
+from kms_grpc.crypto.errors import CryptoFailure
+from tests.client.calls_made import calls_made, context_of_its_own
+from tests.crypto import second_record_reader
+from tests.crypto.make_vectors import flipped
+from tests.served import Served
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDS = 1_000_000
+
+
+@pytest.fixture
+def kms(server: Served) -> Iterator[KeyManagementClient]:
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def key_id(kms: KeyManagementClient) -> str:
+    return kms.create_key("envelope").key_metadata.key_id
+
+
+@pytest.fixture
+def context() -> dict[str, str]:
+    return context_of_its_own()
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def nonce(record: bytes) -> bytes:
+    return record[163:187]
+
+
+# --- records -------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_opens_by_hand(kms: KeyManagementClient, key_id: str, context: dict[str, str]) -> None:
+    """With one Decrypt and `cryptography`."""
+    with EnvelopeClient(kms) as envelope:
+        records = [envelope.encrypt(key_id, b"hello", context), *envelope.encrypt_many(key_id, [b"", b"x"], context)]
+    for record, plaintext in zip(records, (b"hello", b"", b"x"), strict=True):
+        data_key = kms.decrypt(second_record_reader.wrapped_of(record), context).plaintext
+        assert second_record_reader.open_under(data_key, record, context) == plaintext
+
+
+@pytest.mark.parametrize("size", [0, 1, 1024, 65_536, 5_000_000])
+def test_sizes(kms: KeyManagementClient, key_id: str, size: int) -> None:
+    with EnvelopeClient(kms) as envelope:
+        plaintext = bytes(size)
+        record = envelope.encrypt(key_id, plaintext)
+        assert len(record) == size + 235
+        assert envelope.decrypt(record) == plaintext
+        assert envelope.decrypt_many(envelope.encrypt_many(key_id, [plaintext] * 3)) == [plaintext] * 3
+
+
+@pytest.mark.parametrize("plaintext", ["text", 5, None, bytearray(b"x")])
+def test_a_plaintext_is_bytes(kms: KeyManagementClient, key_id: str, plaintext: Any) -> None:
+    with EnvelopeClient(kms) as envelope, pytest.raises(TypeError):
+        envelope.encrypt(key_id, plaintext)
+
+
+def test_what_does_not_open(kms: KeyManagementClient, key_id: str, context: dict[str, str]) -> None:
+    """Each is refused alone; among many the others open, and the exception says which did not."""
+    with EnvelopeClient(kms) as envelope:
+        good = envelope.encrypt_many(key_id, [b"0", b"1", b"2"], context)
+        bad = {1: flipped(good[0], 190), 2: flipped(good[0], 100), 4: b"", 5: b"\1" + good[0][1:], 6: good[0][:-1]}
+        bad[7] = envelope.encrypt(key_id, b"0")  # under no context
+        for record in bad.values():
+            with pytest.raises(errors.InvalidCiphertextException):
+                envelope.decrypt(record, context)
+        with pytest.raises(errors.InvalidCiphertextException):
+            envelope.decrypt(good[0], {})
+        mixed = [bad.get(place, good[place % 3]) for place in range(9)]
+        with pytest.raises(RecordsFailed, match="6 of 9 records do not open") as failed:
+            envelope.decrypt_many(mixed, context)
+    assert set(failed.value.errors) == set(bad)
+    assert {type(error) for error in failed.value.errors.values()} == {errors.InvalidCiphertextException}
+    assert failed.value.plaintexts == [None if place in bad else b"%d" % (place % 3) for place in range(9)]
+
+
+def test_a_key_that_is_disabled_is_obeyed_when_the_data_key_is_too_old(
+    server: Served, kms: KeyManagementClient, key_id: str, context: dict[str, str]
+) -> None:
+    clock = Clock()
+    with EnvelopeClient(kms, CacheLimits(max_age=60), clock=clock) as envelope:
+        record = envelope.encrypt(key_id, b"hello", context)
+        assert envelope.decrypt(record, context) == b"hello"
+        kms.disable_key(key_id)
+        clock.now = 59.9
+        assert envelope.decrypt(envelope.encrypt(key_id, b"still", context), context) == b"still"
+        clock.now = 60.0
+        with pytest.raises(errors.DisabledException):
+            envelope.encrypt(key_id, b"no more", context)
+        with pytest.raises(errors.DisabledException):
+            envelope.decrypt(record, context)
+        kms.enable_key(key_id)
+        assert envelope.decrypt(record, context) == b"hello"
+
+
+# --- how often the service is called -------------------------------------------------------------------------------
+
+
+def test_a_million_records_cost_four_calls(
+    server: Served, kms: KeyManagementClient, key_id: str, context: dict[str, str]
+) -> None:
+    """300,000 to a data key. Each is asked for ahead of its need, and none in vain: the fourth is hardly used."""
+    with EnvelopeClient(kms, CacheLimits(max_messages_encrypted=300_000)) as envelope:
+        bound, plaintext, seen = envelope.bind(key_id, context), bytes(1024), collections.Counter[bytes]()
+        seen.update(bound.encrypt(plaintext)[4:163] for _ in range(20_000))
+        for _ in range((RECORDS - 20_000) // 1000):
+            seen.update([record[4:163] for record in bound.encrypt_many([plaintext] * 1000)])
+        counters = envelope.counters
+    assert seen.total() == RECORDS == counters.hits + counters.misses
+    assert sorted(seen.values()) == [100_000, 300_000, 300_000, 300_000]
+    assert counters.calls == 4 == calls_made(server, context)["GenerateDataKey"]
+    assert calls_made(server, context)["Decrypt"] == 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "records", "calls"),
+    [
+        ({"max_messages_encrypted": 10}, [b"x"] * 100, 10),
+        ({"max_messages_encrypted": 1}, [b"x"] * 20, 20),
+        ({"max_bytes_encrypted": 1000}, [bytes(300)] * 30, 10),  # three to a key: a fourth would pass the bound
+        ({"max_bytes_encrypted": 1000}, [bytes(1001)] * 5, 5),  # larger than a key may encrypt: one for each
+        ({"max_bytes_encrypted": 1000}, [b"x", bytes(1001)] * 5, 6),  # and the others keep theirs
+        ({}, [b"x"] * 100, 1),
+    ],
+)
+@pytest.mark.parametrize("many", [False, True])
+def test_no_more_calls_than_the_limits_ask_for(
+    server: Served, kms: KeyManagementClient, key_id: str, context: dict[str, str],
+    limits: dict[str, Any], records: list[bytes], calls: int, many: bool,
+) -> None:  # fmt: skip
+    with EnvelopeClient(kms, CacheLimits(refresh_ahead=1, jitter=0, **limits)) as envelope:
+        bound = envelope.bind(key_id, context)
+        made = bound.encrypt_many(records) if many else [bound.encrypt(record) for record in records]
+        assert envelope.counters.calls == calls
+        assert bound.decrypt_many(made) == records
+        assert [bound.decrypt(record) for record in made] == records
+        assert envelope.counters.calls == 2 * calls
+    assert calls_made(server, context) == {"GenerateDataKey": calls, "Decrypt": calls}
+
+
+def test_a_key_of_a_certain_age_is_replaced_behind_the_callers_back(
+    server: Served, kms: KeyManagementClient, key_id: str, context: dict[str, str]
+) -> None:
+    clock = Clock()
+    with EnvelopeClient(kms, CacheLimits(max_age=100, jitter=0), clock=clock) as envelope:
+        bound = envelope.bind(key_id, context)
+        first = bound.encrypt(b"x")[4:163]
+        for clock.now in (79.0, 80.0):
+            assert bound.encrypt(b"x")[4:163] == first
+        envelope._threads.shutdown()
+        assert bound.encrypt(b"x")[4:163] == first, "used to its end"
+        clock.now = 100.0
+        assert bound.encrypt(b"x")[4:163] != first
+        assert envelope.counters[:3] == (4, 1, 2)
+    assert calls_made(server, context)["GenerateDataKey"] == 2
+
+
+def at_once(threads: int, call: Callable[[int], Any]) -> list[Any]:
+    start = threading.Barrier(threads)
+
+    def run(number: int) -> Any:
+        start.wait()
+        return call(number)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(run, range(threads)))
+
+
+def test_threads_that_miss_together_make_one_call(
+    server: Served, kms: KeyManagementClient, key_id: str, context: dict[str, str]
+) -> None:
+    with EnvelopeClient(kms) as envelope:
+        records = at_once(16, lambda _: envelope.encrypt(key_id, b"x", context))
+        assert len({record[4:163] for record in records}) == 1
+        assert at_once(16, lambda number: envelope.decrypt(records[number], context)) == [b"x"] * 16
+        assert envelope.counters.calls == 2
+    assert calls_made(server, context) == {"GenerateDataKey": 1, "Decrypt": 1}
+
+
+def test_threads_that_miss_together_share_the_failure_and_the_next_one_asks_again(
+    kms: KeyManagementClient, key_id: str
+) -> None:
+    with EnvelopeClient(kms) as envelope:
+
+        def refused(_: int) -> str:
+            with pytest.raises(errors.NotFoundException) as caught:
+                envelope.encrypt("alias/nobody", b"x")
+            return caught.value.code
+
+        assert at_once(8, refused) == ["NotFoundException"] * 8
+        before = envelope.counters.calls
+        refused(0)
+        assert envelope.counters.calls == before + 1
+
+
+def test_while_the_service_is_away_what_is_at_hand_goes_on(kms: KeyManagementClient, key_id: str) -> None:
+    clock = Clock()
+    with EnvelopeClient(kms, CacheLimits(max_age=60, jitter=0), clock=clock) as envelope:
+        record = envelope.encrypt(key_id, b"x")
+        envelope.decrypt(record)
+        with KeyManagementClient("127.0.0.1:1", token="t" * 16, timeout=0.5) as nobody:
+            envelope.kms = nobody
+            clock.now = 59.0  # asked for ahead, in vain
+            assert envelope.decrypt(envelope.encrypt(key_id, b"y")) == b"y"
+            clock.now = 60.0
+            with pytest.raises(ClientError):
+                envelope.encrypt(key_id, b"z")
+            with pytest.raises(ClientError):
+                envelope.decrypt(record)
+        envelope.kms = kms
+        assert envelope.decrypt(record) == b"x"
+
+
+def test_a_hammer_on_a_cache_of_one(kms: KeyManagementClient, key_id: str, context: dict[str, str]) -> None:
+    """16 threads under 4 contexts push each other's data key out all the time, also while it is used."""
+    limits = CacheLimits(capacity=1, max_messages_encrypted=3)
+    nonces, per_key, lock = set[bytes](), collections.Counter[bytes](), threading.Lock()
+    with EnvelopeClient(kms, limits) as envelope:
+
+        def hammer(number: int) -> int:
+            bound, done = envelope.bind(key_id, context | {"n": str(number % 4)}), 0
+            for turn in range(12):
+                records = bound.encrypt_many([b"%d" % turn] * 4) if turn % 3 == 0 else [bound.encrypt(b"%d" % turn)]
+                assert set(bound.decrypt_many(records)) == {b"%d" % turn} == {bound.decrypt(records[0])}
+                with lock:
+                    nonces.update(map(nonce, records))
+                    per_key.update(record[4:163] for record in records)
+                done += len(records)
+            return done
+
+        made = sum(at_once(16, hammer))
+        assert envelope.counters.entries <= 1
+    assert len(nonces) == made == per_key.total()
+    assert max(per_key.values()) <= 3
+
+
+# --- forks ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["os.fork", "libc's fork", "multiprocessing"])
+def test_a_forked_child_has_data_keys_and_nonces_of_its_own(
+    server: Served, key_id: str, context: dict[str, str], how: str
+) -> None:
+    """Also while other threads of the parent encrypt, and where Python is not told of the fork."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.client.forking", how, key_id, json.dumps(context)]
+    environment = server.environment | server.variables() | {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    of_process = [collections.Counter(wrapped) for wrapped in told["wrapped"]]
+    assert len(of_process) == 4
+    assert sum(len(wrapped) for wrapped in of_process) == len(set().union(*of_process)), "a data key of two processes"
+    assert all(max(wrapped.values()) <= told["most"] for wrapped in of_process)
+    assert told["records"] == told["nonces"] > 3000
+    assert told["opened"]
+    assert calls_made(server, context)["GenerateDataKey"] >= len(set().union(*of_process))
+
+
+def test_a_closed_client_forgets(kms: KeyManagementClient, key_id: str) -> None:
+    envelope = EnvelopeClient(kms)
+    envelope.encrypt(key_id, b"x")
+    envelope.close()
+    assert envelope.counters.entries == 0
+
+
+def test_a_data_key_of_another_length_is_refused(kms: KeyManagementClient, key_id: str) -> None:
+    with EnvelopeClient(kms) as envelope:
+        kms.generate_data_key = lambda *_: kms.__class__.generate_data_key(kms, key_id, number_of_bytes=16)  # type: ignore[method-assign]
+        with pytest.raises(CryptoFailure):
+            envelope.encrypt(key_id, b"x")

@@ -1,0 +1,206 @@
+"""Records of the client library against the second implementation, golden ones, and everything that must not open."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import secrets
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kms_grpc.crypto import keyring, record
+from kms_grpc.crypto.encryption_context import canonical
+from kms_grpc.crypto.errors import CryptoFailure, StaleHandle
+from kms_grpc.errors import InvalidCiphertextException
+from tests.crypto import make_record_vectors, make_vectors, second_record_reader
+from tests.crypto.conftest import VECTORS, vectors
+from tests.crypto.make_record_vectors import ONE, data_key, wrapped
+from tests.crypto.make_vectors import flipped
+
+CONTEXT = canonical(ONE)
+
+
+@pytest.fixture(scope="module")
+def key() -> record.DataKey:
+    keyring.open_keyring()
+    return record.DataKey(data_key("malformed"), wrapped("malformed", ONE))
+
+
+@pytest.mark.parametrize("name", make_record_vectors.FILES)
+def test_the_committed_vectors_are_the_second_implementations(name: str) -> None:
+    assert (VECTORS / name).read_text() == make_record_vectors.text_of(name)
+
+
+def test_the_committed_seeds_are_the_second_implementations() -> None:
+    seeds = {file.read_bytes() for file in (VECTORS / "corpus" / "record").iterdir()}
+    assert seeds == {content for _, content in make_record_vectors.seeds()}
+
+
+# --- golden ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", vectors("records_v1.json"), ids=lambda row: row["name"])
+def test_golden(core: ModuleType, key: record.DataKey, row: dict[str, Any]) -> None:
+    """They open by the KMS key's material and under the data key alone; the test build makes the same bytes from the
+    same nonce."""
+    secret, blob, nonce = (bytes.fromhex(row[name]) for name in ("data_key", "wrapped", "nonce"))
+    if isinstance(row["plaintext"], int):
+        plaintext = make_record_vectors.plaintext_of(row["plaintext"])
+        made = second_record_reader.seal(secret, blob, plaintext, row["context"], nonce)
+        assert hashlib.sha256(made).hexdigest() == row["record"]
+    else:
+        plaintext, made = bytes.fromhex(row["plaintext"]), bytes.fromhex(row["record"])
+    assert second_record_reader.open_from(make_vectors.KEYS[row["key"]], made, row["context"]) == plaintext
+    assert record.wrapped_key_of(made) == blob
+    assert record.open_record(record.DataKey(secret, blob), canonical(row["context"]), made) == plaintext
+    assert sealed_with_nonce(core, secret, blob, canonical(row["context"]), plaintext, nonce) == made
+
+
+def sealed_with_nonce(
+    core: ModuleType, secret: bytes, blob: bytes, context: bytes, plaintext: bytes, nonce: bytes
+) -> bytes:
+    """By the test build, which is a module with a keyring of its own."""
+    assert core.lib.kms_keyring_open(64) == core.lib.KMS_OK
+    handle, out = core.ffi.new("uint64_t *"), core.ffi.new("uint8_t[]", len(plaintext) + record.OVERHEAD)
+    assert core.lib.kms_record_key_import(handle, secret, len(secret)) == core.lib.KMS_OK
+    core.lib.kms_test_plant_nonce(nonce)
+    head = (handle[0], blob, len(blob), context, len(context))
+    assert core.lib.kms_record_seal(out, len(out), *head, plaintext, len(plaintext)) == core.lib.KMS_OK
+    assert core.lib.kms_keyring_evict(handle[0]) == core.lib.KMS_OK
+    return bytes(core.ffi.buffer(out))
+
+
+# --- what must not open ------------------------------------------------------------------------------------------
+
+
+def refuses(key: record.DataKey, context: bytes, made: bytes) -> bool:
+    """Alone, and as one of many: the same, and its neighbours open."""
+    good = record.seal(key, context, b"good")
+    try:
+        record.open_record(key, context, made)
+    except InvalidCiphertextException as refused:
+        alone = refused.text == ""
+    else:
+        alone = False
+    if len(made) >= record.OVERHEAD:
+        many = record.open_many([key] * 3, context, [good, made, good])
+        assert many[0] == many[2] == b"good"
+        assert (many[1] is None) == alone
+    return alone
+
+
+@pytest.mark.parametrize("row", vectors("malformed_records_v1.json"), ids=lambda row: row["reason"])
+def test_malformed(key: record.DataKey, row: dict[str, str]) -> None:
+    made = bytes.fromhex(row["record"])
+    assert refuses(key, CONTEXT, made)
+    if row["told"] == "form":
+        with pytest.raises(InvalidCiphertextException):
+            record.wrapped_key_of(made)
+    else:
+        assert len(record.wrapped_key_of(made)) == 159
+
+
+def test_every_bit_of_every_byte_flipped(key: record.DataKey) -> None:
+    made = record.seal(key, CONTEXT, b"thirty-two bytes of plaintext ..")
+    assert not refuses(key, CONTEXT, made)
+    for at in range(len(made)):
+        for bit in range(8):
+            changed = made[:at] + bytes([made[at] ^ 1 << bit]) + made[at + 1 :]
+            with pytest.raises(InvalidCiphertextException):
+                record.open_record(key, CONTEXT, changed)
+
+
+def test_every_truncation_and_every_appended_byte(key: record.DataKey) -> None:
+    made = record.seal(key, CONTEXT, b"plaintext")
+    assert all(refuses(key, CONTEXT, made[:size]) for size in range(len(made)))
+    assert all(refuses(key, CONTEXT, made[size:]) for size in range(1, len(made)))
+    assert all(refuses(key, CONTEXT, made + bytes([byte])) for byte in range(256))
+    assert refuses(key, CONTEXT, made + made)
+
+
+@pytest.mark.parametrize("context", [{}, {"purpose": "test2"}, ONE | {"a": "b"}])
+def test_other_contexts(key: record.DataKey, context: dict[str, str]) -> None:
+    assert refuses(key, canonical(context), record.seal(key, CONTEXT, b"plaintext"))
+
+
+@pytest.mark.parametrize(
+    ("reason", "secret", "blob"),
+    [
+        ("another data key", data_key("another"), wrapped("malformed", ONE)),
+        ("the blob itself as the key", wrapped("malformed", ONE)[:32], wrapped("malformed", ONE)),
+        ("zeros, as a wiped page reads", bytes(32), wrapped("malformed", ONE)),
+    ],
+)
+def test_other_keys(key: record.DataKey, reason: str, secret: bytes, blob: bytes) -> None:
+    assert refuses(record.DataKey(secret, blob), CONTEXT, record.seal(key, CONTEXT, b"plaintext")), reason
+
+
+# --- what must open ----------------------------------------------------------------------------------------------
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+@given(st.binary(max_size=3000), st.dictionaries(TEXTS, TEXTS, max_size=6), st.binary(min_size=32, max_size=32))
+def test_each_implementation_opens_the_others_records(plaintext: bytes, context: dict[str, str], secret: bytes) -> None:
+    keyring.open_keyring()
+    blob = wrapped("any", ONE)
+    key = record.DataKey(secret, blob)
+    ours = record.seal(key, canonical(context), plaintext)
+    assert second_record_reader.open_under(secret, ours, context) == plaintext
+    theirs = second_record_reader.seal(secret, blob, plaintext, context, secrets.token_bytes(24))
+    assert record.open_record(key, canonical(context), theirs) == plaintext
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 200])
+def test_many(key: record.DataKey, count: int) -> None:
+    """Around the size of a chunk; lengths differ, empty ones among them; nonces never meet; keys take turns."""
+    other = record.DataKey(data_key("another"), wrapped("another", ONE))
+    plaintexts = [secrets.token_bytes(i * 7 % 50) for i in range(count)]
+    made = record.seal_many(key, CONTEXT, plaintexts)
+    assert [second_record_reader.open_under(data_key("malformed"), one, ONE) for one in made] == plaintexts
+    assert len({one[163:187] for one in made}) == count
+    keys = [key] * count
+    for at in range(0, count, 5):
+        keys[at], made[at] = other, record.seal(other, CONTEXT, plaintexts[at])
+    assert record.open_many(keys, CONTEXT, made) == plaintexts
+    damaged = {1: flipped(made[1], 190), 40: b"\1" + made[40][1:], 51: made[51][:-1]} if count > 60 else {}
+    opened = record.open_many(keys, CONTEXT, [damaged.get(i, one) for i, one in enumerate(made)])
+    assert opened == [None if i in damaged else plaintext for i, plaintext in enumerate(plaintexts)]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_nonces_differ_from_call_to_call(key: record.DataKey, count: int) -> None:
+    made = [one for _ in range(500) for one in record.seal_many(key, CONTEXT, [b""] * count)]
+    made += [record.seal(key, CONTEXT, b"") for _ in range(500)]
+    assert len({one[163:187] for one in made}) == 500 * count + 500
+
+
+@pytest.mark.parametrize(
+    ("secret", "blob"), [(bytes(31), 159), (bytes(33), 159), (b"", 159), (bytes(32), 158), (bytes(32), 160)]
+)
+def test_a_data_key_has_32_bytes_and_its_blob_159(secret: bytes, blob: int) -> None:
+    keyring.open_keyring()
+    used = keyring.keyring_facts().used
+    with pytest.raises(CryptoFailure):
+        record.DataKey(secret, bytes(blob))
+    gc.collect()
+    assert keyring.keyring_facts().used <= used
+
+
+def test_a_slot_is_given_back_with_the_last_reference(key: record.DataKey) -> None:
+    used = keyring.keyring_facts().used
+    mine = record.DataKey(bytes(32), wrapped("malformed", ONE))
+    handle, other = mine.handle, mine
+    del mine
+    assert keyring.keyring_facts().used == used + 1
+    del other
+    assert keyring.keyring_facts().used == used
+    with pytest.raises(StaleHandle):
+        stale = record.DataKey(bytes(32), wrapped("malformed", ONE))
+        keyring.evict(stale.handle)
+        assert stale.handle != handle
+        record.seal(stale, CONTEXT, b"x")

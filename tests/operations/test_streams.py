@@ -1,0 +1,389 @@
+"""EncryptStream and DecryptStream: with the stock library on the other side, their audit, and what ends them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kms_grpc.audit.log import FileAuditLog
+from kms_grpc.crypto import keyring
+from kms_grpc.crypto.message_format import FRAME_LENGTH, read_header
+from kms_grpc.errors import DependencyTimeoutException, InvalidCiphertextException
+from kms_grpc.model.key import KeyState
+from kms_grpc.operations.descriptors import field_limits
+from kms_grpc.v1 import envelope_pb2 as pb
+from tests import stock_library
+from tests.operations import life, streams
+from tests.operations.service import AWAY, BOB, EVE, HOUR_NS, Host, Refusal, Worker, refusal_of
+from tests.operations.streams import CONTEXT, FRAME, Stream, decrypt, decrypting, encrypt, encrypting, refusal
+from tests.operations.test_key_states import ERRORS, MATRIX, STATES
+
+MATERIAL = b"thirty-two bytes of key material"
+CONTENT = os.urandom(3 * FRAME + 500)
+INVALID = Refusal("InvalidCiphertextException", "")
+SIZES = [0, 1, FRAME - 1, FRAME, FRAME + 1, 2 * FRAME - 1, 2 * FRAME, 2 * FRAME + 1, 3_000_001]
+
+
+@pytest.fixture(scope="module")
+def key(shared: Worker) -> Any:
+    return shared.create()
+
+
+@pytest.fixture(scope="module")
+def message(shared: Worker, key: Any) -> bytes:
+    return encrypt(shared, key.key_id, CONTENT)
+
+
+# --- with the stock library --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_stock_library_reads_what_the_service_wrote(shared: Worker, key: Any, size: int) -> None:
+    content = os.urandom(size)
+    for step in (1_000_000, size // 2 + 1, size // 7 + 1):
+        written = encrypt(shared, key.key_id, content, step)
+        assert stock_library.read(written, streams.key_of_worker(shared, key.arn)) == (content, CONTEXT)
+
+
+@pytest.mark.parametrize("suite", [0x0478, 0x0578])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_service_reads_what_the_stock_library_wrote(shared: Worker, key: Any, size: int, suite: int) -> None:
+    content = os.urandom(size)
+    written = stock_library.write(content, streams.key_of_worker(shared, key.arn), CONTEXT, suite, FRAME)
+    for step in (1_000_000, len(written) // 2 + 1, len(written) // 7 + 1):
+        assert decrypt(shared, written, step) == content
+
+
+def test_parts_may_be_of_any_size(shared: Worker, key: Any, message: bytes) -> None:
+    """Headers come in pieces as well."""
+    for step in (1, 13, 5_000):
+        assert decrypt(shared, message, step) == CONTENT
+        assert decrypt(shared, encrypt(shared, key.key_id, CONTENT, step)) == CONTENT
+    stream = Stream(shared, "EncryptStream")
+    for sent in (
+        pb.EncryptStreamRequest(key_id=key.key_id),
+        pb.EncryptStreamRequest(),
+        pb.EncryptStreamRequest(plaintext=b"abc"),
+        pb.EncryptStreamRequest(plaintext=b""),
+        pb.EncryptStreamRequest(last=True),
+    ):
+        stream.send(sent)
+    assert decrypt(shared, b"".join(answer.ciphertext for answer in stream.end())) == b"abc"
+
+
+def test_what_the_first_answer_says(shared: Worker, key: Any, message: bytes) -> None:
+    first, *others = streams.run(shared, "EncryptStream", encrypting(key.key_id, CONTENT, FRAME))
+    blob_header = shared.call("DescribeKey", key_id=key.key_id).key_metadata
+    assert (first.key_id, first.key_material_id) == (key.arn, blob_header.current_key_material_id)
+    assert not any(answer.key_id for answer in others)
+    header = read_header(first.ciphertext)
+    assert header is not None
+    assert (header.suite, header.frame_length, dict(header.context)) == (0x0478, FRAME, CONTEXT)
+    answers = streams.run(shared, "DecryptStream", decrypting(message))
+    assert (answers[0].key_id, dict(answers[0].encryption_context)) == (key.arn, CONTEXT)
+    assert answers[0].key_material_id == first.key_material_id
+
+
+def test_a_frame_length_that_nobody_asked_for_is_the_contracts(shared: Worker, key: Any) -> None:
+    written = encrypt(shared, key.key_id, b"x", frame_length=None)
+    header = read_header(written)
+    assert header is not None
+    limits = field_limits(pb.EncryptStreamRequest, "frame_length")
+    assert header.frame_length == limits.default_value == FRAME_LENGTH
+    told = shared.call("GetLimits").streams
+    assert (told.default_frame_length, told.max_frame_length) == (limits.default_value, limits.max)
+    assert (told.max_streams, told.max_header_bytes) == (128, 65536)
+
+
+# --- who may, and with what --------------------------------------------------------------------------------------
+
+STATE_CELLS = next(line.split()[1:] for line in MATRIX.splitlines() if line.startswith("Decrypt "))
+
+
+@pytest.mark.parametrize(("state", "cell"), list(zip(STATES, STATE_CELLS, strict=True)))
+def test_key_states(shared: Worker, state: str, cell: str) -> None:
+    """Those of GenerateDataKey and Decrypt."""
+    made = shared.create()
+    written = encrypt(shared, made.key_id, CONTENT)
+    shared.change(made.key_id, state=KeyState(state))
+    if cell == "OK":
+        assert decrypt(shared, written) == CONTENT
+        assert encrypt(shared, made.key_id, CONTENT)
+        return
+    code, text = ERRORS[cell]
+    for name, messages in (("EncryptStream", encrypting(made.key_id, CONTENT)), ("DecryptStream", decrypting(written))):
+        told = refusal(shared, name, messages)
+        assert (told.code, told.text, told.state) == (code, text.format(arn=made.arn), state)
+
+
+def first(**fields: Any) -> list[Any]:
+    return [pb.EncryptStreamRequest(last=True, **fields)]
+
+
+REFUSED_FIRST: list[tuple[str, Callable[[Any], list[Any]], str, str]] = [
+    ("no key", lambda key: first(), "ValidationException", "Value null at 'keyId'"),
+    ("no such key", lambda key: first(key_id="alias/none"), "NotFoundException", "alias/none is not found"),
+    ("frames too short", lambda key: first(key_id=key, frame_length=1023), "ValidationException", "frameLength"),
+    ("frames too long", lambda key: first(key_id=key, frame_length=1048577), "ValidationException", "frameLength"),
+    ("a context over 8 KiB", lambda key: first(key_id=key, encryption_context={"k": "v" * 8192}),
+     "ValidationException", "longer than 8192"),
+    ("a key of the format's own", lambda key: first(key_id=key, encryption_context={"aws-crypto-public-key": "x"}),
+     "ValidationException", "aws-crypto-"),
+    ("an unknown field", lambda key: [first(key_id=key)[0].SerializeToString() + b"\x9a\x06\x01x"],
+     "ValidationException", "unknown field, number 99"),
+    ("no message of ours", lambda key: [b"\xff\xff"], "ValidationException", "can't be read"),
+    ("no message at all", lambda key: [], "ValidationException", "before its first message"),
+    ("no last message", lambda key: [pb.EncryptStreamRequest(key_id=key)], "ValidationException", "without its last"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reason", "messages", "code", "text"), REFUSED_FIRST, ids=[row[0] for row in REFUSED_FIRST])
+def test_encrypt_streams_that_are_refused(
+    shared: Worker, key: Any, reason: str, messages: Callable[[Any], list[Any]], code: str, text: str
+) -> None:
+    told = refusal(shared, "EncryptStream", messages(key.key_id))
+    assert told.code == code
+    assert text in told.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"key_id": "x"}, "KeyId: in the first"),
+        ({"encryption_context": {"a": "b"}}, "EncryptionContext: in the first"),
+        ({"frame_length": 4096}, "FrameLength: in the first"),
+    ],
+)
+def test_later_messages_hold_parts_alone(shared: Worker, key: Any, fields: Any, text: str) -> None:
+    later = pb.EncryptStreamRequest(plaintext=b"x", last=True, **fields)
+    told = refusal(shared, "EncryptStream", [pb.EncryptStreamRequest(key_id=key.key_id), later])
+    assert told.code == "ValidationException"
+    assert text in told.text
+    odd = later.SerializeToString() + b"\x9a\x06\x01x"
+    assert "unknown field" in refusal(shared, "EncryptStream", [pb.EncryptStreamRequest(key_id=key.key_id), odd]).text
+
+
+def test_who_may_not(shared: Worker, key: Any, message: bytes) -> None:
+    """What is said of a key that is not the caller's is what is said of none."""
+    assert refusal(shared, "EncryptStream", encrypting(key.arn, b"x"), by=EVE).code == "AccessDeniedException"
+    assert refusal(shared, "DecryptStream", decrypting(message), by=EVE).code == "AccessDeniedException"
+    assert (
+        refusal(shared, "DecryptStream", decrypting(message), by="nobody's token").code == "UnrecognizedClientException"
+    )
+    assert (
+        refusal(shared, "DecryptStream", decrypting(message, 5), by=None).code == "MissingAuthenticationTokenException"
+    )
+    elsewhere = refusal(shared, "DecryptStream", decrypting(message), region=AWAY)
+    assert elsewhere.code == "AccessDeniedException"
+    assert streams.run(shared, "DecryptStream", decrypting(message), by=BOB)
+
+
+def test_the_key_and_the_context_that_a_caller_expects(shared: Worker, key: Any, message: bytes) -> None:
+    other = shared.create()
+    assert decrypt(shared, message, key_id=key.arn, encryption_context=CONTEXT) == CONTENT
+    assert decrypt(shared, message, encryption_context={}) == CONTENT
+    told = refusal(shared, "DecryptStream", decrypting(message, key_id=other.key_id))
+    assert told.code == "IncorrectKeyException"
+    for wrong in ({"dept": "hr"}, CONTEXT | {"more": "x"}):
+        assert refusal(shared, "DecryptStream", decrypting(message, encryption_context=wrong)) == INVALID
+
+
+def test_messages_of_no_key_of_ours(shared: Worker, key: Any, message: bytes) -> None:
+    strangers = stock_library.write(b"x", stock_library.known_key(key.arn, bytes(32), b"no blob of ours"), {})
+    assert refusal(shared, "DecryptStream", decrypting(strangers)) == INVALID
+    moved = stock_library.write(
+        b"x", stock_library.known_key(key.arn, bytes(32), shared.encrypt(key.key_id, bytes(32))), {"not": "its context"}
+    )
+    assert refusal(shared, "DecryptStream", decrypting(moved)) == INVALID
+
+
+def test_suites_that_do_not_commit(make_host: Callable[..., Host]) -> None:
+    """Only where the configuration says so."""
+    strict, lenient = make_host().worker(), make_host(non_committing_suites=True).worker()
+    for worker in (strict, lenient):
+        arn = worker.create().arn
+        for suite in (0x0378, 0x0346, 0x0214, 0x0178, 0x0146, 0x0114, 0x0078, 0x0046, 0x0014):
+            written = stock_library.write(CONTENT, streams.key_of_worker(worker, arn), CONTEXT, suite, FRAME)
+            if worker is strict:
+                told = refusal(worker, "DecryptStream", decrypting(written))
+                assert told.code == "UnsupportedOperationException"
+                assert f"{suite:#06x}" in told.text
+            else:
+                assert decrypt(worker, written) == CONTENT
+                assert refusal(worker, "DecryptStream", decrypting(written[:-1])) == INVALID
+
+
+# --- what is cut off or changed ----------------------------------------------------------------------------------
+
+
+def test_messages_that_are_not_whole(shared: Worker, message: bytes) -> None:
+    """Refused by the status; plaintext before that is of verified frames."""
+    header = read_header(message)
+    assert header is not None
+    for end in [*range(0, header.size, 29), *range(header.size, len(message), FRAME + 32), len(message) - 1]:
+        stream = Stream(shared, "DecryptStream")
+        stream.send(pb.DecryptStreamRequest(ciphertext=message[:end]))
+        assert refusal_of(stream.end) == INVALID
+        given = b"".join(answer.plaintext for answer in stream.answers)
+        assert CONTENT.startswith(given)
+    assert refusal(shared, "DecryptStream", decrypting(message + b"\0")) == INVALID
+
+
+def test_a_header_of_a_megabyte(shared: Worker, message: bytes) -> None:
+    """Refused while it comes in, at whatever pace."""
+    endless = message[:35] + b"\0\0" + b"\xff\xff" + bytes(1 << 20)
+    for step in (1 << 20, 40_000):
+        stream = Stream(shared, "DecryptStream")
+        sent = 0
+        with pytest.raises(InvalidCiphertextException):
+            for part in streams.parts_of(endless, step):
+                stream.send(pb.DecryptStreamRequest(ciphertext=part))
+                sent += len(part)
+        assert sent <= 2 * 65536
+
+
+# --- what happens meanwhile --------------------------------------------------------------------------------------
+
+
+def disabled(worker: Worker, key_id: str) -> None:
+    worker.call("DisableKey", key_id=key_id)
+
+
+def scheduled(worker: Worker, key_id: str) -> None:
+    worker.call("ScheduleKeyDeletion", key_id=key_id)
+
+
+def without_material(worker: Worker, key_id: str) -> None:
+    worker.call("DeleteImportedKeyMaterial", key_id=key_id)
+
+
+@pytest.mark.parametrize(
+    ("happens", "code", "state"),
+    [
+        (disabled, "DisabledException", "Disabled"),
+        (scheduled, "KMSInvalidStateException", "PendingDeletion"),
+        (without_material, "KMSInvalidStateException", "PendingImport"),
+    ],
+)
+@pytest.mark.parametrize("name", ["EncryptStream", "DecryptStream"])
+def test_what_another_worker_did_ends_the_stream_at_its_next_message(
+    host: Host, name: str, happens: Callable[[Worker, str], None], code: str, state: str
+) -> None:
+    worker, other = host.worker(), host.worker()
+    made = life.external(worker)
+    life.provide_pair(worker.shard())
+    worker.call("ImportKeyMaterial", **life.package(worker, made.key_id, MATERIAL))
+    written = encrypt(worker, made.key_id, CONTENT)
+    messages = list(encrypting(made.key_id, CONTENT, 1000) if name == "EncryptStream" else decrypting(written, 1500))
+    stream = Stream(worker, name)
+    stream.send(messages[0])
+    stream.send(messages[1])
+    worker.audit()
+    happens(other, made.key_id)
+    told = refusal_of(lambda: stream.send(messages[2]))
+    assert (told.code, told.state) == (code, state)
+    (record,) = worker.audit()
+    assert (record["errorCode"], record["additionalEventData"]["stream"]) == (code, "failed")
+
+
+def test_what_concerns_other_keys_ends_nothing(host: Host) -> None:
+    worker, other = host.worker(), host.worker()
+    made = worker.create()
+    stream = Stream(worker, "EncryptStream")
+    for part in encrypting(made.key_id, CONTENT, 1000):
+        disabled(other, other.create().key_id)
+        assert stream.call.must_be_admitted
+        stream.send(part)
+    assert decrypt(worker, b"".join(answer.ciphertext for answer in stream.end())) == CONTENT
+
+
+def test_material_that_expires_ends_the_stream(host: Host) -> None:
+    worker = host.worker()
+    made = life.external(worker)
+    life.provide_pair(worker.shard())
+    until = life.expiring(host.clock.now_ns + HOUR_NS)
+    worker.call("ImportKeyMaterial", **life.package(worker, made.key_id, MATERIAL, **until))
+    messages = list(encrypting(made.key_id, CONTENT, 1000))
+    stream = Stream(worker, "EncryptStream")
+    stream.send(messages[0])
+    assert not stream.call.must_be_admitted
+    host.clock.step(2 * HOUR_NS)
+    assert refusal_of(lambda: stream.send(messages[1])).code == "KMSInvalidStateException"
+
+
+# --- what is written down ----------------------------------------------------------------------------------------
+
+
+def test_two_records_and_one_count(worker: Worker) -> None:
+    made = worker.create()
+    worker.audit()
+    written = encrypt(worker, made.key_id, CONTENT, 1000)
+    begun, done = worker.audit()
+    assert begun["eventName"] == done["eventName"] == "EncryptStream"
+    assert begun["requestID"] == done["requestID"]
+    assert begun["eventID"] != done["eventID"]
+    assert begun["requestParameters"] == {"keyId": made.key_id, "encryptionContext": CONTEXT, "frameLength": FRAME}
+    assert [resource["ARN"] for resource in begun["resources"]] == [made.arn]
+    assert begun["additionalEventData"]["stream"] == "begun"
+    assert done["additionalEventData"] | {"keyMaterialId": ""} == {
+        "keyMaterialId": "", "stream": "done", "contentBytes": len(CONTENT),
+    }  # fmt: skip
+    assert decrypt(worker, written) == CONTENT
+    begun, done = worker.audit()
+    assert begun["requestParameters"]["encryptionContext"] == CONTEXT
+    assert (done["additionalEventData"]["stream"], done["additionalEventData"]["contentBytes"]) == (
+        "done",
+        len(CONTENT),
+    )
+    counted = worker.counted()
+    assert (counted["EncryptStream"], counted["DecryptStream"]) == ({"OK": 1}, {"OK": 1})
+
+
+def test_a_stream_that_fails_and_one_that_is_cancelled(worker: Worker) -> None:
+    made = worker.create()
+    written = encrypt(worker, made.key_id, CONTENT)
+    before = keyring.keyring_facts().used
+    worker.audit()
+    assert refusal(worker, "DecryptStream", decrypting(written[:-1], 1000)) == INVALID
+    _, failed = worker.audit()
+    assert (failed["errorCode"], failed["additionalEventData"]["stream"]) == ("InvalidCiphertextException", "failed")
+    assert failed["additionalEventData"]["contentBytes"] == 3 * FRAME
+    stream = Stream(worker, "DecryptStream")
+    stream.send(next(decrypting(written, 2000)))
+    stream.call.cancel()
+    stream.call.close()
+    _, cancelled = worker.audit()
+    assert (cancelled["errorCode"], cancelled["additionalEventData"]["stream"]) == (
+        "DependencyTimeoutException", "cancelled",
+    )  # fmt: skip
+    assert worker.counted()["DecryptStream"] == {"InvalidCiphertextException": 1, "DependencyTimeoutException": 1}
+    assert keyring.keyring_facts().used == before
+    assert refusal(worker, "EncryptStream", encrypting("alias/none", b"x")).code == "NotFoundException"
+    (refused,) = worker.audit()
+    assert (refused["errorCode"], refused["additionalEventData"]) == ("NotFoundException", None)
+
+
+def test_no_plaintext_before_its_record(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that can't be written refuses decryption, not encryption."""
+    made = worker.create()
+    written = encrypt(worker, made.key_id, CONTENT)
+
+    def full(_: FileAuditLog, line: bytes) -> None:
+        raise DependencyTimeoutException("no room")
+
+    monkeypatch.setattr(FileAuditLog, "write", full)
+    stream = Stream(worker, "DecryptStream")
+    told = refusal_of(lambda: stream.send(next(decrypting(written))))
+    assert (told.code, stream.answers) == ("DependencyTimeoutException", [])
+    assert encrypt(worker, made.key_id, CONTENT)
+
+
+def test_no_record_holds_what_was_carried(worker: Worker) -> None:
+    made = worker.create()
+    worker.audit()
+    secret = b"attack at dawn, bring the grapes"
+    decrypt(worker, encrypt(worker, made.key_id, secret))
+    assert b"grapes" not in repr(worker.audit()).encode()

@@ -1,0 +1,46 @@
+"""Importing on a real server: two worker processes, connections to both."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from contextlib import ExitStack
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.operations.life import EXTERNAL, NEVER, SIZES, wanted, wrap
+from tests.served import Served
+from tests.workers.connections import ask_all, connect, outcome
+
+AT_ONCE = 32
+
+
+def test_of_thirty_two_imports_at_once_one_succeeds(server: Served) -> None:
+    """Sixteen in each worker, all sent before the first is answered; the key is usable in both afterwards."""
+    with ExitStack() as held:
+        callers = connect(server, held)
+        of_each = [[caller for caller in callers if caller.worker == worker] for worker in (0, 1)]
+        senders = [(of_each[0] * 16)[i // 2] if i % 2 else (of_each[1] * 16)[i // 2] for i in range(AT_ONCE)]
+        assert Counter(caller.worker for caller in senders) == {0: AT_ONCE // 2, 1: AT_ONCE // 2}
+        key_id = callers[0].call("CreateKey", origin=EXTERNAL).key_metadata.key_id
+        got = callers[0].call("GetParametersForImport", **wanted(key_id))
+        encrypted = wrap(got.public_key, "RSAES_OAEP_SHA_256", os.urandom(32))
+        fields = {"key_id": key_id, "import_token": got.import_token, "encrypted_key_material": encrypted}
+        calls = [caller.begin("ImportKeyMaterial", expiration_model=NEVER, **fields) for caller in senders]
+        outcomes = Counter(answer if isinstance(answer, str) else "done" for answer in map(outcome, calls))
+        assert outcomes == {"done": 1, "InvalidImportTokenException": AT_ONCE - 1}
+        assert not any(isinstance(answer, str) for answer in ask_all(callers, "Encrypt", key_id=key_id, plaintext=b"p"))
+        listed = callers[0].call("ListKeyRotations", key_id=key_id, include_key_material=1).rotations
+        assert len(listed) == 1
+
+
+@pytest.mark.parametrize("size", [SIZES[-1]])
+def test_the_first_call_of_a_fresh_server_is_answered(start_server: StartServer, size: str) -> None:
+    """Before the keeper has made anything, in every region, in every worker."""
+    server = start_server(workers=2)
+    with ExitStack() as held:
+        callers = connect(server, held)
+        key_id = callers[0].call("CreateKey", origin=EXTERNAL).key_metadata.key_id
+        answers = ask_all(callers[:3], "GetParametersForImport", **wanted(key_id, "RSAES_OAEP_SHA_256", size))
+        assert len({answer.public_key for answer in answers}) == len(answers)
