@@ -70,8 +70,12 @@ KNOWS_INVALID_ARN = (
     "GetKeyRotationStatus", "RotateKeyOnDemand", "ListKeyRotations", "GetParametersForImport", "ImportKeyMaterial",
     "DeleteImportedKeyMaterial",
 )  # fmt: skip
-CHANGES = ("UpdateKeyDescription", "TagResource", "UntagResource", "CreateAlias", "UpdateAlias", "EnableKey",
-           "DisableKey", "ScheduleKeyDeletion", "EnableKeyRotation", "DisableKeyRotation", "RotateKeyOnDemand")  # fmt: skip
+CHANGES = (
+    "UpdateKeyDescription", "TagResource", "UntagResource", "CreateAlias", "UpdateAlias", "EnableKey", "DisableKey",
+    "ScheduleKeyDeletion", "EnableKeyRotation", "DisableKeyRotation", "RotateKeyOnDemand",
+)  # fmt: skip
+READS = ("DescribeKey", "ListAliases", "ListResourceTags", "ListKeyRotations")
+ROTATES = ("EnableKeyRotation", "DisableKeyRotation", "RotateKeyOnDemand")
 EXTERNAL_ONLY = ("GetParametersForImport", "ImportKeyMaterial", "DeleteImportedKeyMaterial")
 DISABLED = "{arn} is disabled."
 PENDING_DELETION = "{arn} is pending deletion."
@@ -131,44 +135,35 @@ def _denied(action: str) -> str:
 DENIED = {name: _denied("ReEncryptTo" if name == "ReEncrypt" else name) for name in ON_A_KEY}
 
 
+CONFLICT, UNSUPPORTED = "KMSInvalidStateException", "UnsupportedOperationException"
+NOT_PENDING = "{arn} is not pending deletion."
+ORIGIN_AWS_KMS = "{arn} origin is AWS_KMS which is not valid for this operation."
+ORIGIN_EXTERNAL = "{arn} origin is EXTERNAL which is not valid for this operation."
+STATES: list[tuple[tuple[str, ...], str, str, str]] = [
+    ((*USE, *ROTATES), "Disabled", "DisabledException", DISABLED),
+    ((*USE, *CHANGES), "PendingDeletion", CONFLICT, PENDING_DELETION),
+    ((*USE, "EnableKey", "DisableKey", "RotateKeyOnDemand"), "PendingImport", CONFLICT, PENDING_IMPORT),
+    (("CancelKeyDeletion",), "Enabled", CONFLICT, NOT_PENDING),
+    (("CancelKeyDeletion",), "Disabled", CONFLICT, NOT_PENDING),
+    (("CancelKeyDeletion",), "PendingImport", CONFLICT, NOT_PENDING),
+    (EXTERNAL_ONLY, "Enabled", UNSUPPORTED, ORIGIN_AWS_KMS),
+    (EXTERNAL_ONLY, "PendingDeletion", UNSUPPORTED, ORIGIN_AWS_KMS),
+    (("EnableKeyRotation", "DisableKeyRotation", "GetKeyRotationStatus"), "PendingImport", UNSUPPORTED,
+     ORIGIN_EXTERNAL),
+    ((*READS, *CHANGES, "GetKeyRotationStatus"), "Enabled", "", ""),
+    ((*READS, "GetKeyRotationStatus", "EnableKey", "DisableKey", "UpdateKeyDescription", "TagResource", "UntagResource",
+      "CreateAlias", "UpdateAlias", "ScheduleKeyDeletion"), "Disabled", "", ""),
+    ((*READS, "GetKeyRotationStatus", "CancelKeyDeletion"), "PendingDeletion", "", ""),
+    ((*READS, "UpdateKeyDescription", "TagResource", "UntagResource", "CreateAlias", "UpdateAlias",
+      "ScheduleKeyDeletion"), "PendingImport", "", ""),
+]  # fmt: skip
+"""The published table of key states, https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html."""
+
+
 def _of_states() -> Iterator[Case]:
-    """The published table of key states: https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html."""
-    for name in USE:
-        yield Case(name, "disabled", on(name, in_state("Disabled")), "DisabledException", DISABLED)
-        yield _conflict(name, "PendingImport", PENDING_IMPORT)
-    for name in (*USE, *CHANGES):
-        yield _conflict(name, "PendingDeletion", PENDING_DELETION)
-    for name in ("EnableKeyRotation", "DisableKeyRotation", "RotateKeyOnDemand"):
-        yield Case(name, "disabled", on(name, in_state("Disabled")), "DisabledException", DISABLED)
-    for name in ("EnableKey", "DisableKey", "RotateKeyOnDemand"):
-        yield _conflict(name, "PendingImport", PENDING_IMPORT)
-    for state in ("Enabled", "Disabled", "PendingImport"):
-        yield _conflict("CancelKeyDeletion", state, "{arn} is not pending deletion.")
-    for name in ("EnableKeyRotation", "DisableKeyRotation", "GetKeyRotationStatus"):
-        yield _of_origin(name, in_state("PendingImport"), "EXTERNAL")
-    for name in EXTERNAL_ONLY:
-        yield _of_origin(name, in_state("Enabled"), "AWS_KMS")
-    for name in ("DescribeKey", "ListAliases", "ListResourceTags", "ListKeyRotations"):
-        for state in ("Enabled", "Disabled", "PendingDeletion", "PendingImport"):
-            yield Case(name, state, on(name, in_state(state)))
-    for state in ("Enabled", "Disabled", "PendingDeletion"):
-        yield Case("GetKeyRotationStatus", state, on("GetKeyRotationStatus", in_state(state)))
-    for name in CHANGES:
-        yield Case(name, "enabled", on(name, in_state("Enabled")))
-    for name in ("EnableKey", "DisableKey", "UpdateKeyDescription", "TagResource", "CreateAlias", "ScheduleKeyDeletion"):
-        yield Case(name, "a disabled key", on(name, in_state("Disabled")))
-    for name in ("UpdateKeyDescription", "TagResource", "UntagResource", "CreateAlias", "ScheduleKeyDeletion"):
-        yield Case(name, "a key without material", on(name, in_state("PendingImport")))
-    yield Case("CancelKeyDeletion", "called off", on("CancelKeyDeletion", in_state("PendingDeletion")))
-
-
-def _conflict(name: str, state: str, text: str) -> Case:
-    return Case(name, state, on(name, in_state(state)), "KMSInvalidStateException", text)
-
-
-def _of_origin(name: str, key: Callable[[World], str], origin: str) -> Case:
-    text = f"{{arn}} origin is {origin} which is not valid for this operation."
-    return Case(name, f"origin {origin}", on(name, key), "UnsupportedOperationException", text)
+    for operations, state, error, text in STATES:
+        for name in operations:
+            yield Case(name, state, on(name, in_state(state)), error, text)
 
 
 # --- keys, aliases, tags, lists ----------------------------------------------------------------------------------
@@ -178,7 +173,6 @@ TWICE = [{"TagKey": "t", "TagValue": "1"}, {"TagKey": "t", "TagValue": "2"}]
 RESERVED = [{"TagKey": "AWS:t", "TagValue": "v"}]
 PREFIX = ('Alias must start with the prefix "alias/". Please see'
           " https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html")  # fmt: skip
-UNSUPPORTED = "UnsupportedOperationException"
 
 
 def _not_built(member: str) -> str:
@@ -384,12 +378,6 @@ def _of_use() -> Iterator[Case]:
         yield Case(name, "dry run", lambda w, more=more: more(w, DryRun=True), "DryRunOperationException", SUCCEEDS)
         yield Case(name, "grant tokens", lambda w, more=more: more(w, GrantTokens=["t"]), UNSUPPORTED,
                    _not_built("GrantTokens"))  # fmt: skip
-    for name in ("Decrypt", "GenerateDataKey", "GenerateRandom"):
-        base = ON_A_KEY.get(name, lambda w: {"NumberOfBytes": 1})
-        named = {"KeyId": UNKNOWN} if name == "GenerateDataKey" else {}
-        recipient = {"KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256", "AttestationDocument": b"d"}
-        yield Case(name, "a recipient", lambda w, base=base, named=named: base(w) | named | {"Recipient": recipient},
-                   UNSUPPORTED, _not_built("Recipient"))  # fmt: skip
     for state, error, text in (
         ("Disabled", "DisabledException", DISABLED),
         ("PendingDeletion", "KMSInvalidStateException", PENDING_DELETION),
@@ -398,7 +386,14 @@ def _of_use() -> Iterator[Case]:
         yield Case("Decrypt", state, lambda w, state=state: w.blob_in_state(state), error, text)
 
 
+RECIPIENT = {"Recipient": {"KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256", "AttestationDocument": b"d"}}
 CRYPTOGRAPHY = [
+    Case("Decrypt", "a recipient", lambda w: {"CiphertextBlob": b"c", **RECIPIENT}, UNSUPPORTED,
+         _not_built("Recipient")),
+    Case("GenerateDataKey", "a recipient", lambda w: {"KeyId": UNKNOWN, "KeySpec": "AES_256", **RECIPIENT},
+         UNSUPPORTED, _not_built("Recipient")),
+    Case("GenerateRandom", "a recipient", lambda w: {"NumberOfBytes": 1, **RECIPIENT}, UNSUPPORTED,
+         _not_built("Recipient")),
     Case("Encrypt", "a context", _used("Encrypt", EncryptionContext=CONTEXT, EncryptionAlgorithm="SYMMETRIC_DEFAULT")),
     Case("Encrypt", "by alias", lambda w: {"KeyId": w.alias(w.key()), "Plaintext": bytes(4096)}),
     Case("Encrypt", "too much", lambda w: {"KeyId": w.key(), "Plaintext": bytes(4097)}, "ValidationException",

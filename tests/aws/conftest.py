@@ -12,11 +12,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.aws.doors import client
+from tests.aws.doors import DOORS, REGION, Door, client
 from tests.operations.conftest import IN_MEMORY
 from tests.served import Served, clean
-
-REGION = "eu-central-1"
 
 
 class Ground(NamedTuple):
@@ -65,3 +63,8 @@ def ground() -> Iterator[Ground]:
 def kms(ground: Ground) -> Any:
     """boto3's client, each answer judged."""
     return client(ground.url)
+
+
+@pytest.fixture(scope="session")
+def doors(ground: Ground) -> dict[str, Door]:
+    return {name: door(ground.served, ground.url) for name, door in DOORS.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -23,10 +22,10 @@ from tests.aws.judge import judge_everything
 from tests.served import Served
 
 Members = dict[str, Any]
+REGION = "eu-central-1"
 SERVICE = "kms_grpc.v1.KeyManagementService"
 OPERATIONS = {operation.name: operation for operation in TABLE if operation.service == SERVICE}
 """All that AWS has as well; what is ours alone has a service of its own, EnvelopeService."""
-PATIENCE = 20
 
 
 class Refused(Exception):
@@ -44,7 +43,7 @@ class Door(Protocol):
     def call(self, operation: str, members: Members) -> Members: ...
 
 
-def client(url: str, region: str = "eu-central-1", **settings: Any) -> Any:
+def client(url: str, region: str = REGION, **settings: Any) -> Any:
     """boto3's client as everybody has it, with a judge of every answer (judge.py)."""
     made = boto3.client(
         "kms", endpoint_url=url, region_name=region, aws_access_key_id="test", aws_secret_access_key="test",
@@ -55,10 +54,10 @@ def client(url: str, region: str = "eu-central-1", **settings: Any) -> Any:
 
 
 class BotoDoor:
-    """AWS's wire by boto3, which here leaves judging requests to the server."""
+    """AWS's wire by boto3, which here leaves judging requests to the server, and repeats nothing."""
 
-    def __init__(self, served: Served, url: str, region: str = "eu-central-1", **settings: Any) -> None:
-        self._client = client(url, region, parameter_validation=False, **settings)
+    def __init__(self, served: Served, url: str) -> None:
+        self._client = client(url, parameter_validation=False, retries={"total_max_attempts": 1})
 
     def call(self, operation: str, members: Members) -> Members:
         """See Door."""
@@ -73,25 +72,20 @@ class BotoDoor:
 class GrpcDoor:
     """The contract's own wire, by its stubs' messages."""
 
-    def __init__(self, served: Served, url: str, region: str = "eu-central-1") -> None:
+    def __init__(self, served: Served, url: str) -> None:
         self._channel = grpc.insecure_channel(served.address, [("grpc.use_local_subchannel_pool", 1)])
-        self._metadata = [("authorization", f"Bearer {served.token}"), ("kms-region", region)]
+        self._metadata = [("authorization", f"Bearer {served.token}"), ("kms-region", REGION)]
 
     def call(self, operation: str, members: Members) -> Members:
-        """See Door. Repeats what boto3 repeats."""
+        """See Door."""
         row = OPERATIONS[operation]
         request = _fill(row.request(), members)
         stub = self._channel.unary_unary(row.path, _bytes_of, row.response.FromString)
         metadata = [*self._metadata, ("kms-request-id", uuid.uuid4().hex)]
-        end = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return _members(stub(request, metadata=metadata, timeout=30))
-            except grpc.RpcError as error:
-                refused, is_retryable = _refusal(error)
-                if not is_retryable or time.monotonic() > end:
-                    raise refused from None
-                time.sleep(0.2)
+        try:
+            return _members(stub(request, metadata=metadata, timeout=30))
+        except grpc.RpcError as error:
+            raise _refusal(error) from None
 
 
 DOORS: Mapping[str, Callable[[Served, str], Door]] = {"aws": BotoDoor, "grpc": GrpcDoor}
@@ -105,17 +99,14 @@ def _bytes_of(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _refusal(error: Any) -> tuple[Refused, bool]:
+def _refusal(error: Any) -> Refused:
     """AWS's name is ErrorInfo's reason."""
-    code, is_retryable = "", False
     status = rpc_status.from_call(error)
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info):
-            code = info.reason
-        is_retryable = is_retryable or detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR)
-    assert code, f"an error without ErrorInfo: {error}"
-    return Refused(code, error.details() or ""), is_retryable
+            return Refused(info.reason, error.details() or "")
+    raise AssertionError(f"an error without ErrorInfo: {error}")
 
 
 # --- members to messages, and back -------------------------------------------------------------------------------

@@ -15,8 +15,7 @@ from botocore.model import ServiceModel
 
 from kms_grpc.operations.table import TABLE
 from tests.aws.cases import CASES, Case
-from tests.aws.conftest import Ground
-from tests.aws.doors import DOORS, OPERATIONS, Door, Refused
+from tests.aws.doors import OPERATIONS, Door, Refused
 from tests.aws.world import World
 
 MODEL: ServiceModel = botocore.session.Session().get_service_model("kms")
@@ -48,11 +47,6 @@ NOT_HERE: Mapping[str, str] = {
     "TagResource LimitExceededException": "AWS names two errors for too many tags: TagException is answered",
 }
 """Errors of the model without a row, by the beginning of their name or with their operation, and why."""
-
-
-@pytest.fixture(scope="session")
-def doors(ground: Ground) -> dict[str, Door]:
-    return {name: door(ground.served, ground.url) for name, door in DOORS.items()}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -127,4 +121,3 @@ def test_no_excuse_is_out_of_date() -> None:
 def test_no_case_stands_twice() -> None:
     ids = [case.id for case in CASES]
     assert len(set(ids)) == len(ids)
-

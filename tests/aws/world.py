@@ -5,13 +5,11 @@ from __future__ import annotations
 import datetime
 import itertools
 import os
-import uuid
 from typing import Any
 
-from tests.aws.doors import Door, Members
+from tests.aws.doors import REGION, Door, Members
 from tests.operations.life import wrap
 
-REGION = "eu-central-1"
 OTHER_REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 FOREIGN = f"arn:aws:kms:{REGION}:999988887777:key/12345678-1234-4234-8234-123456789012"
@@ -111,7 +109,3 @@ def flipped(blob: bytes, at: int = -1) -> bytes:
 
 def in_days(days: float) -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
-
-
-def fresh_id() -> str:
-    return str(uuid.uuid4())
