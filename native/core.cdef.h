@@ -28,6 +28,7 @@ typedef enum {
     KMS_NO_RANDOMNESS,
     KMS_CIPHER_FAILED, /* libcrypto refused */
     KMS_OUT_OF_MEMORY,
+    KMS_NOT_ADMITTED, /* an item of a batch */
     KMS_INCOMPLETE /* what has come so far is not wrong, but not all */
 } kms_status;
 
@@ -156,6 +157,64 @@ kms_status kms_call_answer(kms_call *call, kms_operation operation, const kms_ma
                            size_t raw_len);
 /* Overwrites the answer. */
 void kms_call_forget(kms_call *call);
+
+/* --- batch.c: many items in one request ---------------------------------------------------------------------------- */
+
+#define KMS_MAXIMUM_ITEMS 10000
+#define KMS_BATCH_BUCKETS 16384
+
+/* An item of a batch. What it has not of its own it has from the batch. */
+typedef struct {
+    kms_place own; /* the item itself */
+    kms_place key, source_key;
+    kms_place context, source_context; /* their pairs */
+    kms_place data;                    /* plaintext or blob */
+    uint32_t count;                    /* of data keys */
+    uint32_t group;
+    uint32_t out_at;
+    uint32_t out_len; /* 0 where it isn't done */
+    uint8_t status;   /* KMS_OK; KMS_WRONG_LENGTH: beyond its limits; KMS_CONTEXT_TOO_LONG; KMS_NOT_ADMITTED;
+                         KMS_INVALID_CIPHERTEXT */
+} kms_item;
+
+/* A batch's request. Items of a group are about the same keys: what is admitted is admitted by group. */
+typedef struct {
+    uint32_t item_count;
+    uint32_t group_count;
+    uint32_t data_keys; /* of all items */
+    uint32_t key_spec;
+    uint32_t number_of_bytes;
+    uint8_t has_number_of_bytes;
+    kms_place key, source_key; /* what the batch says for all */
+    kms_place context, source_context;
+    kms_item items[KMS_MAXIMUM_ITEMS];
+    uint32_t first_items[KMS_MAXIMUM_ITEMS]; /* of each group */
+    uint16_t buckets[KMS_BATCH_BUCKETS];
+    uint64_t seed;
+} kms_batch;
+
+/* What a group was admitted to: `material` NULL if to nothing. The materials' places in the answer's list of keys. */
+typedef struct {
+    const kms_material *material; /* seals; DecryptBatch: opens */
+    const kms_material *source;   /* ReEncryptBatch: opens */
+    uint32_t key;
+    uint32_t source_key;
+} kms_admitted;
+
+/* As kms_call_scan. With by_context, groups have the same encryption contexts as well. `written` says that protobuf's own
+ * writer made the bytes: then a context that is too long is its item's affair. */
+int kms_batch_scan(kms_batch *batch, kms_operation operation, const uint8_t *raw, size_t raw_len, int by_context,
+                   int written);
+/* Gives each item its place in the answer, as far as it can be done. The sum of all, in bytes. data_key_len: that of data
+ * keys, 1 to 1,024. */
+size_t kms_batch_plan(kms_batch *batch, kms_operation operation, const kms_admitted *admitted, uint32_t data_key_len);
+/* Does items first to end - 1, each into its place in `out`, which is the whole answer's: several threads may work on parts
+ * of one batch. An item that doesn't open has a status, and zeros in its place. */
+kms_status kms_batch_run(uint8_t *out, size_t out_len, kms_batch *batch, kms_operation operation,
+                         const kms_admitted *admitted, uint32_t data_key_len, uint32_t first, uint32_t end,
+                         const uint8_t *raw, size_t raw_len);
+/* Items that were done, by group. Gives the number of those that were not; with `failed`, their places too. */
+uint32_t kms_batch_tally(uint32_t *done, uint32_t *failed, const kms_batch *batch);
 
 /* --- blob.c: the ciphertext blob, version 1 ------------------------------------------------------------------------ */
 

@@ -1,8 +1,8 @@
-/* Protobuf's wire format, of what the core reads and writes of it: tags of one byte, varints below 2^31, lengths.
+/* Protobuf's wire format, of what the core reads and writes of it: tags of one byte, varints, lengths.
  *
  *     tag: field number << 3 | 0 for a varint, 2 for a length and so many bytes
  *
- * The reader is stricter than protobuf's own: every number in its shortest form. Source:
+ * The reader is stricter than protobuf's own: every number in its shortest form, and an int32. Source:
  * https://protobuf.dev/programming-guides/encoding/
  */
 #ifndef KMS_WIRE_H
@@ -21,15 +21,16 @@ struct kms_wire {
     const uint8_t *end;
 };
 
+/* An int32 from 0 on; every negative one is UINT32_MAX, beyond whatever a field may hold. */
 static inline int kms_wire_number(uint32_t *value, struct kms_wire *wire) {
     uint64_t read = 0;
-    for (int shift = 0; shift < 35 && wire->next < wire->end; shift += 7) {
+    for (int shift = 0; shift < 64 && wire->next < wire->end; shift += 7) {
         uint8_t byte = *wire->next++;
         read |= (uint64_t)(byte & 0x7F) << shift;
-        if (byte < 0x80) {
-            *value = (uint32_t)read;
-            return (byte != 0 || shift == 0) && read <= INT32_MAX;
-        }
+        if (byte >= 0x80) continue;
+        if ((byte == 0 && shift > 0) || (shift == 63 && byte > 1)) return 0;
+        *value = read <= INT32_MAX ? (uint32_t)read : UINT32_MAX;
+        return read <= INT32_MAX || (int64_t)read < 0 ? (int64_t)read >= INT32_MIN : 0;
     }
     return 0;
 }

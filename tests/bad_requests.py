@@ -20,11 +20,21 @@ from google.protobuf.message import Message
 from kms_grpc.errors import KMSError
 from kms_grpc.operations.descriptors import is_map, limits
 from kms_grpc.operations.validation import decode, validator_for
+from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
-from kms_grpc.v1 import keys_pb2
 from tests.identifier_shapes import MARKERS, World, alias_names, key_ids
 
-SERVICE = pb.DESCRIPTOR.services_by_name["KeyManagementService"]
+SERVICES = (
+    pb.DESCRIPTOR.services_by_name["KeyManagementService"],
+    envelope_pb2.DESCRIPTOR.services_by_name["EnvelopeService"],
+)
+METHODS = {
+    method.name: method
+    for service in SERVICES
+    for method in service.methods
+    if method.input_type.fields and not method.client_streaming
+}
+"""Of requests without fields nothing can be wrong; streams have tests of their own."""
 CONTEXT_FIELDS = ("encryption_context", "source_encryption_context", "destination_encryption_context")
 MARK = "\u2603MARK\u2603"
 """Stands where bytes that are not UTF-8 will be: as long as NOT_UTF8, and found nowhere else."""
@@ -42,7 +52,7 @@ class BadRequest:
 
     @property
     def path(self) -> str:
-        return f"/{SERVICE.full_name}/{self.operation}"
+        return f"/{METHODS[self.operation].containing_service.full_name}/{self.operation}"
 
 
 def bad_requests(seed: int, world: World | None = None, count: int | None = None) -> list[BadRequest]:
@@ -62,21 +72,26 @@ def bad_requests(seed: int, world: World | None = None, count: int | None = None
 
 def gets_far(case: BadRequest, world: World) -> bool:
     """Whether nothing is wrong with the request as such and the keys that it names are there: it comes to a handler."""
-    request_class = getattr(pb, f"{case.operation}Request")
+    request_class = type(VALID[case.operation](world))
     try:
         request = decode(request_class, case.raw)
         validator_for(request_class)(request)
     except KMSError:
         return False
     good = {world.key_id, world.second_key_id, world.arn(), ""}
-    named = [getattr(request, field.name) for field in request.DESCRIPTOR.fields if field.name.endswith("key_id")]
-    return set(named) <= good and _names_its_key(request, world)
+    messages = [request, *getattr(request, "items", ())]
+    named = [_name(message, field) for message in messages for field in message.DESCRIPTOR.fields]
+    return set(named) <= good and all(_names_its_key(message, world) for message in messages)
 
 
-def _names_its_key(request: Any, world: World) -> bool:
+def _name(message: Any, field: FieldDescriptor) -> str:
+    return str(getattr(message, field.name)) if field.name.endswith("key_id") else ""
+
+
+def _names_its_key(message: Any, world: World) -> bool:
     """A blob names its key in its first 55 bytes: no handler sees a blob that doesn't."""
-    return "ciphertext_blob" not in request.DESCRIPTOR.fields_by_name or (
-        request.ciphertext_blob[:55] == world.blob[:55] and len(request.ciphertext_blob) > 127
+    return "ciphertext_blob" not in message.DESCRIPTOR.fields_by_name or (
+        message.ciphertext_blob[:55] == world.blob[:55] and len(message.ciphertext_blob) > 127
     )
 
 
@@ -135,8 +150,35 @@ VALID: dict[str, Callable[[World], Message]] = {
         key_id=w.key_id, number_of_bytes=32, encryption_context=dict(w.context)
     ),
     "GenerateRandom": lambda w: pb.GenerateRandomRequest(number_of_bytes=32),
+    "EncryptBatch": lambda w: envelope_pb2.EncryptBatchRequest(
+        key_id=w.key_id, encryption_context=dict(w.context), items=[_item_of("EncryptBatchItem", w)] * 2
+    ),
+    "DecryptBatch": lambda w: envelope_pb2.DecryptBatchRequest(
+        encryption_context=dict(w.context), items=[_item_of("DecryptBatchItem", w)] * 2
+    ),
+    "ReEncryptBatch": lambda w: envelope_pb2.ReEncryptBatchRequest(
+        destination_key_id=w.key_id,
+        source_encryption_context=dict(w.context),
+        items=[_item_of("ReEncryptBatchItem", w)] * 2,
+    ),
+    "GenerateDataKeyBatch": lambda w: envelope_pb2.GenerateDataKeyBatchRequest(
+        key_id=w.key_id, number_of_bytes=32, items=[_item_of("GenerateDataKeyBatchItem", w)] * 2
+    ),
 }
 """One valid request per operation: what every case starts from."""
+
+
+def _item_of(name: str, world: World) -> Any:
+    """A good message of a list, of that type."""
+    if name == "Tag":
+        return keys_pb2.Tag(tag_key="key", tag_value="value")
+    item = getattr(envelope_pb2, name)()
+    fields = item.DESCRIPTOR.fields_by_name
+    if "plaintext" in fields:
+        item.plaintext = b"plain"
+    if "ciphertext_blob" in fields:
+        item.ciphertext_blob = world.blob
+    return item
 
 
 def _of_operation(name: str, world: World, chance: random.Random) -> Iterator[BadRequest]:
@@ -172,7 +214,7 @@ def variants(field: FieldDescriptor, world: World) -> Iterator[tuple[str, Any]]:
     if is_map(field):
         yield from contexts(world)
     elif field.is_repeated:
-        yield from _lists(field)
+        yield from _lists(field, world)
     elif field.message_type is not None:
         yield "empty message", field.message_type._concrete_class()
     elif field.enum_type is not None:
@@ -252,27 +294,27 @@ def contexts(world: World) -> Iterator[tuple[str, dict[str, str]]]:
     yield "one pair of a megabyte", {"k": "v" * 2**20}
 
 
-def _lists(field: FieldDescriptor) -> Iterator[tuple[str, list[Any]]]:
+def _lists(field: FieldDescriptor, world: World) -> Iterator[tuple[str, list[Any]]]:
     for count in around(field):
-        yield f"{count} items", [_item(field)] * count
+        yield f"{count} items", [_item(field, world)] * count
     if field.enum_type is not None:
         yield from ((f"enum {number}", [number]) for number in enum_numbers(field))
     elif field.type == FieldDescriptor.TYPE_STRING:
         yield from ((f"an item of {size} characters", ["a" * size]) for size in around(field, limits(field).items))
     elif field.message_type is not None:
-        yield from ((f"an item with {what}", [item]) for what, item in _messages(field))
+        yield from ((f"an item with {what}", [item]) for what, item in _messages(field, world))
 
 
-def _item(field: FieldDescriptor) -> Any:
-    if field.name == "tags":
-        return keys_pb2.Tag(tag_key="key", tag_value="value")
+def _item(field: FieldDescriptor, world: World) -> Any:
+    if field.message_type is not None:
+        return _item_of(field.message_type.name, world)
     return 1 if field.enum_type is not None else "item"
 
 
-def _messages(field: FieldDescriptor) -> Iterator[tuple[str, Message]]:
+def _messages(field: FieldDescriptor, world: World) -> Iterator[tuple[str, Message]]:
     for inner in field.message_type.fields:
-        for what, value in variants(inner, World()):
-            item = _item(field)
+        for what, value in variants(inner, world):
+            item = _item(field, world)
             put(item, inner, value)
             yield f"{inner.name}: {what}", item
 

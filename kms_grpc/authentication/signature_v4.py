@@ -38,7 +38,7 @@ TERMINATOR: Final = b"aws4_request"
 SKEW_SECONDS: Final = 300
 MUST_BE_SIGNED: Final = (b"host", b"content-type", b"x-amz-date", b"x-amz-target")
 _PARAMETER: Final = re.compile(rb"(Credential|SignedHeaders)=([^,\s]+)")
-_MOMENT: Final = re.compile(rb"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
+_MOMENT: Final = re.compile(rb"([12]\d{3})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3])([0-5]\d)([0-5]\d)Z")
 
 MISMATCH: Final = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key"
@@ -185,7 +185,7 @@ def canonical_path(path: bytes) -> bytes:
             del kept[-1:]
         elif segment not in (b"", b"."):
             kept.append(segment)
-    closing = b"/" if kept and path.endswith((b"/", b"/.", b"/..")) else b""
+    closing = b"/" if kept and path.endswith(b"/") else b""
     return quote(b"/" + b"/".join(kept) + closing, safe="/~").encode()
 
 

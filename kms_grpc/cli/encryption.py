@@ -42,7 +42,7 @@ def encrypt(
 ) -> None:  # fmt: skip
     """Encrypt 1 to 4,096 bytes under a key.
 
-    INPUT is a file; - or nothing is standard input. For larger data see `kms-grpc data-key --help`.
+    INPUT is a file; - or nothing is standard input. For larger data see `kms-grpc encrypt-file --help`.
 
     \b
     kms-grpc encrypt --key alias/orders password.txt --to password.kms

@@ -6,11 +6,12 @@ import base64
 import binascii
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Final
 
 import click
+
+from kms_grpc.cli.atomic import whole_file
 
 STANDARD: Final = "-"
 INPUT_LIMIT: Final = 4 * 1024 * 1024
@@ -30,7 +31,7 @@ def read_input(source: str) -> bytes:
     except OSError as error:
         raise click.UsageError(f"{source}: {error.strerror}") from None
     if len(content) > INPUT_LIMIT:
-        raise click.UsageError(f"{source}: over {INPUT_LIMIT} bytes. Encrypt it under a data key: kms-grpc data-key")
+        raise click.UsageError(f"{source}: over {INPUT_LIMIT} bytes. Files of any size: kms-grpc encrypt-file")
     return content
 
 
@@ -54,7 +55,7 @@ def write_output(target: str, content: bytes, *, secret: bool, force: bool = Fal
         _write_standard(content, force)
         return
     try:
-        _write_file(Path(target), content, _PRIVATE if secret else _ORDINARY & ~_umask())
+        _write_file(Path(target), content, _PRIVATE if secret else ordinary_mode())
     except OSError as error:
         raise click.UsageError(f"{target}: {error.strerror}") from None
 
@@ -66,22 +67,14 @@ def _write_standard(content: bytes, force: bool) -> None:
     sys.stdout.buffer.flush()
 
 
+def ordinary_mode() -> int:
+    """Permissions of files that hold no secret."""
+    return _ORDINARY & ~_umask()
+
+
 def _write_file(path: Path, content: bytes, mode: int) -> None:
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        path.write_bytes(content)  # a pipe or a device: there is nothing to replace
-        return
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path, mode) as file:
+        file.write(content)
 
 
 def _is_text(content: bytes) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,18 +13,13 @@ from kms_grpc.cli.delivery import Part, deliver
 from kms_grpc.cli.files import read_input
 from kms_grpc.cli.options import with_client
 from kms_grpc.cli.output import JSON, print_facts, print_json, shaped
-from kms_grpc.errors import DependencyTimeoutException
 
 if TYPE_CHECKING:
     from kms_grpc.client import KeyManagementClient
-    from kms_grpc.v1.key_management_pb2 import GetParametersForImportResponse
 
 ALGORITHMS: Final = ("RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256", "RSA_AES_KEY_WRAP_SHA_1", "RSA_AES_KEY_WRAP_SHA_256")
 WRAPPING_KEYS: Final = ("RSA_2048", "RSA_3072", "RSA_4096")
 MATERIAL_BYTES: Final = 32
-WAIT_SECONDS: Final = 60.0
-"""How long to wait for a wrapping key: the server makes them beforehand, a few of each kind."""
-_PAUSE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +132,7 @@ def _wrap_and_upload(
     if len(material) != MATERIAL_BYTES:
         advice = f"openssl rand -out FILE {MATERIAL_BYTES}"
         raise click.UsageError(f"{source}: {MATERIAL_BYTES} bytes are needed, not {len(material)}: {advice}")
-    given = _parameters(client, key_id, algorithm, wrapping_key)
+    given = client.get_parameters_for_import(key_id, wrapping_algorithm=algorithm, wrapping_key_spec=wrapping_key)
     _upload(client, output, key_id, given.import_token, wrap(given.public_key, algorithm, material), terms)
 
 
@@ -158,7 +152,7 @@ def _fetch(
     """Public key and token into the folder, which is made for the caller alone if it is not there."""
     from kms_grpc.cli.import_plan import PUBLIC_KEY, TOKEN
 
-    given = _parameters(client, key_id, algorithm, wrapping_key)
+    given = client.get_parameters_for_import(key_id, wrapping_algorithm=algorithm, wrapping_key_spec=wrapping_key)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -166,22 +160,6 @@ def _fetch(
     public_key = Part("PublicKey", given.public_key, str(folder / PUBLIC_KEY))
     token = Part("ImportToken", given.import_token, str(folder / TOKEN), secret=True)
     deliver(output, given, public_key, token)
-
-
-def _parameters(
-    client: KeyManagementClient, key_id: str, algorithm: str, wrapping_key: str
-) -> GetParametersForImportResponse:
-    """Waits while the server is still making a wrapping key of that kind."""
-    end = time.monotonic() + WAIT_SECONDS
-    while True:
-        try:
-            return client.get_parameters_for_import(
-                key_id, wrapping_algorithm=algorithm, wrapping_key_spec=wrapping_key
-            )
-        except DependencyTimeoutException:
-            if time.monotonic() > end:
-                raise
-            time.sleep(_PAUSE)
 
 
 def _print_plan(

@@ -16,6 +16,7 @@ from kms_grpc.cli.completion import completion
 from kms_grpc.cli.data_keys import data_key, random
 from kms_grpc.cli.encryption import decrypt, encrypt, re_encrypt
 from kms_grpc.cli.failures import MEANINGS, ExitCode
+from kms_grpc.cli.file_encryption import decrypt_file, encrypt_file
 from kms_grpc.cli.importing import import_
 from kms_grpc.cli.keys import keys
 from kms_grpc.cli.limits import limits
@@ -31,7 +32,7 @@ PROGRAM: Final = "kms-grpc"
 SECTIONS: Final = {
     "Server": (quickstart, serve, principals, check),
     "Keys": (keys, alias, rotation, tags, import_),
-    "Data": (encrypt, decrypt, re_encrypt, data_key, random),
+    "Data": (encrypt, decrypt, re_encrypt, encrypt_file, decrypt_file, data_key, random),
     "More": (limits, completion),
 }
 ELSEWHERE: Final = {"bench": ("kms_grpc.bench.command", "Measure speed, beside references, on this machine.")}

@@ -23,9 +23,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def with_client(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the connection options and --output; the command gets an open client and the form of output first."""
 
-    @click.option("--endpoint", metavar="ADDRESS", help="HOST:PORT or unix:/path.  [KMS_GRPC_ENDPOINT]")
-    @click.option("--region", metavar="REGION", help="The called region.  [KMS_GRPC_REGION; else the server's first]")
-    @click.option("--token-file", type=click.Path(path_type=Path), help="File with the bearer token.  [KMS_GRPC_TOKEN]")
+    @connection_options
     @click.option(
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
@@ -43,6 +41,39 @@ def with_client(command: Callable[..., None]) -> Callable[..., None]:
             command(client, output, **arguments)
 
     return connected
+
+
+def with_streams(command: Callable[..., None]) -> Callable[..., None]:
+    """The same with a client for streams, which may take as long as they take."""
+
+    @connection_options
+    @output_option
+    @functools.wraps(command)
+    def connected(
+        endpoint: str | None, region: str | None, token_file: Path | None, output: str, **arguments: Any
+    ) -> None:
+        from kms_grpc.client import StreamClient
+
+        token = read_token(token_file) if token_file else None
+        with failing_cleanly(output), StreamClient(endpoint, token=token, region=region) as client:
+            command(client, output, **arguments)
+
+    return connected
+
+
+def connection_options(command: Command) -> Command:
+    """--endpoint, --region and --token-file."""
+    for option in (
+        click.option(
+            "--token-file", type=click.Path(path_type=Path), help="File with the bearer token.  [KMS_GRPC_TOKEN]"
+        ),
+        click.option(
+            "--region", metavar="REGION", help="The called region.  [KMS_GRPC_REGION; else the server's first]"
+        ),
+        click.option("--endpoint", metavar="ADDRESS", help="HOST:PORT or unix:/path.  [KMS_GRPC_ENDPOINT]"),
+    ):
+        command = option(command)
+    return command
 
 
 def output_option(command: Command) -> Command:

@@ -8,8 +8,8 @@ with KeyManagementClient() as kms:               # KMS_GRPC_ENDPOINT, KMS_GRPC_T
     blob = kms.encrypt(key.key_id, b"hello", {"order": "17"}).ciphertext_blob
     assert kms.decrypt(blob, {"order": "17"}).plaintext == b"hello"
 
-EnvelopeClient encrypts records here, under data keys that are kept for a while. The same for asyncio is in
-kms_grpc.client.aio.
+EnvelopeClient encrypts records here, under data keys that are kept for a while; StreamClient has the service encrypt
+what is too large for a call. The same for asyncio is in kms_grpc.client.aio.
 """
 
 from kms_grpc.client.connection import Connection
@@ -18,6 +18,7 @@ from kms_grpc.client.data_keys import RecordsFailed
 from kms_grpc.client.envelope import BoundEnvelope, EnvelopeClient
 from kms_grpc.client.failures import CallFailed, ClientError, DeadlineExceeded, InvalidConnection, ServiceUnreachable
 from kms_grpc.client.key_management import KeyManagementClient
+from kms_grpc.client.streams import StreamClient, Streamed
 
 __all__ = [
     "BoundEnvelope",
@@ -32,4 +33,6 @@ __all__ = [
     "KeyManagementClient",
     "RecordsFailed",
     "ServiceUnreachable",
+    "StreamClient",
+    "Streamed",
 ]

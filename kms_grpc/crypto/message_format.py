@@ -206,6 +206,7 @@ class MessageReader(_Message):
         """For `under` and `under_data_key`. `message` begins with the header."""
         super().__init__(header.frame_length)
         self._header = message[: header.size]
+        self.header_size = header.size
         self._signature = MessageSignature(header.suite, header.context) if header.is_signed else None
         self.plaintext_bytes = 0
         """Given so far."""

@@ -1,9 +1,6 @@
-"""How an error goes out by gRPC: status, text, and google.rpc.Status with ErrorInfo (and RetryInfo where a retry
-helps).
+"""How an error goes out by gRPC: status, text, and google.rpc.Status in the trailers, which stay under 4 KiB.
 
-ErrorInfo.reason is AWS's name of the error, domain `kms_grpc.v1`, metadata key, state and region. Trailers stay under
-4 KiB. Source: https://google.aip.dev/193, https://github.com/grpc/proposal/blob/master/A6-client-retries.md
-(pushback)
+Source: https://github.com/grpc/proposal/blob/master/A6-client-retries.md (pushback)
 """
 
 from __future__ import annotations
@@ -11,17 +8,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
-from google.rpc import error_details_pb2, status_pb2
 
 from kms_grpc.errors import KMSError
+from kms_grpc.operations.status import status_of
 
-DOMAIN = "kms_grpc.v1"
 DETAILS = "grpc-status-details-bin"
 PUSHBACK = "grpc-retry-pushback-ms"
 TEXT_BYTES = 800
 ENCODED_BYTES = 1200
-RETRY_AFTER = Duration(nanos=200_000_000)
 
 
 class Refusal(NamedTuple):
@@ -33,12 +27,7 @@ class Refusal(NamedTuple):
 def refusal(error: KMSError, region: str) -> Refusal:
     code = grpc.StatusCode[error.status]
     text = _shortened(error.text)
-    status = status_pb2.Status(code=code.value[0], message=text)
-    facts = {"region": region, "key": error.key, "state": error.state}
-    info = error_details_pb2.ErrorInfo(reason=error.code, domain=DOMAIN, metadata={k: v for k, v in facts.items() if v})
-    status.details.add().Pack(info)
-    if error.retryable:
-        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=RETRY_AFTER))
+    status = status_of(error, text, region)
     trailers: list[tuple[str, str | bytes]] = [(DETAILS, status.SerializeToString())]
     if error.pushback_ms is not None:
         trailers.append((PUSHBACK, str(error.pushback_ms)))

@@ -76,6 +76,8 @@ def _value_terms(field: FieldDescriptor, rule: Limits, names: dict[str, Any]) ->
 def _check(field: FieldDescriptor, rule: Limits) -> Callable[[Any], bool] | None:
     """What can't be written as an expression: a message of its own, a pattern, the sizes of a list's items."""
     if field.message_type is not None:
+        if rule.judged_apart:
+            return lambda item: not UnknownFieldSet(item)
         return None if is_map(field) else fits(field.message_type, {})
     if field.is_repeated:
         items = rule.items

@@ -70,6 +70,8 @@ def _inside(field: FieldDescriptor, value: Any, spellings: Spellings, path: str)
     """The violations inside a message, or inside each message of a list."""
     if field.message_type is None or is_map(field):
         return
+    if limits(field).judged_apart:
+        return
     if not field.is_repeated:
         yield from violations(value, {}, spellings, f"{path}.")
         return

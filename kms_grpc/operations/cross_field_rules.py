@@ -15,8 +15,8 @@ from kms_grpc.model.arn import ALIAS_PREFIX, Arn
 from kms_grpc.model.key_spec import USAGES
 from kms_grpc.operations.constraints import not_null
 from kms_grpc.operations.descriptors import aws_names, field_named
+from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
-from kms_grpc.v1 import keys_pb2
 
 SPEC_NAMES = aws_names(keys_pb2.KeySpec.DESCRIPTOR)
 USAGE_NAMES = aws_names(keys_pb2.KeyUsageType.DESCRIPTOR)
@@ -39,7 +39,11 @@ def key_kind(request: pb.CreateKeyRequest) -> None:
         raise ValidationException(f"KeyUsage {usage} is not compatible with KeySpec {spec}")
 
 
-def data_key_length(request: pb.GenerateDataKeyRequest | pb.GenerateDataKeyWithoutPlaintextRequest) -> None:
+def data_key_length(
+    request: pb.GenerateDataKeyRequest
+    | pb.GenerateDataKeyWithoutPlaintextRequest
+    | envelope_pb2.GenerateDataKeyBatchRequest,
+) -> None:
     """Exactly one of KeySpec and NumberOfBytes."""
     if bool(request.key_spec) is request.HasField("number_of_bytes"):
         raise ValidationException("Please specify either number of bytes or key spec.")
@@ -87,6 +91,7 @@ CROSS_FIELD_RULES: dict[type[Message], Callable[[Any], None]] = {
     pb.GenerateDataKeyWithoutPlaintextRequest: data_key_length,
     pb.GenerateRandomRequest: random_length,
     pb.ImportKeyMaterialRequest: import_of_material,
+    envelope_pb2.GenerateDataKeyBatchRequest: data_key_length,
     pb.ReEncryptRequest: ciphertext,
     pb.UpdateAliasRequest: alias_target,
 }

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Hashable
 from typing import Any
 
 from google.protobuf.message import Message
@@ -49,7 +50,7 @@ class Executor:
             response = self._run(call, raw, wire)
             if not operation.writes:
                 self._audit(call, call.audit_head)
-            return wire.write(response)
+            return response if operation.batch else wire.write(response)
         except Exception as problem:
             error = self._fail(call, problem)
             outcome = error.code
@@ -108,6 +109,8 @@ class Executor:
         call.caller = self._service.authentication.principal(call.credentials)
         admission.check_call(call)
         call.called = admission.called_shard(call)
+        if operation.batch is not None:
+            return operation.batch.run(call, raw, self._admit)
         request, validate = wire.read(operation, raw)
         call.record.requestParameters = operation.describe(request)
         validate(request)
@@ -138,17 +141,26 @@ class Executor:
         return response
 
     def _keep_permit(self, call: Call, request: Any, raw: bytes, wire: Wire, epoch: int) -> None:
-        operation = call.operation
-        if not (operation.warm and call.stable):
-            return
-        form = wire.form(operation)
-        with contextlib.suppress(NotWarm):
-            said = form.identity(operation, form.read(operation, raw))
-            identity = (call.principal, call.credentials.region, operation.name, said)
-            under = form.under(call, request)
-            self._permits.keep(
-                identity, Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, _ends(call.keys), under)
-            )
+        operation, form = call.operation, wire.form(call.operation)
+        if operation.warm and call.stable:
+            with contextlib.suppress(NotWarm):
+                said = form.identity(operation, form.read(operation, raw))
+                self._permits.keep(_identity(call, said), self._permit(call, epoch, form.under(call, request)))
+
+    def _admit(self, call: Call, item: Any, said: bytes, anew: bool) -> Permit:
+        """Of a batch's group, by its first item: the Permit that holds, or a new one, kept if it may be."""
+        identity, epoch = _identity(call, said), call.shard.seen_epoch
+        permit = None if anew else self._permits.find(identity, call.time_ns)
+        if permit is None:
+            admission.admit(call, item)
+            assert call.operation.batch is not None
+            permit = self._permit(call, epoch, call.operation.batch.under(call, item))
+            if call.stable:
+                self._permits.keep(identity, permit)
+        return permit
+
+    def _permit(self, call: Call, epoch: int, under: object) -> Permit:
+        return Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, _ends(call.keys), under)
 
     def _audit(self, call: Call, head: bytes) -> None:
         """What yields secrets is in the log before its answer goes out, or is refused."""
@@ -171,6 +183,11 @@ class Executor:
         log.error("%s failed", call.operation.name, exc_info=problem, extra={"request_id": call.record.requestID})
         text = f"The request failed because of an internal error; request id {call.record.requestID}."
         return errors.KMSInternalException(text)
+
+
+def _identity(call: Call, said: Hashable) -> Hashable:
+    """What a Permit is found by; `said` is what the request says of its keys."""
+    return call.principal, call.credentials.region, call.operation.name, said
 
 
 def _ends(keys: tuple[Key, ...]) -> int:

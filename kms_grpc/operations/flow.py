@@ -22,6 +22,7 @@ PIECE_BYTES: Final = 1024 * 1024
 _LENGTH_DELIMITED: Final = 2
 _LEAD_TAG: Final = b"\x0a"
 """Field 1 of every stream's answer."""
+_LARGEST_LEAD: Final = 6
 
 
 class Part(NamedTuple):
@@ -36,8 +37,9 @@ class Flow:
 
     request: Any
 
-    def __init__(self, first: Part, answer: Message) -> None:
-        """`first` came with the first message; `answer` goes out before all others."""
+    def __init__(self, first: Part, answer: Message, most: int) -> None:
+        """`first` came with the first message; `answer` goes out before all others, none of more than `most` bytes."""
+        self._most = most
         self.first = first
         self.content_bytes = 0
         """Of the plaintext so far."""
@@ -51,7 +53,9 @@ class Flow:
             yield self._answer
             self._answer = b""
         for answer in self._answers(part):
-            if answer:
+            if len(answer) > self._most:
+                yield from _cut(answer, self._most)
+            elif answer:
                 yield answer
 
     def _answers(self, part: Part) -> Iterator[bytes]:
@@ -77,6 +81,18 @@ def pieces(part: Part) -> Iterator[tuple[memoryview, bool]]:
 def lead(size: int) -> bytes:
     """What stands before so many bytes of an answer: tag and length of its field. Nothing of nothing."""
     return _LEAD_TAG + _varint(size) if size else b""
+
+
+def _cut(answer: bytes, most: int) -> Iterator[bytes]:
+    """An answer that is too large (its frames are, or the server's messages are small) as several."""
+    start = 1
+    while answer[start] > 0x7F:
+        start += 1
+    content = memoryview(answer)[start + 1 :]
+    step = most - _LARGEST_LEAD
+    for at in range(0, len(content), step):
+        piece = content[at : at + step]
+        yield lead(len(piece)) + bytes(piece)
 
 
 def _varint(value: int) -> bytes:

@@ -75,7 +75,7 @@ class RawForm:
     def answer(self, call: Call, asked: raw_request.Scanned, raw: bytes, permit: Permit) -> bytes:
         """One call into C. Only an encryption context is read once more, for the record."""
         under = permit.under
-        if under is None:
+        if not isinstance(under, Under):
             raise NotWarm
         operation, record = call.operation, call.record
         record.requestParameters = (

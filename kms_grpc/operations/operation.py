@@ -14,6 +14,7 @@ from kms_grpc.crypto.errors import StaleHandle
 from kms_grpc.errors import DRY_RUN_SUCCEEDS, DependencyTimeoutException, DryRunOperationException
 from kms_grpc.model.key import Key
 from kms_grpc.operations.audit_fields import describer_for
+from kms_grpc.operations.batches import BatchForm
 from kms_grpc.operations.forms import MESSAGE_FORM, MessageForm, RawForm
 from kms_grpc.operations.selectors import KeySelector
 from kms_grpc.operations.validation import validator_for
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Form = RawForm | MessageForm
 Handler = Callable[..., Any]
-"""Answers with the rpc's response; of a stream with its Flow."""
+"""Answers with the rpc's response; of a stream with its Flow, of a batch with a group's Materials."""
 
 LOOKS = 32
 """How often a key is looked up for one call, where others keep pushing it out of the keyring."""
@@ -49,7 +50,9 @@ class Operation:
     yields_secrets: bool = False
     """Its record is in the log before the answer goes out, or the call is refused."""
     form: Form = MESSAGE_FORM
-    """How it is answered under a Permit."""
+    """How it is answered under a Permit: over a message or over the request's own bytes."""
+    batch: BatchForm | None = None
+    """Of a batch: how its items are found and done. The keys are those of an item."""
     prepare: Callable[[Call, Any], object] | None = None
     """`prepare(call, request)` is called before the transaction of a write is begun, for what takes longer than others
     may be kept waiting; its result is `call.prepared`. Doors keep such calls apart from the others."""
@@ -78,7 +81,8 @@ class Operation:
         object.__setattr__(self, "describe", describer_for(self.request))
         object.__setattr__(self, "dry_run", "dry_run" in self.request.DESCRIPTOR.fields_by_name)
         object.__setattr__(self, "streams", rpc.client_streaming and rpc.server_streaming)
-        warm = bool(self.keys) and not (self.writes or self.streams) and all(key.warm for key in self.keys)
+        alone = not (self.writes or self.streams or self.batch)
+        warm = alone and bool(self.keys) and all(key.warm for key in self.keys)
         object.__setattr__(self, "warm", warm)
         object.__setattr__(self, "identity", _identity(self.keys) if warm else _nothing)
 
@@ -86,7 +90,8 @@ class Operation:
         """The handler's answer; a dry run ends before it."""
         if self.dry_run and request.dry_run:
             raise DryRunOperationException(DRY_RUN_SUCCEEDS)
-        return _while_stale(lambda: self.handler(call, request, *keys))
+        answer: Message = _while_stale(lambda: self.handler(call, request, *keys))
+        return answer
 
     def make_ready(self, call: Call, request: Any) -> None:
         """All that `prepare` does."""

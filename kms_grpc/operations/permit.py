@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
-from kms_grpc.operations.forms import Under
 from kms_grpc.registry.shards import Shard
 
 FOR_EVER = 1 << 63
@@ -30,8 +29,8 @@ class Permit(NamedTuple):
     """What the audit records of all such calls begin with."""
     ends_ns: int = FOR_EVER
     """Wall clock; a principal that expires takes its Permits with it."""
-    under: Under | None = None
-    """What the operation's raw form, if it has one, answers under."""
+    under: object = None
+    """What the operation's form, if it is a raw one, answers under."""
 
 
 class Permits:

@@ -10,6 +10,7 @@ from typing import Any
 from kms_grpc.crypto import raw_request
 from kms_grpc.model.key import KeyUsage
 from kms_grpc.model.key_state import LET_GO, RULES
+from kms_grpc.operations.batches import BatchForm
 from kms_grpc.operations.descriptors import field_limits
 from kms_grpc.operations.forms import RawForm
 from kms_grpc.operations.handlers import (
@@ -62,6 +63,8 @@ def _pointed_at(operation: str) -> ByAlias:
 
 DESCRIBED = ById(field="key_id", action="kms:DescribeKey", rule=RULES["DescribeKey"], aliases=True, invalid_arn=True)
 LISTED = ByIdIfNamed(field="key_id", action="kms:ListAliases", rule=RULES["ListAliases"], invalid_arn=True)
+ENCRYPTED = _used("Encrypt")
+DATA_KEY_WRAPPED = _used("GenerateDataKey")
 DECRYPTED = ByBlob(
     blob="ciphertext_blob",
     named="key_id",
@@ -98,6 +101,10 @@ DESTINATION = ById(
 ENCRYPTS = RawForm(raw_request.ENCRYPT, field_limits(pb.EncryptRequest, "plaintext").max, cryptography.sealing_material)
 DECRYPTS = RawForm(
     raw_request.DECRYPT, field_limits(pb.DecryptRequest, "ciphertext_blob").max, cryptography.opening_material
+)
+
+RE_ENCRYPTS = BatchForm(
+    raw_request.RE_ENCRYPT, envelope_pb2.ReEncryptBatchItem, key="destination_key_id", source_key="source_key_id"
 )
 
 WRITES: Any = {"writes": True, "read_only": False}
@@ -141,17 +148,26 @@ TABLE = (
               (_managed("ImportKeyMaterial"),), **WRITES),
     Operation("DeleteImportedKeyMaterial", pb.DeleteImportedKeyMaterialRequest,
               importing.delete_imported_key_material, (_managed("DeleteImportedKeyMaterial"),), **WRITES),
-    Operation("Encrypt", pb.EncryptRequest, cryptography.encrypt, (_used("Encrypt"),), form=ENCRYPTS),
+    Operation("Encrypt", pb.EncryptRequest, cryptography.encrypt, (ENCRYPTED,), form=ENCRYPTS),
     Operation("Decrypt", pb.DecryptRequest, cryptography.decrypt, (DECRYPTED,), form=DECRYPTS, **SECRET),
     Operation("ReEncrypt", pb.ReEncryptRequest, cryptography.re_encrypt, (SOURCE, DESTINATION)),
     Operation("GenerateDataKey", pb.GenerateDataKeyRequest, cryptography.generate_data_key,
-              (_used("GenerateDataKey"),), **SECRET),
+              (DATA_KEY_WRAPPED,), **SECRET),
     Operation("GenerateDataKeyWithoutPlaintext", pb.GenerateDataKeyWithoutPlaintextRequest,
               cryptography.generate_data_key_without_plaintext, (_used("GenerateDataKeyWithoutPlaintext"),)),
     Operation("GenerateRandom", pb.GenerateRandomRequest, cryptography.generate_random,
               action="kms:GenerateRandom", **SECRET),
+    Operation("EncryptBatch", envelope_pb2.EncryptBatchRequest, cryptography.encrypt_batch, (ENCRYPTED,),
+              batch=BatchForm(raw_request.ENCRYPT, envelope_pb2.EncryptBatchItem), service=ENVELOPE),
+    Operation("DecryptBatch", envelope_pb2.DecryptBatchRequest, cryptography.decrypt_batch, (DECRYPTED,),
+              batch=BatchForm(raw_request.DECRYPT, envelope_pb2.DecryptBatchItem), service=ENVELOPE, **SECRET),
+    Operation("ReEncryptBatch", envelope_pb2.ReEncryptBatchRequest, cryptography.re_encrypt_batch,
+              (SOURCE, DESTINATION), batch=RE_ENCRYPTS, service=ENVELOPE),
+    Operation("GenerateDataKeyBatch", envelope_pb2.GenerateDataKeyBatchRequest, cryptography.generate_data_key_batch,
+              (DATA_KEY_WRAPPED,),
+              batch=BatchForm(raw_request.DATA_KEY, envelope_pb2.GenerateDataKeyBatchItem), service=ENVELOPE, **SECRET),
     Operation("EncryptStream", envelope_pb2.EncryptStreamRequest, streams.encrypt_stream,
-              (_used("GenerateDataKey"),), service=ENVELOPE),
+              (DATA_KEY_WRAPPED,), service=ENVELOPE),
     Operation("DecryptStream", envelope_pb2.DecryptStreamRequest, streams.decrypt_stream, (MESSAGE,),
               service=ENVELOPE, **SECRET),
     Operation("GetLimits", envelope_pb2.GetLimitsRequest, limits.get_limits, service=ENVELOPE),

@@ -1,8 +1,7 @@
 """Wrapping pairs for importing, made before anybody asks.
 
-The keeper's own thread makes them, one at a time, the GIL released; they lie in the shard, wrapped. Pairs that were
-given away and have expired are destroyed here. Where none lies ready, a worker makes one for the call that asks for it,
-beside all other calls (handlers/importing.py).
+The keeper's own thread makes them, one at a time, the GIL released; they lie in the shard, wrapped. Where none lies
+ready, a worker makes one for the call that asks for it, beside all other calls (handlers/importing.py).
 """
 
 from __future__ import annotations
@@ -62,7 +61,6 @@ class ImportPairs:
 
     def _look_after(self, shard: Shard, now_ns: int) -> bool:
         owned_keys.provide(shard, now_ns)
-        shard.registry.remove_expired_pairs(now_ns)
         return any(self._provide(shard, spec, count, now_ns) for spec, count in READY.items())
 
     def _try(self, shard: Shard, work: Callable[[Shard, int], bool]) -> bool:

@@ -1,7 +1,8 @@
 """The keeper: the process of what happens by the clock. One per server, so that a busy thread never starves a worker.
 
-Four times a second it copies the outboxes into the audit log (outbox.py). Once a minute it forgets the answers that
-were remembered for retries and are older than 24 hours, as far as the clocks agree (agreement.py).
+Four times a second it looks at what is due (by_the_clock.py) and copies the outboxes into the audit log (outbox.py).
+Once a minute it forgets the answers that were remembered for retries and are older than 24 hours, and destroys pairs
+for importing that have expired, as far as the clocks agree (agreement.py).
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class Keeper:
         self._copier.copy_all()
         if certain and self._clock.boot_ns() - self._forgot_boot_ns >= FORGET_EVERY_NS:
             self._forgot_boot_ns = self._clock.boot_ns()
-            self._forget_answers()
+            self._forget()
             self._to_erase.update(shard.region for shard in self._shards)
 
     def gauges(self) -> dict[str, int]:
@@ -143,13 +144,14 @@ class Keeper:
             "seconds_to_next_expiry": _seconds_to(now_ns, [each.next_expiry_ns for each in outlooks]),
         }
 
-    def _forget_answers(self) -> None:
+    def _forget(self) -> None:
         for shard in self._shards:
             try:
+                shard.registry.remove_expired_pairs(self._judged_ns(shard, True))
                 forgotten = shard.registry.forget_answers_before(self._clock.wall_ns() - ANSWERS_KEPT_NS)
                 self._counts["answers_forgotten"] += forgotten
             except KMSError as error:
-                _log.error("old answers of %s are kept for now: %s", shard.region, error)
+                _log.error("old answers and pairs of %s are kept for now: %s", shard.region, error)
 
 
 def _seconds_to(now_ns: int, times_ns: list[int | None]) -> int:

@@ -40,6 +40,26 @@ class EnvelopeServiceStub(object):
                 request_serializer=kms__grpc_dot_v1_dot_envelope__pb2.GetLimitsRequest.SerializeToString,
                 response_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.GetLimitsResponse.FromString,
                 _registered_method=True)
+        self.EncryptBatch = channel.unary_unary(
+                '/kms_grpc.v1.EnvelopeService/EncryptBatch',
+                request_serializer=kms__grpc_dot_v1_dot_envelope__pb2.EncryptBatchRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.EncryptBatchResponse.FromString,
+                _registered_method=True)
+        self.DecryptBatch = channel.unary_unary(
+                '/kms_grpc.v1.EnvelopeService/DecryptBatch',
+                request_serializer=kms__grpc_dot_v1_dot_envelope__pb2.DecryptBatchRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.DecryptBatchResponse.FromString,
+                _registered_method=True)
+        self.ReEncryptBatch = channel.unary_unary(
+                '/kms_grpc.v1.EnvelopeService/ReEncryptBatch',
+                request_serializer=kms__grpc_dot_v1_dot_envelope__pb2.ReEncryptBatchRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.ReEncryptBatchResponse.FromString,
+                _registered_method=True)
+        self.GenerateDataKeyBatch = channel.unary_unary(
+                '/kms_grpc.v1.EnvelopeService/GenerateDataKeyBatch',
+                request_serializer=kms__grpc_dot_v1_dot_envelope__pb2.GenerateDataKeyBatchRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.GenerateDataKeyBatchResponse.FromString,
+                _registered_method=True)
         self.EncryptStream = channel.stream_stream(
                 '/kms_grpc.v1.EnvelopeService/EncryptStream',
                 request_serializer=kms__grpc_dot_v1_dot_envelope__pb2.EncryptStreamRequest.SerializeToString,
@@ -61,6 +81,57 @@ class EnvelopeServiceServicer(object):
 
         Permission: none, any authenticated caller.
         Errors: KMSInternalException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EncryptBatch(self, request, context):
+        """Encrypts many plaintexts of up to 64 KiB in one call. Each item is answered by itself, in its place: a result, or
+        the error that Encrypt would have answered. What a batch encrypted, Decrypt opens, and DecryptBatch.
+
+        Permission: kms:Encrypt on each key, with each encryption context.
+        Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
+        InvalidKeyUsageException, KMSInternalException, KMSInvalidStateException: each of them an item's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecryptBatch(self, request, context):
+        """Decrypts many ciphertext blobs in one call, each answered by itself, in its place. The blobs may be those of
+        Encrypt, and of different keys.
+
+        Permission: kms:Decrypt on each key, with each encryption context.
+        Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
+        InvalidCiphertextException, IncorrectKeyException, InvalidKeyUsageException, KMSInternalException,
+        KMSInvalidStateException: each of them an item's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReEncryptBatch(self, request, context):
+        """Decrypts many ciphertext blobs and encrypts them again, each answered by itself, in its place. No plaintext
+        leaves the server's core.
+
+        Permission: kms:ReEncryptFrom on each source key, kms:ReEncryptTo on each destination key, with each encryption
+        context.
+        Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
+        InvalidCiphertextException, IncorrectKeyException, InvalidKeyUsageException, KMSInternalException,
+        KMSInvalidStateException: each of them an item's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GenerateDataKeyBatch(self, request, context):
+        """Makes many data keys in one call, in clear and encrypted. Each item says how many, under which key and encryption
+        context.
+
+        Permission: kms:GenerateDataKey on each key, with each encryption context.
+        Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
+        InvalidKeyUsageException, KMSInternalException, KMSInvalidStateException: each of them an item's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,6 +180,26 @@ def add_EnvelopeServiceServicer_to_server(servicer, server):
                     request_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.GetLimitsRequest.FromString,
                     response_serializer=kms__grpc_dot_v1_dot_envelope__pb2.GetLimitsResponse.SerializeToString,
             ),
+            'EncryptBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.EncryptBatch,
+                    request_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.EncryptBatchRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_envelope__pb2.EncryptBatchResponse.SerializeToString,
+            ),
+            'DecryptBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecryptBatch,
+                    request_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.DecryptBatchRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_envelope__pb2.DecryptBatchResponse.SerializeToString,
+            ),
+            'ReEncryptBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReEncryptBatch,
+                    request_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.ReEncryptBatchRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_envelope__pb2.ReEncryptBatchResponse.SerializeToString,
+            ),
+            'GenerateDataKeyBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.GenerateDataKeyBatch,
+                    request_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.GenerateDataKeyBatchRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_envelope__pb2.GenerateDataKeyBatchResponse.SerializeToString,
+            ),
             'EncryptStream': grpc.stream_stream_rpc_method_handler(
                     servicer.EncryptStream,
                     request_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.EncryptStreamRequest.FromString,
@@ -148,6 +239,114 @@ class EnvelopeService(object):
             '/kms_grpc.v1.EnvelopeService/GetLimits',
             kms__grpc_dot_v1_dot_envelope__pb2.GetLimitsRequest.SerializeToString,
             kms__grpc_dot_v1_dot_envelope__pb2.GetLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EncryptBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.EnvelopeService/EncryptBatch',
+            kms__grpc_dot_v1_dot_envelope__pb2.EncryptBatchRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_envelope__pb2.EncryptBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecryptBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.EnvelopeService/DecryptBatch',
+            kms__grpc_dot_v1_dot_envelope__pb2.DecryptBatchRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_envelope__pb2.DecryptBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReEncryptBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.EnvelopeService/ReEncryptBatch',
+            kms__grpc_dot_v1_dot_envelope__pb2.ReEncryptBatchRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_envelope__pb2.ReEncryptBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GenerateDataKeyBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.EnvelopeService/GenerateDataKeyBatch',
+            kms__grpc_dot_v1_dot_envelope__pb2.GenerateDataKeyBatchRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_envelope__pb2.GenerateDataKeyBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

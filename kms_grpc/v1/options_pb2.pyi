@@ -38,6 +38,7 @@ class Limits(_message.Message):
     UNSUPPORTED_FIELD_NUMBER: _builtins.int
     SUPPORTED_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
+    JUDGED_APART_FIELD_NUMBER: _builtins.int
     AWS_MAX_FIELD_NUMBER: _builtins.int
     min: _builtins.int
     """Smallest allowed number; for strings the fewest characters (Unicode code points), for bytes the fewest bytes, for
@@ -55,6 +56,8 @@ class Limits(_message.Message):
     """The feature behind the field is not built: a request that uses it is refused with UnsupportedOperationException,
     which names the field. An empty value, false and an absent field don't use it.
     """
+    judged_apart: _builtins.bool
+    """For repeated messages: a message that is beyond its own limits gets an error of its own, and the others go on."""
     aws_max: _builtins.int
     """Largest value at the AWS door, where AWS's own limit is the smaller one."""
     @_builtins.property
@@ -78,11 +81,12 @@ class Limits(_message.Message):
         unsupported: _builtins.bool = ...,
         supported: _abc.Iterable[_builtins.str] | None = ...,
         items: Global___Limits | None = ...,
+        judged_apart: _builtins.bool = ...,
         aws_max: _builtins.int | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_aws_max", b"_aws_max", "_default_value", b"_default_value", "_max", b"_max", "_min", b"_min", "aws_max", b"aws_max", "default_value", b"default_value", "items", b"items", "max", b"max", "min", b"min"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_aws_max", b"_aws_max", "_default_value", b"_default_value", "_max", b"_max", "_min", b"_min", "aws_max", b"aws_max", "default_value", b"default_value", "items", b"items", "max", b"max", "min", b"min", "pattern", b"pattern", "required", b"required", "supported", b"supported", "unsupported", b"unsupported"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_aws_max", b"_aws_max", "_default_value", b"_default_value", "_max", b"_max", "_min", b"_min", "aws_max", b"aws_max", "default_value", b"default_value", "items", b"items", "judged_apart", b"judged_apart", "max", b"max", "min", b"min", "pattern", b"pattern", "required", b"required", "supported", b"supported", "unsupported", b"unsupported"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__aws_max: _TypeAlias = _typing.Literal["aws_max"]  # noqa: Y015
     _WhichOneofArgType__aws_max: _TypeAlias = _typing.Literal["_aws_max", b"_aws_max"]  # noqa: Y015

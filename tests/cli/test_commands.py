@@ -84,7 +84,7 @@ def test_data_keys_and_random_in_json(kms: Run, key: str) -> None:
     assert set(bare) == {"KeyId", "CiphertextBlob", "KeyMaterialId"}
     assert set(kms("random", 5, "-o", "json").json) == {"Plaintext"}
     assert set(kms("limits", "-o", "json").json) == {
-        "ServerVersion", "DefaultRegion", "Regions", "Calls", "Pages", "Quotas",
+        "ServerVersion", "DefaultRegion", "Regions", "Calls", "Pages", "Quotas", "Streams",
     }  # fmt: skip
 
 

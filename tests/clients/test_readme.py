@@ -33,7 +33,11 @@ def variables(server: Service) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("containing", "prints"),
     [
-        ("KeyManagementClient", "b'hello'\nDisabledException eu-central-1\n"),
+        ("DisabledException", "b'hello'\nDisabledException eu-central-1\n"),
+        (
+            "EnvelopeClient",
+            "b'order 17'\n[b'order 18', b'order 19'] CacheCounters(hits=4, misses=2, calls=2, entries=2)\n",
+        ),
         ("KeyManagementServiceStub", "b'hello'\n"),
     ],
 )
@@ -55,7 +59,7 @@ def test_node(server: Service, node_modules: Path) -> None:
 
 
 def test_every_python_block_is_run() -> None:
-    assert len(blocks("python")) == 2
+    assert len(blocks("python")) == 4
     assert len(blocks("js")) == 1
 
 
@@ -70,6 +74,23 @@ def test_the_walk(server: Service, tmp_path: Path) -> None:
         ["bash", "-ec", script], cwd=tmp_path, env=variables(server), capture_output=True, text=True, check=False
     )
     assert done.stdout.endswith("correct horse"), done.stderr
+
+
+def test_files_through_a_stream(server: Service, tmp_path: Path) -> None:
+    """Each line as it stands, on small files."""
+    [block] = blocks("sh", "encrypt-file")
+    (tmp_path / "film.mp4").write_bytes(b"moving pictures")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.jpg").write_bytes(b"a still one")
+    key = "key=$(kms-grpc keys create | awk '/^KeyId/ {print $2}')"
+    alias = "kms-grpc alias create alias/orders $key || kms-grpc alias update alias/orders $key"
+    script = f"{key}\n{alias}\n{block}\ncat back.mp4\nkms-grpc decrypt-file < photos.tar.kms | tar xO"
+    done = subprocess.run(
+        ["bash", "-ec", script], cwd=tmp_path, env=variables(server), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("moving picturesa still one")
+    assert (tmp_path / "kept" / "photos" / "one.jpg.kms").exists()
 
 
 def test_the_configuration() -> None:

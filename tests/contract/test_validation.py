@@ -16,8 +16,8 @@ from kms_grpc.operations.conditions import fits
 from kms_grpc.operations.constraints import SHOWN_VALUE_BYTES, TEXT_BYTES, violations
 from kms_grpc.operations.descriptors import descriptor, field_named, is_map, limits
 from kms_grpc.operations.validation import decode, refuse_unknown_fields, refuse_unsupported, validator_for
+from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
-from kms_grpc.v1 import keys_pb2
 from tests.bad_requests import VALID, World, bad_requests, put
 
 FAILED = "failed to satisfy constraint:"
@@ -288,6 +288,12 @@ LIMITS = [
     ("ListAliases", "limit", 1, 100, "AWS's text; its shape says 1,000"),
     ("ListAliases", "marker", 1, 1024, "AWS"),
     ("ListAliases", "key_id", 1, 2048, "AWS"),
+    ("EncryptBatch", "key_id", 0, 2048, "as Encrypt; items may name their own"),
+    ("DecryptBatch", "key_id", 0, 2048, "as Decrypt; the blobs name their keys"),
+    ("ReEncryptBatch", "destination_key_id", 0, 2048, "as ReEncrypt; items may name their own"),
+    ("ReEncryptBatch", "source_key_id", 0, 2048, "as ReEncrypt; the blobs name their keys"),
+    ("GenerateDataKeyBatch", "key_id", 0, 2048, "as GenerateDataKey; items may name their own"),
+    ("GenerateDataKeyBatch", "number_of_bytes", 1, 1024, "as GenerateDataKey"),
 ]
 
 
@@ -334,6 +340,12 @@ ENDLESS = [
     (pb.ListKeysRequest(resource_owners=[9] * 2_000), "resourceOwners", 2, "none of them good"),
     (encrypt(grant_tokens=[""] * 2_000), "grantTokens", 10, "none of them good, and none shown"),
     (pb.UntagResourceRequest(key_id="k", tag_keys=["k"] * 201), "tagKeys", 200, "one beyond"),
+    (
+        envelope_pb2.EncryptBatchRequest.FromString(b"\x1a\x00" * 10_001),
+        "items",
+        10_000,
+        "one beyond, and all of them bad",
+    ),
 ]
 
 
@@ -416,6 +428,12 @@ UNKNOWN = [
     (pb.CreateKeyRequest, b"\x42\x03\xf8\x7f\x01", "Tag: unknown field, number 2047.", "within a message of a list"),
     (pb.DecryptRequest, b"\x5a\x03\xf8\x7f\x01", "RecipientInfo: unknown field, number 2047.", "within a message"),
     (pb.DecryptRequest, b"\xfb\x7f\xfc\x7f", "DecryptRequest: unknown field, number 2047.", "a group"),
+    (
+        envelope_pb2.EncryptBatchRequest,
+        b"\x1a\x00\x1a\x03\xf8\x7f\x01",
+        "EncryptBatchItem: unknown field, number 2047.",
+        "within an item that is judged apart",
+    ),
 ]
 
 
@@ -528,7 +546,7 @@ def test_the_expression_and_the_words_agree_on_every_bad_request() -> None:
     """All cases of the generator: what the expression passes has nothing wrong, what it stops is worded."""
     seen = {True: 0, False: 0}
     for case in bad_requests(seed=20261124):
-        request_class = getattr(pb, f"{case.operation}Request")
+        request_class = type(VALID[case.operation](WORLD))
         try:
             request = decode(request_class, case.raw)
         except ValidationException:

@@ -170,7 +170,8 @@ CRASHES = [
     ("start.shard.after", {"root.key", f"regions/{REGION}.sqlite"}),
     ("start.shard.before:2", {"root.key", f"regions/{REGION}.sqlite"}),
     ("migration.between:2", {"root.key"}),
-    ("migration.between:3", {"root.key", f"regions/{REGION}.sqlite"}),
+    ("migration.between:3", {"root.key"}),
+    ("migration.between:4", {"root.key", f"regions/{REGION}.sqlite"}),
     ("start.shard.after:2", {"root.key", f"regions/{REGION}.sqlite", f"regions/{SECOND}.sqlite"}),
 ]
 """Where it is killed, and which finished files there are then."""

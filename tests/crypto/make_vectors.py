@@ -262,6 +262,8 @@ def seeds() -> Iterator[tuple[str, str, bytes]]:
 
     for name, raw in requests():
         yield "request", name, raw
+    for name, raw in batches():
+        yield "batch", name, raw
 
 
 def requests() -> Iterator[tuple[str, bytes]]:
@@ -275,6 +277,26 @@ def requests() -> Iterator[tuple[str, bytes]]:
     blob = fuzzed_blob(16)
     yield "decrypt", b"\1" + pair + b"\x22" + bytes([len(blob) & 0x7F | 0x80, len(blob) >> 7]) + blob
     yield "decrypt, a key", b"\1" + key + b"\x22" + bytes([len(blob) & 0x7F | 0x80, len(blob) >> 7]) + blob
+
+
+def batches() -> Iterator[tuple[str, bytes]]:
+    """The first byte: EncryptBatch, DecryptBatch, ReEncryptBatch, GenerateDataKeyBatch; 4 groups by context, 8 written
+    by protobuf."""
+    key, other, pair = b"\x0a\x03key", b"\x0a\x01k", b"\x12\x07\x0a\x01a\x12\x0212"
+    plain = b"\x1a\x05plain"
+    blob = fuzzed_blob(16)
+    sealed = b"\x22" + bytes([len(blob) & 0x7F | 0x80, len(blob) >> 7]) + blob
+    yield "encrypt", b"\0" + key + pair + _item(plain) + _item(other + plain) + _item(pair + plain)
+    yield "encrypt, by context", b"\4" + _item(key + plain) + _item(key + pair + plain) + key
+    yield "encrypt, a bad item", b"\0" + key + _item(b"") + _item(plain)
+    yield "decrypt", b"\1" + _item(sealed) * 3 + pair + _item(key + sealed)
+    yield "re-encrypt", b"\2" + key + b"\x72\x07\x0a\x01a\x12\x0212" + _item(sealed) + _item(b"\x6a\x01s" + sealed)
+    yield "data keys", b"\3" + key + b"\x38\x20" + _item(b"\x18\x05") + _item(other + pair)
+
+
+def _item(content: bytes) -> bytes:
+    size = len(content)
+    return b"\x1a" + (bytes([size]) if size < 128 else bytes([size & 0x7F | 0x80, size >> 7])) + content
 
 
 def fuzzed_blob(size: int) -> bytes:

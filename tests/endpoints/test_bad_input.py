@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.rpc import error_details_pb2
 
 from kms_grpc.v1 import key_management_pb2 as pb
 from tests.bad_requests import BadRequest, World, bad_requests
@@ -37,7 +38,8 @@ SEED = int(os.environ.get("KMS_GRPC_TEST_SEED", "1"))
 
 def allowed(operation: str) -> set[str]:
     """What the catalogue lists for it."""
-    return (set(MODEL["operations"][operation]["errors"]) | EVERYWHERE | OWN.get(operation, set())) - NEVER
+    single = operation.removesuffix("Batch")
+    return (set(MODEL["operations"][single]["errors"]) | EVERYWHERE | OWN.get(operation, set())) - NEVER
 
 
 class Attack:
@@ -91,6 +93,8 @@ class Attack:
 def problems(case: BadRequest, reply: Reply) -> Iterator[str]:
     """What is wrong with an answer."""
     if reply.code == "OK":
+        results = getattr(reply.answer, "results", ())
+        yield from (p for r in results if r.HasField("error") for p in item_problems(case, r.error))
         return
     if reply.reason not in allowed(case.operation) or reply.domain != "kms_grpc.v1":
         yield f"{reply.code} {reply.reason} {reply.text!r} is not an error of {case.operation}"
@@ -100,6 +104,17 @@ def problems(case: BadRequest, reply: Reply) -> Iterator[str]:
         yield f"its text speaks of the program: {reply.text!r}"
     if reply.trailer_bytes >= 4096:
         yield f"{reply.trailer_bytes} bytes of trailers"
+
+
+def item_problems(case: BadRequest, error: Any) -> Iterator[str]:
+    """The same, of an item of a batch."""
+    info = error_details_pb2.ErrorInfo()
+    if not (error.details and error.details[0].Unpack(info) and error.code):
+        yield f"an error without its details: {error}"
+    if info.reason not in allowed(case.operation) or info.domain != "kms_grpc.v1":
+        yield f"{info.reason} {error.message!r} is not an error of an item of {case.operation}"
+    if (error.message == "") is not (info.reason == "InvalidCiphertextException"):
+        yield f"text {error.message!r}"
 
 
 def records(served: Served, count: int) -> list[dict[str, Any]]:

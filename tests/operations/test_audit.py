@@ -95,7 +95,17 @@ class Calls:
             "GenerateRandom": {"number_of_bytes": 16},
             "GetLimits": {},
         }
-        self.good |= self._of_a_life(worker, used)
+        self.good |= self._of_a_life(worker, used) | self._of_batches(used, moved, blob)
+
+    @staticmethod
+    def _of_batches(used: dict[str, Any], moved: dict[str, Any], blob: bytes) -> dict[str, dict[str, Any]]:
+        context, blobs = {"encryption_context": {"dept": "it"}}, {"items": [{"ciphertext_blob": blob}] * 2}
+        return {
+            "EncryptBatch": used | context | {"items": [{"plaintext": PLAINTEXT}] * 3},
+            "DecryptBatch": context | blobs,
+            "ReEncryptBatch": moved | {"destination_key_id": used["key_id"]} | blobs,
+            "GenerateDataKeyBatch": used | {"key_spec": keys_pb2.DATA_KEY_SPEC_AES_256, "items": [{"count": 2}]},
+        }
 
     @staticmethod
     def _of_a_life(worker: Worker, used: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -163,9 +173,19 @@ PARAMETERS: dict[str, Any] = {
     },
     "ImportKeyMaterial": {"keyId": "{sent}", "expirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"},
     "DeleteImportedKeyMaterial": {"keyId": "{sent}"},
+    "EncryptBatch": {"keyId": "{arn}", "encryptionContext": {"dept": "it"}, "items": 3},
+    "DecryptBatch": {"encryptionContext": {"dept": "it"}, "items": 2},
+    "ReEncryptBatch": {
+        "sourceEncryptionContext": {"dept": "it"},
+        "destinationEncryptionContext": {"to": "x"},
+        "destinationKeyId": "{arn}",
+        "items": 2,
+    },
+    "GenerateDataKeyBatch": {"keyId": "{arn}", "keySpec": "AES_256", "items": 1},
 }
 ONCE = {"CreateAlias", "DeleteAlias", "ScheduleKeyDeletion", "CancelKeyDeletion", "ImportKeyMaterial"}
 WITH_MATERIAL = {"Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"}
+WITH_MATERIAL |= {row.name for row in OPERATIONS.values() if row.batch}
 WITHOUT_KEYS = {"ListKeys", "GenerateRandom", "GetLimits"}
 
 
@@ -198,6 +218,9 @@ def test_what_a_record_says(shared: Worker, name: str) -> None:
     if name == "ImportKeyMaterial":
         told = shared.call("DescribeKey", key_id=sent["key_id"]).key_metadata
         material = {"keyMaterialId": told.current_key_material_id}
+    if OPERATIONS[name].batch:
+        counted = {"keyId": calls.key.arn, **(material or {}), "items": len(sent["items"])}
+        material = {"keys": [counted], "errors": []}
     assert record["additionalEventData"] == material
     if name in WITHOUT_KEYS:
         assert record["resources"] == []

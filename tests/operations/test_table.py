@@ -10,6 +10,7 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from kms_grpc.model.key_state import RULES
 from kms_grpc.operations import table
+from kms_grpc.operations.batches import Materials
 from kms_grpc.operations.descriptors import permissions
 from kms_grpc.operations.flow import Flow
 from kms_grpc.operations.operation import Operation
@@ -58,6 +59,7 @@ LIFE = [
     "ImportKeyMaterial",
     "DeleteImportedKeyMaterial",
 ]
+BATCHES = ["EncryptBatch", "DecryptBatch", "ReEncryptBatch", "GenerateDataKeyBatch"]
 
 
 STREAMS = ["EncryptStream", "DecryptStream"]
@@ -66,7 +68,7 @@ STREAMS = ["EncryptStream", "DecryptStream"]
 def test_rows_are_the_rpcs_of_the_services() -> None:
     assert ROWS.keys() == RPCS.keys()
     assert len(table.TABLE) == len(ROWS), "a row stands twice"
-    assert sorted(table.NAMES) == sorted(SPINE + LIFE + STREAMS)
+    assert sorted(table.NAMES) == sorted(SPINE + LIFE + BATCHES + STREAMS)
 
 
 @pytest.mark.parametrize("path", ROWS)
@@ -75,6 +77,11 @@ def test_row_speaks_the_messages_of_its_rpc(path: str) -> None:
     assert row.request.DESCRIPTOR is rpc.input_type
     assert row.response.DESCRIPTOR is rpc.output_type
     hints = typing.get_type_hints(row.handler)
+    if row.batch:
+        assert hints["return"] is Materials
+        assert hints["item"] is row.batch.item
+        assert row.batch.item.DESCRIPTOR is row.request.DESCRIPTOR.fields_by_name["items"].message_type
+        return
     assert hints["return"] is (Flow if row.streams else row.response)
     assert hints["request"] is row.request, "the handler is written for another message"
 
@@ -95,8 +102,9 @@ def test_row_reads_fields_that_its_request_has(path: str) -> None:
         for key in row.keys
         for name in (key.context, getattr(key, "field", None), getattr(key, "blob", None), getattr(key, "named", None))
     ]
-    assert {name for name in named if name} <= set(row.request.DESCRIPTOR.fields_by_name)
-    contexts = {name for name in row.request.DESCRIPTOR.fields_by_name if name.endswith("encryption_context")}
+    message = row.batch.item if row.batch else row.request
+    assert {name for name in named if name} <= set(message.DESCRIPTOR.fields_by_name)
+    contexts = {name for name in message.DESCRIPTOR.fields_by_name if name.endswith("encryption_context")}
     assert contexts == {key.context for key in row.keys if key.context}, "a context that no authorizer sees"
 
 
@@ -104,12 +112,8 @@ IDEMPOTENT = {"CreateKey", "CreateAlias"}  # what creates can be repeated by its
 LIFE_READ = {"ListResourceTags", "GetKeyRotationStatus", "ListKeyRotations"}
 WRITES = IDEMPOTENT | {"EnableKey", "DisableKey", "UpdateKeyDescription", "UpdateAlias", "DeleteAlias"}
 WRITES |= set(LIFE) - LIFE_READ
-SECRETS = {
-    "Decrypt",
-    "DecryptStream",
-    "GenerateDataKey",
-    "GenerateRandom",
-}  # answers that hold plaintext wait for their audit record
+# answers that hold plaintext wait for their audit record
+SECRETS = {"Decrypt", "DecryptStream", "DecryptBatch", "GenerateDataKey", "GenerateDataKeyBatch", "GenerateRandom"}
 USES = {"Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"}
 WARM = {"DescribeKey"} | USES | LIFE_READ
 # may name a key by alias
@@ -120,6 +124,7 @@ ALIASES = {
     "ReEncrypt",
     "GenerateDataKey",
     "GenerateDataKeyWithoutPlaintext",
+    *BATCHES,
     *STREAMS,
 }
 # know InvalidArnException
@@ -160,11 +165,13 @@ def test_aliases_and_invalid_arns_are_known_where_the_catalogue_says() -> None:
 
 
 def test_every_row_with_a_key_has_its_rule() -> None:
-    """A stream's is the one of the operation whose permission it needs."""
+    """A batch's and a stream's is that of the operation whose permission it needs; a batch has the same keys."""
     for row in table.TABLE:
+        single = row.name.removesuffix("Batch")
         for key in row.keys:
-            name = key.action.removeprefix("kms:") if row.streams else row.name
+            name = key.action.removeprefix("kms:") if row.streams else single
             assert key.rule is RULES[name] or row.name == "UpdateAlias"
+        assert not row.batch or row.keys == table.TABLE[table.NAMES.index(single)].keys
 
 
 def test_streams_are_those_of_the_contract() -> None:

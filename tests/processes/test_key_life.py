@@ -18,7 +18,8 @@ import pytest
 from kms_grpc.clock import JudgedClock
 from kms_grpc.model.key import Key, KeyState, Material, MaterialState, Origin, Tag
 from kms_grpc.model.key_transitions import as_of, with_materials
-from kms_grpc.processes import by_the_clock
+from kms_grpc.processes import by_the_clock, import_pairs
+from kms_grpc.registry import imports, owned_keys
 from kms_grpc.registry.shards import Shard
 from tests.contracts.made import ACCOUNT, add_alias, add_key, new_key, opened, start
 from tests.processes.by_hand import DAY, HOUR, SECOND, HandClock, Kept, events
@@ -314,6 +315,44 @@ def test_a_material_imported_again_in_time_is_not_swept(keep: Keep) -> None:
     assert [one.key_id for one in stale] == [key.key_id]
     assert kept.to(DUE)["materials_expired"] == 0
     assert kept.shard.registry.find_key(key.key_id).state is KeyState.ENABLED  # type: ignore[union-attr]
+
+
+# --- pairs for importing ------------------------------------------------------------------------------------------
+
+
+def test_an_expired_pair_is_destroyed_within_a_minute(keep: Keep, folder: Path) -> None:
+    """By clocks that agree alone: one that is set forward destroys none."""
+    kept = keep(NOW)
+    owned_keys.provide(kept.shard, NOW)
+    pair, _ = imports.make_pair(kept.shard, "RSA_2048", NOW)
+    key, _ = new_key(kept.shard)
+    with kept.shard.writing() as transaction:
+        key = transaction.add_key(replace(key, origin=Origin.EXTERNAL), None)
+        pair = transaction.add_pair(replace(pair, key_id=key.key_id, account=ACCOUNT, expires_ns=NOW + DAY))
+    kept.to(NOW + 2 * HOUR)
+    kept.jump(NOW + YEAR)
+    kept.to(NOW + YEAR + HOUR - SECOND)
+    kept.jump(NOW + 4 * HOUR)
+    kept.to(NOW + DAY - SECOND)
+    assert kept.shard.registry.find_pair(pair.pair_id) == pair
+    kept.to(NOW + DAY + 60 * SECOND)
+    assert kept.shard.registry.find_pair(pair.pair_id) is None
+    kept.turn()
+    assert found_in(folder, [pair.wrapped]) == []
+
+
+def test_pairs_are_made_until_enough_lie_ready(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is recorded as a use of the key that wraps it, in the transaction that stores it."""
+    monkeypatch.setattr(import_pairs, "READY", {"RSA_2048": 2})
+    shards = opened(folder)
+    shard, pairs = shards.default, import_pairs.ImportPairs(shards, HandClock(NOW))
+    assert [pairs.turn(shard) for _ in range(3)] == [True, True, False]
+    assert shard.registry.count_ready_pairs("RSA_2048") == 2
+    told = [(event["eventName"], event["recipientAccountId"]) for event in events(shard)]
+    assert told == [
+        (name, shard.account) for name in [*["CreateKey"] * 2, *["GenerateDataKeyPairWithoutPlaintext"] * 2]
+    ]
+    shards.close()
 
 
 # --- automatic rotation ------------------------------------------------------------------------------------------

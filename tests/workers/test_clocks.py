@@ -150,16 +150,31 @@ def test_a_deletion_falls_on_its_date_once(ground: Ground) -> None:
     assert ground.say("Decrypt", ciphertext_blob=blob) == {UNUSABLE}
     assert len(wrapped) == 2
     assert holds(ground.server.data_dir, wrapped)
-    clocks.to(BEGIN + 7 * DAY)
-    ground.keeper_turns()
-    for later in (0, 31 * DAY, -6 * DAY):
-        if later:
-            clocks.set(clocks.wall_ns + later) if later < 0 else clocks.step(later)
-            ground.keeper_turns()
+    for wall_ns in (BEGIN + 7 * DAY, BEGIN + 38 * DAY, BEGIN + DAY):
+        (clocks.to if wall_ns > clocks.wall_ns else clocks.set)(wall_ns)
+        ground.keeper_turns()
         assert ground.events("DeleteKey") == [(key_id, BEGIN + 7 * DAY)]
         assert ground.say("DescribeKey", key_id=key_id) == ground.say("DescribeKey", key_id="alias/doomed") == {GONE}
         assert ground.say("Decrypt", ciphertext_blob=blob) == {DENIED}
     wait_until(lambda: not holds(ground.server.data_dir, wrapped), "its material is nowhere")
+
+
+def test_a_key_rotates_by_itself_once(ground: Ground) -> None:
+    """At its date; every worker encrypts under the new material from then on, and opens what is older."""
+    clocks, key_id = ground.clocks, ground.create()
+    ground.one.call("EnableKeyRotation", key_id=key_id, rotation_period_in_days=90)
+    blobs = [ground.seal(key_id)]
+    for wall_ns, rotations in ((90 * DAY - SECOND, 0), (90 * DAY, 1), (180 * DAY - SECOND, 1), (400 * DAY, 2)):
+        clocks.to(BEGIN + wall_ns)
+        ground.keeper_turns()
+        assert [event for event, _ in ground.events("RotateKey")] == [key_id] * rotations
+        answers = ask_all(ground.callers, "Encrypt", key_id=key_id, plaintext=b"p")
+        blobs += [answer.ciphertext_blob for answer in answers]
+        assert len({blob[19:51] for blob in blobs}) == rotations + 1
+        assert len({answer.ciphertext_blob[19:51] for answer in answers}) == 1
+        assert ground.say("Decrypt", ciphertext_blob=blobs[0]) == {DONE}
+    status = ground.one.call("GetKeyRotationStatus", key_id=key_id)
+    assert status.next_rotation_date.ToNanoseconds() == BEGIN + 490 * DAY, "overdue ones are made up for once"
 
 
 def test_after_a_month_without_a_server(ground: Ground) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections import Counter
 from contextlib import ExitStack
 
-import pytest
-
+from kms_grpc.v1 import key_management_pb2 as pb
 from tests.conftest import StartServer
-from tests.operations.life import EXTERNAL, NEVER, SIZES, wanted, wrap
+from tests.faults.audit_log import records
+from tests.faults.service import wait_until
+from tests.operations.life import EXTERNAL, NEVER, wanted, wrap
 from tests.served import Served
 from tests.workers.connections import ask_all, connect, outcome
 
 AT_ONCE = 32
+SERVICE_ACCOUNT = "000000000000"
 
 
 def test_of_thirty_two_imports_at_once_one_succeeds(server: Served) -> None:
@@ -27,20 +30,32 @@ def test_of_thirty_two_imports_at_once_one_succeeds(server: Served) -> None:
         got = callers[0].call("GetParametersForImport", **wanted(key_id))
         encrypted = wrap(got.public_key, "RSAES_OAEP_SHA_256", os.urandom(32))
         fields = {"key_id": key_id, "import_token": got.import_token, "encrypted_key_material": encrypted}
-        calls = [caller.begin("ImportKeyMaterial", expiration_model=NEVER, **fields) for caller in senders]
+        request = pb.ImportKeyMaterialRequest(expiration_model=NEVER, **fields)
+        ids = [uuid.uuid4().hex for _ in senders]
+        calls = [caller.send("ImportKeyMaterial", request, id_) for caller, id_ in zip(senders, ids, strict=True)]
         outcomes = Counter(answer if isinstance(answer, str) else "done" for answer in map(outcome, calls))
         assert outcomes == {"done": 1, "InvalidImportTokenException": AT_ONCE - 1}
         assert not any(isinstance(answer, str) for answer in ask_all(callers, "Encrypt", key_id=key_id, plaintext=b"p"))
         listed = callers[0].call("ListKeyRotations", key_id=key_id, include_key_material=1).rotations
         assert len(listed) == 1
+        expected = {"import-tokens": AT_ONCE, "import-wrapping-keys": 1}
+        wait_until(lambda: uses(server, ids) == expected, f"the service's own audit: {uses(server, ids)}")
 
 
-@pytest.mark.parametrize("size", [SIZES[-1]])
-def test_the_first_call_of_a_fresh_server_is_answered(start_server: StartServer, size: str) -> None:
-    """Before the keeper has made anything, in every region, in every worker."""
+def uses(server: Served, request_ids: list[str]) -> Counter[str]:
+    """What keys of its own the service used for these calls, by purpose, as the audit of its own account tells."""
+    told = [record for record in records(server.data_dir) if record["eventType"] == "AwsServiceEvent"]
+    details = [record["serviceEventDetails"] for record in told if record["recipientAccountId"] == SERVICE_ACCOUNT]
+    return Counter(one["purpose"] for one in details if one.get("requestID") in request_ids)
+
+
+def test_the_first_call_of_a_fresh_server_is_answered(start_server: StartServer) -> None:
+    """Before the keeper has made a single pair, and in each worker."""
     server = start_server(workers=2)
     with ExitStack() as held:
         callers = connect(server, held)
         key_id = callers[0].call("CreateKey", origin=EXTERNAL).key_metadata.key_id
-        answers = ask_all(callers[:3], "GetParametersForImport", **wanted(key_id, "RSAES_OAEP_SHA_256", size))
+        one_of_each = [next(caller for caller in callers if caller.worker == worker) for worker in (0, 1)]
+        asked = wanted(key_id, "RSAES_OAEP_SHA_256", "RSA_4096")
+        answers = ask_all(one_of_each, "GetParametersForImport", **asked)
         assert len({answer.public_key for answer in answers}) == len(answers)

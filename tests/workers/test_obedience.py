@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -16,13 +15,10 @@ from typing import Any
 import grpc
 import pytest
 
-from kms_grpc.app import open_shards
-from kms_grpc.config import from_values
-from kms_grpc.registry import statements as sql
-from kms_grpc.registry.rows import MATERIAL, material_values
-from kms_grpc.registry.shards import Shard
+from kms_grpc.v1.keys_pb2 import INCLUDE_KEY_MATERIAL_ALL_KEY_MATERIAL as ALL
 from tests.conftest import StartServer
-from tests.served import ACCOUNT, Served
+from tests.operations.life import EXTERNAL, NEVER, wanted, wrap
+from tests.served import Served
 from tests.workers.connections import Caller, ask_all, connect, outcome, worker_pid
 
 ROUNDS = 1000
@@ -31,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Rig:
-    """A server with two workers, eight connections to it, and a way to change a key below the workers."""
+    """A server with two workers, eight connections to it, and keys for each kind of change."""
 
     def __init__(self, server: Served, held: ExitStack) -> None:
         self.server = server
@@ -39,20 +35,24 @@ class Rig:
         self.keys = [self.callers[0].call("CreateKey").key_metadata.key_id for _ in range(2)]
         self.alias = "alias/moving"
         self.callers[0].call("CreateAlias", alias_name=self.alias, target_key_id=self.keys[0])
-        settings = from_values({"data_dir": str(server.data_dir), "regions": server.regions, "dev": True})
-        shards = open_shards(settings)
-        held.callback(shards.close)
-        self.shard: Shard = shards.default
+        self._renewed, self._rotations = self.keys[0], 0
+        self.imported: str = self.callers[0].call("CreateKey", origin=EXTERNAL).key_metadata.key_id
+        self._material = os.urandom(32)
+        self.bring_in(self.callers[0])
 
-    def insert_material(self) -> bytes:
-        """Give the first key a new current material, as a rotation will; returns its id. No operation does so yet."""
-        key = self.shard.registry.find_key(self.keys[0])
-        assert key is not None
-        material = self.shard.generate_material(key.key_id, ACCOUNT, 1)
-        with self.shard.writing() as transaction:
-            transaction._add(sql.ADD_MATERIAL, MATERIAL, material_values(material), "")  # type: ignore[attr-defined]
-            transaction.change_key(dataclasses.replace(key, current_material_id=material.material_id))
-        return material.material_id
+    def bring_in(self, caller: Caller) -> None:
+        """Import the same material into the external key."""
+        got = caller.call("GetParametersForImport", **wanted(self.imported))
+        encrypted = wrap(got.public_key, "RSAES_OAEP_SHA_256", self._material)
+        fields = {"key_id": self.imported, "import_token": got.import_token, "encrypted_key_material": encrypted}
+        caller.call("ImportKeyMaterial", expiration_model=NEVER, **fields)
+
+    def renewed(self) -> str:
+        """A key that can be rotated once more: 25 times each."""
+        if self._rotations == 25:
+            self._renewed, self._rotations = self.callers[0].call("CreateKey").key_metadata.key_id, 0
+        self._rotations += 1
+        return self._renewed
 
 
 @pytest.fixture
@@ -89,11 +89,26 @@ def create(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Calla
 
 
 def renew(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
-    material_id = rig.insert_material()
-    return {"key_id": rig.keys[0]}, lambda answer: answer.ciphertext_blob[19:51] == material_id
+    key_id = rig.renewed()
+    caller.call("RotateKeyOnDemand", key_id=key_id)
+    entries = caller.call("ListKeyRotations", key_id=key_id, include_key_material=ALL).rotations
+    material_id = bytes.fromhex(entries[-1].key_material_id)
+    return {"key_id": key_id}, lambda answer: answer.ciphertext_blob[19:51] == material_id
 
 
-OTHERS: Sequence[Change] = (move_alias, create, renew)
+def lose(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+    """The same material goes, having come back."""
+    key_id = rig.imported
+    caller.call("DeleteImportedKeyMaterial", key_id=key_id)
+    return {"key_id": key_id}, lambda answer: answer == "KMSInvalidStateException"
+
+
+def bring_back(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+    rig.bring_in(caller)
+    return {"key_id": rig.imported}, lambda answer: not isinstance(answer, str)
+
+
+OTHERS: Sequence[Change] = (*(move_alias, create, renew) * 4, lose, bring_back)
 
 
 def look(rig: Rig, change: Change, number: int, through: Sequence[Caller] | None = None) -> None:
@@ -134,13 +149,14 @@ def test_every_call_after_the_acknowledgement_obeys(rig: Rig) -> None:
             look(rig, OTHERS[number // 4 % len(OTHERS)], number)
 
 
-@pytest.mark.parametrize("change", [disable, move_alias, create, renew], ids=lambda change: change.__name__)
+@pytest.mark.parametrize("change", [disable, move_alias, create, renew, lose], ids=lambda change: change.__name__)
 def test_a_worker_that_slept_through_a_change_obeys_when_it_wakes(rig: Rig, change: Change) -> None:
     for number in range(STOPS // 4):
         asleep = number % 2
         awake = next(caller for caller in rig.callers if caller.worker != asleep)
         sleepers = [caller for caller in rig.callers if caller.worker == asleep]
-        ask_all(rig.callers, "Encrypt", plaintext=b"x", key_id=rig.keys[0])
+        for before in (enable, bring_back):
+            look(rig, before, number)
         os.kill(worker_pid(rig.server, asleep), signal.SIGSTOP)
         try:
             fields, obeys = change(rig, awake, number)
@@ -149,7 +165,6 @@ def test_a_worker_that_slept_through_a_change_obeys_when_it_wakes(rig: Rig, chan
         finally:
             os.kill(worker_pid(rig.server, asleep), signal.SIGCONT)
         assert all(obeys(outcome(call)) for call in calls), f"round {number}"
-        look(rig, enable, number)
 
 
 def test_a_change_whose_worker_died_before_telling_is_obeyed_too(start_server: StartServer) -> None:

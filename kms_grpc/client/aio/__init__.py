@@ -10,5 +10,6 @@ key_life.py and key_management.py are made from their namesakes one folder up, b
 
 from kms_grpc.client.aio.envelope import AsyncEnvelopeClient
 from kms_grpc.client.aio.key_management import AsyncKeyManagementClient
+from kms_grpc.client.aio.streams import AsyncStreamClient, AsyncStreamed
 
-__all__ = ["AsyncEnvelopeClient", "AsyncKeyManagementClient"]
+__all__ = ["AsyncEnvelopeClient", "AsyncKeyManagementClient", "AsyncStreamClient", "AsyncStreamed"]

@@ -14,13 +14,13 @@ from kms_grpc.crypto.ciphertext_blob import PREFIX_SIZE
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.errors import InvalidCiphertextException
 from kms_grpc.model.key import Key
+from kms_grpc.operations.batches import DATA_KEY_BYTES, Materials
 from kms_grpc.operations.call import Call
 from kms_grpc.registry.shards import LoadedMaterial
+from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
-from kms_grpc.v1 import keys_pb2
 
 SYMMETRIC = keys_pb2.ENCRYPTION_ALGORITHM_SPEC_SYMMETRIC_DEFAULT
-DATA_KEY_BYTES = {keys_pb2.DATA_KEY_SPEC_AES_128: 16, keys_pb2.DATA_KEY_SPEC_AES_256: 32}
 
 
 def encrypt(call: Call, request: pb.EncryptRequest, key: Key) -> pb.EncryptResponse:
@@ -96,6 +96,32 @@ def generate_data_key_without_plaintext(
 def generate_random(call: Call, request: pb.GenerateRandomRequest) -> pb.GenerateRandomResponse:
     """1 to 1,024 random bytes."""
     return pb.GenerateRandomResponse(plaintext=envelope.random_bytes(request.number_of_bytes))
+
+
+# --- batches: the materials of a group -----------------------------------------------------------------------------
+
+
+def encrypt_batch(call: Call, item: envelope_pb2.EncryptBatchItem, key: Key) -> Materials:
+    """Up to 64 KiB each, as Encrypt."""
+    return Materials(sealing=sealing_material(call, item, key))
+
+
+def decrypt_batch(call: Call, item: envelope_pb2.DecryptBatchItem, key: Key) -> Materials:
+    """As Decrypt."""
+    return Materials(opening=opening_material(call, item, key))
+
+
+def re_encrypt_batch(call: Call, item: envelope_pb2.ReEncryptBatchItem, source: Key, destination: Key) -> Materials:
+    """As ReEncrypt."""
+    return Materials(sealing_material(call, item, destination), opening_material(call, item, source))
+
+
+def generate_data_key_batch(call: Call, item: envelope_pb2.GenerateDataKeyBatchItem, key: Key) -> Materials:
+    """As GenerateDataKey, `count` of them."""
+    return Materials(sealing=sealing_material(call, item, key))
+
+
+# --- materials ------------------------------------------------------------------------------------------------------
 
 
 def sealing_material(call: Call, request: Any, key: Key) -> LoadedMaterial:

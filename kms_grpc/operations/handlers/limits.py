@@ -24,6 +24,7 @@ def get_limits(call: Call, request: pb.GetLimitsRequest) -> pb.GetLimitsResponse
         regions=call.service.shards.regions,
         calls=_call_limits(call.service.limits.message_bytes),
         pages=[_page_limits(message) for message in LISTINGS],
+        batches=_batch_limits(call.service.limits.message_bytes),
         quotas=pb.ResourceQuotas(keys=quotas.keys_per_account, aliases_per_key=quotas.aliases_per_key),
         streams=_stream_limits(call.service.limits.streams),
     )
@@ -37,6 +38,16 @@ def _call_limits(message_bytes: int) -> pb.CallLimits:
         max_data_key_bytes=field_limits(key_management_pb2.GenerateDataKeyRequest, "number_of_bytes").max,
         max_random_bytes=field_limits(key_management_pb2.GenerateRandomRequest, "number_of_bytes").max,
         ciphertext_blob_overhead_bytes=OVERHEAD,
+        max_request_message_bytes=message_bytes,
+        max_response_message_bytes=message_bytes,
+    )
+
+
+def _batch_limits(message_bytes: int) -> pb.BatchLimits:
+    return pb.BatchLimits(
+        max_items=field_limits(pb.EncryptBatchRequest, "items").max,
+        max_plaintext_bytes=field_limits(pb.EncryptBatchItem, "plaintext").max,
+        max_ciphertext_blob_bytes=field_limits(pb.DecryptBatchItem, "ciphertext_blob").max,
         max_request_message_bytes=message_bytes,
         max_response_message_bytes=message_bytes,
     )

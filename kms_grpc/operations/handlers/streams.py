@@ -35,7 +35,7 @@ def encrypt_stream(call: Call, request: pb.EncryptStreamRequest, key: Key) -> Fl
     answer = pb.EncryptStreamResponse(
         ciphertext=writer.header, key_id=key.arn, key_material_id=material.material_id.hex()
     )
-    return Encryption(writer, request, answer)
+    return Encryption(writer, request, answer, call.service.limits.message_bytes)
 
 
 def decrypt_stream(call: Call, request: pb.DecryptStreamRequest, key: Key) -> Flow:
@@ -50,7 +50,7 @@ def decrypt_stream(call: Call, request: pb.DecryptStreamRequest, key: Key) -> Fl
     answer = pb.DecryptStreamResponse(
         key_id=key.arn, key_material_id=material.material_id.hex(), encryption_context=header.context
     )
-    return Decryption(reader, header, request, answer)
+    return Decryption(reader, request, answer, call.service.limits.message_bytes)
 
 
 def _check_suite(call: Call, header: MessageHeader) -> None:
@@ -66,8 +66,8 @@ def _check_suite(call: Call, header: MessageHeader) -> None:
 class Encryption(Flow):
     """Plaintext in, frames out."""
 
-    def __init__(self, writer: MessageWriter, request: Any, answer: Any) -> None:
-        super().__init__(Part(request.plaintext, request.last), answer)
+    def __init__(self, writer: MessageWriter, request: Any, answer: Any, most: int) -> None:
+        super().__init__(Part(request.plaintext, request.last), answer, most)
         self._writer = writer
         request.plaintext = b""
         self.request = request
@@ -89,10 +89,10 @@ class Encryption(Flow):
 class Decryption(Flow):
     """Frames in, the plaintext of those that were verified out."""
 
-    def __init__(self, reader: MessageReader, header: MessageHeader, request: Any, answer: Any) -> None:
-        super().__init__(Part(request.ciphertext[header.size :], request.last), answer)
+    def __init__(self, reader: MessageReader, request: Any, answer: Any, most: int) -> None:
+        super().__init__(Part(request.ciphertext[reader.header_size :], request.last), answer, most)
         self._reader = reader
-        request.ciphertext = request.ciphertext[: header.size]
+        request.ciphertext = request.ciphertext[: reader.header_size]
         self.request = request
 
     def _answers(self, part: Part) -> Iterator[bytes]:

@@ -1,0 +1,184 @@
+"""`kms-grpc encrypt-file`, `decrypt-file`: files of any size, through a stream of the service."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from kms_grpc.cli.atomic import whole_file
+from kms_grpc.cli.failures import ExitCode, code_of, print_failure
+from kms_grpc.cli.files import STANDARD, ordinary_mode
+from kms_grpc.cli.options import Command, context_option, key_option, with_streams
+from kms_grpc.cli.output import JSON, print_json
+from kms_grpc.cli.transfer import Gauge, Move, plan
+from kms_grpc.errors import KMSError
+
+if TYPE_CHECKING:
+    from kms_grpc.client import StreamClient, Streamed
+
+PRIVATE = 0o600
+Start = Callable[[Iterator[bytes]], "Streamed"]
+
+
+def file_options(command: Command) -> Command:
+    """INPUT, --to, --recursive, --replace, --force and --quiet."""
+    for option in (
+        click.option("--quiet", "-q", is_flag=True, help="No progress bar."),
+        click.option("--force", is_flag=True, help="Write binary output to a terminal."),
+        click.option("--replace", is_flag=True, help="Write over files that are there."),
+        click.option("--recursive", "-r", is_flag=True, help="INPUT is a directory: all files in it and below."),
+        click.option("--to", metavar="PATH", help="Where the result goes; - is standard output."),
+        click.argument("source", metavar="[INPUT]", default=STANDARD, type=click.Path(allow_dash=True)),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("encrypt-file", short_help="Encrypt a file of any size, or a directory.")
+@file_options
+@key_option
+@context_option()
+@click.option(
+    "--frame-length", type=click.IntRange(1024, 1024 * 1024), metavar="BYTES",
+    help="Plaintext in a frame, which readers hold in memory.  [65,536]",
+)  # fmt: skip
+@with_streams
+def encrypt_file(
+    client: StreamClient, output: str, *, key_id: str, context: dict[str, str], frame_length: int | None,
+    source: str, to: str | None, recursive: bool, replace: bool, force: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Encrypt a file of any size, in constant memory.
+
+    INPUT is a file; - or nothing is standard input. The result goes to INPUT.kms, or standard output. With --recursive
+    INPUT is a directory: each file in it gets its NAME.kms beside it, or under the directory --to.
+
+    The result is a message of the AWS Encryption SDK, which its libraries and command line decrypt as well. It appears
+    under its name whole or not at all. On standard output it is whole only if the exit code is 0.
+
+    \b
+    kms-grpc encrypt-file --key alias/films film.mp4
+    kms-grpc encrypt-file --key alias/backups --recursive photos --to kept/photos
+    tar c photos | kms-grpc encrypt-file --key alias/backups > photos.tar.kms
+    """
+    moves = plan(source, to, encrypts=True, recursive=recursive, replace=replace)
+    run(
+        moves, output, lambda parts: client.encrypt(key_id, parts, context, frame_length=frame_length),
+        mode=ordinary_mode(), force=force, quiet=quiet,
+    )  # fmt: skip
+
+
+@click.command("decrypt-file", short_help="Decrypt what encrypt-file or the AWS Encryption SDK wrote.")
+@file_options
+@click.option("--key", "--key-id", "key_id", metavar="KEY", help="Refuse what another key encrypted.")
+@context_option("--context", "Pair that the file's encryption context must have")
+@with_streams
+def decrypt_file(
+    client: StreamClient, output: str, *, key_id: str | None, context: dict[str, str],
+    source: str, to: str | None, recursive: bool, replace: bool, force: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Decrypt what encrypt-file, or any library of the AWS Encryption SDK, wrote under a key of this service.
+
+    INPUT is a file; - or nothing is standard input. The result goes to INPUT without its .kms, readable by you alone
+    (0600), or to standard output. With --recursive INPUT is a directory: each NAME.kms in it becomes NAME beside it, or
+    under the directory --to.
+
+    A file appears under its name only when all of it was verified. On standard output every byte was verified, but that
+    it is all is said by the exit code alone: use nothing of it unless that is 0.
+
+    \b
+    kms-grpc decrypt-file film.mp4.kms
+    kms-grpc decrypt-file --recursive kept/photos --to photos
+    kms-grpc decrypt-file < photos.tar.kms | tar x
+    """
+    moves = plan(source, to, encrypts=False, recursive=recursive, replace=replace)
+    run(
+        moves, output, lambda parts: client.decrypt(parts, context, key_id=key_id),
+        mode=PRIVATE, force=force, quiet=quiet,
+    )  # fmt: skip
+
+
+def run(moves: list[Move], output: str, start: Start, *, mode: int, force: bool, quiet: bool) -> None:
+    """All moves, one after the other. One that fails is told and doesn't hold up the others; the exit code is that of
+    the first failure."""
+    from kms_grpc.client import ClientError
+
+    done: list[dict[str, Any]] = []
+    codes: list[int] = []
+    with Gauge(quiet=quiet) as gauge:
+        for move in moves:
+            try:
+                done.append(move_one(move, start, gauge, mode, force))
+            except (KMSError, ClientError) as error:
+                if len(moves) > 1:
+                    click.echo(f"{move.source}:", err=True)
+                print_failure(error, as_json=output == JSON)
+                codes.append(code_of(error))
+            except click.UsageError as error:
+                if len(moves) == 1:
+                    raise
+                click.echo(error.format_message(), err=True)
+                codes.append(ExitCode.USAGE)
+    tell(done, output)
+    if codes:
+        raise click.exceptions.Exit(codes[0])
+
+
+def move_one(move: Move, start: Start, gauge: Gauge, mode: int, force: bool) -> dict[str, Any]:
+    """One file; what there is to tell of it."""
+    begun = time.monotonic()
+    gauge.begin(move)
+    try:
+        with (
+            _opened(move.source) as source,
+            _created(move.target, mode, force) as target,
+            start(gauge.read(source)) as streamed,
+        ):
+            for part in streamed:
+                target.write(part)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise click.UsageError(f"{error.filename or move.target}: {error.strerror}") from None
+    seconds = time.monotonic() - begun
+    facts = {"Source": move.source, "Target": move.target, "Bytes": gauge.moved, "Seconds": round(seconds, 3)}
+    return facts | {"KeyId": streamed.key_id}
+
+
+def tell(done: list[dict[str, Any]], output: str) -> None:
+    """A line for each file, unless its content went to standard output."""
+    if any(facts["Target"] == STANDARD for facts in done):
+        return
+    if output == JSON:
+        print_json({"Files": done})
+        return
+    for facts in done:
+        rate = facts["Bytes"] / max(facts["Seconds"], 0.001) / 1e6
+        click.echo(f"{facts['Source']} -> {facts['Target']}   {facts['Bytes']:,} bytes, {rate:,.0f} MB/s")
+
+
+@contextlib.contextmanager
+def _opened(source: str) -> Iterator[BinaryIO]:
+    if source == STANDARD:
+        yield sys.stdin.buffer
+        return
+    with Path(source).open("rb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _created(target: str, mode: int, force: bool) -> Iterator[BinaryIO]:
+    if target != STANDARD:
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(Path(target), mode) as file:
+            yield file
+        return
+    if sys.stdout.isatty() and not force:
+        raise click.UsageError("binary output to a terminal. Give --to FILE, or --force")
+    yield sys.stdout.buffer
+    sys.stdout.buffer.flush()

@@ -1,0 +1,125 @@
+"""Files on their way through a stream: which become which, and how far they are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import click
+
+from kms_grpc.cli.atomic import UNFINISHED
+from kms_grpc.cli.files import STANDARD
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+SUFFIX: Final = ".kms"
+READ_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One input and where its output goes; `-` is standard input or output."""
+
+    source: str
+    target: str
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the input, where that can be known."""
+        path = Path(self.source)
+        return path.stat().st_size if self.source != STANDARD and path.is_file() else None
+
+
+def plan(source: str, to: str | None, *, encrypts: bool, recursive: bool, replace: bool) -> list[Move]:
+    """What becomes what. UsageError where that can't be, before anything is read."""
+    if recursive:
+        moves = _plan_folder(source, to, encrypts)
+    elif source != STANDARD and Path(source).is_dir():
+        raise click.UsageError(f"{source}: a directory. All files in it: --recursive")
+    else:
+        moves = [Move(source, to or _target_of(source, encrypts))]
+    for move in moves:
+        _check(move, replace)
+    return moves
+
+
+def _plan_folder(source: str, to: str | None, encrypts: bool) -> list[Move]:
+    if source == STANDARD or not Path(source).is_dir():
+        raise click.UsageError(f"{source}: --recursive wants a directory")
+    if to == STANDARD:
+        raise click.UsageError("--recursive writes files: --to wants a directory")
+    root = Path(source)
+    target_root = Path(to) if to else root
+    files = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+    finished = [path for path in files if path.suffix != UNFINISHED]
+    chosen = [path for path in finished if (path.suffix == SUFFIX) is not encrypts]
+    return [Move(str(path), _target_of(str(target_root / path.relative_to(root)), encrypts)) for path in chosen]
+
+
+def _target_of(source: str, encrypts: bool) -> str:
+    if source == STANDARD:
+        return STANDARD
+    if encrypts:
+        return source + SUFFIX
+    if not source.endswith(SUFFIX):
+        raise click.UsageError(f"{source}: does not end in {SUFFIX}. Say where the result goes: --to FILE")
+    return source.removesuffix(SUFFIX)
+
+
+def _check(move: Move, replace: bool) -> None:
+    if move.target == STANDARD:
+        return
+    target = Path(move.target)
+    if target.is_dir():
+        raise click.UsageError(f"{target}: is a directory")
+    if target.is_file() and not replace:
+        raise click.UsageError(f"{target}: exists already. Write over it: --replace")
+    if move.source != STANDARD and target.exists() and target.samefile(move.source):
+        raise click.UsageError(f"{target}: is the input itself")
+
+
+class Gauge:
+    """How far it is, on standard error where that is a terminal: bar, rate and time left."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self.moved = 0
+        if not quiet and sys.stderr.isatty():
+            self._progress = _progress()
+
+    def __enter__(self) -> Gauge:
+        if self._progress:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def begin(self, move: Move) -> None:
+        self.moved = 0
+        if self._progress:
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(Path(move.source).name, total=move.size)
+
+    def read(self, file: BinaryIO) -> Iterator[bytes]:
+        """The file's parts, counted as they are taken."""
+        while part := file.read(READ_BYTES):
+            yield part
+            self.moved += len(part)
+            if self._progress and self._task is not None:
+                self._progress.update(self._task, advance=len(part))
+
+
+def _progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    return Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True), transient=True)

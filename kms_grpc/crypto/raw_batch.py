@@ -1,0 +1,169 @@
+"""Batches over their messages' own bytes: the C core finds the items in the request, does them, and writes the answer.
+
+    scan     items and their groups: those that say the same of their keys
+    plan     with what each group was admitted to: where each result will stand
+    run      the items, one C call with the GIL released, or a few on parts of the batch
+    results  the serialised results, with places for the errors of items that were not done
+
+No Python object is made of an item unless it fails. Each thread has one batch: it is good until the thread scans again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from kms_grpc.crypto import raw_request
+from kms_grpc.crypto._native import ffi, lib
+from kms_grpc.crypto.errors import raise_for
+
+MAXIMUM_ITEMS: Final[int] = lib.KMS_MAXIMUM_ITEMS
+INVALID_CIPHERTEXT: Final[int] = lib.KMS_INVALID_CIPHERTEXT
+NOT_ADMITTED: Final[int] = lib.KMS_NOT_ADMITTED
+_SECRET = (raw_request.DECRYPT, raw_request.DATA_KEY)
+
+
+class Admitted(NamedTuple):
+    """What a group may be done under: None where it may not. The numbers are the keys' places in the answer."""
+
+    material: raw_request.CMaterial | None = None
+    source: raw_request.CMaterial | None = None
+    key: int = 0
+    source_key: int = 0
+
+
+class Item(NamedTuple):
+    """An item as its request has it: its own bytes, its keys' names, and the pairs of its encryption contexts, which it
+    may have from the batch."""
+
+    own: bytes
+    key: bytes
+    source_key: bytes
+    pairs: bytes
+    prefix: bytes
+    """The first 55 bytes of its blob."""
+
+
+class Failure(NamedTuple):
+    """An item that was not done. `status` is INVALID_CIPHERTEXT, NOT_ADMITTED, or says that it is beyond its limits."""
+
+    number: int
+    group: int
+    status: int
+    place: int
+    """Where its error belongs in the results."""
+
+
+class Batch:
+    """A scanned request."""
+
+    def __init__(self, made: Any, kind: int, raw: bytes) -> None:
+        self._batch = made
+        self._kind = kind
+        self._raw = raw
+        self._out: Any = None
+        self._size = 0
+        self.items = int(made.item_count)
+        self.groups = int(made.group_count)
+        self.data_keys = int(made.data_keys)
+        self.key_spec = int(made.key_spec)
+        self.number_of_bytes = int(made.number_of_bytes) if made.has_number_of_bytes else None
+
+    def head(self) -> Item:
+        """What the batch says for all items."""
+        batch = self._batch
+        return self._item(batch, b"", b"")
+
+    def group(self, number: int) -> Item:
+        """The first item of a group."""
+        return self.item(self._batch.first_items[number])
+
+    def item(self, number: int) -> Item:
+        item = self._batch.items[number]
+        has_blob = self._kind in (raw_request.DECRYPT, raw_request.RE_ENCRYPT)
+        prefix = self._bytes(item.data)[: lib.KMS_PREFIX_SIZE] if has_blob else b""
+        return self._item(item, self._bytes(item.own), prefix)
+
+    def _item(self, item: Any, own: bytes, prefix: bytes) -> Item:
+        pairs = self._bytes(item.context) + self._bytes(item.source_context)
+        return Item(own, self._bytes(item.key), self._bytes(item.source_key), pairs, prefix)
+
+    def _bytes(self, place: Any) -> bytes:
+        return self._raw[place.at : place.at + place.len]
+
+    def plan(self, admitted: Sequence[Admitted], data_key_bytes: int) -> int:
+        """Bytes of the results of all that can be done."""
+        self._admitted = ffi.new("kms_admitted[]", max(1, len(admitted)))
+        self._materials = admitted  # they must live as long
+        for place, group in enumerate(admitted):
+            c = self._admitted[place]
+            c.material, c.source = group.material or ffi.NULL, group.source or ffi.NULL
+            c.key, c.source_key = group.key, group.source_key
+        self._data_key_bytes = data_key_bytes
+        self._size = int(lib.kms_batch_plan(self._batch, self._kind, self._admitted, data_key_bytes))
+        return self._size
+
+    def run(self, first: int = 0, end: int | None = None) -> None:
+        """Items from `first` on. Raises StaleHandle and its like, and then nothing is done."""
+        if self._out is None:
+            self._out = _buffer.room(self._size)
+        out = ffi.cast("uint8_t *", self._out)
+        work = (self._batch, self._kind, self._admitted, self._data_key_bytes)
+        status = lib.kms_batch_run(
+            out, self._size, *work, first, self.items if end is None else end, self._raw, len(self._raw)
+        )
+        if status:
+            raise_for(status)
+
+    def tally(self) -> tuple[list[int], list[Failure]]:
+        """Items that were done, by group; and those that were not, in their order."""
+        done = ffi.new("uint32_t[]", max(1, self.groups))
+        count = lib.kms_batch_tally(done, ffi.NULL, self._batch)
+        return ffi.unpack(done, self.groups), list(self._failures(done, count)) if count else []
+
+    def _failures(self, done: Any, count: int) -> Iterator[Failure]:
+        numbers = ffi.new("uint32_t[]", count)
+        lib.kms_batch_tally(done, numbers, self._batch)
+        for number in ffi.unpack(numbers, count):
+            item = self._batch.items[number]
+            yield Failure(number, item.group, item.status, item.out_at)
+
+    def results(self, failures: Sequence[tuple[Failure, bytes]]) -> bytes:
+        """The serialised results, with so many bytes in place of each item that was not done."""
+        whole: bytes = ffi.unpack(self._out, self._size) if self._size else b""
+        if self._kind in _SECRET:
+            lib.kms_cleanse(self._out, self._size)
+        return whole if not failures else b"".join(self._pieces(whole, failures))
+
+    def _pieces(self, whole: bytes, failures: Sequence[tuple[Failure, bytes]]) -> Iterator[bytes]:
+        at = 0
+        for failure, error in failures:
+            yield whole[at : failure.place]
+            yield error
+            at = failure.place + self._batch.items[failure.number].out_len
+        yield whole[at:]
+
+
+class _Buffer(threading.local):
+    def __init__(self) -> None:
+        self.batch = ffi.new("kms_batch *")
+        self._out = ffi.new("char[]", 1)
+
+    def room(self, size: int) -> Any:
+        """For the results, as `char[]`: memory that was touched before is several times as fast."""
+        if len(self._out) < size:
+            self._out = ffi.new("char[]", size)
+        return self._out
+
+
+_buffer = _Buffer()
+
+
+def scan(kind: int, raw: bytes, *, by_context: bool = False, written: bool = False) -> Batch | None:
+    """The batch in `raw`; None where the scanner doesn't take it. `by_context`: a group has the same encryption context
+    as well. `written`: protobuf wrote these bytes, and the validator has passed what they say for all items."""
+    made = _buffer.batch
+    if not lib.kms_batch_scan(made, kind, raw, len(raw), by_context, written):
+        return None
+    return Batch(made, kind, raw)

@@ -1,0 +1,321 @@
+"""The AWS door of a real server with two workers: what HTTP may carry, who may call, and what a repeated call does."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.endpoints.aws_calls import JSON_11, TEST, Answer, address_of, call, send, signed_headers
+from tests.processes.served import eventually
+from tests.served import Served
+
+pytestmark = pytest.mark.xdist_group("aws door")
+
+BODY_BYTES = 64 * 1024
+CONFIG = f"""
+aws_listen = "127.0.0.1:0"
+[[principals]]
+name = "orders"
+arn = "arn:aws:iam::111122223333:role/orders"
+account = "111122223333"
+token = "token-of-orders-0001"
+[limits]
+http_body_bytes = {BODY_BYTES}
+"""
+WORKERS = {"0", "1"}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("aws") / "kms.toml"
+    file.write_text(CONFIG)
+    return file
+
+
+@pytest.fixture(scope="module")
+def served(config: Path) -> Iterator[Served]:
+    server = Served(config.with_name("data"), ["--config", str(config)])
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def address(served: Served) -> str:
+    return address_of(served.data_dir)
+
+
+@pytest.fixture(scope="module")
+def key_id(address: str) -> str:
+    return str(call(address, "CreateKey").json["KeyMetadata"]["KeyId"])
+
+
+def connections(address: str) -> dict[str, http.client.HTTPConnection]:
+    """One to each worker."""
+    found: dict[str, http.client.HTTPConnection] = {}
+    for _ in range(200):
+        connection = http.client.HTTPConnection(address, timeout=60)
+        found.setdefault(call(connection, "ListKeys").worker, connection)
+        if set(found) == WORKERS:
+            return found
+    raise AssertionError(f"200 connections reached only {set(found)}")
+
+
+def access_key(command: str, *arguments: str, data_dir: Path, config: Path, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "kms_grpc", "principals", "access-key", command, *arguments, "--data-dir", str(data_dir),
+         "--config", str(config), "--output", "json"], capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def make_access_key(data_dir: Path, config: Path, name: str = "orders") -> tuple[str, str]:
+    made = json.loads(access_key("create", name, data_dir=data_dir, config=config))["AccessKey"]
+    return made["AccessKeyId"], made["SecretAccessKey"]
+
+
+# --- what HTTP may carry -----------------------------------------------------------------------------------------
+
+UNKNOWN = "UnknownOperationException"
+NOT_CALLS = [
+    ("an unknown operation", "POST", "/", {"X-Amz-Target": "TrentService.MakeKey"}, UNKNOWN),
+    ("another service's", "POST", "/", {"X-Amz-Target": "DynamoDB_20120810.ListTables"}, UNKNOWN),
+    ("an operation of ours", "POST", "/", {"X-Amz-Target": "TrentService.GetLimits"}, UNKNOWN),
+    ("no operation", "POST", "/", {"X-Amz-Target": ""}, UNKNOWN),
+    ("two operations", "POST", "/", {"X-Amz-Target": "TrentService.ListKeys,TrentService.ListKeys"}, UNKNOWN),
+    ("plain JSON", "POST", "/", {"Content-Type": "application/json"}, UNKNOWN),
+    ("the former version", "POST", "/", {"Content-Type": "application/x-amz-json-1.0"}, UNKNOWN),
+    ("no content type", "POST", "/", {"Content-Type": ""}, UNKNOWN),
+    ("a GET", "GET", "/", {}, UNKNOWN),
+    ("another path", "POST", "/kms", {}, UNKNOWN),
+    ("an operation that is not built", "POST", "/", {"X-Amz-Target": "TrentService.ReplicateKey"},
+     "UnsupportedOperationException"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "code"), [row[1:] for row in NOT_CALLS], ids=[r[0] for r in NOT_CALLS]
+)
+def test_what_is_no_call(address: str, method: str, path: str, headers: dict[str, str], code: str) -> None:
+    usual = signed_headers(address, "TrentService.ListKeys", b"{}", "eu-central-1", TEST, {})
+    answer = send(http.client.HTTPConnection(address, timeout=60), method, path, b"{}", {**usual, **headers})
+    assert (answer.status, answer.code) == (400, code)
+    assert answer.headers["x-amzn-requestid"]
+    assert answer.headers["content-type"] == JSON_11
+    if code != UNKNOWN:
+        assert answer.json["message"] == "ReplicateKey is not supported yet."
+
+
+def test_a_content_type_may_name_its_charset(address: str) -> None:
+    assert call(address, "ListKeys", headers={"Content-Type": f"{JSON_11}; charset=utf-8"}).status == 200
+
+
+def test_a_body_beyond_the_limit_is_not_read(address: str) -> None:
+    full = b'{"KeyId": "' + b"a" * (BODY_BYTES - 13) + b'"}'
+    assert call(address, "DescribeKey", full).code == "ValidationException", "one of the very size is read"
+    told = call(address, "DescribeKey", full + b" ")
+    assert (told.status, told.code, told.headers["connection"]) == (413, "RequestEntityTooLargeException", "close")
+    with socket.create_connection(address.rsplit(":", 1), timeout=60) as raw:  # type: ignore[arg-type]
+        raw.sendall(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-amz-json-1.1\r\n"
+            b"X-Amz-Target: TrentService.ListKeys\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        for _ in range(9):
+            raw.sendall(b"2000\r\n" + b" " * 8192 + b"\r\n")
+        assert raw.recv(100).startswith(b"HTTP/1.1 413 "), "nor one that doesn't say its size"
+
+
+def test_errors_without_a_text_have_no_message(address: str, key_id: str) -> None:
+    blob = call(address, "Encrypt", {"KeyId": key_id, "Plaintext": "AAAA"}).json["CiphertextBlob"]
+    answer = call(address, "Decrypt", {"CiphertextBlob": blob, "EncryptionContext": {"a": "b"}})
+    assert (answer.status, answer.json) == (400, {"__type": "InvalidCiphertextException"})
+
+
+def test_many_calls_go_over_one_connection(address: str, key_id: str) -> None:
+    connection = http.client.HTTPConnection(address, timeout=60)
+    asked = {"KeyId": key_id, "Plaintext": base64.b64encode(b"x" * 4096).decode()}
+    answers = [call(connection, "Encrypt", asked) for _ in range(30)]
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.worker for answer in answers}) == 1
+    assert len({answer.headers["x-amzn-requestid"] for answer in answers}) == 30
+    assert len({answer.json["CiphertextBlob"] for answer in answers}) == 30
+
+
+def test_the_request_id_is_the_audit_records(served: Served, address: str) -> None:
+    given = str(uuid.uuid4())
+    answer = call(address, "ListAliases", unsigned={"amz-sdk-invocation-id": given})
+    assert answer.headers["x-amzn-requestid"] == given
+    odd = call(address, "ListAliases", unsigned={"amz-sdk-invocation-id": "with a space"})
+    assert odd.headers["x-amzn-requestid"] not in ("", "with a space")
+    ids = (given, odd.headers["x-amzn-requestid"])
+    eventually(lambda: all(f'"requestID":"{request_id}"' in audit(served) for request_id in ids), "the records")
+
+
+def audit(served: Served) -> str:
+    return "".join(path.read_text() for path in (served.data_dir / "audit").glob("worker-*.jsonl"))
+
+
+# --- who may call ------------------------------------------------------------------------------------------------
+
+
+def test_region_and_account_come_from_the_signature(served: Served, address: str, config: Path) -> None:
+    orders = make_access_key(served.data_dir, config)
+    for key, account in ((TEST, "123456789012"), (orders, "111122223333")):
+        for region in served.regions:
+            arn = call(address, "CreateKey", key=key, region=region).json["KeyMetadata"]["Arn"]
+            assert arn.startswith(f"arn:aws:kms:{region}:{account}:key/")
+    refused = call(address, "ListKeys", region="mars-north-1")
+    assert refused.code == "ValidationException"
+    assert refused.json["message"] == "Region mars-north-1 is not served here; served are: eu-central-1, eu-west-1"
+
+
+def test_a_permit_is_no_signature(address: str, key_id: str) -> None:
+    """The very call that a worker answers warm is refused once its signature is wrong."""
+    connection = http.client.HTTPConnection(address, timeout=60)
+    asked = {"KeyId": key_id, "Plaintext": "AAAA"}
+    assert [call(connection, "Encrypt", asked).status for _ in range(5)] == [200] * 5
+    wrong = call(connection, "Encrypt", asked, key=("test", "guess"))
+    assert (wrong.status, wrong.code) == (400, "InvalidSignatureException")
+    nobody = call(connection, "Encrypt", asked, key=("nobody", "test"))
+    assert nobody.code == "UnrecognizedClientException"
+    body = json.dumps(asked).encode()
+    sent = signed_headers(address, "TrentService.Encrypt", body, "eu-central-1", TEST, {})
+    assert send(connection, "POST", "/", body.replace(b"AAAA", b"AAAB"), sent).code == "InvalidSignatureException"
+    assert send(connection, "POST", "/", body, {**sent, "X-Amz-Target": "TrentService.Decrypt"}).status == 400
+    assert send(connection, "POST", "/", body, sent).status == 200
+
+
+def test_a_deleted_access_key_is_refused_by_all_workers_at_once(served: Served, address: str, config: Path) -> None:
+    workers = connections(address)
+    for _ in range(2):
+        key = make_access_key(served.data_dir, config)
+        for connection in workers.values():
+            for region in served.regions:
+                assert call(connection, "ListKeys", key=key, region=region).status == 200
+        access_key("delete", key[0], data_dir=served.data_dir, config=config)
+        for connection in workers.values():
+            for region in served.regions:
+                assert call(connection, "ListKeys", key=key, region=region).code == "UnrecognizedClientException"
+
+
+def test_a_secret_is_shown_once(served: Served, address: str, config: Path) -> None:
+    key_id, secret = make_access_key(served.data_dir, config)
+    listed = access_key("list", data_dir=served.data_dir, config=config)
+    assert key_id in listed
+    assert secret not in listed
+    call(address, "ListKeys", key=(key_id, secret))
+    call(address, "ListKeys", key=(key_id, "wrong" + secret[5:]))
+    for path in served.data_dir.rglob("*"):
+        if path.is_file():
+            assert secret.encode() not in path.read_bytes(), path
+    assert secret not in served.log_text()
+    assert "no caller" in access_key("create", "nobody", data_dir=served.data_dir, config=config, code=2)
+    assert "NotFoundException" in access_key("delete", "AKIANONE", data_dir=served.data_dir, config=config, code=5)
+
+
+def test_the_key_test_is_known_to_dev_alone_and_a_key_outlives_a_restart(
+    start_server: StartServer, config: Path, tmp_path: Path
+) -> None:
+    server = start_server("--config", str(config), dev=False, regions=["eu-west-1"], data_dir=tmp_path / "strict")
+    key = make_access_key(server.data_dir, config)
+    for _ in range(2):
+        where = address_of(server.data_dir)
+        assert call(where, "ListKeys", region="eu-west-1").code == "UnrecognizedClientException"
+        assert call(where, "ListKeys", region="eu-west-1", key=key).status == 200
+        server.stop()
+        server.launch()
+        wait_for_door(server)
+
+
+def wait_for_door(server: Served) -> None:
+    server._chosen_address()
+
+
+# --- repeated calls ----------------------------------------------------------------------------------------------
+
+
+def test_a_repeated_create_key_makes_one_key(address: str) -> None:
+    """Whichever worker the second attempt reaches."""
+    workers = connections(address)
+    same, other = ({"amz-sdk-invocation-id": str(uuid.uuid4())} for _ in range(2))
+
+    def create(worker: str, sent: dict[str, str], description: str = "once") -> Answer:
+        return call(workers[worker], "CreateKey", {"Description": description}, unsigned=sent)
+
+    first, second, third = create("0", same), create("1", same), create("0", other)
+    assert first.json == second.json
+    assert third.json["KeyMetadata"]["KeyId"] != first.json["KeyMetadata"]["KeyId"]
+    assert create("1", same, "twice").code == "ValidationException"
+
+
+# --- the door itself ---------------------------------------------------------------------------------------------
+
+
+def test_calls_under_way_are_finished_at_the_end(start_server: StartServer) -> None:
+    """Each call was answered in full or never begun: what the callers were told is what the registry holds."""
+    server = start_server("--aws-listen", "127.0.0.1:0")
+    where, made, torn = address_of(server.data_dir), [], []
+
+    def create() -> None:
+        connection = http.client.HTTPConnection(where, timeout=60)
+        while True:
+            try:
+                answer = call(connection, "CreateKey")
+            except http.client.IncompleteRead:
+                torn.append("an answer was cut off")
+                return
+            except (OSError, http.client.HTTPException):
+                return
+            made.append(answer.json["KeyMetadata"]["KeyId"] if answer.status == 200 else torn.append(answer.body))
+
+    threads = [threading.Thread(target=create) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    while len(made) < 20:
+        pass
+    assert server.stop() == 0
+    for thread in threads:
+        thread.join()
+    assert torn == []
+    server.start()
+    kept = call(address_of(server.data_dir), "ListKeys", {"Limit": 1000}).json
+    assert not kept["Truncated"]
+    assert set(made) <= {entry["KeyId"] for entry in kept["Keys"]}
+
+
+def test_its_address_is_locked_as_the_other_doors_is(served: Served, address: str, tmp_path: Path) -> None:
+    second = Served(tmp_path / "second", ["--aws-listen", address])
+    process = second.launch()
+    assert process.wait(60) == 1
+    assert f"listen {address} is served by another kms-grpc (pid {served.process.pid})" in second.log_text()
+    assert "give another --aws-listen" in second.log_text()
+
+
+def test_only_this_machine_is_served(tmp_path: Path) -> None:
+    second = Served(tmp_path / "open", ["--aws-listen", "0.0.0.0:0"])
+    assert second.launch().wait(60) == 2
+    assert "aws_listen '0.0.0.0:0': only loopback" in second.log_text()
+
+
+def test_a_unix_socket(start_server: StartServer, tmp_path: Path) -> None:
+    path = tmp_path / "kms"
+    start_server("--aws-listen", f"unix:{path}", workers=1)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    connection = http.client.HTTPConnection("kms", timeout=60)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(path))
+    sent = signed_headers("kms", "TrentService.ListKeys", b"{}", "eu-west-1", TEST, {})
+    assert send(connection, "POST", "/", b"{}", sent).json == {"Keys": [], "Truncated": False}

@@ -1,0 +1,234 @@
+"""AWS's JSON, without a server: what a body becomes, what is wrong with one, and what an answer looks like."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import botocore.session
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from kms_grpc.endpoints.aws_json import AwsJson
+from kms_grpc.endpoints.aws_operations import AWS_OPERATIONS
+from kms_grpc.errors import KMSError
+from kms_grpc.operations.descriptors import is_always_sent
+from kms_grpc.operations.table import TABLE
+from kms_grpc.v1 import key_management_pb2 as pb
+from kms_grpc.v1 import keys_pb2
+
+WIRE = AwsJson()
+OPERATIONS = {
+    operation.name: operation for operation in TABLE if operation.service == "kms_grpc.v1.KeyManagementService"
+}
+KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
+ENUM_OF_SPECS = "Member must satisfy enum value set: [AES_256, AES_128]"
+
+
+def refusal(name: str, body: bytes | dict[str, Any]) -> tuple[str, str]:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    try:
+        request, judge = WIRE.read(OPERATIONS[name], raw)
+        judge(request)
+    except KMSError as error:
+        return error.code, error.text
+    raise AssertionError(f"accepted: {request}")
+
+
+def read(name: str, body: dict[str, Any]) -> Any:
+    request, judge = WIRE.read(OPERATIONS[name], json.dumps(body).encode())
+    judge(request)
+    return request
+
+
+def written(answer: Any) -> Any:
+    return json.loads(WIRE.write(answer))
+
+
+# --- requests ----------------------------------------------------------------------------------------------------
+
+
+def test_every_kind_of_member() -> None:
+    assert read("CreateKey", {"Description": "é", "Origin": "EXTERNAL", "Tags": [{"TagKey": "a", "TagValue": ""}]}) == (
+        pb.CreateKeyRequest(
+            description="é", origin=keys_pb2.ORIGIN_TYPE_EXTERNAL, tags=[keys_pb2.Tag(tag_key="a", tag_value="")]
+        )
+    )
+    assert read("Encrypt", {"KeyId": KEY, "Plaintext": "AAE=", "EncryptionContext": {"a": "b"}, "DryRun": True}) == (
+        pb.EncryptRequest(key_id=KEY, plaintext=b"\0\1", encryption_context={"a": "b"}, dry_run=True)
+    )
+    assert read("ListKeys", {"Limit": 7, "Marker": None}) == pb.ListKeysRequest(limit=7)
+    assert read("UntagResource", {"KeyId": KEY, "TagKeys": ["a", "b"]}).tag_keys == ["a", "b"]
+    given = {"KeyId": KEY, "ImportToken": "AA==", "EncryptedKeyMaterial": "AA==", "ValidTo": 1_800_000_000.25}
+    assert read("ImportKeyMaterial", given).valid_to == Timestamp(seconds=1_800_000_000, nanos=250_000_000)
+    assert read("ImportKeyMaterial", {**given, "ValidTo": 0}).HasField("valid_to"), "1970 is a time, not its absence"
+
+
+SERIALIZATION, VALIDATION = "SerializationException", "ValidationException"
+NO_JSON = [b"", b"{", b"nothing", b"{'a': 1}", b'{"KeyId": "\xff"}', b'{"KeyId": NaN}', b"[" * 100_000, b'{"a":1}x']
+WRONG = [
+    ("ListKeys", [], "must be a JSON object"),
+    ("ListKeys", "x", "must be a JSON object"),
+    ("ListKeys", None, "must be a JSON object"),
+    ("Encrypt", {"KeyId": 1}, "KeyId must be a string."),
+    ("Encrypt", {"KeyId": [KEY]}, "KeyId must be a string."),
+    ("Encrypt", {"Plaintext": "no base64"}, "Plaintext must be a string in base64."),
+    ("Encrypt", {"Plaintext": "AA"}, "Plaintext must be a string in base64."),
+    ("Encrypt", {"Plaintext": "AA==AA=="}, "Plaintext must be a string in base64."),
+    ("Encrypt", {"Plaintext": "A\u00e9=="}, "Plaintext must be a string in base64."),
+    ("Encrypt", {"Plaintext": [0, 1]}, "Plaintext must be a string in base64."),
+    ("Encrypt", {"DryRun": "true"}, "DryRun must be true or false."),
+    ("Encrypt", {"DryRun": 1}, "DryRun must be true or false."),
+    ("Encrypt", {"EncryptionContext": ["a"]}, "EncryptionContext must be an object."),
+    ("Encrypt", {"EncryptionContext": {"a": 1}}, "EncryptionContext must be an object of strings."),
+    ("Encrypt", {"EncryptionContext": {"a": None}}, "EncryptionContext must be an object of strings."),
+    ("ListKeys", {"Limit": "7"}, "Limit must be an integer"),
+    ("ListKeys", {"Limit": 7.5}, "Limit must be an integer"),
+    ("ListKeys", {"Limit": True}, "Limit must be an integer"),
+    ("ListKeys", {"Limit": 2**31}, "Limit must be an integer from -2147483648 to 2147483647."),
+    ("CreateKey", {"KeySpec": 1}, "KeySpec must be a string."),
+    ("CreateKey", {"Tags": {"TagKey": "a"}}, "Tags must be a list."),
+    ("CreateKey", {"Tags": ["a"]}, "Tags.1 must be an object."),
+    ("CreateKey", {"Tags": [{"TagKey": "a", "TagValue": "b"}, {"TagKey": 1}]}, "Tags.2.TagKey must be a string."),
+    ("UntagResource", {"TagKeys": ["a", None]}, "TagKeys.2 must be a string."),
+    ("ImportKeyMaterial", {"ValidTo": "2027-01-01T00:00:00Z"}, "ValidTo must be a number of seconds since 1970."),
+    ("ImportKeyMaterial", {"ValidTo": -1}, "ValidTo must be a number of seconds since 1970."),
+    ("ImportKeyMaterial", {"ValidTo": 1e300}, "ValidTo must be a number of seconds since 1970."),
+    ("ImportKeyMaterial", {"ValidTo": True}, "ValidTo must be a number of seconds since 1970."),
+]
+
+
+@pytest.mark.parametrize("raw", NO_JSON, ids=lambda raw: repr(raw[:16]))
+def test_what_is_no_json(raw: bytes) -> None:
+    assert refusal("Encrypt", raw) == (SERIALIZATION, "The body of the request is not valid JSON.")
+
+
+@pytest.mark.parametrize(("name", "body", "text"), WRONG)
+def test_values_of_a_wrong_type(name: str, body: Any, text: str) -> None:
+    code, told = refusal(name, json.dumps(body).encode())
+    assert code == SERIALIZATION
+    assert text in told
+
+
+def test_text_that_no_string_holds() -> None:
+    assert refusal("Encrypt", b'{"KeyId": "\\ud800"}')[0] == SERIALIZATION
+    assert refusal("Encrypt", b'{"EncryptionContext": {"\\udfff": ""}}')[0] == SERIALIZATION
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "told"),
+    [
+        ("ListKeys", {"Limits": 1}, "ListKeysRequest has no member 'Limits'."),
+        ("ListKeys", {"limit": 1}, "ListKeysRequest has no member 'limit'."),
+        ("CreateKey", {"Tags": [{"Key": "a"}]}, "Tag has no member 'Tags.1.Key'."),
+        ("ListKeys", {"\n" * 99: 1}, "ListKeysRequest has no member '" + "\n" * 64 + "'."),
+    ],
+)
+def test_members_that_there_are_not(name: str, body: Any, told: str) -> None:
+    """As at the gRPC door: a member that isn't known is refused by its name, never ignored."""
+    assert refusal(name, body) == (VALIDATION, told)
+
+
+CONSTRAINTS = [
+    ("Encrypt", {"KeyId": KEY}, "Value null at 'plaintext' failed to satisfy constraint: Member must not be null"),
+    ("GenerateDataKey", {"KeyId": KEY, "KeySpec": "AES_512"},
+     f"Value 'AES_512' at 'keySpec' failed to satisfy constraint: {ENUM_OF_SPECS}"),
+    ("GenerateDataKey", {"KeyId": KEY, "KeySpec": ""},
+     f"Value '' at 'keySpec' failed to satisfy constraint: {ENUM_OF_SPECS}"),
+    ("GenerateRandom", {"NumberOfBytes": 0},
+     "Value '0' at 'numberOfBytes' failed to satisfy constraint: Member must have value greater than or equal to 1"),
+    ("Decrypt", {"CiphertextBlob": "A" * 8196},
+     "Value at 'ciphertextBlob' failed to satisfy constraint: Member must have length less than or equal to 6144"),
+    ("CreateKey", {"Tags": [{"TagKey": "a", "TagValue": "b"}, {"TagKey": "", "TagValue": "b"}]},
+     "Value null at 'tags.2.member.tagKey' failed to satisfy constraint: Member must not be null"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "body", "told"), CONSTRAINTS)
+def test_constraints_are_told_in_awss_words(name: str, body: Any, told: str) -> None:
+    assert refusal(name, body) == (VALIDATION, f"1 validation error detected: {told}")
+
+
+def test_several_unknown_spellings_are_each_told_as_they_were_written() -> None:
+    told = refusal("CreateKey", {"KeySpec": "ONE", "Origin": "TWO", "KeyUsage": "THREE"})[1]
+    assert told.startswith("3 validation errors detected: Value 'ONE' at 'keySpec'")
+    assert "..." not in told
+    listed = refusal("ListKeys", {"ResourceOwners": ["SELF", "FOUR"]})[1]
+    assert "Value '[SELF, FOUR]' at 'resourceOwners'" in listed
+
+
+def test_the_largest_blob_is_awss() -> None:
+    assert len(read("Decrypt", {"CiphertextBlob": "A" * 8192}).ciphertext_blob) == 6144
+
+
+# --- answers -----------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_of_each_kind() -> None:
+    metadata = keys_pb2.KeyMetadata(
+        key_id=KEY, key_state=keys_pb2.KEY_STATE_PENDING_DELETION, aws_account_id="111122223333",
+        creation_date=Timestamp(seconds=1_800_000_000, nanos=123_456_789), expiration_model=0,
+        encryption_algorithms=[keys_pb2.ENCRYPTION_ALGORITHM_SPEC_SYMMETRIC_DEFAULT],
+    )  # fmt: skip
+    assert written(pb.DescribeKeyResponse(key_metadata=metadata)) == {
+        "KeyMetadata": {
+            "KeyId": KEY, "AWSAccountId": "111122223333", "KeyState": "PendingDeletion", "Enabled": False,
+            "CreationDate": 1_800_000_000.123, "Description": "", "MultiRegion": False,
+            "EncryptionAlgorithms": ["SYMMETRIC_DEFAULT"],
+        }
+    }  # fmt: skip
+    assert written(pb.EncryptResponse(key_id=KEY, ciphertext_blob=b"\xff\xfe")) == {
+        "KeyId": KEY,
+        "CiphertextBlob": "//4=",
+    }
+    assert written(pb.ListKeysResponse()) == {"Keys": [], "Truncated": False}
+    assert written(pb.GetKeyRotationStatusResponse(key_id=KEY)) == {"KeyId": KEY, "KeyRotationEnabled": False}
+    assert WIRE.write(pb.EnableKeyResponse()) == b"", "no output, no bytes"
+
+
+def answers(of: Descriptor, seen: set[str]) -> list[FieldDescriptor]:
+    """All fields below an answer."""
+    found = []
+    for field in of.fields:
+        found.append(field)
+        if field.message_type is not None and field.message_type.full_name not in seen:
+            seen.add(field.message_type.full_name)
+            found += answers(field.message_type, seen)
+    return found
+
+
+SENT_ONLY_WHERE_THERE_IS_ONE = {
+    "EncryptionAlgorithms", "SigningAlgorithms", "MacAlgorithms", "KeyAgreementAlgorithms", "EncapsulationAlgorithms",
+}  # fmt: skip
+"""Of these a key has one, by its usage; AWS leaves the others out."""
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_false_and_empty_are_said_where_aws_says_them(name: str) -> None:
+    """Every flag and every list of an answer is sent whatever it holds, or its absence says something."""
+    for field in answers(OPERATIONS[name].response.DESCRIPTOR, set()):
+        plain = field.type == FieldDescriptor.TYPE_BOOL or field.is_repeated
+        if plain and not field.has_presence and field.json_name not in SENT_ONLY_WHERE_THERE_IS_ONE:
+            assert is_always_sent(field), field.full_name
+
+
+def test_the_operations_of_aws_are_known_by_name() -> None:
+    model = botocore.session.get_session().get_service_model("kms")
+    assert set(model.operation_names) <= AWS_OPERATIONS
+    assert set(OPERATIONS) <= AWS_OPERATIONS
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_times_and_blobs_are_awss(name: str) -> None:
+    """botocore's model says of each member which it is; ours must be the kind that goes with it."""
+    model = botocore.session.get_session().get_service_model("kms").operation_model(name)
+    kinds = {"timestamp": FieldDescriptor.TYPE_MESSAGE, "blob": FieldDescriptor.TYPE_BYTES}
+    for shape, message in (
+        (model.input_shape, OPERATIONS[name].request),
+        (model.output_shape, OPERATIONS[name].response),
+    ):
+        fields = {field.json_name: field for field in message.DESCRIPTOR.fields}
+        for member, of in (shape.members if shape else {}).items():
+            if of.type_name in kinds and member in fields:
+                assert fields[member].type == kinds[of.type_name], member

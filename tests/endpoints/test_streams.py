@@ -1,0 +1,248 @@
+"""Streams over a socket: what both sides feel of each other, and how they end. One worker, so that its memory and its
+other calls can be looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from kms_grpc import errors
+from kms_grpc.client import CallFailed, DeadlineExceeded, KeyManagementClient, ServiceUnreachable, StreamClient
+from kms_grpc.client.aio import AsyncStreamClient
+from kms_grpc.crypto.message_format import read_header
+from kms_grpc.v1 import envelope_pb2 as pb
+from tests import stock_library
+from tests.endpoints.calls import OWN_CONNECTION, refused
+from tests.served import Served
+
+MESSAGE_BYTES = 512 * 1024
+STREAMS = 4
+CONFIG = f"[limits]\nmessage_bytes = {MESSAGE_BYTES}\nstreams = {STREAMS}\n"
+CONTENT = os.urandom(3_000_001)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("streams")
+    (folder / "kms.toml").write_text(CONFIG)
+    made = Served(folder / "data", ["--config", str(folder / "kms.toml")], workers=1)
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def kms(served: Served) -> Iterator[KeyManagementClient]:
+    with served.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def streams(served: Served) -> Iterator[StreamClient]:
+    with StreamClient(served.address, token=served.token, channel_options=OWN_CONNECTION[:1]) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def key(kms: KeyManagementClient) -> Any:
+    return kms.create_key("streams").key_metadata
+
+
+def parts(content: bytes, size: int = 200_000) -> Iterator[bytes]:
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
+
+
+def records(served: Served, key: Any, outcome: str) -> list[dict[str, Any]]:
+    """Ends of streams of that key, so far as the log has them."""
+    lines = [json.loads(line) for path in (served.data_dir / "audit").glob("*.jsonl") for line in path.open()]
+    of_key = [line for line in lines if any(resource["ARN"] == key.arn for resource in line["resources"])]
+    return [line for line in of_key if (line["additionalEventData"] or {}).get("stream") == outcome]
+
+
+def until(condition: Any, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.02)
+
+
+def test_there_and_back(streams: StreamClient, kms: KeyManagementClient, key: Any) -> None:
+    """And with the stock library in the middle, which asks this server for Decrypt."""
+    context = {"dept": "it"}
+    with streams.encrypt(key.key_id, parts(CONTENT), context) as encrypted:
+        message = b"".join(encrypted)
+    assert encrypted.key_id == key.arn
+    assert stock_library.read(message, stock_library.key_of_service(kms, key.arn)) == (CONTENT, context)
+    with streams.decrypt(parts(message), context, key_id=key.arn) as decrypted:
+        assert b"".join(decrypted) == CONTENT
+    assert (decrypted.key_id, decrypted.encryption_context) == (key.arn, context)
+    other = stock_library.write(CONTENT, stock_library.key_of_service(kms, key.arn), context, 0x0578, 65536)
+    assert b"".join(streams.decrypt(parts(other))) == CONTENT
+
+
+def test_there_and_back_by_asyncio(served: Served, key: Any) -> None:
+    import asyncio
+
+    async def run() -> bytes:
+        async with AsyncStreamClient(served.address, token=served.token) as client:
+            message = [part async for part in client.encrypt(key.key_id, parts(CONTENT))]
+            return b"".join([part async for part in client.decrypt(parts(b"".join(message)))])
+
+    assert asyncio.run(run()) == CONTENT
+
+
+def test_an_end_that_cannot_be_mistaken(streams: StreamClient, key: Any) -> None:
+    """An exception, whatever came before it."""
+    message = b"".join(streams.encrypt(key.key_id, parts(CONTENT)))
+    got: list[bytes] = []
+    with pytest.raises(errors.InvalidCiphertextException) as caught:
+        got.extend(streams.decrypt(parts(message[:-1])))
+    assert b"".join(got) == CONTENT[: len(CONTENT) // 65536 * 65536]
+    assert (caught.value.text, bool(caught.value.request_id)) == ("", True)
+
+    def breaks() -> Iterator[bytes]:
+        yield CONTENT
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        list(streams.encrypt(key.key_id, breaks()))
+    with pytest.raises(errors.NotFoundException):
+        list(streams.encrypt("alias/none", parts(CONTENT)))
+
+
+def test_messages_are_no_larger_than_the_limit(streams: StreamClient, served: Served, key: Any) -> None:
+    """What comes back fits as well, whatever the parts were; what is larger is gRPC's to refuse."""
+    with grpc.insecure_channel(served.address, OWN_CONNECTION) as channel:
+        method = channel.stream_stream("/kms_grpc.v1.EnvelopeService/EncryptStream")
+        sent = [("authorization", f"Bearer {served.token}")]
+        fits = pb.EncryptStreamRequest(key_id=key.key_id, plaintext=bytes(MESSAGE_BYTES - 200), last=True)
+        answers = list(method(iter([fits.SerializeToString()]), metadata=sent))
+        assert max(map(len, answers)) <= MESSAGE_BYTES
+        with pytest.raises(grpc.RpcError) as caught:
+            list(method(iter([bytes(MESSAGE_BYTES + 1)]), metadata=sent))
+        assert refused(caught.value).code == "RESOURCE_EXHAUSTED"
+
+
+def test_a_reader_that_stops_stops_the_sender(
+    served: Served, streams: StreamClient, kms: KeyManagementClient, key: Any
+) -> None:
+    """Flow control goes from end to end: the server takes no more than it can give, and answers others meanwhile."""
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 200_000
+            yield bytes(200_000)
+
+    with streams.encrypt(key.key_id, endless()) as encrypted:
+        next(encrypted)
+        before = -1
+        while sent != before:
+            before = sent
+            time.sleep(0.5)
+        assert sent < 16 * 1024 * 1024
+        assert kms.encrypt(key.key_id, b"others go on").ciphertext_blob
+        for _ in range(40):
+            next(encrypted)
+        until(lambda: sent > before)
+    until(lambda: records(served, key, "cancelled"))
+
+
+def test_a_deadline(streams: StreamClient, served: Served, kms: KeyManagementClient) -> None:
+    key = kms.create_key("deadline").key_metadata
+    gate = threading.Event()
+
+    def waits() -> Iterator[bytes]:
+        yield b"x"
+        gate.wait(20)
+
+    with pytest.raises(DeadlineExceeded):
+        list(streams.encrypt(key.key_id, waits(), timeout=0.5))
+    gate.set()
+    until(lambda: records(served, key, "cancelled"))
+
+
+def test_a_key_that_is_disabled_meanwhile(streams: StreamClient, served: Served, kms: KeyManagementClient) -> None:
+    key = kms.create_key("disabled").key_metadata
+    disabled = threading.Event()
+
+    def waits() -> Iterator[bytes]:
+        yield CONTENT[:300_000]
+        disabled.wait(20)
+        yield CONTENT[300_000:]
+
+    with streams.encrypt(key.key_id, waits()) as encrypted, pytest.raises(errors.DisabledException) as caught:
+        next(encrypted)
+        kms.disable_key(key.key_id)
+        disabled.set()
+        list(encrypted)
+    assert caught.value.key == key.arn
+    until(lambda: records(served, key, "failed"))
+    assert records(served, key, "failed")[0]["errorCode"] == "DisabledException"
+
+
+def test_more_streams_than_a_worker_runs(streams: StreamClient, kms: KeyManagementClient, key: Any) -> None:
+    """The next one is turned away and told to come back; a place is free again when one ends."""
+    gate = threading.Event()
+
+    def waits() -> Iterator[bytes]:
+        yield b"x"
+        gate.wait(20)
+
+    opened = [streams.encrypt(key.key_id, waits()) for _ in range(STREAMS)]
+    for one in opened:
+        next(one)
+    with pytest.raises(errors.ThrottlingException):
+        list(streams.encrypt(key.key_id, [b"x"]))
+    gate.set()
+    for one in opened:
+        assert list(one)
+    assert list(streams.encrypt(key.key_id, [b"x"]))
+
+
+def test_a_server_that_stops_waits_for_streams(tmp_path: Path) -> None:
+    """SIGTERM: what runs may end, as long as drain_seconds last; what doesn't end is cancelled, and recorded."""
+    config = tmp_path / "kms.toml"
+    config.write_text("drain_seconds = 4\n")
+    served = Served(tmp_path / "data", ["--config", str(config)], workers=1)
+    served.start()
+    try:
+        with served.client() as kms, StreamClient(served.address, token=served.token) as streams:
+            key = kms.create_key("drained").key_metadata
+            stopping, never = threading.Event(), threading.Event()
+
+            def ends() -> Iterator[bytes]:
+                yield CONTENT
+                stopping.wait(30)
+                yield CONTENT
+
+            def hangs() -> Iterator[bytes]:
+                yield b"x"
+                never.wait(30)
+
+            good, bad = streams.encrypt(key.key_id, ends()), streams.encrypt(key.key_id, hangs())
+            got = [next(good), next(bad)][:1]
+            stopper = threading.Thread(target=served.stop)
+            stopper.start()
+            time.sleep(1.5)
+            stopping.set()
+            message = b"".join([*got, *good])
+            assert read_header(message) is not None
+            assert len(message) > 2 * len(CONTENT)
+            with pytest.raises((CallFailed, ServiceUnreachable)):
+                list(bad)
+            never.set()
+            stopper.join()
+        assert len(records(served, key, "done")) == len(records(served, key, "cancelled")) == 1
+    finally:
+        served.close()

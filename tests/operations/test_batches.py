@@ -1,0 +1,407 @@
+"""Batches: every item is answered by itself, in its place, as the single call would have answered it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from google.rpc import error_details_pb2
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kms_grpc import errors
+from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Decision, Question
+from kms_grpc.crypto import raw_batch
+from kms_grpc.operations.batches import LOOKS
+from kms_grpc.v1 import envelope_pb2 as pb
+from kms_grpc.v1 import keys_pb2
+from tests.operations.service import ALICE, AWAY, EVE, OPERATIONS, Host, Refusal, Worker
+
+Item = dict[str, Any]
+BATCHES = {"Encrypt": "EncryptBatch", "Decrypt": "DecryptBatch", "ReEncrypt": "ReEncryptBatch"}
+MODEL_REGION = "eu-central-1"
+
+
+def refusal_in(result: Any) -> Refusal | None:
+    """The error of an item, as far as a caller is told."""
+    if not result.HasField("error"):
+        return None
+    info = error_details_pb2.ErrorInfo()
+    assert result.error.details[0].Unpack(info)
+    assert info.domain == "kms_grpc.v1"
+    assert info.metadata["region"] == MODEL_REGION
+    return Refusal(info.reason, result.error.message, info.metadata.get("key"), info.metadata.get("state"))
+
+
+def codes(answer: Any) -> list[str | None]:
+    found = [refusal_in(result) for result in answer.results]
+    return [refusal and refusal.code for refusal in found]
+
+
+def opened(worker: Worker, blob: bytes, context: dict[str, str] | None = None) -> bytes:
+    plaintext: bytes = worker.call("Decrypt", ciphertext_blob=blob, encryption_context=context or {}).plaintext
+    return plaintext
+
+
+class ReadsContexts:
+    """Alice may use her keys, but with no context that says `secret`."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, str]]] = []
+
+    def decide(self, question: Question) -> Decision:
+        self.asked.append((question.action, dict(question.encryption_context)))
+        own = question.key is None or question.key.account == question.principal.account
+        read = STABLE_ATTRIBUTES | {"encryption_context"}
+        return Decision(own and "secret" not in question.encryption_context, read)
+
+
+# --- the whole of it -------------------------------------------------------------------------------------------------
+
+
+def test_one_bad_item_never_sinks_the_rest(host: Host) -> None:
+    """A thousand blobs, five of them wrong, each in its own way."""
+    plain, authorizer = host.worker(), ReadsContexts()
+    worker = host.worker(authorizer)
+    key, second, disabled = plain.create(), plain.create(), plain.create()
+    foreign, away = plain.create(by=EVE), plain.create(region=AWAY)
+    good = plain.encrypt(key.key_id, b"first"), plain.encrypt(second.key_id, b"second")
+    items: list[Item] = [{"ciphertext_blob": good[i % 2]} for i in range(1000)]
+    items[17] = {
+        "ciphertext_blob": plain.encrypt(key.key_id, encryption_context={"secret": "x"}),
+        "encryption_context": {"secret": "x"},
+    }
+    items[18] = {"ciphertext_blob": plain.encrypt(disabled.key_id)}
+    items[400] = {"ciphertext_blob": plain.encrypt(away.key_id, region=AWAY)}
+    items[401] = {"ciphertext_blob": plain.encrypt(foreign.key_id, by=EVE)}
+    items[999] = {"ciphertext_blob": good[1][:-1] + bytes([good[1][-1] ^ 1])}
+    plain.call("DisableKey", key_id=disabled.key_id)
+    worker.audit()
+    answer = worker.call("DecryptBatch", items=items)
+    expected = {
+        17: "AccessDeniedException",
+        18: "DisabledException",
+        400: "AccessDeniedException",
+        401: "AccessDeniedException",
+        999: "InvalidCiphertextException",
+    }
+    assert {i: code for i, code in enumerate(codes(answer)) if code} == expected
+    for number in expected:
+        assert refusal_in(answer.results[number]) == worker.refusal("Decrypt", **items[number])
+        assert not answer.results[number].HasField("plaintext")
+    done = [(i, result.plaintext) for i, result in enumerate(answer.results) if i not in expected]
+    assert len(done) == 995
+    assert done == [(i, (b"first", b"second")[i % 2]) for i, _ in done]
+    (record, *singles) = worker.audit()
+    assert (len(singles), record["eventName"], record.get("errorCode")) == (len(expected), "DecryptBatch", None)
+    counted = {entry["keyId"]: entry["items"] for entry in record["additionalEventData"]["keys"]}
+    assert counted == {key.arn: 498, second.arn: 497}
+    failed = record["additionalEventData"]["errors"]
+    assert sum(entry["items"] for entry in failed) == 5
+    assert {(entry["errorCode"], entry.get("keyId")) for entry in failed} >= {
+        ("DisabledException", disabled.arn),
+        ("InvalidCiphertextException", second.arn),
+    }
+    assert {entry["ARN"] for entry in record["resources"]} == {key.arn, second.arn, disabled.arn, foreign.arn}
+    assert record["requestParameters"] == {"items": 1000}
+    assert worker.counted()["DecryptBatch"] == {"OK": 1}
+
+
+# --- one by one as alone ----------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(repr=False)
+class Scene:
+    """A worker, and of each field of an item what it may be."""
+
+    worker: Worker
+    values: dict[str, list[Any]]
+
+
+@pytest.fixture(scope="module")
+def scene(shared_host: Host) -> Scene:
+    worker = shared_host.worker()
+    key, disabled = worker.create(alias="alias/batch"), worker.create()
+    foreign, away = worker.create(by=EVE), worker.create(region=AWAY)
+    blobs = [worker.encrypt(key.key_id, encryption_context=context) for context in ({}, {"a": "1"}, {"a": "1"})]
+    blobs += [worker.encrypt(disabled.key_id), worker.encrypt(foreign.key_id, by=EVE)]
+    blobs += [worker.encrypt(away.key_id, region=AWAY), blobs[0][:-1] + b"\0", blobs[0][:60], blobs[0] + b"\0"]
+    blobs += [b"\xff" * 140, b"\1", bytes([blobs[0][0], 2]) + blobs[0][2:], b"", b"\1" * 65_664]
+    worker.call("DisableKey", key_id=disabled.key_id)
+    names = [
+        key.key_id,
+        "alias/batch",
+        key.arn,
+        disabled.arn,
+        foreign.arn,
+        away.arn,
+        "alias/none",
+        "x",
+        "\u2603" * 2048,
+    ]
+    contexts = [{}, {"a": "1"}, {"b": "2", "a": "1"}, {"k": "v" * 9000}]
+    return Scene(
+        worker,
+        {
+            "key_id": names,
+            "source_key_id": ["", *names],
+            "destination_key_id": names,
+            "encryption_context": contexts,
+            "source_encryption_context": contexts,
+            "destination_encryption_context": contexts,
+            "plaintext": [b"p", b"p" * 4096, b""],
+            "ciphertext_blob": blobs,
+        },
+    )
+
+
+@settings(max_examples=120, deadline=None)
+@given(data=st.data())
+def test_an_item_is_answered_as_if_it_came_alone(scene: Scene, data: st.DataObject) -> None:
+    single = data.draw(st.sampled_from(sorted(BATCHES)))
+    item_fields = list(OPERATIONS[BATCHES[single]].batch.item.DESCRIPTOR.fields_by_name)  # type: ignore[union-attr]
+    draw_item = st.fixed_dictionaries({}, optional={name: st.sampled_from(scene.values[name]) for name in item_fields})
+    items = data.draw(st.lists(draw_item, min_size=1, max_size=6))
+    shared = [name for name in item_fields if name.endswith(("key_id", "context"))]
+    good = {name: st.sampled_from(scene.values[name][:3]) for name in shared}
+    defaults = data.draw(st.fixed_dictionaries({}, optional=good))
+    answer = scene.worker.call(BATCHES[single], items=items, **defaults)
+    assert len(answer.results) == len(items)
+    for item, result in zip(items, answer.results, strict=True):
+        alone = {**defaults, **{name: value for name, value in item.items() if value}}
+        alone = {name: value for name, value in alone.items() if value}
+        for name in ("plaintext", "ciphertext_blob"):
+            if name in item:
+                alone[name] = item[name]
+        told = refusal_in(result)
+        if told is None:
+            check_done(scene.worker, single, alone, answer, result)
+        else:
+            expected = scene.worker.refusal(single, **alone)
+            assert (told.code, told.key, told.state) == (expected.code, expected.key, expected.state)
+            same_words = told.text[:100] in expected.text.replace("Encrypt.", "EncryptBatch.")
+            assert same_words or told.code == "ValidationException", "it counts what is wrong with an item alone"
+
+
+def check_done(worker: Worker, single: str, alone: Item, answer: Any, result: Any) -> None:
+    """What a single call would have answered, or opens like it."""
+    told = worker.call(single, **alone)
+    key = answer.keys[result.key]
+    assert key.key_id == told.key_id
+    if single == "Decrypt":
+        assert (result.plaintext, key.key_material_id) == (told.plaintext, told.key_material_id)
+        return
+    if single == "Encrypt":
+        assert opened(worker, result.ciphertext_blob, alone.get("encryption_context")) == alone["plaintext"]
+        return
+    assert answer.keys[result.source_key].key_id == told.source_key_id
+    context = alone.get("destination_encryption_context")
+    assert opened(worker, result.ciphertext_blob, context) == opened(worker, told.ciphertext_blob, context)
+
+
+# --- sizes ------------------------------------------------------------------------------------------------------------
+
+
+def test_64_kib_open_alone_and_the_other_way_round(shared: Worker) -> None:
+    key = shared.create()
+    plaintexts = [b"p" * 65_536, b"q", b"r" * 65_535]
+    sealed = shared.call("EncryptBatch", key_id=key.key_id, items=[{"plaintext": text} for text in plaintexts])
+    blobs = [result.ciphertext_blob for result in sealed.results]
+    assert [opened(shared, blob) for blob in blobs] == plaintexts
+    alone = shared.encrypt(key.key_id, b"alone")
+    anew = shared.call("ReEncrypt", ciphertext_blob=blobs[0], destination_key_id=key.key_id).ciphertext_blob
+    answer = shared.call("DecryptBatch", items=[{"ciphertext_blob": blob} for blob in (*blobs, alone, anew)])
+    assert [result.plaintext for result in answer.results] == [*plaintexts, b"alone", plaintexts[0]]
+    (material,) = answer.keys
+    assert (material.key_id, material.key_material_id) == (key.arn, key.current_key_material_id)
+
+
+@pytest.mark.parametrize("name", ["EncryptBatch", "DecryptBatch", "ReEncryptBatch"])
+def test_ten_thousand_items_and_one_more(shared: Worker, name: str) -> None:
+    key = shared.create()
+    blob = shared.encrypt(key.key_id, b"p")
+    item = {"EncryptBatch": {"plaintext": b"p"}}.get(name, {"ciphertext_blob": blob})
+    used = {"ReEncryptBatch": {"destination_key_id": key.key_id}, "EncryptBatch": {"key_id": key.key_id}}.get(name, {})
+    answer = shared.call(name, items=[item] * 10_000, **used)
+    assert len(answer.results) == 10_000
+    assert not any(codes(answer))
+    told = shared.refusal(name, items=[item] * 10_001, **used)
+    assert told.code == "ValidationException"
+    assert "at 'items' failed to satisfy constraint: Member must have length less than or equal to 10000" in told.text
+    assert shared.refusal(name, **used).text.endswith(
+        "Value null at 'items' failed to satisfy constraint: Member must not be null"
+    )
+
+
+def test_an_answer_that_would_be_too_large_is_refused_before_anything_is_done(make_host: Callable[..., Host]) -> None:
+    worker = make_host(limits={"message_bytes": 300_000}).worker()
+    key = worker.create()
+    limits = worker.call("GetLimits").batches
+    assert (limits.max_items, limits.max_plaintext_bytes, limits.max_ciphertext_blob_bytes) == (10_000, 65_536, 65_663)
+    assert limits.max_response_message_bytes == limits.max_request_message_bytes == 300_000
+    told = worker.refusal("EncryptBatch", key_id=key.key_id, items=[{"plaintext": b"p" * 1000}] * 280)
+    assert told.code == "ValidationException"
+    assert "the largest has 300000 (GetLimits: Batches.MaxResponseMessageBytes)" in told.text
+    assert len(worker.call("EncryptBatch", key_id=key.key_id, items=[{"plaintext": b"p" * 1000}] * 250).results) == 250
+    errors_alone = worker.refusal("EncryptBatch", key_id="alias/none", items=[{"plaintext": b"p"}] * 2000)
+    assert errors_alone.code == "ValidationException", "an answer of errors has the same limit"
+
+
+# --- data keys --------------------------------------------------------------------------------------------------------
+
+
+def test_data_keys_open_and_differ(shared: Worker) -> None:
+    key, second = shared.create(), shared.create()
+    items: list[Item] = [{"count": 300}, {"key_id": second.key_id, "encryption_context": {"a": "1"}}, {"key_id": "x"}]
+    items.append({"count": 0})
+    answer = shared.call(
+        "GenerateDataKeyBatch", key_id=key.key_id, encryption_context={"d": ""}, number_of_bytes=24, items=items
+    )
+    assert [len(result.data_keys) for result in answer.results] == [300, 1, 0, 0]
+    assert codes(answer) == [None, None, "NotFoundException", "ValidationException"]
+    many = answer.results[0].data_keys
+    assert len({made.plaintext for made in many}) == len({made.ciphertext_blob for made in many}) == 300
+    for made, context in [*((made, {"d": ""}) for made in many), (answer.results[1].data_keys[0], {"a": "1"})]:
+        assert len(made.plaintext) == 24
+        assert opened(shared, made.ciphertext_blob, context) == made.plaintext
+    assert [answer.keys[result.key].key_id for result in answer.results[:2]] == [key.arn, second.arn]
+
+
+@pytest.mark.parametrize(("spec", "size"), [(keys_pb2.DATA_KEY_SPEC_AES_128, 16), (keys_pb2.DATA_KEY_SPEC_AES_256, 32)])
+def test_the_spec_says_the_length(shared: Worker, spec: int, size: int) -> None:
+    key = shared.create()
+    answer = shared.call("GenerateDataKeyBatch", key_id=key.key_id, key_spec=spec, items=[{"count": 2}])
+    assert [len(made.plaintext) for made in answer.results[0].data_keys] == [size] * 2
+
+
+BAD_LENGTHS = [
+    ({}, "Please specify either number of bytes or key spec.", "neither"),
+    ({"key_spec": 1, "number_of_bytes": 16}, "Please specify either number of bytes or key spec.", "both"),
+    ({"number_of_bytes": 1025}, "less than or equal to 1024", "too long"),
+    ({"number_of_bytes": 0}, "greater than or equal to 1", "too short"),
+    (
+        {"number_of_bytes": 16, "items": [{"count": 6000}] * 2},
+        "at most 10000 data keys",
+        "too many of all items together",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "text", "reason"), BAD_LENGTHS)
+def test_lengths_of_data_keys(shared: Worker, fields: Item, text: str, reason: str) -> None:
+    key = shared.create()
+    told = shared.refusal("GenerateDataKeyBatch", **{"key_id": key.key_id, "items": [{}], **fields})
+    assert told.code == "ValidationException", reason
+    assert text in told.text
+
+
+# --- admission ------------------------------------------------------------------------------------------------------
+
+
+def test_a_decision_that_reads_no_context_serves_for_all(host: Host) -> None:
+    worker = host.worker(ReadsContexts())
+    key = worker.create()
+    asked: list[tuple[str, dict[str, str]]] = worker.service.authorizer.asked  # type: ignore[attr-defined]
+    plain = host.worker()
+    items = [{"plaintext": b"p", "encryption_context": {"n": str(i)}} for i in range(100)]
+    assert not any(codes(plain.call("EncryptBatch", key_id=key.key_id, items=items)))
+    assert len(plain.executor._permits) == 1
+    asked.clear()
+    items[7]["encryption_context"] = {"secret": ""}
+    answer = worker.call("EncryptBatch", key_id=key.key_id, items=items * 2)
+    assert [i for i, code in enumerate(codes(answer)) if code] == [7, 107]
+    assert len([context for action, context in asked if action == "kms:Encrypt"]) == 101, (
+        "each context once, and one to see"
+    )
+    assert len(worker.executor._permits) == 0, "what depends on a context is asked every time"
+
+
+def test_what_another_worker_acknowledged_holds_for_batches(host: Host) -> None:
+    worker, other = host.worker(), host.worker()
+    key = worker.create(alias="alias/moving")
+    items = [{"plaintext": b"p"}, {"plaintext": b"p", "key_id": "alias/moving"}]
+    assert codes(worker.call("EncryptBatch", key_id=key.key_id, items=items)) == [None, None]
+    other.call("DisableKey", key_id=key.key_id)
+    assert codes(worker.call("EncryptBatch", key_id=key.key_id, items=items)) == ["DisabledException"] * 2
+    other.call("EnableKey", key_id=key.key_id)
+    second = other.create()
+    other.call("UpdateAlias", alias_name="alias/moving", target_key_id=second.key_id)
+    answer = worker.call("EncryptBatch", key_id=key.key_id, items=items)
+    assert [answer.keys[result.key].key_id for result in answer.results] == [key.arn, second.arn]
+
+
+def test_keys_that_left_the_keyring_are_loaded_anew(make_host: Callable[..., Host]) -> None:
+    """A cache for four keys, and batches that take turns over many."""
+    worker = make_host(limits={"cached_keys": 8}).worker()
+    keys = [worker.create().key_id for _ in range(12)]
+    for _ in range(2):
+        for some in (keys[:3], keys[3:6], keys[6:9]):
+            answer = worker.call("EncryptBatch", items=[{"plaintext": b"p", "key_id": key} for key in some])
+            assert codes(answer) == [None] * 3
+    assert LOOKS > 1
+
+
+def test_the_request_as_a_whole(shared: Worker) -> None:
+    """What is wrong with all of it is nobody's item."""
+    key = shared.create()
+    request = pb.EncryptBatchRequest(key_id=key.key_id, items=[{"plaintext": b"p"}])
+    raw = request.SerializeToString()
+    cases = [
+        (raw + b"\xf8\x07\x01", "unknown field", "an unknown field"),
+        (raw + b"\x1a\x03\xf8\x07\x01", "unknown field", "an unknown field in an item"),
+        (raw[:-1], "can't be read as", "cut off"),
+        (raw + b"\x1a\x04\x0a\x02\xc3\x28", "not UTF-8", "an item whose text is none"),
+        (
+            pb.EncryptBatchRequest(key_id="k" * 2049, items=request.items).SerializeToString(),
+            "at 'keyId'",
+            "a long key",
+        ),
+        (
+            pb.EncryptBatchRequest(encryption_context={"k": "v" * 9000}, items=request.items).SerializeToString(),
+            "EncryptionContext is longer than 8192 bytes",
+            "a long context for all",
+        ),
+    ]
+    operation = OPERATIONS["EncryptBatch"]
+    for sent, text, reason in cases:
+        with pytest.raises(errors.ValidationException) as told:
+            shared.executor.execute(operation, shared.credentials(), sent)
+        assert text in told.value.text, reason
+
+
+def test_what_protobuf_reads_and_the_scanner_does_not_is_done_all_the_same(shared: Worker) -> None:
+    """Pairs of a context apart from each other, a pair twice, a length in more bytes than it needs."""
+    key = shared.create().key_id.encode()
+    item = (
+        b"\x12\x06\x0a\x01a\x12\x011" + b"\x1a\x05plain" + b"\x12\x06\x0a\x01b\x12\x012" + b"\x12\x06\x0a\x01a\x12\x013"
+    )
+    raw = b"\x1a" + bytes([len(item) | 0x80, 0]) + item + b"\x0a" + bytes([len(key)]) + key
+    assert raw_batch.scan(0, raw) is None
+    answer = pb.EncryptBatchResponse.FromString(
+        shared.executor.execute(OPERATIONS["EncryptBatch"], shared.credentials(), raw)
+    )
+    assert opened(shared, answer.results[0].ciphertext_blob, {"a": "3", "b": "2"}) == b"plain"
+
+
+def test_the_record_names_what_is_for_all(shared: Worker) -> None:
+    key = shared.create(alias="alias/recorded-batch")
+    shared.audit()
+    shared.call(
+        "EncryptBatch",
+        key_id="alias/recorded-batch",
+        encryption_context={"a": "1"},
+        items=[{"plaintext": b"secret"}] * 3,
+    )
+    (record,) = shared.audit()
+    assert record["requestParameters"] == {
+        "keyId": "alias/recorded-batch",
+        "encryptionContext": {"a": "1"},
+        "items": 3,
+    }
+    assert record["additionalEventData"] == {
+        "keys": [{"keyId": key.arn, "keyMaterialId": key.current_key_material_id, "items": 3}],
+        "errors": [],
+    }
+    assert record["resources"] == [{"accountId": ALICE.account, "type": "AWS::KMS::Key", "ARN": key.arn}]
