@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from kms_grpc.bench import core_rows, executor_row, grpc_rows, registry_rows, rotation_row, start_row
+from kms_grpc.bench import aws_rows, core_rows, executor_row, grpc_rows, registry_rows, rotation_row, start_row
 from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.facts import facts
 from kms_grpc.bench.ground import Ground, ground
@@ -35,6 +35,7 @@ FAMILIES: Final[Mapping[str, tuple[Sequence[str], Measure]]] = {
     "registry": (registry_rows.NAMES, _without_load(registry_rows.measure)),
     "rotation": (rotation_row.NAMES, _without_load(rotation_row.measure)),
     "start": (start_row.NAMES, _without_load(start_row.measure)),
+    "aws": (aws_rows.NAMES, _without_load(aws_rows.measure)),
 }
 ROWS: Final[Mapping[str, Measure]] = {name: measure for names, measure in FAMILIES.values() for name in names}
 
@@ -61,6 +62,8 @@ def bench(context: click.Context, only: tuple[str, ...], glimpse: bool, output: 
     registry.100k                cold Encrypt (and DescribeKey, and memory) with 100,000 keys; beside 100
     rotation.10k                 warm Encrypt (and cold Decrypt) with 10,000 materials on the key; beside one
     start                        exec to SERVING with 100,000 keys; beside 100
+    aws.encrypt.1k               CPU of the worker per signed call to the AWS door; beside a bare ASGI echo there
+    aws.sigv4                    verification of a signed body of 2 KiB; beside botocore's signing of it
 
     \b
     kms-grpc bench core

@@ -25,9 +25,10 @@ import uvicorn
 from kms_grpc.audit.record import new_id
 from kms_grpc.authentication.credentials import Credentials, SignedRequest
 from kms_grpc.authentication.signature_v4 import called_region
-from kms_grpc.config import Limits
+from kms_grpc.config import Limits, Settings
 from kms_grpc.endpoints.aws_json import AwsJson
 from kms_grpc.endpoints.aws_operations import unknown_operation
+from kms_grpc.endpoints.http_echo import with_echo
 from kms_grpc.endpoints.long_way import LongWay
 from kms_grpc.errors import KMSError, RequestEntityTooLargeException, UnknownOperationException
 from kms_grpc.operations.executor import Executor
@@ -57,15 +58,14 @@ class AwsServer:
         executor: Executor,
         long_way: LongWay,
         table: Iterable[Operation],
-        limits: Limits,
+        settings: Settings,
         address: str,
         worker: int,
-        extra: Any = None,
     ) -> None:
         self._address = address
-        door = Door(executor, long_way, table, limits, str(worker).encode())
+        door = Door(executor, long_way, table, settings.limits, str(worker).encode())
         config = uvicorn.Config(
-            extra(door) if extra else door,
+            with_echo(door) if settings.bench else door,
             http="httptools", ws="none", lifespan="off", loop="none", interface="asgi3", log_config=None,
             access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=IDLE_SECONDS,
         )  # fmt: skip

@@ -25,6 +25,8 @@ NAMED = [
     "registry.100k",
     "rotation.10k",
     "start",
+    "aws.encrypt.1k",
+    "aws.sigv4",
 ]
 """The rows that the project answers for."""
 BESIDE = ["registry.100k.describe", "registry.100k.memory", "rotation.10k.decrypt"]
@@ -52,8 +54,8 @@ def rows_of(*arguments: str, **environment: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "families",
-    [["core", "executor", "registry", "rotation", "start"], ["grpc"]],
-    ids=["in-process-and-start", "grpc"],
+    [["core", "executor", "registry", "rotation", "start"], ["grpc"], ["aws"]],
+    ids=["in-process-and-start", "grpc", "aws"],
 )
 def test_every_named_row_is_measured(families: Sequence[str]) -> None:
     wanted = [name for name in NAMED if name.partition(".")[0] in families]
