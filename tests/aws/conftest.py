@@ -68,3 +68,12 @@ def kms(ground: Ground) -> Any:
 @pytest.fixture(scope="session")
 def doors(ground: Ground) -> dict[str, Door]:
     return {name: door(ground.served, ground.url) for name, door in DOORS.items()}
+
+
+@pytest.fixture
+def environment(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is told of the server by environment variables, as README says."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in ground.variables.items():
+        monkeypatch.setenv(name, value)

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from tests.aws.conftest import Ground, ground_of
 from tests.aws.doors import OPERATIONS, client
+from tests.aws.readme import EXAMPLE_URL, clients
 from tests.aws.test_cases import MODEL
 from tests.aws.world import OTHER_REGION, UNKNOWN
 from tests.conftest import StartServer
@@ -90,11 +91,15 @@ def test_a_region_that_is_not_served(ground: Ground) -> None:
         client(ground.url, "us-east-1").list_keys()
 
 
-def test_by_the_environment_alone(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_the_environment_alone(environment: None) -> None:
     """Not one argument that is ours."""
-    for name, value in ground.variables.items():
-        monkeypatch.setenv(name, value)
-    assert boto3.Session().client("kms").list_keys()["Keys"] is not None
+    assert isinstance(boto3.Session().client("kms").list_keys()["Keys"], list)
+
+
+def test_readmes_line(ground: Ground, environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL_KMS")
+    made = eval(clients()["tests/aws/test_boto3.py"].replace(EXAMPLE_URL, ground.url), {"boto3": boto3})
+    assert isinstance(made.list_keys()["Keys"], list)
 
 
 def test_errors_are_boto3s_own_classes(kms: Any) -> None:

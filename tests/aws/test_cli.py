@@ -49,6 +49,6 @@ def test_by_its_own_option(ground: Ground) -> None:
 
 def test_every_client_of_readme_has_its_test() -> None:
     assert {f"tests/aws/test_{name}.py" for name in (
-        "boto3", "cli", "encryption_sdk", "s3_encryption", "javascript", "sops", "terraform"
+        "boto3", "cli", "encryption_sdk", "s3_encryption", "javascript", "sops"
     )} == set(clients())  # fmt: skip
     assert all((ROOT / path).exists() for path in clients())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import aws_encryption_sdk
+import boto3
 import botocore.session
 import pytest
 from aws_cryptographic_material_providers.mpl import AwsCryptographicMaterialProviders
@@ -15,6 +16,7 @@ from aws_encryption_sdk import CommitmentPolicy
 
 from tests.aws.conftest import Ground
 from tests.aws.doors import client
+from tests.aws.readme import clients
 from tests.aws.world import ACCOUNT, OTHER_REGION
 
 CONTEXT = {"app": "shop", "naïve": "ключ"}
@@ -147,22 +149,24 @@ def test_a_disabled_key(scene: Scene) -> None:
 
 
 @pytest.fixture
-def by_environment(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name, value in ground.variables.items():
-        monkeypatch.setenv(name, value)
+def session(environment: None) -> Any:
     return botocore.session.Session()
 
 
-def test_master_keys(by_environment: Any, scene: Scene) -> None:
-    both = aws_encryption_sdk.StrictAwsKmsMasterKeyProvider(
-        key_ids=[scene.key, scene.away], botocore_session=by_environment
-    )
+def test_master_keys(session: Any, scene: Scene) -> None:
+    both = aws_encryption_sdk.StrictAwsKmsMasterKeyProvider(key_ids=[scene.key, scene.away], botocore_session=session)
     ciphertext, _ = SDK.encrypt(source=SOURCE, key_provider=both, encryption_context=CONTEXT)
-    discovery = aws_encryption_sdk.DiscoveryAwsKmsMasterKeyProvider(botocore_session=by_environment)
+    discovery = aws_encryption_sdk.DiscoveryAwsKmsMasterKeyProvider(botocore_session=session)
     for provider in (both, discovery):
         plaintext, header = SDK.decrypt(source=ciphertext, key_provider=provider)
         assert plaintext == SOURCE
         assert header.encryption_context.items() >= CONTEXT.items()
-    wrong = aws_encryption_sdk.StrictAwsKmsMasterKeyProvider(key_ids=[scene.other], botocore_session=by_environment)
+    wrong = aws_encryption_sdk.StrictAwsKmsMasterKeyProvider(key_ids=[scene.other], botocore_session=session)
     with pytest.raises(aws_encryption_sdk.exceptions.DecryptKeyError):
         SDK.decrypt(source=ciphertext, key_provider=wrong)
+
+
+def test_readmes_line(environment: None, scene: Scene) -> None:
+    names = {"boto3": boto3, "CreateAwsKmsKeyringInput": mpl.CreateAwsKmsKeyringInput, "key_arn": scene.key}
+    keyring = PROVIDERS.create_aws_kms_keyring(eval(clients()["tests/aws/test_encryption_sdk.py"], names))
+    assert decrypted(encrypted(keyring), scene.strict(scene.key)) == SOURCE

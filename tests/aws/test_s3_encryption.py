@@ -14,6 +14,7 @@ from s3_encryption.materials.kms_keyring import KmsKeyring
 
 from tests.aws.conftest import Ground
 from tests.aws.doors import REGION, client
+from tests.aws.readme import clients
 
 BUCKET = "orders"
 BODY = b"an object of some size" * 10_000
@@ -71,3 +72,11 @@ def test_what_does_not_open_it(ground: Ground, s3: str) -> None:
     kms.disable_key(KeyId=key)
     with pytest.raises(Exception, match="DisabledException"):
         orders.get_object(Bucket=BUCKET, Key="p", EncryptionContext=context())
+
+
+def test_readmes_line(environment: None, kms: Any, s3: str) -> None:
+    names = {"boto3": boto3, "KmsKeyring": KmsKeyring, "key_arn": kms.create_key()["KeyMetadata"]["Arn"]}
+    keyring = eval(clients()["tests/aws/test_s3_encryption.py"], names)
+    orders = S3EncryptionClient(plain(s3), S3EncryptionClientConfig(keyring))
+    orders.put_object(Bucket=BUCKET, Key="q", Body=BODY)
+    assert orders.get_object(Bucket=BUCKET, Key="q")["Body"].read() == BODY
