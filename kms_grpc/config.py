@@ -82,7 +82,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     http_body_bytes: int = 1024 * 1024
     """The largest body that the AWS door reads."""
     waiting_calls: int = 256
-    """Calls that may wait for a worker's threads; one more is ThrottlingException with RetryInfo."""
+    """Calls that may wait for a worker's threads, and large ones for their turn; one more is ThrottlingException with
+    RetryInfo."""
+    bulk_waiting_ms: int = 250
+    """So long a large call (a batch) may wait for its turn before it is turned away."""
+    in_flight_bytes: int = 64 * 1024 * 1024
+    """Of requests and answers that a worker holds at once."""
+    calls_per_connection: int = 128
+    """Calls under way on one connection; HTTP/2 tells the client, which keeps the next ones to itself."""
     threads: int = 4
     streams: int = 128
     """EncryptStream and DecryptStream that a worker runs at once, each in up to 8 MiB; one more is

@@ -7,7 +7,7 @@ themselves `aws-kms`, as the library's own would.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aws_encryption_sdk import CommitmentPolicy, EncryptionSDKClient
@@ -24,8 +24,8 @@ Unwrap = Callable[[bytes, Mapping[str, str]], bytes]
 class KeyConfig(MasterKeyConfig):  # type: ignore[misc]
     provider_id = "aws-kms"
 
-    def __init__(self, key_id: str, wrap: Wrap, unwrap: Unwrap) -> None:
-        self.key_id, self.wrap, self.unwrap = key_id.encode(), wrap, unwrap
+    def __init__(self, key_id: str, wrap: Wrap, unwrap: Unwrap, beside: Sequence[MasterKey] = ()) -> None:
+        self.key_id, self.wrap, self.unwrap, self.beside = key_id.encode(), wrap, unwrap, beside
 
 
 class Key(MasterKey):  # type: ignore[misc]
@@ -37,6 +37,9 @@ class Key(MasterKey):  # type: ignore[misc]
     def __init__(self, **config: Any) -> None:
         self._key_id = self.config.key_id
 
+    def master_keys_for_encryption(self, *_: Any, **__: Any) -> tuple[MasterKey, list[MasterKey]]:
+        return self, [self, *self.config.beside]
+
     def owns_data_key(self, data_key: EncryptedDataKey) -> bool:
         return bool(data_key.key_provider == MasterKeyInfo("aws-kms", self._key_id))
 
@@ -45,16 +48,18 @@ class Key(MasterKey):  # type: ignore[misc]
         return DataKey(self.key_provider, plaintext, wrapped)
 
     def _encrypt_data_key(self, data_key: Any, algorithm: Any, encryption_context: Mapping[str, str]) -> Any:
-        raise NotImplementedError
+        """Beside another key: for `known_key`, which has that data key."""
+        _, wrapped = self.config.wrap(algorithm.kdf_input_len, encryption_context)
+        return EncryptedDataKey(self.key_provider, wrapped)
 
     def _decrypt_data_key(self, encrypted_data_key: Any, algorithm: Any, encryption_context: Mapping[str, str]) -> Any:
         wrapped = encrypted_data_key.encrypted_data_key
         return DataKey(encrypted_data_key.key_provider, self.config.unwrap(wrapped, encryption_context), wrapped)
 
 
-def known_key(arn: str, data_key: bytes, wrapped: bytes) -> Key:
-    """Always the same data key, cut to the suite's length."""
-    return Key(key_id=arn, wrap=lambda size, _: (data_key[:size], wrapped), unwrap=lambda *_: data_key)
+def known_key(arn: str, data_key: bytes, wrapped: bytes, *beside: Key) -> Key:
+    """Always the same data key, cut to the suite's length; a message has it under the keys `beside` as well."""
+    return Key(key_id=arn, wrap=lambda size, _: (data_key[:size], wrapped), unwrap=lambda *_: data_key, beside=beside)
 
 
 def key_of_service(client: KeyManagementClient, arn: str) -> Key:

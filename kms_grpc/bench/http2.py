@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 import socket
-from collections import deque
 from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
@@ -28,6 +27,7 @@ HEADER_TABLE_BYTES: Final = 4_096
 FIRST_DYNAMIC_INDEX: Final = 62
 READ_BYTES: Final = 256 * 1024
 UNAVAILABLE: Final = 14
+CANCEL: Final = (8).to_bytes(4)
 PATIENCE_S: Final = 20.0
 STATUSES: Final = (
     "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
@@ -113,7 +113,7 @@ def status_name(status: int) -> str:
     return STATUSES[status] if 0 <= status < len(STATUSES) else str(status)
 
 
-def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+def frame(kind: int, flags: int, stream: int, payload: bytes | memoryview) -> bytes:
     return _head.pack(len(payload) << 8 | kind, flags, stream) + payload
 
 
@@ -137,7 +137,7 @@ class Connection:
         self._trailers: dict[int, bytes] = {}
         self._unread = b""
         self._unsent = bytearray(PREFACE + _first_settings())
-        self._held: deque[_Held] = deque()
+        self._held: dict[int, _Held] = {}
         self._next_stream = 1
         self._window = FIRST_WINDOW
         self._first_window = FIRST_WINDOW
@@ -168,7 +168,7 @@ class Connection:
         self._open.add(stream)
         self._unsent += _head.pack(len(block) << 8 | HEADERS, END_HEADERS, stream) + block
         if self._held or len(message) > min(self._window, self._first_window, self._frame_size):
-            self._held.append(_Held(stream, message, self._first_window))
+            self._held[stream] = _Held(stream, memoryview(message), self._first_window)
             self._send_held()
         else:
             self._window -= len(message)
@@ -247,8 +247,12 @@ class Connection:
         self._finish(stream, 2 if status is None else status)
 
     def _finish(self, stream: int, status: int) -> None:
+        """What an answer came for before it was sent in full is not sent any further."""
         if stream in self._open:
             self._open.discard(stream)
+            held = self._held.pop(stream, None)
+            if held is not None:
+                self._unsent += frame(RST_STREAM, 0, stream, CANCEL)
             self._ended(self, stream, status)
 
     def _obey(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
@@ -267,7 +271,7 @@ class Connection:
     def _adopt(self, payload: bytes) -> None:
         for name, value in _setting.iter_unpack(payload):
             if name == INITIAL_WINDOW_SIZE:
-                for held in self._held:
+                for held in self._held.values():
                     held.window += value - self._first_window
                 self._first_window = value
             elif name == MAX_FRAME_SIZE:
@@ -277,21 +281,23 @@ class Connection:
     def _widen(self, stream: int, more: int) -> None:
         if stream == 0:
             self._window += more
-        for held in self._held:
-            if held.stream == stream:
-                held.window += more
+        if stream in self._held:
+            self._held[stream].window += more
         self._send_held()
 
     def _send_held(self) -> None:
-        """Send of the messages that were too large at once as much as the windows let through, in order."""
-        while self._held and (size := min(self._window, self._held[0].window, self._frame_size)) > 0:
-            held = self._held[0]
-            part, held.message = held.message[:size], held.message[size:]
-            held.window -= len(part)
-            self._window -= len(part)
-            self._unsent += frame(DATA, 0 if held.message else END_STREAM, held.stream, part)
+        """Send of the messages that were too large at once as much as the windows let through: in order, but past those
+        whose own window is closed."""
+        for held in list(self._held.values()):
+            while held.message and (size := min(self._window, held.window, self._frame_size)) > 0:
+                part, held.message = held.message[:size], held.message[size:]
+                held.window -= len(part)
+                self._window -= len(part)
+                self._unsent += frame(DATA, 0 if held.message else END_STREAM, held.stream, part)
             if not held.message:
-                self._held.popleft()
+                del self._held[held.stream]
+            if self._window <= 0:
+                return
 
     def _make_room(self) -> None:
         if self._received > LARGEST_WINDOW // 2:
@@ -322,7 +328,7 @@ class _Held:
 
     __slots__ = ("stream", "message", "window")
 
-    def __init__(self, stream: int, message: bytes, window: int) -> None:
+    def __init__(self, stream: int, message: memoryview, window: int) -> None:
         self.stream = stream
         self.message = message
         self.window = window

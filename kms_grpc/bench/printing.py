@@ -52,7 +52,7 @@ def _cells(row: Row) -> Sequence[object]:
         number(row.reference),
         row.unit,
         "" if row.ratio is None else f"{row.ratio:.2f}",
-        "" if row.goal is None else f"≤ {row.goal:.2f}",
+        "" if row.goal is None else f"{'≥' if row.at_least else '≤'} {row.goal:.2f}",
         "" if row.holds is None else row.holds,
     )
 

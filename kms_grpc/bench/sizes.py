@@ -27,9 +27,24 @@ class Effort:
     cached_keys: int = 16_384
     materials: int = 10_000
     """Of the key that was rotated most."""
+    stream_mib: int = 1_024
+    """Of one stream."""
+    stalled_streams: int = 64
+    message_mib: int = 64
 
 
 FULL: Final = Effort()
 GLIMPSE: Final = Effort(
-    rounds=1, batches=1, calls=20, seconds=0.2, warm_up=0.05, keys=200, few_keys=20, cached_keys=64, materials=60
+    rounds=1,
+    batches=1,
+    calls=20,
+    seconds=0.2,
+    warm_up=0.05,
+    keys=200,
+    few_keys=20,
+    cached_keys=64,
+    materials=60,
+    stream_mib=16,
+    stalled_streams=4,
+    message_mib=2,
 )

@@ -18,6 +18,7 @@ from kms_grpc.client.data_keys import RecordsFailed
 from kms_grpc.client.envelope import BoundEnvelope, EnvelopeClient
 from kms_grpc.client.failures import CallFailed, ClientError, DeadlineExceeded, InvalidConnection, ServiceUnreachable
 from kms_grpc.client.key_management import KeyManagementClient
+from kms_grpc.client.messages import MessageClient
 from kms_grpc.client.streams import StreamClient, Streamed
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "DeadlineExceeded",
     "EnvelopeClient",
     "KeyManagementClient",
+    "MessageClient",
     "RecordsFailed",
     "ServiceUnreachable",
     "StreamClient",

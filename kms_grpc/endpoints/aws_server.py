@@ -142,7 +142,7 @@ class Door:
             if body is None:
                 return
             credentials = _credentials(scope, headers, body, request_id, repeatable)
-            status, answer = 200, await self._execute(operation, credentials, body)
+            status, answer = 200, await self._execute(operation, credentials, body, scope["client"])
         except KMSError as error:
             status, answer = error.http_status, _refusal(error)
         await self._send(send, status, answer, request_id.encode())
@@ -159,12 +159,12 @@ class Door:
             raise unknown_operation(target)
         return operation
 
-    async def _execute(self, operation: Operation, credentials: Credentials, body: bytes) -> bytes:
+    async def _execute(self, operation: Operation, credentials: Credentials, body: bytes, connection: Any) -> bytes:
         if operation.warm and len(body) <= INLINE_BYTES:
             answer = self._executor.warm(operation, credentials, body, WIRE)
             if answer is not None:
                 return answer
-        return await self._long_way.execute(operation, credentials, body, WIRE)
+        return await self._long_way.execute(operation, credentials, body, WIRE, connection=connection)
 
     async def _send(self, send: Send, status: int, answer: bytes, request_id: bytes) -> None:
         headers = [

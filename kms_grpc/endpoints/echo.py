@@ -1,6 +1,7 @@
 """What `kms-grpc bench` measures against, served where the setting `bench` is on: gRPC itself, with nothing in between.
 
-`Echo` answers a message with another one, as long as the first four bytes of the request say (u32, big-endian).
+`Echo` answers a message with another one, as long as the first four bytes of the request say (u32, big-endian);
+`EchoStream` sends each message of a stream back.
 `Usage` answers, as JSON, what the kernel says this process has used. Neither asks who calls, nor tells what only a
 caller may know.
 """
@@ -19,6 +20,7 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 SERVICE = "kms_grpc.bench.Bench"
 ECHO = f"/{SERVICE}/Echo"
+ECHO_STREAM = f"/{SERVICE}/EchoStream"
 USAGE = f"/{SERVICE}/Usage"
 LARGEST_ANSWER = 1024 * 1024
 
@@ -41,6 +43,7 @@ class _Bench(grpc.GenericRpcHandler):
         self._worker = worker
         self._handlers: dict[str, Any] = {
             ECHO: grpc.unary_unary_rpc_method_handler(self._echo),
+            ECHO_STREAM: grpc.stream_stream_rpc_method_handler(self._echo_stream),
             USAGE: grpc.unary_unary_rpc_method_handler(self._usage),
         }
 
@@ -49,6 +52,10 @@ class _Bench(grpc.GenericRpcHandler):
 
     async def _echo(self, raw: bytes, context: Context) -> bytes:
         return _ANSWER[: int.from_bytes(raw[:4])]
+
+    async def _echo_stream(self, _: Any, context: Any) -> None:
+        while (raw := await context.read()) is not grpc.aio.EOF:
+            await context.write(raw)
 
     async def _usage(self, raw: bytes, context: Context) -> bytes:
         used = resource.getrusage(resource.RUSAGE_SELF)

@@ -1,7 +1,8 @@
 """The gRPC door: every row of the table under its method's path, raw bytes in, raw bytes out.
 
 It extracts credentials from metadata, hands the call to the executor and encodes what comes back; it has no rules.
-Calls that a Permit covers are answered inline on the event loop; whatever may block goes the long way (long_way.py).
+Calls that a Permit covers are answered inline on the event loop; whatever may block goes the long way (long_way.py),
+and calls with large messages wait for their turn before they are read (bulk.py). Health has a way past all queues.
 
 Metadata in: `authorization: Bearer TOKEN`, `kms-region`, `kms-request-id`. Trailing metadata out: `kms-worker`,
 `kms-region`, `kms-request-id`.
@@ -24,6 +25,7 @@ from grpc_reflection.v1alpha import reflection
 from kms_grpc.audit.record import new_id
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits, Settings
+from kms_grpc.endpoints.bulk import Bulk, is_bulk
 from kms_grpc.endpoints.long_way import LongWay
 from kms_grpc.endpoints.rich_errors import refusal
 from kms_grpc.endpoints.streams import Aborted, Streams
@@ -43,6 +45,7 @@ CONNECTION_GRACE_MS = 24 * 60 * 60 * 1000
 """For streams that a connection began before its age: others of its calls have long ended, and new ones go to a new
 connection."""
 LINGER_SECONDS = 1.0
+PENDING_CALLS = 1 << 20
 
 
 def options(limits: Limits) -> list[tuple[str, int]]:
@@ -58,6 +61,10 @@ def options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.http2.bdp_probe", 0),
         ("grpc.max_connection_age_ms", CONNECTION_AGE_MS),
         ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
+        ("grpc.max_concurrent_streams", limits.calls_per_connection),
+        # Beyond these gRPC answers CANCELLED by itself; who is turned away, and how, is for the queues to say.
+        ("grpc.server.max_pending_requests", PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),
     ]
 
 
@@ -75,12 +82,13 @@ class GrpcServer:
         extra: Iterable[grpc.GenericRpcHandler] = (),
     ) -> None:
         self._executor = executor
-        self._threads = long_way
         self._table = tuple(table)
         self._settings = settings
         self._limits = settings.limits
         self._extra = tuple(extra)
         self._worker = ("kms-worker", str(worker))
+        self.long_way = long_way
+        self._bulk = Bulk(executor, self._limits, long_way)
         self._streams = Streams(executor, self._limits.streams, long_way.threads, self._refusal, self._trailers)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
@@ -105,7 +113,7 @@ class GrpcServer:
         reflection would never end by themselves: they get what answers on their way need."""
         await self._health.enter_graceful_shutdown()
         stopped = asyncio.ensure_future(self._server.stop(seconds))
-        while (self._threads.waiting or self._streams.running) and not stopped.done():
+        while (self.long_way.pending or self._bulk.queue.pending or self._streams.running) and not stopped.done():
             await asyncio.sleep(0.02)
         await self._server.stop(min(seconds, LINGER_SECONDS))
         await stopped
@@ -119,6 +127,9 @@ class GrpcServer:
     def _handler(self, operation: Operation) -> Any:
         if operation.streams:
             return grpc.stream_stream_rpc_method_handler(self._streams.method(operation, read_credentials))
+        if is_bulk(operation):
+            serve = self._bulk.method(operation, _with_deadline, self._refuse, self._trailers)
+            return grpc.stream_stream_rpc_method_handler(serve)
         return grpc.unary_unary_rpc_method_handler(self._method(operation))
 
     def _method(self, operation: Operation) -> Method:
@@ -135,11 +146,15 @@ class GrpcServer:
         return serve
 
     async def _long_way(self, operation: Operation, credentials: Credentials, raw: bytes, context: Context) -> bytes:
+        timed = credentials._replace(deadline_ns=_deadline(context))
         try:
-            return await self._threads.execute(operation, credentials._replace(deadline_ns=_deadline(context)), raw)
+            return await self.long_way.execute(operation, timed, raw, connection=context.peer())
         except KMSError as error:
-            await context.abort(*self._refusal(credentials, error))
+            await self._refuse(context, credentials, error)
             raise AssertionError("abort does not return") from None
+
+    async def _refuse(self, context: Context, credentials: Credentials, error: KMSError) -> None:
+        await context.abort(*self._refusal(credentials, error))
 
     def _refusal(self, credentials: Credentials, error: KMSError) -> Aborted:
         refused = refusal(error, _echo(credentials.region or self._settings.default_region, REGION_LENGTH))
@@ -181,6 +196,10 @@ def read_credentials(context: Context) -> Credentials:
         elif name == "user-agent":
             user_agent = value
     return Credentials(token, region, sent_id or new_id(), bool(sent_id), _address(context.peer()), user_agent)
+
+
+def _with_deadline(context: Context) -> Credentials:
+    return read_credentials(context)._replace(deadline_ns=_deadline(context))
 
 
 def _deadline(context: Context) -> int | None:

@@ -1,47 +1,77 @@
-"""Where the doors of a worker send calls that may block: one small pool of threads, and a thread of its own for what
-may take seconds (rows that prepare); and a bound on who waits for them."""
+"""Where the doors of a worker send calls that may block: small pools of threads, behind queues that are fair."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
-from kms_grpc.errors import DependencyTimeoutException, ThrottlingException
+from kms_grpc.endpoints.fair_queue import Budget, FairQueue
+from kms_grpc.errors import DependencyTimeoutException, KMSError
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.wire import PROTOBUF, Wire
 
-BUSY = "The worker has more calls waiting than it takes on. Retry after a moment."
-GIVEN_UP = "Cancelled by the caller before it was begun."
+GIVEN_UP: Final = "Cancelled by the caller before it was begun."
 
 
 class LongWay:
-    """When more calls wait than `limits.waiting_calls`, the next is turned away with ThrottlingException."""
+    """Two pools: what a row prepares at length (`Operation.prepare`) keeps nobody else waiting. All doors of a worker
+    share this, and with it the budget of bytes."""
 
     def __init__(self, executor: Executor, limits: Limits) -> None:
         self._executor = executor
-        self._waiting_calls = limits.waiting_calls
+        self.budget = Budget(limits.in_flight_bytes)
         self.threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="long-way")
         self._slow_thread = ThreadPoolExecutor(1, thread_name_prefix="slow-way")
-        self.waiting = 0
+        self._queue = FairQueue(self.budget, slots=limits.threads, waiting=limits.waiting_calls)
+        self._slow_queue = FairQueue(self.budget, slots=1, waiting=limits.waiting_calls)
 
-    async def execute(self, operation: Operation, credentials: Credentials, raw: bytes, wire: Wire = PROTOBUF) -> bytes:
-        """As Executor.execute. A call that is cancelled before it was begun is not begun any more."""
-        if self.waiting >= self._waiting_calls:
-            raise self._executor.refuse(operation, credentials, ThrottlingException(BUSY))
-        self.waiting += 1
-        threads = self.threads if operation.prepare is None else self._slow_thread
-        work = threads.submit(self._executor.execute, operation, credentials, raw, wire)
+    @property
+    def pending(self) -> int:
+        """Calls that wait for a thread or have one."""
+        return self._queue.pending + self._slow_queue.pending
+
+    async def execute(
+        self,
+        operation: Operation,
+        credentials: Credentials,
+        raw: bytes,
+        wire: Wire = PROTOBUF,
+        *,
+        connection: Hashable,
+        held: bool = False,
+    ) -> bytes:
+        """As Executor.execute, when it is this connection's turn. A call that is turned away, or cancelled before it
+        was begun, is not begun any more; it is audited and counted as any other. `held`: its bytes are counted already.
+        """
+        slow = operation.prepare is not None
+        queue, threads = (self._slow_queue, self._slow_thread) if slow else (self._queue, self.threads)
+        turn = queue.turn(connection, 0, credentials.deadline_ns)
         try:
-            return await asyncio.wrap_future(work)
+            with self.budget.holding(0 if held else len(raw)):
+                async with turn:
+                    return await self._in_a_thread(threads, operation, credentials, raw, wire)
+        except KMSError as refused:
+            raise refused if turn.begun else self._executor.refuse(operation, credentials, refused) from None
         except asyncio.CancelledError:
-            if work.cancelled():
+            if not turn.begun:
                 self._executor.refuse(operation, credentials, DependencyTimeoutException(GIVEN_UP))
             raise
-        finally:
-            self.waiting -= 1
+
+    async def _in_a_thread(
+        self, threads: ThreadPoolExecutor, operation: Operation, credentials: Credentials, raw: bytes, wire: Wire
+    ) -> bytes:
+        """Who is no longer waited for keeps its turn until the thread is done with it."""
+        work = asyncio.wrap_future(threads.submit(self._executor.execute, operation, credentials, raw, wire))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.wait([work])
+            raise
 
     def close(self) -> None:
         """Wait for what is under way."""

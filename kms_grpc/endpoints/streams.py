@@ -49,7 +49,7 @@ class Streams:
 
     @property
     def running(self) -> int:
-        """Streams that were admitted and have not ended."""
+        """Streams that have sent a message and have not ended."""
         return len(self._running)
 
     def method(self, operation: Operation, credentials_of: Callable[[Context], Credentials]) -> Method:
@@ -79,20 +79,20 @@ class Streams:
             raw = await context.read()
             if raw is grpc.aio.EOF:
                 break
+            self._count(stream)
             if stream.must_be_admitted:
-                await self._admit(stream, raw)
+                await self._in_a_thread(stream, raw)
             for answer in stream.take(raw):
                 await context.write(answer)
         if not (stream.is_last or stream.is_whole):
             await asyncio.sleep(GONE_SECONDS)
         stream.done()
 
-    async def _admit(self, stream: StreamCall, raw: bytes) -> None:
-        if not stream.is_open and self.running >= self._limit:
+    def _count(self, stream: StreamCall) -> None:
+        """From its first message on, before it is admitted: others come while one waits for that."""
+        if stream not in self._running and self.running >= self._limit:
             raise ThrottlingException("The worker has as many streams as it takes on. Retry after a moment.")
-        await self._in_a_thread(stream, raw)
-        if stream.is_open:
-            self._running.add(stream)
+        self._running.add(stream)
 
     async def _in_a_thread(self, stream: StreamCall, raw: bytes) -> None:
         """Returns, or is cancelled, only when the thread is done with the stream."""

@@ -11,6 +11,7 @@ from kms_grpc.crypto.message_format import PROVIDER, MessageHeader
 from kms_grpc.crypto.message_format import read_header as read_message_header
 from kms_grpc.errors import AccessDeniedException, InvalidCiphertextException
 from kms_grpc.model.key import Key
+from kms_grpc.model.key_state import may_use
 from kms_grpc.operations import identifiers
 from kms_grpc.operations.selectors import UNREADABLE, ByBlob
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByMessage(ByBlob):
-    """`blob` is the field with the message's first bytes. Of several data keys the first counts whose key is here."""
+    """`blob` is the field with the message's first bytes. Of several data keys the first counts whose key is here and
+    may be used: a key that may not be used is as one that does not exist, or its existence would show."""
 
     warm: ClassVar[bool] = False
     gathers: ClassVar[bool] = True
@@ -40,7 +42,21 @@ class ByMessage(ByBlob):
         return True
 
     def resolve(self, call: Call, request: Any) -> Key:
-        return data_key_of(call, header_of(getattr(request, self.blob)))[0]
+        """InvalidCiphertextException where no data key is a blob of ours, AccessDeniedException where none of their
+        keys may be used here."""
+        blobs = list(_blobs(header_of(getattr(request, self.blob))))
+        if not blobs:
+            raise InvalidCiphertextException
+        for key_id, _ in blobs:
+            key = identifiers.find_key(call, key_id)
+            if key is not None and self._may_use(call, request, key):
+                return key
+        raise AccessDeniedException(UNREADABLE)
+
+    def _may_use(self, call: Call, request: Any, key: Key) -> bool:
+        assert self.context is not None
+        allowed = call.may(self.action, key, getattr(request, self.context))
+        return allowed and may_use(self.rule, key, call.principal.service)
 
 
 def header_of(message: bytes) -> MessageHeader:
@@ -51,17 +67,9 @@ def header_of(message: bytes) -> MessageHeader:
     return header
 
 
-def data_key_of(call: Call, header: MessageHeader) -> tuple[Key, bytes]:
-    """The key in this region that wrapped the message's data key, and the blob. InvalidCiphertextException where no
-    data key is a blob of ours, AccessDeniedException where none of their keys is here."""
-    blobs = list(_blobs(header))
-    if not blobs:
-        raise InvalidCiphertextException
-    for key_id, blob in blobs:
-        key = identifiers.find_key(call, key_id)
-        if key is not None:
-            return key, blob
-    raise AccessDeniedException(UNREADABLE)
+def blob_of(header: MessageHeader, key: Key) -> bytes:
+    """The data key as `key`, which was selected by it, wrapped it."""
+    return next(blob for key_id, blob in _blobs(header) if key_id == key.key_id)
 
 
 def _blobs(header: MessageHeader) -> Iterator[tuple[str, bytes]]:

@@ -68,21 +68,18 @@ def owned_key(shard: Shard, purpose: str, time_ns: int) -> Key:
     try:
         return _make(shard, purpose, time_ns)
     except AlreadyExistsException:
-        return _just_made(shard, purpose)
+        found = find_owned_key(shard, purpose)
+    assert found is not None, "nothing removes an owned key"
+    return found
 
 
 def find_owned_key(shard: Shard, purpose: str) -> Key | None:
-    """The same, where it is there already."""
-    alias = shard.find_alias(shard.account, ALIAS_PREFIX + purpose)
-    return None if alias is None else shard.find_key(alias.target_key_id)
-
-
-def _just_made(shard: Shard, purpose: str) -> Key:
-    """What another worker has committed, and perhaps not told of yet."""
-    alias = shard.registry.find_alias(shard.account, ALIAS_PREFIX + purpose)
-    key = shard.registry.find_key(alias.target_key_id) if alias is not None else None
-    assert key is not None, "nothing removes an owned key"
-    return key
+    """The same, where it is there already: in the registry, if the worker has not been told of it yet."""
+    name = ALIAS_PREFIX + purpose
+    alias = shard.find_alias(shard.account, name) or shard.registry.find_alias(shard.account, name)
+    if alias is None:
+        return None
+    return shard.find_key(alias.target_key_id) or shard.registry.find_key(alias.target_key_id)
 
 
 def _make(shard: Shard, purpose: str, time_ns: int) -> Key:

@@ -51,13 +51,18 @@ def test_row_compares_medians(
     value: float, reference: float, ratio: float, holds: bool | None,
 ) -> None:  # fmt: skip
     row = row_of("name", "µs", goal, values, references)
-    told = {"value": value, "reference": reference, "ratio": ratio, "goal": goal, "holds": holds}
+    told = {"value": value, "reference": reference, "ratio": ratio, "goal": goal, "at_least": False, "holds": holds}
     assert row.as_json() == {"name": "name", "unit": "µs", **told}
 
 
 def test_a_reference_that_took_no_time_compares_with_nothing() -> None:
     with pytest.raises(ValueError, match="no time"):
         row_of("name", "µs", 1.0, [1], [0])
+
+
+@pytest.mark.parametrize(("value", "holds"), [(0.7, True), (0.6, True), (0.5, False)])
+def test_a_rate_holds_from_its_goal_on(value: float, holds: bool) -> None:
+    assert row_of("name", "GB/s", 0.6, [value], [1.0], at_least=True).holds is holds
 
 
 def test_a_row_without_reference_neither_holds_nor_fails() -> None:

@@ -514,6 +514,17 @@ def test_an_owned_key_is_made_once_whoever_asks_first(store: Shard, folder: Path
     shards.close()
 
 
+def test_a_worker_that_knew_of_no_owned_key_uses_the_one_that_was_made_meanwhile(store: Shard, folder: Path) -> None:
+    """Before it is told of any change: it has asked for the key, and been told that there is none."""
+    shards = opened(folder)
+    assert owned_keys.find_owned_key(shards.default, "import-tokens") is None
+    made, kept = owned_keys.owned_key(store, "import-tokens", 7), []
+    with owned_keys.using(shards.default, "import-tokens", "Encrypt", owned_keys.Reason(8, kept.append)) as loaded:
+        assert loaded.key_id == made.key_id
+    assert len(kept) == 1
+    shards.close()
+
+
 # --- damage ------------------------------------------------------------------------------------------------------
 
 

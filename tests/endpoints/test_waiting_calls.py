@@ -27,13 +27,14 @@ from kms_grpc.operations.call import Call
 from kms_grpc.operations.handlers.importing import take_pair
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.table import TABLE
-from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata
+from kms_grpc.v1 import envelope_pb2
+from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata, refused
 from tests.operations.life import EXTERNAL, wanted
 from tests.operations.service import ALICE, Host, Worker, prepare
 
 pytestmark = pytest.mark.xdist_group("door")
 
-LIMITS = {"threads": 1, "waiting_calls": 3}
+LIMITS = {"threads": 1, "waiting_calls": 3, "streams": 2}
 
 
 class Door:
@@ -115,11 +116,17 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def waiting(door: Door) -> int:
-    return door.long_way.waiting
+    return door.long_way.pending
 
 
 def keys(door: Door) -> int:
     return len(door.ask("ListKeys").answer.keys)
+
+
+def healthy(door: Door) -> bool:
+    """By a call on the same connection: what was sent on it before has arrived."""
+    answer = health_pb2_grpc.HealthStub(door.channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def recorded(door: Door, request_id: str) -> list[tuple[str | None, str | None]]:
@@ -129,22 +136,22 @@ def recorded(door: Door, request_id: str) -> list[tuple[str | None, str | None]]
 
 
 def test_more_calls_than_a_worker_takes_on(door: Door) -> None:
-    """The next one is turned away at once, told to come back, recorded and counted; warm calls go on meanwhile."""
+    """One has the thread, three wait: the next one is turned away at once, told to come back, recorded and counted;
+    warm calls go on meanwhile."""
     made = door.ask("CreateKey").answer.key_metadata
     door.ask("Encrypt", key_id=made.key_id, plaintext=b"p")
-    with ThreadPoolExecutor(3) as threads:
+    with ThreadPoolExecutor(4) as threads:
         with registry_held(door):
-            held = [threads.submit(door.ask, "CreateKey") for _ in range(3)]
-            until(lambda: waiting(door) == 3)
+            held = [threads.submit(door.ask, "CreateKey") for _ in range(4)]
+            until(lambda: waiting(door) == 4)
             reply = door.ask("ListKeys", "turned-away")
             assert (reply.code, reply.reason, reply.retry_info) == ("RESOURCE_EXHAUSTED", "ThrottlingException", True)
             assert door.ask("Encrypt", key_id=made.key_id, plaintext=b"p").code == "OK"
-            health = health_pb2_grpc.HealthStub(door.channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
-            assert health.status == health_pb2.HealthCheckResponse.SERVING
-        assert [call.result().code for call in held] == ["OK"] * 3
+            assert healthy(door)
+        assert [call.result().code for call in held] == ["OK"] * 4
     assert recorded(door, "turned-away") == [("ThrottlingException", reply.text)]
     assert door.worker.counted()["ListKeys"] == {"ThrottlingException": 1}
-    assert keys(door) == 4
+    assert keys(door) == 5
 
 
 def test_calls_that_may_take_seconds_are_in_nobodys_way(host: Host, loop: asyncio.AbstractEventLoop) -> None:
@@ -167,6 +174,22 @@ def test_calls_that_may_take_seconds_are_in_nobodys_way(host: Host, loop: asynci
         gate.set()
         assert len({call.result().answer.public_key for call in held}) == 2
     door.close()
+
+
+def test_streams_are_counted_before_they_are_admitted(door: Door) -> None:
+    """Those that wait for a thread to be admitted in do not let others past the limit."""
+    made = door.ask("CreateKey").answer.key_metadata
+    first = envelope_pb2.EncryptStreamRequest(key_id=made.key_id, last=True).SerializeToString()
+    method = door.channel.stream_stream("/kms_grpc.v1.EnvelopeService/EncryptStream")
+    with ThreadPoolExecutor(1) as threads:
+        with registry_held(door):
+            threads.submit(door.ask, "CreateKey")
+            until(lambda: waiting(door) == 1)
+            begun = [method(iter([first]), metadata=metadata(ALICE.token), timeout=60) for _ in range(5)]
+            until(lambda: sum(call.done() for call in begun) == 3)
+        assert sorted(refused(call).reason or "" for call in begun if call.done()) == ["ThrottlingException"] * 3
+        assert all(list(call) for call in begun if not call.done())
+    assert door.worker.counted()["EncryptStream"] == {"ThrottlingException": 3, "OK": 2}
 
 
 def test_a_call_whose_deadline_passes_while_it_waits_is_never_begun(door: Door) -> None:
@@ -200,9 +223,9 @@ def test_a_call_that_was_begun_is_finished_and_recorded_though_nobody_waits(door
     with registry_held(door):
         sent = metadata(ALICE.token, request_id="begun")
         call = door.channel.unary_unary(OPERATIONS["CreateKey"].path).future(b"", metadata=sent)
-        until(lambda: waiting(door) == 1 and door.long_way.threads._work_queue.empty())
+        until(lambda: door.long_way._queue.running == 1)
         call.cancel()
-        until(lambda: waiting(door) == 0)
+        assert healthy(door), "by now the door knows that nobody waits"
     until(lambda: door.worker.counted().get("CreateKey", {}).get("OK", 0) == 1)
     assert recorded(door, "begun") == [(None, None)]
     assert keys(door) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from kms_grpc.audit.log import FileAuditLog
 from kms_grpc.crypto import keyring
+from kms_grpc.crypto.ciphertext_blob import kid_of
 from kms_grpc.crypto.message_format import FRAME_LENGTH, read_header
 from kms_grpc.errors import DependencyTimeoutException, InvalidCiphertextException
 from kms_grpc.model.key import KeyState
@@ -198,6 +200,25 @@ def test_messages_of_no_key_of_ours(shared: Worker, key: Any, message: bytes) ->
         b"x", stock_library.known_key(key.arn, bytes(32), shared.encrypt(key.key_id, bytes(32))), {"not": "its context"}
     )
     assert refusal(shared, "DecryptStream", decrypting(moved)) == INVALID
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["a stranger's key", "no key at all"])
+def test_of_several_data_keys_the_first_that_its_caller_may_use_counts(shared: Worker, key: Any, exists: bool) -> None:
+    """Whether there is a key that is not the caller's shows by nothing."""
+    data_key, strange = os.urandom(32), shared.create(by=EVE)
+    mine = shared.encrypt(key.key_id, data_key, encryption_context=CONTEXT)
+    also = stock_library.known_key(key.arn, data_key, mine)
+
+    def written() -> tuple[bytes, bool]:
+        """Which data key comes first is the library's choice, by their hashes."""
+        theirs = shared.encrypt(strange.key_id, data_key, encryption_context=CONTEXT, by=EVE)
+        blob = theirs if exists else theirs[:2] + kid_of(str(uuid.uuid4())) + theirs[19:]
+        message = stock_library.write(CONTENT, stock_library.known_key(strange.arn, data_key, blob, also), CONTEXT)
+        header = read_header(message)
+        return message, header is not None and header.data_keys[0].blob == blob
+
+    message = next(message for message, theirs_first in (written() for _ in range(64)) if theirs_first)
+    assert decrypt(shared, message) == CONTENT
 
 
 def test_suites_that_do_not_commit(make_host: Callable[..., Host]) -> None:

@@ -26,7 +26,7 @@ class SteppedClocks:
 
     def __init__(self, folder: Path) -> None:
         library, file = folder / "stepped_clock.so", folder / "clocks"
-        flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+        flags = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
         subprocess.run(["cc", *flags, "-o", library, _SOURCE, "-ldl"], check=True)
         file.write_bytes(bytes(FILE_SIZE))
         with file.open("r+b") as opened:

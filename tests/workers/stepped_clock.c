@@ -8,7 +8,6 @@
  * A thread that reads the wall clock takes both values; what it reads of the boot clock afterwards belongs to the same
  * moment. So a step between two readings looks like no jump.
  */
-#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdint.h>

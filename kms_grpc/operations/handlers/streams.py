@@ -19,7 +19,7 @@ from kms_grpc.operations.call import Call
 from kms_grpc.operations.descriptors import value_or_default
 from kms_grpc.operations.flow import Flow, Part, lead, pieces
 from kms_grpc.operations.handlers.cryptography import named_material, note_material
-from kms_grpc.operations.message_selector import data_key_of, header_of
+from kms_grpc.operations.message_selector import blob_of, header_of
 from kms_grpc.v1 import envelope_pb2 as pb
 
 
@@ -42,7 +42,7 @@ def decrypt_stream(call: Call, request: pb.DecryptStreamRequest, key: Key) -> Fl
     """With the data key that the message's header carries. InvalidCiphertextException, always without text."""
     header = header_of(request.ciphertext)
     _check_suite(call, header)
-    _, blob = data_key_of(call, header)
+    blob = blob_of(header, key)
     material = named_material(call, key, blob)
     reader = MessageReader(header, request.ciphertext)
     reader.under(material.handle, material.associated_prefix + canonical(header.context), blob)

@@ -1,0 +1,52 @@
+"""`stream.*`, `memory.stream`: streams of 1 MiB messages, beside a stream that echoes them; what a stalled one holds.
+
+A stream and its echo take turns, through the same client in a process of its own (stream_process.py), on the last
+processor. The server has no TLS yet, so there is no row under it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kms_grpc.bench.children import run_module
+from kms_grpc.bench.ground import Ground
+from kms_grpc.bench.server import Target, own_server
+from kms_grpc.bench.statistics import Row, row_of
+from kms_grpc.crypto.keyring import libcrypto_version
+
+_STREAMS: Final = {"stream.grpc.1m": "encrypt", "stream.grpc.1m.decrypt": "decrypt"}
+MEMORY: Final = "memory.stream"
+NAMES: Final = (*_STREAMS, MEMORY)
+MIB: Final = 1024 * 1024
+GOAL: Final = 0.75
+GOAL_ON_3_0: Final = 0.6
+STALLED: Final = 64
+MIB_PER_STREAM: Final = 8.0
+
+
+def measure(name: str, ground: Ground) -> list[Row]:
+    with own_server(ground.fresh("serve"), 1) as target:
+        if name == MEMORY:
+            return [_memory(target, ground)]
+        mode = _STREAMS[name]
+        megabytes, rounds = ground.effort.stream_mib, ground.effort.rounds
+        pairs = [(_rate(target, mode, megabytes), _rate(target, "echo", megabytes)) for _ in range(rounds)]
+    goal = GOAL_ON_3_0 if libcrypto_version().startswith("OpenSSL 3.0.") else GOAL
+    values, references = [value for value, _ in pairs], [bare for _, bare in pairs]
+    return [row_of(name, "GB/s", goal, values, references, at_least=True)]
+
+
+def _memory(target: Target, ground: Ground) -> Row:
+    """MiB that the worker grew by for each stream whose reader doesn't read, beside what it may."""
+    grown = float(_run(target, "stall", ground.effort.stalled_streams))
+    return row_of(MEMORY, "MiB", 1.0, [grown / MIB], [MIB_PER_STREAM])
+
+
+def _rate(target: Target, mode: str, megabytes: int) -> float:
+    """GB/s of plaintext."""
+    return megabytes * MIB / float(_run(target, mode, megabytes)) / 1e9
+
+
+def _run(target: Target, mode: str, count: int) -> str:
+    arguments = (target.endpoint, target.token or "", target.region or "", mode, str(count))
+    return run_module("kms_grpc.bench.stream_process", *arguments).decode()

@@ -1,0 +1,115 @@
+"""MessageClient: whole messages of the AWS Encryption SDK, encrypted and decrypted here, in the service's C core.
+
+    with KeyManagementClient() as kms:
+        messages = MessageClient(kms)
+        message = messages.encrypt("alias/films", film, {"app": "shop"})
+        assert messages.decrypt(message) == film
+
+Each message has a data key of its own, by one GenerateDataKey, and one Decrypt opens it. What the service sees is the
+key and the encryption context, never the content. For what doesn't fit into memory, see StreamClient.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from kms_grpc.client.arguments import Context
+from kms_grpc.crypto.keyring import open_keyring
+from kms_grpc.crypto.message_format import (
+    COMMITTING,
+    FRAME_LENGTH,
+    PROVIDER,
+    Buffer,
+    MessageHeader,
+    MessageReader,
+    MessageWriter,
+    read_header,
+)
+from kms_grpc.errors import InvalidCiphertextException
+
+SLOTS = 4_096
+"""Of this process's keyring, where nobody has opened it yet."""
+
+
+class DataKeys(Protocol):
+    """The two operations that are needed: KeyManagementClient has them."""
+
+    def generate_data_key(self, key_id: str, encryption_context: Context | None = None) -> Any: ...
+    def decrypt(self, ciphertext_blob: bytes, encryption_context: Context | None = None) -> Any: ...
+
+
+class MessageClient:
+    """Threads may share it. Suite 0x0478 is written, 0x0478 and 0x0578 are read. Errors: those of the two operations,
+    and InvalidCiphertextException for what is no whole message as it was written."""
+
+    def __init__(self, kms: DataKeys) -> None:
+        self._kms = kms
+        open_keyring(SLOTS)
+
+    def encrypt(
+        self,
+        key_id: str,
+        plaintext: Buffer,
+        encryption_context: Context | None = None,
+        frame_length: int = FRAME_LENGTH,
+    ) -> bytes:
+        """The message. `frame_length`: 1 to 1,048,576 bytes."""
+        with self._writer(key_id, encryption_context, frame_length) as writer:
+            return writer.header + writer.encrypt(plaintext, last=True)
+
+    def encrypt_into(
+        self,
+        out: bytearray | memoryview,
+        key_id: str,
+        plaintext: Buffer,
+        encryption_context: Context | None = None,
+        frame_length: int = FRAME_LENGTH,
+    ) -> int:
+        """The same into a buffer that is used again; how many bytes were written. ValueError where it is too small."""
+        with self._writer(key_id, encryption_context, frame_length) as writer:
+            start = len(writer.header)
+            size = start + writer.size_of(len(plaintext), last=True)
+            if size > len(out):
+                raise ValueError(f"the message has {size} bytes, the buffer {len(out)}")
+            view = memoryview(out)
+            view[:start] = writer.header
+            return start + writer.encrypt_into(view[start:], plaintext, last=True)
+
+    def decrypt(self, message: bytes, encryption_context: Context | None = None) -> bytes:
+        """The plaintext. `encryption_context`: pairs that the message's must have."""
+        with self._reader(message, encryption_context) as reader:
+            plaintext = reader.decrypt(memoryview(message)[reader.header_size :])
+            reader.finish()
+            return plaintext
+
+    def decrypt_into(
+        self, out: bytearray | memoryview, message: bytes, encryption_context: Context | None = None
+    ) -> int:
+        """The same into a buffer that has at least the message's size; how many bytes were written. ValueError."""
+        with self._reader(message, encryption_context) as reader:
+            size = reader.decrypt_into(out, memoryview(message)[reader.header_size :])
+            reader.finish()
+            return size
+
+    def _writer(self, key_id: str, context: Context | None, frame_length: int) -> MessageWriter:
+        answer = self._kms.generate_data_key(key_id, context)
+        writer = MessageWriter(context or {}, answer.key_id, frame_length)
+        return writer.under_data_key(answer.plaintext, answer.ciphertext_blob)
+
+    def _reader(self, message: bytes, asked: Context | None) -> MessageReader:
+        header = read_header(message)
+        if header is None or header.suite not in COMMITTING:
+            raise InvalidCiphertextException
+        if any(header.context.get(name) != value for name, value in (asked or {}).items()):
+            raise InvalidCiphertextException
+        answer = self._kms.decrypt(_blob(header), header.context)
+        return MessageReader(header, message).under_data_key(answer.plaintext)
+
+
+def _blob(header: MessageHeader) -> bytes:
+    """The first data key of our provider."""
+    blobs = (data_key.blob for data_key in header.data_keys if data_key.provider == PROVIDER)
+    blob = next(blobs, None)
+    if blob is None:
+        raise InvalidCiphertextException
+    return blob

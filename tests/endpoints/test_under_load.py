@@ -1,0 +1,193 @@
+"""More calls than the door can serve: who waits, who is turned away, and who is not kept waiting by it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from kms_grpc.endpoints import grpc_server
+from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata
+from tests.endpoints.test_waiting_calls import Door, healthy, loop, prepared, recorded, registry_held, until, waiting
+from tests.operations.service import ALICE, Host
+
+__all__ = ["loop", "prepared"]
+
+pytestmark = pytest.mark.xdist_group("door")
+
+MESSAGE_BYTES = 256 * 1024
+LIMITS = {
+    "threads": 1, "waiting_calls": 60, "calls_per_connection": 40, "message_bytes": MESSAGE_BYTES,
+    "in_flight_bytes": 2 * MESSAGE_BYTES, "bulk_waiting_ms": 1500,
+}  # fmt: skip
+
+
+@pytest.fixture
+def host(prepared: Path, tmp_path: Path) -> Iterator[Host]:
+    made = Host(Path(shutil.copytree(prepared, tmp_path / "data")), limits=LIMITS, listen="127.0.0.1:0")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def door(host: Host, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+    """Encrypt and Decrypt are taken for calls with large messages here, as batches are."""
+    bulk = grpc_server.is_bulk
+    monkeypatch.setattr(grpc_server, "is_bulk", lambda row: bulk(row) or row.name in ("Encrypt", "Decrypt"))
+    opened = Door(host, loop)
+    yield opened
+    opened.close()
+
+
+@contextmanager
+def connection(door: Door) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(f"127.0.0.1:{door.server.port}", OWN_CONNECTION) as channel:
+        yield channel
+
+
+def begin(channel: grpc.Channel, name: str, request_id: str, seconds: float = 60, **fields: Any) -> Any:
+    operation = OPERATIONS[name]
+    raw = operation.request(**fields).SerializeToString()
+    return channel.unary_unary(operation.path).future(
+        raw, metadata=metadata(ALICE.token, request_id=request_id), timeout=seconds
+    )
+
+
+@contextmanager
+def no_turns(door: Door) -> Iterator[None]:
+    """Large calls wait: others hold all the memory there is."""
+    turn = door.server._bulk.queue.turn("another", 2 * MESSAGE_BYTES, None)
+    door.run(turn.__aenter__())
+    try:
+        yield
+    finally:
+        door.run(turn.__aexit__(None, None, None))
+
+
+def test_a_connection_with_fifty_times_its_share_delays_anothers_call_by_one(door: Door) -> None:
+    with connection(door) as greedy, connection(door) as modest:
+        with registry_held(door):
+            many = [begin(greedy, "CreateKey", f"greedy-{number}") for number in range(50)]
+            until(lambda: waiting(door) == LIMITS["calls_per_connection"])
+            few = begin(modest, "CreateKey", "modest")
+            until(lambda: waiting(door) == LIMITS["calls_per_connection"] + 1)
+        assert few.result() and all(call.result() for call in many)
+    order = [line["requestID"] for line in door.worker.outbox() if line["eventName"] == "CreateKey"]
+    assert len(order) == 51
+    assert order.index("modest") <= 2, order[:5]
+
+
+def test_no_connection_has_more_under_way_than_its_share(door: Door) -> None:
+    """HTTP/2 tells the client, which keeps the rest to itself: nothing is refused."""
+    with connection(door) as greedy:
+        with registry_held(door):
+            many = [begin(greedy, "CreateKey", f"greedy-{number}") for number in range(100)]
+            until(lambda: waiting(door) == LIMITS["calls_per_connection"])
+            assert healthy(door)
+            assert waiting(door) == LIMITS["calls_per_connection"]
+        assert all(call.result() for call in many)
+
+
+def test_when_the_queue_is_full_the_greedy_make_room(door: Door) -> None:
+    """60 may wait, and two connections have 80: a third one's call still gets in."""
+    with connection(door) as first, connection(door) as second, connection(door) as modest:
+        with registry_held(door):
+            calls = [begin(channel, "CreateKey", "greedy") for channel in (first, second) for _ in range(40)]
+            until(lambda: waiting(door) == 61)
+            few = begin(modest, "CreateKey", "modest")
+            until(lambda: sum(call.done() for call in calls) == 20)
+            assert not few.done()
+        assert few.result()
+        codes = [call.code().name for call in calls]
+    assert (codes.count("OK"), codes.count("RESOURCE_EXHAUSTED")) == (60, 20)
+    assert recorded(door, "modest") == [(None, None)]
+
+
+# --- large messages ------------------------------------------------------------------------------------------------
+
+
+def test_on_the_wire_it_is_an_ordinary_call(door: Door) -> None:
+    key = door.ask("CreateKey").answer.key_metadata
+    for _ in range(2):  # the long way, and under a Permit
+        sealed = door.ask("Encrypt", key_id=key.key_id, plaintext=b"p", encryption_context={"a": "b"})
+        assert {"kms-worker", "kms-region", "kms-request-id"} <= set(sealed.trailers)
+        blob = sealed.answer.ciphertext_blob
+        opened = door.ask("Decrypt", ciphertext_blob=blob, encryption_context={"a": "b"})
+        assert opened.answer.plaintext == b"p"
+    refused = door.ask("Decrypt", ciphertext_blob=blob)
+    assert (refused.code, refused.reason) == ("INVALID_ARGUMENT", "InvalidCiphertextException")
+    too_large = ask(door.channel, "Encrypt", bytes(MESSAGE_BYTES + 1), metadata(ALICE.token))
+    assert too_large.code == "RESOURCE_EXHAUSTED"
+    assert door.server._bulk.queue.pending == 0 == door.long_way.budget.held
+
+
+def test_who_waits_too_long_for_a_turn_is_turned_away(door: Door) -> None:
+    """RESOURCE_EXHAUSTED with RetryInfo, recorded, and never read; small calls and health go on."""
+    key = door.ask("CreateKey").answer.key_metadata
+    assert door.ask("Encrypt", key_id=key.key_id, plaintext=b"p").code == "OK"
+    with no_turns(door), ThreadPoolExecutor(8) as threads:
+
+        def encrypt(number: int) -> Reply:
+            return door.ask("Encrypt", f"turned-away-{number}", key_id=key.key_id, plaintext=b"p")
+
+        replies = [threads.submit(encrypt, number) for number in range(8)]
+        until(lambda: door.server._bulk.queue.waiting == 8)
+        assert healthy(door)
+        assert door.ask("DescribeKey", key_id=key.key_id).code == "OK"
+        seen = {(reply.result().code, reply.result().reason, reply.result().retry_info) for reply in replies}
+    assert seen == {("RESOURCE_EXHAUSTED", "ThrottlingException", True)}
+    refused = {line["requestID"] for line in door.worker.audit() if line.get("errorCode") == "ThrottlingException"}
+    assert refused == {f"turned-away-{number}" for number in range(8)}
+    assert door.worker.counted()["Encrypt"] == {"OK": 1, "ThrottlingException": 8}
+    assert door.ask("Encrypt", key_id=key.key_id, plaintext=b"p").code == "OK"
+
+
+@pytest.mark.parametrize("gone", ["deadline", "cancelled"])
+def test_large_calls_that_nobody_waits_for_are_never_begun(door: Door, gone: str) -> None:
+    key = door.ask("CreateKey").answer.key_metadata
+    with no_turns(door):
+        call = begin(
+            door.channel, "Encrypt", gone, 0.1 if gone == "deadline" else 60, key_id=key.key_id, plaintext=b"p"
+        )
+        until(lambda: door.server._bulk.queue.waiting == 1)
+        if gone == "cancelled":
+            call.cancel()
+        until(lambda: door.server._bulk.queue.waiting == 0)
+    seen: list[Any] = []
+    until(lambda: bool(seen.extend(recorded(door, gone)) or seen))
+    assert [code for code, _ in seen] == ["DependencyTimeoutException"]
+    assert "OK" not in door.worker.counted().get("Encrypt", {})
+
+
+def test_what_waits_is_not_read(door: Door) -> None:
+    """A caller that is told to wait sends no more than HTTP/2's first window, and the others' messages have room."""
+    key = door.ask("CreateKey").answer.key_metadata
+    sent = bytes(MESSAGE_BYTES - 4096)
+    with no_turns(door), connection(door) as channel:
+        calls = [channel.unary_unary(OPERATIONS["Encrypt"].path).future(sent, timeout=1.2) for _ in range(30)]
+        until(lambda: door.server._bulk.queue.waiting == 30)
+        assert door.long_way.budget.held == 2 * MESSAGE_BYTES, "only what holds it"
+        assert {call.code().name for call in calls} <= {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
+    assert door.ask("Encrypt", key_id=key.key_id, plaintext=b"p").code == "OK"
+
+
+def test_a_batch_waits_for_its_turn_and_is_answered(door: Door) -> None:
+    key = door.ask("CreateKey").answer.key_metadata
+    items = [{"key_id": key.key_id, "plaintext": b"%d" % number} for number in range(1000)]
+    with no_turns(door):
+        turned_away = door.ask("EncryptBatch", items=items)
+        assert (turned_away.code, turned_away.retry_info) == ("RESOURCE_EXHAUSTED", True)
+        late = begin(door.channel, "EncryptBatch", "late", items=items)
+        until(lambda: door.server._bulk.queue.waiting == 1)
+    assert late.code().name == "OK"
+    answer = OPERATIONS["EncryptBatch"].response().FromString(late.result())
+    opened = door.ask("DecryptBatch", items=[{"ciphertext_blob": one.ciphertext_blob} for one in answer.results]).answer
+    assert [one.plaintext for one in opened.results] == [b"%d" % number for number in range(1000)]
+    assert door.long_way.budget.held == 0
