@@ -15,6 +15,8 @@ from tests.aws.conftest import Ground
 from tests.aws.readme import ROOT, clients
 
 BUILD_SECONDS = 900
+BROKEN_LINES = str.maketrans("", "", " |\n")
+"""sops breaks lines wherever they are full."""
 SECRETS = "database:\n    user: orders\n    password: correct horse\n"
 
 
@@ -57,7 +59,7 @@ def test_a_file_encrypted_and_decrypted(sops: Path, ground: Ground, kms: Any, tm
     kms.disable_key(KeyId=key)
     refused = run(sops, ground, tmp_path, "sops decrypt secrets.enc.yaml")
     assert refused.returncode != 0
-    assert f"DisabledException: {key} is disabled." in refused.stderr
+    assert f"{key}isdisabled." in refused.stderr.translate(BROKEN_LINES)
 
 
 @pytest.mark.timeout(BUILD_SECONDS)
@@ -73,4 +75,4 @@ def test_a_context(sops: Path, ground: Ground, kms: Any, tmp_path: Path) -> None
     (tmp_path / "bad.json").write_text(encrypted.replace('"app": "shop"', '"app": "shoq"'))
     refused = run(sops, ground, tmp_path, "sops decrypt bad.json")
     assert refused.returncode != 0
-    assert "InvalidCiphertextException" in refused.stderr
+    assert "InvalidCiphertextException" in refused.stderr.translate(BROKEN_LINES)
