@@ -29,7 +29,7 @@ typedef enum {
     KMS_CIPHER_FAILED, /* libcrypto refused */
     KMS_OUT_OF_MEMORY,
     KMS_NOT_ADMITTED, /* an item of a batch */
-    KMS_INCOMPLETE /* what has come so far is not wrong, but not all */
+    KMS_INCOMPLETE    /* what has come so far is not wrong, but not all */
 } kms_status;
 
 #define KMS_KID_SIZE 17

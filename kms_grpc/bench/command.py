@@ -45,9 +45,9 @@ FAMILIES: Final[Mapping[str, tuple[Sequence[str], Measure]]] = {
     "registry": (registry_rows.NAMES, _without_load(registry_rows.measure)),
     "rotation": (rotation_row.NAMES, _without_load(rotation_row.measure)),
     "start": (start_row.NAMES, _without_load(start_row.measure)),
-    "aws": (aws_rows.NAMES, _without_load(aws_rows.measure)),
     "stream": (stream_rows.NAMES, _without_load(stream_rows.measure)),
     "esdk": (message_rows.NAMES, _without_load(message_rows.measure)),
+    "aws": (aws_rows.NAMES, _without_load(aws_rows.measure)),
 }
 ROWS: Final[Mapping[str, Measure]] = {name: measure for names, measure in FAMILIES.values() for name in names}
 
@@ -74,13 +74,13 @@ def bench(context: click.Context, only: tuple[str, ...], glimpse: bool, output: 
     registry.100k                cold Encrypt (and DescribeKey, and memory) with 100,000 keys; beside 100
     rotation.10k                 warm Encrypt (and cold Decrypt) with 10,000 materials on the key; beside one
     start                        exec to SERVING with 100,000 keys; beside 100
-    aws.encrypt.1k               CPU of the worker per signed call to the AWS door; beside a bare ASGI echo there
-    aws.sigv4                    verification of a signed body of 2 KiB; beside botocore's signing of it
     stream.grpc.1m, stream.grpc.1m.decrypt
                                  GB/s of a stream of 1 GiB in messages of 1 MiB; beside one that echoes
     memory.stream                MiB of the worker for a stream that nobody reads from; beside 8
     client.esdk.64m, client.esdk.64m.64k
                                  GB/s of MessageClient in frames of 4 and 64 KiB; beside the AWS Encryption SDK
+    aws.encrypt.1k               CPU of the worker per signed call to the AWS door; beside a bare ASGI echo there
+    aws.sigv4                    verification of a signed body of 2 KiB; beside botocore's signing of it
 
     \b
     kms-grpc bench core

@@ -25,13 +25,13 @@ NAMED = [
     "registry.100k",
     "rotation.10k",
     "start",
-    "aws.encrypt.1k",
-    "aws.sigv4",
     "stream.grpc.1m",
     "stream.grpc.1m.decrypt",
     "memory.stream",
     "client.esdk.64m",
     "client.esdk.64m.64k",
+    "aws.encrypt.1k",
+    "aws.sigv4",
 ]
 """The rows that the project answers for."""
 BESIDE = ["registry.100k.describe", "registry.100k.memory", "rotation.10k.decrypt"]
@@ -68,8 +68,13 @@ def rows_of(*arguments: str, **environment: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "families",
-    [["core", "executor", "registry", "rotation", "start"], ["grpc"], ["aws"], ["stream", "memory", "client"]],
-    ids=["in-process-and-start", "grpc", "aws", "streams"],
+    [
+        ["core", "executor", "registry", "rotation", "start"],
+        ["grpc"],
+        ["stream", "memory", "client"],
+        ["aws"],
+    ],
+    ids=["in-process-and-start", "grpc", "streams", "aws"],
 )
 def test_every_named_row_is_measured(families: Sequence[str]) -> None:
     wanted = [name for name in NAMED if name.partition(".")[0] in families]
