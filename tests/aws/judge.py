@@ -55,8 +55,8 @@ COMMON = {
 """Errors of any operation; the model names an operation's own. UnsupportedOperationException is said of members that
 are not built."""
 FAULTS = {"DependencyTimeoutException": 500, "KMSInternalException": 500}
-"""What AWS's SDKs repeat for its status. KeyUnavailableException is a fault of the model's, but here repeating it does not
-help."""
+"""What AWS's SDKs repeat for its status. KeyUnavailableException is a fault in the model, but here repeating it does
+not help."""
 EMPTY = {"InvalidCiphertextException"}
 """Errors that AWS sends without a text."""
 CONTENT_TYPE = "application/x-amz-json-1.1"
