@@ -10,12 +10,16 @@ import itertools
 import os
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
+
+LARGEST_REFUSED: Final = 256 * 1024
+"""Bytes of a refused call's record: more than any request has that is within its limits. Beyond them the parameters are
+left out (a gRPC message has up to 4 MiB), or refused calls could fill the disk."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -40,7 +44,11 @@ class AuditRecord(msgspec.Struct):
 
     def line(self, head: bytes) -> bytes:
         """One JSON object and a newline."""
-        return head + _encode(self)[1:] + b"\n"
+        encoded = _encode(self)
+        if len(encoded) > LARGEST_REFUSED and self.errorCode is not msgspec.UNSET:
+            self.requestParameters = {"omitted": True, "originalSize": len(encoded)}
+            encoded = _encode(self)
+        return head + encoded[1:] + b"\n"
 
 
 def head(operation: str, region: str, read_only: bool, principal: Principal | None, keys: Sequence[Key]) -> bytes:

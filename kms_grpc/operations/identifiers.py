@@ -41,6 +41,14 @@ def find_key(call: Call, key_id: str) -> Key | None:
     return None if key is None or key.kind is KeyKind.AWS_OWNED else as_of(key, call.time_ns)
 
 
+def stored(call: Call, key: Key) -> Key:
+    """The key as its row has it, inside a write: there `as_of` is judged anew at each look, and a change of something
+    else must not make an expiry final that a wrong clock told of."""
+    found = call.writing.find_key(key.key_id)
+    assert found is not None, "the transaction has just found it"
+    return found
+
+
 def find_alias(call: Call, account: str, name: str) -> Alias | None:
     """As find_key."""
     return (

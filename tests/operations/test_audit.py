@@ -269,6 +269,22 @@ def test_a_record_names_the_key_as_it_was_sent(shared: Worker) -> None:
         assert record["resources"] == [{"accountId": ALICE.account, "type": "AWS::KMS::Key", "ARN": key.arn}]
 
 
+LARGE: list[tuple[str, dict[str, Any]]] = [
+    ("DescribeKey", {"key_id": "k" * 4_000_000}),
+    ("Encrypt", {"key_id": "alias/a", "plaintext": b"p", "encryption_context": {"k": "v" * 4_000_000}}),
+    ("UntagResource", {"key_id": "alias/a", "tag_keys": ["t"] * 1_000_000}),
+]
+
+
+@pytest.mark.parametrize(("name", "fields"), LARGE)
+def test_what_no_call_needs_does_not_fill_the_log(shared: Worker, name: str, fields: dict[str, Any]) -> None:
+    """A message of 4 MiB that is refused leaves a record of its own all the same."""
+    record = record_of(shared, name, **fields)
+    assert record["errorCode"] == "ValidationException"
+    assert record["requestParameters"]["omitted"] is True
+    assert len(json.dumps(record)) < 4096
+
+
 def test_re_encrypt_names_both_keys(shared: Worker) -> None:
     source, destination = shared.create(), shared.create()
     blob = shared.encrypt(source.key_id)

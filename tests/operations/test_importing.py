@@ -548,6 +548,40 @@ def test_waiting_material_that_has_expired_is_not_rotated_to(host: Host) -> None
     assert metadata(worker, made.key_id).current_key_material_id == again
 
 
+def describe(worker: Worker, key_id: str) -> None:
+    worker.call("UpdateKeyDescription", key_id=key_id, description="meanwhile")
+
+
+def schedule_and_cancel(worker: Worker, key_id: str) -> None:
+    worker.call("ScheduleKeyDeletion", key_id=key_id)
+    worker.call("CancelKeyDeletion", key_id=key_id)
+
+
+def bring_in_and_delete_another(worker: Worker, key_id: str) -> None:
+    another = bring_in(worker, key_id, os.urandom(32), import_type=NEW)
+    worker.call(DELETE, key_id=key_id, key_material_id=another)
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [(describe, "Enabled"), (schedule_and_cancel, "Disabled"), (bring_in_and_delete_another, "Enabled")],
+)
+def test_a_change_while_the_clock_is_a_year_ahead_makes_no_expiry_final(
+    host: Host, change: Callable[[Worker, str], None], state: str
+) -> None:
+    """The material is there: set right, the clock lets the key be what it was, without its material coming anew."""
+    worker = host.worker()
+    key_id = external(worker).key_id
+    bring_in(worker, key_id, os.urandom(32), **expiring(in_days(worker, 30)))
+    host.clock.now_ns += 365 * DAY_NS
+    assert state_of(worker, key_id) == "PendingImport"
+    change(worker, key_id)
+    assert state_of(worker, key_id) == "PendingImport"
+    host.clock.now_ns -= 365 * DAY_NS
+    describe(worker, key_id)
+    assert state_of(worker, key_id) == state
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_enabled_only_while_every_permanent_material_is_there(rotated: Any, which: int) -> None:
     """One missing, the whole key is unusable, also for what the other one opens."""

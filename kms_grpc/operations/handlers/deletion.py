@@ -12,6 +12,7 @@ from kms_grpc.model.key import Key
 from kms_grpc.model.key_transitions import Event, after
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.descriptors import value_or_default
+from kms_grpc.operations.identifiers import stored
 from kms_grpc.operations.key_metadata import timestamp
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
@@ -23,7 +24,8 @@ def schedule_key_deletion(
     """The window begins now; nothing shortens it but a cancellation and another, longer wait."""
     days = value_or_default(request, "pending_window_in_days")
     deletion_ns = call.time_ns + days * DAY_NS
-    call.writing.change_key(dataclasses.replace(after(key, Event.DELETION_SCHEDULED), deletion_ns=deletion_ns))
+    scheduled = after(stored(call, key), Event.DELETION_SCHEDULED)
+    call.writing.change_key(dataclasses.replace(scheduled, deletion_ns=deletion_ns))
     return pb.ScheduleKeyDeletionResponse(
         key_id=key.arn,
         key_state=keys_pb2.KEY_STATE_PENDING_DELETION,
@@ -34,5 +36,6 @@ def schedule_key_deletion(
 
 def cancel_key_deletion(call: Call, request: pb.CancelKeyDeletionRequest, key: Key) -> pb.CancelKeyDeletionResponse:
     """The key is Disabled afterwards, never Enabled; without its material it is PendingImport."""
-    call.writing.change_key(dataclasses.replace(after(key, Event.DELETION_CANCELLED), deletion_ns=None))
+    cancelled = after(stored(call, key), Event.DELETION_CANCELLED)
+    call.writing.change_key(dataclasses.replace(cancelled, deletion_ns=None))
     return pb.CancelKeyDeletionResponse(key_id=key.arn)

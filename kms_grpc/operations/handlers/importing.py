@@ -40,6 +40,7 @@ from kms_grpc.model.key import ImportPair, Key, Material, MaterialState, Origin
 from kms_grpc.model.key_transitions import Event, after, with_materials
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.descriptors import aws_names
+from kms_grpc.operations.identifiers import stored
 from kms_grpc.operations.key_metadata import timestamp
 from kms_grpc.registry import imports
 from kms_grpc.registry.base import OutboxRow
@@ -281,7 +282,7 @@ def _add(call: Call, key: Key, materials: list[Material], fresh: Material, found
         return
     later = dataclasses.replace(fresh, state=MaterialState.PENDING_ROTATION)
     call.writing.add_material(later)
-    call.writing.change_key(with_materials(key, [*materials, later]))
+    call.writing.change_key(with_materials(stored(call, key), [*materials, later]))
 
 
 def _lose(call: Call, key: Key, material: Material) -> None:
@@ -292,4 +293,4 @@ def _lose(call: Call, key: Key, material: Material) -> None:
         call.writing.remove_material(material)
     else:
         others.append(call.writing.change_material(dataclasses.replace(material, wrapped=None, expires_ns=None)))
-    call.writing.change_key(after(with_materials(key, others), Event.MATERIAL_LOST))
+    call.writing.change_key(after(with_materials(stored(call, key), others), Event.MATERIAL_LOST))

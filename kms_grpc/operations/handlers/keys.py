@@ -15,6 +15,7 @@ from kms_grpc.model.key_transitions import FIRST_STATE, Event, after
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.descriptors import aws_names
 from kms_grpc.operations.handlers.tags import check_tags, set_tags
+from kms_grpc.operations.identifiers import stored
 from kms_grpc.operations.key_metadata import key_metadata
 from kms_grpc.operations.pages import page
 from kms_grpc.v1 import key_management_pb2 as pb
@@ -63,7 +64,7 @@ def update_key_description(
     call: Call, request: pb.UpdateKeyDescriptionRequest, key: Key
 ) -> pb.UpdateKeyDescriptionResponse:
     """Replace the description: 0 to 8,192 characters."""
-    call.writing.change_key(dataclasses.replace(key, description=request.description))
+    call.writing.change_key(dataclasses.replace(stored(call, key), description=request.description))
     return pb.UpdateKeyDescriptionResponse()
 
 
