@@ -114,7 +114,7 @@ def build_stubs(target: Path = ROOT) -> None:
 
 
 # What makes a method of the client one of its asyncio twin: calls are awaited, listings walk asynchronously.
-TWIN_NAMES = ("key_life", "key_management")
+TWIN_NAMES = ("key_life", "batches", "key_management")
 TWIN = (
     (r'\A"""', '"""Made by `python build.py --client` from ../{name}.py: do not edit.\n\n'),
     (r"^    def (\w+\(\s*self)", r"    async def \1"),
@@ -122,10 +122,10 @@ TWIN = (
     (r"= self\.list_", "= await self.list_"),
     (r"\bIterator\b", "AsyncIterator"),
     (r"^( +)yield from (.+)$", r"\1for entry in \2:\n\1    yield entry"),
-    (r"\b(KeyLifeCalls|KeyManagementClient)\b", r"Async\1"),
+    (r"\b(KeyLifeCalls|BatchCalls|KeyManagementClient)\b", r"Async\1"),
     (r"from kms_grpc\.client\.(calls|key_life) import Caller\b", r"from kms_grpc.client.aio.\1 import AsyncCaller"),
     (r"\(Caller\)", "(AsyncCaller)"),
-    (r"from kms_grpc\.client\.key_life import", "from kms_grpc.client.aio.key_life import"),
+    (r"from kms_grpc\.client\.(key_life|batches) import", r"from kms_grpc.client.aio.\1 import"),
 )
 
 

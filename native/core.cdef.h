@@ -372,6 +372,15 @@ kms_status kms_reference_open(uint8_t *out, const uint8_t *associated, size_t as
 /* The same one after another into one buffer, with a nonce of RAND_bytes each time. */
 kms_status kms_reference_seal_singly(uint8_t *out, const uint8_t *associated, size_t associated_len, const uint8_t *in,
                                      size_t len, size_t count);
+/* One key, one nonce, one buffer that is encrypted where it is, again and again: as `openssl speed -evp aes-256-gcm -aead`
+ * does it. buffer: len + 16 bytes. */
+kms_status kms_reference_speed(uint8_t *buffer, size_t len, size_t count);
+/* The whole envelope, for each of `count` messages of `len` bytes: a new data key, wrapped as a blob under `key`; then the
+ * message by AES-256-GCM under it: nonce 12, ciphertext, tag 16. */
+#define KMS_ENVELOPE_OVERHEAD 187
+kms_status kms_envelope_many(uint8_t *envelopes, size_t envelopes_len, uint64_t key, const uint8_t *prefix,
+                             size_t prefix_len, const uint8_t *associated, size_t associated_len, const uint8_t *in,
+                             size_t len, size_t count);
 /* kms_seal, `count` times over one buffer. */
 kms_status kms_seal_singly(uint8_t *blob, size_t blob_len, uint64_t key, const uint8_t *prefix, size_t prefix_len,
                            const uint8_t *associated, size_t associated_len, const uint8_t *plaintext,

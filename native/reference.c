@@ -91,6 +91,18 @@ kms_status kms_reference_seal_singly(uint8_t *out, const uint8_t *associated, si
     return end(&reference, well);
 }
 
+kms_status kms_reference_speed(uint8_t *buffer, size_t len, size_t count) {
+    static const uint8_t associated[13];
+    struct reference r = {.associated = associated, .associated_len = sizeof associated, .len = len};
+    int ignored = 0, well = begin(&r);
+    for (size_t i = 0; well && i < count; i++)
+        well = EVP_EncryptInit_ex2(r.context, NULL, NULL, r.nonce, NULL) == 1 &&
+               EVP_EncryptUpdate(r.context, NULL, &ignored, r.associated, (int)r.associated_len) == 1 &&
+               EVP_EncryptUpdate(r.context, buffer, &ignored, buffer, (int)len) == 1 &&
+               EVP_EncryptFinal_ex(r.context, buffer + len, &ignored) == 1;
+    return end(&r, well);
+}
+
 kms_status kms_seal_singly(uint8_t *blob, size_t blob_len, uint64_t key, const uint8_t *prefix, size_t prefix_len,
                            const uint8_t *associated, size_t associated_len, const uint8_t *plaintext,
                            size_t plaintext_len, size_t count) {

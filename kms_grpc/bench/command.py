@@ -10,6 +10,7 @@ import click
 
 from kms_grpc.bench import (
     aws_rows,
+    batch_rows,
     core_rows,
     executor_row,
     grpc_rows,
@@ -42,6 +43,7 @@ FAMILIES: Final[Mapping[str, tuple[Sequence[str], Measure]]] = {
     "core": (core_rows.NAMES, _without_load(core_rows.measure)),
     "executor": (executor_row.NAMES, _without_load(executor_row.measure)),
     "grpc": (grpc_rows.NAMES, grpc_rows.measure),
+    "batch": (batch_rows.NAMES, batch_rows.measure),
     "registry": (registry_rows.NAMES, _without_load(registry_rows.measure)),
     "rotation": (rotation_row.NAMES, _without_load(rotation_row.measure)),
     "start": (start_row.NAMES, _without_load(start_row.measure)),
@@ -71,6 +73,10 @@ def bench(context: click.Context, only: tuple[str, ...], glimpse: bool, output: 
     executor.encrypt.1k          CPU of a warm Encrypt without transport; beside upb and cryptography's AESGCM
     grpc.encrypt.1k, grpc.decrypt.1k, grpc.encrypt.1k.workers2
                                  CPU of the workers per call; beside an echo of the same sizes in the same server
+    batch.core.64k               GB/s of a batch of 64 KiB items in C; beside what `openssl speed -aead` does
+    batch.core.64k.threads2      the same by two threads; beside one
+    batch.core.envelope.1k       envelopes a second: data key, wrapped, item encrypted; beside AESGCM.encrypt twice
+    batch.grpc.1k                GB/s of EncryptBatch, 1,000 items of 1 KiB; beside an echo of the same sizes
     registry.100k                cold Encrypt (and DescribeKey, and memory) with 100,000 keys; beside 100
     rotation.10k                 warm Encrypt (and cold Decrypt) with 10,000 materials on the key; beside one
     start                        exec to SERVING with 100,000 keys; beside 100

@@ -44,7 +44,7 @@ def goal_of(name: str, libcrypto: str) -> float:
 def measure(name: str, ground: Ground) -> list[Row]:
     ours, bare = _PAIRS[name]
     batches = ground.effort.batches
-    with _yardstick() as yardstick:
+    with core_yardstick() as yardstick:
         measured, reference = _mean(lambda: ours(yardstick), batches), _mean(lambda: bare(yardstick), batches)
         return [
             interleaved(name, "ns/item", goal_of(name, libcrypto_version()), measured, reference, ground.effort.rounds)
@@ -57,8 +57,8 @@ def _mean(measure: Measure, batches: int) -> Measure:
 
 
 @contextmanager
-def _yardstick() -> Iterator[CoreYardstick]:
-    """A key of its own in the keyring, wrapped and loaded as any other."""
+def core_key() -> Iterator[tuple[int, bytes]]:
+    """A key of its own in the keyring, wrapped and loaded as any other: its handle, and its blobs' first bytes."""
     open_keyring(SLOTS)
     with tempfile.TemporaryDirectory(prefix="kms-grpc-bench-") as folder:
         path = Path(folder) / "root.key"
@@ -69,8 +69,13 @@ def _yardstick() -> Iterator[CoreYardstick]:
     material_id, wrapped = key_wrapping.generate_material(region, kid, b"bench")
     handle = key_wrapping.load_material(region, kid, material_id, b"bench", wrapped)
     try:
-        associated = associated_prefix(ARN) + canonical({})
-        yield CoreYardstick(handle, header_prefix(kid, material_id), associated, ITEM_BYTES, ITEMS)
+        yield handle, header_prefix(kid, material_id)
     finally:
         for each in (handle, region, root):
             evict(each)
+
+
+@contextmanager
+def core_yardstick() -> Iterator[CoreYardstick]:
+    with core_key() as (handle, prefix):
+        yield CoreYardstick(handle, prefix, associated_prefix(ARN) + canonical({}), ITEM_BYTES, ITEMS)

@@ -31,20 +31,38 @@ NAMES: Final = tuple(_ROWS)
 
 def measure(name: str, ground: Ground) -> tuple[list[Row], list[LoadReport]]:
     operation, workers, goal = _ROWS[name]
+    echoes, ours = echo_beside(name, ground, operation, ITEM_BYTES, workers=workers)
+    bare, measured = [_cpu_us(report) for report in echoes], [_cpu_us(report) for report in ours]
+    return [row_of(name, "µs CPU/call", goal, measured, bare)], [_middle(echoes), _middle(ours)]
+
+
+def echo_beside(
+    name: str,
+    ground: Ground,
+    operation: str,
+    size: int,
+    *,
+    workers: int = 1,
+    connections: int = CONNECTIONS,
+    in_flight: int = IN_FLIGHT,
+) -> tuple[list[LoadReport], list[LoadReport]]:
+    """Reports of an echo of the same sizes, and of the operation, taken by turns. BenchFailed where a call failed.
+    Connections and calls in flight are those of each worker."""
     with own_server(ground.fresh("serve"), workers) as target:
         workload = Workload(target)
-        call = workload.call(operation, ITEM_BYTES)
-        echo, ours = (
-            _plan("echo", target, echo_of(call), workers, ground.effort),
-            _plan(name, target, call, workers, ground.effort),
-        )
-        reports = [require_success(report) for report in run_plans([echo, ours] * ground.effort.rounds)]
+        call = workload.call(operation, size)
+        plans = [
+            _plan(each, target, sent, workers, ground.effort, connections, in_flight)
+            for each, sent in (("echo", echo_of(call)), (name, call))
+        ]
+        reports = [require_success(report) for report in run_plans(plans * ground.effort.rounds)]
         workload.close()
-    bare, measured = [_cpu_us(report) for report in reports[::2]], [_cpu_us(report) for report in reports[1::2]]
-    return [row_of(name, "µs CPU/call", goal, measured, bare)], [_middle(reports[::2]), _middle(reports[1::2])]
+    return reports[::2], reports[1::2]
 
 
-def _plan(name: str, target: Target, call: Call, workers: int, effort: Effort) -> Plan:
+def _plan(
+    name: str, target: Target, call: Call, workers: int, effort: Effort, connections: int, in_flight: int
+) -> Plan:
     return Plan(
         name=name,
         endpoint=target.endpoint,
@@ -52,8 +70,8 @@ def _plan(name: str, target: Target, call: Call, workers: int, effort: Effort) -
         message=call.request,
         usage_path=USAGE,
         metadata=target.metadata,
-        connections=CONNECTIONS * workers,
-        in_flight=IN_FLIGHT * workers,
+        connections=connections * workers,
+        in_flight=in_flight * workers,
         seconds=effort.seconds,
         warm_up=effort.warm_up,
         workers=workers,

@@ -13,12 +13,16 @@ from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.http2 import Answer, Connection, status_name
 from kms_grpc.bench.server import Target
 from kms_grpc.endpoints.echo import ECHO, echo_request
+from kms_grpc.operations.table import TABLE
+from kms_grpc.v1 import envelope_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 
 Send = Callable[[str, Message], bytes]
 """(operation, request) to the answer's bytes."""
-SERVICE: Final = "/kms_grpc.v1.KeyManagementService/"
+PATHS: Final[Mapping[str, str]] = {operation.name: operation.path for operation in TABLE}
 DATA_KEY_BYTES: Final = 32
+BATCH_ITEMS: Final = 1_000
+BATCH_BYTES: Final = 1_024_000
 
 
 class Call(NamedTuple):
@@ -68,6 +72,13 @@ def _data_key_without_plaintext(of: _Subject) -> Message:
     )
 
 
+def _encrypt_batch(of: _Subject) -> Message:
+    """As many items as go into a megabyte, but at most a thousand."""
+    count = min(BATCH_ITEMS, max(1, BATCH_BYTES // max(1, len(of.plaintext))))
+    item = envelope_pb2.EncryptBatchItem(plaintext=of.plaintext)
+    return envelope_pb2.EncryptBatchRequest(key_id=of.key_id, encryption_context=of.context, items=[item] * count)
+
+
 def _random(of: _Subject) -> Message:
     return pb.GenerateRandomRequest(number_of_bytes=len(of.plaintext))
 
@@ -86,6 +97,7 @@ _REQUESTS: Final[Mapping[str, tuple[str, Callable[[_Subject], Message]]]] = {
     "re-encrypt": ("ReEncrypt", _re_encrypt),
     "data-key": ("GenerateDataKey", _data_key),
     "data-key-without-plaintext": ("GenerateDataKeyWithoutPlaintext", _data_key_without_plaintext),
+    "encrypt-batch": ("EncryptBatch", _encrypt_batch),
     "random": ("GenerateRandom", _random),
     "describe-key": ("DescribeKey", _describe_key),
     "list-keys": ("ListKeys", _list_keys),
@@ -115,14 +127,14 @@ class Workload:
             return Call(ECHO, echo_request(max(size, 4), size), size)
         name, request_for = _REQUESTS[operation]
         request = request_for(_Subject(self._send, self._key_id, bytes(size), self._context))
-        return Call(SERVICE + name, request.SerializeToString(), len(self._send(name, request)))
+        return Call(PATHS[name], request.SerializeToString(), len(self._send(name, request)))
 
     def _new_key(self) -> str:
         answer = self._send("CreateKey", pb.CreateKeyRequest(description="kms-grpc bench"))
         return pb.CreateKeyResponse.FromString(answer).key_metadata.key_id
 
     def _send(self, name: str, request: Message) -> bytes:
-        answer = self._connection.call(SERVICE + name, request.SerializeToString(), self._metadata)
+        answer = self._connection.call(PATHS[name], request.SerializeToString(), self._metadata)
         if answer.status:
             raise BenchFailed(f"{name}: {status_name(answer.status)} {reason_of(answer)}".rstrip())
         return answer.message

@@ -16,7 +16,14 @@ from kms_grpc.client.connection import Connection
 from kms_grpc.client.data_key_cache import CacheCounters, CacheLimits
 from kms_grpc.client.data_keys import RecordsFailed
 from kms_grpc.client.envelope import BoundEnvelope, EnvelopeClient
-from kms_grpc.client.failures import CallFailed, ClientError, DeadlineExceeded, InvalidConnection, ServiceUnreachable
+from kms_grpc.client.failures import (
+    CallFailed,
+    ClientError,
+    DeadlineExceeded,
+    InvalidConnection,
+    ServiceUnreachable,
+    item_error,
+)
 from kms_grpc.client.key_management import KeyManagementClient
 from kms_grpc.client.messages import MessageClient
 from kms_grpc.client.streams import StreamClient, Streamed
@@ -37,4 +44,5 @@ __all__ = [
     "ServiceUnreachable",
     "StreamClient",
     "Streamed",
+    "item_error",
 ]

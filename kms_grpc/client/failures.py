@@ -72,6 +72,17 @@ def from_call(call: grpc.RpcError) -> Exception:
     return error
 
 
+def item_error(result: Any) -> errors.KMSError | None:
+    """Why an item of a batch was not done, as the exception that the single call would have raised; None where it was.
+    `result` is one of an answer's `results`."""
+    if not result.HasField("error"):
+        return None
+    info = _info_of(result.error) or error_details_pb2.ErrorInfo(reason="UnknownException")
+    error = _named(info, result.error.message)
+    error.region = info.metadata.get("region")
+    return error
+
+
 def _named(info: error_details_pb2.ErrorInfo, text: str) -> errors.KMSError:
     facts = {"key": info.metadata.get("key"), "state": info.metadata.get("state")}
     known = _BY_NAME.get(info.reason)
@@ -79,10 +90,12 @@ def _named(info: error_details_pb2.ErrorInfo, text: str) -> errors.KMSError:
 
 
 def _error_info(details: bytes | None) -> error_details_pb2.ErrorInfo | None:
-    if details is None:
-        return None
+    return None if details is None else _info_of(status_pb2.Status.FromString(details))
+
+
+def _info_of(status: status_pb2.Status) -> error_details_pb2.ErrorInfo | None:
     info = error_details_pb2.ErrorInfo()
-    for detail in status_pb2.Status.FromString(details).details:
+    for detail in status.details:
         if detail.Unpack(info) and info.domain == DOMAIN:
             return info
     return None

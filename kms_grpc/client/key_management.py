@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from kms_grpc.client.arguments import Context, by_aws_name, tags_of
-from kms_grpc.client.key_life import KeyLifeCalls
+from kms_grpc.client.batches import BatchCalls
 from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 
 
-class KeyManagementClient(KeyLifeCalls):
+class KeyManagementClient(BatchCalls):
     """A connection to the service. Threads may share it; a forked child opens one of its own by itself."""
 
     # --- keys -----------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ SERVICE = "kms_grpc.bench.Bench"
 ECHO = f"/{SERVICE}/Echo"
 ECHO_STREAM = f"/{SERVICE}/EchoStream"
 USAGE = f"/{SERVICE}/Usage"
-LARGEST_ANSWER = 1024 * 1024
+LARGEST_ANSWER = 4 * 1024 * 1024
 
 _ANSWER = bytes(LARGEST_ANSWER)
 _PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -89,7 +89,7 @@ class GrpcServer:
         self._worker = ("kms-worker", str(worker))
         self.long_way = long_way
         self._bulk = Bulk(executor, self._limits, long_way)
-        self._streams = Streams(executor, self._limits.streams, long_way.threads, self._refusal, self._trailers)
+        self._streams = Streams(executor, self._limits.streams, long_way, self._refusal, self._trailers)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
         self.port = 0
@@ -126,7 +126,7 @@ class GrpcServer:
 
     def _handler(self, operation: Operation) -> Any:
         if operation.streams:
-            return grpc.stream_stream_rpc_method_handler(self._streams.method(operation, read_credentials))
+            return grpc.stream_stream_rpc_method_handler(self._streams.method(operation, _with_deadline))
         if is_bulk(operation):
             serve = self._bulk.method(operation, _with_deadline, self._refuse, self._trailers)
             return grpc.stream_stream_rpc_method_handler(serve)

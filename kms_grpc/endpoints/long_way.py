@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
@@ -15,6 +15,7 @@ from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.wire import PROTOBUF, Wire
 
+T = TypeVar("T")
 GIVEN_UP: Final = "Cancelled by the caller before it was begun."
 
 
@@ -62,18 +63,31 @@ class LongWay:
                 self._executor.refuse(operation, credentials, DependencyTimeoutException(GIVEN_UP))
             raise
 
+    async def run(self, work: Callable[[], None], *, connection: Hashable, deadline_ns: int | None) -> None:
+        """What a stream begins with, when it is this connection's turn. KMSError where it is turned away."""
+        async with self._queue.turn(connection, 0, deadline_ns):
+            await self.in_a_thread(work)
+
+    async def in_a_thread(self, work: Callable[[], None]) -> None:
+        """What a stream that runs has to look up, ahead of all that waits: a moment's work."""
+        await _waited_for(self.threads, work)
+
     async def _in_a_thread(
         self, threads: ThreadPoolExecutor, operation: Operation, credentials: Credentials, raw: bytes, wire: Wire
     ) -> bytes:
-        """Who is no longer waited for keeps its turn until the thread is done with it."""
-        work = asyncio.wrap_future(threads.submit(self._executor.execute, operation, credentials, raw, wire))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await asyncio.wait([work])
-            raise
+        return await _waited_for(threads, lambda: self._executor.execute(operation, credentials, raw, wire))
 
     def close(self) -> None:
         """Wait for what is under way."""
         self.threads.shutdown(wait=True)
         self._slow_thread.shutdown(wait=True)
+
+
+async def _waited_for(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    """Who is no longer waited for keeps its turn until the thread is done with it."""
+    running = asyncio.wrap_future(threads.submit(work))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 
 from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.endpoints.long_way import LongWay
 from kms_grpc.errors import KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
@@ -37,13 +37,13 @@ class Streams:
         self,
         executor: Executor,
         limit: int,
-        threads: ThreadPoolExecutor,
+        long_way: LongWay,
         refusal: Callable[[Credentials, KMSError], Aborted],
         trailers: Callable[[Credentials], tuple[tuple[str, str], ...]],
     ) -> None:
         self._executor = executor
         self._limit = limit
-        self._threads = threads
+        self._long_way = long_way
         self._refusal, self._trailers = refusal, trailers
         self._running: set[StreamCall] = set()
 
@@ -59,7 +59,7 @@ class Streams:
             credentials = credentials_of(context)
             stream = self._executor.stream(operation, credentials)
             try:
-                await self._serve(stream, context)
+                await self._serve(stream, context, credentials)
             except asyncio.CancelledError:
                 stream.cancel()
                 raise
@@ -74,31 +74,29 @@ class Streams:
 
         return serve
 
-    async def _serve(self, stream: StreamCall, context: Context) -> None:
+    async def _serve(self, stream: StreamCall, context: Context, credentials: Credentials) -> None:
         while not stream.is_last:
             raw = await context.read()
             if raw is grpc.aio.EOF:
                 break
             self._count(stream)
             if stream.must_be_admitted:
-                await self._in_a_thread(stream, raw)
+                await self._admit(stream, raw, context.peer(), credentials.deadline_ns)
             for answer in stream.take(raw):
                 await context.write(answer)
         if not (stream.is_last or stream.is_whole):
             await asyncio.sleep(GONE_SECONDS)
         stream.done()
 
+    async def _admit(self, stream: StreamCall, raw: bytes, connection: str, deadline_ns: int | None) -> None:
+        """The first time in the queue of all calls, where it may be turned away; then it goes ahead of them."""
+        if stream.is_open:
+            await self._long_way.in_a_thread(lambda: stream.admit(raw))
+        else:
+            await self._long_way.run(lambda: stream.admit(raw), connection=connection, deadline_ns=deadline_ns)
+
     def _count(self, stream: StreamCall) -> None:
         """From its first message on, before it is admitted: others come while one waits for that."""
         if stream not in self._running and self.running >= self._limit:
             raise ThrottlingException("The worker has as many streams as it takes on. Retry after a moment.")
         self._running.add(stream)
-
-    async def _in_a_thread(self, stream: StreamCall, raw: bytes) -> None:
-        """Returns, or is cancelled, only when the thread is done with the stream."""
-        work = asyncio.wrap_future(self._threads.submit(stream.admit, raw))
-        try:
-            await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await asyncio.wait([work])
-            raise

@@ -15,11 +15,12 @@ from google.rpc import error_details_pb2, status_pb2
 
 from kms_grpc import errors
 from kms_grpc.client import CallFailed, Connection, InvalidConnection, KeyManagementClient, ServiceUnreachable
-from kms_grpc.client.failures import UnknownKMSError
+from kms_grpc.client.failures import UnknownKMSError, item_error
 from kms_grpc.client.wrapping import wrap
+from kms_grpc.v1 import envelope_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1.key_management_pb2_grpc import KeyManagementServiceServicer, add_KeyManagementServiceServicer_to_server
-from tests.served import Served
+from tests.served import ACCOUNT, Served
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
@@ -228,6 +229,36 @@ def parameters_once_ready(kms: KeyManagementClient, key_id: str) -> pb.GetParame
         except errors.DependencyTimeoutException:
             time.sleep(0.1)
     raise AssertionError("no wrapping key within a minute")
+
+
+def test_batches(server: Served) -> None:
+    """Each item has its result or its error, as an exception of the single call's class."""
+    with server.client() as kms:
+        key, context = kms.create_key("batches").key_metadata, {"a": "b"}
+        texts = [b"%d" % n for n in range(50)]
+        items = [envelope_pb2.EncryptBatchItem(plaintext=text) for text in texts]
+        items[7].key_id = "alias/nobody-made-this"
+        sealed = kms.encrypt_batch(items, key_id=key.key_id, encryption_context=context)
+        told = [item_error(result) for result in sealed.results]
+        assert [type(error) for error in told if error] == [errors.NotFoundException]
+        assert (told[7] and (told[7].text, told[7].region)) == (
+            f"Alias arn:aws:kms:{server.regions[0]}:{ACCOUNT}:alias/nobody-made-this is not found.",
+            server.regions[0],
+        )
+        blobs = [result.ciphertext_blob for result, error in zip(sealed.results, told, strict=True) if not error]
+        opened = kms.decrypt_batch(
+            (envelope_pb2.DecryptBatchItem(ciphertext_blob=blob) for blob in blobs), encryption_context=context
+        )
+        assert [result.plaintext for result in opened.results] == texts[:7] + texts[8:]
+        moved = kms.re_encrypt_batch(
+            [envelope_pb2.ReEncryptBatchItem(ciphertext_blob=blobs[0])],
+            destination_key_id=key.arn,
+            source_encryption_context=context,
+        )
+        assert kms.decrypt(moved.results[0].ciphertext_blob).plaintext == texts[0]
+        made = kms.generate_data_key_batch([envelope_pb2.GenerateDataKeyBatchItem(count=3)], key_id=key.key_id)
+        for data_key in made.results[0].data_keys:
+            assert kms.decrypt(data_key.ciphertext_blob).plaintext == data_key.plaintext
 
 
 def test_the_life_of_a_key(server: Served) -> None:

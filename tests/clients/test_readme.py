@@ -39,6 +39,7 @@ def variables(server: Service) -> dict[str, str]:
             "b'order 17'\n[b'order 18', b'order 19'] CacheCounters(hits=4, misses=2, calls=2, entries=2)\n",
         ),
         ("KeyManagementServiceStub", "b'hello'\n"),
+        ("encrypt_batch", "['NoneType', 'NotFoundException']\nb'row one' True\n"),
     ],
 )
 def test_python(containing: str, prints: str, server: Service) -> None:
@@ -59,7 +60,7 @@ def test_node(server: Service, node_modules: Path) -> None:
 
 
 def test_every_python_block_is_run() -> None:
-    assert len(blocks("python")) == 4
+    assert len(blocks("python")) == 5
     assert len(blocks("js")) == 1
 
 

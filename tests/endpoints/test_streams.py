@@ -19,7 +19,7 @@ from kms_grpc.client import CallFailed, DeadlineExceeded, KeyManagementClient, S
 from kms_grpc.client.aio import AsyncStreamClient
 from kms_grpc.crypto.message_format import read_header
 from kms_grpc.v1 import envelope_pb2 as pb
-from tests import stock_library
+from tests import stock_library, stream_soak
 from tests.endpoints.calls import OWN_CONNECTION, refused
 from tests.served import Served
 
@@ -156,6 +156,13 @@ def test_a_reader_that_stops_stops_the_sender(
             next(encrypted)
         until(lambda: sent > before)
     until(lambda: records(served, key, "cancelled"))
+
+
+def test_slow_readers_by_the_dozen(server: Served) -> None:
+    """The short form of tests/stream_soak.py: memory stays, senders wait, other calls are answered."""
+    seen = stream_soak.slow_readers(server, 16, 4)
+    assert stream_soak.is_well(seen, 16), stream_soak.told(seen, 16)
+    assert seen.received > 16 * 1_000_000
 
 
 def test_a_deadline(streams: StreamClient, served: Served, kms: KeyManagementClient) -> None:

@@ -11,8 +11,8 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from kms_grpc.v1 import envelope_pb2, envelope_pb2_grpc, key_management_pb2_grpc
 from kms_grpc.v1 import key_management_pb2 as pb
-from kms_grpc.v1 import key_management_pb2_grpc
 from tests.served import Served
 
 CONNECTIONS = 8
@@ -26,6 +26,7 @@ class Caller:
     def __init__(self, server: Served, held: ExitStack) -> None:
         self.channel = held.enter_context(grpc.insecure_channel(server.address, OPTIONS))
         self._stub = key_management_pb2_grpc.KeyManagementServiceStub(self.channel)
+        self._envelopes = envelope_pb2_grpc.EnvelopeServiceStub(self.channel)
         self._metadata = (("authorization", f"Bearer {server.token}"), ("kms-region", server.regions[0]))
         _, call = self._stub.GenerateRandom.with_call(
             pb.GenerateRandomRequest(number_of_bytes=1), metadata=self._metadata, timeout=SECONDS, wait_for_ready=True
@@ -38,12 +39,14 @@ class Caller:
 
     def begin(self, name: str, **fields: Any) -> Any:
         """The call, sent; `outcome` waits for it."""
-        return self.send(name, getattr(pb, f"{name}Request")(**fields))
+        messages = envelope_pb2 if name.endswith("Batch") else pb
+        return self.send(name, getattr(messages, f"{name}Request")(**fields))
 
     def send(self, name: str, request: Any, request_id: str | None = None) -> Any:
         """As begin, with a request made already."""
         metadata = (*self._metadata, ("kms-request-id", request_id)) if request_id else self._metadata
-        return getattr(self._stub, name).future(request, metadata=metadata, timeout=SECONDS)
+        stub = self._envelopes if name.endswith("Batch") else self._stub
+        return getattr(stub, name).future(request, metadata=metadata, timeout=SECONDS)
 
 
 def outcome(call: Any) -> Any:

@@ -15,6 +15,8 @@ from typing import Any
 import grpc
 import pytest
 
+from kms_grpc.client import item_error
+from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1.keys_pb2 import INCLUDE_KEY_MATERIAL_ALL_KEY_MATERIAL as ALL
 from tests.conftest import StartServer
 from tests.operations.life import EXTERNAL, NEVER, wanted, wrap
@@ -111,11 +113,32 @@ def bring_back(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], C
 OTHERS: Sequence[Change] = (*(move_alias, create, renew) * 4, lose, bring_back)
 
 
+BATCH_EVERY = 5
+"""Rounds: in time a batch meets every kind of change."""
+
+
+def ask(through: Sequence[Caller], number: int, fields: dict[str, Any]) -> list[Any]:
+    """Encrypt through all connections; each so many rounds as the one item of a batch."""
+    if number % BATCH_EVERY:
+        return ask_all(through, "Encrypt", plaintext=b"x", **fields)
+    batches = ask_all(through, "EncryptBatch", items=[{"plaintext": b"x", **fields}])
+    return [of_batch(answer) for answer in batches]
+
+
+def of_batch(answer: Any) -> Any:
+    """What Encrypt would have answered, or the name of the item's error."""
+    (result,) = answer.results
+    error = item_error(result)
+    if error is not None:
+        return error.code
+    return pb.EncryptResponse(key_id=answer.keys[result.key].key_id, ciphertext_blob=result.ciphertext_blob)
+
+
 def look(rig: Rig, change: Change, number: int, through: Sequence[Caller] | None = None) -> None:
     """Make the change through one connection, then ask through all, or those given."""
     through = through or rig.callers
     fields, obeys = change(rig, rig.callers[number % len(rig.callers)], number)
-    answers = ask_all(through, "Encrypt", plaintext=b"x", **fields)
+    answers = ask(through, number, fields)
     disobeying = [caller.worker for caller, answer in zip(through, answers, strict=True) if not obeys(answer)]
     assert not disobeying, f"round {number}, {change.__name__}: workers {disobeying}"
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 
-from kms_grpc.client.aio.key_life import AsyncKeyLifeCalls
+from kms_grpc.client.aio.batches import AsyncBatchCalls
 from kms_grpc.client.arguments import Context, by_aws_name, tags_of
 from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 
 
-class AsyncKeyManagementClient(AsyncKeyLifeCalls):
+class AsyncKeyManagementClient(AsyncBatchCalls):
     """A connection to the service. Threads may share it; a forked child opens one of its own by itself."""
 
     # --- keys -----------------------------------------------------------------------------------------------------
