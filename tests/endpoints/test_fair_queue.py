@@ -61,7 +61,15 @@ async def settle() -> None:
 
 
 def play(scene: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scene(), 60))  # type: ignore[arg-type]
+    """What goes wrong in a timer is a failure, too."""
+    wrong: list[Any] = []
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: wrong.append(told))
+        await asyncio.wait_for(scene(), 60)
+
+    asyncio.run(watched())
+    assert wrong == []
 
 
 def test_connections_take_turns() -> None:
