@@ -151,10 +151,10 @@ class UnsupportedOperationException(KMSError):
 
 
 class KeyUnavailableException(KMSError):
-    """The key cannot be used as it is stored (its row or material was changed on disk). Retrying does not help."""
+    """The key cannot be used as it is stored (its row or material was changed on disk). Retrying does not help, so it
+    is HTTP 400, where AWS's own is a fault: SDKs repeat calls that were answered 5xx."""
 
     status = "UNAVAILABLE"
-    http_status = 500
     pushback_ms = -1
 
 

@@ -31,6 +31,7 @@ class Target:
     endpoint: str
     token: str | None
     region: str | None
+    aws_endpoint: str | None = None
 
     @property
     def metadata(self) -> list[tuple[str, str]]:
@@ -39,13 +40,13 @@ class Target:
 
 
 @contextmanager
-def own_server(data_dir: Path, workers: int) -> Iterator[Target]:
-    """Serves while entered. BenchFailed where it doesn't start."""
-    server = Server(data_dir, workers)
+def own_server(data_dir: Path, workers: int, aws: bool = False) -> Iterator[Target]:
+    """Serves while entered, `aws`: by the AWS door too. BenchFailed where it doesn't start."""
+    server = Server(data_dir, workers, aws)
     try:
         server.start()
         token = (data_dir / "dev.token").read_text("ascii").strip()
-        yield Target(server.endpoint, token, REGION)
+        yield Target(server.endpoint, token, REGION, server.aws_endpoint)
     finally:
         server.stop()
 
@@ -53,8 +54,9 @@ def own_server(data_dir: Path, workers: int) -> Iterator[Target]:
 class Server:
     """`kms-grpc serve` as a child; its log is DIR/serve.log."""
 
-    def __init__(self, data_dir: Path, workers: int) -> None:
+    def __init__(self, data_dir: Path, workers: int, aws: bool = False) -> None:
         self.data_dir = data_dir
+        self.aws_endpoint = f"127.0.0.1:{free_port()}" if aws else None
         self.endpoint = f"127.0.0.1:{free_port()}"
         self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
@@ -91,6 +93,7 @@ class Server:
 
     def _command(self) -> list[str]:
         data = ["--data-dir", str(self.data_dir), "--listen", self.endpoint, "--region", REGION]
+        data += ["--aws-listen", self.aws_endpoint] if self.aws_endpoint else []
         return [sys.executable, "-m", "kms_grpc", "serve", "--dev", "--bench", "--workers", str(self._workers), *data]
 
 

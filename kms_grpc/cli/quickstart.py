@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from kms_grpc.cli.failures import ExitCode
+from kms_grpc.config import DEV_ACCESS_KEY, DEV_SECRET
 
 if TYPE_CHECKING:
     from kms_grpc.cli.stage import Server, Stage
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MARKER: Final = ".quickstart"
 """A file in each folder that a quickstart has made: no other folder is touched."""
 USUAL_PORT: Final = 50051
+USUAL_AWS_PORT: Final = 8080
 
 
 @click.command(short_help="See it work: a real server and a walk through it.")
@@ -50,11 +52,11 @@ def quickstart(ends: bool, data_dir: Path, listen: str | None, source: Path | No
 
     require_commands()
     folder = _own_folder(data_dir)
-    address = _address(listen)
+    address, aws_address = _address(listen), _aws_address()
     stage = Stage(folder)
-    server = Server(stage, address, _serve_command(address))
+    server = Server(stage, address, _serve_command(address, aws_address))
     try:
-        return ending_on_signals(lambda: _perform(stage, server, source or _some_file(), ends))
+        return ending_on_signals(lambda: _perform(stage, server, aws_address, source or _some_file(), ends))
     except WalkFailed as failure:
         click.echo(f"   {click.style('FAILED', fg='red')} {failure}")
         return ExitCode.REFUSED
@@ -62,7 +64,7 @@ def quickstart(ends: bool, data_dir: Path, listen: str | None, source: Path | No
         server.stop()
 
 
-def _perform(stage: Stage, server: Server, source: Path, ends: bool) -> int:
+def _perform(stage: Stage, server: Server, aws_address: str, source: Path, ends: bool) -> int:
     from kms_grpc.cli.walk import REGIONS, Walk
 
     click.echo(f"A key management service on this machine. Everything happens in {stage.folder}:")
@@ -73,15 +75,41 @@ def _perform(stage: Stage, server: Server, source: Path, ends: bool) -> int:
     stage.export_file("KMS_GRPC_TOKEN", "server/dev.token")
     shutil.copyfile(Path(__file__).with_name("envelope_example.py"), stage.folder / "envelope.py")
     Walk(stage, server, source.absolute()).run()
+    _call_as_aws(stage, aws_address)
     click.echo(f"\n{click.style('Every step did what it says.', bold=True, fg='green')}")
-    return ExitCode.OK if ends else _go_on_serving(stage, server)
+    return ExitCode.OK if ends else _go_on_serving(stage, server, aws_address)
 
 
-def _go_on_serving(stage: Stage, server: Server) -> int:
+def _call_as_aws(stage: Stage, aws_address: str) -> None:
+    """The same server by AWS's own command line, where that is installed."""
+    from kms_grpc.cli.stage import search_path
+    from kms_grpc.cli.walk import REGIONS
+
+    stage.title("AWS's own command line")
+    for name, value in _aws_variables(aws_address).items():
+        stage.export({name: value})
+    if shutil.which("aws", path=search_path()) is None:
+        stage.confirm("left out: aws is not installed (pip install awscli)")
+        return
+    listed = stage.run(f"aws kms list-keys --region {REGIONS[0]} --output json")
+    stage.require('"KeyArn"' in listed, "it lists the same keys")
+
+
+def _aws_variables(aws_address: str) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL_KMS": f"http://{aws_address}",
+        "AWS_ACCESS_KEY_ID": DEV_ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": DEV_SECRET,
+    }
+
+
+def _go_on_serving(stage: Stage, server: Server, aws_address: str) -> int:
     from kms_grpc.cli.stage import WalkFailed
 
     click.echo("\nThe server goes on. To use it, paste this into another terminal:\n")
     click.echo(_exports(stage.folder, server.address))
+    click.echo("\nOr this, for AWS's own clients:\n")
+    click.echo(_aws_exports(aws_address))
     click.echo(f"\nIts log is {server.log}. Ctrl-C ends it; a later quickstart finds its keys again.")
     try:
         code = server.process.wait()
@@ -102,11 +130,17 @@ def _exports(folder: Path, address: str) -> str:
     )
 
 
-def _serve_command(address: str) -> list[str]:
+def _aws_exports(aws_address: str) -> str:
+    lines = [f"  export {name}={shlex.quote(value)}" for name, value in _aws_variables(aws_address).items()]
+    return "\n".join([*lines, "  aws kms list-keys --region eu-central-1"])
+
+
+def _serve_command(address: str, aws_address: str) -> list[str]:
     from kms_grpc.cli.walk import REGIONS
 
     regions = [argument for region in REGIONS for argument in ("--region", region)]
-    return ["kms-grpc", "serve", "--dev", "--data-dir", "server", "--listen", address, *regions, "--workers", "2"]
+    doors = ["--listen", address, "--aws-listen", aws_address]
+    return ["kms-grpc", "serve", "--dev", "--data-dir", "server", *doors, *regions, "--workers", "2"]
 
 
 def _own_folder(folder: Path) -> Path:
@@ -133,6 +167,11 @@ def _address(listen: str | None) -> str:
     if free is None:
         raise click.UsageError(f"--listen {listen}: no free port there")
     return free
+
+
+def _aws_address() -> str:
+    """127.0.0.1:8080, else a free port."""
+    return _bindable("127.0.0.1", USUAL_AWS_PORT) or _address("127.0.0.1:0")
 
 
 def _bindable(host: str, port: int) -> str | None:

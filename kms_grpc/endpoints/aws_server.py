@@ -25,11 +25,12 @@ import uvicorn
 from kms_grpc.audit.record import new_id
 from kms_grpc.authentication.credentials import Credentials, SignedRequest
 from kms_grpc.authentication.signature_v4 import called_region
-from kms_grpc.config import Limits
+from kms_grpc.config import Limits, Settings
 from kms_grpc.endpoints.aws_json import AwsJson
 from kms_grpc.endpoints.aws_operations import unknown_operation
+from kms_grpc.endpoints.http_echo import with_echo
 from kms_grpc.endpoints.long_way import LongWay
-from kms_grpc.errors import KMSError, RequestEntityTooLargeException, UnknownOperationException
+from kms_grpc.errors import KMSError, KMSInternalException, RequestEntityTooLargeException, UnknownOperationException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 
@@ -46,6 +47,7 @@ INLINE_BYTES: Final = 16 * 1024
 IDLE_SECONDS: Final = 75
 """How long a connection without calls stays open: longer than clients keep one in their pools."""
 WIRE: Final = AwsJson()
+_log = logging.getLogger(__name__)
 _INVOCATION: Final = re.compile(rb"[!-~]{1,128}")
 
 
@@ -57,15 +59,14 @@ class AwsServer:
         executor: Executor,
         long_way: LongWay,
         table: Iterable[Operation],
-        limits: Limits,
+        settings: Settings,
         address: str,
         worker: int,
-        extra: Any = None,
     ) -> None:
         self._address = address
-        door = Door(executor, long_way, table, limits, str(worker).encode())
+        door = Door(executor, long_way, table, settings.limits, str(worker).encode())
         config = uvicorn.Config(
-            extra(door) if extra else door,
+            with_echo(door) if settings.bench else door,
             http="httptools", ws="none", lifespan="off", loop="none", interface="asgi3", log_config=None,
             access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=IDLE_SECONDS,
         )  # fmt: skip
@@ -145,6 +146,10 @@ class Door:
             status, answer = 200, await self._execute(operation, credentials, body, scope["client"])
         except KMSError as error:
             status, answer = error.http_status, _refusal(error)
+        except Exception:
+            _log.exception("a call failed in the AWS door", extra={"request_id": request_id})
+            failed = KMSInternalException(f"The request failed because of an internal error; request id {request_id}.")
+            status, answer = failed.http_status, _refusal(failed)
         await self._send(send, status, answer, request_id.encode())
 
     def _operation(self, scope: Scope, headers: Headers) -> Operation:

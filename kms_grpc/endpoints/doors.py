@@ -28,7 +28,7 @@ class Doors:
         operations = tuple(table)
         self._doors: list[Door] = []
         if settings.aws_listen is not None:
-            aws = AwsServer(executor, self._long_way, operations, settings.limits, settings.aws_listen, worker)
+            aws = AwsServer(executor, self._long_way, operations, settings, settings.aws_listen, worker)
             self._doors.append(aws)
         self._doors.append(GrpcServer(executor, self._long_way, operations, settings, worker, _echo(settings, worker)))
 

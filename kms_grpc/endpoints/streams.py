@@ -65,6 +65,8 @@ class Streams:
                 raise
             except Exception as problem:
                 error = stream.fail(problem)
+                # Its frames hold a message, and this one holds it: a circle, megabytes until the collector comes by.
+                error.__traceback__ = problem.__traceback__ = None
                 code, text, details = self._refusal(credentials, error)
                 await context.abort(code, text, details)
             finally:
@@ -83,7 +85,7 @@ class Streams:
             if stream.must_be_admitted:
                 await self._admit(stream, raw, context.peer(), credentials.deadline_ns)
             for answer in stream.take(raw):
-                await context.write(answer)
+                await _write(context, answer)
         if not (stream.is_last or stream.is_whole):
             await asyncio.sleep(GONE_SECONDS)
         stream.done()
@@ -100,3 +102,11 @@ class Streams:
         if stream not in self._running and self.running >= self._limit:
             raise ThrottlingException("The worker has as many streams as it takes on. Retry after a moment.")
         self._running.add(stream)
+
+
+async def _write(context: Context, answer: bytes) -> None:
+    """To a caller that has gone a write fails, before anybody says that the call is cancelled."""
+    try:
+        await context.write(answer)
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None

@@ -28,6 +28,7 @@ from kms_grpc.errors import (
     KMSInternalException,
     ValidationException,
 )
+from kms_grpc.operations import admission
 from kms_grpc.operations.constraints import cut, not_null
 from kms_grpc.operations.descriptors import field_named
 from kms_grpc.operations.permit import Permit
@@ -132,6 +133,8 @@ class _Run:
         """Keys that the audit record names, by ARN."""
         self.written: dict[Hashable, bytes] = {}
         """Errors as they stand in the answer."""
+        self.judged: dict[raw_batch.Item, KMSError] = {}
+        """What is wrong with items that are beyond their limits: often the same with many."""
 
     def answer(self) -> bytes:
         batch = self._scanned()
@@ -199,6 +202,7 @@ class _Run:
         return groups
 
     def _group(self, of: raw_batch.Item) -> Group | KMSError:
+        admission.check_call(self.call)  # ten thousand keys take seconds: somebody must still wait
         self.call.stable = True
         item = self.form.message(of)
         said = b"\0".join((of.prefix, of.key, of.source_key))
@@ -229,10 +233,12 @@ class _Run:
         if failure.status in (raw_batch.NOT_ADMITTED, raw_batch.INVALID_CIPHERTEXT):
             group = groups[failure.group]
             return group if isinstance(group, KMSError) else InvalidCiphertextException()
-        return self._judged(batch.item(failure.number))
+        of = batch.item(failure.number)
+        return self.judged.get(of) or self.judged.setdefault(of, self._judged(of))
 
     def _judged(self, of: raw_batch.Item) -> KMSError:
         """An item that is beyond its limits, as the single call would word it."""
+        admission.check_call(self.call)
         item = self.form.message(of)
         try:
             validator_for(self.form.item)(item)  # type: ignore[arg-type]  # classes hash

@@ -47,10 +47,11 @@ class ByMessage(ByBlob):
         blobs = list(_blobs(header_of(getattr(request, self.blob))))
         if not blobs:
             raise InvalidCiphertextException
-        for key_id, _ in blobs:
-            key = identifiers.find_key(call, key_id)
-            if key is not None and self._may_use(call, request, key):
+        found = [key for key_id, _ in blobs if (key := identifiers.find_key(call, key_id)) is not None]
+        for key in found:
+            if self._may_use(call, request, key):
                 return key
+        call.keys = tuple(found)  # for the record
         raise AccessDeniedException(UNREADABLE)
 
     def _may_use(self, call: Call, request: Any, key: Key) -> bool:

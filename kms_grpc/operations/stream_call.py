@@ -131,8 +131,11 @@ class StreamCall:
             self._gathered = decode(call.operation.request, raw)
         else:
             self._parts.joined(self._gathered, raw)
-        ready = all(key.is_ready(self._gathered) for key in call.operation.keys)
-        return bytes(self._gathered.SerializeToString()) if ready else None
+        if all(key.is_ready(self._gathered) for key in call.operation.keys):
+            return bytes(self._gathered.SerializeToString())
+        if self._gathered.last:
+            raise errors.InvalidCiphertextException
+        return None
 
     def _admit_again(self, flow: Flow) -> None:
         """Whoever may not go on is told so here. The epoch is read first: what changes meanwhile is seen next time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -27,6 +28,7 @@ TOLD = [
     "Its material deleted", "IncorrectKeyMaterialException", "the same bytes brought the key back",
     "A rotation", "one material more", "A deletion scheduled", "the list says when the key is deleted",
     "every process of the server was killed", "nothing was lost",
+    "AWS's own command line", "export AWS_ENDPOINT_URL_KMS=http://127.0.0.1:", "it lists the same keys",
     "Every step did what it says.",
 ]  # fmt: skip
 
@@ -64,9 +66,15 @@ def test_it_walks_serves_ends_and_comes_back(tmp_path: Path) -> None:
     try:
         text = read_until(process, "Ctrl-C ends it")
         assert in_order(text, TOLD), text
-        paste = text.split("paste this into another terminal:")[1].split("Its log is")[0]
+        paste = text.split("paste this into another terminal:")[1].split("Or this,")[0]
         pasted = subprocess.run(["bash", "-ec", paste], capture_output=True, text=True, env=clean(), check=True)
         assert "alias/quickstart " in pasted.stdout
+        as_aws = text.split("for AWS's own clients:")[1].split("Its log is")[0]
+        path = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
+        pasted = subprocess.run(
+            ["bash", "-ec", as_aws], capture_output=True, text=True, env=clean() | {"PATH": path}, check=True
+        )
+        assert len(json.loads(pasted.stdout)["Keys"]) >= 3
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     finally:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kms_grpc.crypto import envelope, errors, raw_batch, raw_request
+from kms_grpc.crypto._native import ffi
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.errors import KMSError, ValidationException
 from kms_grpc.operations.validation import refuse_unknown_fields, validator_for
@@ -204,6 +205,27 @@ def test_what_does_not_open_is_zeros(key: Loaded) -> None:
     (failure,) = batch.tally()[1]
     assert failure.status == raw_batch.INVALID_CIPHERTEXT
     assert pb.DecryptBatchResponse.FromString(batch.results([])).results[0].plaintext == bytes(18)
+
+
+def test_plaintexts_are_not_left_behind(key: Loaded) -> None:
+    """What was opened, and data keys: in the answer, and nowhere else."""
+    blob = envelope.seal(key.handle, key.prefix, key.associated({}), b"secret of the test")
+    raw = pb.DecryptBatchRequest(items=[{"ciphertext_blob": blob}]).SerializeToString()
+    batch = raw_batch.scan(raw_request.DECRYPT, raw)
+    assert batch is not None
+    batch.plan([raw_batch.Admitted(under(key))], 0)
+    batch.run()
+    assert b"secret of" in batch.results([])
+    assert b"secret of" not in ffi.buffer(raw_batch._buffer._out)[:]
+    raw = pb.GenerateDataKeyBatchRequest(items=[{"key_id": "k", "count": 3}], number_of_bytes=32).SerializeToString()
+    batch = raw_batch.scan(raw_request.DATA_KEY, raw)
+    assert batch is not None
+    batch.plan([raw_batch.Admitted(under(key))], 32)
+    batch.run()
+    made = pb.GenerateDataKeyBatchResponse.FromString(batch.results([])).results[0].data_keys
+    left = ffi.buffer(raw_batch._buffer._out)[:]
+    assert len(made) == 3
+    assert not any(data_key.plaintext in left for data_key in made)
 
 
 def test_a_part_that_is_none_is_an_error(key: Loaded) -> None:

@@ -199,16 +199,26 @@ def test_a_permit_is_no_signature(address: str, key_id: str) -> None:
 
 
 def test_a_deleted_access_key_is_refused_by_all_workers_at_once(served: Served, address: str, config: Path) -> None:
-    workers = connections(address)
+    """Also where a Permit would answer, of the region in whose shard nothing was written: it is asked first."""
+    workers, key = connections(address), make_access_key(served.data_dir, config)
+    ids = {
+        region: call(address, "CreateKey", key=key, region=region).json["KeyMetadata"]["KeyId"]
+        for region in served.regions
+    }
     for _ in range(2):
-        key = make_access_key(served.data_dir, config)
-        for connection in workers.values():
-            for region in served.regions:
-                assert call(connection, "ListKeys", key=key, region=region).status == 200
+        described = [
+            call(connection, "DescribeKey", {"KeyId": key_id}, key=key, region=region)
+            for connection in workers.values()
+            for region, key_id in ids.items()
+            for _ in range(3)
+        ]
+        assert {answer.status for answer in described} == {200}
         access_key("delete", key[0], data_dir=served.data_dir, config=config)
         for connection in workers.values():
-            for region in served.regions:
-                assert call(connection, "ListKeys", key=key, region=region).code == "UnrecognizedClientException"
+            for region, key_id in reversed(ids.items()):
+                refused = call(connection, "DescribeKey", {"KeyId": key_id}, key=key, region=region)
+                assert refused.code == "UnrecognizedClientException"
+        key = make_access_key(served.data_dir, config)
 
 
 def test_a_secret_is_shown_once(served: Served, address: str, config: Path) -> None:

@@ -90,6 +90,23 @@ def test_as_many_at_once_as_there_are_slots() -> None:
     play(scene)
 
 
+def test_no_connection_has_all_the_turns() -> None:
+    """a doesn't end its calls: b's go on."""
+
+    async def scene() -> None:
+        stage = Stage(slots=4, each=2)
+        await stage.call("a1", "a2", "a3", "a4", "b1", "b2", "b3")
+        assert stage.begun == ["a1", "a2", "b1", "b2"]
+        await stage.end("b1", "b2")
+        assert stage.begun == ["a1", "a2", "b1", "b2", "b3"]
+        await stage.call("c1")
+        assert stage.begun[-1] == "c1"
+        await stage.end_all()
+        assert (len(stage.begun), stage.queue.pending, stage.queue._running_of) == (8, 0, {})
+
+    play(scene)
+
+
 @pytest.mark.parametrize(
     ("budget", "sizes", "begun"),
     [
@@ -237,7 +254,7 @@ def test_at_random() -> None:
 
     async def scene() -> None:
         dice, budget, seen = random.Random(17), Budget(100), collections.Counter[str]()
-        queue, tasks = FairQueue(budget, slots=3, waiting=8), []
+        queue, tasks = FairQueue(budget, slots=3, each=2, waiting=8), []
         for _ in range(3000):
             tasks.append(asyncio.create_task(one(queue, budget, dice, seen)))
             if dice.random() < 0.3:

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,21 @@ def test_a_deadline(streams: StreamClient, served: Served, kms: KeyManagementCli
         list(streams.encrypt(key.key_id, waits(), timeout=0.5))
     gate.set()
     until(lambda: records(served, key, "cancelled"))
+
+
+def test_callers_that_go_while_they_are_written_to(served: Served, kms: KeyManagementClient) -> None:
+    """They are cancelled, as their records say; nothing failed, and the log has no word of it."""
+    key = kms.create_key("gone").key_metadata
+    first = pb.EncryptStreamRequest(key_id=key.key_id, plaintext=bytes(400_000)).SerializeToString()
+    more = pb.EncryptStreamRequest(plaintext=bytes(400_000)).SerializeToString()
+    with grpc.insecure_channel(served.address, OWN_CONNECTION) as channel:
+        method = channel.stream_stream("/kms_grpc.v1.EnvelopeService/EncryptStream")
+        sent = [("authorization", f"Bearer {served.token}")]
+        calls = [method(chain([first], repeat(more)), metadata=sent, timeout=1) for _ in range(STREAMS)]
+        until(lambda: all(call.done() for call in calls))
+    until(lambda: len(records(served, key, "cancelled")) == STREAMS)
+    assert not records(served, key, "failed")
+    assert "Traceback" not in served.log_text()
 
 
 def test_a_key_that_is_disabled_meanwhile(streams: StreamClient, served: Served, kms: KeyManagementClient) -> None:

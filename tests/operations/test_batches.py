@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -341,6 +342,26 @@ def test_keys_that_left_the_keyring_are_loaded_anew(make_host: Callable[..., Hos
             answer = worker.call("EncryptBatch", items=[{"plaintext": b"p", "key_id": key} for key in some])
             assert codes(answer) == [None] * 3
     assert LOOKS > 1
+
+
+def test_work_that_nobody_waits_for_any_more_is_not_gone_on_with(
+    shared: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline passes while keys are looked up: between two groups."""
+    items = [{"plaintext": b"p", "key_id": f"alias/none-{i}"} for i in range(5)]
+    request = pb.EncryptBatchRequest(items=items).SerializeToString()
+    asked: list[int] = []
+
+    def passing() -> int:
+        asked.append(1)
+        return len(asked)
+
+    monkeypatch.setattr(time, "monotonic_ns", passing)
+    credentials = shared.credentials()._replace(deadline_ns=4)
+    with pytest.raises(errors.DependencyTimeoutException, match="deadline"):
+        shared.executor.execute(OPERATIONS["EncryptBatch"], credentials, request)
+    monkeypatch.undo()
+    assert len(asked) == 4, "once for the call, and for each group until then"
 
 
 def test_the_request_as_a_whole(shared: Worker) -> None:

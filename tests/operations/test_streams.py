@@ -171,7 +171,9 @@ def test_later_messages_hold_parts_alone(shared: Worker, key: Any, fields: Any, 
 def test_who_may_not(shared: Worker, key: Any, message: bytes) -> None:
     """What is said of a key that is not the caller's is what is said of none."""
     assert refusal(shared, "EncryptStream", encrypting(key.arn, b"x"), by=EVE).code == "AccessDeniedException"
+    shared.audit()
     assert refusal(shared, "DecryptStream", decrypting(message), by=EVE).code == "AccessDeniedException"
+    assert [resource["ARN"] for resource in shared.audit()[0]["resources"]] == [key.arn], "whoever keeps the log knows"
     assert (
         refusal(shared, "DecryptStream", decrypting(message), by="nobody's token").code == "UnrecognizedClientException"
     )
@@ -253,6 +255,13 @@ def test_messages_that_are_not_whole(shared: Worker, message: bytes) -> None:
     assert refusal(shared, "DecryptStream", decrypting(message + b"\0")) == INVALID
 
 
+def test_a_last_message_whose_header_is_not_whole_is_answered_at_once(shared: Worker, message: bytes) -> None:
+    """Its caller waits for the answer, and may not end the stream before."""
+    stream = Stream(shared, "DecryptStream")
+    stream.send(pb.DecryptStreamRequest(ciphertext=message[:20]))
+    assert refusal_of(lambda: stream.send(pb.DecryptStreamRequest(ciphertext=message[20:50], last=True))) == INVALID
+
+
 def test_a_header_of_a_megabyte(shared: Worker, message: bytes) -> None:
     """Refused while it comes in, at whatever pace."""
     endless = message[:35] + b"\0\0" + b"\xff\xff" + bytes(1 << 20)
@@ -319,6 +328,22 @@ def test_what_concerns_other_keys_ends_nothing(host: Host) -> None:
         assert stream.call.must_be_admitted
         stream.send(part)
     assert decrypt(worker, b"".join(answer.ciphertext for answer in stream.end())) == CONTENT
+
+
+@pytest.mark.parametrize("name", ["EncryptStream", "DecryptStream"])
+def test_an_alias_that_moves_leaves_a_stream_with_its_key(host: Host, name: str) -> None:
+    """Which goes on, and ends when that key may no longer be used, whatever the alias names by then."""
+    worker = host.worker()
+    made, another = worker.create(alias="alias/moves"), worker.create()
+    written = encrypt(worker, made.key_id, CONTENT)
+    encrypts, decrypts = encrypting("alias/moves", CONTENT, 1000), decrypting(written, 1500, key_id="alias/moves")
+    messages = list(encrypts if name == "EncryptStream" else decrypts)
+    stream = Stream(worker, name)
+    stream.send(messages[0])
+    worker.call("UpdateAlias", alias_name="alias/moves", target_key_id=another.key_id)
+    stream.send(messages[1])
+    disabled(worker, made.key_id)
+    assert refusal_of(lambda: stream.send(messages[2])).code == "DisabledException"
 
 
 def test_material_that_expires_ends_the_stream(host: Host) -> None:

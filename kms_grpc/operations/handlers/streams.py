@@ -1,7 +1,8 @@
 """EncryptStream and DecryptStream: content of any size, as a message of the AWS Encryption SDK.
 
 The data key is made, or opened, in the core and stays there; the encryption context is the message's and the data
-key's. A handler is called once, with the first message; its Flow then takes part after part. Source:
+key's. A handler is called once, with the first message; its Flow then takes part after part. What is admitted anew
+meanwhile is the key itself, by its ARN: an alias may move. Source:
 https://docs.aws.amazon.com/encryption-sdk/latest/developer-guide/message-format.html
 """
 
@@ -35,6 +36,7 @@ def encrypt_stream(call: Call, request: pb.EncryptStreamRequest, key: Key) -> Fl
     answer = pb.EncryptStreamResponse(
         ciphertext=writer.header, key_id=key.arn, key_material_id=material.material_id.hex()
     )
+    request.key_id = key.arn
     return Encryption(writer, request, answer, call.service.limits.message_bytes)
 
 
@@ -50,6 +52,7 @@ def decrypt_stream(call: Call, request: pb.DecryptStreamRequest, key: Key) -> Fl
     answer = pb.DecryptStreamResponse(
         key_id=key.arn, key_material_id=material.material_id.hex(), encryption_context=header.context
     )
+    request.key_id = key.arn if request.key_id else ""
     return Decryption(reader, request, answer, call.service.limits.message_bytes)
 
 
