@@ -88,8 +88,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """So long a large call (a batch) may wait for its turn before it is turned away."""
     in_flight_bytes: int = 64 * 1024 * 1024
     """Of requests and answers that a worker holds at once."""
-    calls_per_connection: int = 128
-    """Calls under way on one connection; HTTP/2 tells the client, which keeps the next ones to itself."""
+    calls_per_connection: int = 72
+    """Calls under way on one connection, streams included; HTTP/2 tells the client, which keeps the next to itself.
+    The more a client may have under way, the more of an overload is the server's to refuse."""
     threads: int = 4
     streams: int = 128
     """EncryptStream and DecryptStream that a worker runs at once, each in up to 8 MiB; one more is

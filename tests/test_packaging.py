@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -83,5 +84,5 @@ def test_the_lock_holds_every_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     locked = {row["name"] for row in tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["package"]}
     wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
-    names = {line.split(">")[0].split("=")[0].lower().replace("_", "-") for line in wanted}
+    names = {re.split(r"[\[<>=]", line)[0].lower().replace("_", "-") for line in wanted}
     assert names - locked == set()

@@ -11,6 +11,8 @@ import click
 from kms_grpc.bench import (
     aws_rows,
     batch_rows,
+    client_rows,
+    connection_rows,
     core_rows,
     executor_row,
     grpc_rows,
@@ -50,6 +52,8 @@ FAMILIES: Final[Mapping[str, tuple[Sequence[str], Measure]]] = {
     "stream": (stream_rows.NAMES, _without_load(stream_rows.measure)),
     "esdk": (message_rows.NAMES, _without_load(message_rows.measure)),
     "aws": (aws_rows.NAMES, _without_load(aws_rows.measure)),
+    "client": (client_rows.NAMES, _without_load(client_rows.measure)),
+    "connections": (connection_rows.NAMES, _without_load(connection_rows.measure)),
 }
 ROWS: Final[Mapping[str, Measure]] = {name: measure for names, measure in FAMILIES.values() for name in names}
 
@@ -77,6 +81,9 @@ def bench(context: click.Context, only: tuple[str, ...], glimpse: bool, output: 
     batch.core.64k.threads2      the same by two threads; beside one
     batch.core.envelope.1k       envelopes a second: data key, wrapped, item encrypted; beside AESGCM.encrypt twice
     batch.grpc.1k                GB/s of EncryptBatch, 1,000 items of 1 KiB; beside an echo of the same sizes
+    client.records.1k, client.records.1k.many
+                                 CPU of a record by EnvelopeClient; beside cryptography's AESGCM under one fixed key
+    connections.1, .2, .8, .64   share of the calls that the busiest worker has, by connections; beside an even share
     registry.100k                cold Encrypt (and DescribeKey, and memory) with 100,000 keys; beside 100
     rotation.10k                 warm Encrypt (and cold Decrypt) with 10,000 materials on the key; beside one
     start                        exec to SERVING with 100,000 keys; beside 100

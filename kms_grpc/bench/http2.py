@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
@@ -19,14 +20,17 @@ from typing import Final, NamedTuple
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0x0, 0x1, 0x3, 0x4, 0x6, 0x7, 0x8
 END_STREAM, ACK, END_HEADERS = 0x1, 0x1, 0x4
-HEADER_TABLE_SIZE, ENABLE_PUSH, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 0x1, 0x2, 0x4, 0x5
+HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 0x1, 0x2, 0x3, 0x4, 0x5
 LARGEST_WINDOW: Final = 2**31 - 1
 FIRST_WINDOW: Final = 65_535
 FIRST_FRAME_SIZE: Final = 16_384
 HEADER_TABLE_BYTES: Final = 4_096
 FIRST_DYNAMIC_INDEX: Final = 62
 READ_BYTES: Final = 256 * 1024
-UNAVAILABLE: Final = 14
+RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, CANCELLED = 8, 13, 14, 1
+STATUS_OF_RESET: Final = {0x7: UNAVAILABLE, 0x8: CANCELLED, 0xB: RESOURCE_EXHAUSTED}
+"""What a stream that is reset without trailers means, by HTTP/2's error code (gRPC over HTTP/2, HTTP2 Transport
+Mapping)."""
 CANCEL: Final = (8).to_bytes(4)
 PATIENCE_S: Final = 20.0
 STATUSES: Final = (
@@ -138,6 +142,8 @@ class Connection:
         self._unread = b""
         self._unsent = bytearray(PREFACE + _first_settings())
         self._held: dict[int, _Held] = {}
+        self._waiting: deque[tuple[int, bytes, bytes]] = deque()
+        self._most_open = LARGEST_WINDOW
         self._next_stream = 1
         self._window = FIRST_WINDOW
         self._first_window = FIRST_WINDOW
@@ -162,9 +168,17 @@ class Connection:
         self._socket.close()
 
     def begin(self, block: bytes, message: bytes) -> int:
-        """Begin a call with a block of headers and a message with its prefix; `flush` sends it. The stream's number."""
+        """Begin a call with a block of headers and a message with its prefix; `flush` sends it. The stream's number.
+        Beyond what the server takes at once it waits here."""
         stream = self._next_stream
         self._next_stream += 2
+        if len(self._open) < self._most_open:
+            self._send(stream, block, message)
+        else:
+            self._waiting.append((stream, block, message))
+        return stream
+
+    def _send(self, stream: int, block: bytes, message: bytes) -> None:
         self._open.add(stream)
         self._unsent += _head.pack(len(block) << 8 | HEADERS, END_HEADERS, stream) + block
         if self._held or len(message) > min(self._window, self._first_window, self._frame_size):
@@ -173,7 +187,6 @@ class Connection:
         else:
             self._window -= len(message)
             self._unsent += _head.pack(len(message) << 8 | DATA, END_STREAM, stream) + message
-        return stream
 
     def call(self, path: str, message: bytes, metadata: Metadata) -> Answer:
         """One call, waited for, while no other is under way. Raises OSError."""
@@ -253,6 +266,8 @@ class Connection:
             held = self._held.pop(stream, None)
             if held is not None:
                 self._unsent += frame(RST_STREAM, 0, stream, CANCEL)
+            if self._waiting and self.alive:
+                self._send(*self._waiting.popleft())
             self._ended(self, stream, status)
 
     def _obey(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
@@ -264,7 +279,7 @@ class Connection:
         elif kind == WINDOW_UPDATE:
             self._widen(stream, int.from_bytes(payload))
         elif kind == RST_STREAM:
-            self._finish(stream, UNAVAILABLE)
+            self._finish(stream, STATUS_OF_RESET.get(int.from_bytes(payload), INTERNAL))
         elif kind == GOAWAY:
             self._lose()
 
@@ -274,6 +289,8 @@ class Connection:
                 for held in self._held.values():
                     held.window += value - self._first_window
                 self._first_window = value
+            elif name == MAX_CONCURRENT_STREAMS:
+                self._most_open = value
             elif name == MAX_FRAME_SIZE:
                 self._frame_size = value
         self._send_held()
@@ -311,6 +328,8 @@ class Connection:
         self.alive = False
         for stream in sorted(self._open):
             self._finish(stream, UNAVAILABLE)
+        for stream, _, _ in self._waiting:
+            self._ended(self, stream, UNAVAILABLE)
 
     def _greet(self) -> None:
         """Wait for the server's settings: what it takes at once is known before the first call."""

@@ -71,6 +71,8 @@ class LoadReport(msgspec.Struct, frozen=True):
     """Workers that the connections lead to."""
     cpu_ns: int | None
     """CPU time that these workers took, all threads; None where the server doesn't tell (bench = true)."""
+    by_worker: dict[str, int] = {}
+    """Calls that were answered OK, by worker."""
 
     @property
     def rate(self) -> float:
@@ -94,11 +96,13 @@ def report_of(
     seconds: float,
     workers: list[str],
     cpu_ns: int | None,
+    by_worker: dict[str, int] | None = None,
 ) -> LoadReport:
     """`latencies_ns` are of the calls that were answered OK; all zero where there were none."""
     ordered = sorted(latencies_ns) or [0]
     p50, p99, p999, longest = (percentile(ordered, share) / 1000 for share in (0.5, 0.99, 0.999, 1))
-    return LoadReport(plan.name, len(latencies_ns), failures, seconds, p50, p99, p999, longest, workers, cpu_ns)
+    told = (plan.name, len(latencies_ns), failures, seconds, p50, p99, p999, longest, workers, cpu_ns)
+    return LoadReport(*told, by_worker or {})
 
 
 def run_plans(plans: Sequence[Plan]) -> list[LoadReport]:

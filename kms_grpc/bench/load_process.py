@@ -50,19 +50,21 @@ class Load:
         self._begun: dict[tuple[Connection, int], int] = {}
         self._latencies = array("Q")
         self._failures: dict[str, int] = {}
+        self._answered: dict[Connection, int] = {}
         self._begin_next = False
 
     def run(self) -> LoadReport:
         self._connect()
         if self._plan.warm_up:
             self._for(self._plan.warm_up)
-        self._latencies, self._failures = array("Q"), {}
+        self._latencies, self._failures, self._answered = array("Q"), {}, {}
         before = self._usage()
         taken = self._for(self._plan.seconds)
         cpu = _difference(before, self._usage())
         self._disconnect()
         workers = sorted(self._of_worker)
-        return report_of(self._plan, self._latencies, self._failures, taken / SECOND_NS, workers, cpu)
+        by_worker = {name: sum(self._answered.get(one, 0) for one in held) for name, held in self._of_worker.items()}
+        return report_of(self._plan, self._latencies, self._failures, taken / SECOND_NS, workers, cpu, by_worker)
 
     # --- connections -----------------------------------------------------------------------------------------
 
@@ -116,6 +118,7 @@ class Load:
             return
         if status == 0:
             self._latencies.append(perf_counter_ns() - begun)
+            self._answered[connection] = self._answered.get(connection, 0) + 1
         else:
             name = status_name(status)
             self._failures[name] = self._failures.get(name, 0) + 1

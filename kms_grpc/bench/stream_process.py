@@ -1,4 +1,4 @@
-"""The client of `stream.*`: ENDPOINT TOKEN REGION encrypt|decrypt|echo|stall COUNT.
+"""The client of `stream.*`: ENDPOINT TOKEN REGION encrypt|decrypt|echo|echo-encrypted|stall COUNT.
 
 Prints the seconds that COUNT messages of 1 MiB took, there and back, the connection being warm; or, of `stall`, the
 bytes that the worker grew by for each of COUNT streams that nobody reads from.
@@ -77,12 +77,13 @@ def echoed(count: int) -> Iterator[bytes]:
         yield message
 
 
-def decrypting(client: Client, count: int) -> float:
-    """The ciphertext is made beforehand, up to 256 MiB of it, and sent as often as it takes."""
+def of_encrypted(client: Client, path: str, count: int) -> float:
+    """The ciphertext is made beforehand, up to 256 MiB of it, and sent as often as it takes. Each message is another
+    one, which no cache holds: so its echo has the same."""
     most = min(count, 256)
     ready, seconds = client.encrypted(most), 0.0
     for _ in range(count // most):
-        seconds += timed(client, SERVICE + "DecryptStream", lambda wanted: iter(ready), most)
+        seconds += timed(client, path, lambda wanted: iter(ready), most)
     return seconds * count / (count // most * most)
 
 
@@ -120,7 +121,8 @@ def main() -> None:
     client = Client(endpoint, token, region)
     measures: dict[str, Callable[[], float]] = {
         "encrypt": lambda: timed(client, SERVICE + "EncryptStream", client.plain, count),
-        "decrypt": lambda: decrypting(client, count),
+        "decrypt": lambda: of_encrypted(client, SERVICE + "DecryptStream", count),
+        "echo-encrypted": lambda: of_encrypted(client, ECHO_STREAM, count),
         "echo": lambda: timed(client, ECHO_STREAM, echoed, count),
         "stall": lambda: stalled(client, count),
     }

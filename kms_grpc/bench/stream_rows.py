@@ -14,7 +14,10 @@ from kms_grpc.bench.server import Target, own_server
 from kms_grpc.bench.statistics import Row, row_of
 from kms_grpc.crypto.keyring import libcrypto_version
 
-_STREAMS: Final = {"stream.grpc.1m": "encrypt", "stream.grpc.1m.decrypt": "decrypt"}
+_STREAMS: Final = {
+    "stream.grpc.1m": ("encrypt", "echo"),
+    "stream.grpc.1m.decrypt": ("decrypt", "echo-encrypted"),
+}
 MEMORY: Final = "memory.stream"
 NAMES: Final = (*_STREAMS, MEMORY)
 MIB: Final = 1024 * 1024
@@ -28,9 +31,9 @@ def measure(name: str, ground: Ground) -> list[Row]:
     with own_server(ground.fresh("serve"), 1) as target:
         if name == MEMORY:
             return [_memory(target, ground)]
-        mode = _STREAMS[name]
+        mode, echo = _STREAMS[name]
         megabytes, rounds = ground.effort.stream_mib, ground.effort.rounds
-        pairs = [(_rate(target, mode, megabytes), _rate(target, "echo", megabytes)) for _ in range(rounds)]
+        pairs = [(_rate(target, mode, megabytes), _rate(target, echo, megabytes)) for _ in range(rounds)]
     goal = GOAL_ON_3_0 if libcrypto_version().startswith("OpenSSL 3.0.") else GOAL
     values, references = [value for value, _ in pairs], [bare for _, bare in pairs]
     return [row_of(name, "GB/s", goal, values, references, at_least=True)]

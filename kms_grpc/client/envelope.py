@@ -199,7 +199,8 @@ class BoundEnvelope:
             key, count = self._client.cache.take_many(wanted, left) or self._client._wait(wanted, left)
             whole = count == len(plaintexts)
             try:
-                records += seal_many(key, self._form, plaintexts if whole else plaintexts[done : done + count])
+                part = plaintexts if whole else plaintexts[done : done + count]
+                records += seal_many(key, self._form, part, left[:count])
             except KeyringLost:
                 forks.happened()
         return records

@@ -179,7 +179,9 @@ class MessageWriter(_Message):
         before = lead(size) if lead else b""
         out = _take(_LEAD_ROOM + size)
         self._run(out + _LEAD_ROOM, size, part, last)
-        return _give(out, before, size)
+        frames = _given(out, before, size)
+        _give_back(out)
+        return frames
 
     def encrypt_into(self, out: bytearray | memoryview, part: Buffer, last: bool) -> int:
         """The same into the caller's buffer; how many bytes were written. ValueError where it is too small."""
@@ -234,7 +236,10 @@ class MessageReader(_Message):
         capacity = self._state.held_len + len(part)
         out = _take(_LEAD_ROOM + capacity)
         size = self._run(out + _LEAD_ROOM, capacity, part)
-        return _give(out, lead(size) if lead and size else b"", size)
+        plaintext = _given(out, lead(size) if lead and size else b"", size)
+        lib.kms_cleanse(out, _LEAD_ROOM + size)
+        _give_back(out)
+        return plaintext
 
     def decrypt_into(self, out: bytearray | memoryview, part: Buffer) -> int:
         """The same into the caller's buffer, which must hold what waits and the part. ValueError."""
@@ -283,11 +288,13 @@ def _take(size: int) -> Any:
         return ffi.new("char[]", _IDLE_SIZE)
 
 
-def _give(out: Any, lead: bytes, size: int) -> bytes:
+def _given(out: Any, lead: bytes, size: int) -> bytes:
     start = _LEAD_ROOM - len(lead)
     ffi.memmove(out + start, lead, len(lead))
     given: bytes = ffi.unpack(out + start, len(lead) + size)
-    lib.kms_cleanse(out, _LEAD_ROOM + size)
+    return given
+
+
+def _give_back(out: Any) -> None:
     if len(out) == _IDLE_SIZE:
         _idle.append(out)
-    return given

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from functools import lru_cache
+from struct import Struct
 from typing import Any, Final
 
 from kms_grpc.crypto import scratch
@@ -37,6 +38,11 @@ _seal, _open, _evict = lib.kms_record_seal, lib.kms_record_open, lib.kms_keyring
 _cleanse, _unpack = lib.kms_cleanse, ffi.unpack
 _pop, _push = scratch.idle.pop, scratch.idle.append
 _CAPACITY: Final = scratch.CAPACITY
+_NONCE: Final = 24
+_HEADER: Final[int] = lib.KMS_RECORD_HEADER_SIZE
+_BETWEEN: Final = f"{OVERHEAD}x"
+"""What lies between two plaintexts: a trailer, and the next one's header."""
+_REMEMBERED: Final = 4096
 _uncleared = ffi.new_allocator(should_clear_after_alloc=False)
 
 
@@ -145,19 +151,24 @@ def _open_large(key: DataKey, context: bytes, record: bytes) -> bytes:
 # --- many at once --------------------------------------------------------------------------------------------------
 
 
-def seal_many(key: DataKey, context: bytes, plaintexts: Sequence[bytes]) -> list[bytes]:
-    """Records of many plaintexts under one data key and one context, in their order. All or none; one C call."""
-    lengths = list(map(len, plaintexts))
-    sizes = [length + OVERHEAD for length in lengths]
-    total = sum(sizes)
+def seal_many(
+    key: DataKey, context: bytes, plaintexts: Sequence[bytes], lengths: Sequence[int] | None = None
+) -> list[bytes]:
+    """Records of many plaintexts under one data key and one context, in their order. All or none; one C call.
+    `lengths`: theirs, where they are known."""
+    lengths = list(map(len, plaintexts)) if lengths is None else lengths
+    count = len(lengths)
     if max(lengths, default=0) > MAXIMUM_PLAINTEXT:
         raise_for(lib.KMS_WRONG_LENGTH)
-    out = _uncleared("char[]", total or 1)
+    inside, whole = _layouts(lengths)
+    total, drawn = whole.size, count * _NONCE
+    out = _buffer(total + drawn)
+    inside.pack_into(ffi.buffer(out), 0, *plaintexts)
     head = (key.handle, key.wrapped, len(key.wrapped), context, len(context))
-    status = lib.kms_record_seal_many(out, total, *head, b"".join(plaintexts), _numbers("I", lengths), len(lengths))
+    status = lib.kms_record_seal_many(out, total, out + total, drawn, *head, _numbers("I", lengths), count)
     if status:
         raise_for(status)
-    return _cut(out, sizes)
+    return list(whole.unpack_from(ffi.buffer(out)))
 
 
 def open_many(keys: Sequence[DataKey], context: bytes, records: Sequence[bytes]) -> list[bytes | None]:
@@ -168,27 +179,50 @@ def open_many(keys: Sequence[DataKey], context: bytes, records: Sequence[bytes])
     if min(lengths, default=0) < 0 or max(lengths, default=0) > MAXIMUM_PLAINTEXT or len(keys) != len(records):
         raise_for(lib.KMS_WRONG_LENGTH)
     total = sum(lengths)
-    out, statuses = _uncleared("char[]", total or 1), ffi.new("uint8_t[]", len(records) or 1)
+    out, statuses = _buffer(total), ffi.new("uint8_t[]", len(records) or 1)
     handles = _numbers("Q", [key.handle for key in keys])
     tail = (handles, context, len(context), b"".join(records), _numbers("I", sizes), len(records))
     status = lib.kms_record_open_many(out, total, statuses, *tail)
     if status:
         raise_for(status)
-    plaintexts = _cut(out, lengths)
+    plaintexts = Struct("=" + _pieces(lengths, "s")).unpack_from(ffi.buffer(out))
     _cleanse(out, total)
+    if not any(ffi.buffer(statuses)):
+        return list(plaintexts)
     return [text if statuses[i] == lib.KMS_OK else None for i, text in enumerate(plaintexts)]
+
+
+def _buffer(size: int) -> Any:
+    """Twice as large as it must be, in memory that is never touched: glibc keeps freed memory for the next call up to
+    twice the largest block that was ever freed, and what a call makes is freed as well some day."""
+    return _uncleared("char[]", 2 * size or 1)
+
+
+def _layouts(lengths: Sequence[int]) -> tuple[Struct, Struct]:
+    """Where plaintexts are put, and where their records are taken from: of all in one step of Python each."""
+    if len(lengths) <= _REMEMBERED and len(set(lengths)) == 1:
+        return _even_layouts(lengths[0], len(lengths))
+    return _inside(_pieces(lengths, f"s{_BETWEEN}")), Struct("=" + _pieces([n + OVERHEAD for n in lengths], "s"))
+
+
+@lru_cache(64)
+def _even_layouts(length: int, count: int) -> tuple[Struct, Struct]:
+    return _inside(f"{length}s{_BETWEEN}" * count), Struct("=" + f"{length + OVERHEAD}s" * count)
+
+
+def _inside(pieces: str) -> Struct:
+    return Struct(f"={_HEADER}x{pieces.removesuffix(_BETWEEN)}{OVERHEAD - _HEADER}x" if pieces else "=")
+
+
+def _pieces(lengths: Sequence[int], after: str) -> str:
+    return "".join([f"{length}{after}" for length in lengths])
 
 
 _TYPES: Final = {"I": "uint32_t[]", "Q": "uint64_t[]"}
 
 
-def _numbers(code: str, values: list[int]) -> Any:
+def _numbers(code: str, values: Sequence[int]) -> Any:
     numbers = array(code, values)
     if numbers.itemsize != {"I": 4, "Q": 8}[code]:
         raise CryptoFailure(f"array({code!r}) has another size here")
     return ffi.from_buffer(_TYPES[code], numbers)
-
-
-def _cut(out: Any, sizes: list[int]) -> list[bytes]:
-    view = memoryview(ffi.buffer(out))
-    return [bytes(view[start:end]) for start, end in pairwise(accumulate(sizes, initial=0))]

@@ -30,9 +30,9 @@ from kms_grpc.operations.forms import MessageForm
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.validation import Validator, validator_for
 
-Put = Callable[[Message, Any, str, dict[int, str]], None]
+Put = Callable[[Message, Any, str, dict[int | str, str]], None]
 """Sets a field of a message to a member's value: (message, value, path, spellings)."""
-Convert = Callable[[Any, str, dict[int, str]], Any]
+Convert = Callable[[Any, str, dict[int | str, str]], Any]
 """A member's value, or an item of its list, as the field has it: (value, path, spellings)."""
 
 _decode = msgspec.json.Decoder().decode
@@ -54,7 +54,7 @@ class AwsJson:
     def read(self, operation: Operation, raw: bytes) -> tuple[Any, Validator]:
         """SerializationException where the body is no JSON object or a member's value is of a wrong type,
         ValidationException for members that the operation doesn't have."""
-        request, spellings = operation.request(), dict[int, str]()
+        request, spellings = operation.request(), dict[int | str, str]()
         _fill(request, _object(raw), "", spellings)
         judge = _validator(operation.request)  # type: ignore[arg-type]  # classes hash
         return request, partial(judge, spellings=spellings) if spellings else judge
@@ -83,7 +83,7 @@ def _object(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def _fill(message: Message, members: dict[str, Any], path: str, spellings: dict[int, str]) -> None:
+def _fill(message: Message, members: dict[str, Any], path: str, spellings: dict[int | str, str]) -> None:
     known = _members(descriptor(message))
     for name, value in members.items():
         put = known.get(name)
@@ -104,6 +104,8 @@ def _put_for(field: FieldDescriptor) -> Put:
         return partial(_put_map, field.name)
     if _is_structure(field):
         return partial(_put_structures if field.is_repeated else _put_structure, field.name)
+    if field.type == FieldDescriptor.TYPE_STRING and not (field.is_repeated or field.has_presence):
+        return partial(_put_text, field.name)
     convert = _convert_for(field)
     return partial(_put_list if field.is_repeated else _put_value, field.name, convert)
 
@@ -119,7 +121,9 @@ def _is_time(field: FieldDescriptor) -> bool:
 # --- what is put where -------------------------------------------------------------------------------------------
 
 
-def _put_value(name: str, convert: Convert, message: Message, value: Any, path: str, spellings: dict[int, str]) -> None:
+def _put_value(
+    name: str, convert: Convert, message: Message, value: Any, path: str, spellings: dict[int | str, str]
+) -> None:
     converted = convert(value, path, spellings)
     if isinstance(converted, tuple):
         time = getattr(message, name)
@@ -129,25 +133,40 @@ def _put_value(name: str, convert: Convert, message: Message, value: Any, path: 
         setattr(message, name, converted)
 
 
-def _put_list(name: str, convert: Convert, message: Message, value: Any, path: str, spellings: dict[int, str]) -> None:
+def _put_text(name: str, message: Message, value: Any, path: str, spellings: dict[int | str, str]) -> None:
+    """The field has no presence of its own: that "" was sent, and not nothing, is noted for the validator."""
+    setattr(message, name, _string(value, path, spellings))
+    if not value:
+        spellings[_constraint_path(path)] = value
+
+
+def _constraint_path(path: str) -> str:
+    """`Tags.1.TagKey` as AWS's constraints spell it: `tags.1.member.tagKey`."""
+    parts = path.split(".")
+    return ".".join(f"{part}.member" if part.isdigit() else part[0].lower() + part[1:] for part in parts)
+
+
+def _put_list(
+    name: str, convert: Convert, message: Message, value: Any, path: str, spellings: dict[int | str, str]
+) -> None:
     items = _list(value, path)
     converted = [convert(item, f"{path}.{position}", spellings) for position, item in enumerate(items, start=1)]
     getattr(message, name).extend(converted)
 
 
-def _put_structure(name: str, message: Message, value: Any, path: str, spellings: dict[int, str]) -> None:
+def _put_structure(name: str, message: Message, value: Any, path: str, spellings: dict[int | str, str]) -> None:
     structure = getattr(message, name)
     structure.SetInParent()
     _fill(structure, _structure(value, path), f"{path}.", spellings)
 
 
-def _put_structures(name: str, message: Message, value: Any, path: str, spellings: dict[int, str]) -> None:
+def _put_structures(name: str, message: Message, value: Any, path: str, spellings: dict[int | str, str]) -> None:
     structures = getattr(message, name)
     for position, item in enumerate(_list(value, path), start=1):
         _fill(structures.add(), _structure(item, f"{path}.{position}"), f"{path}.{position}.", spellings)
 
 
-def _put_map(name: str, message: Message, value: Any, path: str, spellings: dict[int, str]) -> None:
+def _put_map(name: str, message: Message, value: Any, path: str, spellings: dict[int | str, str]) -> None:
     pairs = _structure(value, path)
     if not all(type(item) is str for item in pairs.values()):
         raise _wrong(path, "an object of strings")
@@ -183,13 +202,13 @@ def _convert_for(field: FieldDescriptor) -> Convert:
     }[field.type]
 
 
-def _string(value: Any, path: str, spellings: dict[int, str]) -> str:
+def _string(value: Any, path: str, spellings: dict[int | str, str]) -> str:
     if type(value) is not str:
         raise _wrong(path, "a string")
     return value
 
 
-def _blob(value: Any, path: str, spellings: dict[int, str]) -> bytes:
+def _blob(value: Any, path: str, spellings: dict[int | str, str]) -> bytes:
     if type(value) is not str:
         raise _wrong(path, "a string in base64")
     try:
@@ -198,19 +217,19 @@ def _blob(value: Any, path: str, spellings: dict[int, str]) -> bytes:
         raise _wrong(path, "a string in base64") from None
 
 
-def _boolean(value: Any, path: str, spellings: dict[int, str]) -> bool:
+def _boolean(value: Any, path: str, spellings: dict[int | str, str]) -> bool:
     if type(value) is not bool:
         raise _wrong(path, "true or false")
     return value
 
 
-def _number(least: int, most: int, value: Any, path: str, spellings: dict[int, str]) -> int:
+def _number(least: int, most: int, value: Any, path: str, spellings: dict[int | str, str]) -> int:
     if type(value) is not int or not least <= value <= most:
         raise _wrong(path, f"an integer from {least} to {most}")
     return value
 
 
-def _enum(known: dict[str, int], value: Any, path: str, spellings: dict[int, str]) -> int:
+def _enum(known: dict[str, int], value: Any, path: str, spellings: dict[int | str, str]) -> int:
     """A spelling that the contract doesn't know becomes a number that it doesn't know either: refusing it is the
     validator's, which shows what was written."""
     if type(value) is not str:
@@ -222,7 +241,7 @@ def _enum(known: dict[str, int], value: Any, path: str, spellings: dict[int, str
     return number
 
 
-def _time(value: Any, path: str, spellings: dict[int, str]) -> tuple[int, int]:
+def _time(value: Any, path: str, spellings: dict[int | str, str]) -> tuple[int, int]:
     """Seconds and nanoseconds, to the microsecond: more a double doesn't hold."""
     if type(value) not in (int, float) or not 0 <= value <= _LATEST:
         raise _wrong(path, "a number of seconds since 1970")

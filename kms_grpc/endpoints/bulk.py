@@ -23,8 +23,10 @@ from kms_grpc.operations.operation import Operation
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Method = Callable[[Any, Context], Awaitable[None]]
-SLOTS: Final = 64
+SLOTS: Final = 16
 """Large calls at once, beside their bytes."""
+EACH: Final = 4
+"""Of one connection: who doesn't read its answers keeps its turns, and must not keep all."""
 ARRIVAL_SECONDS: Final = 10.0
 LATE: Final = "The request did not arrive in time."
 
@@ -42,7 +44,7 @@ class Bulk:
         self._long_way = long_way
         self._most = limits.message_bytes
         seconds = limits.bulk_waiting_ms / 1000
-        self.queue = FairQueue(long_way.budget, slots=SLOTS, waiting=limits.waiting_calls, seconds=seconds)
+        self.queue = FairQueue(long_way.budget, slots=SLOTS, each=EACH, waiting=limits.waiting_calls, seconds=seconds)
 
     def method(
         self,

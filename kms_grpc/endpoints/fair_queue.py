@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -104,7 +104,8 @@ class Turn:
 
 
 class FairQueue:
-    """`slots` calls at once; `waiting` more may wait, each for `seconds` (None: until its deadline)."""
+    """`slots` calls at once, at most `each` of one connection (None: all); `waiting` more may wait, each for `seconds`
+    (None: until its deadline)."""
 
     def __init__(
         self,
@@ -112,13 +113,16 @@ class FairQueue:
         *,
         slots: int,
         waiting: int,
+        each: int | None = None,
         seconds: float | None = None,
         clock: Clock = time.monotonic_ns,
     ) -> None:
         self.budget = budget
         self.running = 0
         self.waiting = 0
-        self._slots, self._most_waiting, self._seconds, self._clock = slots, waiting, seconds, clock
+        self._slots, self._each = slots, each or slots
+        self._most_waiting, self._seconds, self._clock = waiting, seconds, clock
+        self._running_of: Counter[Hashable] = Counter()
         self._queues: OrderedDict[Hashable, deque[Turn]] = OrderedDict()
         budget.used_by(self)
 
@@ -132,7 +136,7 @@ class FairQueue:
         return self.running + self.waiting
 
     def begin_at_once(self, turn: Turn) -> bool:
-        if self.waiting or not self._has_room(turn.size):
+        if self.waiting or not self._has_room(turn.size) or not self._may_have_more(turn.connection):
             return False
         self.require_time(turn)
         self._begin(turn)
@@ -157,15 +161,18 @@ class FairQueue:
 
     def end(self, turn: Turn) -> None:
         self.running -= 1
+        self._running_of[turn.connection] -= 1
+        if not self._running_of[turn.connection]:
+            del self._running_of[turn.connection]
         self.budget.give_back(turn.size)
 
     def serve(self) -> None:
         """Begin what can be begun, a call of each connection in turn."""
-        while self._queues:
-            connection, queue = next(iter(self._queues.items()))
-            turn = queue[0]
-            if not self._has_room(turn.size):
+        while True:
+            connection = next(filter(self._may_have_more, self._queues), None)
+            if connection is None or not self._has_room(self._queues[connection][0].size):
                 return
+            turn = self._queues[connection][0]
             self._take_out(turn)
             if connection in self._queues:
                 self._queues.move_to_end(connection)
@@ -176,8 +183,12 @@ class FairQueue:
     def _has_room(self, size: int) -> bool:
         return self.running < self._slots and self.budget.has_room(size)
 
+    def _may_have_more(self, connection: Hashable) -> bool:
+        return self._running_of[connection] < self._each
+
     def _begin(self, turn: Turn) -> None:
         turn.begun = True
+        self._running_of[turn.connection] += 1
         self.running += 1
         self.budget.take(turn.size)
 

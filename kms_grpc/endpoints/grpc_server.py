@@ -62,6 +62,10 @@ def options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.max_connection_age_ms", CONNECTION_AGE_MS),
         ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
         ("grpc.max_concurrent_streams", limits.calls_per_connection),
+        # Or gRPC resets what a client begins before the server has forgotten a stream that the client knows has ended.
+        ("grpc.http.overload_protection", 0),
+        # Windows that grow would take in most of a large message whose turn has not come.
+        ("grpc.http2.bdp_probe", 0),
         # Beyond these gRPC answers CANCELLED by itself; who is turned away, and how, is for the queues to say.
         ("grpc.server.max_pending_requests", PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),

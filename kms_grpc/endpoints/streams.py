@@ -65,6 +65,8 @@ class Streams:
                 raise
             except Exception as problem:
                 error = stream.fail(problem)
+                # Its frames hold a message, and this one holds it: a circle, megabytes until the collector comes by.
+                error.__traceback__ = problem.__traceback__ = None
                 code, text, details = self._refusal(credentials, error)
                 await context.abort(code, text, details)
             finally:

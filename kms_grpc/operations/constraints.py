@@ -35,8 +35,9 @@ NOT_NULL = "Member must not be null"
 LimitsOf = dict[str, Limits]
 """Limits of a message's own fields that differ from the contract's, by the field's proto name."""
 
-Spellings = Mapping[int, str]
-"""What a caller wrote where an enum value is none of the contract's, by the number that stands for it."""
+Spellings = Mapping[int | str, str]
+"""What a caller wrote that a message doesn't hold: where an enum value is none of the contract's, by the number that
+stands for it; where an empty string was sent for a field without presence, by the path (`tags.1.member.tagKey`)."""
 NO_SPELLINGS: Spellings = {}
 
 
@@ -45,7 +46,7 @@ def violations(message: Message, own: LimitsOf, spellings: Spellings = NO_SPELLI
     for field in descriptor(message).fields:
         path = prefix + camel_case(field)
         rule = own.get(field.name) or limits(field)
-        if is_absent(message, field):
+        if is_absent(message, field) and path not in spellings:
             if rule.required:
                 yield _violation(path, " null", NOT_NULL)
             continue

@@ -24,7 +24,7 @@ from kms_grpc.v1.options_pb2 import Limits
 
 M = TypeVar("M", bound=Message)
 Validator = Callable[..., None]
-"""Takes the request, and what stands for enum values that the contract doesn't know (constraints.Spellings)."""
+"""Takes the request, and what was written that the request doesn't hold (constraints.Spellings)."""
 
 
 def decode(message_class: type[M], raw: bytes) -> M:
@@ -49,7 +49,7 @@ def validator_for(message_class: type[Message], largest: tuple[tuple[str, int], 
     cross_field_rule = CROSS_FIELD_RULES.get(message_class)
 
     def validate(message: Message, spellings: Spellings = NO_SPELLINGS) -> None:
-        good = is_good(message)
+        good = is_good(message) and not spellings
         if not good:
             refuse_unknown_fields(message)
             _refuse_violations(message, own, spellings)

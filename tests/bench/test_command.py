@@ -36,8 +36,11 @@ NAMED = [
     "client.esdk.64m.64k",
     "aws.encrypt.1k",
     "aws.sigv4",
+    "client.records.1k",
+    "client.records.1k.many",
 ]
 """The rows that the project answers for."""
+WITHOUT_GOAL = ["connections.1", "connections.2", "connections.8", "connections.64"]
 BESIDE = ["registry.100k.describe", "registry.100k.memory", "rotation.10k.decrypt"]
 SHAPE = {
     "name": str,
@@ -93,10 +96,17 @@ def test_every_named_row_is_measured(families: Sequence[str]) -> None:
     assert {load["name"] for load in told["loads"]} == loaded
 
 
+def test_how_even_a_load_is() -> None:
+    """One connection leads to one worker, whatever there is to do."""
+    one, eight = rows_of("--glimpse", "--only", "connections.1", "--only", "connections.8")["rows"]
+    assert (one["value"], one["reference"], one["goal"], one["holds"]) == (100, 50, None, None)
+    assert 50 <= eight["value"] <= 100
+
+
 def test_without_options_all_named_rows_are_measured() -> None:
     from kms_grpc.bench.command import ROWS
 
-    assert list(ROWS) == NAMED
+    assert list(ROWS) == NAMED + WITHOUT_GOAL
 
 
 def test_table_for_people() -> None:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.clients.packages import installed
 from tests.faults.service import Service
 
 NODE = Path(__file__).with_name("node")
@@ -32,18 +27,5 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """What package-lock.json names, installed once for each content of it."""
-    if not (shutil.which("npm") and shutil.which("node")):
-        pytest.skip("the Node client needs Node: apt-get install nodejs npm")
-    digest = hashlib.sha256((NODE / "package-lock.json").read_bytes()).hexdigest()[:16]
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kms-grpc"
-    installed = home / f"node-client-{digest}"
-    if not installed.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=home))
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(NODE / name, fresh)
-        subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=fresh, check=True, timeout=150)
-        with contextlib.suppress(FileExistsError, OSError):
-            fresh.rename(installed)
-    return installed / "node_modules"
+    """What package-lock.json names."""
+    return installed(NODE, "node-client")

@@ -301,6 +301,17 @@ def test_frames_are_given_as_soon_as_they_are_whole() -> None:
             reader.finish()
 
 
+@pytest.mark.parametrize(
+    "head", [TWO[:16], ONE[:15] + b"x", LAST[:8], HEADER[:4]], ids=["number", "nonce", "final", "none"]
+)
+def test_what_is_not_the_next_frame_is_refused_by_its_first_bytes(head: bytes) -> None:
+    """Nobody waits for the rest of it."""
+    header = read_header(MESSAGE)
+    assert header is not None
+    with MessageReader(header, MESSAGE).under_data_key(DATA_KEY) as reader, pytest.raises(InvalidCiphertextException):
+        reader.decrypt(head + bytes(24))
+
+
 def test_the_key_leaves_the_keyring_with_the_message() -> None:
     before = keyring.keyring_facts().used
     writer = MessageWriter({}, "").under_data_key(DATA_KEY, b"w")

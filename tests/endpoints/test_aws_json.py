@@ -141,6 +141,9 @@ CONSTRAINTS = [
     ("Decrypt", {"CiphertextBlob": "A" * 8196},
      "Value at 'ciphertextBlob' failed to satisfy constraint: Member must have length less than or equal to 6144"),
     ("CreateKey", {"Tags": [{"TagKey": "a", "TagValue": "b"}, {"TagKey": "", "TagValue": "b"}]},
+     "Value '' at 'tags.2.member.tagKey' failed to satisfy constraint: Member must have length greater than or equal to"
+     " 1"),
+    ("CreateKey", {"Tags": [{"TagKey": "a", "TagValue": "b"}, {"TagValue": "b"}]},
      "Value null at 'tags.2.member.tagKey' failed to satisfy constraint: Member must not be null"),
 ]  # fmt: skip
 

@@ -61,7 +61,15 @@ async def settle() -> None:
 
 
 def play(scene: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scene(), 60))  # type: ignore[arg-type]
+    """What goes wrong in a timer is a failure, too."""
+    wrong: list[Any] = []
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: wrong.append(told))
+        await asyncio.wait_for(scene(), 60)
+
+    asyncio.run(watched())
+    assert wrong == []
 
 
 def test_connections_take_turns() -> None:
@@ -86,6 +94,23 @@ def test_as_many_at_once_as_there_are_slots() -> None:
         await stage.end("a1")
         assert stage.begun == ["a0", "a1", "a2", "a3"]
         await stage.end_all()
+
+    play(scene)
+
+
+def test_no_connection_has_all_the_turns() -> None:
+    """a doesn't end its calls: b's go on."""
+
+    async def scene() -> None:
+        stage = Stage(slots=4, each=2)
+        await stage.call("a1", "a2", "a3", "a4", "b1", "b2", "b3")
+        assert stage.begun == ["a1", "a2", "b1", "b2"]
+        await stage.end("b1", "b2")
+        assert stage.begun == ["a1", "a2", "b1", "b2", "b3"]
+        await stage.call("c1")
+        assert stage.begun[-1] == "c1"
+        await stage.end_all()
+        assert (len(stage.begun), stage.queue.pending, stage.queue._running_of) == (8, 0, {})
 
     play(scene)
 
@@ -237,7 +262,7 @@ def test_at_random() -> None:
 
     async def scene() -> None:
         dice, budget, seen = random.Random(17), Budget(100), collections.Counter[str]()
-        queue, tasks = FairQueue(budget, slots=3, waiting=8), []
+        queue, tasks = FairQueue(budget, slots=3, each=2, waiting=8), []
         for _ in range(3000):
             tasks.append(asyncio.create_task(one(queue, budget, dice, seen)))
             if dice.random() < 0.3:

@@ -191,7 +191,7 @@ class AsyncBoundEnvelope:
             left = sizes[done:]
             key, count = client.cache.take_many(self._wanted, left) or await client._wait(self._wanted, left)
             try:
-                records += seal_many(key, self._form, plaintexts[done : done + count])
+                records += seal_many(key, self._form, plaintexts[done : done + count], left[:count])
             except KeyringLost:
                 forks.happened()
         return records

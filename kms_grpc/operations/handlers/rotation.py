@@ -134,7 +134,8 @@ def _entry(key: Key, material: Material) -> keys_pb2.RotationsListEntry:
 def _tell_of_import(entry: keys_pb2.RotationsListEntry, material: Material) -> None:
     there = material.wrapped is not None
     entry.import_state = keys_pb2.IMPORT_STATE_IMPORTED if there else keys_pb2.IMPORT_STATE_PENDING_IMPORT
-    entry.key_material_description = material.description
+    if material.description:
+        entry.key_material_description = material.description
     if material.expiration_model is not None:
         entry.expiration_model = number(keys_pb2.ExpirationModelType, material.expiration_model)
     if material.expires_ns is not None:

@@ -1,0 +1,100 @@
+"""`client.records.1k`: EnvelopeClient's `encrypt`, one call a record, all bounds on and the context bound once; and
+`encrypt_many` of 1,000. CPU of the thread, microseconds per record.
+
+The reference is the least that a caller can do by himself: `cryptography`'s AESGCM.encrypt with a random nonce, under
+one fixed key, in the same loop. It carries no wrapped key, no commitment and no context, and its key is never replaced.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import thread_time_ns
+from typing import Final
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from kms_grpc.bench.ground import Ground
+from kms_grpc.bench.server import own_server
+from kms_grpc.bench.sizes import ITEM_BYTES
+from kms_grpc.bench.statistics import Row, interleaved
+from kms_grpc.client.data_key_cache import CacheLimits
+from kms_grpc.client.envelope import BoundEnvelope, EnvelopeClient
+from kms_grpc.client.key_management import KeyManagementClient
+from kms_grpc.crypto.keyring import libcrypto_version
+
+ONE_BY_ONE: Final = "client.records.1k"
+MANY: Final = "client.records.1k.many"
+NAMES: Final = (ONE_BY_ONE, MANY)
+GOALS_ON_3_0: Final = {ONE_BY_ONE: 3.5, MANY: 0.8}
+GOALS: Final = {ONE_BY_ONE: 2.5, MANY: 0.5}
+AT_ONCE: Final = 1_000
+NONCE_BYTES: Final = 12
+LIMITS: Final = CacheLimits(capacity=100, max_age=300, max_messages_encrypted=1 << 32, max_bytes_encrypted=1 << 50)
+
+Encrypt = Callable[[list[bytes]], object]
+
+
+def goal_of(name: str, libcrypto: str) -> float:
+    """The share of what is not the cipher is larger where libcrypto is faster."""
+    return (GOALS_ON_3_0 if libcrypto.startswith("OpenSSL 3.0.") else GOALS)[name]
+
+
+def measure(name: str, ground: Ground) -> list[Row]:
+    plaintexts, turns = [bytes(ITEM_BYTES)] * AT_ONCE, ground.effort.batches
+    with _bound(ground) as bound:
+        ours, bare = _one_by_one(bound) if name == ONE_BY_ONE else bound.encrypt_many, reference()
+        for warm_up in (ours, bare):
+            cpu_us(warm_up, plaintexts, 1)
+        return [
+            interleaved(
+                name,
+                "µs/record",
+                goal_of(name, libcrypto_version()),
+                lambda: cpu_us(ours, plaintexts, turns),
+                lambda: cpu_us(bare, plaintexts, turns),
+                ground.effort.rounds,
+            )
+        ]
+
+
+def cpu_us(encrypt: Encrypt, plaintexts: list[bytes], turns: int) -> float:
+    """Microseconds of this thread's CPU per record."""
+    begun = thread_time_ns()
+    for _ in range(turns):
+        encrypt(plaintexts)
+    return (thread_time_ns() - begun) / 1000 / turns / len(plaintexts)
+
+
+def reference() -> Encrypt:
+    """One fixed key, a random nonce for each."""
+    seal, random = AESGCM(AESGCM.generate_key(256)).encrypt, os.urandom
+
+    def encrypt(plaintexts: list[bytes]) -> None:
+        for plaintext in plaintexts:
+            seal(random(NONCE_BYTES), plaintext, None)
+
+    return encrypt
+
+
+def _one_by_one(bound: BoundEnvelope) -> Encrypt:
+    seal = bound.encrypt
+
+    def encrypt(plaintexts: list[bytes]) -> None:
+        for plaintext in plaintexts:
+            seal(plaintext)
+
+    return encrypt
+
+
+@contextmanager
+def _bound(ground: Ground) -> Iterator[BoundEnvelope]:
+    """Under a key of a server of its own, which is called once."""
+    with (
+        own_server(ground.fresh("client"), 1) as target,
+        KeyManagementClient(target.endpoint, token=target.token, region=target.region) as kms,
+        EnvelopeClient(kms, LIMITS) as envelope,
+    ):
+        key_id = kms.create_key("bench").key_metadata.key_id
+        yield envelope.bind(key_id, {"bench": ONE_BY_ONE})

@@ -1,0 +1,54 @@
+"""`connections.*`: how even a load is over the workers, by the number of connections that it comes on.
+
+The kernel gives each new connection to one of the workers that listen, by a hash of its addresses. The value is the
+share of the calls that the busiest worker answered, in per cent, the reference an even share. Each round makes its
+connections anew.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kms_grpc.bench.ground import Ground
+from kms_grpc.bench.load import LoadReport, Plan, last_processor, require_success, run_plans
+from kms_grpc.bench.server import Target, own_server
+from kms_grpc.bench.sizes import ITEM_BYTES, Effort
+from kms_grpc.bench.statistics import Row, row_of
+from kms_grpc.bench.workload import Call, Workload
+from kms_grpc.endpoints.echo import USAGE
+
+_ROWS: Final = {f"connections.{count}": count for count in (1, 2, 8, 64)}
+NAMES: Final = tuple(_ROWS)
+WORKERS: Final = 2
+IN_FLIGHT: Final = 64
+"""Over all connections, and one on each at least."""
+
+
+def measure(name: str, ground: Ground) -> list[Row]:
+    with own_server(ground.fresh("serve"), WORKERS) as target:
+        workload = Workload(target)
+        plan = _plan(name, target, workload.call("encrypt", ITEM_BYTES), ground.effort)
+        workload.close()
+        reports = [require_success(report) for report in run_plans([plan] * ground.effort.rounds)]
+    even = 100 / WORKERS
+    return [row_of(name, "% of calls", None, [_busiest(report) for report in reports], [even] * len(reports))]
+
+
+def _busiest(report: LoadReport) -> float:
+    return 100 * max(report.by_worker.values()) / report.calls
+
+
+def _plan(name: str, target: Target, call: Call, effort: Effort) -> Plan:
+    return Plan(
+        name=name,
+        endpoint=target.endpoint,
+        path=call.path,
+        message=call.request,
+        usage_path=USAGE,
+        metadata=target.metadata,
+        connections=_ROWS[name],
+        in_flight=max(IN_FLIGHT, _ROWS[name]),
+        seconds=effort.seconds / 2,
+        warm_up=effort.warm_up,
+        processor=last_processor(),
+    )

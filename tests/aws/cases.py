@@ -1,0 +1,471 @@
+"""The table of cases: what is called, what must have been made before, and what is answered. Both doors run all rows.
+
+A good row names no error. Texts are AWS's where AWS's are known; {arn}, {id}, {alias} … are of what the case made.
+Sources: https://docs.aws.amazon.com/kms/latest/APIReference/ and the service model of botocore (kms/2014-11-01).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from tests.aws.doors import Members
+from tests.aws.world import CONTEXT, FOREIGN, NEVER, OTHER_REGION, UNKNOWN, WRAPPING, World, arn_of, flipped, in_days
+
+Prepare = Callable[[World], Members]
+
+
+class Case(NamedTuple):
+    """`prepare` makes what has to be there and gives the members of the call."""
+
+    operation: str
+    why: str
+    prepare: Prepare
+    error: str = ""
+    text: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.operation}-{self.error or 'done'}-{self.why}".replace(" ", "_")
+
+
+# --- calls on one key: how each names it, and what it says besides -----------------------------------------------
+
+ON_A_KEY: dict[str, Prepare] = {
+    "DescribeKey": lambda w: {},
+    "EnableKey": lambda w: {},
+    "DisableKey": lambda w: {},
+    "UpdateKeyDescription": lambda w: {"Description": "described anew, ünïcode"},
+    "ListAliases": lambda w: {},
+    "ScheduleKeyDeletion": lambda w: {"PendingWindowInDays": 7},
+    "CancelKeyDeletion": lambda w: {},
+    "TagResource": lambda w: {"Tags": [{"TagKey": "team", "TagValue": ""}]},
+    "UntagResource": lambda w: {"TagKeys": ["team", "not there"]},
+    "ListResourceTags": lambda w: {},
+    "EnableKeyRotation": lambda w: {"RotationPeriodInDays": 90},
+    "DisableKeyRotation": lambda w: {},
+    "GetKeyRotationStatus": lambda w: {},
+    "RotateKeyOnDemand": lambda w: {},
+    "ListKeyRotations": lambda w: {},
+    "GetParametersForImport": lambda w: WRAPPING,
+    "ImportKeyMaterial": lambda w: {"ImportToken": b"token", "EncryptedKeyMaterial": b"material", **NEVER},
+    "DeleteImportedKeyMaterial": lambda w: {},
+    "Encrypt": lambda w: {"Plaintext": b"plaintext"},
+    "GenerateDataKey": lambda w: {"KeySpec": "AES_256"},
+    "GenerateDataKeyWithoutPlaintext": lambda w: {"NumberOfBytes": 1},
+    "CreateAlias": lambda w: {"AliasName": w.name()},
+    "UpdateAlias": lambda w: {"AliasName": w.alias(w.key())},
+    "ReEncrypt": lambda w: {"CiphertextBlob": w.blob(w.key())},
+    "Decrypt": lambda w: {"CiphertextBlob": w.blob(w.key())},
+}
+"""What is said besides the key, whose name is in the member of NAMED_BY."""
+NAMED_BY = {"CreateAlias": "TargetKeyId", "UpdateAlias": "TargetKeyId", "ReEncrypt": "DestinationKeyId"}
+
+USE = ("Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncrypt")
+TAKES_ALIASES = (*USE, "Decrypt", "DescribeKey")
+KNOWS_INVALID_ARN = (
+    "DescribeKey", "EnableKey", "DisableKey", "UpdateKeyDescription", "ListAliases", "ScheduleKeyDeletion",
+    "CancelKeyDeletion", "TagResource", "UntagResource", "ListResourceTags", "EnableKeyRotation", "DisableKeyRotation",
+    "GetKeyRotationStatus", "RotateKeyOnDemand", "ListKeyRotations", "GetParametersForImport", "ImportKeyMaterial",
+    "DeleteImportedKeyMaterial",
+)  # fmt: skip
+CHANGES = (
+    "UpdateKeyDescription", "TagResource", "UntagResource", "CreateAlias", "UpdateAlias", "EnableKey", "DisableKey",
+    "ScheduleKeyDeletion", "EnableKeyRotation", "DisableKeyRotation", "RotateKeyOnDemand",
+)  # fmt: skip
+READS = ("DescribeKey", "ListAliases", "ListResourceTags", "ListKeyRotations")
+ROTATES = ("EnableKeyRotation", "DisableKeyRotation", "RotateKeyOnDemand")
+EXTERNAL_ONLY = ("GetParametersForImport", "ImportKeyMaterial", "DeleteImportedKeyMaterial")
+DISABLED = "{arn} is disabled."
+PENDING_DELETION = "{arn} is pending deletion."
+PENDING_IMPORT = "{arn} is pending import."
+
+
+def on(operation: str, key: Callable[[World], str]) -> Prepare:
+    """The operation's good members, for the key that `key` makes last, so that facts name it."""
+
+    def prepare(world: World) -> Members:
+        besides = ON_A_KEY[operation](world)
+        return {NAMED_BY.get(operation, "KeyId"): key(world)} | besides
+
+    return prepare
+
+
+def in_state(state: str) -> Callable[[World], str]:
+    return lambda world: world.key(state)
+
+
+def _of_names() -> Iterator[Case]:
+    """What a key may be called, for every operation on one."""
+    for name in ON_A_KEY:
+        unknown = f"Key '{arn_of(UNKNOWN)}' does not exist"
+        yield Case(name, "unknown id", on(name, lambda w: UNKNOWN), "NotFoundException", unknown)
+        yield Case(name, "unknown ARN", on(name, lambda w: arn_of(UNKNOWN)), "NotFoundException", unknown)
+        hexadecimal = UNKNOWN.replace("-", "")
+        invalid = f"Invalid keyId '{hexadecimal}'"
+        yield Case(name, "no id at all", on(name, lambda w, x=hexadecimal: x), "NotFoundException", invalid)
+        yield Case(name, "another region", on(name, lambda w: arn_of(UNKNOWN, OTHER_REGION)), "NotFoundException",
+                   f"Invalid arn {OTHER_REGION}")  # fmt: skip
+        error = "InvalidArnException" if name in KNOWS_INVALID_ARN else "NotFoundException"
+        text = "Invalid arn 'arn:aws:kms'" if name in KNOWS_INVALID_ARN else "Invalid keyId 'arn:aws:kms'"
+        yield Case(name, "no ARN", on(name, lambda w: "arn:aws:kms"), error, text)
+        yield Case(name, "another account", on(name, lambda w: FOREIGN), "AccessDeniedException", DENIED[name])
+        if name not in ("CreateAlias", "UpdateAlias"):
+            yield from _of_aliases(name)
+
+
+def _of_aliases(name: str) -> Iterator[Case]:
+    if name in TAKES_ALIASES:
+        missing = "Alias arn:aws:kms:{region}:{account}:alias/none is not found."
+        yield Case(name, "unknown alias", on(name, lambda w: "alias/none"), "NotFoundException", missing)
+    else:
+        text = "Invalid keyId 'alias/none'"
+        yield Case(name, "an alias", on(name, lambda w: "alias/none"), "NotFoundException", text)
+
+
+def _denied(action: str) -> str:
+    return (
+        f"User: arn:aws:iam::{{account}}:root is not authorized to perform: kms:{action} on this resource because the"
+        " resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy"
+        " explicitly denies access"
+    )
+
+
+DENIED = {name: _denied("ReEncryptTo" if name == "ReEncrypt" else name) for name in ON_A_KEY}
+
+
+CONFLICT, UNSUPPORTED = "KMSInvalidStateException", "UnsupportedOperationException"
+NOT_PENDING = "{arn} is not pending deletion."
+ORIGIN_AWS_KMS = "{arn} origin is AWS_KMS which is not valid for this operation."
+ORIGIN_EXTERNAL = "{arn} origin is EXTERNAL which is not valid for this operation."
+STATES: list[tuple[tuple[str, ...], str, str, str]] = [
+    ((*USE, *ROTATES), "Disabled", "DisabledException", DISABLED),
+    ((*USE, *CHANGES), "PendingDeletion", CONFLICT, PENDING_DELETION),
+    ((*USE, "EnableKey", "DisableKey", "RotateKeyOnDemand"), "PendingImport", CONFLICT, PENDING_IMPORT),
+    (("CancelKeyDeletion",), "Enabled", CONFLICT, NOT_PENDING),
+    (("CancelKeyDeletion",), "Disabled", CONFLICT, NOT_PENDING),
+    (("CancelKeyDeletion",), "PendingImport", CONFLICT, NOT_PENDING),
+    (EXTERNAL_ONLY, "Enabled", UNSUPPORTED, ORIGIN_AWS_KMS),
+    (EXTERNAL_ONLY, "PendingDeletion", UNSUPPORTED, ORIGIN_AWS_KMS),
+    (("EnableKeyRotation", "DisableKeyRotation", "GetKeyRotationStatus"), "PendingImport", UNSUPPORTED,
+     ORIGIN_EXTERNAL),
+    ((*READS, *CHANGES, "GetKeyRotationStatus"), "Enabled", "", ""),
+    ((*READS, "GetKeyRotationStatus", "EnableKey", "DisableKey", "UpdateKeyDescription", "TagResource", "UntagResource",
+      "CreateAlias", "UpdateAlias", "ScheduleKeyDeletion"), "Disabled", "", ""),
+    ((*READS, "GetKeyRotationStatus", "CancelKeyDeletion"), "PendingDeletion", "", ""),
+    ((*READS, "UpdateKeyDescription", "TagResource", "UntagResource", "CreateAlias", "UpdateAlias",
+      "ScheduleKeyDeletion"), "PendingImport", "", ""),
+]  # fmt: skip
+"""The published table of key states, https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html."""
+
+
+def _of_states() -> Iterator[Case]:
+    for operations, state, error, text in STATES:
+        for name in operations:
+            yield Case(name, state, on(name, in_state(state)), error, text)
+
+
+# --- keys, aliases, tags, lists ----------------------------------------------------------------------------------
+
+TOO_MANY = [{"TagKey": f"t{n}", "TagValue": "v"} for n in range(51)]
+TWICE = [{"TagKey": "t", "TagValue": "1"}, {"TagKey": "t", "TagValue": "2"}]
+RESERVED = [{"TagKey": "AWS:t", "TagValue": "v"}]
+PREFIX = ('Alias must start with the prefix "alias/". Please see'
+          " https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html")  # fmt: skip
+
+
+def _not_built(member: str) -> str:
+    return f"{member} is not supported yet: send the request without it."
+
+
+CREATING = [
+    Case("CreateKey", "as it comes", lambda w: {}),
+    Case("CreateKey", "with all that it takes", lambda w: {
+        "Description": "d", "KeySpec": "SYMMETRIC_DEFAULT", "KeyUsage": "ENCRYPT_DECRYPT", "Origin": "AWS_KMS",
+        "MultiRegion": False, "Tags": [{"TagKey": "team", "TagValue": "shop"}]}),
+    Case("CreateKey", "external", lambda w: {"Origin": "EXTERNAL"}),
+    Case("CreateKey", "by the old name", lambda w: {"CustomerMasterKeySpec": "SYMMETRIC_DEFAULT"}),
+    Case("CreateKey", "by both names", lambda w: {
+        "CustomerMasterKeySpec": "SYMMETRIC_DEFAULT", "KeySpec": "SYMMETRIC_DEFAULT"}, "ValidationException",
+        "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is"
+        " deprecated."),
+    Case("CreateKey", "an impossible pair", lambda w: {"KeySpec": "RSA_2048", "KeyUsage": "KEY_AGREEMENT"},
+         "ValidationException", "KeyUsage KEY_AGREEMENT is not compatible with KeySpec RSA_2048"),
+    Case("CreateKey", "no usage", lambda w: {"KeySpec": "ECC_NIST_P256"}, "ValidationException",
+         "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys."),
+    Case("CreateKey", "too many tags", lambda w: {"Tags": TOO_MANY}, "TagException", "Too many tags"),
+    Case("CreateKey", "a tag twice", lambda w: {"Tags": TWICE}, "TagException", "Duplicate tag keys"),
+    Case("CreateKey", "a reserved tag", lambda w: {"Tags": RESERVED}, "TagException",
+         "Tags beginning with aws: are reserved"),
+    Case("CreateKey", "a key store", lambda w: {"CustomKeyStoreId": "cks-1234"}, UNSUPPORTED,
+         _not_built("CustomKeyStoreId")),
+    Case("CreateKey", "an external key store", lambda w: {"XksKeyId": "key"}, UNSUPPORTED, _not_built("XksKeyId")),
+    Case("CreateKey", "a policy", lambda w: {"Policy": "{}"}, UNSUPPORTED, _not_built("Policy")),
+    Case("CreateKey", "several regions", lambda w: {"MultiRegion": True}, UNSUPPORTED, _not_built("MultiRegion")),
+    Case("DescribeKey", "a deletion date", on("DescribeKey", in_state("PendingDeletion"))),
+    Case("DescribeKey", "imported material", on("DescribeKey", lambda w: w.imported())),
+    Case("DescribeKey", "by ARN", on("DescribeKey", lambda w: arn_of(w.key()))),
+    Case("DescribeKey", "by alias", lambda w: {"KeyId": w.alias(w.key())}),
+    Case("DescribeKey", "an AWS managed key", lambda w: {"KeyId": "alias/aws/s3"}),
+    Case("DescribeKey", "grant tokens", lambda w: {"KeyId": w.key(), "GrantTokens": ["t"]}, UNSUPPORTED,
+         _not_built("GrantTokens")),
+]  # fmt: skip
+
+MARKER = "The marker is not one of this listing: send the NextMarker of its previous page unchanged."
+
+LISTING = [
+    Case("ListKeys", "one of them", lambda w: {"Limit": 1} if w.key() else {}),
+    Case("ListKeys", "a bad marker", lambda w: {"Marker": "x"}, "InvalidMarkerException", MARKER),
+    Case("ListAliases", "a bad marker", lambda w: {"Marker": "x"}, "InvalidMarkerException", MARKER),
+    Case("ListAliases", "of one key", on("ListAliases", lambda w: _with_aliases(w, 3))),
+    Case("ListAliases", "one of them", lambda w: {"KeyId": _with_aliases(w, 2), "Limit": 1}),
+    Case("ListResourceTags", "two", on("ListResourceTags", lambda w: w.tagged("a", "b"))),
+    Case("ListResourceTags", "one of them", lambda w: {"KeyId": w.tagged("a", "b"), "Limit": 1}),
+    Case("ListResourceTags", "a bad marker", lambda w: {"KeyId": w.key(), "Marker": "x"}, "InvalidMarkerException",
+         MARKER),
+    Case("ListKeyRotations", "rotated", on("ListKeyRotations", lambda w: w.rotated(2))),
+    Case("ListKeyRotations", "one of them", lambda w: {"KeyId": w.rotated(2), "Limit": 1}),
+    Case("ListKeyRotations", "all material", lambda w: {
+        "KeyId": w.rotated(), "IncludeKeyMaterial": "ALL_KEY_MATERIAL"}),
+    Case("ListKeyRotations", "imported material", lambda w: {
+        "KeyId": w.imported(), "IncludeKeyMaterial": "ALL_KEY_MATERIAL"}),
+    Case("ListKeyRotations", "a bad marker", lambda w: {"KeyId": w.key(), "Marker": "x"}, "InvalidMarkerException",
+         MARKER),
+]  # fmt: skip
+
+
+def _with_aliases(world: World, count: int) -> str:
+    key_id = world.key()
+    for _ in range(count):
+        world.alias(key_id)
+    return key_id
+
+
+ALIASES = [
+    Case("CreateAlias", "a name that is taken", lambda w: {"TargetKeyId": w.key(), "AliasName": w.alias(w.key())},
+         "AlreadyExistsException", "An alias with the name arn:aws:kms:{region}:{account}:{alias} already exists"),
+    Case("CreateAlias", "no prefix", lambda w: {"TargetKeyId": w.key(), "AliasName": "orders"}, "ValidationException",
+         PREFIX),
+    Case("CreateAlias", "reserved", lambda w: {"TargetKeyId": w.key(), "AliasName": "alias/aws/mine"},
+         "NotAuthorizedException",
+         "alias/aws/mine: names that begin with alias/aws/ belong to AWS managed keys"),
+    Case("CreateAlias", "no name", lambda w: {"TargetKeyId": w.key(), "AliasName": "alias/"},
+         "InvalidAliasNameException",
+         "alias/: after alias/ come letters, digits and / _ - only, at most 256 characters in all"),
+    Case("CreateAlias", "of an alias", lambda w: {"TargetKeyId": "alias/orders", "AliasName": w.name()},
+         "ValidationException", "Aliases must refer to keys. Not aliases"),
+    Case("CreateAlias", "one too many", lambda w: {"TargetKeyId": _with_aliases(w, 50), "AliasName": w.name()},
+         "LimitExceededException", "{arn} has 50 aliases, which is the quota of a key."),
+    Case("UpdateAlias", "one too many", lambda w: {"AliasName": w.alias(w.key()), "TargetKeyId": _with_aliases(w, 50)},
+         "LimitExceededException", "{arn} has 50 aliases, which is the quota of a key."),
+    Case("UpdateAlias", "to its own key", lambda w: {"TargetKeyId": w.key(), "AliasName": w.alias(w.facts["id"])}),
+    Case("UpdateAlias", "by ARN", lambda w: {"AliasName": w.alias(w.key()), "TargetKeyId": arn_of(w.key())}),
+    Case("UpdateAlias", "from a key that is pending deletion", lambda w: {
+        "AliasName": _of_a_dying_key(w), "TargetKeyId": w.key()}),
+    Case("UpdateAlias", "unknown", lambda w: {"AliasName": "alias/none", "TargetKeyId": w.key()}, "NotFoundException",
+         "Alias arn:aws:kms:{region}:{account}:alias/none is not found."),
+    Case("UpdateAlias", "of an alias", lambda w: {"AliasName": w.alias(w.key()), "TargetKeyId": "alias/x"},
+         "ValidationException", "Aliases must refer to keys. Not aliases"),
+    Case("DeleteAlias", "there", lambda w: {"AliasName": w.alias(w.key())}),
+    Case("DeleteAlias", "of a key that is pending deletion", lambda w: {"AliasName": _of_a_dying_key(w)}),
+    Case("DeleteAlias", "unknown", lambda w: {"AliasName": "alias/none"}, "NotFoundException",
+         "Alias arn:aws:kms:{region}:{account}:alias/none is not found."),
+    Case("DeleteAlias", "no prefix", lambda w: {"AliasName": "orders"}, "ValidationException", PREFIX),
+    Case("DeleteAlias", "reserved", lambda w: {"AliasName": "alias/aws/s3"}, "NotAuthorizedException",
+         "alias/aws/s3: names that begin with alias/aws/ belong to AWS managed keys"),
+]  # fmt: skip
+
+
+def _of_a_dying_key(world: World) -> str:
+    key_id = world.key()
+    name = world.alias(key_id)
+    world.call("ScheduleKeyDeletion", KeyId=key_id)
+    return name
+
+
+TAGGING = [
+    Case("TagResource", "a new value", lambda w: {"KeyId": w.tagged("a"), "Tags": [{"TagKey": "a", "TagValue": "2"}]}),
+    Case("TagResource", "too many", lambda w: {"KeyId": w.key(), "Tags": TOO_MANY}, "TagException", "Too many tags"),
+    Case("TagResource", "too many in all", lambda w: {
+        "KeyId": w.tagged("a"), "Tags": TOO_MANY[:50]}, "TagException", "Too many tags"),
+    Case("TagResource", "twice", lambda w: {"KeyId": w.key(), "Tags": TWICE}, "TagException", "Duplicate tag keys"),
+    Case("TagResource", "reserved", lambda w: {"KeyId": w.key(), "Tags": RESERVED}, "TagException",
+         "Tags beginning with aws: are reserved"),
+    Case("UntagResource", "there", lambda w: {"KeyId": w.tagged("a", "b"), "TagKeys": ["a"]}),
+    Case("UntagResource", "reserved", lambda w: {"KeyId": w.key(), "TagKeys": ["aws:t"]}, "TagException",
+         "Tags beginning with aws: are reserved"),
+]  # fmt: skip
+
+LIVING = [
+    Case("ScheduleKeyDeletion", "without a window", lambda w: {"KeyId": w.key()}),
+    Case("ScheduleKeyDeletion", "too soon", lambda w: {"KeyId": w.key(), "PendingWindowInDays": 6},
+         "ValidationException", "1 validation error detected: Value '6' at 'pendingWindowInDays' failed to satisfy"
+         " constraint: Member must have value greater than or equal to 7"),
+    Case("EnableKeyRotation", "without a period", lambda w: {"KeyId": w.key()}),
+    Case("GetKeyRotationStatus", "turned on", on("GetKeyRotationStatus", lambda w: _rotating(w))),
+    Case("RotateKeyOnDemand", "once too often", on("RotateKeyOnDemand", lambda w: w.rotated(25)),
+         "LimitExceededException", "The on-demand rotations limit has been reached for the given keyId. No more"
+         " on-demand rotations can be performed for this key: {arn}"),
+    Case("RotateKeyOnDemand", "nothing imported for it", on("RotateKeyOnDemand", lambda w: w.imported()),
+         "KMSInvalidStateException", "No available key material pending rotation for the key: {arn}."),
+]  # fmt: skip
+
+
+def _rotating(world: World) -> str:
+    key_id = world.key()
+    world.call("EnableKeyRotation", KeyId=key_id, RotationPeriodInDays=2560)
+    return key_id
+
+
+# --- importing ---------------------------------------------------------------------------------------------------
+
+IMPORTING = [
+    Case("GetParametersForImport", "asked for", on("GetParametersForImport", in_state("PendingImport"))),
+    Case("GetParametersForImport", "withdrawn", lambda w: {
+        "KeyId": w.key("PendingImport"), "WrappingAlgorithm": "RSAES_PKCS1_V1_5", "WrappingKeySpec": "RSA_2048"},
+        UNSUPPORTED, "WrappingAlgorithm RSAES_PKCS1_V1_5 is not supported yet; supported: RSAES_OAEP_SHA_1,"
+        " RSAES_OAEP_SHA_256, RSA_AES_KEY_WRAP_SHA_1, RSA_AES_KEY_WRAP_SHA_256."),
+    Case("GetParametersForImport", "pending deletion", on("GetParametersForImport", lambda w: _dying_external(w)),
+         "KMSInvalidStateException", PENDING_DELETION),
+    Case("ImportKeyMaterial", "for ever", lambda w: w.package(w.key("PendingImport"), **NEVER)),
+    Case("ImportKeyMaterial", "for a year", lambda w: w.package(w.key("PendingImport"), ValidTo=in_days(364))),
+    Case("ImportKeyMaterial", "no date", lambda w: {
+        "KeyId": w.key("PendingImport"), "ImportToken": b"t", "EncryptedKeyMaterial": b"m"}, "ValidationException",
+        "A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES"),
+    Case("ImportKeyMaterial", "another's token", lambda w: {
+        **w.package(w.key("PendingImport"), **NEVER), "KeyId": w.key("PendingImport")}, "InvalidImportTokenException",
+        "The import token is not one of this key."),
+    Case("ImportKeyMaterial", "not unwrapped", lambda w: {
+        **w.package(w.key("PendingImport"), **NEVER), "EncryptedKeyMaterial": bytes(256)},
+        "InvalidCiphertextException"),
+    Case("ImportKeyMaterial", "other material", lambda w: w.package(w.imported(), **NEVER),
+         "IncorrectKeyMaterialException", "The key material is none that was imported into {arn} before."),
+    Case("ImportKeyMaterial", "new material", lambda w: w.package(
+        w.imported(), **NEVER, ImportType="NEW_KEY_MATERIAL", KeyMaterialDescription="the second")),
+    Case("ImportKeyMaterial", "pending deletion", on("ImportKeyMaterial", lambda w: _dying_external(w)),
+         "KMSInvalidStateException", PENDING_DELETION),
+    Case("DeleteImportedKeyMaterial", "there", on("DeleteImportedKeyMaterial", lambda w: w.imported())),
+    Case("DeleteImportedKeyMaterial", "not there", on("DeleteImportedKeyMaterial", in_state("PendingImport"))),
+]  # fmt: skip
+
+
+def _dying_external(world: World) -> str:
+    key_id = world.key("PendingImport")
+    world.call("ScheduleKeyDeletion", KeyId=key_id)
+    return key_id
+
+
+# --- cryptography ------------------------------------------------------------------------------------------------
+
+SUCCEEDS = "The request would have succeeded, but the DryRun option is set."
+INCORRECT = "The key ID in the request does not identify a CMK that can perform this operation."
+UNREADABLE = (
+    "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not"
+    " allowed to access."
+)
+
+
+def _used(operation: str, **more: object) -> Prepare:
+    return lambda world: on(operation, in_state("Enabled"))(world) | more
+
+
+def _of_use() -> Iterator[Case]:
+    for name in (*USE, "Decrypt"):
+        base = _used(name) if name != "Decrypt" else (lambda w: {"CiphertextBlob": w.blob(w.key())})
+        more = lambda w, base=base, **members: base(w) | members  # noqa: E731 - a row's short form
+        yield Case(name, "good", base)
+        yield Case(name, "dry run", lambda w, more=more: more(w, DryRun=True), "DryRunOperationException", SUCCEEDS)
+        yield Case(name, "grant tokens", lambda w, more=more: more(w, GrantTokens=["t"]), UNSUPPORTED,
+                   _not_built("GrantTokens"))  # fmt: skip
+    for state, error, text in (
+        ("Disabled", "DisabledException", DISABLED),
+        ("PendingDeletion", "KMSInvalidStateException", PENDING_DELETION),
+        ("PendingImport", "KMSInvalidStateException", PENDING_IMPORT),
+    ):
+        yield Case("Decrypt", state, lambda w, state=state: w.blob_in_state(state), error, text)
+
+
+RECIPIENT = {"Recipient": {"KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256", "AttestationDocument": b"d"}}
+CRYPTOGRAPHY = [
+    Case("Decrypt", "a recipient", lambda w: {"CiphertextBlob": b"c", **RECIPIENT}, UNSUPPORTED,
+         _not_built("Recipient")),
+    Case("GenerateDataKey", "a recipient", lambda w: {"KeyId": UNKNOWN, "KeySpec": "AES_256", **RECIPIENT},
+         UNSUPPORTED, _not_built("Recipient")),
+    Case("GenerateRandom", "a recipient", lambda w: {"NumberOfBytes": 1, **RECIPIENT}, UNSUPPORTED,
+         _not_built("Recipient")),
+    Case("Encrypt", "a context", _used("Encrypt", EncryptionContext=CONTEXT, EncryptionAlgorithm="SYMMETRIC_DEFAULT")),
+    Case("Encrypt", "by alias", lambda w: {"KeyId": w.alias(w.key()), "Plaintext": bytes(4096)}),
+    Case("Encrypt", "too much", lambda w: {"KeyId": w.key(), "Plaintext": bytes(4097)}, "ValidationException",
+         "1 validation error detected: Value at 'plaintext' failed to satisfy constraint: Member must have length less"
+         " than or equal to 4096"),
+    Case("Encrypt", "another algorithm", _used("Encrypt", EncryptionAlgorithm="RSAES_OAEP_SHA_256"), UNSUPPORTED,
+         "EncryptionAlgorithm RSAES_OAEP_SHA_256 is not supported yet; supported: SYMMETRIC_DEFAULT."),
+    Case("Decrypt", "a context", lambda w: {
+        "CiphertextBlob": w.blob(w.key(), EncryptionContext=CONTEXT), "EncryptionContext": CONTEXT,
+        "KeyId": w.facts["arn"]}),
+    Case("Decrypt", "no context", lambda w: {"CiphertextBlob": w.blob(w.key(), EncryptionContext=CONTEXT)},
+         "InvalidCiphertextException"),
+    Case("Decrypt", "a context too much", lambda w: {
+        "CiphertextBlob": w.blob(w.key()), "EncryptionContext": {"a": "b"}}, "InvalidCiphertextException"),
+    Case("Decrypt", "another split of the context", lambda w: {
+        "CiphertextBlob": w.blob(w.key(), EncryptionContext={"a": "bc"}), "EncryptionContext": {"ab": "c"}},
+        "InvalidCiphertextException"),
+    Case("Decrypt", "the last bit flipped", lambda w: {"CiphertextBlob": flipped(w.blob(w.key()))},
+         "InvalidCiphertextException"),
+    Case("Decrypt", "the first bit flipped", lambda w: {"CiphertextBlob": flipped(w.blob(w.key()), 0)},
+         "InvalidCiphertextException"),
+    Case("Decrypt", "cut short", lambda w: {"CiphertextBlob": w.blob(w.key())[:-1]}, "InvalidCiphertextException"),
+    Case("Decrypt", "no blob of ours", lambda w: {"CiphertextBlob": os.urandom(200)}, "InvalidCiphertextException"),
+    Case("Decrypt", "another key", lambda w: {"CiphertextBlob": w.blob(w.key()), "KeyId": w.key()},
+         "IncorrectKeyException", INCORRECT),
+    Case("Decrypt", "no blob", lambda w: {"KeyId": w.key()}, "ValidationException",
+         "1 validation error detected: Value null at 'ciphertextBlob' failed to satisfy constraint: Member must not be"
+         " null"),
+    Case("Decrypt", "dry run without a blob", lambda w: {
+        "KeyId": w.key(), "DryRun": True, "DryRunModifiers": ["IGNORE_CIPHERTEXT"]}, UNSUPPORTED,
+        _not_built("DryRunModifiers")),
+    Case("Decrypt", "rotated since", lambda w: {"CiphertextBlob": _rotated_blob(w)}),
+    Case("Decrypt", "a data key", lambda w: {"CiphertextBlob": w.call(
+        "GenerateDataKeyWithoutPlaintext", KeyId=w.key(), KeySpec="AES_256")["CiphertextBlob"]}),
+    Case("ReEncrypt", "contexts", lambda w: {
+        "CiphertextBlob": w.blob(w.key(), EncryptionContext=CONTEXT), "SourceKeyId": w.facts["arn"],
+        "SourceEncryptionContext": CONTEXT, "DestinationKeyId": w.key(), "DestinationEncryptionContext": {"b": ""}}),
+    Case("ReEncrypt", "the same key", lambda w: {
+        "CiphertextBlob": w.blob(w.key()), "DestinationKeyId": w.facts["id"]}),
+    Case("ReEncrypt", "another source", lambda w: {
+        "CiphertextBlob": w.blob(w.key()), "SourceKeyId": w.key(), "DestinationKeyId": w.key()},
+        "IncorrectKeyException", INCORRECT),
+    Case("ReEncrypt", "a flipped bit", lambda w: {
+        "CiphertextBlob": flipped(w.blob(w.key())), "DestinationKeyId": w.key()}, "InvalidCiphertextException"),
+    Case("ReEncrypt", "a disabled source", lambda w: {
+        "DestinationKeyId": w.key(), **w.blob_in_state("Disabled")}, "DisabledException", DISABLED),
+    Case("GenerateDataKey", "both lengths", _used("GenerateDataKey", NumberOfBytes=16), "ValidationException",
+         "Please specify either number of bytes or key spec."),
+    Case("GenerateDataKey", "no length", lambda w: {"KeyId": w.key()}, "ValidationException",
+         "Please specify either number of bytes or key spec."),
+    Case("GenerateDataKey", "AES-128", lambda w: {
+        "KeyId": w.key(), "KeySpec": "AES_128", "EncryptionContext": CONTEXT}),
+    Case("GenerateDataKey", "1,024 bytes", lambda w: {"KeyId": w.key(), "NumberOfBytes": 1024}),
+    Case("GenerateDataKeyWithoutPlaintext", "no length", lambda w: {"KeyId": w.key()}, "ValidationException",
+         "Please specify either number of bytes or key spec."),
+    Case("GenerateRandom", "good", lambda w: {"NumberOfBytes": 1024}),
+    Case("GenerateRandom", "no number", lambda w: {}, "ValidationException", "NumberOfBytes is required."),
+    Case("GenerateRandom", "none", lambda w: {"NumberOfBytes": 0}, "ValidationException",
+         "1 validation error detected: Value '0' at 'numberOfBytes' failed to satisfy constraint: Member must have"
+         " value greater than or equal to 1"),
+    Case("GenerateRandom", "a key store", lambda w: {"NumberOfBytes": 1, "CustomKeyStoreId": "cks-1"}, UNSUPPORTED,
+         _not_built("CustomKeyStoreId")),
+]  # fmt: skip
+
+
+def _rotated_blob(world: World) -> bytes:
+    blob = world.blob(world.key())
+    world.call("RotateKeyOnDemand", KeyId=world.facts["id"])
+    return blob
+
+
+CASES: list[Case] = [
+    *_of_names(), *_of_states(), *CREATING, *LISTING, *ALIASES, *TAGGING, *LIVING, *IMPORTING, *_of_use(),
+    *CRYPTOGRAPHY,
+]  # fmt: skip

@@ -1,0 +1,139 @@
+"""A judge of AWS's wire, hooked into boto3: each answer against botocore's model, stricter than boto3 itself reads it.
+
+Unknown members, members that AWS always sends and that are missing, null, wrong types, spellings that are none of the
+model's, lengths and patterns beyond it; of errors the code, the text and the status; of all the headers.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from botocore.model import ListShape, OperationModel, Shape, StructureShape
+
+ALWAYS: Mapping[str, frozenset[str]] = {
+    name: frozenset(members.split())
+    for name, members in {
+        "CreateKeyResponse": "KeyMetadata",
+        "DescribeKeyResponse": "KeyMetadata",
+        "KeyMetadata": "AWSAccountId KeyId Arn CreationDate Enabled Description KeyUsage KeyState Origin KeyManager"
+        " CustomerMasterKeySpec KeySpec EncryptionAlgorithms MultiRegion",
+        "ListKeysResponse": "Keys Truncated",
+        "KeyListEntry": "KeyId KeyArn",
+        "ListAliasesResponse": "Aliases Truncated",
+        "AliasListEntry": "AliasName AliasArn TargetKeyId CreationDate LastUpdatedDate",
+        "ListResourceTagsResponse": "Tags Truncated",
+        "Tag": "TagKey TagValue",
+        "ListKeyRotationsResponse": "Rotations Truncated",
+        "RotationsListEntry": "KeyId KeyMaterialId KeyMaterialState",
+        "GetKeyRotationStatusResponse": "KeyRotationEnabled KeyId",
+        "ScheduleKeyDeletionResponse": "KeyId DeletionDate KeyState PendingWindowInDays",
+        "CancelKeyDeletionResponse": "KeyId",
+        "RotateKeyOnDemandResponse": "KeyId",
+        "GetParametersForImportResponse": "KeyId ImportToken PublicKey ParametersValidTo",
+        "ImportKeyMaterialResponse": "KeyId KeyMaterialId",
+        "DeleteImportedKeyMaterialResponse": "KeyId",
+        "EncryptResponse": "CiphertextBlob KeyId EncryptionAlgorithm",
+        "DecryptResponse": "KeyId Plaintext EncryptionAlgorithm KeyMaterialId",
+        "ReEncryptResponse": "CiphertextBlob SourceKeyId KeyId SourceEncryptionAlgorithm DestinationEncryptionAlgorithm"
+        " SourceKeyMaterialId DestinationKeyMaterialId",
+        "GenerateDataKeyResponse": "CiphertextBlob Plaintext KeyId KeyMaterialId",
+        "GenerateDataKeyWithoutPlaintextResponse": "CiphertextBlob KeyId KeyMaterialId",
+        "GenerateRandomResponse": "Plaintext",
+    }.items()
+}
+"""Members that AWS sends whatever they hold, of keys that are symmetric and without a Recipient."""
+
+COMMON = {
+    "AccessDeniedException", "ExpiredTokenException", "IncompleteSignatureException", "InvalidSignatureException",
+    "MissingAuthenticationTokenException", "NotAuthorizedException", "SerializationException", "ThrottlingException",
+    "UnknownOperationException", "UnrecognizedClientException", "UnsupportedOperationException", "ValidationException",
+}  # fmt: skip
+"""Errors of any operation; the model names an operation's own. UnsupportedOperationException is said of members that
+are not built."""
+FAULTS = {"DependencyTimeoutException": 500, "KMSInternalException": 500}
+"""What AWS's SDKs repeat for its status. KeyUnavailableException is a fault in the model, but here repeating it does
+not help."""
+EMPTY = {"InvalidCiphertextException"}
+"""Errors that AWS sends without a text."""
+CONTENT_TYPE = "application/x-amz-json-1.1"
+
+
+def judge_everything(client: Any) -> None:
+    """Every answer that this client gets from now on is judged; the call fails with AssertionError."""
+    client.meta.events.register("after-call.kms", _judge)
+
+
+def _judge(http_response: Any, parsed: Any, model: OperationModel, **_: Any) -> None:
+    headers = {name.lower(): value for name, value in http_response.headers.items()}
+    assert headers["x-amzn-requestid"], "every answer has its id"
+    assert headers["content-type"] == CONTENT_TYPE
+    body = http_response.content
+    assert int(headers["content-length"]) == len(body)
+    if http_response.status_code != 200:
+        judge_error(model, http_response.status_code, json.loads(body))
+    elif model.output_shape is None:
+        assert body == b"", f"{model.name} answers nothing, not {body!r}"
+    else:
+        judge_value(model.output_shape, json.loads(body), model.name)
+
+
+def judge_error(model: OperationModel, status: int, told: Any) -> None:
+    """The code is the operation's or a common one; a text is there or not at all."""
+    assert set(told) <= {"__type", "message"}, told
+    code = told["__type"]
+    assert code in COMMON | {shape.name for shape in model.error_shapes}, f"{code} is no error of {model.name}"
+    assert status == FAULTS.get(code, 400), f"{code} with {status}"
+    if code in EMPTY:
+        assert "message" not in told, f"{code} has no text"
+    else:
+        assert isinstance(told["message"], str)
+        assert told["message"], "an error without a text has no message"
+
+
+def judge_value(shape: Shape, value: Any, path: str) -> None:
+    """AssertionError with the path of what is wrong."""
+    assert value is not None, f"{path} is null"
+    if isinstance(shape, StructureShape):
+        _judge_structure(shape, value, path)
+    elif isinstance(shape, ListShape):
+        assert isinstance(value, list), f"{path} is {value!r}"
+        for position, item in enumerate(value):
+            judge_value(shape.member, item, f"{path}[{position}]")
+    else:
+        _judge_scalar(shape, value, path)
+
+
+def _judge_structure(shape: StructureShape, value: Any, path: str) -> None:
+    assert isinstance(value, dict), f"{path} is {value!r}"
+    assert set(value) <= set(shape.members), f"{path}: unknown {set(value) - set(shape.members)}"
+    wanted = ALWAYS[shape.name] | set(shape.required_members)
+    assert wanted <= set(value), f"{path}: missing {wanted - set(value)}"
+    for name, member in value.items():
+        judge_value(shape.members[name], member, f"{path}.{name}")
+
+
+def _judge_scalar(shape: Shape, value: Any, path: str) -> None:
+    kinds: dict[str, tuple[type, ...]] = {
+        "string": (str,), "blob": (str,), "boolean": (bool,), "integer": (int,), "long": (int,),
+        "timestamp": (int, float),
+    }  # fmt: skip
+    assert type(value) in kinds[shape.type_name], f"{path}, a {shape.type_name}, is {value!r}"
+    size = value
+    if shape.type_name == "blob":
+        size = len(base64.b64decode(value, validate=True))
+    elif shape.type_name == "string":
+        size = len(value)
+        _judge_text(shape, value, path)
+    if shape.type_name not in ("boolean", "timestamp"):
+        least, most = shape.metadata.get("min", size), shape.metadata.get("max", size)
+        assert least <= size <= most, f"{path}: {size} is not in {least} to {most}"
+
+
+def _judge_text(shape: Any, value: str, path: str) -> None:
+    assert not shape.enum or value in shape.enum, f"{path}: {value!r} is none of {shape.enum}"
+    pattern = shape.metadata.get("pattern")
+    assert not pattern or re.search(pattern, value), f"{path}: {value!r} is not as {pattern}"

@@ -1,0 +1,68 @@
+"""Terraform's AWS provider: apply, a second plan that is empty, destroy; for keys, aliases and an external key.
+
+It runs where `terraform init` finds the provider. Terraform always reads a key's policy: until key policies are served,
+its run ends there, and that is what is tested.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.aws.conftest import Ground
+from tests.aws.doors import OPERATIONS
+
+PLAN = Path(__file__).with_name("terraform") / "main.tf"
+EMPTY = 0
+"""Exit code of `plan -detailed-exitcode` where there is nothing to change."""
+
+
+class Terraform:
+    def __init__(self, folder: Path, ground: Ground) -> None:
+        shutil.copy(PLAN, folder)
+        self._folder = folder
+        material = {"TF_VAR_material": base64.b64encode(os.urandom(32)).decode()}
+        self._environment = ground.variables | material | {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["terraform", *arguments, "-no-color"], cwd=self._folder, env=self._environment, capture_output=True,
+            text=True, timeout=150, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def terraform(tmp_path: Path, ground: Ground) -> Terraform:
+    if shutil.which("terraform") is None:
+        pytest.skip("terraform is not installed")
+    made = Terraform(tmp_path, ground)
+    found = made("init", "-input=false")
+    if found.returncode != 0:
+        pytest.skip(f"the AWS provider cannot be had: {' '.join(found.stderr.split())[:300]}")
+    return made
+
+
+@pytest.mark.timeout(600)
+def test_apply_plan_destroy(terraform: Terraform, kms: Any) -> None:
+    applied = terraform("apply", "-auto-approve", "-input=false")
+    if "GetKeyPolicy" not in OPERATIONS:
+        assert applied.returncode != 0
+        assert "GetKeyPolicy is not supported yet." in applied.stderr
+        return
+    assert applied.returncode == 0, applied.stderr
+    again = terraform("plan", "-detailed-exitcode", "-input=false")
+    assert again.returncode == EMPTY, again.stdout
+    told = json.loads(terraform("output", "-json").stdout)
+    keys = [told[name]["value"] for name in ("orders", "imported")]
+    assert [kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"] for key in keys] == ["Enabled", "Enabled"]
+    destroyed = terraform("destroy", "-auto-approve", "-input=false")
+    assert destroyed.returncode == 0, destroyed.stderr
+    states = [kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"] for key in keys]
+    assert states == ["PendingDeletion", "PendingDeletion"]

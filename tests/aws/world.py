@@ -1,0 +1,111 @@
+"""What a case needs to be there, made through the door under test: keys in a state, aliases, material, ciphertexts."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import os
+from typing import Any
+
+from tests.aws.doors import REGION, Door, Members
+from tests.operations.life import wrap
+
+OTHER_REGION = "eu-west-1"
+ACCOUNT = "123456789012"
+FOREIGN = f"arn:aws:kms:{REGION}:999988887777:key/12345678-1234-4234-8234-123456789012"
+UNKNOWN = "12345678-1234-4234-8234-123456789012"
+CONTEXT = {"app": "shop", "naïve": "ключ"}
+OAEP = "RSAES_OAEP_SHA_256"
+WRAPPING: Members = {"WrappingAlgorithm": OAEP, "WrappingKeySpec": "RSA_2048"}
+NEVER: Members = {"ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"}
+_numbers = itertools.count()
+
+
+class World:
+    """`facts` are what an expected text may name: {id} and {arn} of the key made last, {alias} …"""
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+        self.facts: dict[str, str] = {"region": REGION, "account": ACCOUNT}
+
+    def call(self, operation: str, **members: Any) -> Members:
+        return self.door.call(operation, members)
+
+    # --- keys ---------------------------------------------------------------------------------------------------
+
+    def key(self, state: str = "Enabled", **members: Any) -> str:
+        """Its id. PendingImport and EXTERNAL go together."""
+        if state == "PendingImport":
+            members["Origin"] = "EXTERNAL"
+        made = self.call("CreateKey", **members)["KeyMetadata"]
+        self.facts |= {"id": made["KeyId"], "arn": made["Arn"]}
+        if state == "Disabled":
+            self.call("DisableKey", KeyId=made["KeyId"])
+        if state == "PendingDeletion":
+            self.call("ScheduleKeyDeletion", KeyId=made["KeyId"], PendingWindowInDays=7)
+        return str(made["KeyId"])
+
+    def imported(self, material: bytes | None = None) -> str:
+        """An external key with its material."""
+        key_id = self.key("PendingImport")
+        self.call("ImportKeyMaterial", **self.package(key_id, material), **NEVER)
+        return key_id
+
+    def package(self, key_id: str, material: bytes | None = None, **other: Any) -> Members:
+        """Token and wrapped material for an import."""
+        got = self.call("GetParametersForImport", KeyId=key_id, **WRAPPING)
+        wrapped = wrap(got["PublicKey"], OAEP, os.urandom(32) if material is None else material)
+        return {"KeyId": key_id, "ImportToken": got["ImportToken"], "EncryptedKeyMaterial": wrapped} | other
+
+    def rotated(self, times: int = 1) -> str:
+        key_id = self.key()
+        for _ in range(times):
+            self.call("RotateKeyOnDemand", KeyId=key_id)
+        return key_id
+
+    def tagged(self, *tag_keys: str) -> str:
+        return self.key(Tags=[{"TagKey": name, "TagValue": "v"} for name in tag_keys])
+
+    # --- names --------------------------------------------------------------------------------------------------
+
+    def name(self) -> str:
+        """A name that no alias has."""
+        self.facts["alias"] = f"alias/case-{os.getpid()}-{next(_numbers)}"
+        return self.facts["alias"]
+
+    def alias(self, key_id: str) -> str:
+        name = self.name()
+        self.call("CreateAlias", AliasName=name, TargetKeyId=key_id)
+        return name
+
+    # --- ciphertexts --------------------------------------------------------------------------------------------
+
+    def blob(self, key_id: str, plaintext: bytes = b"plaintext", **members: Any) -> bytes:
+        made: bytes = self.call("Encrypt", KeyId=key_id, Plaintext=plaintext, **members)["CiphertextBlob"]
+        return made
+
+    def blob_in_state(self, state: str, **more: Any) -> Members:
+        """A ciphertext of a key that has come into that state since."""
+        key_id = self.imported() if state == "PendingImport" else self.key()
+        blob = self.blob(key_id)
+        if state == "Disabled":
+            self.call("DisableKey", KeyId=key_id)
+        elif state == "PendingDeletion":
+            self.call("ScheduleKeyDeletion", KeyId=key_id)
+        elif state == "PendingImport":
+            self.call("DeleteImportedKeyMaterial", KeyId=key_id)
+        return {"CiphertextBlob": blob, **more}
+
+
+def arn_of(key_id: str, region: str = REGION, account: str = ACCOUNT) -> str:
+    return f"arn:aws:kms:{region}:{account}:key/{key_id}"
+
+
+def flipped(blob: bytes, at: int = -1) -> bytes:
+    changed = bytearray(blob)
+    changed[at] ^= 1
+    return bytes(changed)
+
+
+def in_days(days: float) -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)

@@ -1,0 +1,181 @@
+"""Batches of 1 MiB, offered at five times what one worker carries; and a connection that offers fifty times its share.
+
+    .venv/bin/python -m tests.overload [--seconds 10] [--times 5] [--connections 8]
+
+Not part of the tests that CI runs. First the peak, by a closed loop; then an open loop at so many times that rate, each
+call with a deadline, while health is asked on a connection of its own. Prints its figures; exit code 0 if all hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from kms_grpc.bench.load import LoadReport, Plan, run_plans
+from kms_grpc.client import KeyManagementClient
+from kms_grpc.endpoints.echo import USAGE
+from kms_grpc.v1 import envelope_pb2
+from kms_grpc.v1 import key_management_pb2 as pb
+from tests.endpoints.calls import OWN_CONNECTION, ask
+from tests.served import Served
+
+ITEMS, ITEM_BYTES = 1000, 1024
+DEADLINE = "1S"
+BATCH, ENCRYPT = "/kms_grpc.v1.EnvelopeService/EncryptBatch", "/kms_grpc.v1.KeyManagementService/Encrypt"
+
+
+class Watch:
+    """Asks at intervals, in a thread, and keeps how long each answer took (ms)."""
+
+    def __init__(self, call: Callable[[], object], pause: float = 0.05) -> None:
+        self.taken: list[float] = []
+        self.failed = 0
+        self._call, self._pause = call, pause
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._end.wait(self._pause):
+            begun = time.perf_counter()
+            try:
+                self._call()
+            except grpc.RpcError:
+                self.failed += 1
+            self.taken.append((time.perf_counter() - begun) * 1000)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def share(self, share: float) -> float:
+        return sorted(self.taken)[int(share * (len(self.taken) - 1))]
+
+
+class Scene:
+    """One worker, one key."""
+
+    def __init__(self, server: Served) -> None:
+        self.server = server
+        self.metadata = [("authorization", f"Bearer {server.token}")]
+        with KeyManagementClient(server.address, token=server.token) as kms:
+            self.key_id = kms.create_key("overload").key_metadata.key_id
+        items = [envelope_pb2.EncryptBatchItem(plaintext=bytes(ITEM_BYTES)) for _ in range(ITEMS)]
+        request = envelope_pb2.EncryptBatchRequest(key_id=self.key_id, items=items)
+        self.batch = request.SerializeToString()
+        self.single = pb.EncryptRequest(key_id=self.key_id, plaintext=bytes(ITEM_BYTES)).SerializeToString()
+
+    def load(self, path: str = BATCH, **how: Any) -> LoadReport:
+        plan = Plan(
+            name="overload", endpoint=self.server.address, path=path, usage_path=USAGE,
+            message=self.batch if path == BATCH else self.single,
+            metadata=[*self.metadata, ("grpc-timeout", DEADLINE)], **how,
+        )  # fmt: skip
+        (report,) = run_plans([plan])
+        return report
+
+    def channel(self) -> grpc.Channel:
+        return grpc.insecure_channel(self.server.address, OWN_CONNECTION)
+
+    def resident_mib(self) -> float:
+        with self.channel() as channel:
+            told = channel.unary_unary(USAGE)(b"", timeout=10)
+        return float(json.loads(told)["resident_bytes"]) / (1 << 20)
+
+    def done(self) -> int:
+        """Batches that the server says it has done."""
+        logs = (self.server.data_dir / "audit").glob("worker-*.jsonl")
+        lines = (line for log in logs for line in log.read_bytes().splitlines())
+        return sum(b'"EncryptBatch"' in line and b"errorCode" not in line for line in lines)
+
+
+def overload(scene: Scene, times: float, seconds: float, connections: int) -> dict[str, Any]:
+    peak = scene.load(connections=connections, in_flight=16, seconds=seconds / 2).rate
+    before, idle = scene.done(), scene.resident_mib()
+    with scene.channel() as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        with Watch(lambda: health.Check(health_pb2.HealthCheckRequest(), timeout=10)) as watch:
+            report = scene.load(
+                connections=connections, in_flight=100_000, rate=times * peak, seconds=seconds, warm_up=0.5
+            )
+    return {
+        "peak calls/s": round(peak, 1),
+        "offered calls/s": round(times * peak, 1),
+        "answered calls/s": round(report.rate, 1),
+        "share of the peak": round(report.rate / peak, 3),
+        "refused": report.failures,
+        "CPU of the worker, s": [round((report.cpu_ns or 0) / 1e9, 2), "of", round(report.seconds, 1)],
+        "done by the server, answered": [scene.done() - before, report.calls],
+        "resident MiB, before and after": [round(idle), round(scene.resident_mib())],
+        "health ms, median, 99 %, longest": [round(watch.share(share), 1) for share in (0.5, 0.99, 1.0)],
+        "health failed": watch.failed,
+        "a refusal": refusal(scene),
+    }
+
+
+def refusal(scene: Scene) -> Any:
+    """One refused call in full: while two hundred others wait."""
+    with scene.channel() as channel:
+        others = [channel.unary_unary(BATCH).future(scene.batch, metadata=scene.metadata) for _ in range(100)]
+        replies = [ask(channel, "EncryptBatch", scene.batch, scene.metadata) for _ in range(3)]
+        for other in others:
+            other.cancel()
+    return [(reply.code, reply.reason, reply.retry_info) for reply in replies]
+
+
+def fairness(scene: Scene, seconds: float) -> dict[str, Any]:
+    """A connection with one call at a time, alone and beside one that keeps fifty under way."""
+    told = {}
+    for kind, path, message in (("batches", BATCH, scene.batch), ("single calls", ENCRYPT, scene.single)):
+        for beside in ("alone", "beside a greedy one"):
+            with scene.channel() as channel:
+                call = channel.unary_unary(path)
+                with Watch(lambda: call(message, metadata=scene.metadata, timeout=10), pause=0.01) as watch:  # noqa: B023
+                    if beside == "alone":
+                        time.sleep(seconds)
+                    else:
+                        scene.load(path=path, connections=1, in_flight=50, seconds=seconds)
+            told[f"{kind}, {beside}: ms, median, 99 %; failed"] = (
+                round(watch.share(0.5), 1), round(watch.share(0.99), 1), watch.failed,
+            )  # fmt: skip
+    return told
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--times", type=float, default=5)
+    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--config", default="", help="more lines of it, joined by commas")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "kms.toml"
+        config.write_text("bench = true\n" + chosen.config.replace(",", "\n"))
+        server = Served(Path(folder) / "data", ["--config", str(config)], workers=1, regions=["eu-central-1"])
+        server.start()
+        try:
+            scene = Scene(server)
+            told = overload(scene, chosen.times, chosen.seconds, chosen.connections)
+            told |= fairness(scene, chosen.seconds / 4)
+        finally:
+            server.close()
+    print(json.dumps(told, indent=1))
+    holds = told["share of the peak"] >= 0.9 and told["health ms, median, 99 %, longest"][1] <= 100
+    return 0 if holds and set(told["refused"]) <= {"RESOURCE_EXHAUSTED"} else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
