@@ -15,7 +15,7 @@
 
 enum { RESULT = 1, PLAINTEXT = 1, BLOB = 2, KEY = 4, SOURCE_KEY = 5 };
 
-#define ASSOCIATED_MOST (KMS_MAXIMUM_ARN + 2 + KMS_MAXIMUM_CONTEXT)
+#define ASSOCIATED_MOST ((size_t)KMS_MAXIMUM_ARN + 2 + KMS_MAXIMUM_CONTEXT)
 #define ARENA_SIZE (4 * ASSOCIATED_MOST)
 #define DRAWN_SIZE 4096 /* bytes of data keys that a chunk draws */
 
