@@ -170,6 +170,16 @@ TEXTS = [
         "it would mean nothing",
     ),
     (
+        imported(valid_to=Timestamp(nanos=10**9)),
+        "The validTo date is none: its nanos must be between 0 and 999,999,999",
+        "google.protobuf.Timestamp has no such nanos, and would be another time when read again",
+    ),
+    (
+        imported(valid_to=Timestamp(nanos=-1)),
+        "The validTo date is none: its nanos must be between 0 and 999,999,999",
+        "the same, below",
+    ),
+    (
         imported(valid_to=Timestamp(), import_type=1, key_material_id="0" * 64),
         "A KeyMaterialId must not be set if the ImportType is NEW_KEY_MATERIAL",
         "AWS's documentation: material that is new has no id to name",

@@ -218,14 +218,8 @@ def _terms(call: Call, request: pb.ImportKeyMaterialRequest, materials: list[Mat
 
 
 def _expiry(call: Call, request: pb.ImportKeyMaterialRequest) -> int | None:
-    if request.expiration_model == keys_pb2.EXPIRATION_MODEL_TYPE_KEY_MATERIAL_DOES_NOT_EXPIRE:
-        if request.HasField("valid_to"):
-            raise ValidationException(
-                "A validTo date must not be set if the ExpirationModel is KEY_MATERIAL_DOES_NOT_EXPIRE"
-            )
-        return None
     if not request.HasField("valid_to"):
-        raise ValidationException("A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES")
+        return None
     expires_ns = request.valid_to.seconds * 10**9 + request.valid_to.nanos
     if not call.time_ns < expires_ns <= call.time_ns + LONGEST_NS:
         raise ValidationException("The validTo date must be in the future, at most 365 days ahead")
