@@ -344,9 +344,9 @@ kms_status kms_record_seal(uint8_t *record, size_t record_len, uint64_t key, con
 kms_status kms_record_open(uint8_t *plaintext, size_t plaintext_len, uint64_t key, const uint8_t *context,
                            size_t context_len, const uint8_t *record, size_t record_len);
 /* Many records under one data key and one context, one after the other. Each plaintext stands already where its ciphertext
- * goes, KMS_RECORD_HEADER_SIZE bytes into its record. `nonces` is room for 24 bytes each: one draw serves all. */
-kms_status kms_record_seal_many(uint8_t *records, size_t records_len, uint8_t *nonces, size_t nonces_len, uint64_t key,
-                                const uint8_t *wrapped, size_t wrapped_len, const uint8_t *context, size_t context_len,
+ * goes, KMS_RECORD_HEADER_SIZE bytes into its record. */
+kms_status kms_record_seal_many(uint8_t *records, size_t records_len, uint64_t key, const uint8_t *wrapped,
+                                size_t wrapped_len, const uint8_t *context, size_t context_len,
                                 const uint32_t *plaintext_lens, size_t count);
 /* A key for each record. statuses gets KMS_OK or KMS_INVALID_CIPHERTEXT for each; a plaintext that didn't open is zeroed. */
 kms_status kms_record_open_many(uint8_t *plaintexts, size_t plaintexts_len, uint8_t *statuses, const uint64_t *keys,

@@ -152,7 +152,6 @@ struct batch {
     const uint8_t *wrapped;
     const uint8_t *context;
     size_t context_len;
-    const uint8_t *nonces;
     const uint8_t *in;
     uint8_t *out;
 };
@@ -167,40 +166,40 @@ static int lens_fit(const uint32_t *lens, size_t count, size_t least, size_t tot
     return sum == total;
 }
 
+/* One draw serves the nonces of a chunk. */
 static kms_status seal_chunk(struct batch *batch, const uint32_t *lens, size_t count) {
     struct kms_message messages[KMS_XAES_BATCH];
-    for (size_t i = 0; i < count; i++) {
+    uint8_t nonces[KMS_XAES_BATCH * KMS_NONCE_SIZE];
+    kms_status status = kms_nonces(nonces, count * KMS_NONCE_SIZE);
+    for (size_t i = 0; status == KMS_OK && i < count; i++) {
         const uint8_t *plaintext = batch->out + KMS_RECORD_HEADER_SIZE;
         write_prefix(batch->out, batch->wrapped);
-        memcpy(batch->out + NONCE_AT, batch->nonces, KMS_NONCE_SIZE);
+        memcpy(batch->out + NONCE_AT, nonces + i * KMS_NONCE_SIZE, KMS_NONCE_SIZE);
         messages[i] = sealed_message(batch->out, batch->context, batch->context_len, plaintext, lens[i]);
-        batch->nonces += KMS_NONCE_SIZE;
         batch->out += lens[i] + KMS_RECORD_OVERHEAD;
     }
-    return kms_xaes_seal(&batch->root, messages, count);
+    return status == KMS_OK ? kms_xaes_seal(&batch->root, messages, count) : status;
 }
 
 static size_t chunk_of(size_t rest) { return rest < KMS_XAES_BATCH ? rest : KMS_XAES_BATCH; }
 
-static kms_status seal_all(struct batch *batch, uint8_t *nonces, uint64_t key, const uint32_t *lens, size_t count) {
+static kms_status seal_all(struct batch *batch, uint64_t key, const uint32_t *lens, size_t count) {
     kms_status status = kms_keyring_get(&batch->root, key, KMS_RECORD_ROOT);
-    if (status == KMS_OK) status = kms_nonces(nonces, count * KMS_NONCE_SIZE);
     for (size_t done = 0; status == KMS_OK && done < count; done += KMS_XAES_BATCH)
         status = seal_chunk(batch, lens + done, chunk_of(count - done));
     OPENSSL_cleanse(&batch->root, sizeof batch->root);
     return status;
 }
 
-kms_status kms_record_seal_many(uint8_t *records, size_t records_len, uint8_t *nonces, size_t nonces_len, uint64_t key,
-                                const uint8_t *wrapped, size_t wrapped_len, const uint8_t *context, size_t context_len,
+kms_status kms_record_seal_many(uint8_t *records, size_t records_len, uint64_t key, const uint8_t *wrapped,
+                                size_t wrapped_len, const uint8_t *context, size_t context_len,
                                 const uint32_t *plaintext_lens, size_t count) {
-    struct batch batch = {
-        .wrapped = wrapped, .context = context, .context_len = context_len, .nonces = nonces, .out = records};
+    struct batch batch = {.wrapped = wrapped, .context = context, .context_len = context_len, .out = records};
     size_t overhead = count * KMS_RECORD_OVERHEAD;
     kms_status status = KMS_WRONG_LENGTH;
-    if (fits(wrapped_len, context_len, 0) && nonces_len == count * KMS_NONCE_SIZE && records_len >= overhead &&
+    if (fits(wrapped_len, context_len, 0) && records_len >= overhead &&
         lens_fit(plaintext_lens, count, 0, records_len - overhead))
-        status = seal_all(&batch, nonces, key, plaintext_lens, count);
+        status = seal_all(&batch, key, plaintext_lens, count);
     if (status != KMS_OK) OPENSSL_cleanse(records, records_len);
     return status;
 }

@@ -38,7 +38,6 @@ _seal, _open, _evict = lib.kms_record_seal, lib.kms_record_open, lib.kms_keyring
 _cleanse, _unpack = lib.kms_cleanse, ffi.unpack
 _pop, _push = scratch.idle.pop, scratch.idle.append
 _CAPACITY: Final = scratch.CAPACITY
-_NONCE: Final = 24
 _HEADER: Final[int] = lib.KMS_RECORD_HEADER_SIZE
 _BETWEEN: Final = f"{OVERHEAD}x"
 """What lies between two plaintexts: a trailer, and the next one's header."""
@@ -161,11 +160,10 @@ def seal_many(
     if max(lengths, default=0) > MAXIMUM_PLAINTEXT:
         raise_for(lib.KMS_WRONG_LENGTH)
     inside, whole = _layouts(lengths)
-    total, drawn = whole.size, count * _NONCE
-    out = _buffer(total + drawn)
+    out = _buffer(whole.size)
     inside.pack_into(ffi.buffer(out), 0, *plaintexts)
     head = (key.handle, key.wrapped, len(key.wrapped), context, len(context))
-    status = lib.kms_record_seal_many(out, total, out + total, drawn, *head, _numbers("I", lengths), count)
+    status = lib.kms_record_seal_many(out, whole.size, *head, _numbers("I", lengths), count)
     if status:
         raise_for(status)
     return list(whole.unpack_from(ffi.buffer(out)))

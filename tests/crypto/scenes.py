@@ -206,7 +206,7 @@ def raw_record_outputs(data_key: record.DataKey, made: bytes) -> list[tuple[int,
     return [
         (lib.kms_record_seal(out, size, *head, b"plaintext", 9), out),
         (lib.kms_record_open(second, 9, data_key.handle, *aad, made, size), second),
-        (lib.kms_record_seal_many(many, size, ffi.new("uint8_t[24]"), 24, *head, lengths, 1), many),
+        (lib.kms_record_seal_many(many, size, *head, lengths, 1), many),
         (lib.kms_record_open_many(third, 9, ffi.from_buffer(statuses), keys, *aad, made, sizes, 1), third),
     ]
 
