@@ -30,7 +30,7 @@ def limits(client: KeyManagementClient, output: str) -> None:
 def _flat(members: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for name, value in members.items():
         if isinstance(value, Mapping):
-            yield from value.items()
+            yield from ((f"{name}.{limit}", number) for limit, number in value.items())
         elif name == "Pages":
             yield from ((f"{page['Operation']}.MaxLimit", page["MaxLimit"]) for page in value)
         else:

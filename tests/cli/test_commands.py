@@ -84,7 +84,7 @@ def test_data_keys_and_random_in_json(kms: Run, key: str) -> None:
     assert set(bare) == {"KeyId", "CiphertextBlob", "KeyMaterialId"}
     assert set(kms("random", 5, "-o", "json").json) == {"Plaintext"}
     assert set(kms("limits", "-o", "json").json) == {
-        "ServerVersion", "DefaultRegion", "Regions", "Calls", "Pages", "Quotas", "Streams",
+        "ServerVersion", "DefaultRegion", "Regions", "Calls", "Batches", "Streams", "Pages", "Quotas",
     }  # fmt: skip
 
 
@@ -109,7 +109,9 @@ def test_tables(kms: Run, key: str) -> None:
     assert rows[0].split() == ["KeyId", "KeyState", "Kind", "Rotation", "WhatNext", "Aliases", "Description"]
     assert any(row.startswith(f"{key}   Enabled ") and f"alias/table-{key}" in row for row in rows)
     assert f"alias/table-{key}   {key}" in kms("alias", "list").text
-    assert re.search(r"^MaxPlaintextBytes +4096$", kms("limits").text, re.MULTILINE)
+    limits = kms("limits").text
+    assert re.search(r"^Calls.MaxPlaintextBytes +4096$", limits, re.MULTILINE)
+    assert re.search(r"^Batches.MaxPlaintextBytes +65536$", limits, re.MULTILINE)
     assert kms("keys", "list", KMS_GRPC_REGION="eu-west-1").text != ""
     assert kms("keys", "disable", key).text == f"{key} is disabled\n"
     assert kms("keys", "enable", key).text == f"{key} is enabled\n"
