@@ -21,12 +21,11 @@ from kms_grpc import errors
 from kms_grpc.audit.record import AuditRecord, iso_time, new_id
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.faults import fault_point
-from kms_grpc.model.key import Key
 from kms_grpc.operations import admission, idempotency
 from kms_grpc.operations.call import Call, Service
 from kms_grpc.operations.forms import NotWarm
 from kms_grpc.operations.operation import Operation
-from kms_grpc.operations.permit import FOR_EVER, Permit, Permits
+from kms_grpc.operations.permit import Permit, Permits, end_for
 from kms_grpc.operations.stream_call import StreamCall
 from kms_grpc.operations.wire import PROTOBUF, Wire
 from kms_grpc.registry.base import OutboxRow
@@ -160,7 +159,7 @@ class Executor:
         return permit
 
     def _permit(self, call: Call, epoch: int, under: object) -> Permit:
-        return Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, _ends(call.keys), under)
+        return Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, end_for(call.keys), under)
 
     def _audit(self, call: Call, head: bytes) -> None:
         """What yields secrets is in the log before its answer goes out, or is refused."""
@@ -188,8 +187,3 @@ class Executor:
 def _identity(call: Call, said: Hashable) -> Hashable:
     """What a Permit is found by; `said` is what the request says of its keys."""
     return call.principal, call.credentials.region, call.operation.name, said
-
-
-def _ends(keys: tuple[Key, ...]) -> int:
-    """A Permit ends when the first material of its keys expires."""
-    return min((key.expires_ns for key in keys if key.expires_ns is not None), default=FOR_EVER)

@@ -53,3 +53,8 @@ class Permits:
 
     def __len__(self) -> int:
         return len(self._permits)
+
+
+def end_for(keys: tuple[Key, ...]) -> int:
+    """When a Permit for `keys` ends, by the wall clock: when the first material of them expires."""
+    return min((key.expires_ns for key in keys if key.expires_ns is not None), default=FOR_EVER)

@@ -16,7 +16,7 @@ from kms_grpc.audit.record import iso_time, new_id
 from kms_grpc.operations import admission
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.flow import Flow, Part, PartReader
-from kms_grpc.operations.permit import FOR_EVER
+from kms_grpc.operations.permit import FOR_EVER, end_for
 from kms_grpc.operations.validation import decode
 
 BEGUN: Final = "begun"
@@ -145,8 +145,7 @@ class StreamCall:
         call.shard.catch_up()
         epoch = call.shard.seen_epoch
         keys = admission.admit(call, flow.request)
-        ends = [key.expires_ns for key in keys if key is not None and key.expires_ns is not None]
-        self._epoch, self._ends_ns = epoch, min(ends, default=FOR_EVER)
+        self._epoch, self._ends_ns = epoch, end_for(tuple(key for key in keys if key is not None))
 
     def _tell(self, outcome: str) -> None:
         """What the next audit record says of the stream. One that was never admitted has nothing to tell."""
