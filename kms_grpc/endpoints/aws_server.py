@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import msgspec
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from kms_grpc.audit.record import new_id
 from kms_grpc.authentication.credentials import Credentials, SignedRequest
@@ -67,7 +68,7 @@ class AwsServer:
         door = Door(executor, long_way, table, settings.limits, str(worker).encode())
         config = uvicorn.Config(
             with_echo(door) if settings.bench else door,
-            http="httptools", ws="none", lifespan="off", loop="none", interface="asgi3", log_config=None,
+            http=_Http, ws="none", lifespan="off", loop="none", interface="asgi3", log_config=None,
             access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=IDLE_SECONDS,
         )  # fmt: skip
         self._server = _Embedded(config)
@@ -87,6 +88,22 @@ class AwsServer:
         self._server.config.timeout_graceful_shutdown = max(1, int(seconds))
         self._server.should_exit = True
         await self._serving
+
+
+class _Http(HttpToolsProtocol):
+    """Bytes that are no HTTP are refused with a request id, as all else is."""
+
+    def send_400_response(self, msg: str) -> None:
+        body = msg.encode("ascii")
+        head = (
+            "HTTP/1.1 400 Bad Request\r\n"
+            f"x-amzn-RequestId: {new_id()}\r\n"
+            "content-type: text/plain; charset=utf-8\r\n"
+            f"content-length: {len(body)}\r\n"
+            "connection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode("ascii") + body)
+        self.transport.close()
 
 
 class _Embedded(uvicorn.Server):

@@ -119,6 +119,17 @@ def test_what_is_no_call(address: str, method: str, path: str, headers: dict[str
         assert answer.json["message"] == "ReplicateKey is not supported yet."
 
 
+def test_what_is_no_http_has_a_request_id_too(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"GARBAGE\r\n\r\n")
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert answer.status == 400
+        assert len(answer.headers["x-amzn-RequestId"]) == 36
+        assert answer.read() == b"Invalid HTTP request received."
+
+
 def test_a_content_type_may_name_its_charset(address: str) -> None:
     assert call(address, "ListKeys", headers={"Content-Type": f"{JSON_11}; charset=utf-8"}).status == 200
 
