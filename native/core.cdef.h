@@ -213,8 +213,9 @@ size_t kms_batch_plan(kms_batch *batch, kms_operation operation, const kms_admit
 kms_status kms_batch_run(uint8_t *out, size_t out_len, kms_batch *batch, kms_operation operation,
                          const kms_admitted *admitted, uint32_t data_key_len, uint32_t first, uint32_t end,
                          const uint8_t *raw, size_t raw_len);
-/* Items that were done, by group. Gives the number of those that were not; with `failed`, their places too. */
-uint32_t kms_batch_tally(uint32_t *done, uint32_t *failed, const kms_batch *batch);
+/* Items that were done, by group, and in a batch of data keys how many of those they have. Gives the number of items that
+ * were not done; with `failed`, their places too. */
+uint32_t kms_batch_tally(uint32_t *done, uint32_t *data_keys, uint32_t *failed, const kms_batch *batch);
 
 /* --- blob.c: the ciphertext blob, version 1 ------------------------------------------------------------------------ */
 

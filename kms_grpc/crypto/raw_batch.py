@@ -46,6 +46,13 @@ class Item(NamedTuple):
     """The first 55 bytes of its blob."""
 
 
+class Done(NamedTuple):
+    """Of a group: items that were done, and in a batch of data keys how many of those they have."""
+
+    items: int
+    data_keys: int
+
+
 class Failure(NamedTuple):
     """An item that was not done. `status` is INVALID_CIPHERTEXT, NOT_ADMITTED, or says that it is beyond its limits."""
 
@@ -118,15 +125,16 @@ class Batch:
         if status:
             raise_for(status)
 
-    def tally(self) -> tuple[list[int], list[Failure]]:
-        """Items that were done, by group; and those that were not, in their order."""
-        done = ffi.new("uint32_t[]", max(1, self.groups))
-        count = lib.kms_batch_tally(done, ffi.NULL, self._batch)
-        return ffi.unpack(done, self.groups), list(self._failures(done, count)) if count else []
+    def tally(self) -> tuple[list[Done], list[Failure]]:
+        """What was done, by group; and the items that were not, in their order."""
+        items, data_keys = (ffi.new("uint32_t[]", max(1, self.groups)) for _ in range(2))
+        count = lib.kms_batch_tally(items, data_keys, ffi.NULL, self._batch)
+        done = map(Done, ffi.unpack(items, self.groups), ffi.unpack(data_keys, self.groups))
+        return list(done), list(self._failures(items, data_keys, count)) if count else []
 
-    def _failures(self, done: Any, count: int) -> Iterator[Failure]:
+    def _failures(self, items: Any, data_keys: Any, count: int) -> Iterator[Failure]:
         numbers = ffi.new("uint32_t[]", count)
-        lib.kms_batch_tally(done, numbers, self._batch)
+        lib.kms_batch_tally(items, data_keys, numbers, self._batch)
         for number in ffi.unpack(numbers, count):
             item = self._batch.items[number]
             yield Failure(number, item.group, item.status, item.out_at)

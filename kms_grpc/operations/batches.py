@@ -283,19 +283,25 @@ class _Run:
             written = self.written[same] = answer.SerializeToString()
         return written
 
-    def _note(self, groups: Sequence[Group | KMSError], done: Sequence[int], failed: Failed) -> None:
-        """The call's one record: which keys did how many items, and which errors the others got."""
-        counts = Counter[tuple[str, str]]()
-        for group, count in zip(groups, done, strict=True):
-            if isinstance(group, Group) and count:
-                counts.update({key[:2]: count for key in group.materials})
+    def _note(self, groups: Sequence[Group | KMSError], done: Sequence[raw_batch.Done], failed: Failed) -> None:
+        """The call's one record: which keys did how many items, or made how many data keys, and which errors the others
+        got."""
+        items, data_keys = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+        for group, of_group in zip(groups, done, strict=True):
+            if isinstance(group, Group) and of_group.items:
+                items.update({key[:2]: of_group.items for key in group.materials})
+                data_keys.update({key[:2]: of_group.data_keys for key in group.materials})
         self.call.keys = tuple(self.met.values())
         self.call.record.additionalEventData = {
             "keys": [
-                {"keyId": arn, "keyMaterialId": material, "items": items} for (arn, material), items in counts.items()
+                {"keyId": key[0], "keyMaterialId": key[1], "items": count, **self._made(data_keys[key])}
+                for key, count in items.items()
             ],
             "errors": list(_told(groups, failed)),
         }
+
+    def _made(self, data_keys: int) -> dict[str, int]:
+        return {"dataKeys": data_keys} if self.form.kind == raw_request.DATA_KEY else {}
 
 
 def _told(groups: Sequence[Group | KMSError], failed: Failed) -> Iterator[dict[str, Any]]:
