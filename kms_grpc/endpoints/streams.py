@@ -77,18 +77,23 @@ class Streams:
         return serve
 
     async def _serve(self, stream: StreamCall, context: Context, credentials: Credentials) -> None:
-        while not stream.is_last:
-            raw = await context.read()
-            if raw is grpc.aio.EOF:
-                break
-            self._count(stream)
-            if stream.must_be_admitted:
-                await self._admit(stream, raw, context.peer(), credentials.deadline_ns)
-            for answer in stream.take(raw):
+        while not stream.is_last and await self._take(stream, context, credentials):
+            while (answer := stream.answer()) is not None:
                 await _write(context, answer)
         if not (stream.is_last or stream.is_whole):
             await asyncio.sleep(GONE_SECONDS)
         stream.done()
+
+    async def _take(self, stream: StreamCall, context: Context, credentials: Credentials) -> bool:
+        """Whether there was a message. Here nobody holds it any more when its answers are made."""
+        raw = await context.read()
+        if raw is grpc.aio.EOF:
+            return False
+        self._count(stream)
+        if stream.must_be_admitted:
+            await self._admit(stream, raw, context.peer(), credentials.deadline_ns)
+        stream.take(raw)
+        return True
 
     async def _admit(self, stream: StreamCall, raw: bytes, connection: str, deadline_ns: int | None) -> None:
         """The first time in the queue of all calls, where it may be turned away; then it goes ahead of them."""
