@@ -24,8 +24,8 @@ Command = Callable[[str, int], list[str]]
 ENVIRONMENT: Final = {
     # 10 to 20 % of a server's CPU.
     "GRPC_EXPERIMENTS": "-event_engine_listener",
-    # gRPC for Python has no word for the least version of TLS. With this as the only suite of TLS 1.2, which needs a key
-    # that both sides have beforehand and nobody has, no handshake of 1.2 can end well. 1.3 has suites of its own.
+    # gRPC for Python has no word for the least version of TLS. With this as the only suite of TLS 1.2, which needs a
+    # key that both sides have beforehand, and nobody has, no handshake of 1.2 ends well. 1.3 has suites of its own.
     "GRPC_SSL_CIPHER_SUITES": "ECDHE-PSK-AES256-CBC-SHA",
     # Or each connection that is no TLS writes a line of gRPC's own: anybody could fill the log.
     "GRPC_VERBOSITY": "ERROR",
