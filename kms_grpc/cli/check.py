@@ -35,6 +35,10 @@ def check(data_dir: Path | None, endpoint: str | None, output: str, **tls: Any) 
     """
     from kms_grpc.cli.findings import Verdict
 
+    if data_dir is not None and endpoint is None and any(tls.values()):
+        raise click.UsageError(
+            "--tls-ca and --tls-name go with --endpoint: the data directory's server is known anyway"
+        )
     with failing_cleanly(output):
         findings = list(_examine(data_dir, endpoint, tls))
     well = all(finding.verdict is not Verdict.BAD for finding in findings)

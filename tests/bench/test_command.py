@@ -31,6 +31,8 @@ NAMED = [
     "start",
     "stream.grpc.1m",
     "stream.grpc.1m.decrypt",
+    "stream.grpc.1m.tls",
+    "stream.grpc.1m.decrypt.tls",
     "memory.stream",
     "client.esdk.64m",
     "client.esdk.64m.64k",
