@@ -104,15 +104,31 @@ class Batch:
     def plan(self, admitted: Sequence[Admitted], data_key_bytes: int, behind: bytes = b"") -> int:
         """Bytes of the results of all that can be done, and of what stands behind them."""
         self._admitted = ffi.new("kms_admitted[]", max(1, len(admitted)))
-        self._materials = admitted  # they must live as long
-        for place, group in enumerate(admitted):
-            c = self._admitted[place]
-            c.material, c.source = group.material or ffi.NULL, group.source or ffi.NULL
-            c.key, c.source_key = group.key, group.source_key
+        self._materials = list(admitted)  # they must live as long
+        for number, group in enumerate(admitted):
+            self.admit(number, group)
         self._data_key_bytes = data_key_bytes
         self._size = int(lib.kms_batch_plan(self._batch, self._kind, self._admitted, data_key_bytes))
         self._behind = behind
         return self._size + len(behind)
+
+    def admit(self, number: int, group: Admitted) -> None:
+        """What a group may be done under; after `plan`, other handles of the same."""
+        c = self._admitted[number]
+        c.material, c.source = group.material or ffi.NULL, group.source or ffi.NULL
+        c.key, c.source_key = group.key, group.source_key
+        self._materials[number] = group
+
+    def groups_of(self, first: int, end: int) -> set[int]:
+        """Of the items from `first` on that can be done."""
+        items = self._batch.items
+        return {items[number].group for number in range(first, end) if items[number].status == lib.KMS_OK}
+
+    def forget(self) -> None:
+        """What was done is not answered."""
+        if self._out is not None:
+            lib.kms_cleanse(in_place(self._out), self._size)
+            self._out = None
 
     def run(self, first: int = 0, end: int | None = None) -> None:
         """Items from `first` on. Raises StaleHandle and its like, and then nothing of them is there."""

@@ -378,6 +378,50 @@ def test_keys_that_left_the_keyring_are_loaded_anew(make_host: Callable[..., Hos
     assert LOOKS > 1
 
 
+def test_more_keys_than_a_worker_keeps(make_host: Callable[..., Host]) -> None:
+    """Each item under a key of its own, or two: a batch has no bound on keys but that on its items."""
+    worker = make_host(limits={"cached_keys": 16}).worker()
+    keys = [worker.create().key_id for _ in range(60)]
+    plaintexts = [b"%d" % place for place in range(180)]
+    items: list[Item] = [{"plaintext": text, "key_id": keys[i % 60]} for i, text in enumerate(plaintexts)]
+    sealed = worker.call("EncryptBatch", items=items)
+    assert [sealed.keys[result.key].key_id[-36:] for result in sealed.results] == keys * 3
+    moves: list[Item] = [
+        {"ciphertext_blob": result.ciphertext_blob, "destination_key_id": keys[59 - i % 60]}
+        for i, result in enumerate(sealed.results)
+    ]
+    moves[100] = {"ciphertext_blob": b"x", "destination_key_id": keys[0]}
+    moved = worker.call("ReEncryptBatch", items=moves)
+    assert [place for place, code in enumerate(codes(moved)) if code] == [100]
+    opened = worker.call(
+        "DecryptBatch", items=[{"ciphertext_blob": one.ciphertext_blob or b"x"} for one in moved.results]
+    )
+    assert [result.plaintext for result in opened.results] == [*plaintexts[:100], b"", *plaintexts[101:]]
+    assert [opened.keys[result.key].key_id[-36:] for result in opened.results[:60]] == keys[::-1]
+
+
+def test_a_key_that_is_disabled_while_its_batch_is_done_in_parts(
+    make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun anew, and nothing is left of what was done."""
+    host = make_host(limits={"cached_keys": 16})
+    worker, other = host.worker(), host.worker()
+    keys = [worker.create().key_id for _ in range(4)]
+    run, ran = raw_batch.Batch.run, list[int]()
+
+    def disabling(batch: raw_batch.Batch, first: int = 0, end: int | None = None) -> None:
+        ran.append(first)
+        run(batch, first, end)
+        if len(ran) == 2:
+            other.call("DisableKey", key_id=keys[3])
+            worker.shard().catch_up()
+
+    monkeypatch.setattr(raw_batch.Batch, "run", disabling)
+    answer = worker.call("EncryptBatch", items=[{"plaintext": b"p", "key_id": key} for key in keys])
+    assert codes(answer) == [None, None, None, "DisabledException"]
+    assert ran[:2] == [0, 1] and 0 in ran[2:]
+
+
 def test_work_that_nobody_waits_for_any_more_is_not_gone_on_with(
     shared: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
