@@ -214,8 +214,9 @@ size_t kms_batch_plan(kms_batch *batch, kms_operation operation, const kms_admit
 kms_status kms_batch_run(uint8_t *out, size_t out_len, kms_batch *batch, kms_operation operation,
                          const kms_admitted *admitted, uint32_t data_key_len, uint32_t first, uint32_t end,
                          const uint8_t *raw, size_t raw_len);
-/* Items that were done, by group. Gives the number of those that were not; with `failed`, their places too. */
-uint32_t kms_batch_tally(uint32_t *done, uint32_t *failed, const kms_batch *batch);
+/* Items that were done, by group, and in a batch of data keys how many of those they have. Gives the number of items that
+ * were not done; with `failed`, their places too. */
+uint32_t kms_batch_tally(uint32_t *done, uint32_t *data_keys, uint32_t *failed, const kms_batch *batch);
 
 /* --- blob.c: the ciphertext blob, version 1 ------------------------------------------------------------------------ */
 
@@ -317,11 +318,15 @@ uint64_t kms_esdk_encrypted_len(const kms_esdk_message_t *message, uint64_t in_l
  * call. out_len is kms_esdk_encrypted_len. A call that fails ends the message. */
 kms_status kms_esdk_encrypt(uint8_t *out, size_t out_len, kms_esdk_message_t *message, uint8_t *held, size_t held_len,
                             const uint8_t *in, size_t in_len, uint8_t is_last);
-/* The plaintext of all frames that `in` makes whole; out_capacity: at least message->held_len + in_len. `held` takes
- * frame_len + KMS_ESDK_HELD_OVERHEAD bytes. KMS_INVALID_CIPHERTEXT for whatever is not the next frame, also behind the
- * final one, and the message is ended. Of suites that sign, the signature is left in `held`. */
-kms_status kms_esdk_decrypt(uint8_t *out, size_t out_capacity, size_t *out_len, kms_esdk_message_t *message,
-                            uint8_t *held, size_t held_len, const uint8_t *in, size_t in_len);
+/* Bytes that the next kms_esdk_decrypt gives: plaintext of the frames that `in` makes whole, by what their heads say, up to
+ * the first one that is not what must come next, which that call refuses. At most what waits in `held`, and in_len. */
+size_t kms_esdk_decrypted_len(const kms_esdk_message_t *message, const uint8_t *held, size_t held_len,
+                              const uint8_t *in, size_t in_len);
+/* The plaintext of all frames that `in` makes whole; out_len is kms_esdk_decrypted_len. `held` takes frame_len +
+ * KMS_ESDK_HELD_OVERHEAD bytes. KMS_INVALID_CIPHERTEXT for whatever is not the next frame, also behind the final one, and
+ * the message is ended. Of suites that sign, the signature is left in `held`. */
+kms_status kms_esdk_decrypt(uint8_t *out, size_t out_len, kms_esdk_message_t *message, uint8_t *held, size_t held_len,
+                            const uint8_t *in, size_t in_len);
 
 /* --- record.c: records of the client library, version 1 ------------------------------------------------------------ */
 

@@ -20,6 +20,7 @@ from kms_grpc.cli.file_encryption import decrypt_file, encrypt_file
 from kms_grpc.cli.importing import import_
 from kms_grpc.cli.keys import keys
 from kms_grpc.cli.limits import limits
+from kms_grpc.cli.output import text_of
 from kms_grpc.cli.principals import principals
 from kms_grpc.cli.quickstart import quickstart
 from kms_grpc.cli.roles import ROLES
@@ -43,6 +44,8 @@ Where the service is, and who calls it:
   KMS_GRPC_ENDPOINT   HOST:PORT or unix:/path   (127.0.0.1:50051)
   KMS_GRPC_TOKEN      the caller's bearer token
   KMS_GRPC_REGION     the called region         (the server's first)
+  KMS_GRPC_TLS_CA     speak TLS; file of the certificates to trust
+  KMS_GRPC_TLS_NAME   the name in the server's certificate, if not HOST
   KMS_GRPC_DEBUG=1    traceback of a bug
 
 \b
@@ -95,7 +98,8 @@ for _commands in (*SECTIONS.values(), ROLES):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code. No traceback reaches a user."""
+    """Run a command; returns its exit code. No traceback reaches a user, nor what gRPC says to itself."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         answer = cli.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
@@ -116,7 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _usage(error: click.ClickException) -> int:
     path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
-    click.echo(f"{PROGRAM}: {error.format_message().rstrip('.?')}. See: {path} --help", err=True)
+    text = text_of(error.format_message().replace("\n\t", " "))  # click puts choices into lines of their own
+    click.echo(f"{PROGRAM}: {text.rstrip('.?')}. See: {path} --help", err=True)
     return ExitCode.USAGE
 
 

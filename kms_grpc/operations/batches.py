@@ -143,7 +143,8 @@ class _Run:
         if groups is None:
             batch = self._scan(by_context=True)
             groups = self._admitted_groups(batch, by_context=True) or []
-        planned = batch.plan([self._for_run(group) for group in groups], self._data_key_bytes(batch))
+        admitted = [self._for_run(group) for group in groups]
+        planned = batch.plan(admitted, self._data_key_bytes(batch), behind=self._list_of_keys())
         self._require_room(planned)
         batch.run()
         done, failures = batch.tally()
@@ -261,13 +262,16 @@ class _Run:
                 " Batches.MaxResponseMessageBytes). Send fewer or smaller items."
             )
 
-    def _assembled(self, batch: raw_batch.Batch, planned: int, failed: Failed) -> bytes:
-        response = self.call.operation.response
+    def _list_of_keys(self) -> bytes:
+        """As it stands in the answer, behind the results."""
         used = [pb.BatchKey(key_id=arn, key_material_id=material) for arn, material in self.keys]
-        keys: bytes = response(keys=used).SerializeToString()
+        written: bytes = self.call.operation.response(keys=used).SerializeToString()
+        return written
+
+    def _assembled(self, batch: raw_batch.Batch, planned: int, failed: Failed) -> bytes:
         errors = [(failure, self._as_result(error)) for failure, error in failed]
-        self._require_room(planned + len(keys) + sum(len(written) for _, written in errors))
-        return batch.results(errors) + keys
+        self._require_room(planned + sum(len(written) for _, written in errors))
+        return batch.results(errors)
 
     def _as_result(self, error: KMSError) -> bytes:
         """As it stands among the results; one that many items share is written once."""
@@ -279,19 +283,25 @@ class _Run:
             written = self.written[same] = answer.SerializeToString()
         return written
 
-    def _note(self, groups: Sequence[Group | KMSError], done: Sequence[int], failed: Failed) -> None:
-        """The call's one record: which keys did how many items, and which errors the others got."""
-        counts = Counter[tuple[str, str]]()
-        for group, count in zip(groups, done, strict=True):
-            if isinstance(group, Group) and count:
-                counts.update({key[:2]: count for key in group.materials})
+    def _note(self, groups: Sequence[Group | KMSError], done: Sequence[raw_batch.Done], failed: Failed) -> None:
+        """The call's one record: which keys did how many items, or made how many data keys, and which errors the others
+        got."""
+        items, data_keys = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+        for group, of_group in zip(groups, done, strict=True):
+            if isinstance(group, Group) and of_group.items:
+                items.update({key[:2]: of_group.items for key in group.materials})
+                data_keys.update({key[:2]: of_group.data_keys for key in group.materials})
         self.call.keys = tuple(self.met.values())
         self.call.record.additionalEventData = {
             "keys": [
-                {"keyId": arn, "keyMaterialId": material, "items": items} for (arn, material), items in counts.items()
+                {"keyId": key[0], "keyMaterialId": key[1], "items": count, **self._made(data_keys[key])}
+                for key, count in items.items()
             ],
             "errors": list(_told(groups, failed)),
         }
+
+    def _made(self, data_keys: int) -> dict[str, int]:
+        return {"dataKeys": data_keys} if self.form.kind == raw_request.DATA_KEY else {}
 
 
 def _told(groups: Sequence[Group | KMSError], failed: Failed) -> Iterator[dict[str, Any]]:

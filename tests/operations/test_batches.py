@@ -250,6 +250,36 @@ def test_an_answer_that_would_be_too_large_is_refused_before_anything_is_done(ma
     assert errors_alone.code == "ValidationException", "an answer of errors has the same limit"
 
 
+def test_what_does_not_go_into_an_answer_is_not_begun(
+    make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = make_host(limits={"message_bytes": 300_000}).worker()
+    key = worker.create()
+    monkeypatch.setattr(raw_batch.Batch, "run", lambda *_: pytest.fail("it was begun"))
+    told = worker.refusal("GenerateDataKeyBatch", key_id=key.key_id, number_of_bytes=1024, items=[{"count": 200}])
+    assert "the largest has 300000" in told.text
+
+
+def test_a_blob_goes_from_one_key_to_another(shared: Worker) -> None:
+    """Each key in its own place, also where keys change from item to item."""
+    one, two = shared.create(), shared.create()
+    pairs = [(one, two), (two, one), (one, one), (one, two)]
+    items = [
+        {
+            "ciphertext_blob": shared.encrypt(source.key_id, b"%d" % i, encryption_context={"from": str(i)}),
+            "source_encryption_context": {"from": str(i)},
+            "destination_key_id": destination.key_id,
+        }
+        for i, (source, destination) in enumerate(pairs)
+    ]
+    answer = shared.call("ReEncryptBatch", destination_encryption_context={"to": ""}, items=items)
+    told = [(answer.keys[done.source_key].key_id, answer.keys[done.key].key_id) for done in answer.results]
+    assert told == [(source.arn, destination.arn) for source, destination in pairs]
+    for i, (done, (_, destination)) in enumerate(zip(answer.results, pairs, strict=True)):
+        single = {"ciphertext_blob": done.ciphertext_blob, "encryption_context": {"to": ""}}
+        assert shared.call("Decrypt", key_id=destination.key_id, **single).plaintext == b"%d" % i
+
+
 # --- data keys --------------------------------------------------------------------------------------------------------
 
 
@@ -257,9 +287,13 @@ def test_data_keys_open_and_differ(shared: Worker) -> None:
     key, second = shared.create(), shared.create()
     items: list[Item] = [{"count": 300}, {"key_id": second.key_id, "encryption_context": {"a": "1"}}, {"key_id": "x"}]
     items.append({"count": 0})
+    shared.audit()
     answer = shared.call(
         "GenerateDataKeyBatch", key_id=key.key_id, encryption_context={"d": ""}, number_of_bytes=24, items=items
     )
+    (record,) = shared.audit()
+    counted = {entry["keyId"]: (entry["items"], entry["dataKeys"]) for entry in record["additionalEventData"]["keys"]}
+    assert counted == {key.arn: (1, 300), second.arn: (1, 1)}
     assert [len(result.data_keys) for result in answer.results] == [300, 1, 0, 0]
     assert codes(answer) == [None, None, "NotFoundException", "ValidationException"]
     many = answer.results[0].data_keys
