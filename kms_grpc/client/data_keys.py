@@ -63,7 +63,7 @@ def imported(cache: DataKeyCache, wanted: Wanted, answer: Any, asked_at: float) 
             if not cache.drop_oldest():
                 raise
         else:
-            return CachedKey(key, asked_at, cache.limits, encrypts=wanted.encrypts)
+            return cache.cached(key, asked_at, encrypts=wanted.encrypts)
 
 
 class Opening:
