@@ -23,11 +23,11 @@ static int associate_all(EVP_CIPHER_CTX *gcm, const struct kms_message *message)
     return associate(gcm, joined, message->header_len + message->associated_len);
 }
 
-/* What EVP_CTRL_AEAD_GET_TAG comes to, at two thirds of its price. */
-static int tag_of(EVP_CIPHER_CTX *gcm, uint8_t *tag) {
-    OSSL_PARAM params[] = {OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, KMS_TAG_SIZE),
-                           OSSL_PARAM_construct_end()};
-    return EVP_CIPHER_CTX_get_params(gcm, params) == 1;
+/* By its parameter: the ctrl looks for it among all others first, which takes as long as sealing 150 bytes more. */
+int kms_gcm_tag(EVP_CIPHER_CTX *gcm, uint8_t tag[KMS_TAG_SIZE]) {
+    OSSL_PARAM parameters[] = {OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, KMS_TAG_SIZE),
+                               OSSL_PARAM_construct_end()};
+    return EVP_CIPHER_CTX_get_params(gcm, parameters) == 1;
 }
 
 int kms_gcm_seal(EVP_CIPHER_CTX *gcm, const uint8_t key[32], const struct kms_message *message) {
@@ -35,7 +35,7 @@ int kms_gcm_seal(EVP_CIPHER_CTX *gcm, const uint8_t key[32], const struct kms_me
     const int size = (int)message->len;
     return EVP_EncryptInit_ex2(gcm, NULL, key, message->nonce + 12, NULL) == 1 && associate_all(gcm, message) &&
            EVP_EncryptUpdate(gcm, message->out, &len, message->in, size) == 1 && len == size &&
-           EVP_EncryptFinal_ex(gcm, message->out + size, &len) == 1 && tag_of(gcm, message->out + size);
+           EVP_EncryptFinal_ex(gcm, message->out + size, &len) == 1 && kms_gcm_tag(gcm, message->out + size);
 }
 
 int kms_gcm_open(EVP_CIPHER_CTX *gcm, const uint8_t key[32], const struct kms_message *message) {

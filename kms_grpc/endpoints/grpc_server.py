@@ -29,6 +29,7 @@ from kms_grpc.endpoints.bulk import Bulk, is_bulk
 from kms_grpc.endpoints.long_way import LongWay
 from kms_grpc.endpoints.rich_errors import refusal
 from kms_grpc.endpoints.streams import Aborted, Streams
+from kms_grpc.endpoints.tls import ServerTls
 from kms_grpc.errors import KMSError
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
@@ -84,12 +85,14 @@ class GrpcServer:
         settings: Settings,
         worker: int,
         extra: Iterable[grpc.GenericRpcHandler] = (),
+        tls: ServerTls | None = None,
     ) -> None:
         self._executor = executor
         self._table = tuple(table)
         self._settings = settings
         self._limits = settings.limits
         self._extra = tuple(extra)
+        self._tls = tls
         self._worker = ("kms-worker", str(worker))
         self.long_way = long_way
         self._bulk = Bulk(executor, self._limits, long_way)
@@ -124,6 +127,8 @@ class GrpcServer:
 
     def _bind(self, listen: str) -> int:
         try:
+            if self._tls is not None and not listen.startswith("unix:"):
+                return self._server.add_secure_port(listen, self._tls.credentials)
             return self._server.add_insecure_port(listen)
         except RuntimeError as error:
             raise OSError(f"{listen} cannot be listened on: {error}") from None
