@@ -54,7 +54,10 @@ def served(folder: Path) -> Iterator[Served]:
     made.launch()
     made.address = made._chosen_address().replace("0.0.0.0", "127.0.0.1")
     yield made
-    made.close()
+    try:
+        assert made.stop() == 0
+    finally:
+        made.close()
 
 
 @pytest.fixture(autouse=True)
@@ -314,7 +317,8 @@ def grpc_server(tls: ServerTls) -> Iterator[Callable[[str], str]]:
 
 def by_python(context: ssl.SSLContext, name: str) -> bool:
     """Whether a handshake with it ends well for a client that looks for the name."""
-    client = ssl.create_default_context(cadata=CA.pem.decode())
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.load_verify_locations(cadata=CA.pem.decode())
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = [
         client.wrap_bio(to_client, to_server, server_hostname=name),
