@@ -1,7 +1,7 @@
-"""Streams at the gRPC door: one message is read, worked on, and its answers written before the next one is read.
+"""Streams at the gRPC door: one message is worked on and answered, while the next one is read, and no more.
 
 So a caller that doesn't read its answers is not read from: HTTP/2's flow control is felt from end to end, and a stream
-holds no more than one message, one answer and one frame. Work is done on the event loop, a piece of 1 MiB at a time
+holds no more than two messages, one answer and one frame. Work is done on the event loop, a piece of 1 MiB at a time
 (0.2 ms at 5 GB/s); what may block, admission, runs in the pool of threads.
 """
 
@@ -57,9 +57,9 @@ class Streams:
 
         async def serve(_: Any, context: Context) -> None:
             credentials = credentials_of(context)
-            stream = self._executor.stream(operation, credentials)
+            stream, messages = self._executor.stream(operation, credentials), _Messages(context)
             try:
-                await self._serve(stream, context, credentials)
+                await self._serve(stream, messages, credentials)
             except asyncio.CancelledError:
                 stream.cancel()
                 raise
@@ -72,23 +72,31 @@ class Streams:
             finally:
                 self._running.discard(stream)
                 stream.close()
+                await messages.end()
             context.set_trailing_metadata(self._trailers(credentials))
 
         return serve
 
-    async def _serve(self, stream: StreamCall, context: Context, credentials: Credentials) -> None:
-        while not stream.is_last:
-            raw = await context.read()
-            if raw is grpc.aio.EOF:
-                break
-            self._count(stream)
-            if stream.must_be_admitted:
-                await self._admit(stream, raw, context.peer(), credentials.deadline_ns)
-            for answer in stream.take(raw):
-                await _write(context, answer)
+    async def _serve(self, stream: StreamCall, messages: _Messages, credentials: Credentials) -> None:
+        while not stream.is_last and await self._take(stream, messages, credentials):
+            while (answer := stream.answer()) is not None:
+                await messages.answer(answer)
         if not (stream.is_last or stream.is_whole):
             await asyncio.sleep(GONE_SECONDS)
         stream.done()
+
+    async def _take(self, stream: StreamCall, messages: _Messages, credentials: Credentials) -> bool:
+        """Whether there was a message. Here nobody holds it any more when its answers are made."""
+        raw = await messages.next()
+        if raw is grpc.aio.EOF:
+            return False
+        self._count(stream)
+        if stream.must_be_admitted:
+            await self._admit(stream, raw, messages.peer(), credentials.deadline_ns)
+        stream.take(raw)
+        if not stream.is_last:
+            await messages.ask()
+        return True
 
     async def _admit(self, stream: StreamCall, raw: bytes, connection: str, deadline_ns: int | None) -> None:
         """The first time in the queue of all calls, where it may be turned away; then it goes ahead of them."""
@@ -104,9 +112,38 @@ class Streams:
         self._running.add(stream)
 
 
-async def _write(context: Context, answer: bytes) -> None:
-    """To a caller that has gone a write fails, before anybody says that the call is cancelled."""
-    try:
-        await context.write(answer)
-    except grpc.aio.InternalError:
-        raise asyncio.CancelledError from None
+class _Messages:
+    """What goes both ways on one call. The next message may be asked for ahead, so that it is taken in beside the work
+    on this one: before it is asked for nothing comes of it but HTTP/2's window, 64 KiB."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._asked: asyncio.Task[Any] | None = None
+
+    def peer(self) -> str:
+        return self._context.peer()
+
+    async def next(self) -> Any:
+        """grpc.aio.EOF behind the last one."""
+        asked, self._asked = self._asked, None
+        return await (asked or self._context.read())
+
+    async def ask(self) -> None:
+        """For the next one, without waiting for it."""
+        self._asked = asyncio.create_task(self._read())
+        await asyncio.sleep(0)  # or it is not asked for before somebody waits
+
+    async def answer(self, answer: bytes) -> None:
+        """To a caller that has gone a write fails, before anybody says that the call is cancelled."""
+        try:
+            await self._context.write(answer)
+        except grpc.aio.InternalError:
+            raise asyncio.CancelledError from None
+
+    async def end(self) -> None:
+        """When the call has ended: with it ends what was asked for ahead, and nothing is left running."""
+        if self._asked is not None:
+            await asyncio.gather(self._asked, return_exceptions=True)
+
+    async def _read(self) -> Any:
+        return await self._context.read()
