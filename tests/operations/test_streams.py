@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kms_grpc.audit.log import FileAuditLog
+from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Decision, Question
 from kms_grpc.crypto import keyring
 from kms_grpc.crypto.ciphertext_blob import kid_of
 from kms_grpc.crypto.message_format import FRAME_LENGTH, read_header
@@ -221,6 +222,61 @@ def test_of_several_data_keys_the_first_that_its_caller_may_use_counts(shared: W
 
     message = next(message for message, theirs_first in (written() for _ in range(64)) if theirs_first)
     assert decrypt(shared, message) == CONTENT
+
+
+def of_two_keys(worker: Worker, first: Any, second: Any) -> bytes:
+    """A message whose first data key is under `first`; the order is the library's choice, by their hashes."""
+    data_key = os.urandom(32)
+
+    def wrapped(key: Any) -> bytes:
+        return worker.encrypt(key.key_id, data_key, encryption_context=CONTEXT)
+
+    while True:
+        blob = wrapped(first)
+        also = stock_library.known_key(second.arn, data_key, wrapped(second))
+        message = stock_library.write(CONTENT, stock_library.known_key(first.arn, data_key, blob, also), CONTEXT)
+        header = read_header(message)
+        assert header is not None
+        if header.data_keys[0].blob == blob:
+            return message
+
+
+def test_of_several_data_keys_the_one_under_the_key_that_is_named(worker: Worker) -> None:
+    """By id, ARN or alias, first or not; any other key is the wrong one."""
+    first, second, other = worker.create(), worker.create(alias="alias/second"), worker.create()
+    message = of_two_keys(worker, first, second)
+    for named, key in [
+        ("", first), (first.arn, first), (second.key_id, second), (second.arn, second), ("alias/second", second),
+    ]:  # fmt: skip
+        answers = streams.run(worker, "DecryptStream", decrypting(message, key_id=named))
+        assert (answers[0].key_id, b"".join(answer.plaintext for answer in answers)) == (key.arn, CONTENT)
+    for named, code in [(other.arn, "IncorrectKeyException"), (str(uuid.uuid4()), "NotFoundException")]:
+        assert refusal(worker, "DecryptStream", decrypting(message, key_id=named)).code == code
+    worker.call("DisableKey", key_id=first.key_id)
+    assert decrypt(worker, message, key_id=second.arn) == CONTENT
+
+
+class Revokes:
+    """Everything is allowed but what uses the keys in `revoked` (ARNs)."""
+
+    def __init__(self) -> None:
+        self.revoked: set[str] = set()
+
+    def decide(self, question: Question) -> Decision:
+        return Decision(question.key is None or question.key.arn not in self.revoked, STABLE_ATTRIBUTES)
+
+
+def test_another_key_of_the_message_is_none_to_go_on_with(host: Host) -> None:
+    """A stream ends with the right to its own key, also where nobody named it."""
+    authorizer = Revokes()
+    worker = host.worker(authorizer)
+    first, second = worker.create(), worker.create()
+    messages = list(decrypting(of_two_keys(worker, first, second), 1500))
+    stream = Stream(worker, "DecryptStream")
+    stream.send(messages[0])
+    authorizer.revoked.add(first.arn)
+    worker.create()  # whatever is committed has the right looked at again
+    assert refusal_of(lambda: stream.send(messages[1])).code == "AccessDeniedException"
 
 
 def test_suites_that_do_not_commit(make_host: Callable[..., Host]) -> None:
