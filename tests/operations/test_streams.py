@@ -101,6 +101,22 @@ def test_a_frame_length_that_nobody_asked_for_is_the_contracts(shared: Worker, k
     assert (told.max_streams, told.max_header_bytes) == (128, 65536)
 
 
+@pytest.mark.parametrize("length", [1024, 1025, 1048576])
+def test_the_frame_length_that_is_asked_for(shared: Worker, key: Any, length: int) -> None:
+    """From the shortest to the longest: two whole frames, and a final one of a byte."""
+    content = os.urandom(2 * length + 1)
+    written = encrypt(shared, key.key_id, content, frame_length=length)
+    header = read_header(written)
+    assert header is not None
+    assert (header.frame_length, len(written) - header.size) == (length, len(content) + 2 * 32 + 40)
+    assert [written[header.size + at * (length + 32) :][:4] for at in range(3)] == [
+        b"\0\0\0\1",
+        b"\0\0\0\2",
+        b"\xff" * 4,
+    ]
+    assert decrypt(shared, written) == content
+
+
 # --- who may, and with what --------------------------------------------------------------------------------------
 
 STATE_CELLS = next(line.split()[1:] for line in MATRIX.splitlines() if line.startswith("Decrypt "))
@@ -129,8 +145,11 @@ def first(**fields: Any) -> list[Any]:
 REFUSED_FIRST: list[tuple[str, Callable[[Any], list[Any]], str, str]] = [
     ("no key", lambda key: first(), "ValidationException", "Value null at 'keyId'"),
     ("no such key", lambda key: first(key_id="alias/none"), "NotFoundException", "alias/none is not found"),
-    ("frames too short", lambda key: first(key_id=key, frame_length=1023), "ValidationException", "frameLength"),
-    ("frames too long", lambda key: first(key_id=key, frame_length=1048577), "ValidationException", "frameLength"),
+    ("frames too short", lambda key: first(key_id=key, frame_length=1023), "ValidationException", "equal to 1024"),
+    ("frames too long", lambda key: first(key_id=key, frame_length=1048577), "ValidationException",
+     "Value '1048577' at 'frameLength'"),
+    ("frames of nothing", lambda key: first(key_id=key, frame_length=0), "ValidationException", "'frameLength'"),
+    ("frames of less", lambda key: first(key_id=key, frame_length=-1), "ValidationException", "'frameLength'"),
     ("a context over 8 KiB", lambda key: first(key_id=key, encryption_context={"k": "v" * 8192}),
      "ValidationException", "longer than 8192"),
     ("a key of the format's own", lambda key: first(key_id=key, encryption_context={"aws-crypto-public-key": "x"}),
