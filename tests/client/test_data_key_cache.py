@@ -275,8 +275,9 @@ def test_what_has_left_the_cache_is_lent_no_more(how: str) -> None:
     elif how == "replaced":
         scene.stored(A)
     elif how == "used up":
-        scene.cache.take_many(A, [1, 1])
+        scene.cache.take(A, 1)
         scene.stored(A, ahead=True)
+        scene.cache.take(A, 1)
         scene.cache.take(A, 1)
     else:
         scene.cache.drop_oldest()
