@@ -47,6 +47,7 @@ OLD = known_one(bytes(159), {}, b"")
     "limits",
     [
         {"capacity": 0},
+        {"capacity": 2**24 + 1},  # a gigabyte of locked memory
         {"max_age": 0},
         {"max_age": float("nan")},
         {"max_messages_encrypted": 0},
