@@ -5,7 +5,11 @@
  *     data keys  data_keys 1 {plaintext 1 · ciphertext_blob 2}, as many as the item asks for · key 4
  *
  * Each result has its place before anything is done, so parts of a batch can be done by several threads. Up to 64 messages
- * of one group, a chunk, go through the cipher at once; for them nonces are drawn in one draw.
+ * of one group, a chunk, go through the cipher at once.
+ *
+ * One draw serves the nonces of all messages of a call. They lie at the very end of the part of the answer that the call
+ * writes: a message takes more room than a nonce, so none reaches a nonce that a later one needs, and the last ones
+ * overwrite them all.
  */
 #include <openssl/crypto.h>
 
@@ -20,6 +24,10 @@ enum { RESULT = 1, PLAINTEXT = 1, BLOB = 2, KEY = 4, SOURCE_KEY = 5 };
 #define DRAWN_SIZE 4096 /* bytes of data keys that a chunk draws */
 
 /* --- places in the answer --------------------------------------------------------------------------------------------- */
+
+static uint32_t messages_of(const kms_item *item, kms_operation operation) {
+    return operation == KMS_DATA_KEY ? item->count : 1;
+}
 
 static uint32_t data_key_size(uint32_t len) {
     return kms_wire_field_size(len) + kms_wire_field_size(len + KMS_BLOB_OVERHEAD);
@@ -74,6 +82,7 @@ struct chunk {
     struct kms_message opening[KMS_XAES_BATCH];
     struct kms_message sealing[KMS_XAES_BATCH];
     uint8_t *data_keys[KMS_XAES_BATCH]; /* in clear */
+    const uint8_t *nonces;              /* the next one */
     struct made made, source_made;
     size_t arena_len;
     uint8_t arena[ARENA_SIZE];
@@ -108,16 +117,8 @@ static kms_status associate(struct chunk *chunk, struct made *made, const kms_ma
 /* --- doing a chunk ---------------------------------------------------------------------------------------------------- */
 
 static kms_status seal_all(const struct chunk *chunk, struct kms_message *messages, size_t count) {
-    const kms_material *material = chunk->admitted->material;
-    uint8_t nonces[KMS_XAES_BATCH * KMS_NONCE_SIZE];
     union kms_key root;
-    kms_status status = kms_keyring_get(&root, material->handle, KMS_MESSAGE_ROOT);
-    if (status == KMS_OK) status = kms_nonces(nonces, count * KMS_NONCE_SIZE);
-    for (size_t i = 0; status == KMS_OK && i < count; i++) {
-        uint8_t *blob = messages[i].out - KMS_HEADER_SIZE;
-        memcpy(blob, material->prefix, KMS_PREFIX_SIZE);
-        memcpy(blob + KMS_NONCE_AT, nonces + i * KMS_NONCE_SIZE, KMS_NONCE_SIZE);
-    }
+    kms_status status = kms_keyring_get(&root, chunk->admitted->material->handle, KMS_MESSAGE_ROOT);
     if (status == KMS_OK) status = kms_xaes_seal(&root, messages, count);
     OPENSSL_cleanse(&root, sizeof root);
     return status;
@@ -138,13 +139,18 @@ static kms_status open_all(const struct chunk *chunk, struct kms_message *messag
     return status;
 }
 
-/* Each plaintext stands for a moment where its new ciphertext goes. Those that didn't open are left out. */
+/* Each plaintext stands for a moment where its new ciphertext goes. Of those that didn't open no header is left. */
 static kms_status reseal(struct chunk *chunk) {
     struct kms_message opened[KMS_XAES_BATCH];
     size_t count = 0;
     kms_status status = open_all(chunk, chunk->opening, chunk->admitted->source);
-    for (size_t i = 0; status == KMS_OK && i < chunk->count; i++)
-        if (chunk->items[i]->status == KMS_OK) opened[count++] = chunk->sealing[i];
+    for (size_t i = 0; status == KMS_OK && i < chunk->count; i++) {
+        const struct kms_message *message = &chunk->sealing[i];
+        if (chunk->items[i]->status == KMS_OK)
+            opened[count++] = *message;
+        else
+            memset(message->out - KMS_HEADER_SIZE, 0, message->len + KMS_BLOB_OVERHEAD);
+    }
     return status == KMS_OK && count ? seal_all(chunk, opened, count) : status;
 }
 
@@ -180,7 +186,11 @@ static uint8_t *put_head(uint8_t *out, uint8_t number, uint32_t len) {
     return kms_wire_put_number(out, KMS_WIRE_TAG(number, KMS_WIRE_BYTES), len);
 }
 
+/* Writes the header. */
 static void will_seal(struct chunk *chunk, uint8_t *blob, const uint8_t *plaintext, uint32_t len) {
+    memcpy(blob, chunk->admitted->material->prefix, KMS_PREFIX_SIZE);
+    memcpy(blob + KMS_NONCE_AT, chunk->nonces, KMS_NONCE_SIZE);
+    chunk->nonces += KMS_NONCE_SIZE;
     chunk->sealing[chunk->count] = kms_blob_sealing(blob, chunk->made.bytes, chunk->made.len, plaintext, len);
 }
 
@@ -237,7 +247,7 @@ static kms_status put(struct chunk *chunk, uint8_t **out, kms_item *item, const 
 
 static kms_status put_result(struct chunk *chunk, kms_item *item, const kms_admitted *admitted) {
     kms_status status = KMS_OK;
-    uint32_t messages = chunk->operation == KMS_DATA_KEY ? item->count : 1;
+    uint32_t messages = messages_of(item, chunk->operation);
     uint32_t size = result_size(item, chunk->operation, admitted, chunk->data_key_len);
     uint8_t *out = put_head(chunk->out + item->out_at, RESULT, size);
     for (uint32_t i = 0; status == KMS_OK && i < messages; i++) status = put(chunk, &out, item, admitted);
@@ -247,8 +257,20 @@ static kms_status put_result(struct chunk *chunk, kms_item *item, const kms_admi
     return status;
 }
 
-static kms_status run(struct chunk *chunk, kms_item *items, uint32_t count, const kms_admitted *admitted) {
-    kms_status status = KMS_OK;
+/* Of all messages that will be sealed, to where the part ends. */
+static kms_status draw_nonces(struct chunk *chunk, uint8_t *end, const kms_item *items, uint32_t count) {
+    size_t messages = 0;
+    if (chunk->operation == KMS_DECRYPT) return KMS_OK;
+    for (uint32_t i = 0; i < count; i++)
+        if (items[i].status == KMS_OK) messages += messages_of(&items[i], chunk->operation);
+    uint8_t *nonces = end - messages * KMS_NONCE_SIZE;
+    chunk->nonces = nonces;
+    return kms_nonces(nonces, messages * KMS_NONCE_SIZE);
+}
+
+static kms_status run(struct chunk *chunk, uint8_t *end, kms_item *items, uint32_t count,
+                      const kms_admitted *admitted) {
+    kms_status status = draw_nonces(chunk, end, items, count);
     for (uint32_t i = 0; status == KMS_OK && i < count; i++)
         if (items[i].status == KMS_OK) status = put_result(chunk, &items[i], &admitted[items[i].group]);
     return status == KMS_OK ? finish(chunk) : status;
@@ -268,7 +290,7 @@ kms_status kms_batch_run(uint8_t *out, size_t out_len, kms_batch *batch, kms_ope
     chunk.operation = operation;
     chunk.data_key_len = data_key_len;
     begin(&chunk, NULL);
-    kms_status status = run(&chunk, batch->items + first, end - first, admitted);
+    kms_status status = run(&chunk, out + begins->out_at + len, batch->items + first, end - first, admitted);
     if (status != KMS_OK) OPENSSL_cleanse(out + begins->out_at, len);
     return status;
 }

@@ -15,7 +15,7 @@ from kms_grpc.cli.atomic import whole_file
 from kms_grpc.cli.failures import ExitCode, code_of, print_failure
 from kms_grpc.cli.files import STANDARD, ordinary_mode
 from kms_grpc.cli.options import Command, context_option, key_option, with_streams
-from kms_grpc.cli.output import JSON, print_json
+from kms_grpc.cli.output import JSON, print_json, text_of
 from kms_grpc.cli.transfer import Gauge, Move, plan
 from kms_grpc.errors import KMSError
 
@@ -56,7 +56,8 @@ def encrypt_file(
     """Encrypt a file of any size, in constant memory.
 
     INPUT is a file; - or nothing is standard input. The result goes to INPUT.kms, or standard output. With --recursive
-    INPUT is a directory: each file in it gets its NAME.kms beside it, or under the directory --to.
+    INPUT is a directory: each file in it gets its NAME.kms beside it, or under the directory --to. What ends in .kms is
+    left alone; so are links and what is no file, which are told. What cannot be read makes the exit code 2.
 
     The result is a message of the AWS Encryption SDK, which its libraries and command line decrypt as well. It appears
     under its name whole or not at all. On standard output it is whole only if the exit code is 0.
@@ -116,13 +117,13 @@ def run(moves: list[Move], output: str, start: Start, *, mode: int, force: bool,
                 done.append(move_one(move, start, gauge, mode, force))
             except (KMSError, ClientError) as error:
                 if len(moves) > 1:
-                    click.echo(f"{move.source}:", err=True)
+                    click.echo(f"{text_of(move.source)}:", err=True)
                 print_failure(error, as_json=output == JSON)
                 codes.append(code_of(error))
             except click.UsageError as error:
                 if len(moves) == 1:
                     raise
-                click.echo(error.format_message(), err=True)
+                click.echo(text_of(error.format_message()), err=True)
                 codes.append(ExitCode.USAGE)
     tell(done, output)
     if codes:
@@ -159,7 +160,8 @@ def tell(done: list[dict[str, Any]], output: str) -> None:
         return
     for facts in done:
         rate = facts["Bytes"] / max(facts["Seconds"], 0.001) / 1e6
-        click.echo(f"{facts['Source']} -> {facts['Target']}   {facts['Bytes']:,} bytes, {rate:,.0f} MB/s")
+        names = f"{text_of(facts['Source'])} -> {text_of(facts['Target'])}"
+        click.echo(f"{names}   {facts['Bytes']:,} bytes, {rate:,.0f} MB/s")
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from kms_grpc.cli.file_encryption import decrypt_file, encrypt_file
 from kms_grpc.cli.importing import import_
 from kms_grpc.cli.keys import keys
 from kms_grpc.cli.limits import limits
+from kms_grpc.cli.output import text_of
 from kms_grpc.cli.principals import principals
 from kms_grpc.cli.quickstart import quickstart
 from kms_grpc.cli.roles import ROLES
@@ -116,7 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _usage(error: click.ClickException) -> int:
     path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
-    click.echo(f"{PROGRAM}: {error.format_message().rstrip('.?')}. See: {path} --help", err=True)
+    text = text_of(error.format_message().replace("\n\t", " "))  # click puts choices into lines of their own
+    click.echo(f"{PROGRAM}: {text.rstrip('.?')}. See: {path} --help", err=True)
     return ExitCode.USAGE
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ import click
 
 from kms_grpc.cli.atomic import UNFINISHED
 from kms_grpc.cli.files import STANDARD
+from kms_grpc.cli.output import text_of
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -54,10 +57,28 @@ def _plan_folder(source: str, to: str | None, encrypts: bool) -> list[Move]:
         raise click.UsageError("--recursive writes files: --to wants a directory")
     root = Path(source)
     target_root = Path(to) if to else root
-    files = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
-    finished = [path for path in files if path.suffix != UNFINISHED]
+    unreadable: list[Path] = []
+    finished = [path for path in _files_below(root, unreadable) if path.suffix != UNFINISHED]
     chosen = [path for path in finished if (path.suffix == SUFFIX) is not encrypts]
-    return [Move(str(path), _target_of(str(target_root / path.relative_to(root)), encrypts)) for path in chosen]
+    moves = [Move(str(path), _target_of(str(target_root / path.relative_to(root)), encrypts)) for path in chosen]
+    # Opening them fails in their turn, and says why.
+    moves += [Move(str(path), str(target_root / path.relative_to(root)) + UNFINISHED) for path in unreadable]
+    return sorted(moves, key=lambda move: move.source)
+
+
+def _files_below(root: Path, unreadable: list[Path]) -> Iterator[Path]:
+    """The regular files. What is none is told and left alone; what can't be looked at goes into `unreadable`."""
+    for folder, folders, names in os.walk(root, onerror=lambda error: unreadable.append(Path(error.filename))):
+        for path in [Path(folder, name) for name in [*folders, *names]]:
+            try:
+                mode = path.lstat().st_mode
+            except OSError:
+                unreadable.append(path)
+                continue
+            if stat.S_ISREG(mode):
+                yield path
+            elif not stat.S_ISDIR(mode):
+                click.echo(f"{text_of(path)}: left alone: a link, or no file", err=True)
 
 
 def _target_of(source: str, encrypts: bool) -> str:
@@ -106,15 +127,23 @@ class Gauge:
         if self._progress:
             if self._task is not None:
                 self._progress.remove_task(self._task)
-            self._task = self._progress.add_task(Path(move.source).name, total=move.size)
+            self._task = self._progress.add_task(text_of(Path(move.source).name), total=move.size)
 
     def read(self, file: BinaryIO) -> Iterator[bytes]:
-        """The file's parts, counted as they are taken."""
-        while part := file.read(READ_BYTES):
+        """The file's parts, counted as they are taken. OSError, which names the file."""
+        while part := _next_part(file):
             yield part
             self.moved += len(part)
             if self._progress and self._task is not None:
                 self._progress.update(self._task, advance=len(part))
+
+
+def _next_part(file: BinaryIO) -> bytes:
+    try:
+        return file.read(READ_BYTES)
+    except OSError as error:
+        error.filename = file.name
+        raise
 
 
 def _progress() -> Progress:
@@ -122,4 +151,5 @@ def _progress() -> Progress:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    return Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True), transient=True)
+    name = TextColumn("{task.description}", markup=False)
+    return Progress(name, *columns, console=Console(stderr=True), transient=True)

@@ -5,7 +5,8 @@
     run      the items, one C call with the GIL released, or a few on parts of the batch
     results  the serialised results, with places for the errors of items that were not done
 
-No Python object is made of an item unless it fails. Each thread has one batch: it is good until the thread scans again.
+C writes into the very bytes that become the answer. No Python object is made of an item unless it fails. Each thread
+has one batch: it is good until the thread scans again.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import Any, Final, NamedTuple
 from kms_grpc.crypto import raw_request
 from kms_grpc.crypto._native import ffi, lib
 from kms_grpc.crypto.errors import raise_for
+from kms_grpc.crypto.new_bytes import in_place, new_bytes
 
 MAXIMUM_ITEMS: Final[int] = lib.KMS_MAXIMUM_ITEMS
 INVALID_CIPHERTEXT: Final[int] = lib.KMS_INVALID_CIPHERTEXT
 NOT_ADMITTED: Final[int] = lib.KMS_NOT_ADMITTED
-_SECRET = (raw_request.DECRYPT, raw_request.DATA_KEY)
 
 
 class Admitted(NamedTuple):
@@ -62,8 +63,9 @@ class Batch:
         self._batch = made
         self._kind = kind
         self._raw = raw
-        self._out: Any = None
+        self._out: bytes | None = None
         self._size = 0
+        self._behind = b""
         self.items = int(made.item_count)
         self.groups = int(made.group_count)
         self.data_keys = int(made.data_keys)
@@ -92,8 +94,8 @@ class Batch:
     def _bytes(self, place: Any) -> bytes:
         return self._raw[place.at : place.at + place.len]
 
-    def plan(self, admitted: Sequence[Admitted], data_key_bytes: int) -> int:
-        """Bytes of the results of all that can be done."""
+    def plan(self, admitted: Sequence[Admitted], data_key_bytes: int, behind: bytes = b"") -> int:
+        """Bytes of the results of all that can be done, and of what stands behind them."""
         self._admitted = ffi.new("kms_admitted[]", max(1, len(admitted)))
         self._materials = admitted  # they must live as long
         for place, group in enumerate(admitted):
@@ -102,17 +104,17 @@ class Batch:
             c.key, c.source_key = group.key, group.source_key
         self._data_key_bytes = data_key_bytes
         self._size = int(lib.kms_batch_plan(self._batch, self._kind, self._admitted, data_key_bytes))
-        return self._size
+        self._behind = behind
+        return self._size + len(behind)
 
     def run(self, first: int = 0, end: int | None = None) -> None:
-        """Items from `first` on. Raises StaleHandle and its like, and then nothing is done."""
+        """Items from `first` on. Raises StaleHandle and its like, and then nothing of them is there."""
         if self._out is None:
-            self._out = _buffer.room(self._size)
-        out = ffi.cast("uint8_t *", self._out)
+            self._out = new_bytes(self._size + len(self._behind))
+            ffi.memmove(in_place(self._out, self._size), self._behind, len(self._behind))
         work = (self._batch, self._kind, self._admitted, self._data_key_bytes)
-        status = lib.kms_batch_run(
-            out, self._size, *work, first, self.items if end is None else end, self._raw, len(self._raw)
-        )
+        last = self.items if end is None else end
+        status = lib.kms_batch_run(in_place(self._out), self._size, *work, first, last, self._raw, len(self._raw))
         if status:
             raise_for(status)
 
@@ -130,11 +132,11 @@ class Batch:
             yield Failure(number, item.group, item.status, item.out_at)
 
     def results(self, failures: Sequence[tuple[Failure, bytes]]) -> bytes:
-        """The serialised results, with so many bytes in place of each item that was not done."""
-        whole: bytes = ffi.unpack(self._out, self._size) if self._size else b""
-        if self._kind in _SECRET:
-            lib.kms_cleanse(self._out, self._size)
-        return whole if not failures else b"".join(self._pieces(whole, failures))
+        """The serialised results, with so many bytes in place of each item that was not done, and what stands behind
+        them. Once."""
+        whole, self._out = self._out, None
+        assert whole is not None
+        return b"".join(self._pieces(whole, failures)) if failures else whole
 
     def _pieces(self, whole: bytes, failures: Sequence[tuple[Failure, bytes]]) -> Iterator[bytes]:
         at = 0
@@ -145,25 +147,18 @@ class Batch:
         yield whole[at:]
 
 
-class _Buffer(threading.local):
+class _Room(threading.local):
     def __init__(self) -> None:
         self.batch = ffi.new("kms_batch *")
-        self._out = ffi.new("char[]", 1)
-
-    def room(self, size: int) -> Any:
-        """For the results, as `char[]`: memory that was touched before is several times as fast."""
-        if len(self._out) < size:
-            self._out = ffi.new("char[]", size)
-        return self._out
 
 
-_buffer = _Buffer()
+_room = _Room()
 
 
 def scan(kind: int, raw: bytes, *, by_context: bool = False, written: bool = False) -> Batch | None:
     """The batch in `raw`; None where the scanner doesn't take it. `by_context`: a group has the same encryption context
     as well. `written`: protobuf wrote these bytes, and the validator has passed what they say for all items."""
-    made = _buffer.batch
+    made = _room.batch
     if not lib.kms_batch_scan(made, kind, raw, len(raw), by_context, written):
         return None
     return Batch(made, kind, raw)

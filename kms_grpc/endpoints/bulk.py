@@ -17,7 +17,7 @@ from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
 from kms_grpc.endpoints.fair_queue import FairQueue, Turn
 from kms_grpc.endpoints.long_way import GIVEN_UP, LongWay
-from kms_grpc.errors import DependencyTimeoutException, KMSError
+from kms_grpc.errors import DependencyTimeoutException, KMSError, ValidationException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 
@@ -29,6 +29,7 @@ EACH: Final = 4
 """Of one connection: who doesn't read its answers keeps its turns, and must not keep all."""
 ARRIVAL_SECONDS: Final = 10.0
 LATE: Final = "The request did not arrive in time."
+NONE: Final = "No request arrived. One has at most {} bytes (GetLimits: Batches.MaxRequestMessageBytes)."
 
 
 def is_bulk(operation: Operation) -> bool:
@@ -83,7 +84,8 @@ class Bulk:
         return answer
 
     async def _read(self, operation: Operation, credentials: Credentials, turn: Turn, context: Context) -> bytes:
-        """The request. Its deadline may have passed while it arrived."""
+        """The request. Its deadline may have passed while it arrived. What is too large gRPC refuses by itself, and
+        here it is as if nothing came."""
         try:
             async with asyncio.timeout(ARRIVAL_SECONDS):
                 read = await context.read()
@@ -92,4 +94,6 @@ class Bulk:
             raise self._executor.refuse(operation, credentials, DependencyTimeoutException(LATE)) from None
         except KMSError as too_late:
             raise self._executor.refuse(operation, credentials, too_late) from None
-        return b"" if read is grpc.aio.EOF else read
+        if read is grpc.aio.EOF:
+            raise self._executor.refuse(operation, credentials, ValidationException(NONE.format(self._most)))
+        return bytes(read)

@@ -90,4 +90,5 @@ async def _waited_for(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         await asyncio.wait([running])
+        running.exception()  # asyncio logs what nobody has looked at; it is recorded and counted
         raise

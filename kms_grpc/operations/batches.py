@@ -143,7 +143,8 @@ class _Run:
         if groups is None:
             batch = self._scan(by_context=True)
             groups = self._admitted_groups(batch, by_context=True) or []
-        planned = batch.plan([self._for_run(group) for group in groups], self._data_key_bytes(batch))
+        admitted = [self._for_run(group) for group in groups]
+        planned = batch.plan(admitted, self._data_key_bytes(batch), behind=self._list_of_keys())
         self._require_room(planned)
         batch.run()
         done, failures = batch.tally()
@@ -261,13 +262,16 @@ class _Run:
                 " Batches.MaxResponseMessageBytes). Send fewer or smaller items."
             )
 
-    def _assembled(self, batch: raw_batch.Batch, planned: int, failed: Failed) -> bytes:
-        response = self.call.operation.response
+    def _list_of_keys(self) -> bytes:
+        """As it stands in the answer, behind the results."""
         used = [pb.BatchKey(key_id=arn, key_material_id=material) for arn, material in self.keys]
-        keys: bytes = response(keys=used).SerializeToString()
+        written: bytes = self.call.operation.response(keys=used).SerializeToString()
+        return written
+
+    def _assembled(self, batch: raw_batch.Batch, planned: int, failed: Failed) -> bytes:
         errors = [(failure, self._as_result(error)) for failure, error in failed]
-        self._require_room(planned + len(keys) + sum(len(written) for _, written in errors))
-        return batch.results(errors) + keys
+        self._require_room(planned + sum(len(written) for _, written in errors))
+        return batch.results(errors)
 
     def _as_result(self, error: KMSError) -> bytes:
         """As it stands among the results; one that many items share is written once."""

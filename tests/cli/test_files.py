@@ -84,6 +84,35 @@ def test_a_directory(kms: Run, key: str, tmp_path: Path) -> None:
     assert (tree / "below/b.txt.kms").exists()
 
 
+WITHOUT_ROOTS_RIGHTS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+
+
+def test_what_a_directory_has_beside_files_is_told(server: Served, key: str, tmp_path: Path) -> None:
+    """Links, pipes, what cannot be read, and names that a terminal would obey: nothing is passed over in silence."""
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    for name in ("closed/a", "\x1b[31m[red]\nb", "c"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(b"x")
+    (tree / "link").symlink_to("c")
+    (tree / "folder").symlink_to(tmp_path)
+    os.mkfifo(tree / "pipe")
+    (tree / "closed").chmod(0)
+    command = [sys.executable, "-m", "kms_grpc", "encrypt-file", "--key", key, "-r", str(tree), "--to", str(out)]
+    command = [*WITHOUT_ROOTS_RIGHTS, *command] if os.geteuid() == 0 else command
+    ran = subprocess.run(command, env=clean() | server.variables(), capture_output=True, text=True, timeout=60)
+    (tree / "closed").chmod(0o700)
+    told = ran.stderr.splitlines()
+    left = [f"{tree}/{name}: left alone: a link, or no file" for name in ("folder", "link", "pipe")]
+    assert (ran.returncode, sorted(told)) == (2, sorted([*left, f"{tree}/closed: Permission denied"]))
+    assert names(out) == ["\x1b[31m[red]\nb.kms", "c.kms"]
+    assert [line.split(" -> ")[0] for line in ran.stdout.splitlines()] == [rf"{tree}/\x1b[31m[red]\nb", f"{tree}/c"]
+
+
+def test_an_input_that_cannot_be_read_is_named(kms: Run, key: str, tmp_path: Path) -> None:
+    ran = kms("encrypt-file", "--key", key, "/proc/self/mem", "--to", tmp_path / "new")
+    assert (ran.code, "/proc/self/mem: Input/output error" in ran.err, names(tmp_path)) == (2, True, [])
+
+
 def test_one_bad_file_does_not_hold_up_the_others(kms: Run, key: str, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()

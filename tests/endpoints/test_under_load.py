@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +15,9 @@ from typing import Any
 import grpc
 import pytest
 
+from kms_grpc import errors
 from kms_grpc.endpoints import grpc_server
+from kms_grpc.endpoints.long_way import LongWay
 from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata
 from tests.endpoints.test_waiting_calls import Door, healthy, loop, prepared, recorded, registry_held, until, waiting
 from tests.operations.service import ALICE, Host
@@ -123,9 +127,45 @@ def test_on_the_wire_it_is_an_ordinary_call(door: Door) -> None:
         assert opened.answer.plaintext == b"p"
     refused = door.ask("Decrypt", ciphertext_blob=blob)
     assert (refused.code, refused.reason) == ("INVALID_ARGUMENT", "InvalidCiphertextException")
-    too_large = ask(door.channel, "Encrypt", bytes(MESSAGE_BYTES + 1), metadata(ALICE.token))
-    assert too_large.code == "RESOURCE_EXHAUSTED"
     assert door.server._bulk.queue.pending == 0 == door.long_way.budget.held
+
+
+def test_what_is_too_large_is_recorded_as_that(door: Door) -> None:
+    """gRPC refuses it by itself. It is not taken for an empty request, and leaves nothing in the server's log."""
+    complaints: list[Any] = []
+    door.loop.set_exception_handler(lambda _, told: complaints.append(told))
+    sent = metadata(ALICE.token, request_id="too-large")
+    assert ask(door.channel, "EncryptBatch", bytes(MESSAGE_BYTES + 1), sent).code == "RESOURCE_EXHAUSTED"
+    until(lambda: door.server._bulk.queue.pending == 0)
+    [(code, text)] = recorded(door, "too-large")
+    assert (code, f"at most {MESSAGE_BYTES} bytes" in str(text)) == ("ValidationException", True)
+    assert door.ask("EncryptBatch").code == "INVALID_ARGUMENT"
+    gc.collect()
+    assert complaints == []
+    assert door.long_way.budget.held == 0
+
+
+def test_the_error_of_a_call_that_nobody_waits_for_is_nobodys(host: Host, loop: asyncio.AbstractEventLoop) -> None:
+    complaints: list[Any] = []
+    loop.set_exception_handler(lambda _, told: complaints.append(told))
+    long_way, go = LongWay(host.worker().executor, host.settings.limits), threading.Event()
+
+    def fails() -> None:
+        go.wait(60)
+        raise errors.ValidationException("x")
+
+    async def give_up() -> None:
+        running = asyncio.ensure_future(long_way.in_a_thread(fails))
+        await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run_coroutine_threadsafe(give_up(), loop).result(60)
+    gc.collect()
+    long_way.close()
+    assert complaints == []
 
 
 def test_who_waits_too_long_for_a_turn_is_turned_away(door: Door) -> None:
