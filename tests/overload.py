@@ -104,9 +104,16 @@ class Scene:
         return sum(b'"EncryptBatch"' in line and b"errorCode" not in line for line in lines)
 
 
-def overload(scene: Scene, times: float, seconds: float, connections: int) -> dict[str, Any]:
+def per_cpu_second(report: LoadReport) -> float:
+    return report.calls * 1e9 / (report.cpu_ns or 1)
+
+
+def overload(scene: Scene, kind: str, times: float, seconds: float, connections: int) -> dict[str, Any]:
+    """`open`: calls go at so many times the peak's rate, answered or not. `closed`: so many times the callers that make
+    the peak, each of which asks again at once."""
+
     def peak() -> LoadReport:
-        return scene.load(connections=connections, in_flight=max(16, connections), seconds=seconds / 4)
+        return scene.load(connections=connections, in_flight=max(64, connections), seconds=seconds / 4)
 
     before, done, idle = peak(), scene.done(), scene.resident_mib()
     replies: list[Reply] = []
@@ -116,19 +123,24 @@ def overload(scene: Scene, times: float, seconds: float, connections: int) -> di
             Watch(lambda: health.Check(health_pb2.HealthCheckRequest(), timeout=10)) as watch,
             Watch(lambda: replies.append(ask(another, "EncryptBatch", scene.batch, scene.metadata))),
         ):
-            report = scene.load(
-                connections=connections, in_flight=100_000, rate=times * before.rate, seconds=seconds, warm_up=1,
-                deadline=DEADLINE_SECONDS,
-            )  # fmt: skip
+            if kind == "open":
+                how: dict[str, Any] = {"in_flight": 100_000, "rate": times * before.rate, "deadline": DEADLINE_SECONDS}
+            else:
+                how = {"in_flight": round(times * max(64, connections))}
+            report = scene.load(connections=connections, seconds=seconds, warm_up=1, **how)
     done, grown = scene.done() - done, scene.resident_mib()
-    rate = (before.rate + peak().rate) / 2
+    after = peak()
+    rate = (before.rate + after.rate) / 2
     refused = {(reply.code, reply.reason, reply.retry_info) for reply in replies if reply.code != "OK"}
     return {
-        "connections": connections,
+        "load, connections": [kind, connections],
         "peak calls/s": round(rate, 1),
         "offered calls/s": round(times * before.rate, 1),
         "answered calls/s": round(report.rate, 1),
         "share of the peak": round(report.rate / rate, 3),
+        "the same per second of the worker's CPU": round(
+            2 * per_cpu_second(report) / (per_cpu_second(before) + per_cpu_second(after)), 3
+        ),
         "answered after ms, median, 99 %": [round(report.p50 / 1000), round(report.p99 / 1000)],
         "not answered": report.failures,
         "refusals that a gRPC client saw": [*refused],
@@ -197,9 +209,10 @@ def main() -> int:
         try:
             scene = Scene(server)
             for connections in [] if chosen.only == "fairness" else chosen.connections.split(","):
-                told = overload(scene, chosen.times, chosen.seconds, int(connections))
-                well = well and holds(told)
-                show(told)
+                for kind in ("closed", "open"):
+                    told = overload(scene, kind, chosen.times, chosen.seconds, int(connections))
+                    well = well and holds(told)
+                    show(told)
             if chosen.only != "overload":
                 show(fairness(scene, chosen.seconds / 4))
         finally:

@@ -45,13 +45,13 @@ class Bulk:
         self._long_way = long_way
         self._most = limits.message_bytes
         seconds = limits.bulk_waiting_ms / 1000
-        self.queue = FairQueue(long_way.budget, slots=SLOTS, each=EACH, waiting=limits.waiting_calls, seconds=seconds)
+        self.queue = FairQueue(long_way.budget, slots=SLOTS, each=EACH, waiting=limits.calls, seconds=seconds)
 
     def method(
         self,
         operation: Operation,
         credentials_of: Callable[[Context], Credentials],
-        refuse: Callable[[Context, Credentials, KMSError], Awaitable[None]],
+        refuse: Callable[[Context, Credentials, KMSError], None],
         trailers: Callable[[Credentials], tuple[tuple[str, str], ...]],
     ) -> Method:
         """The handler of a row. `refuse` ends the call with an error."""
@@ -67,7 +67,7 @@ class Bulk:
                     await context.write(answer)
             except KMSError as error:
                 refused = error if turn.begun else self._executor.refuse(operation, credentials, error)
-                await refuse(context, credentials, refused)
+                refuse(context, credentials, refused)
             except asyncio.CancelledError:
                 if not turn.begun:
                     self._executor.refuse(operation, credentials, DependencyTimeoutException(GIVEN_UP))
