@@ -58,12 +58,14 @@ def openssl() -> dict[str, list[str]]:
 
 
 def extension(module: str = MODULE, root: str = "", more: tuple[str, ...] = (), flags: tuple[str, ...] = ()) -> FFI:
-    """The cffi builder of the core. `root` is empty or ends with a slash; `more` are C files beside native/*.c.
+    """The cffi builder of the core. `root` is empty or ends with a slash; `more` are C files beside native/*.c and what
+    speaks with Python itself.
 
     A file of `more` with a .cdef.h beside it adds its declarations (the test build does so).
     """
     native = sorted(f"{root}native/{path.name}" for path in (ROOT / "native").glob("*.c"))
-    declarations = [ROOT / "native" / "core.cdef.h", *(Path(path).with_suffix(".cdef.h") for path in more)]
+    more = (f"{root}native/python/objects.c", *more)
+    declarations = [ROOT / "native" / "core.cdef.h", *(Path(ROOT, path).with_suffix(".cdef.h") for path in more)]
     libcrypto = openssl()
     folders = [f"{root}native", *(str(Path(path).parent) for path in more), *libcrypto.pop("include_dirs", [])]
     builder = FFI()

@@ -96,6 +96,7 @@ class Worker:
             "audit_held_bytes": log.held_bytes,
             "audit_reserve_bytes": log.reserve_bytes,
             "audit_blocked": int(log.blocked),
+            **self.server.gauges(),
         }
 
     def close(self) -> None:
@@ -136,6 +137,10 @@ def prepare(settings: Settings, clock: Clock | None = None) -> None:
     if settings.dev:
         _provide_dev_token(settings.data_dir / "dev.token")
     bearer_tokens(settings)
+    if settings.tls is not None:
+        from kms_grpc.endpoints import certificate
+
+        certificate.read(settings.tls)
     first_start.prepare(registry_service(settings), root_key_source(settings), clock or SystemClock())
 
 

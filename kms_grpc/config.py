@@ -2,7 +2,7 @@
 
 ```toml
 regions = ["eu-central-1", "eu-west-1"]      # the first one is the default region
-listen = "127.0.0.1:50051"                   # loopback or unix:/path only
+listen = "127.0.0.1:50051"                   # loopback or unix:/path; with [tls] any address
 aws_listen = "127.0.0.1:8080"                # AWS's own clients, by setting an endpoint URL; likewise
 workers = 2
 
@@ -11,6 +11,10 @@ name = "billing"
 arn = "arn:aws:iam::123456789012:role/billing"
 account = "123456789012"
 token_file = "/run/secrets/billing.token"    # or token = "…"
+
+[tls]                                        # PEM; both files are read again when they change
+certificate_file = "/etc/kms/server.pem"     # the server's certificate first, then those that lead to its CA
+key_file = "/etc/kms/server.key"
 
 [quotas]
 keys_per_account = 100_000
@@ -98,8 +102,17 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     streams: int = 128
     """EncryptStream and DecryptStream that a worker runs at once, each in up to 8 MiB; one more is
     ThrottlingException."""
+    stream_idle_seconds: float = 30.0
+    """A stream whose caller has neither sent nor read anything for so long gives its place to one that has none."""
     cached_keys: int = 16_384
     """Keys whose row and material a worker keeps at hand."""
+
+
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The server's certificate. What is wrong with the files is said at the start (endpoints/certificate.py)."""
+
+    certificate_file: Path
+    key_file: Path
 
 
 DATA_DIR = Path("kms-data")
@@ -111,6 +124,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aws_listen: str | None = None
     """Where AWS's JSON over HTTP is served; nowhere unless it is given."""
     metrics_listen: str | None = None
+    tls: Tls | None = None
+    """Serve the TCP ports of both doors under TLS; Unix sockets never are."""
     regions: list[str] = []
     workers: int = msgspec.field(default_factory=lambda: max(2, os.cpu_count() or 1))
     partition: str = "aws"
@@ -215,12 +230,7 @@ def _check(settings: Settings) -> None:
     _require(ACCOUNT.fullmatch(settings.service_account), "service_account: 12 digits are needed")
     _require(1 <= settings.workers <= 256, "workers: 1 to 256")
     _check_numbers(settings)
-    check_listen(settings.listen)
-    if settings.aws_listen is not None:
-        check_listen(settings.aws_listen, "aws_listen")
-    if settings.metrics_listen is not None:
-        _require(not settings.metrics_listen.startswith("unix:"), "metrics_listen: HOST:PORT is needed")
-        check_listen(settings.metrics_listen)
+    _check_doors(settings)
     _check_principals(settings)
 
 
@@ -246,19 +256,45 @@ def _check_principals(settings: Settings) -> None:
         _require(principal.arn.startswith("arn:"), f"principal {principal.name}: arn must begin with arn:")
 
 
-def check_listen(address: str, name: str = "listen") -> None:
-    """Loopback or a Unix socket: until callers have identities of their own, nothing else is served, and no option
-    changes that."""
+def _check_doors(settings: Settings) -> None:
+    doors = {"listen": settings.listen}
+    if settings.aws_listen is not None:
+        doors["aws_listen"] = settings.aws_listen
+    for name, address in doors.items():
+        _check_door(settings, name, address)
+    all_unix = all(address.startswith("unix:") for address in doors.values())
+    _require(settings.tls is None or not all_unix, "tls: Unix sockets have none; give listen HOST:PORT, or no [tls]")
+    if settings.metrics_listen is not None:
+        _require(not settings.metrics_listen.startswith("unix:"), "metrics_listen: HOST:PORT is needed")
+        on_machine = check_listen(settings.metrics_listen, "metrics_listen")
+        _require(on_machine, f"metrics_listen {settings.metrics_listen!r}: {ONLY_LOOPBACK}")
+
+
+def _check_door(settings: Settings, name: str, address: str) -> None:
+    """Tokens and plaintexts never leave the machine in clear: without TLS, loopback and Unix sockets are all that is
+    served, and no option changes that. What is meant for this machine alone stays on it under TLS as well."""
+    if check_listen(address, name):
+        return
+    refused = f"{name} {address!r}: {ONLY_LOOPBACK}"
+    _require(settings.tls is not None, f"{refused}, unless under TLS: {_GIVE_A_CERTIFICATE}")
+    _require(not settings.bench, f"{refused} with bench: anybody may call its echo")
+    _require(name == "listen" or not settings.dev, f"{refused} with dev: everybody knows its access key's secret")
+
+
+ONLY_LOOPBACK = "only loopback (127.0.0.1, [::1]) or unix:/path can be served"
+_GIVE_A_CERTIFICATE = "give [tls] certificate_file and key_file, or --tls-certificate and --tls-key"
+
+
+def check_listen(address: str, name: str = "listen") -> bool:
+    """Whether it is on this machine alone: loopback, or a Unix socket. ConfigurationError for what is no address."""
     if address.startswith("unix:"):
         _require(len(address) > len("unix:"), f"{name}: unix: needs a path")
-        return
+        return True
     host, _, port = address.rpartition(":")
-    _require(port.isdigit() and int(port) < 65536, f"{name} {address!r}: HOST:PORT or unix:/path is needed")
+    well_formed = host and "/" not in host and port.isdigit() and int(port) < 65536
+    _require(well_formed, f"{name} {address!r}: HOST:PORT or unix:/path is needed")
     host = host.strip("[]")
-    _require(
-        host == "localhost" or _is_loopback(host),
-        f"{name} {address!r}: only loopback (127.0.0.1, [::1]) or unix:/path can be served",
-    )
+    return host == "localhost" or _is_loopback(host)
 
 
 def _is_loopback(host: str) -> bool:

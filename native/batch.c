@@ -295,12 +295,14 @@ kms_status kms_batch_run(uint8_t *out, size_t out_len, kms_batch *batch, kms_ope
     return status;
 }
 
-uint32_t kms_batch_tally(uint32_t *done, uint32_t *failed, const kms_batch *batch) {
+uint32_t kms_batch_tally(uint32_t *done, uint32_t *data_keys, uint32_t *failed, const kms_batch *batch) {
     uint32_t count = 0;
     memset(done, 0, batch->group_count * sizeof *done);
+    memset(data_keys, 0, batch->group_count * sizeof *data_keys);
     for (uint32_t i = 0; i < batch->item_count; i++) {
         const kms_item *item = &batch->items[i];
         if (item->status == KMS_OK) done[item->group]++;
+        if (item->status == KMS_OK) data_keys[item->group] += item->count;
         if (item->status != KMS_OK && failed) failed[count] = i;
         count += item->status != KMS_OK;
     }

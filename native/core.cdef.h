@@ -29,7 +29,8 @@ typedef enum {
     KMS_CIPHER_FAILED, /* libcrypto refused */
     KMS_OUT_OF_MEMORY,
     KMS_NOT_ADMITTED, /* an item of a batch */
-    KMS_INCOMPLETE    /* what has come so far is not wrong, but not all */
+    KMS_INCOMPLETE,   /* what has come so far is not wrong, but not all */
+    KMS_USED_UP       /* a data key's bounds allow no such record, or not without asking */
 } kms_status;
 
 #define KMS_KID_SIZE 17
@@ -213,8 +214,9 @@ size_t kms_batch_plan(kms_batch *batch, kms_operation operation, const kms_admit
 kms_status kms_batch_run(uint8_t *out, size_t out_len, kms_batch *batch, kms_operation operation,
                          const kms_admitted *admitted, uint32_t data_key_len, uint32_t first, uint32_t end,
                          const uint8_t *raw, size_t raw_len);
-/* Items that were done, by group. Gives the number of those that were not; with `failed`, their places too. */
-uint32_t kms_batch_tally(uint32_t *done, uint32_t *failed, const kms_batch *batch);
+/* Items that were done, by group, and in a batch of data keys how many of those they have. Gives the number of items that
+ * were not done; with `failed`, their places too. */
+uint32_t kms_batch_tally(uint32_t *done, uint32_t *data_keys, uint32_t *failed, const kms_batch *batch);
 
 /* --- blob.c: the ciphertext blob, version 1 ------------------------------------------------------------------------ */
 
@@ -316,11 +318,15 @@ uint64_t kms_esdk_encrypted_len(const kms_esdk_message_t *message, uint64_t in_l
  * call. out_len is kms_esdk_encrypted_len. A call that fails ends the message. */
 kms_status kms_esdk_encrypt(uint8_t *out, size_t out_len, kms_esdk_message_t *message, uint8_t *held, size_t held_len,
                             const uint8_t *in, size_t in_len, uint8_t is_last);
-/* The plaintext of all frames that `in` makes whole; out_capacity: at least message->held_len + in_len. `held` takes
- * frame_len + KMS_ESDK_HELD_OVERHEAD bytes. KMS_INVALID_CIPHERTEXT for whatever is not the next frame, also behind the
- * final one, and the message is ended. Of suites that sign, the signature is left in `held`. */
-kms_status kms_esdk_decrypt(uint8_t *out, size_t out_capacity, size_t *out_len, kms_esdk_message_t *message,
-                            uint8_t *held, size_t held_len, const uint8_t *in, size_t in_len);
+/* Bytes that the next kms_esdk_decrypt gives: plaintext of the frames that `in` makes whole, by what their heads say, up to
+ * the first one that is not what must come next, which that call refuses. At most what waits in `held`, and in_len. */
+size_t kms_esdk_decrypted_len(const kms_esdk_message_t *message, const uint8_t *held, size_t held_len,
+                              const uint8_t *in, size_t in_len);
+/* The plaintext of all frames that `in` makes whole; out_len is kms_esdk_decrypted_len. `held` takes frame_len +
+ * KMS_ESDK_HELD_OVERHEAD bytes. KMS_INVALID_CIPHERTEXT for whatever is not the next frame, also behind the final one, and
+ * the message is ended. Of suites that sign, the signature is left in `held`. */
+kms_status kms_esdk_decrypt(uint8_t *out, size_t out_len, kms_esdk_message_t *message, uint8_t *held, size_t held_len,
+                            const uint8_t *in, size_t in_len);
 
 /* --- record.c: records of the client library, version 1 ------------------------------------------------------------ */
 
@@ -343,15 +349,48 @@ kms_status kms_record_seal(uint8_t *record, size_t record_len, uint64_t key, con
 /* plaintext_len is record_len - KMS_RECORD_OVERHEAD. */
 kms_status kms_record_open(uint8_t *plaintext, size_t plaintext_len, uint64_t key, const uint8_t *context,
                            size_t context_len, const uint8_t *record, size_t record_len);
-/* Many records under one data key and one context, one after the other. Each plaintext stands already where its ciphertext
- * goes, KMS_RECORD_HEADER_SIZE bytes into its record. */
-kms_status kms_record_seal_many(uint8_t *records, size_t records_len, uint64_t key, const uint8_t *wrapped,
-                                size_t wrapped_len, const uint8_t *context, size_t context_len,
-                                const uint32_t *plaintext_lens, size_t count);
-/* A key for each record. statuses gets KMS_OK or KMS_INVALID_CIPHERTEXT for each; a plaintext that didn't open is zeroed. */
-kms_status kms_record_open_many(uint8_t *plaintexts, size_t plaintexts_len, uint8_t *statuses, const uint64_t *keys,
-                                const uint8_t *context, size_t context_len, const uint8_t *records,
-                                const uint32_t *record_lens, size_t count);
+/* Many records under one data key and one context. records[i] has plaintext_lens[i] + KMS_RECORD_OVERHEAD bytes. */
+kms_status kms_record_seal_many(uint8_t *const *records, uint64_t key, const uint8_t *wrapped, size_t wrapped_len,
+                                const uint8_t *context, size_t context_len, const uint8_t *const *plaintexts,
+                                const uint64_t *plaintext_lens, size_t count);
+/* A key for each record. plaintexts[i] has record_lens[i] - KMS_RECORD_OVERHEAD bytes. statuses gets KMS_OK or
+ * KMS_INVALID_CIPHERTEXT for each; a plaintext that didn't open is zeroed. */
+kms_status kms_record_open_many(uint8_t *const *plaintexts, uint8_t *statuses, const uint64_t *keys,
+                                const uint8_t *context, size_t context_len, const uint8_t *const *records,
+                                const uint64_t *record_lens, size_t count);
+
+/* --- uses.c: what a data key may still be used for ----------------------------------------------------------------- */
+
+/* Written by the functions below alone, from any thread. Times are seconds by the caller's clock. */
+typedef struct {
+    uint64_t *granted;                   /* counts the records of all keys of a cache */
+    uint64_t last;                       /* what `granted` was after this key's last record */
+    int64_t messages, bytes;             /* left */
+    double ends;                         /* from then on it is not used */
+    int64_t least_messages, least_bytes; /* these stay, and `until` has not come, where nobody is asked first */
+    double until;
+} kms_uses_t;
+
+/* Before anybody else sees `uses`. `granted` outlives it. messages and bytes: 0 to 2^63 - 1. */
+void kms_uses_begin(kms_uses_t *uses, uint64_t *granted, int64_t messages, int64_t bytes, double ends);
+/* What kms_record_seal_within may take from now on: never more than what is left. */
+void kms_uses_allow(kms_uses_t *uses, double until, int64_t least_messages, int64_t least_bytes);
+/* One record of so many bytes. 1, or 0: nothing was taken. */
+int kms_uses_take(kms_uses_t *uses, double now, int64_t bytes);
+/* As many of these records, from the first on, as may be; how many. */
+size_t kms_uses_grant(kms_uses_t *uses, double now, const uint64_t *lens, size_t most);
+
+/* A data key as who seals has it. */
+typedef struct {
+    uint64_t key; /* handle */
+    uint8_t wrapped[KMS_WRAPPED_DATA_KEY_SIZE];
+    kms_uses_t uses;
+} kms_data_key_t;
+
+/* kms_record_seal, where one more record of these bytes is allowed without asking; else KMS_USED_UP. */
+kms_status kms_record_seal_within(uint8_t *record, size_t record_len, kms_data_key_t *key, double now,
+                                  const uint8_t *context, size_t context_len, const uint8_t *plaintext,
+                                  size_t plaintext_len);
 
 /* --- random.c, epoch.c, process.c ---------------------------------------------------------------------------------- */
 

@@ -274,22 +274,48 @@ static kms_status decrypt_all(struct work *work, uint8_t *held, const uint8_t *i
     return status == KMS_OK ? keep_footer(work, held, in, in_len) : status;
 }
 
-kms_status kms_esdk_decrypt(uint8_t *out, size_t out_capacity, size_t *out_len, kms_esdk_message_t *message,
-                            uint8_t *held, size_t held_len, const uint8_t *in, size_t in_len) {
+/* Reads a frame that begins with `waits` bytes of `held` and goes on in `in`. 0 where it is not whole, or none. */
+static int reads_whole(struct frame *frame, const kms_esdk_message_t *message, const uint8_t *held, size_t waits,
+                       const uint8_t *in, size_t in_len) {
+    uint8_t head[FINAL_HEAD];
+    size_t first = waits < sizeof head ? waits : sizeof head;
+    size_t second = in_len < sizeof head - first ? in_len : sizeof head - first;
+    if (first > 0) memcpy(head, held, first);
+    if (second > 0) memcpy(head + first, in, second);
+    return read_frame(frame, message, head, first + second) == KMS_OK && frame->len > waits &&
+           frame->len - waits <= in_len;
+}
+
+size_t kms_esdk_decrypted_len(const kms_esdk_message_t *message, const uint8_t *held, size_t held_len,
+                              const uint8_t *in, size_t in_len) {
+    kms_esdk_message_t at = *message;
+    struct frame frame;
+    size_t total = 0, waits = message->held_len;
+    if (message->progress != OPEN || waits > held_len) return 0;
+    while (reads_whole(&frame, &at, held, waits, in, in_len)) {
+        total += frame.content_len;
+        if (frame.is_final) break;
+        in += frame.len - waits;
+        in_len -= frame.len - waits;
+        waits = 0;
+        at.sequence++;
+    }
+    return total;
+}
+
+kms_status kms_esdk_decrypt(uint8_t *out, size_t out_len, kms_esdk_message_t *message, uint8_t *held, size_t held_len,
+                            const uint8_t *in, size_t in_len) {
     struct work work;
     kms_status status = KMS_WRONG_LENGTH;
-    *out_len = 0;
     if (message->progress != FAILED && held_len >= (size_t)message->frame_len + KMS_ESDK_HELD_OVERHEAD &&
-        out_capacity >= message->held_len + in_len && message->held_len <= held_len) {
+        message->held_len <= held_len && out_len == kms_esdk_decrypted_len(message, held, held_len, in, in_len)) {
         status = begin(&work, message, out, 0);
         if (status == KMS_OK) status = decrypt_all(&work, held, in, in_len);
         kms_esdk_cipher_end(&work.cipher);
     }
-    if (status == KMS_OK) {
-        *out_len = (size_t)(work.out - out);
-    } else {
+    if (status != KMS_OK) {
         message->progress = FAILED;
-        OPENSSL_cleanse(out, out_capacity);
+        OPENSSL_cleanse(out, out_len);
     }
     return status;
 }

@@ -19,6 +19,7 @@
 #include "ciphers.h"
 #include "keyring.h"
 #include "random.h"
+#include "uses.h"
 #include "xaes.h"
 
 #define VERSION 0x81
@@ -120,6 +121,19 @@ kms_status kms_record_seal(uint8_t *record, size_t record_len, uint64_t key, con
     return status;
 }
 
+kms_status kms_record_seal_within(uint8_t *record, size_t record_len, kms_data_key_t *key, double now,
+                                  const uint8_t *context, size_t context_len, const uint8_t *plaintext,
+                                  size_t plaintext_len) {
+    const size_t wrapped_len = sizeof key->wrapped;
+    if (fits(wrapped_len, context_len, plaintext_len) &&
+        !kms_uses_take_unasked(&key->uses, now, (int64_t)plaintext_len)) {
+        OPENSSL_cleanse(record, record_len);
+        return KMS_USED_UP;
+    }
+    return kms_record_seal(record, record_len, key->key, key->wrapped, wrapped_len, context, context_len, plaintext,
+                           plaintext_len);
+}
+
 static kms_status open_under(uint8_t *plaintext, uint64_t key, const uint8_t *context, size_t context_len,
                              const uint8_t *record, size_t record_len) {
     union kms_key root;
@@ -146,111 +160,112 @@ kms_status kms_record_open(uint8_t *plaintext, size_t plaintext_len, uint64_t ke
 
 /* --- many records ----------------------------------------------------------------------------------------------------- */
 
-/* What all items of a call share, and where the next one is. */
-struct batch {
+#define DRAWN_AT_ONCE 1024 /* nonces: 24 KiB of stack */
+
+/* What all records of a call share. */
+struct shared {
     union kms_key root;
     const uint8_t *wrapped;
     const uint8_t *context;
     size_t context_len;
-    const uint8_t *in;
-    uint8_t *out;
 };
 
-/* Whether each length is `least` to `least` + the largest plaintext, and all together are `total`. */
-static int lens_fit(const uint32_t *lens, size_t count, size_t least, size_t total) {
-    size_t sum = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (lens[i] < least || lens[i] > least + KMS_MAXIMUM_RECORD_PLAINTEXT) return 0;
-        sum += lens[i];
-    }
-    return sum == total;
+static size_t lesser(size_t one, size_t other) { return one < other ? one : other; }
+
+static int lens_fit(const uint64_t *lens, size_t count, size_t least) {
+    for (size_t i = 0; i < count; i++)
+        if (lens[i] < least || lens[i] - least > KMS_MAXIMUM_RECORD_PLAINTEXT) return 0;
+    return 1;
 }
 
-/* One draw serves the nonces of a chunk. */
-static kms_status seal_chunk(struct batch *batch, const uint32_t *lens, size_t count) {
+static kms_status seal_chunk(const struct shared *shared, uint8_t *const *records, const uint8_t *nonces,
+                             const uint8_t *const *plaintexts, const uint64_t *lens, size_t count) {
     struct kms_message messages[KMS_XAES_BATCH];
-    uint8_t nonces[KMS_XAES_BATCH * KMS_NONCE_SIZE];
-    kms_status status = kms_nonces(nonces, count * KMS_NONCE_SIZE);
-    for (size_t i = 0; status == KMS_OK && i < count; i++) {
-        const uint8_t *plaintext = batch->out + KMS_RECORD_HEADER_SIZE;
-        write_prefix(batch->out, batch->wrapped);
-        memcpy(batch->out + NONCE_AT, nonces + i * KMS_NONCE_SIZE, KMS_NONCE_SIZE);
-        messages[i] = sealed_message(batch->out, batch->context, batch->context_len, plaintext, lens[i]);
-        batch->out += lens[i] + KMS_RECORD_OVERHEAD;
+    for (size_t i = 0; i < count; i++) {
+        write_prefix(records[i], shared->wrapped);
+        memcpy(records[i] + NONCE_AT, nonces + i * KMS_NONCE_SIZE, KMS_NONCE_SIZE);
+        messages[i] = sealed_message(records[i], shared->context, shared->context_len, plaintexts[i], lens[i]);
     }
-    return status == KMS_OK ? kms_xaes_seal(&batch->root, messages, count) : status;
+    return kms_xaes_seal(&shared->root, messages, count);
 }
 
-static size_t chunk_of(size_t rest) { return rest < KMS_XAES_BATCH ? rest : KMS_XAES_BATCH; }
-
-static kms_status seal_all(struct batch *batch, uint64_t key, const uint32_t *lens, size_t count) {
-    kms_status status = kms_keyring_get(&batch->root, key, KMS_RECORD_ROOT);
+/* One draw serves all of them: they are at most DRAWN_AT_ONCE, which is what the stack has room for. */
+static kms_status seal_drawn(const struct shared *shared, uint8_t *const *records, const uint8_t *const *plaintexts,
+                             const uint64_t *lens, size_t count) {
+    uint8_t nonces[DRAWN_AT_ONCE * KMS_NONCE_SIZE];
+    kms_status status = kms_nonces(nonces, count * KMS_NONCE_SIZE);
     for (size_t done = 0; status == KMS_OK && done < count; done += KMS_XAES_BATCH)
-        status = seal_chunk(batch, lens + done, chunk_of(count - done));
-    OPENSSL_cleanse(&batch->root, sizeof batch->root);
+        status = seal_chunk(shared, records + done, nonces + done * KMS_NONCE_SIZE, plaintexts + done, lens + done,
+                            lesser(count - done, KMS_XAES_BATCH));
     return status;
 }
 
-kms_status kms_record_seal_many(uint8_t *records, size_t records_len, uint64_t key, const uint8_t *wrapped,
-                                size_t wrapped_len, const uint8_t *context, size_t context_len,
-                                const uint32_t *plaintext_lens, size_t count) {
-    struct batch batch = {.wrapped = wrapped, .context = context, .context_len = context_len, .out = records};
-    size_t overhead = count * KMS_RECORD_OVERHEAD;
+static kms_status seal_all(struct shared *shared, uint8_t *const *records, uint64_t key,
+                           const uint8_t *const *plaintexts, const uint64_t *lens, size_t count) {
+    kms_status status = kms_keyring_get(&shared->root, key, KMS_RECORD_ROOT);
+    for (size_t done = 0; status == KMS_OK && done < count; done += DRAWN_AT_ONCE)
+        status =
+            seal_drawn(shared, records + done, plaintexts + done, lens + done, lesser(count - done, DRAWN_AT_ONCE));
+    OPENSSL_cleanse(&shared->root, sizeof shared->root);
+    return status;
+}
+
+kms_status kms_record_seal_many(uint8_t *const *records, uint64_t key, const uint8_t *wrapped, size_t wrapped_len,
+                                const uint8_t *context, size_t context_len, const uint8_t *const *plaintexts,
+                                const uint64_t *plaintext_lens, size_t count) {
+    struct shared shared = {.wrapped = wrapped, .context = context, .context_len = context_len};
     kms_status status = KMS_WRONG_LENGTH;
-    if (fits(wrapped_len, context_len, 0) && records_len >= overhead &&
-        lens_fit(plaintext_lens, count, 0, records_len - overhead))
-        status = seal_all(&batch, key, plaintext_lens, count);
-    if (status != KMS_OK) OPENSSL_cleanse(records, records_len);
+    if (fits(wrapped_len, context_len, 0) && lens_fit(plaintext_lens, count, 0))
+        status = seal_all(&shared, records, key, plaintexts, plaintext_lens, count);
+    for (size_t i = 0; status != KMS_OK && i < count; i++)
+        OPENSSL_cleanse(records[i], plaintext_lens[i] + KMS_RECORD_OVERHEAD);
     return status;
 }
 
 /* Records of another version or suite are told apart here; the rest is the tag's and the commitment's work. */
-static kms_status open_chunk(struct batch *batch, uint8_t *statuses, const uint32_t *lens, size_t count) {
+static kms_status open_chunk(const struct shared *shared, uint8_t *const *plaintexts, uint8_t *statuses,
+                             const uint8_t *const *records, const uint64_t *lens, size_t count) {
     struct kms_message messages[KMS_XAES_BATCH];
-    const uint8_t *records[KMS_XAES_BATCH];
-    for (size_t i = 0; i < count; i++) {
-        records[i] = batch->in;
-        messages[i] = opened_message(batch->out, batch->context, batch->context_len, batch->in, lens[i]);
-        batch->in += lens[i];
-        batch->out += messages[i].len;
-    }
-    kms_status status = kms_xaes_open(&batch->root, messages, count);
+    for (size_t i = 0; i < count; i++)
+        messages[i] = opened_message(plaintexts[i], shared->context, shared->context_len, records[i], lens[i]);
+    kms_status status = kms_xaes_open(&shared->root, messages, count);
     for (size_t i = 0; status == KMS_OK && i < count; i++) {
         statuses[i] = (uint8_t)(is_ours(records[i], lens[i]) ? messages[i].status : KMS_INVALID_CIPHERTEXT);
-        if (statuses[i] != KMS_OK) OPENSSL_cleanse(messages[i].out, messages[i].len);
+        if (statuses[i] != KMS_OK) OPENSSL_cleanse(plaintexts[i], messages[i].len);
     }
     return status;
 }
 
 /* How many records from the first on are under the same data key, at most a chunk. */
 static size_t run_of(const uint64_t *keys, size_t rest) {
-    size_t len = 1, most = chunk_of(rest);
+    size_t len = 1, most = lesser(rest, KMS_XAES_BATCH);
     while (len < most && keys[len] == keys[0]) len++;
     return len;
 }
 
-static kms_status open_all(struct batch *batch, uint8_t *statuses, const uint64_t *keys, const uint32_t *lens,
-                           size_t count) {
+static kms_status open_all(struct shared *shared, uint8_t *const *plaintexts, uint8_t *statuses, const uint64_t *keys,
+                           const uint8_t *const *records, const uint64_t *lens, size_t count) {
     kms_status status = KMS_OK;
     for (size_t done = 0, run = 0; status == KMS_OK && done < count; done += run) {
         run = run_of(keys + done, count - done);
-        status = kms_keyring_get(&batch->root, keys[done], KMS_RECORD_ROOT);
-        if (status == KMS_OK) status = open_chunk(batch, statuses + done, lens + done, run);
+        status = kms_keyring_get(&shared->root, keys[done], KMS_RECORD_ROOT);
+        if (status == KMS_OK)
+            status = open_chunk(shared, plaintexts + done, statuses + done, records + done, lens + done, run);
     }
-    OPENSSL_cleanse(&batch->root, sizeof batch->root);
+    OPENSSL_cleanse(&shared->root, sizeof shared->root);
     return status;
 }
 
-kms_status kms_record_open_many(uint8_t *plaintexts, size_t plaintexts_len, uint8_t *statuses, const uint64_t *keys,
-                                const uint8_t *context, size_t context_len, const uint8_t *records,
-                                const uint32_t *record_lens, size_t count) {
-    struct batch batch = {.context = context, .context_len = context_len, .in = records, .out = plaintexts};
-    kms_status status = KMS_WRONG_LENGTH;
+kms_status kms_record_open_many(uint8_t *const *plaintexts, uint8_t *statuses, const uint64_t *keys,
+                                const uint8_t *context, size_t context_len, const uint8_t *const *records,
+                                const uint64_t *record_lens, size_t count) {
+    struct shared shared = {.context = context, .context_len = context_len};
     memset(statuses, KMS_INVALID_CIPHERTEXT, count);
-    if (context_len <= KMS_MAXIMUM_CONTEXT &&
-        lens_fit(record_lens, count, KMS_RECORD_OVERHEAD, plaintexts_len + count * KMS_RECORD_OVERHEAD))
-        status = open_all(&batch, statuses, keys, record_lens, count);
-    if (status != KMS_OK) OPENSSL_cleanse(plaintexts, plaintexts_len);
-    if (status != KMS_OK) memset(statuses, KMS_INVALID_CIPHERTEXT, count);
+    if (context_len > KMS_MAXIMUM_CONTEXT || !lens_fit(record_lens, count, KMS_RECORD_OVERHEAD))
+        return KMS_WRONG_LENGTH;
+    kms_status status = open_all(&shared, plaintexts, statuses, keys, records, record_lens, count);
+    if (status == KMS_OK) return status;
+    for (size_t i = 0; i < count; i++) OPENSSL_cleanse(plaintexts[i], record_lens[i] - KMS_RECORD_OVERHEAD);
+    memset(statuses, KMS_INVALID_CIPHERTEXT, count);
     return status;
 }

@@ -35,12 +35,15 @@ class Served:
         dev: bool = True,
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
+        tls_ca: Path | None = None,
     ) -> None:
-        """`prefix` is a command that runs the server, such as setpriv."""
+        """`prefix` is a command that runs the server, such as setpriv. `tls_ca`: it serves under TLS, by a certificate
+        that the options name, and is called so."""
         self.data_dir = data_dir
         self.regions = list(regions)
         self.address = listen
         self._listen = listen
+        self.tls_ca = tls_ca
         self.environment = dict(environment or {})
         self.log = data_dir.with_name(data_dir.name + ".log")
         self._prefix = list(prefix)
@@ -65,12 +68,15 @@ class Served:
     def client(self, region: str | None = None, token: str | None = None) -> KeyManagementClient:
         """A client with a connection of its own. The caller closes it."""
         options = [("grpc.use_local_subchannel_pool", 1)]
-        return KeyManagementClient(self.address, token=token or self.token, region=region, channel_options=options)
+        return KeyManagementClient(
+            self.address, token=token or self.token, region=region, tls_ca=self.tls_ca, channel_options=options
+        )
 
     def variables(self, region: str | None = None) -> dict[str, str]:
         """The environment in which `kms-grpc` calls this server."""
         region = region or self.regions[0]
-        return {"KMS_GRPC_ENDPOINT": self.address, "KMS_GRPC_TOKEN": self.token, "KMS_GRPC_REGION": region}
+        tls = {"KMS_GRPC_TLS_CA": str(self.tls_ca)} if self.tls_ca else {}
+        return {"KMS_GRPC_ENDPOINT": self.address, "KMS_GRPC_TOKEN": self.token, "KMS_GRPC_REGION": region, **tls}
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Start without waiting."""
@@ -91,7 +97,7 @@ class Served:
             self.address = self._chosen_address()
             if self._listen.endswith(":0"):
                 self._listen = self.address
-            wait_until_serving(Connection(self.address), START_SECONDS, lambda: self.running)
+            wait_until_serving(Connection(self.address, tls_ca=self.tls_ca), START_SECONDS, lambda: self.running)
         except Exception as error:
             self.close()
             raise AssertionError(f"the server did not start: {error}\n{self.log_text()}") from None

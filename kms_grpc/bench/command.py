@@ -89,6 +89,8 @@ def bench(context: click.Context, only: tuple[str, ...], glimpse: bool, output: 
     start                        exec to SERVING with 100,000 keys; beside 100
     stream.grpc.1m, stream.grpc.1m.decrypt
                                  GB/s of a stream of 1 GiB in messages of 1 MiB; beside one that echoes
+    stream.grpc.1m.tls, stream.grpc.1m.decrypt.tls
+                                 the same under TLS 1.3; the echo too
     memory.stream                MiB of the worker for a stream that nobody reads from; beside 8
     client.esdk.64m, client.esdk.64m.64k
                                  GB/s of MessageClient in frames of 4 and 64 KiB; beside the AWS Encryption SDK

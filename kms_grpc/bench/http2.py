@@ -1,4 +1,4 @@
-"""Just enough HTTP/2 (RFC 9113) and HPACK (RFC 7541) to load a server with unary gRPC calls in clear text.
+"""Just enough HTTP/2 (RFC 9113) and HPACK (RFC 7541) to load a server with unary gRPC calls.
 
 A client library for Python costs as much per call as the server does; here the same request goes out again and again,
 so its frames are made once, and of an answer only frame heads and `grpc-status` are read. The server is told to keep
@@ -11,11 +11,12 @@ no table of headers, so it sends names and values as they are.
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Callable, Sequence
 from struct import Struct
 from time import perf_counter_ns
 from typing import Final, NamedTuple
+
+from kms_grpc.bench.sockets import PATIENCE_S, Trust, connect
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0x0, 0x1, 0x3, 0x4, 0x6, 0x7, 0x8
@@ -32,7 +33,6 @@ STATUS_OF_RESET: Final = {0x7: UNAVAILABLE, 0x8: CANCELLED, 0xB: RESOURCE_EXHAUS
 """What a stream that is reset without trailers means, by HTTP/2's error code (gRPC over HTTP/2, HTTP2 Transport
 Mapping)."""
 CANCEL: Final = (8).to_bytes(4)
-PATIENCE_S: Final = 20.0
 STATUSES: Final = (
     "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
     "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
@@ -137,9 +137,9 @@ def framed(message: bytes) -> bytes:
 class Connection:
     """One connection, not blocking once it is made. `ended` is told of each call that ends, whichever way."""
 
-    def __init__(self, endpoint: str, ended: Ended) -> None:
-        """`endpoint`: HOST:PORT or unix:/path. Raises OSError."""
-        self._socket = _connect(endpoint)
+    def __init__(self, endpoint: str, ended: Ended, trust: Trust | None = None) -> None:
+        """`endpoint`: HOST:PORT or unix:/path; `trust`: under TLS. Raises OSError."""
+        self._socket = connect(endpoint, trust)
         self._ended = ended
         self._open: set[int] = set()
         self._collected: dict[int, bytearray] = {}
@@ -372,18 +372,6 @@ class _Held:
         self.stream = stream
         self.message = message
         self.window = window
-
-
-def _connect(endpoint: str) -> socket.socket:
-    if endpoint.startswith("unix:"):
-        connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(PATIENCE_S)
-        connection.connect(endpoint.removeprefix("unix:"))
-        return connection
-    host, _, port = endpoint.rpartition(":")
-    connection = socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_S)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
 
 
 def _first_settings() -> bytes:

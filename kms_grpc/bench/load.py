@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from kms_grpc.bench.children import BenchFailed, run_module
+from kms_grpc.bench.sockets import Trust
 from kms_grpc.bench.statistics import percentile
 
 GENERATOR: Final = "kms-grpc's own (one Python process that speaks HTTP/2 frames)"
@@ -28,6 +29,8 @@ class Plan(msgspec.Struct, frozen=True):
     usage_path: str
     """The method that tells what a worker has used (endpoints.echo.USAGE)."""
     metadata: list[tuple[str, str]] = []
+    trust: Trust | None = None
+    """Under TLS; None: in clear."""
     connections: int = 8
     in_flight: int = 64
     """Calls under way at once over all connections; in an open loop the most there may be."""

@@ -17,9 +17,10 @@ from kms_grpc.bench.facts import facts
 from kms_grpc.bench.load import GENERATOR, LoadReport, Plan, last_processor, run_plans
 from kms_grpc.bench.printing import as_json, print_facts_below, print_loads
 from kms_grpc.bench.server import Target, own_server
+from kms_grpc.bench.sockets import Trust
 from kms_grpc.bench.statistics import Row
 from kms_grpc.bench.workload import OPERATIONS, Workload
-from kms_grpc.cli.options import context_option, output_option, read_token
+from kms_grpc.cli.options import connection_arguments, context_option, output_option, tls_options
 from kms_grpc.cli.output import JSON, print_json
 from kms_grpc.client.connection import Connection
 from kms_grpc.client.failures import InvalidConnection
@@ -67,6 +68,7 @@ OWN_WORKERS: Final = 2
 @click.option("--endpoint", metavar="ADDRESS", help="A server that runs; else one is started.  Token: KMS_GRPC_TOKEN.")
 @click.option("--region", metavar="REGION", help="The called region.  [KMS_GRPC_REGION]")
 @click.option("--token-file", type=click.Path(path_type=Path), help="File with the bearer token.  [KMS_GRPC_TOKEN]")
+@tls_options
 @click.option("--key", "key_id", metavar="KEY", help="Use this key.  [a new one is made]")
 @click.option(
     "--generator", type=click.Choice([OWN, H2LOAD]), default=OWN, show_default=True, help="Who makes the load."
@@ -74,8 +76,8 @@ OWN_WORKERS: Final = 2
 @context_option()
 @output_option
 def load(
-    operations: tuple[str, ...], sizes: tuple[int, ...], endpoint: str | None, region: str | None,
-    token_file: Path | None, key_id: str | None, generator: str, context: dict[str, str], output: str, **how: Any,
+    operations: tuple[str, ...], sizes: tuple[int, ...], key_id: str | None, generator: str, context: dict[str, str],
+    output: str, **how: Any,
 ) -> None:  # fmt: skip
     """Put a server under load: rates, latencies, CPU of its workers.
 
@@ -91,10 +93,13 @@ def load(
     kms-grpc bench load --rate 2000 --workers 2 --output json
     kms-grpc bench load --endpoint 127.0.0.1:50051 --token-file kms-data/dev.token --connections 2
     """
-    how["workers"] = how["workers"] or (1 if endpoint else OWN_WORKERS)
-    _check(generator, endpoint, how)
+    where = connection_arguments(how)
+    how["workers"] = how["workers"] or (1 if where["endpoint"] else OWN_WORKERS)
+    _check(generator, where["endpoint"], how)
+    if where["endpoint"] is None and (where["tls_ca"] or where["tls_name"]):
+        raise click.UsageError("--tls-ca and --tls-name are for a server that runs: give --endpoint as well")
     try:
-        with _target(endpoint, token_file, region, how["workers"]) as target:
+        with _target(where, how["workers"]) as target:
             plans = _plans(target, Workload(target, key_id, context), operations or ("encrypt",), sizes or (1024,), how)
             reports = [h2load.run(plan) for plan in plans] if generator == H2LOAD else run_plans(plans)
     except BenchFailed as problem:
@@ -115,8 +120,8 @@ def _check(generator: str, endpoint: str | None, how: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _target(endpoint: str | None, token_file: Path | None, region: str | None, workers: int) -> Iterator[Target]:
-    if endpoint is None:
+def _target(where: dict[str, Any], workers: int) -> Iterator[Target]:
+    if where["endpoint"] is None:
         with (
             tempfile.TemporaryDirectory(prefix="kms-grpc-bench-") as folder,
             own_server(Path(folder), workers) as target,
@@ -124,10 +129,11 @@ def _target(endpoint: str | None, token_file: Path | None, region: str | None, w
             yield target
         return
     try:
-        known = Connection.from_environment(endpoint, read_token(token_file) if token_file else None, region)
+        known = Connection.from_environment(**where)
     except InvalidConnection as error:
         raise click.UsageError(str(error)) from None
-    yield Target(known.endpoint, known.token, known.region)
+    trust = Trust(str(known.tls_ca), known.tls_name) if known.under_tls else None
+    yield Target(known.endpoint, known.token, known.region, trust=trust)
 
 
 def _plans(
@@ -144,6 +150,7 @@ def _plans(
                 message=call.request,
                 usage_path=USAGE,
                 metadata=target.metadata,
+                trust=target.trust,
                 processor=last_processor(),
                 **how,
             )

@@ -78,7 +78,7 @@ class Load:
         for _ in range(ATTEMPTS_PER_CONNECTION * plan.connections):
             if len(self._connections) == share * plan.workers:
                 break
-            self._keep(Connection(plan.endpoint, self._ended), share)
+            self._keep(Connection(plan.endpoint, self._ended, plan.trust), share)
         else:
             raise Unreachable(
                 f"{plan.endpoint}: connections reach only {sorted(self._of_worker)} of {plan.workers} workers"

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kms_grpc.bench import own_certificate
 from kms_grpc.bench.children import BenchFailed, environment
 from kms_grpc.bench.http2 import Answer, Connection
+from kms_grpc.bench.sockets import Trust
 
 REGION: Final = "eu-central-1"
 HEALTH: Final = "/grpc.health.v1.Health/Check"
@@ -32,6 +34,8 @@ class Target:
     token: str | None
     region: str | None
     aws_endpoint: str | None = None
+    trust: Trust | None = None
+    """Under TLS; None: in clear."""
 
     @property
     def metadata(self) -> list[tuple[str, str]]:
@@ -40,13 +44,13 @@ class Target:
 
 
 @contextmanager
-def own_server(data_dir: Path, workers: int, aws: bool = False) -> Iterator[Target]:
-    """Serves while entered, `aws`: by the AWS door too. BenchFailed where it doesn't start."""
-    server = Server(data_dir, workers, aws)
+def own_server(data_dir: Path, workers: int, aws: bool = False, tls: bool = False) -> Iterator[Target]:
+    """Serves while entered, `aws`: by the AWS door too, `tls`: under TLS. BenchFailed where it doesn't start."""
+    server = Server(data_dir, workers, aws, tls)
     try:
         server.start()
         token = (data_dir / "dev.token").read_text("ascii").strip()
-        yield Target(server.endpoint, token, REGION, server.aws_endpoint)
+        yield Target(server.endpoint, token, REGION, server.aws_endpoint, server.trust)
     finally:
         server.stop()
 
@@ -54,8 +58,10 @@ def own_server(data_dir: Path, workers: int, aws: bool = False) -> Iterator[Targ
 class Server:
     """`kms-grpc serve` as a child; its log is DIR/serve.log."""
 
-    def __init__(self, data_dir: Path, workers: int, aws: bool = False) -> None:
+    def __init__(self, data_dir: Path, workers: int, aws: bool = False, tls: bool = False) -> None:
         self.data_dir = data_dir
+        self._certified = own_certificate.make(data_dir / "tls") if tls else None
+        self.trust = Trust(str(self._certified.ca)) if self._certified else None
         self.aws_endpoint = f"127.0.0.1:{free_port()}" if aws else None
         self.endpoint = f"127.0.0.1:{free_port()}"
         self._workers = workers
@@ -67,7 +73,7 @@ class Server:
         with (self.data_dir / "serve.log").open("ab") as log:
             begun = time.perf_counter()
             self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, env=environment())
-        while not is_serving(self.endpoint):
+        while not is_serving(self.endpoint, self.trust):
             self._check(begun)
             time.sleep(POLL_SECONDS)
         return time.perf_counter() - begun
@@ -94,13 +100,15 @@ class Server:
     def _command(self) -> list[str]:
         data = ["--data-dir", str(self.data_dir), "--listen", self.endpoint, "--region", REGION]
         data += ["--aws-listen", self.aws_endpoint] if self.aws_endpoint else []
+        if self._certified:
+            data += ["--tls-certificate", str(self._certified.certificate), "--tls-key", str(self._certified.key)]
         return [sys.executable, "-m", "kms_grpc", "serve", "--dev", "--bench", "--workers", str(self._workers), *data]
 
 
-def is_serving(endpoint: str) -> bool:
+def is_serving(endpoint: str, trust: Trust | None = None) -> bool:
     """Whether grpc.health.v1 answers SERVING now."""
     with contextlib.suppress(OSError):
-        connection = Connection(endpoint, lambda *_: None)
+        connection = Connection(endpoint, lambda *_: None, trust)
         try:
             answer: Answer = connection.call(HEALTH, b"", ())
         finally:

@@ -1,7 +1,8 @@
-"""The client of `stream.*`: ENDPOINT TOKEN REGION encrypt|decrypt|echo|echo-encrypted|stall COUNT.
+"""The client of `stream.*`: ENDPOINT TOKEN REGION encrypt|decrypt|echo|echo-encrypted|stall COUNT [FILE].
 
 Prints the seconds that COUNT messages of 1 MiB took, there and back, the connection being warm; or, of `stall`, the
-bytes that the worker grew by for each of COUNT streams that nobody reads from.
+bytes that the worker grew by for each of COUNT streams that nobody reads from. With FILE, the CA's certificate, under
+TLS.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -30,11 +32,11 @@ Messages = Callable[[int], Iterator[bytes]]
 class Client:
     """Raw bytes in and out: nothing is parsed or built but what the first message needs."""
 
-    def __init__(self, endpoint: str, token: str, region: str) -> None:
+    def __init__(self, endpoint: str, token: str, region: str, ca: str | None) -> None:
         options = [("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0)]
-        self._channel: Any = grpc.insecure_channel(endpoint, options=options)
+        self._channel: Any = _channel(endpoint, ca, options)
         self._metadata = (("authorization", f"Bearer {token}"), ("kms-region", region))
-        with KeyManagementClient(endpoint, token=token, region=region) as kms:
+        with KeyManagementClient(endpoint, token=token, region=region, tls_ca=ca) as kms:
             self.key_id = kms.create_key("kms-grpc bench").key_metadata.key_id
 
     def stream(self, path: str, messages: Iterator[bytes]) -> Any:
@@ -59,6 +61,12 @@ class Client:
         whole = b"".join(pb.EncryptStreamResponse.FromString(answer).ciphertext for answer in answers)
         parts = (whole[at : at + MESSAGE_BYTES] for at in range(0, len(whole), MESSAGE_BYTES))
         return [pb.DecryptStreamRequest(ciphertext=part).SerializeToString() for part in parts]
+
+
+def _channel(endpoint: str, ca: str | None, options: list[tuple[str, int]]) -> grpc.Channel:
+    if ca is None:
+        return grpc.insecure_channel(endpoint, options=options)
+    return grpc.secure_channel(endpoint, grpc.ssl_channel_credentials(Path(ca).read_bytes()), options=options)
 
 
 def timed(client: Client, path: str, messages: Messages, count: int) -> float:
@@ -118,7 +126,7 @@ def main() -> None:
     processor = last_processor()
     if processor is not None:
         os.sched_setaffinity(0, {processor})
-    client = Client(endpoint, token, region)
+    client = Client(endpoint, token, region, sys.argv[6] if len(sys.argv) > 6 else None)
     measures: dict[str, Callable[[], float]] = {
         "encrypt": lambda: timed(client, SERVICE + "EncryptStream", client.plain, count),
         "decrypt": lambda: of_encrypted(client, SERVICE + "DecryptStream", count),

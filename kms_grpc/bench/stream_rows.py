@@ -1,7 +1,7 @@
 """`stream.*`, `memory.stream`: streams of 1 MiB messages, beside a stream that echoes them; what a stalled one holds.
 
 A stream and its echo take turns, through the same client in a process of its own (stream_process.py), on the last
-processor. The server has no TLS yet, so there is no row under it.
+processor. Under TLS (1.3, by a certificate of the bench's own) the echo is too, and the goals are the same.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ _STREAMS: Final = {
     "stream.grpc.1m": ("encrypt", "echo"),
     "stream.grpc.1m.decrypt": ("decrypt", "echo-encrypted"),
 }
+_TLS: Final = ".tls"
 MEMORY: Final = "memory.stream"
-NAMES: Final = (*_STREAMS, MEMORY)
+NAMES: Final = (*_STREAMS, *(name + _TLS for name in _STREAMS), MEMORY)
 MIB: Final = 1024 * 1024
 GOAL: Final = 0.75
 GOAL_ON_3_0: Final = 0.6
@@ -28,10 +29,10 @@ MIB_PER_STREAM: Final = 8.0
 
 
 def measure(name: str, ground: Ground) -> list[Row]:
-    with own_server(ground.fresh("serve"), 1) as target:
+    with own_server(ground.fresh("serve"), 1, tls=name.endswith(_TLS)) as target:
         if name == MEMORY:
             return [_memory(target, ground)]
-        mode, echo = _STREAMS[name]
+        mode, echo = _STREAMS[name.removesuffix(_TLS)]
         megabytes, rounds = ground.effort.stream_mib, ground.effort.rounds
         pairs = [(_rate(target, mode, megabytes), _rate(target, echo, megabytes)) for _ in range(rounds)]
     goal = GOAL_ON_3_0 if libcrypto_version().startswith("OpenSSL 3.0.") else GOAL
@@ -51,5 +52,6 @@ def _rate(target: Target, mode: str, megabytes: int) -> float:
 
 
 def _run(target: Target, mode: str, count: int) -> str:
-    arguments = (target.endpoint, target.token or "", target.region or "", mode, str(count))
+    trusted = [target.trust.ca] if target.trust else []
+    arguments = (target.endpoint, target.token or "", target.region or "", mode, str(count), *trusted)
     return run_module("kms_grpc.bench.stream_process", *arguments).decode()

@@ -113,7 +113,7 @@ class Workload:
         self._metadata = target.metadata
         self._context = context or {}
         try:
-            self._connection = Connection(target.endpoint, lambda *_: None)
+            self._connection = Connection(target.endpoint, lambda *_: None, target.trust)
         except OSError as error:
             raise BenchFailed(f"{target.endpoint}: {error}") from None
         self._key_id = key_id or self._new_key()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from kms_grpc.cli.failures import ExitCode
-from kms_grpc.cli.options import failing_cleanly, output_option
+from kms_grpc.cli.options import failing_cleanly, output_option, tls_options
 from kms_grpc.cli.output import JSON, print_json, print_table
 
 if TYPE_CHECKING:
@@ -21,11 +21,13 @@ COLOURS: Final = {"ok": "green", "note": "yellow", "BAD": "red"}
 @click.command(short_help="Is all well? Machine, data directory, server.")
 @click.option("--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Look into this data directory.")
 @click.option("--endpoint", metavar="ADDRESS", help="Ask this server.  [the data directory's own; KMS_GRPC_ENDPOINT]")
+@tls_options
 @output_option
-def check(data_dir: Path | None, endpoint: str | None, output: str) -> int:
+def check(data_dir: Path | None, endpoint: str | None, output: str, **tls: Any) -> int:
     """Look at this machine, a data directory and a running server. Exit code 0 only if all is well.
 
-    It reads the root key and every row, changes nothing, and may run beside the server.
+    It reads the root key and every row, changes nothing, and may run beside the server. A server under TLS that is
+    found by its data directory is known by its own certificate; --tls-ca is for others.
 
     \b
     kms-grpc check --data-dir kms-data
@@ -33,8 +35,12 @@ def check(data_dir: Path | None, endpoint: str | None, output: str) -> int:
     """
     from kms_grpc.cli.findings import Verdict
 
+    if data_dir is not None and endpoint is None and any(tls.values()):
+        raise click.UsageError(
+            "--tls-ca and --tls-name go with --endpoint: the data directory's server is known anyway"
+        )
     with failing_cleanly(output):
-        findings = list(_examine(data_dir, endpoint))
+        findings = list(_examine(data_dir, endpoint, tls))
     well = all(finding.verdict is not Verdict.BAD for finding in findings)
     if output == JSON:
         rows = [{"Subject": f.subject, "Verdict": f.verdict.value.lower(), "Text": f.text} for f in findings]
@@ -44,20 +50,20 @@ def check(data_dir: Path | None, endpoint: str | None, output: str) -> int:
     return ExitCode.OK if well else ExitCode.REFUSED
 
 
-def _examine(data_dir: Path | None, endpoint: str | None) -> Iterator[Finding]:
+def _examine(data_dir: Path | None, endpoint: str | None, tls: dict[str, Any]) -> Iterator[Finding]:
     from kms_grpc.cli import findings
     from kms_grpc.client import Connection
 
     yield from findings.examine_machine()
-    addresses: list[str | None] = [endpoint]
+    asked = [Connection.from_environment(endpoint, **tls)] if endpoint or data_dir is None else []
     if data_dir is not None:
         yield from findings.examine_data_dir(data_dir)
         yield from findings.examine_workers(data_dir)
-        addresses = [endpoint] if endpoint else [*findings.served_addresses(data_dir)]
-        if not addresses:
+        asked = asked or [*findings.own_connections(data_dir)]
+        if not asked:
             yield findings.Finding("server", findings.Verdict.NOTE, f"no server is ready on {data_dir}")
-    for address in addresses:
-        yield from findings.examine_server(Connection.from_environment(address))
+    for connection in asked:
+        yield from findings.examine_server(connection)
 
 
 def _print_findings(findings: list[Finding]) -> None:

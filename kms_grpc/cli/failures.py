@@ -91,7 +91,8 @@ _WAYS_OUT: Final[dict[str, str]] = {
     "ThrottlingException": "try again in a moment",
     "DependencyTimeoutException": "the server's log says what is away (a full disk?); try again then",
     "KMSInternalException": "the server's log says more, under this request id: {request_id}",
-    "ServiceUnreachable": "start it (kms-grpc serve --help), or say where it is: KMS_GRPC_ENDPOINT or --endpoint",
+    "ServiceUnreachable": "start it (kms-grpc serve --help), or say where it is: KMS_GRPC_ENDPOINT or --endpoint; "
+    "under TLS: KMS_GRPC_TLS_CA or --tls-ca",
     "DeadlineExceeded": "ask whether it was done before repeating a write; more time: --timeout",
 }
 

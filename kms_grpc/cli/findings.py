@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 KEYRING_SLOTS: Final = 16_384 + 64
 """As many as a worker opens by default, so that the right to lock memory is asked for in earnest."""
+RENEW_DAYS: Final = 7
+"""A certificate that ends sooner is worth a word."""
 _NAMES_SHOWN: Final = 5
 
 
@@ -141,16 +143,39 @@ def served_addresses(data_dir: Path) -> list[str]:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return []
     except BlockingIOError:
-        return _written_addresses(RunFolder(data_dir).address)
+        return _written_lines(RunFolder(data_dir).address)
     finally:
         os.close(descriptor)
 
 
-def _written_addresses(path: Path) -> list[str]:
+def _written_lines(path: Path) -> list[str]:
     try:
         return path.read_text().splitlines()
     except OSError:
         return []
+
+
+def own_connections(data_dir: Path) -> Iterator[Connection]:
+    """To where the server of a data directory answers; under TLS trusted by its own certificate, and under one of its
+    names, since the address is the one it listens on. None where no server holds the directory."""
+    from kms_grpc.client import Connection
+
+    certificate = _written_lines(RunFolder(data_dir).tls_certificate)
+    ca = Path(certificate[0]) if certificate else None
+    for address in served_addresses(data_dir):
+        yield Connection(address, tls_ca=ca, tls_name=_some_name(ca) if ca else None)
+
+
+def _some_name(certificate: Path) -> str | None:
+    from cryptography import x509
+
+    from kms_grpc.endpoints.certificate import names_of
+
+    try:
+        names = [*names_of(x509.load_pem_x509_certificates(certificate.read_bytes())[0])]
+    except (OSError, ValueError):
+        return None
+    return names[0].replace("*", "check") if names else None
 
 
 def examine_workers(data_dir: Path) -> Iterator[Finding]:
@@ -166,12 +191,23 @@ def examine_workers(data_dir: Path) -> Iterator[Finding]:
             Verdict.OK if gauges["memory_locked"] else Verdict.BAD,
             _locked("its keys", bool(gauges["memory_locked"])),
         )
+        yield from _certificate_ending(name, gauges["tls_seconds_to_expiry"])
         if gauges["audit_blocked"]:
             yield Finding(name, Verdict.BAD, "the audit log cannot be written: make room on the disk")
         if gauges["audit_dropped"]:
             yield Finding(
                 name, Verdict.BAD, f"{gauges['audit_dropped']} audit records were lost: the log could not be written"
             )
+
+
+def _certificate_ending(name: str, seconds: int) -> Iterator[Finding]:
+    """0: it serves without TLS."""
+    if seconds < 0:
+        yield Finding(
+            name, Verdict.BAD, "its TLS certificate has expired: put a new one into the files it is read from"
+        )
+    elif 0 < seconds < RENEW_DAYS * 86_400:
+        yield Finding(name, Verdict.NOTE, f"its TLS certificate expires in {seconds // 3600} hours")
 
 
 def examine_server(connection: Connection) -> Iterator[Finding]:

@@ -44,6 +44,8 @@ Where the service is, and who calls it:
   KMS_GRPC_ENDPOINT   HOST:PORT or unix:/path   (127.0.0.1:50051)
   KMS_GRPC_TOKEN      the caller's bearer token
   KMS_GRPC_REGION     the called region         (the server's first)
+  KMS_GRPC_TLS_CA     speak TLS; file of the certificates to trust
+  KMS_GRPC_TLS_NAME   the name in the server's certificate, if not HOST
   KMS_GRPC_DEBUG=1    traceback of a bug
 
 \b
@@ -96,7 +98,8 @@ for _commands in (*SECTIONS.values(), ROLES):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code. No traceback reaches a user."""
+    """Run a command; returns its exit code. No traceback reaches a user, nor what gRPC says to itself."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         answer = cli.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()

@@ -6,16 +6,13 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from kms_grpc.cli.failures import code_of, print_failure
 from kms_grpc.cli.output import JSON, TABLE
 from kms_grpc.errors import KMSError
-
-if TYPE_CHECKING:
-    from kms_grpc.client import KeyManagementClient
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -34,10 +31,11 @@ def with_client(command: Callable[..., None]) -> Callable[..., None]:
     )
     @output_option
     @functools.wraps(command)
-    def connected(
-        endpoint: str | None, region: str | None, token_file: Path | None, timeout: float, output: str, **arguments: Any
-    ) -> None:
-        with failing_cleanly(output), open_client(endpoint, region, token_file, timeout) as client:
+    def connected(output: str, timeout: float, **arguments: Any) -> None:
+        from kms_grpc.client import KeyManagementClient
+
+        where = connection_arguments(arguments)
+        with failing_cleanly(output), KeyManagementClient(**where, timeout=timeout) as client:
             command(client, output, **arguments)
 
     return connected
@@ -49,20 +47,19 @@ def with_streams(command: Callable[..., None]) -> Callable[..., None]:
     @connection_options
     @output_option
     @functools.wraps(command)
-    def connected(
-        endpoint: str | None, region: str | None, token_file: Path | None, output: str, **arguments: Any
-    ) -> None:
+    def connected(output: str, **arguments: Any) -> None:
         from kms_grpc.client import StreamClient
 
-        token = read_token(token_file) if token_file else None
-        with failing_cleanly(output), StreamClient(endpoint, token=token, region=region) as client:
+        where = connection_arguments(arguments)
+        with failing_cleanly(output), StreamClient(**where) as client:
             command(client, output, **arguments)
 
     return connected
 
 
 def connection_options(command: Command) -> Command:
-    """--endpoint, --region and --token-file."""
+    """--endpoint, --region, --token-file, --tls-ca and --tls-name; `connection_arguments` takes them."""
+    command = tls_options(command)
     for option in (
         click.option(
             "--token-file", type=click.Path(path_type=Path), help="File with the bearer token.  [KMS_GRPC_TOKEN]"
@@ -74,6 +71,29 @@ def connection_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def tls_options(command: Command) -> Command:
+    """--tls-ca and --tls-name."""
+    for option in (
+        click.option(
+            "--tls-name", metavar="NAME", help="Name in the server's certificate, if not HOST.  [KMS_GRPC_TLS_NAME]"
+        ),
+        click.option(
+            "--tls-ca", type=click.Path(path_type=Path), metavar="FILE",
+            help="Speak TLS; trust the certificates in FILE (PEM).  [KMS_GRPC_TLS_CA]",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def connection_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What a client, or Connection.from_environment, is made with: taken out of a command's arguments."""
+    token_file = arguments.pop("token_file", None)
+    token = read_token(token_file) if token_file else None
+    names = ("endpoint", "region", "tls_ca", "tls_name")
+    return {"token": token, **{name: arguments.pop(name) for name in names}}
 
 
 def output_option(command: Command) -> Command:
@@ -94,15 +114,6 @@ def context_option(name: str = "--context", what: str = "Encryption context") ->
         name, multiple=True, metavar="NAME=VALUE", callback=parse_pairs,
         help=f"{what}: authenticated, not secret; repeat for more pairs.",
     )  # fmt: skip
-
-
-def open_client(
-    endpoint: str | None, region: str | None, token_file: Path | None, timeout: float = 10.0
-) -> KeyManagementClient:
-    from kms_grpc.client import KeyManagementClient
-
-    token = read_token(token_file) if token_file else None
-    return KeyManagementClient(endpoint, token=token, region=region, timeout=timeout)
 
 
 def read_token(path: Path) -> str:

@@ -11,10 +11,12 @@ from kms_grpc.config import ConfigurationError, load
 
 @click.command(short_help="Serve keys of one or more regions.")
 @click.option("--data-dir", type=click.Path(path_type=str), metavar="DIR", help="Keys, audit and root key.  [kms-data]")
-@click.option("--listen", metavar="ADDRESS", help="Loopback HOST:PORT, or unix:/path.  [127.0.0.1:50051]")
+@click.option("--listen", metavar="ADDRESS", help="Loopback HOST:PORT (with TLS any), unix:/path.  [127.0.0.1:50051]")
 @click.option(
-    "--aws-listen", metavar="ADDRESS", help="Serve AWS's own clients as well: loopback HOST:PORT, or unix:/path."
+    "--aws-listen", metavar="ADDRESS", help="Serve AWS's own clients as well: HOST:PORT, unix:/path likewise."
 )
+@click.option("--tls-certificate", metavar="FILE", help="Serve under TLS: the certificate and its chain, PEM.")
+@click.option("--tls-key", metavar="FILE", help="Its private key, PEM. Both are read again when they change.")
 @click.option(
     "--region", "regions", multiple=True, metavar="REGION", help="A region to serve; repeat. The first is the default."
 )
@@ -33,6 +35,7 @@ from kms_grpc.config import ConfigurationError, load
 def serve(
     data_dir: str | None, listen: str | None, aws_listen: str | None, regions: tuple[str, ...], workers: int | None,
     metrics_listen: str | None, config_file: Path | None, dev: bool, log_level: str | None, bench: bool,
+    tls_certificate: str | None, tls_key: str | None,
 ) -> int:  # fmt: skip
     """Serve keys of one or more regions until SIGTERM or Ctrl-C.
 
@@ -43,6 +46,7 @@ def serve(
     kms-grpc serve --dev --data-dir kms-data --region eu-central-1
     kms-grpc serve --config kms.toml --metrics-listen 127.0.0.1:9464
     kms-grpc serve --dev --region eu-central-1 --region eu-west-1 --listen unix:/run/kms.sock --workers 1
+    kms-grpc serve --config kms.toml --listen 0.0.0.0:50051 --tls-certificate kms.pem --tls-key kms.key
 
     \b
     A configuration file:
@@ -56,7 +60,7 @@ def serve(
     given = {
         "data_dir": data_dir, "listen": listen, "aws_listen": aws_listen, "regions": list(regions) or None,
         "workers": workers, "metrics_listen": metrics_listen, "dev": dev or None, "log_level": log_level,
-        "bench": bench or None,
+        "bench": bench or None, "tls": _tls(tls_certificate, tls_key),
     }  # fmt: skip
     try:
         settings = load(config_file, given)
@@ -65,3 +69,9 @@ def serve(
     from kms_grpc import app
 
     return app.serve(settings)
+
+
+def _tls(certificate: str | None, key: str | None) -> dict[str, str] | None:
+    if (certificate is None) != (key is None):
+        raise click.UsageError("--tls-certificate and --tls-key go together")
+    return None if certificate is None or key is None else {"certificate_file": certificate, "key_file": key}

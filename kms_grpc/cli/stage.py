@@ -30,7 +30,8 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._environment = {**os.environ, "PATH": search_path()}
+        others = {name: value for name, value in os.environ.items() if not name.startswith("KMS_GRPC_TLS_")}
+        self._environment = {**others, "PATH": search_path()}
         self._number = 0
 
     def title(self, text: str) -> None:

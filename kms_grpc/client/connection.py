@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -44,17 +45,23 @@ class Connection:
 
     `endpoint` is HOST:PORT on the loopback, or unix:/path; or several of the same kind, joined by commas. With several,
     calls take turns on those that answer (`policy` round_robin), or all go to the first that does (pick_first).
+
+    With `tls_ca`, a PEM file of the certificates that are trusted, HOST:PORT is any address, and TLS is spoken there.
+    The server's certificate must be good for HOST, or, where that is given, for `tls_name`; several endpoints need it.
     """
 
     endpoint: str = DEFAULT_ENDPOINT
     token: str | None = field(default=None, repr=False)
     region: str | None = None
     policy: str = "round_robin"
+    tls_ca: Path | None = None
+    tls_name: str | None = None
 
     def __post_init__(self) -> None:
         for endpoint in self.endpoints:
-            _check_endpoint(endpoint)
+            _check_endpoint(endpoint, self.tls_ca is not None)
         _target(self.endpoints)
+        self._check_tls()
         if self.policy not in POLICIES:
             raise InvalidConnection(f"policy {self.policy!r}: give {' or '.join(POLICIES)}")
         if self.token is not None and not (self.token.isascii() and self.token.isprintable() and " " not in self.token):
@@ -62,13 +69,22 @@ class Connection:
 
     @classmethod
     def from_environment(
-        cls, endpoint: str | None = None, token: str | None = None, region: str | None = None
+        cls,
+        endpoint: str | None = None,
+        token: str | None = None,
+        region: str | None = None,
+        tls_ca: str | Path | None = None,
+        tls_name: str | None = None,
     ) -> Connection:
-        """What is None is read from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN and KMS_GRPC_REGION."""
+        """What is None is read from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN, KMS_GRPC_REGION, KMS_GRPC_TLS_CA and
+        KMS_GRPC_TLS_NAME."""
+        ca = tls_ca or os.environ.get("KMS_GRPC_TLS_CA")
         return cls(
             endpoint or os.environ.get("KMS_GRPC_ENDPOINT") or DEFAULT_ENDPOINT,
             token or os.environ.get("KMS_GRPC_TOKEN") or None,
             region or os.environ.get("KMS_GRPC_REGION") or None,
+            tls_ca=Path(ca) if ca else None,
+            tls_name=tls_name or os.environ.get("KMS_GRPC_TLS_NAME") or None,
         )
 
     @property
@@ -81,16 +97,51 @@ class Connection:
         return tuple((name, value) for name, value in pairs if value is not None)
 
     def open_channel(self, options: Options = ()) -> grpc.Channel:
-        """A channel with a connection of its own and the retry policy. It never goes through a proxy: the service is on
-        this machine."""
-        return grpc.insecure_channel(_target(self.endpoints), options=[*self._options(), *options])
+        """A channel with a connection of its own and the retry policy. It never goes through a proxy. The file of
+        trusted certificates is read now, and not again."""
+        target, options = _target(self.endpoints), [*self._options(), *options]
+        if not self.under_tls:
+            return grpc.insecure_channel(target, options=options)
+        return grpc.secure_channel(target, self._credentials(), options=options)
 
     def open_aio_channel(self, options: Options = ()) -> grpc.aio.Channel:
         """The same for the event loop that runs."""
-        return grpc.aio.insecure_channel(_target(self.endpoints), options=[*self._options(), *options])
+        target, options = _target(self.endpoints), [*self._options(), *options]
+        if not self.under_tls:
+            return grpc.aio.insecure_channel(target, options=options)
+        return grpc.aio.secure_channel(target, self._credentials(), options=options)
+
+    @property
+    def under_tls(self) -> bool:
+        """Unix sockets never are: what is sent there stays on this machine."""
+        return self.tls_ca is not None and not self.endpoints[0].startswith("unix:")
+
+    def trusted(self) -> bytes:
+        """The certificates in `tls_ca`. InvalidConnection where there are none."""
+        assert self.tls_ca is not None
+        try:
+            pem = self.tls_ca.read_bytes()
+        except OSError as error:
+            raise InvalidConnection(f"tls_ca {self.tls_ca}: {error.strerror}") from None
+        if b"-----BEGIN CERTIFICATE-----" not in pem:
+            raise InvalidConnection(f"tls_ca {self.tls_ca}: it holds no certificates in PEM form")
+        return pem
+
+    def _credentials(self) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(self.trusted())
+
+    def _check_tls(self) -> None:
+        if self.tls_name is not None and self.tls_ca is None:
+            raise InvalidConnection(f"tls_name {self.tls_name!r} is for TLS: give tls_ca as well")
+        if self.under_tls:
+            self.trusted()
+            if len(self.endpoints) > 1 and self.tls_name is None:
+                raise InvalidConnection("several endpoints under TLS: give tls_name, which all their certificates have")
 
     def _options(self) -> list[tuple[str, Any]]:
+        name = [("grpc.ssl_target_name_override", self.tls_name)] if self.tls_name and self.under_tls else []
         return [
+            *name,
             ("grpc.service_config", service_config(self.policy if len(self.endpoints) > 1 else "pick_first")),
             ("grpc.enable_retries", 1),
             ("grpc.enable_http_proxy", 0),
@@ -119,15 +170,18 @@ def is_repeatable(method: MethodDescriptor) -> bool:
     return method.name in CREATES or level != MethodOptions.IDEMPOTENCY_UNKNOWN
 
 
-def _check_endpoint(endpoint: str) -> None:
-    """The token travels in clear, so it only goes where it stays on this machine."""
+def _check_endpoint(endpoint: str, tls: bool) -> None:
+    """In clear the token only goes where it stays on this machine."""
     if endpoint.startswith("unix:") and len(endpoint) > len("unix:"):
         return
     host, _, port = endpoint.rpartition(":")
     if not host or not port.isdigit() or "/" in host:
         raise InvalidConnection(f"endpoint {endpoint!r}: give HOST:PORT, such as {DEFAULT_ENDPOINT}, or unix:/path")
-    if host != "localhost" and not _is_loopback(host.strip("[]")):
-        raise InvalidConnection(f"endpoint {endpoint!r}: only loopback (127.0.0.1, [::1]) and unix:/path are served")
+    if not tls and host != "localhost" and not _is_loopback(host.strip("[]")):
+        raise InvalidConnection(
+            f"endpoint {endpoint!r}: only loopback (127.0.0.1, [::1]) and unix:/path are served without TLS; "
+            "for others give tls_ca, the file of the CA's certificate"
+        )
 
 
 def _target(endpoints: Sequence[str]) -> str:
@@ -136,19 +190,26 @@ def _target(endpoints: Sequence[str]) -> str:
         return endpoints[0]
     addresses = ["127.0.0.1:" + one.rpartition(":")[2] if one.startswith("localhost:") else one for one in endpoints]
     kinds = {_kind(address) for address in addresses}
-    if len(kinds) > 1:
+    if len(kinds) > 1 or "" in kinds:
         raise InvalidConnection(f"endpoints {', '.join(endpoints)}: all must be IPv4, or all IPv6, or all unix:/path")
     return f"{kinds.pop()}:{','.join(address.removeprefix('unix:') for address in addresses)}"
 
 
 def _kind(address: str) -> str:
+    """unix, ipv4 or ipv6; empty for a name, which gRPC looks up only where it stands alone."""
     if address.startswith("unix:"):
         return "unix"
-    return "ipv6" if address.startswith("[") else "ipv4"
+    ip = _ip(address.rpartition(":")[0].strip("[]"))
+    return f"ipv{ip.version}" if ip else ""
 
 
 def _is_loopback(host: str) -> bool:
+    ip = _ip(host)
+    return ip is not None and ip.is_loopback
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return None

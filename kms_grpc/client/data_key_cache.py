@@ -7,6 +7,9 @@ for encryption it stands by until the first one is used up, for decryption it ta
 
 No call is made here, and nothing waits: `take` gives a data key or None, and says to `refresh` which one is to be asked
 for ahead. Threads may share a cache.
+
+What is left of a data key is counted in C (crypto/uses.py), so that who encrypts one record after the other under it
+need not come here each time: it is `lent` to them, and they come when a bound is reached or the next one is due.
 """
 
 from __future__ import annotations
@@ -14,19 +17,20 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple
 
 from kms_grpc.client import forks
 from kms_grpc.crypto.record import DataKey
+from kms_grpc.crypto.uses import UNBOUNDED, Counter
 
-UNBOUNDED: Final = 1 << 63
 RETRY_SECONDS: Final = 1.0
 """After a data key could not be fetched ahead, nobody tries again for so long."""
 
 _jitter = random.SystemRandom()
+_since_boot = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class CacheLimits:
         whole = {
             "capacity": (self.capacity, 1, UNBOUNDED),
             "max_messages_encrypted": (self.max_messages_encrypted, 1, 1 << 32),
-            "max_bytes_encrypted": (self.max_bytes_encrypted, 1, UNBOUNDED - 1),
+            "max_bytes_encrypted": (self.max_bytes_encrypted, 1, UNBOUNDED),
         }
         for name, (value, least, most) in whole.items():
             if not least <= value <= most:
@@ -75,30 +79,57 @@ class CacheCounters(NamedTuple):
     """Data keys at hand now."""
 
 
+class Lent:
+    """Where those who encrypt find a data key without asking the cache; None once it has left the cache."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: DataKey | None = None) -> None:
+        self.key = key
+
+
+NOTHING: Final = Lent()
+
+
 class CachedKey:
-    """A data key and what is left of it. Guarded by its cache's lock."""
+    """A data key, and when the next one is to be asked for. Guarded by its cache's lock."""
 
     __slots__ = (
-        "key", "ends", "messages", "bytes",
-        "soft_end", "soft_messages", "soft_bytes", "not_before", "asked", "successor",
+        "key", "lent", "ends", "soft_end", "soft_messages", "soft_bytes", "not_before", "asked", "successor",
     )  # fmt: skip
 
-    def __init__(self, key: DataKey, asked_at: float, limits: CacheLimits, *, encrypts: bool) -> None:
+    def __init__(self, key: DataKey, asked_at: float, limits: CacheLimits, counter: Counter, *, encrypts: bool) -> None:
         """`asked_at`: before the call that fetched it. What decrypts is bounded by age alone."""
         self.key = key
+        self.lent = Lent(key)
         self.ends = asked_at + limits.max_age
-        self.messages = limits.max_messages_encrypted if encrypts else UNBOUNDED
-        self.bytes = limits.max_bytes_encrypted if encrypts else UNBOUNDED
+        messages = limits.max_messages_encrypted if encrypts else UNBOUNDED
+        size = limits.max_bytes_encrypted if encrypts else UNBOUNDED
         share = min(1.0, limits.refresh_ahead + _jitter.uniform(-limits.jitter, limits.jitter))
         if limits.refresh_ahead == 1 or limits.capacity == 1:
             share = 1.0
         self.soft_end = asked_at + share * limits.max_age
-        self.soft_messages = int(self.messages * (1 - share))
-        self.soft_bytes = int(self.bytes * (1 - share))
+        self.soft_messages = int(messages * (1 - share))
+        self.soft_bytes = int(size * (1 - share))
         self.not_before = asked_at
         self.asked = share == 1
         """Whether the next one is on its way, or shall never be asked for ahead."""
         self.successor: CachedKey | None = None
+        key.uses.begin(counter, self.ends, messages, size)
+
+    def is_due(self, now: float) -> bool:
+        """Whether the next one should be asked for."""
+        left = self.key.uses
+        return now >= self.soft_end or left.messages <= self.soft_messages or left.bytes <= self.soft_bytes
+
+    def lend(self, now: float) -> None:
+        """Who has it lent comes back at the latest when the next one is to be asked for."""
+        if self.asked:
+            self.key.uses.allow(self.ends)
+        elif self.is_due(now):
+            self.key.uses.allow(self.not_before)
+        else:
+            self.key.uses.allow(self.soft_end, self.soft_messages + 1, self.soft_bytes + 1)
 
 
 class Wanted(NamedTuple):
@@ -122,16 +153,17 @@ class DataKeyCache:
         self,
         limits: CacheLimits,
         refresh: Callable[[Wanted], None],
-        clock: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+        clock: Callable[[], float] = _since_boot,
     ) -> None:
         """`refresh` is told, without the lock, what should be asked for ahead; `store` or `failed` follow."""
         self.limits = limits
         self.clock = clock
         self._refresh = refresh
         self._lock = threading.Lock()
-        self._held: OrderedDict[Hashable, CachedKey] = OrderedDict()
+        self._held: dict[Hashable, CachedKey] = {}
         self._standing_by = 0
-        self._hits = self._misses = self._calls = 0
+        self._granted = Counter()
+        self._waited = self._alone = self._calls = 0
         forks.register(self)
 
     def forked(self) -> None:
@@ -141,84 +173,79 @@ class DataKeyCache:
 
     def clear(self) -> None:
         with self._lock:
-            self._held.clear()
-            self._standing_by = 0
+            for name in list(self._held):
+                self._drop(name)
 
     def counters(self) -> CacheCounters:
         with self._lock:
-            return CacheCounters(self._hits, self._misses, self._calls, len(self._held) + self._standing_by)
+            hits = self._granted.value - self._waited
+            return CacheCounters(hits, self._waited + self._alone, self._calls, len(self._held) + self._standing_by)
+
+    def cached(self, key: DataKey, asked_at: float, *, encrypts: bool) -> CachedKey:
+        """One for `store`. `asked_at`: before the call that fetched it."""
+        return CachedKey(key, asked_at, self.limits, self._granted, encrypts=encrypts)
 
     # --- using ----------------------------------------------------------------------------------------------------
 
     def take(self, wanted: Wanted, size: int) -> DataKey | None:
         """A data key for one more record of `size` bytes, or None: none is at hand."""
-        now = self.clock()
-        name = wanted.name
-        with self._lock:
-            held = self._held.get(name)
-            if held is None:
-                return None
-            if now >= held.ends or held.messages < 1 or held.bytes < size:
-                held = self._next(name, held, now, size)
-                if held is None:
-                    return None
-            held.messages -= 1
-            held.bytes -= size
-            self._hits += 1
-            self._held.move_to_end(name)
-            due = not held.asked and self._is_due(held, now)
-        if due:
-            self._refresh(wanted)
-        return held.key
+        taken = self.take_many(wanted, (size,))
+        return None if taken is None else taken[0]
 
     def take_many(self, wanted: Wanted, sizes: Sequence[int]) -> tuple[DataKey, int] | None:
         """A data key for as many of these records, from the first on, as may be under it; None: none is at hand."""
         now = self.clock()
         with self._lock:
             held = self._held.get(wanted.name)
-            if held is not None and (now >= held.ends or held.messages < 1 or held.bytes < sizes[0]):
-                held = self._next(wanted.name, held, now, sizes[0])
             if held is None:
                 return None
-            granted = _grant(held, sizes)
-            self._hits += granted
-            self._held.move_to_end(wanted.name)
-            due = not held.asked and self._is_due(held, now)
+            granted = held.key.uses.grant(now, sizes)
+            if not granted:
+                held, granted = self._next(wanted.name, held, now, sizes)
+                if held is None:
+                    return None
+            due = not held.asked and held.is_due(now)
+            if due:
+                held.asked = due = now >= held.not_before
+            held.lend(now)
         if due:
             self._refresh(wanted)
         return held.key, granted
 
     def take_from(self, held: CachedKey, sizes: Sequence[int]) -> int:
         """So many records, from the first on, after waiting for this very key; it may have left the cache by now."""
-        now = self.clock()
         with self._lock:
-            granted = 0 if now >= held.ends else _grant(held, sizes)
-            self._misses += granted
+            granted = held.key.uses.grant(self.clock(), sizes)
+            self._waited += granted
             return granted
+
+    def lent(self, wanted: Wanted) -> Lent:
+        """The data key at hand, for records that are encrypted without asking here first."""
+        with self._lock:
+            held = self._held.get(wanted.name)
+            return NOTHING if held is None else held.lent
 
     def is_alone(self, wanted: Wanted, size: int) -> bool:
         """Whether a record is larger than a data key may encrypt: it waits for one of its own, which is not kept."""
         if not wanted.encrypts or size <= self.limits.max_bytes_encrypted:
             return False
         with self._lock:
-            self._misses += 1
+            self._alone += 1
         return True
 
-    def _next(self, name: Hashable, used_up: CachedKey, now: float, size: int) -> CachedKey | None:
+    def _next(
+        self, name: Hashable, used_up: CachedKey, now: float, sizes: Sequence[int]
+    ) -> tuple[CachedKey | None, int]:
         """The one that stood by, in the place of one that may not be used for this record."""
         following = used_up.successor
-        if following is None or now >= following.ends or following.bytes < size:
-            return None
+        granted = following.key.uses.grant(now, sizes) if following else 0
+        if following is None or not granted:
+            return None, 0
         used_up.successor = None
         self._standing_by -= 1
+        used_up.lent.key = None
         self._held[name] = following
-        return following
-
-    def _is_due(self, held: CachedKey, now: float) -> bool:
-        if now < held.soft_end and held.messages > held.soft_messages and held.bytes > held.soft_bytes:
-            return False
-        held.asked = now >= held.not_before
-        return held.asked
+        return following, granted
 
     # --- filling --------------------------------------------------------------------------------------------------
 
@@ -232,10 +259,11 @@ class DataKeyCache:
         at hand goes on being used, if it still can."""
         now = self.clock()
         with self._lock:
-            granted = 0 if now >= fresh.ends else _grant(fresh, sizes)
-            self._misses += granted
+            granted = fresh.key.uses.grant(now, sizes)
+            self._waited += granted
+            fresh.lend(now)
             held = self._held.get(wanted.name)
-            usable = held is not None and now < held.ends and held.messages > 0
+            usable = held is not None and now < held.ends and held.key.uses.messages > 0
             if held is not None and ahead and wanted.encrypts and usable:
                 self._make_room(now, wanted.name)
                 self._standing_by += held.successor is None
@@ -251,16 +279,26 @@ class DataKeyCache:
         with self._lock:
             held = self._held.get(wanted.name)
             if held is not None and held.successor is None:
+                now = self.clock()
                 held.asked = False
-                held.not_before = self.clock() + RETRY_SECONDS
+                held.not_before = now + RETRY_SECONDS
+                held.lend(now)
 
     def drop_oldest(self) -> bool:
         """Make room in the keyring; False where there is nothing left to drop."""
         with self._lock:
-            for name in self._held:
-                self._drop(name)
-                return True
-        return False
+            oldest = self._oldest()
+            if oldest is None:
+                return False
+            self._drop(oldest)
+            return True
+
+    def _oldest(self, kept: Hashable = None) -> Hashable:
+        """What was unused for longest, beside `kept`; of those that were never used, what came first."""
+        return min((name for name in self._held if name != kept), key=self._last_used, default=None)
+
+    def _last_used(self, name: Hashable) -> int:
+        return self._held[name].key.uses.last
 
     def _make_room(self, now: float, kept: Hashable) -> None:
         """For one more, beside `kept`: what is over goes, then what was unused for longest."""
@@ -268,23 +306,13 @@ class DataKeyCache:
             if name != kept:
                 self._drop(name)
         while len(self._held) + self._standing_by >= self.limits.capacity:
-            oldest = next((name for name in self._held if name != kept), None)
+            oldest = self._oldest(kept)
             if oldest is None:
                 return
             self._drop(oldest)
 
     def _drop(self, name: Hashable) -> None:
         held = self._held.pop(name, None)
-        if held is not None and held.successor is not None:
-            self._standing_by -= 1
-
-
-def _grant(held: CachedKey, sizes: Sequence[int]) -> int:
-    count = min(len(sizes), held.messages)
-    total = sum(sizes[:count])
-    while total > held.bytes:
-        count -= 1
-        total -= sizes[count]
-    held.messages -= count
-    held.bytes -= total
-    return count
+        if held is not None:
+            held.lent.key = None
+            self._standing_by -= held.successor is not None

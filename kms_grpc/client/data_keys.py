@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from kms_grpc.client.arguments import Context
 from kms_grpc.client.data_key_cache import CachedKey, DataKeyCache, Wanted
-from kms_grpc.client.failures import ClientError
+from kms_grpc.client.failures import ClientError, DeadlineExceeded
 from kms_grpc.crypto.errors import KeyringFull
 from kms_grpc.crypto.keyring import open_keyring
 from kms_grpc.crypto.record import DataKey, wrapped_keys_of
@@ -50,7 +50,10 @@ def ask(kms: Asks, wanted: Wanted) -> Any:
 
 
 def imported(cache: DataKeyCache, wanted: Wanted, answer: Any, asked_at: float) -> CachedKey:
-    """The answer's data key, in the keyring and nowhere else. The answer's message is the caller's to forget."""
+    """The answer's data key, in the keyring and nowhere else. The answer's message is the caller's to forget.
+    DeadlineExceeded where it is over before it has come: to ask again would not help."""
+    if cache.clock() >= asked_at + cache.limits.max_age:
+        raise DeadlineExceeded(f"the data key took longer than it may be used, {cache.limits.max_age} s (max_age)")
     wrapped = wanted.wrapped if wanted.wrapped is not None else answer.ciphertext_blob
     open_keyring(cache.limits.capacity + 64)  # it is open, but in a child that has just been forked
     while True:
@@ -60,7 +63,7 @@ def imported(cache: DataKeyCache, wanted: Wanted, answer: Any, asked_at: float) 
             if not cache.drop_oldest():
                 raise
         else:
-            return CachedKey(key, asked_at, cache.limits, encrypts=wanted.encrypts)
+            return cache.cached(key, asked_at, encrypts=wanted.encrypts)
 
 
 class Opening:

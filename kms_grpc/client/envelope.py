@@ -16,13 +16,22 @@ from typing import Final, Self
 
 from kms_grpc.client import forks
 from kms_grpc.client.arguments import Context
-from kms_grpc.client.data_key_cache import CacheCounters, CachedKey, CacheLimits, DataKeyCache, Wanted
+from kms_grpc.client.data_key_cache import NOTHING, CacheCounters, CachedKey, CacheLimits, DataKeyCache, Wanted
 from kms_grpc.client.data_keys import Opening, ask, imported, known_one, new_one
 from kms_grpc.client.flights import Flight, Flights
 from kms_grpc.client.key_management import KeyManagementClient
+from kms_grpc.crypto.bytes_lists import BytesList
 from kms_grpc.crypto.encryption_context import canonical
-from kms_grpc.crypto.errors import KeyringLost
-from kms_grpc.crypto.record import DataKey, open_many, open_record, seal, seal_many, wrapped_key_of
+from kms_grpc.crypto.record import (
+    DataKey,
+    open_many,
+    open_record,
+    seal,
+    seal_many,
+    seal_within,
+    why_not,
+    wrapped_key_of,
+)
 
 REFRESHING_THREADS: Final = 4
 
@@ -90,7 +99,7 @@ class EnvelopeClient:
         key = self.cache.take(wanted, 0) or self._wait(wanted, [0])[0]
         try:
             return open_record(key, form, record)
-        except KeyringLost:
+        except forks.LOST:
             forks.happened()
             return self.decrypt(record, context)
 
@@ -110,7 +119,7 @@ class EnvelopeClient:
         keys, ready = opening.ready()
         try:
             return opening.finished(open_many(keys, form, ready))
-        except KeyringLost:
+        except forks.LOST:
             forks.happened()
             return self.decrypt_many(records, context)
 
@@ -171,37 +180,51 @@ class EnvelopeClient:
 class BoundEnvelope:
     """Records under one KMS key and one encryption context."""
 
-    __slots__ = ("_client", "_context", "_form", "_wanted", "_take")
+    __slots__ = ("_client", "_context", "_form", "_wanted", "_lent", "_clock")
 
     def __init__(self, client: EnvelopeClient, key_id: str, context: Context) -> None:
         self._client = client
         self._context = context
         self._form = canonical(context)
         self._wanted = new_one(key_id, context, self._form)
-        self._take = client.cache.take
+        self._lent = NOTHING
+        self._clock = client.cache.clock
 
     def encrypt(self, plaintext: bytes) -> bytes:
         """A record."""
-        wanted, size = self._wanted, len(plaintext)
-        key = self._take(wanted, size) or self._client._wait(wanted, [size])[0]
+        key = self._lent.key
+        if key is None:
+            return self._encrypt_asking(plaintext)
+        record = seal_within(key.address, self._clock(), self._form, plaintext)
+        return record if type(record) is bytes else self._encrypt_otherwise(plaintext, record)  # type: ignore[arg-type]
+
+    def _encrypt_otherwise(self, plaintext: bytes, status: int) -> bytes:
+        """Where the data key that was lent does not serve any more."""
+        try:
+            why_not(status)
+        except forks.LOST:
+            forks.happened()
+        return self._encrypt_asking(plaintext)
+
+    def _encrypt_asking(self, plaintext: bytes) -> bytes:
+        wanted, size, cache = self._wanted, len(plaintext), self._client.cache
+        key = cache.take(wanted, size) or self._client._wait(wanted, [size])[0]
+        self._lent = cache.lent(wanted)
         try:
             return seal(key, self._form, plaintext)
-        except KeyringLost:
+        except forks.LOST:
             forks.happened()
             return self.encrypt(plaintext)
 
     def encrypt_many(self, plaintexts: Sequence[bytes]) -> list[bytes]:
         """A record of each, in their order."""
-        wanted, sizes, records = self._wanted, [len(plaintext) for plaintext in plaintexts], list[bytes]()
-        while len(records) < len(plaintexts):
-            done = len(records)
-            left = sizes[done:] if done else sizes
+        given, wanted, records = BytesList(plaintexts), self._wanted, list[bytes]()
+        while len(records) < len(given):
+            left = memoryview(given.lengths)[len(records) :]
             key, count = self._client.cache.take_many(wanted, left) or self._client._wait(wanted, left)
-            whole = count == len(plaintexts)
             try:
-                part = plaintexts if whole else plaintexts[done : done + count]
-                records += seal_many(key, self._form, part, left[:count])
-            except KeyringLost:
+                records += seal_many(key, self._form, given.part(len(records), count))
+            except forks.LOST:
                 forks.happened()
         return records
 

@@ -10,6 +10,11 @@ import os
 import weakref
 from typing import Any, Final, Protocol
 
+from kms_grpc.crypto.errors import KeyringLost, StaleHandle
+
+LOST: Final = (KeyringLost, StaleHandle)
+"""What a data key of the parent is in a child, before and after it has opened the keyring anew."""
+
 
 class Forgets(Protocol):
     """What must not be used as it was before the fork."""

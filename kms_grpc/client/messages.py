@@ -85,7 +85,7 @@ class MessageClient:
     def decrypt_into(
         self, out: bytearray | memoryview, message: bytes, encryption_context: Context | None = None
     ) -> int:
-        """The same into a buffer that has at least the message's size; how many bytes were written. ValueError."""
+        """The same into a buffer that is used again; how many bytes were written. ValueError where it is too small."""
         with self._reader(message, encryption_context) as reader:
             size = reader.decrypt_into(out, memoryview(message)[reader.header_size :])
             reader.finish()

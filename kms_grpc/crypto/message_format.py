@@ -23,6 +23,7 @@ from kms_grpc.crypto._native import ffi, lib
 from kms_grpc.crypto.errors import raise_for
 from kms_grpc.crypto.keyring import evict
 from kms_grpc.crypto.message_signature import MessageSignature
+from kms_grpc.crypto.new_bytes import in_place, new_bytes
 from kms_grpc.errors import InvalidCiphertextException
 
 Buffer = bytes | bytearray | memoryview
@@ -39,12 +40,9 @@ COMMITTING: Final = frozenset({0x0478, 0x0578})
 FINAL_OVERHEAD: Final = 40
 FRAME_OVERHEAD: Final = 32
 
-_LEAD_ROOM = 32
 _BLOB_SIZE = 32 + lib.KMS_BLOB_OVERHEAD
 _OPEN, _ENDED = 0, 1
 _u16 = Struct(">H")
-_idle: list[Any] = []
-_IDLE_SIZE = 1024 * 1024 + 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +172,10 @@ class MessageWriter(_Message):
 
     def encrypt(self, part: Buffer, last: bool, lead: Lead | None = None) -> bytes:
         """The frames that this part makes whole, empty where there are none; the last part ends the message. `lead`
-        gives what stands before them, made of their size, up to 32 bytes."""
+        gives what stands before them, made of their size."""
         size = self.size_of(len(part), last)
-        before = lead(size) if lead else b""
-        out = _take(_LEAD_ROOM + size)
-        self._run(out + _LEAD_ROOM, size, part, last)
-        frames = _given(out, before, size)
-        _give_back(out)
+        frames, target = _room(size, lead)
+        self._run(target, size, part, last)
         return frames
 
     def encrypt_into(self, out: bytearray | memoryview, part: Buffer, last: bool) -> int:
@@ -193,9 +188,9 @@ class MessageWriter(_Message):
         return size
 
     def _run(self, out: Any, size: int, part: Buffer, last: bool) -> None:
-        held, target = (self._held, len(self._held)), ffi.cast("uint8_t *", out)
+        held = self._held, len(self._held)
         with ffi.from_buffer("uint8_t[]", part) as read:
-            status = lib.kms_esdk_encrypt(target, size, self._state, *held, read, len(part), last)
+            status = lib.kms_esdk_encrypt(out, size, self._state, *held, read, len(part), last)
         if status:
             raise_for(status)
 
@@ -230,24 +225,27 @@ class MessageReader(_Message):
             self._signature.update(self._header)
         return self
 
+    def size_of(self, part: Buffer) -> int:
+        """Bytes that `decrypt` gives for this part, if all of it is as it was written."""
+        with ffi.from_buffer("uint8_t[]", part) as read:
+            return int(lib.kms_esdk_decrypted_len(self._state, self._held, len(self._held), read, len(part)))
+
     def decrypt(self, part: Buffer, lead: Lead | None = None) -> bytes:
         """The plaintext of the frames that this part makes whole, empty where there are none. `lead`: as in
         `MessageWriter.encrypt`."""
-        capacity = self._state.held_len + len(part)
-        out = _take(_LEAD_ROOM + capacity)
-        size = self._run(out + _LEAD_ROOM, capacity, part)
-        plaintext = _given(out, lead(size) if lead and size else b"", size)
-        lib.kms_cleanse(out, _LEAD_ROOM + size)
-        _give_back(out)
+        size = self.size_of(part)
+        plaintext, target = _room(size, lead)
+        self._run(target, size, part)
         return plaintext
 
     def decrypt_into(self, out: bytearray | memoryview, part: Buffer) -> int:
-        """The same into the caller's buffer, which must hold what waits and the part. ValueError."""
-        capacity = self._state.held_len + len(part)
-        if len(out) < capacity:
-            raise ValueError(f"{capacity} bytes may not fit in {len(out)}")
+        """The same into the caller's buffer; how many bytes were written. ValueError where it is too small."""
+        size = self.size_of(part)
+        if len(out) < size:
+            raise ValueError(f"{size} bytes don't fit in {len(out)}")
         with ffi.from_buffer("uint8_t[]", out, require_writable=True) as target:
-            return self._run(target, capacity, part)
+            self._run(target, size, part)
+        return size
 
     @property
     def has_ended(self) -> bool:
@@ -261,40 +259,23 @@ class MessageReader(_Message):
         if self._signature:
             self._signature.verify(bytes(ffi.buffer(self._held)[: self._state.held_len]))
 
-    def _run(self, out: Any, capacity: int, part: Buffer) -> int:
-        state, size = self._state, ffi.new("size_t *")
+    def _run(self, out: Any, size: int, part: Buffer) -> None:
+        state, held = self._state, (self._held, len(self._held))
         was_open = state.progress == _OPEN
-        held, target = (self._held, len(self._held)), ffi.cast("uint8_t *", out)
         with ffi.from_buffer("uint8_t[]", part) as read:
-            status = lib.kms_esdk_decrypt(target, capacity, size, state, *held, read, len(part))
+            status = lib.kms_esdk_decrypt(out, size, state, *held, read, len(part))
         if status:
             raise_for(status)
         if self._signature and was_open:
             footer = state.held_len if state.progress == _ENDED else 0
             self._signature.update(memoryview(part)[: len(part) - footer])
-        self.plaintext_bytes += size[0]
-        return int(size[0])
+        self.plaintext_bytes += size
 
 
-# --- buffers that C writes into: those of the usual size wait for the next call ------------------------------------
-
-
-def _take(size: int) -> Any:
-    if size > _IDLE_SIZE:
-        return ffi.new("char[]", size)
-    try:
-        return _idle.pop()
-    except IndexError:
-        return ffi.new("char[]", _IDLE_SIZE)
-
-
-def _given(out: Any, lead: bytes, size: int) -> bytes:
-    start = _LEAD_ROOM - len(lead)
-    ffi.memmove(out + start, lead, len(lead))
-    given: bytes = ffi.unpack(out + start, len(lead) + size)
-    return given
-
-
-def _give_back(out: Any) -> None:
-    if len(out) == _IDLE_SIZE:
-        _idle.append(out)
+def _room(size: int, lead: Lead | None) -> tuple[bytes, Any]:
+    """Bytes for an answer, its lead written, and where C writes the rest."""
+    before = lead(size) if lead and size else b""
+    made = new_bytes(len(before) + size)
+    if before:
+        ffi.memmove(in_place(made), before, len(before))
+    return made, in_place(made, len(before))

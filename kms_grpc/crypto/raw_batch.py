@@ -46,6 +46,13 @@ class Item(NamedTuple):
     """The first 55 bytes of its blob."""
 
 
+class Done(NamedTuple):
+    """Of a group: items that were done, and in a batch of data keys how many of those they have."""
+
+    items: int
+    data_keys: int
+
+
 class Failure(NamedTuple):
     """An item that was not done. `status` is INVALID_CIPHERTEXT, NOT_ADMITTED, or says that it is beyond its limits."""
 
@@ -97,15 +104,31 @@ class Batch:
     def plan(self, admitted: Sequence[Admitted], data_key_bytes: int, behind: bytes = b"") -> int:
         """Bytes of the results of all that can be done, and of what stands behind them."""
         self._admitted = ffi.new("kms_admitted[]", max(1, len(admitted)))
-        self._materials = admitted  # they must live as long
-        for place, group in enumerate(admitted):
-            c = self._admitted[place]
-            c.material, c.source = group.material or ffi.NULL, group.source or ffi.NULL
-            c.key, c.source_key = group.key, group.source_key
+        self._materials = list(admitted)  # they must live as long
+        for number, group in enumerate(admitted):
+            self.admit(number, group)
         self._data_key_bytes = data_key_bytes
         self._size = int(lib.kms_batch_plan(self._batch, self._kind, self._admitted, data_key_bytes))
         self._behind = behind
         return self._size + len(behind)
+
+    def admit(self, number: int, group: Admitted) -> None:
+        """What a group may be done under; after `plan`, other handles of the same."""
+        c = self._admitted[number]
+        c.material, c.source = group.material or ffi.NULL, group.source or ffi.NULL
+        c.key, c.source_key = group.key, group.source_key
+        self._materials[number] = group
+
+    def groups_of(self, first: int, end: int) -> set[int]:
+        """Of the items from `first` on that can be done."""
+        items = self._batch.items
+        return {items[number].group for number in range(first, end) if items[number].status == lib.KMS_OK}
+
+    def forget(self) -> None:
+        """What was done is not answered."""
+        if self._out is not None:
+            lib.kms_cleanse(in_place(self._out), self._size)
+            self._out = None
 
     def run(self, first: int = 0, end: int | None = None) -> None:
         """Items from `first` on. Raises StaleHandle and its like, and then nothing of them is there."""
@@ -118,15 +141,16 @@ class Batch:
         if status:
             raise_for(status)
 
-    def tally(self) -> tuple[list[int], list[Failure]]:
-        """Items that were done, by group; and those that were not, in their order."""
-        done = ffi.new("uint32_t[]", max(1, self.groups))
-        count = lib.kms_batch_tally(done, ffi.NULL, self._batch)
-        return ffi.unpack(done, self.groups), list(self._failures(done, count)) if count else []
+    def tally(self) -> tuple[list[Done], list[Failure]]:
+        """What was done, by group; and the items that were not, in their order."""
+        items, data_keys = (ffi.new("uint32_t[]", max(1, self.groups)) for _ in range(2))
+        count = lib.kms_batch_tally(items, data_keys, ffi.NULL, self._batch)
+        done = map(Done, ffi.unpack(items, self.groups), ffi.unpack(data_keys, self.groups))
+        return list(done), list(self._failures(items, data_keys, count)) if count else []
 
-    def _failures(self, done: Any, count: int) -> Iterator[Failure]:
+    def _failures(self, items: Any, data_keys: Any, count: int) -> Iterator[Failure]:
         numbers = ffi.new("uint32_t[]", count)
-        lib.kms_batch_tally(done, numbers, self._batch)
+        lib.kms_batch_tally(items, data_keys, numbers, self._batch)
         for number in ffi.unpack(numbers, count):
             item = self._batch.items[number]
             yield Failure(number, item.group, item.status, item.out_at)

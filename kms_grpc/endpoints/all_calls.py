@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import grpc
 
+from kms_grpc.errors import DependencyTimeoutException, KMSError, ValidationException
+
 Context = grpc.aio.ServicerContext[Any, Any]
+ARRIVAL_SECONDS: Final = 10.0
+LATE: Final = "The request did not arrive in time."
+NONE: Final = "No request arrived. It may have been larger than GetLimits allows."
+FULL: Final = "The worker has as many calls under way as it takes on. Retry after a moment."
 
 
 class Ways(NamedTuple):
@@ -51,18 +57,20 @@ class AllCalls(grpc.GenericRpcHandler):
 
 
 def reading(
-    serve: Callable[[bytes, Context], Awaitable[bytes]],
-    late: Callable[[Context], Awaitable[None]],
-    seconds: float,
+    serve: Callable[[bytes, Context], Awaitable[bytes]], refuse: Callable[[Context, KMSError], None]
 ) -> Callable[[Any, Context], Awaitable[bytes]]:
-    """`serve`, for a method whose message it reads by itself. `late` ends a call whose message has not come."""
+    """`serve` for a call whose message it waits for by itself. `refuse` ends one whose message has not come."""
 
     async def read(_: Any, context: Context) -> bytes:
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(ARRIVAL_SECONDS):
                 raw = await context.read()
         except TimeoutError:
-            await late(context)
-        return await serve(raw, context) if raw is not grpc.aio.EOF else b""
+            refuse(context, DependencyTimeoutException(LATE))
+            return b""
+        if raw is grpc.aio.EOF:
+            refuse(context, ValidationException(NONE))
+            return b""
+        return await serve(raw, context)
 
     return read

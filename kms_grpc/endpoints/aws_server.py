@@ -31,6 +31,7 @@ from kms_grpc.endpoints.aws_json import AwsJson
 from kms_grpc.endpoints.aws_operations import unknown_operation
 from kms_grpc.endpoints.http_echo import with_echo
 from kms_grpc.endpoints.long_way import LongWay
+from kms_grpc.endpoints.tls import ServerTls
 from kms_grpc.errors import KMSError, KMSInternalException, RequestEntityTooLargeException, UnknownOperationException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
@@ -63,6 +64,7 @@ class AwsServer:
         settings: Settings,
         address: str,
         worker: int,
+        tls: ServerTls | None = None,
     ) -> None:
         self._address = address
         door = Door(executor, long_way, table, settings.limits, str(worker).encode())
@@ -71,6 +73,9 @@ class AwsServer:
             http=_Http, ws="none", lifespan="off", loop="none", interface="asgi3", log_config=None,
             access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=IDLE_SECONDS,
         )  # fmt: skip
+        config.load()
+        if tls is not None and not address.startswith("unix:"):
+            config.ssl = tls.context()
         self._server = _Embedded(config)
         self._serving: asyncio.Task[None]
 

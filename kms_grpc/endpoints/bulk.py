@@ -15,6 +15,7 @@ import grpc
 
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
+from kms_grpc.endpoints.all_calls import ARRIVAL_SECONDS, LATE
 from kms_grpc.endpoints.fair_queue import FairQueue, Turn
 from kms_grpc.endpoints.long_way import GIVEN_UP, LongWay
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ValidationException
@@ -27,8 +28,6 @@ SLOTS: Final = 16
 """Large calls at once, beside their bytes."""
 EACH: Final = 4
 """Of one connection: who doesn't read its answers keeps its turns, and must not keep all."""
-ARRIVAL_SECONDS: Final = 10.0
-LATE: Final = "The request did not arrive in time."
 NONE: Final = "No request arrived. One has at most {} bytes (GetLimits: Batches.MaxRequestMessageBytes)."
 
 

@@ -25,11 +25,13 @@ from grpc_reflection.v1alpha import reflection
 from kms_grpc.audit.record import new_id
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits, Settings
+from kms_grpc.endpoints.all_calls import ARRIVAL_SECONDS, FULL, AllCalls, Ways, reading
 from kms_grpc.endpoints.bulk import Bulk, is_bulk
 from kms_grpc.endpoints.long_way import LongWay
 from kms_grpc.endpoints.rich_errors import refusal
 from kms_grpc.endpoints.streams import Aborted, Streams
-from kms_grpc.errors import KMSError
+from kms_grpc.endpoints.tls import ServerTls
+from kms_grpc.errors import KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 
@@ -84,25 +86,29 @@ class GrpcServer:
         settings: Settings,
         worker: int,
         extra: Iterable[grpc.GenericRpcHandler] = (),
+        tls: ServerTls | None = None,
     ) -> None:
         self._executor = executor
         self._table = tuple(table)
         self._settings = settings
         self._limits = settings.limits
         self._extra = tuple(extra)
+        self._tls = tls
         self._worker = ("kms-worker", str(worker))
         self.long_way = long_way
         self._bulk = Bulk(executor, self._limits, long_way)
-        self._streams = Streams(executor, self._limits.streams, long_way, self._refusal, self._trailers)
+        self._streams = Streams(executor, self._limits, long_way, self._refusal, self._trailers)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
+        self.calls: AllCalls
         self.port = 0
 
     async def start(self) -> None:
         """Listen and answer SERVING. OSError where the address cannot be had."""
         self._server = grpc.aio.server(options=options(self._limits))
-        methods = {operation.path: self._handler(operation) for operation in self._table}
-        self._server.add_generic_rpc_handlers((_Methods(methods), *self._extra))
+        methods = {operation.path: self._ways(operation) for operation in self._table}
+        self.calls = AllCalls(methods, self._limits.calls)
+        self._server.add_generic_rpc_handlers((self.calls, *self._extra))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         services = sorted({operation.service for operation in self._table})
         if self._settings.reflection:
@@ -124,17 +130,31 @@ class GrpcServer:
 
     def _bind(self, listen: str) -> int:
         try:
+            if self._tls is not None and not listen.startswith("unix:"):
+                return self._server.add_secure_port(listen, self._tls.credentials)
             return self._server.add_insecure_port(listen)
         except RuntimeError as error:
             raise OSError(f"{listen} cannot be listened on: {error}") from None
 
-    def _handler(self, operation: Operation) -> Any:
+    def _ways(self, operation: Operation) -> Ways:
+        def turn_away(context: Context, error: KMSError) -> None:
+            credentials = read_credentials(context)
+            self._end_refused(context, credentials, self._executor.refuse(operation, credentials, error))
+
+        async def full(_: Any, context: Context) -> None:
+            turn_away(context, ThrottlingException(FULL))
+
+        stream: Any = grpc.stream_stream_rpc_method_handler
         if operation.streams:
-            return grpc.stream_stream_rpc_method_handler(self._streams.method(operation, _with_deadline))
+            usual = self._streams.method(operation, _with_deadline)
+            careful = self._streams.method(operation, _with_deadline, ARRIVAL_SECONDS)
+            return Ways(stream(usual), stream(careful), stream(full))
         if is_bulk(operation):
             serve = self._bulk.method(operation, _with_deadline, self._end_refused, self._trailers)
-            return grpc.stream_stream_rpc_method_handler(serve)
-        return grpc.unary_unary_rpc_method_handler(self._method(operation))
+            return Ways(stream(serve), stream(serve), stream(full))
+        method = self._method(operation)
+        read = grpc.stream_unary_rpc_method_handler(reading(method, turn_away))
+        return Ways(grpc.unary_unary_rpc_method_handler(method), read, stream(full))
 
     def _method(self, operation: Operation) -> Method:
         warm = self._executor.warm if operation.warm else None
@@ -178,16 +198,6 @@ class GrpcServer:
             ("kms-region", _echo(region, REGION_LENGTH)),
             ("kms-request-id", _echo(credentials.request_id, REQUEST_ID_LENGTH)),
         )
-
-
-class _Methods(grpc.GenericRpcHandler):
-    """Paths to handlers over raw bytes: decoding is the executor's, where a failure is worded."""
-
-    def __init__(self, handlers: dict[str, Any]) -> None:
-        self._handlers = handlers
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        return self._handlers.get(handler_call_details.method)
 
 
 def read_credentials(context: Context, deadline_ns: int | None = None) -> Credentials:

@@ -43,11 +43,15 @@ if TYPE_CHECKING:
 
 DATA_KEY_BYTES: Final[Mapping[int, int]] = {keys_pb2.DATA_KEY_SPEC_AES_128: 16, keys_pb2.DATA_KEY_SPEC_AES_256: 32}
 LOOKS: Final = 8
+HAND: Final = 8
+"""By so much fewer keys than a shard keeps are at hand together: it keeps half of them for certain, a group may be of
+two, and other calls go on."""
 ERROR_TEXT_BYTES: Final = 400
 """Of one item's error, so that ten thousand of them go into an answer."""
 
 Admit = Callable[["Call", Any, bytes, bool], Permit]
 """(call, item, what it says of its keys, whether to ask anew) to the Permit that holds. KMSError."""
+Admitted = Sequence[raw_batch.Admitted]
 Failed = list[tuple[raw_batch.Failure, KMSError]]
 
 
@@ -64,6 +68,10 @@ class Group(NamedTuple):
     materials: tuple[tuple[str, str, raw_request.CMaterial], ...]
     """(ARN, material id in hex, for C): the one that seals, or opens where nothing is sealed; then the one that opens
     what is encrypted anew."""
+
+    def is_as(self, other: Group) -> bool:
+        """Of the same keys and materials, if by other handles."""
+        return [material[:2] for material in self.materials] == [material[:2] for material in other.materials]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +154,7 @@ class _Run:
         admitted = [self._for_run(group) for group in groups]
         planned = batch.plan(admitted, self._data_key_bytes(batch), behind=self._list_of_keys())
         self._require_room(planned)
-        batch.run()
+        self._do(batch, groups, admitted)
         done, failures = batch.tally()
         failed = [(failure, self._error(batch, groups, failure)) for failure in failures]
         self._note(groups, done, failed)
@@ -202,13 +210,13 @@ class _Run:
                 return None
         return groups
 
-    def _group(self, of: raw_batch.Item) -> Group | KMSError:
+    def _group(self, of: raw_batch.Item, *, anew: bool = False) -> Group | KMSError:
         admission.check_call(self.call)  # ten thousand keys take seconds: somebody must still wait
         self.call.stable = True
         item = self.form.message(of)
         said = b"\0".join((of.prefix, of.key, of.source_key))
         try:
-            permit = self.admit(self.call, item, said, self.anew)
+            permit = self.admit(self.call, item, said, anew or self.anew)
         except KMSError as error:
             self._meet(self.call.keys)
             return error
@@ -225,6 +233,47 @@ class _Run:
         places = [self.keys.setdefault((arn, material), len(self.keys)) for arn, material, _ in group.materials]
         materials = [material for _, _, material in group.materials]
         return raw_batch.Admitted(materials[0], materials[-1], places[0], places[-1])
+
+    # --- doing ---------------------------------------------------------------------------------------------------
+
+    def _do(self, batch: raw_batch.Batch, groups: Sequence[Group | KMSError], admitted: Admitted) -> None:
+        """All at once; or where there are more keys than stay at hand together, in parts."""
+        most = max(1, self.call.shard.facts().capacity // HAND)
+        if batch.groups <= most:
+            batch.run()
+            return
+        try:
+            for first in range(0, batch.items, most):
+                end = min(first + most, batch.items)
+                self._do_part(batch, groups, admitted, first, end)
+        except BaseException:
+            batch.forget()
+            raise
+
+    def _do_part(
+        self, batch: raw_batch.Batch, groups: Sequence[Group | KMSError], admitted: Admitted, first: int, end: int
+    ) -> None:
+        for looks_left in reversed(range(LOOKS)):
+            try:
+                for number in batch.groups_of(first, end):
+                    batch.admit(number, self._as_before(batch.group(number), groups[number], admitted[number]))
+                batch.run(first, end)
+            except StaleHandle:
+                if not looks_left:
+                    raise
+            else:
+                return
+
+    def _as_before(
+        self, of: raw_batch.Item, group: Group | KMSError, admitted: raw_batch.Admitted
+    ) -> raw_batch.Admitted:
+        """A group admitted once more, its keys loaded where they have left the keyring. StaleHandle where anything has
+        become of them: its place was planned for what it was."""
+        again = self._group(of, anew=True)
+        if isinstance(group, KMSError) or isinstance(again, KMSError) or not again.is_as(group):
+            raise StaleHandle("a key has changed since the batch was planned")
+        materials = [material for _, _, material in again.materials]
+        return admitted._replace(material=materials[0], source=materials[-1])
 
     # --- what was not done ---------------------------------------------------------------------------------------
 
@@ -283,19 +332,25 @@ class _Run:
             written = self.written[same] = answer.SerializeToString()
         return written
 
-    def _note(self, groups: Sequence[Group | KMSError], done: Sequence[int], failed: Failed) -> None:
-        """The call's one record: which keys did how many items, and which errors the others got."""
-        counts = Counter[tuple[str, str]]()
-        for group, count in zip(groups, done, strict=True):
-            if isinstance(group, Group) and count:
-                counts.update({key[:2]: count for key in group.materials})
+    def _note(self, groups: Sequence[Group | KMSError], done: Sequence[raw_batch.Done], failed: Failed) -> None:
+        """The call's one record: which keys did how many items, or made how many data keys, and which errors the others
+        got."""
+        items, data_keys = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+        for group, of_group in zip(groups, done, strict=True):
+            if isinstance(group, Group) and of_group.items:
+                items.update({key[:2]: of_group.items for key in group.materials})
+                data_keys.update({key[:2]: of_group.data_keys for key in group.materials})
         self.call.keys = tuple(self.met.values())
         self.call.record.additionalEventData = {
             "keys": [
-                {"keyId": arn, "keyMaterialId": material, "items": items} for (arn, material), items in counts.items()
+                {"keyId": key[0], "keyMaterialId": key[1], "items": count, **self._made(data_keys[key])}
+                for key, count in items.items()
             ],
             "errors": list(_told(groups, failed)),
         }
+
+    def _made(self, data_keys: int) -> dict[str, int]:
+        return {"dataKeys": data_keys} if self.form.kind == raw_request.DATA_KEY else {}
 
 
 def _told(groups: Sequence[Group | KMSError], failed: Failed) -> Iterator[dict[str, Any]]:

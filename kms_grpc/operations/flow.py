@@ -40,25 +40,38 @@ class Flow:
     def __init__(self, first: Part, answer: Message, most: int) -> None:
         """`first` came with the first message; `answer` goes out before all others, none of more than `most` bytes."""
         self._most = most
-        self.first = first
         self.content_bytes = 0
         """Of the plaintext so far."""
         self.is_whole = False
         """Whether what came so far may be all."""
-        self._answer: bytes = answer.SerializeToString()
+        self._ready = iter((answer.SerializeToString(),))
+        self.put(first)
 
-    def take(self, part: Part) -> Iterator[bytes]:
-        """The answers to a part, serialised; each is made when it is asked for."""
-        if self._answer:
-            yield self._answer
-            self._answer = b""
-        for answer in self._answers(part):
-            if len(answer) > self._most:
-                yield from _cut(answer, self._most)
-            elif answer:
-                yield answer
+    def put(self, part: Part) -> None:
+        """What is worked on next; the part before it is done with."""
+        self._part: Part | None = part
+        self._at = 0
+        self.is_last = part.last
+        """Whether it is the last one."""
 
-    def _answers(self, part: Part) -> Iterator[bytes]:
+    def answer(self) -> bytes | None:
+        """The next answer, serialised, made now; None: the part has no more. Its content is let go with its last piece,
+        so that a stream whose caller doesn't read holds nothing but the answer."""
+        while (ready := next(self._ready, None)) is None:
+            if self._part is None:
+                return None
+            self._ready = _fitting(self._work(*self._piece(self._part)), self._most)
+        return ready
+
+    def _piece(self, part: Part) -> tuple[memoryview, bool]:
+        """The next piece of the part, and whether it is the stream's last; one, and empty, of an empty part."""
+        start, self._at = self._at, self._at + PIECE_BYTES
+        if self._at >= len(part.content):
+            self._part = None
+        return memoryview(part.content)[start : self._at], part.last and self._part is None
+
+    def _work(self, piece: memoryview, is_last: bool) -> bytes:
+        """The answer to a piece; empty where there is none."""
         raise NotImplementedError
 
     def finish(self) -> None:
@@ -70,12 +83,13 @@ class Flow:
         raise NotImplementedError
 
 
-def pieces(part: Part) -> Iterator[tuple[memoryview, bool]]:
-    """The part in pieces, and whether the piece is the stream's last; one, and empty, of an empty part."""
-    view = memoryview(part.content)
-    for start in range(0, len(view) or 1, PIECE_BYTES):
-        end = start + PIECE_BYTES
-        yield view[start:end], part.last and end >= len(view)
+def taken_out(request: Any, name: str) -> tuple[Any, bytes]:
+    """A request without its field of bytes, and that. A new one: protobuf frees nothing of a message that lives."""
+    content: bytes = getattr(request, name)
+    request.ClearField(name)
+    rest = type(request)()
+    rest.CopyFrom(request)
+    return rest, content
 
 
 def lead(size: int) -> bytes:
@@ -83,13 +97,17 @@ def lead(size: int) -> bytes:
     return _LEAD_TAG + _varint(size) if size else b""
 
 
-def _cut(answer: bytes, most: int) -> Iterator[bytes]:
-    """An answer that is too large (its frames are, or the server's messages are small) as several."""
+def _fitting(answer: bytes, most: int) -> Iterator[bytes]:
+    """An answer that is too large (its frames are, or the server's messages are small) as several; none of nothing."""
+    if len(answer) <= most:
+        return iter((answer,) if answer else ())
     start = 1
     while answer[start] > 0x7F:
         start += 1
-    content = memoryview(answer)[start + 1 :]
-    step = most - _LARGEST_LEAD
+    return _cut(memoryview(answer)[start + 1 :], most - _LARGEST_LEAD)
+
+
+def _cut(content: memoryview, step: int) -> Iterator[bytes]:
     for at in range(0, len(content), step):
         piece = content[at : at + step]
         yield lead(len(piece)) + bytes(piece)

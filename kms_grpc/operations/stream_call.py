@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 from kms_grpc import errors
 from kms_grpc.audit.record import iso_time, new_id
 from kms_grpc.operations import admission
 from kms_grpc.operations.call import Call
-from kms_grpc.operations.flow import Flow, Part, PartReader
+from kms_grpc.operations.flow import Flow, PartReader
 from kms_grpc.operations.permit import FOR_EVER, end_for
 from kms_grpc.operations.validation import decode
 
@@ -43,15 +43,18 @@ class StreamCall:
         self._parts = PartReader(call.operation.request)
         self._gathered: Any = None
         self._flow: Flow | None = None
-        self._next: Part | None = None
+        self._has_part = False
         self._epoch, self._ends_ns = -1, FOR_EVER
-        self.is_last = False
-        """Whether the message that was taken said that it is the last one."""
 
     @property
     def is_open(self) -> bool:
         """Whether it was admitted."""
         return self._flow is not None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the message that was taken said that it is the last one."""
+        return self._flow is not None and self._flow.is_last
 
     @property
     def is_whole(self) -> bool:
@@ -72,13 +75,16 @@ class StreamCall:
         else:
             self._admit_again(self._flow)
 
-    def take(self, raw: bytes) -> Iterator[bytes]:
-        """The answers to a message that was admitted; nothing while the first part is being gathered."""
-        if self._flow is None:
-            return
-        part, self._next = self._next or self._parts.read(raw), None
-        yield from self._flow.take(part)
-        self.is_last = part.last
+    def take(self, raw: bytes) -> None:
+        """A message that was admitted, when all answers to the one before it have been asked for."""
+        if self._flow is not None and not self._has_part:
+            self._flow.put(self._parts.read(raw))
+        self._has_part = False
+
+    def answer(self) -> bytes | None:
+        """The next answer to what was taken; None: the next message is wanted. Of a stream whose first part is being
+        gathered there is none."""
+        return self._flow.answer() if self._flow is not None else None
 
     def done(self) -> None:
         """No message comes any more. Raises where what came is not whole."""
@@ -118,7 +124,7 @@ class StreamCall:
         if gathered is None:
             return
         flow = self._run(call, gathered)
-        self._gathered, self._flow, self._next = None, flow, flow.first
+        self._gathered, self._flow, self._has_part = None, flow, True
         self._admit_again(flow)
         self._tell(BEGUN)
         self._audit(call, call.audit_head)

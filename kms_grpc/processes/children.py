@@ -21,8 +21,16 @@ from kms_grpc.processes.lifeline import Report, Start, process_name
 Command = Callable[[str, int], list[str]]
 """(role, index) -> the arguments of the process: role is `prepare`, `worker` or `keeper`."""
 
-ENVIRONMENT: Final = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
-"""Must be there before grpc is imported, so it is there before the process is. 10 to 20 % of a server's CPU."""
+ENVIRONMENT: Final = {
+    # 10 to 20 % of a server's CPU.
+    "GRPC_EXPERIMENTS": "-event_engine_listener",
+    # gRPC for Python has no word for the least version of TLS. With this as the only suite of TLS 1.2, which needs a
+    # key that both sides have beforehand, and nobody has, no handshake of 1.2 ends well. 1.3 has suites of its own.
+    "GRPC_SSL_CIPHER_SUITES": "ECDHE-PSK-AES256-CBC-SHA",
+    # Or each connection that is no TLS writes a line of gRPC's own: anybody could fill the log.
+    "GRPC_VERBOSITY": "ERROR",
+}
+"""Must be there before grpc is imported, so it is there before the process is."""
 
 SUPERVISORS_SIGNALS: Final = (signal.SIGINT, signal.SIGHUP)
 """A terminal sends them to the whole group, but they are the supervisor's to answer: blocked in its children, from

@@ -18,6 +18,7 @@ WORKER: Final = {
     "audit_held_bytes": "Bytes of audit records that wait in memory",
     "audit_reserve_bytes": "Bytes the audit log can still take on a full disk",
     "audit_blocked": "1 while the audit log cannot be written",
+    "tls_seconds_to_expiry": "Seconds until the TLS certificate expires, 0 without TLS",
 }
 KEEPER: Final = {
     "outbox_waiting": "Audit records of writes that wait to be copied into the log, at most a batch per region",

@@ -8,6 +8,7 @@
 | run/gauges-worker-N, run/gauges-keeper | gauges.py |
 | run/address | where the server answers, one address per line |
 | run/aws-address | the same of the AWS door, where there is one |
+| run/tls-certificate | the path of the certificate that it serves under, where there is one |
 | audit/worker-N.jsonl, audit/keeper.jsonl | the audit logs (audit/log.py) |
 """
 
@@ -37,6 +38,7 @@ class RunFolder:
         self.regions = self.folder / "regions"
         self.address = self.folder / "address"
         self.aws_address = self.folder / "aws-address"
+        self.tls_certificate = self.folder / "tls-certificate"
         self.keeper_gauges = self.folder / "gauges-keeper"
         self.keeper_log = self.audit / "keeper.jsonl"
         self.keeper_position = self.audit / "keeper.position"
@@ -64,7 +66,8 @@ class RunFolder:
     def _make(self, settings: Settings, operations: Sequence[str]) -> None:
         for folder in (self.folder, self.audit):
             folder.mkdir(mode=0o700, exist_ok=True)
-        for old in (*self.folder.glob("counters-*"), *self.folder.glob("gauges-*"), self.address, self.aws_address):
+        told = (self.address, self.aws_address, self.tls_certificate)
+        for old in (*self.folder.glob("counters-*"), *self.folder.glob("gauges-*"), *told):
             old.unlink(missing_ok=True)
         self._give_back_reserves(settings.workers)
         create_epochs(self.epochs, len(settings.regions))

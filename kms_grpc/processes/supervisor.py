@@ -90,7 +90,8 @@ class Supervisor:
         self._signals = held.enter_context(Signals((*_STOP, signal.SIGHUP, signal.SIGCHLD)))
         self._selector.register(self._signals, selectors.EVENT_READ)
         held.callback(self._kill_all)
-        for written in (self._run_folder.address, self._run_folder.aws_address):
+        told = self._run_folder
+        for written in (told.address, told.aws_address, told.tls_certificate):
             held.callback(written.unlink, missing_ok=True)
         self._prepare()
         if not self._stops:
@@ -156,9 +157,10 @@ class Supervisor:
         if self._serving or not all(child.ready for child in self._children):
             return
         self._serving = True
-        self._write_address(self._run_folder.address, addresses)
-        if aws_addresses:
-            self._write_address(self._run_folder.aws_address, aws_addresses)
+        self._write(self._run_folder.address, addresses)
+        self._write(self._run_folder.aws_address, aws_addresses)
+        if self._settings.tls is not None:
+            self._write(self._run_folder.tls_certificate, [str(self._settings.tls.certificate_file.absolute())])
         facts = self._children[0].facts or {}
         shown = {name: value for name, value in facts.items() if name != "advice"}
         _log.info(
@@ -178,10 +180,12 @@ class Supervisor:
                 "keys may be swapped out: let the server lock memory (ulimit -l 8192, LimitMEMLOCK=8M, CAP_IPC_LOCK)"
             )
 
-    def _write_address(self, path: Path, addresses: list[str]) -> None:
+    def _write(self, path: Path, lines: list[str]) -> None:
         """For those who look where the server answers; it answers without that file too, be the disk full by now."""
+        if not lines:
+            return
         try:
-            path.write_text("".join(f"{each}\n" for each in dict.fromkeys(addresses)))
+            path.write_text("".join(f"{each}\n" for each in dict.fromkeys(lines)))
         except OSError as error:
             _log.warning("%s cannot be written: %s", path, error.strerror)
 

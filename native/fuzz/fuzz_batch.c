@@ -36,7 +36,8 @@ static void require_places(const kms_batch *batch, size_t raw_len) {
 static void do_it(kms_batch *batch, kms_operation operation, const uint8_t *raw, size_t raw_len) {
     kms_admitted *admitted = calloc(batch->group_count + 1, sizeof *admitted);
     uint32_t *done = calloc(batch->group_count + 1, sizeof *done), *failed = calloc(batch->item_count, sizeof *failed);
-    REQUIRE(admitted && done && failed);
+    uint32_t *data_keys = calloc(batch->group_count + 1, sizeof *data_keys);
+    REQUIRE(admitted && done && data_keys && failed);
     for (uint32_t i = 0; i < batch->group_count; i++)
         if (i % 4 != 3) admitted[i] = (kms_admitted){material(), material(), i, 300 - i % 300};
     size_t size = kms_batch_plan(batch, operation, admitted, DATA_KEY_LEN);
@@ -46,11 +47,15 @@ static void do_it(kms_batch *batch, kms_operation operation, const uint8_t *raw,
     if (middle)
         REQUIRE(kms_batch_run(out, size, batch, operation, admitted, DATA_KEY_LEN, 0, middle, raw, raw_len) == KMS_OK);
     REQUIRE(kms_batch_run(out, size, batch, operation, admitted, DATA_KEY_LEN, middle, count, raw, raw_len) == KMS_OK);
-    sum = kms_batch_tally(done, failed, batch);
-    for (uint32_t i = 0; i < batch->group_count; i++) sum += done[i];
+    sum = kms_batch_tally(done, data_keys, failed, batch);
+    for (uint32_t i = 0; i < batch->group_count; i++) {
+        sum += done[i];
+        REQUIRE(operation != KMS_DATA_KEY || data_keys[i] >= done[i]);
+    }
     REQUIRE(sum == count);
     free(out);
     free(failed);
+    free(data_keys);
     free(done);
     free(admitted);
 }

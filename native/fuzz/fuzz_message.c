@@ -12,10 +12,11 @@ static void open_keyring(void) {
     REQUIRE(kms_keyring_open(64) == KMS_OK);
 }
 
-static uint8_t *allocate(size_t size) {
+/* Exactly so many bytes. Who doesn't write all of them leaves `fill` there, which differs between two readings. */
+static uint8_t *allocate(size_t size, uint8_t fill) {
     uint8_t *bytes = malloc(size ? size : 1);
     REQUIRE(bytes);
-    memset(bytes, 0xA5, size);
+    memset(bytes, fill, size);
     return bytes;
 }
 
@@ -26,20 +27,23 @@ static size_t decrypt(uint8_t *out, const uint8_t *data, size_t size, const kms_
     size_t key_len = kms_esdk_suite(header->suite)->key_len;
     if (kms_esdk_decryption_begin_with(&message, data, header->header_len, data_key, key_len) != KMS_OK)
         return SIZE_MAX;
-    uint8_t *held = malloc(held_len), *part = malloc(held_len + step);
-    REQUIRE(held && part);
+    uint8_t *held = malloc(held_len);
+    REQUIRE(held);
     kms_status status = KMS_OK;
     for (size_t at = header->header_len; status == KMS_OK && at < size; at += step) {
-        size_t len = 0, in_len = size - at < step ? size - at : step;
-        status = kms_esdk_decrypt(part, held_len + step, &len, &message, held, held_len, data + at, in_len);
+        size_t in_len = size - at < step ? size - at : step;
+        size_t len = kms_esdk_decrypted_len(&message, held, held_len, data + at, in_len);
         REQUIRE(total + len <= size);
+        uint8_t *part = allocate(len, (uint8_t)step);
+        status = kms_esdk_decrypt(part, len, &message, held, held_len, data + at, in_len);
+        for (size_t i = 0; status != KMS_OK && i < len; i++) REQUIRE(part[i] == 0);
         memcpy(out + total, part, len);
+        free(part);
         total += len;
     }
     int ended = message.progress == 1;
     REQUIRE(kms_keyring_evict(message.key) == KMS_OK);
     free(held);
-    free(part);
     return status == KMS_OK && ended ? total : SIZE_MAX;
 }
 
@@ -50,7 +54,7 @@ static void read_message(const uint8_t *data, size_t size) {
             (status == KMS_INCOMPLETE && size < KMS_ESDK_MAXIMUM_HEADER));
     if (status != KMS_OK) return;
     REQUIRE(header.header_len <= size && header.frame_len <= KMS_ESDK_MAXIMUM_FRAME);
-    uint8_t *whole = allocate(size), *parts = allocate(size);
+    uint8_t *whole = allocate(size, 0xA5), *parts = allocate(size, 0xA5);
     size_t len = decrypt(whole, data, size, &header, size), again = decrypt(parts, data, size, &header, 7);
     REQUIRE(len == again && (len == SIZE_MAX || memcmp(whole, parts, len) == 0));
     free(whole);
@@ -67,7 +71,7 @@ static void write_and_read(const uint8_t *data, size_t size) {
                                            &begin) == KMS_OK);
     size_t first = size / 3, rest = size - first, at = sizeof header;
     size_t most = at + size + KMS_ESDK_FINAL_OVERHEAD + (size / begin.frame_len + 2) * KMS_ESDK_FRAME_OVERHEAD;
-    uint8_t *written = allocate(most), *plaintext = allocate(most);
+    uint8_t *written = allocate(most, 0xA5), *plaintext = allocate(most, 0xA5);
     memcpy(written, header, at);
     size_t len = kms_esdk_encrypted_len(&message, first, 0);
     REQUIRE(kms_esdk_encrypt(written + at, len, &message, held, sizeof held, data, first, 0) == KMS_OK);

@@ -31,6 +31,8 @@ NAMED = [
     "start",
     "stream.grpc.1m",
     "stream.grpc.1m.decrypt",
+    "stream.grpc.1m.tls",
+    "stream.grpc.1m.decrypt.tls",
     "memory.stream",
     "client.esdk.64m",
     "client.esdk.64m.64k",
@@ -159,6 +161,7 @@ def test_h2load_as_the_generator() -> None:
         (["load", "--operation", "destroy"], 2, "destroy"),
         (["load", "--connections", "1", "--workers", "2"], 2, "--connections must be at least --workers"),
         (["load", "--endpoint", "10.0.0.1:1"], 2, "only loopback"),  # a token in clear leaves no machine
+        (["load", "--tls-ca", "ca.pem"], 2, "give --endpoint as well"),  # its own server has none
         (["load", "--endpoint", "127.0.0.1:1"], 1, "127.0.0.1:1"),  # nobody is there
         (["load", "--generator", "h2load", "--rate", "5"], 2, "h2load makes a closed loop"),
     ],

@@ -77,6 +77,10 @@ def test_help_is_fast_because_nothing_heavy_is_imported() -> None:
     assert done.stderr.strip() == "set()"
 
 
+SERVE = ("serve", "--region", "eu-west-1")
+TLS = ("--tls-certificate", "c", "--tls-key", "k")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -107,14 +111,28 @@ def test_help_is_fast_because_nothing_heavy_is_imported() -> None:
         (["keys", "list", "--timeout", "0"], "x>0"),
         (["serve", "--dev"], "no region"),
         (["serve", "--dev", "--region", "nowhere"], "nowhere"),
-        (["serve", "--region", "eu-west-1", "--listen", "0.0.0.0:50051"], "only loopback"),
+        (["keys", "list", "--tls-name", "kms.test"], "is for TLS: give tls_ca as well"),
+        (["keys", "list", "--tls-ca", "/nowhere.pem"], "/nowhere.pem: No such file"),
+        (["keys", "list", "--tls-ca", __file__], "it holds no certificates"),
+        (["check", "--data-dir", ".", "--tls-ca", "/nowhere.pem"], "go with --endpoint"),
+        ([*SERVE, "--listen", "0.0.0.0:50051"], "only loopback (127.0.0.1, [::1]) or unix:/path can be served, unless"),
+        ([*SERVE, "--listen", "0.0.0.0:50051"], "give [tls] certificate_file and key_file, or --tls-certificate"),
+        ([*SERVE, "--listen", ":50051"], "HOST:PORT or unix:/path is needed"),  # gRPC would take it for all addresses
+        ([*SERVE, "--tls-key", "k"], "--tls-certificate and --tls-key go together"),
+        ([*SERVE, *TLS, "--listen", "unix:/run/kms"], "Unix sockets have none"),  # an option that would do nothing
+        ([*SERVE, *TLS, "--listen", "0.0.0.0:0", "--bench"], "anybody may call its echo"),
+        ([*SERVE, *TLS, "--aws-listen", "0.0.0.0:0", "--dev"], "everybody knows its access key's secret"),
+        ([*SERVE, *TLS, "--metrics-listen", "0.0.0.0:0"], "metrics_listen '0.0.0.0:0': only loopback"),  # without TLS
+        ([*SERVE, "--config", "{half}"], "missing required field `key_file` - at `$.tls`"),
         (["serve", "--region", "eu-west-1", "--config", "/nowhere.toml"], "No such file"),
         (["quickstart", "--file", "/nowhere"], "does not exist"),
         (["completion", "tcsh"], "bash"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], says: str, run: Run) -> None:
-    ran = run(*arguments, stdin=b"no base64!")
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], says: str, run: Run, tmp_path: Path) -> None:
+    half = tmp_path / "half.toml"
+    half.write_text('[tls]\ncertificate_file = "c"\n')
+    ran = run(*(argument.replace("{half}", str(half)) for argument in arguments), stdin=b"no base64!")
     assert (ran.code, ran.out) == (2, b"")
     assert ran.err.count("\n") == 1
     assert ran.err.startswith("kms-grpc: ")

@@ -20,6 +20,8 @@ from kms_grpc.client.envelope import BoundEnvelope
 MOST = 400
 RECORDS = 900
 CHILDREN = 3
+UNTOLD = "libc's fork"
+"""Of which Python knows nothing."""
 
 
 def encrypt(bound: BoundEnvelope, records: list[bytes], count: int = RECORDS) -> None:
@@ -28,9 +30,10 @@ def encrypt(bound: BoundEnvelope, records: list[bytes], count: int = RECORDS) ->
         records += bound.encrypt_many([b"y", b""])
 
 
-def child(bound: BoundEnvelope, writing: int) -> None:
+def child(bound: BoundEnvelope, writing: int, how: str) -> None:
     """As a child of a pre-forking server would: with what was made before the fork, and threads of its own."""
     signal.alarm(60)
+    assert how == UNTOLD or bound._client.counters.entries == 0, "it has a data key of its parent's"
     records: list[bytes] = []
     threads = [threading.Thread(target=encrypt, args=(bound, records, RECORDS // 3)) for _ in range(3)]
     for thread in threads:
@@ -46,7 +49,7 @@ def fork(how: str, bound: BoundEnvelope) -> Any:
     """A descriptor that the child's records can be read from, and what to wait for."""
     reading, writing = os.pipe()
     if how == "multiprocessing":
-        process = multiprocessing.get_context("fork").Process(target=child, args=(bound, writing))
+        process = multiprocessing.get_context("fork").Process(target=child, args=(bound, writing, how))
         process.start()
         os.close(writing)
         return reading, process
@@ -54,7 +57,7 @@ def fork(how: str, bound: BoundEnvelope) -> Any:
     if pid == 0:
         status = 1
         try:
-            child(bound, writing)
+            child(bound, writing, how)
             status = 0
         finally:
             os._exit(status)
@@ -67,11 +70,11 @@ def main(how: str, key_id: str, context: dict[str, str]) -> None:
         bound, mine = envelope.bind(key_id, context), list[bytes]()
         encrypt(bound, mine, 30)
         busy = [threading.Thread(target=encrypt, args=(bound, mine)) for _ in range(2)]
-        for thread in busy if how != "libc's fork" else []:
+        for thread in busy if how != UNTOLD else []:
             thread.start()
         forked = [fork(how, bound) for _ in range(CHILDREN)]
         encrypt(bound, mine)
-        for thread in busy if how != "libc's fork" else []:
+        for thread in busy if how != UNTOLD else []:
             thread.join()
         theirs = []
         for reading, process in forked:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,6 +21,7 @@ from kms_grpc.client.wrapping import wrap
 from kms_grpc.v1 import envelope_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1.key_management_pb2_grpc import KeyManagementServiceServicer, add_KeyManagementServiceServicer_to_server
+from tests.certificates import Authority
 from tests.served import ACCOUNT, Served
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -190,6 +192,39 @@ def test_an_error_of_another_domain_is_not_ours(stubborn: tuple[Stubborn, KeyMan
 def test_a_connection_that_cannot_be_right_is_refused_before_anything_is_sent(endpoint: str, token: str | None) -> None:
     with pytest.raises(InvalidConnection):
         Connection(endpoint, token)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "name", "under_tls"),
+    [
+        ("kms.example.com:50051", None, True),  # under TLS the token may go anywhere
+        ("10.0.0.1:50051", "kms.example.com", True),
+        ("10.0.0.1:50051,10.0.0.2:50051", "kms.example.com", True),
+        ("unix:/run/kms.sock", None, False),  # nothing there leaves the machine
+    ],
+)
+def test_endpoints_under_tls(endpoint: str, name: str | None, under_tls: bool, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_bytes(Authority().pem)
+    connection = Connection(endpoint, "t", tls_ca=tmp_path / "ca.pem", tls_name=name)
+    assert connection.under_tls is under_tls
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "ca", "name", "says"),
+    [
+        ("127.0.0.1:1", None, "kms.test", "give tls_ca as well"),
+        ("127.0.0.1:1", "nowhere.pem", None, "No such file"),
+        ("127.0.0.1:1", "empty.pem", None, "no certificates"),
+        ("10.0.0.1:1,10.0.0.2:1", "ca.pem", None, "give tls_name"),  # gRPC would look for all of it in a certificate
+        ("a.test:1,b.test:1", "ca.pem", "kms.test", "all must be IPv4"),  # gRPC looks up one name, not several
+        ("https://kms.test:1", "ca.pem", None, "give HOST:PORT"),
+    ],
+)
+def test_tls_that_cannot_be_right(endpoint: str, ca: str | None, name: str | None, says: str, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_bytes(Authority().pem)
+    (tmp_path / "empty.pem").touch()
+    with pytest.raises(InvalidConnection, match=says):
+        Connection(endpoint, tls_ca=tmp_path / ca if ca else None, tls_name=name)
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:1", "localhost:1", "[::1]:1", "127.8.8.8:1", "unix:/run/kms.sock"])

@@ -31,7 +31,7 @@ class Scene:
         self.cache = DataKeyCache(self.limits, self.asked.append, lambda: self.now)
 
     def fresh(self, wanted: Wanted) -> CachedKey:
-        return CachedKey(DataKey(bytes(32), bytes(159)), self.now, self.limits, encrypts=wanted.encrypts)
+        return self.cache.cached(DataKey(bytes(32), bytes(159)), self.now, encrypts=wanted.encrypts)
 
     def stored(self, wanted: Wanted, *, ahead: bool = False, sizes: Sequence[int] = ()) -> CachedKey:
         fresh = self.fresh(wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import json
 import subprocess
 import sys
@@ -15,7 +16,14 @@ from typing import Any
 import pytest
 
 from kms_grpc import errors
-from kms_grpc.client import CacheLimits, ClientError, EnvelopeClient, KeyManagementClient, RecordsFailed
+from kms_grpc.client import (
+    CacheLimits,
+    ClientError,
+    DeadlineExceeded,
+    EnvelopeClient,
+    KeyManagementClient,
+    RecordsFailed,
+)
 from kms_grpc.crypto.errors import CryptoFailure
 from tests.client.calls_made import calls_made, context_of_its_own
 from tests.crypto import second_record_reader
@@ -120,6 +128,19 @@ def test_a_key_that_is_disabled_is_obeyed_when_the_data_key_is_too_old(
             envelope.decrypt(record, context)
         kms.enable_key(key_id)
         assert envelope.decrypt(record, context) == b"hello"
+
+
+@pytest.mark.parametrize("size", [1, 2000], ids=["kept", "one of its own"])
+def test_a_data_key_that_is_over_before_it_comes(kms: KeyManagementClient, key_id: str, size: int) -> None:
+    """An error, and not one call after the other for ever."""
+    seconds = itertools.count()
+    limits = CacheLimits(max_age=1, max_bytes_encrypted=1000)
+    with EnvelopeClient(kms, limits, clock=lambda: float(next(seconds))) as envelope:
+        with pytest.raises(DeadlineExceeded, match="max_age"):
+            envelope.encrypt(key_id, bytes(size))
+        with pytest.raises(DeadlineExceeded, match="max_age"):
+            envelope.encrypt_many(key_id, [bytes(size)])
+        assert envelope.counters.calls == 2
 
 
 # --- how often the service is called -------------------------------------------------------------------------------

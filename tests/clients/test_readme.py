@@ -100,6 +100,23 @@ def test_the_configuration() -> None:
     assert settings.principals[0].name == "orders"
 
 
+def test_tls(start_server: StartServer, tmp_path: Path) -> None:
+    """The certificate made by README's own command; README's call, but to this machine."""
+    [serving] = blocks("sh", "openssl req")
+    [calling] = blocks("sh", "KMS_GRPC_TLS_CA")
+    made, _, _ = serving.partition("kms-grpc serve")
+    subprocess.run(["bash", "-ec", made], cwd=tmp_path, capture_output=True, check=True)
+    pair = re.findall(r"--tls-certificate|--tls-key|server\.\w+", serving.partition("kms-grpc serve")[2])
+    assert pair == ["--tls-certificate", "server.pem", "--tls-key", "server.key"]
+    files = [str(tmp_path / word) if word.startswith("server") else word for word in pair]
+    served = start_server(*files, listen="localhost:0", tls_ca=tmp_path / "server.pem")
+    script = calling.replace("kms.example.com:50051", served.address)
+    done = subprocess.run(
+        ["bash", "-ec", script], cwd=tmp_path, env=variables(served), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "no keys here\n"), done.stderr
+
+
 def test_a_backup_made_as_it_says_opens(start_server: StartServer, tmp_path: Path) -> None:
     """While the server runs; restored beside it into an empty directory."""
     served = start_server(data_dir=tmp_path / "kms-data")

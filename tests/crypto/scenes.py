@@ -20,7 +20,9 @@ from typing import Any
 
 from kms_grpc.crypto import ciphertext_blob, envelope, import_wrapping, key_wrapping, keyring, record
 from kms_grpc.crypto._native import ffi, lib
+from kms_grpc.crypto.bytes_lists import BytesList
 from kms_grpc.crypto.errors import CryptoError, KeyringFull, KeyringLost, StaleHandle
+from kms_grpc.crypto.uses import Counter
 
 FOLDER = Path(sys.argv[2]) if len(sys.argv) > 2 else Path()
 CONTEXT = b"\0\0\0\0"
@@ -54,7 +56,9 @@ class Keys:
         head = (self.key, self.prefix, len(self.prefix), CONTEXT, len(CONTEXT))
         assert lib.kms_data_key(secret, 32, blob, 159, *head) == lib.KMS_OK
         try:
-            return record.DataKey(secret, bytes(ffi.buffer(blob)))
+            made = record.DataKey(secret, bytes(ffi.buffer(blob)))
+            made.uses.begin(Counter(), 1.0)
+            return made
         finally:
             lib.kms_cleanse(secret, 32)
 
@@ -85,8 +89,9 @@ class Keys:
             ),
             "import_data_key": lambda: record.DataKey(bytes(32), bytes(159)),
             "seal_record": lambda: record.seal(data_key, CONTEXT, b"plaintext"),
+            "seal_record_within": lambda: sealed_within(data_key),
             "open_record": lambda: record.open_record(data_key, CONTEXT, made),
-            "seal_records": lambda: record.seal_many(data_key, CONTEXT, [b"x"] * 100),
+            "seal_records": lambda: record.seal_many(data_key, CONTEXT, BytesList([b"x"] * 100)),
             "open_records": lambda: record.open_many([data_key] * 100, CONTEXT, [made] * 100),
             "evict": lambda: keyring.evict(key),
         }
@@ -178,6 +183,11 @@ def forked() -> Any:
     return answer | {"the parent goes on": keys.open(blob) == keys.open(keys.seal()) == b"plaintext"}
 
 
+def sealed_within(data_key: record.DataKey) -> None:
+    answer = record.seal_within(data_key.address, 0.0, CONTEXT, b"plaintext")
+    assert isinstance(answer, bytes) or record.why_not(answer)
+
+
 def raw_outputs(keys: Keys, blob: bytes, data_key: record.DataKey, made: bytes) -> list[tuple[int, bool]]:
     """Statuses, and whether any output byte differs from zero after a call into buffers full of ones."""
     size, aad = 9 + 127, (CONTEXT, len(CONTEXT))
@@ -201,13 +211,18 @@ def raw_record_outputs(data_key: record.DataKey, made: bytes) -> list[tuple[int,
     size, aad, wrapped = 9 + record.OVERHEAD, (CONTEXT, len(CONTEXT)), data_key.wrapped
     out, second = ffi.new("uint8_t[]", b"\1" * size), ffi.new("uint8_t[]", b"\1" * 9)
     many, third = ffi.new("uint8_t[]", b"\1" * size), ffi.new("uint8_t[]", b"\1" * 9)
-    lengths, keys, statuses = ffi.new("uint32_t[]", [9]), ffi.new("uint64_t[]", [data_key.handle]), bytearray(1)
-    head, sizes = (data_key.handle, wrapped, len(wrapped), *aad), ffi.new("uint32_t[]", [size])
+    within, key = ffi.new("uint8_t[]", b"\1" * size), ffi.cast("kms_data_key_t *", data_key.address)
+    text, sealed = ffi.from_buffer(b"plaintext"), ffi.from_buffer(made)
+    keys, statuses = ffi.new("uint64_t[]", [data_key.handle]), ffi.new("uint8_t[1]")
+    head = (data_key.handle, wrapped, len(wrapped), *aad)
+    texts, lengths = ffi.new("uint8_t *[]", [ffi.cast("uint8_t *", text)]), ffi.new("uint64_t[]", [9])
+    sealeds, sizes = ffi.new("uint8_t *[]", [ffi.cast("uint8_t *", sealed)]), ffi.new("uint64_t[]", [size])
     return [
         (lib.kms_record_seal(out, size, *head, b"plaintext", 9), out),
         (lib.kms_record_open(second, 9, data_key.handle, *aad, made, size), second),
-        (lib.kms_record_seal_many(many, size, *head, lengths, 1), many),
-        (lib.kms_record_open_many(third, 9, ffi.from_buffer(statuses), keys, *aad, made, sizes, 1), third),
+        (lib.kms_record_seal_within(within, size, key, 0.0, *aad, b"plaintext", 9), within),
+        (lib.kms_record_seal_many(ffi.new("uint8_t *[]", [many]), *head, texts, lengths, 1), many),
+        (lib.kms_record_open_many(ffi.new("uint8_t *[]", [third]), statuses, keys, *aad, sealeds, sizes, 1), third),
     ]
 
 
@@ -224,7 +239,7 @@ def forked_while_a_thread_seals() -> Any:
         while not stop.is_set():
             blobs = envelope.seal_many(keys.key, keys.prefix, CONTEXT, [bytes(16384)] * 200)
             assert envelope.open_many(keys.key, CONTEXT, blobs[:2]) == [bytes(16384)] * 2
-            made = record.seal_many(data_key, CONTEXT, [bytes(16384)] * 50)
+            made = record.seal_many(data_key, CONTEXT, BytesList([bytes(16384)] * 50))
             assert record.open_many([data_key] * 2, CONTEXT, made[:2]) == [bytes(16384)] * 2
             done += 1
 

@@ -88,7 +88,7 @@ def test_a_forked_child_gets_keyring_lost_and_no_output(stage: Path) -> None:
     scene = play("forked", stage)
     assert scene["lost"].pop("facts") == "0"
     assert set(scene["lost"].values()) == {"KeyringLost"}, scene["lost"]
-    assert scene["raw"] == [[lib.KMS_KEYRING_LOST, False]] * 10
+    assert scene["raw"] == [[lib.KMS_KEYRING_LOST, False]] * 11
     assert scene["the parent's handles"] == ["StaleHandle", "StaleHandle", "done"]
     assert scene["anew"]
     assert scene["handles differ"]

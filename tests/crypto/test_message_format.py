@@ -284,11 +284,46 @@ def test_no_byte_of_a_call_that_fails_is_released() -> None:
     with MessageReader(header, MESSAGE).under_data_key(DATA_KEY) as reader:
         with pytest.raises(InvalidCiphertextException):
             reader.decrypt_into(out, broken)
-        assert not any(out[: len(broken)])
+        assert out == bytes(len(PLAINTEXT)) + b"\xa5" * (len(MESSAGE) - len(PLAINTEXT))
         with pytest.raises(CryptoFailure):
             reader.decrypt(MESSAGE[header.size :])
         with pytest.raises(InvalidCiphertextException):
             reader.finish()
+
+
+@pytest.mark.parametrize("step", [1, 7, 31, 32, 40, 159, 160, 161, 320, 399])
+def test_the_size_of_what_comes_is_known_before(step: int) -> None:
+    """To the byte, and into exactly so many; of a message that ended, none."""
+    header = read_header(MESSAGE)
+    assert header is not None
+    rest, out = memoryview(MESSAGE)[header.size :], bytearray()
+    with MessageReader(header, MESSAGE).under_data_key(DATA_KEY) as reader:
+        for at in range(0, len(rest), step):
+            into = bytearray(reader.size_of(rest[at : at + step]))
+            assert reader.decrypt_into(into, rest[at : at + step]) == len(into)
+            out += into
+        reader.finish()
+        assert reader.size_of(rest) == 0
+    assert out == PLAINTEXT
+
+
+@pytest.mark.parametrize(
+    ("frames", "size"),
+    [
+        (ONE + TWO + LAST, 300),
+        (ONE + TWO[:-1], 128),
+        (ONE + LAST, 128),  # what is not the next frame counts for nothing, nor does what is behind it
+        (TWO + ONE, 0),
+        (ONE + TWO + LAST[:20] + b"\xff" * 4 + LAST[24:], 256),
+        (ONE + TWO + LAST[:20] + struct.pack(">I", 45) + LAST[24:] + b"x", 301),  # fits what came: the tag tells
+        (ONE + TWO + LAST + ONE, 300),
+    ],
+)
+def test_lengths_that_lie_never_reach_over_what_came(frames: bytes, size: int) -> None:
+    header = read_header(MESSAGE)
+    assert header is not None
+    with MessageReader(header, MESSAGE).under_data_key(DATA_KEY) as reader:
+        assert reader.size_of(frames) == size <= len(frames)
 
 
 def test_frames_are_given_as_soon_as_they_are_whole() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kms_grpc.crypto import keyring, record
+from kms_grpc.crypto.bytes_lists import BytesList
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.crypto.errors import CryptoFailure, StaleHandle
 from kms_grpc.errors import InvalidCiphertextException
@@ -160,7 +161,7 @@ def test_many(key: record.DataKey, count: int) -> None:
     """Around the size of a chunk; lengths differ, empty ones among them; nonces never meet; keys take turns."""
     other = record.DataKey(data_key("another"), wrapped("another", ONE))
     plaintexts = [secrets.token_bytes(i * 7 % 50) for i in range(count)]
-    made = record.seal_many(key, CONTEXT, plaintexts)
+    made = record.seal_many(key, CONTEXT, BytesList(plaintexts))
     assert [second_record_reader.open_under(data_key("malformed"), one, ONE) for one in made] == plaintexts
     assert len({one[163:187] for one in made}) == count
     keys = [key] * count
@@ -174,7 +175,7 @@ def test_many(key: record.DataKey, count: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_nonces_differ_from_call_to_call(key: record.DataKey, count: int) -> None:
-    made = [one for _ in range(500) for one in record.seal_many(key, CONTEXT, [b""] * count)]
+    made = [one for _ in range(500) for one in record.seal_many(key, CONTEXT, BytesList([b""] * count))]
     made += [record.seal(key, CONTEXT, b"") for _ in range(500)]
     assert len({one[163:187] for one in made}) == 500 * count + 500
 

@@ -166,6 +166,27 @@ def test_slow_readers_by_the_dozen(server: Served) -> None:
     assert seen.received > 16 * 1_000_000
 
 
+@pytest.mark.parametrize("more", [True, False], ids=["the next message comes", "no message comes"])
+def test_a_refusal_while_the_next_message_is_read(streams: StreamClient, served: Served, key: Any, more: bool) -> None:
+    """It ends the call at once, whether that message has come or never does; the place is free again."""
+    message = b"".join(streams.encrypt(key.key_id, parts(CONTENT)))
+    broken = message[:300_000] + bytes([message[300_000] ^ 1]) + message[300_001:]
+    gate = threading.Event()
+
+    def waits() -> Iterator[bytes]:
+        yield broken[:200_000]
+        yield broken[200_000:500_000]
+        if more:
+            yield broken[500_000:900_000]
+        gate.wait(20)
+
+    for _ in range(STREAMS + 1):
+        with pytest.raises(errors.InvalidCiphertextException):
+            list(streams.decrypt(waits(), timeout=10))
+    gate.set()
+    assert "never retrieved" not in served.log_text()
+
+
 def test_a_deadline(streams: StreamClient, served: Served, kms: KeyManagementClient) -> None:
     key = kms.create_key("deadline").key_metadata
     gate = threading.Event()
@@ -212,6 +233,32 @@ def test_a_key_that_is_disabled_meanwhile(streams: StreamClient, served: Served,
     assert caught.value.key == key.arn
     until(lambda: records(served, key, "failed"))
     assert records(served, key, "failed")[0]["errorCode"] == "DisabledException"
+
+
+def test_a_key_that_is_disabled_after_the_next_message_was_read(
+    served: Served, streams: StreamClient, kms: KeyManagementClient
+) -> None:
+    """What was read ahead is no further than what was not: it is refused."""
+    key = kms.create_key("read ahead").key_metadata
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 200_000
+            yield bytes(200_000)
+
+    with streams.encrypt(key.key_id, endless()) as encrypted:
+        next(encrypted)
+        before = -1
+        while sent != before:
+            before = sent
+            time.sleep(0.5)
+        kms.disable_key(key.key_id)
+        with pytest.raises(errors.DisabledException):
+            list(encrypted)
+    until(lambda: records(served, key, "failed"))
+    assert records(served, key, "failed")[0]["additionalEventData"]["contentBytes"] < before
 
 
 def test_more_streams_than_a_worker_runs(streams: StreamClient, kms: KeyManagementClient, key: Any) -> None:

@@ -49,7 +49,8 @@ class Stream:
         with self._failing():
             if self.call.must_be_admitted:
                 self.call.admit(raw)
-            got = [self.operation.response.FromString(answer) for answer in self.call.take(raw)]
+            self.call.take(raw)
+            got = [self.operation.response.FromString(answer) for answer in iter(self.call.answer, None)]
         self.answers += got
         return got
 

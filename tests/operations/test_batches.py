@@ -250,6 +250,36 @@ def test_an_answer_that_would_be_too_large_is_refused_before_anything_is_done(ma
     assert errors_alone.code == "ValidationException", "an answer of errors has the same limit"
 
 
+def test_what_does_not_go_into_an_answer_is_not_begun(
+    make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = make_host(limits={"message_bytes": 300_000}).worker()
+    key = worker.create()
+    monkeypatch.setattr(raw_batch.Batch, "run", lambda *_: pytest.fail("it was begun"))
+    told = worker.refusal("GenerateDataKeyBatch", key_id=key.key_id, number_of_bytes=1024, items=[{"count": 200}])
+    assert "the largest has 300000" in told.text
+
+
+def test_a_blob_goes_from_one_key_to_another(shared: Worker) -> None:
+    """Each key in its own place, also where keys change from item to item."""
+    one, two = shared.create(), shared.create()
+    pairs = [(one, two), (two, one), (one, one), (one, two)]
+    items = [
+        {
+            "ciphertext_blob": shared.encrypt(source.key_id, b"%d" % i, encryption_context={"from": str(i)}),
+            "source_encryption_context": {"from": str(i)},
+            "destination_key_id": destination.key_id,
+        }
+        for i, (source, destination) in enumerate(pairs)
+    ]
+    answer = shared.call("ReEncryptBatch", destination_encryption_context={"to": ""}, items=items)
+    told = [(answer.keys[done.source_key].key_id, answer.keys[done.key].key_id) for done in answer.results]
+    assert told == [(source.arn, destination.arn) for source, destination in pairs]
+    for i, (done, (_, destination)) in enumerate(zip(answer.results, pairs, strict=True)):
+        single = {"ciphertext_blob": done.ciphertext_blob, "encryption_context": {"to": ""}}
+        assert shared.call("Decrypt", key_id=destination.key_id, **single).plaintext == b"%d" % i
+
+
 # --- data keys --------------------------------------------------------------------------------------------------------
 
 
@@ -257,9 +287,13 @@ def test_data_keys_open_and_differ(shared: Worker) -> None:
     key, second = shared.create(), shared.create()
     items: list[Item] = [{"count": 300}, {"key_id": second.key_id, "encryption_context": {"a": "1"}}, {"key_id": "x"}]
     items.append({"count": 0})
+    shared.audit()
     answer = shared.call(
         "GenerateDataKeyBatch", key_id=key.key_id, encryption_context={"d": ""}, number_of_bytes=24, items=items
     )
+    (record,) = shared.audit()
+    counted = {entry["keyId"]: (entry["items"], entry["dataKeys"]) for entry in record["additionalEventData"]["keys"]}
+    assert counted == {key.arn: (1, 300), second.arn: (1, 1)}
     assert [len(result.data_keys) for result in answer.results] == [300, 1, 0, 0]
     assert codes(answer) == [None, None, "NotFoundException", "ValidationException"]
     many = answer.results[0].data_keys
@@ -342,6 +376,50 @@ def test_keys_that_left_the_keyring_are_loaded_anew(make_host: Callable[..., Hos
             answer = worker.call("EncryptBatch", items=[{"plaintext": b"p", "key_id": key} for key in some])
             assert codes(answer) == [None] * 3
     assert LOOKS > 1
+
+
+def test_more_keys_than_a_worker_keeps(make_host: Callable[..., Host]) -> None:
+    """Each item under a key of its own, or two: a batch has no bound on keys but that on its items."""
+    worker = make_host(limits={"cached_keys": 16}).worker()
+    keys = [worker.create().key_id for _ in range(60)]
+    plaintexts = [b"%d" % place for place in range(180)]
+    items: list[Item] = [{"plaintext": text, "key_id": keys[i % 60]} for i, text in enumerate(plaintexts)]
+    sealed = worker.call("EncryptBatch", items=items)
+    assert [sealed.keys[result.key].key_id[-36:] for result in sealed.results] == keys * 3
+    moves: list[Item] = [
+        {"ciphertext_blob": result.ciphertext_blob, "destination_key_id": keys[59 - i % 60]}
+        for i, result in enumerate(sealed.results)
+    ]
+    moves[100] = {"ciphertext_blob": b"x", "destination_key_id": keys[0]}
+    moved = worker.call("ReEncryptBatch", items=moves)
+    assert [place for place, code in enumerate(codes(moved)) if code] == [100]
+    opened = worker.call(
+        "DecryptBatch", items=[{"ciphertext_blob": one.ciphertext_blob or b"x"} for one in moved.results]
+    )
+    assert [result.plaintext for result in opened.results] == [*plaintexts[:100], b"", *plaintexts[101:]]
+    assert [opened.keys[result.key].key_id[-36:] for result in opened.results[:60]] == keys[::-1]
+
+
+def test_a_key_that_is_disabled_while_its_batch_is_done_in_parts(
+    make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun anew, and nothing is left of what was done."""
+    host = make_host(limits={"cached_keys": 16})
+    worker, other = host.worker(), host.worker()
+    keys = [worker.create().key_id for _ in range(4)]
+    run, ran = raw_batch.Batch.run, list[int]()
+
+    def disabling(batch: raw_batch.Batch, first: int = 0, end: int | None = None) -> None:
+        ran.append(first)
+        run(batch, first, end)
+        if len(ran) == 2:
+            other.call("DisableKey", key_id=keys[3])
+            worker.shard().catch_up()
+
+    monkeypatch.setattr(raw_batch.Batch, "run", disabling)
+    answer = worker.call("EncryptBatch", items=[{"plaintext": b"p", "key_id": key} for key in keys])
+    assert codes(answer) == [None, None, None, "DisabledException"]
+    assert ran[:2] == [0, 1] and 0 in ran[2:]
 
 
 def test_work_that_nobody_waits_for_any_more_is_not_gone_on_with(

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import cycle
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -30,15 +31,18 @@ class AsyncCaller:
         *,
         token: str | None = None,
         region: str | None = None,
+        tls_ca: str | Path | None = None,
+        tls_name: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         policy: str = "round_robin",
         connections: int = 1,
         channel_options: Sequence[tuple[str, Any]] = (),
     ) -> None:
-        """What is not given comes from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN and KMS_GRPC_REGION. `timeout`: seconds.
-        `policy`, of several endpoints: round_robin or pick_first. `connections`: so many to each endpoint; calls take
-        turns on them."""
-        self.connection = replace(Connection.from_environment(endpoint, token, region), policy=policy)
+        """What is not given comes from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN, KMS_GRPC_REGION, KMS_GRPC_TLS_CA and
+        KMS_GRPC_TLS_NAME. `tls_ca`, `tls_name`: see Connection. `timeout`: seconds. `policy`, of several endpoints:
+        round_robin or pick_first. `connections`: so many to each endpoint; calls take turns on them."""
+        known = Connection.from_environment(endpoint, token, region, tls_ca, tls_name)
+        self.connection = replace(known, policy=policy)
         self.timeout = timeout
         self._metadata = self.connection.metadata()
         self._options, self._count = tuple(channel_options), connections

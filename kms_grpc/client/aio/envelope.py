@@ -14,11 +14,20 @@ from typing import Self
 from kms_grpc.client import forks
 from kms_grpc.client.aio.key_management import AsyncKeyManagementClient
 from kms_grpc.client.arguments import Context
-from kms_grpc.client.data_key_cache import CacheCounters, CachedKey, CacheLimits, DataKeyCache, Wanted
+from kms_grpc.client.data_key_cache import NOTHING, CacheCounters, CachedKey, CacheLimits, DataKeyCache, Wanted
 from kms_grpc.client.data_keys import Opening, ask, imported, known_one, new_one
+from kms_grpc.crypto.bytes_lists import BytesList
 from kms_grpc.crypto.encryption_context import canonical
-from kms_grpc.crypto.errors import KeyringLost
-from kms_grpc.crypto.record import DataKey, open_many, open_record, seal, seal_many, wrapped_key_of
+from kms_grpc.crypto.record import (
+    DataKey,
+    open_many,
+    open_record,
+    seal,
+    seal_many,
+    seal_within,
+    why_not,
+    wrapped_key_of,
+)
 
 
 class AsyncEnvelopeClient:
@@ -89,7 +98,7 @@ class AsyncEnvelopeClient:
             key = self.cache.take(wanted, 0) or (await self._wait(wanted, [0]))[0]
             try:
                 return open_record(key, form, record)
-            except KeyringLost:
+            except forks.LOST:
                 forks.happened()
 
     async def decrypt_many(self, records: Sequence[bytes], context: Context | None = None) -> list[bytes]:
@@ -103,7 +112,7 @@ class AsyncEnvelopeClient:
             keys, ready = opening.ready()
             try:
                 return opening.finished(open_many(keys, form, ready))
-            except KeyringLost:
+            except forks.LOST:
                 forks.happened()
 
     # --- data keys that are not at hand -----------------------------------------------------------------------------
@@ -165,34 +174,49 @@ def _look_at_its_error(flight: asyncio.Task[CachedKey]) -> None:
 class AsyncBoundEnvelope:
     """Records under one KMS key and one encryption context."""
 
-    __slots__ = ("_client", "_context", "_form", "_wanted")
+    __slots__ = ("_client", "_context", "_form", "_wanted", "_lent", "_clock")
 
     def __init__(self, client: AsyncEnvelopeClient, key_id: str, context: Context) -> None:
         self._client = client
         self._context = context
         self._form = canonical(context)
         self._wanted = new_one(key_id, context, self._form)
+        self._lent = NOTHING
+        self._clock = client.cache.clock
 
     async def encrypt(self, plaintext: bytes) -> bytes:
         """A record."""
+        key = self._lent.key
+        if key is None:
+            return await self._encrypt_asking(plaintext)
+        record = seal_within(key.address, self._clock(), self._form, plaintext)
+        if isinstance(record, bytes):
+            return record
+        try:
+            why_not(record)
+        except forks.LOST:
+            forks.happened()
+        return await self._encrypt_asking(plaintext)
+
+    async def _encrypt_asking(self, plaintext: bytes) -> bytes:
         client, wanted, size = self._client, self._wanted, len(plaintext)
         while True:
             key = client.cache.take(wanted, size) or (await client._wait(wanted, [size]))[0]
+            self._lent = client.cache.lent(wanted)
             try:
                 return seal(key, self._form, plaintext)
-            except KeyringLost:
+            except forks.LOST:
                 forks.happened()
 
     async def encrypt_many(self, plaintexts: Sequence[bytes]) -> list[bytes]:
         """A record of each, in their order."""
-        client, sizes, records = self._client, [len(plaintext) for plaintext in plaintexts], list[bytes]()
-        while len(records) < len(plaintexts):
-            done = len(records)
-            left = sizes[done:]
+        client, given, records = self._client, BytesList(plaintexts), list[bytes]()
+        while len(records) < len(given):
+            left = memoryview(given.lengths)[len(records) :]
             key, count = client.cache.take_many(self._wanted, left) or await client._wait(self._wanted, left)
             try:
-                records += seal_many(key, self._form, plaintexts[done : done + count], left[:count])
-            except KeyringLost:
+                records += seal_many(key, self._form, given.part(len(records), count))
+            except forks.LOST:
                 forks.happened()
         return records
 

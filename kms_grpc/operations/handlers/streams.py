@@ -8,7 +8,6 @@ https://docs.aws.amazon.com/encryption-sdk/latest/developer-guide/message-format
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from kms_grpc.crypto.encryption_context import canonical
@@ -18,7 +17,7 @@ from kms_grpc.errors import InvalidCiphertextException, UnsupportedOperationExce
 from kms_grpc.model.key import Key
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.descriptors import value_or_default
-from kms_grpc.operations.flow import Flow, Part, lead, pieces
+from kms_grpc.operations.flow import Flow, Part, lead, taken_out
 from kms_grpc.operations.handlers.cryptography import named_material, note_material
 from kms_grpc.operations.message_selector import blob_of, header_of
 from kms_grpc.v1 import envelope_pb2 as pb
@@ -36,24 +35,28 @@ def encrypt_stream(call: Call, request: pb.EncryptStreamRequest, key: Key) -> Fl
     answer = pb.EncryptStreamResponse(
         ciphertext=writer.header, key_id=key.arn, key_material_id=material.material_id.hex()
     )
-    request.key_id = key.arn
-    return Encryption(writer, request, answer, call.service.limits.message_bytes)
+    rest, plaintext = taken_out(request, "plaintext")
+    rest.key_id = key.arn
+    return Encryption(writer, rest, Part(plaintext, rest.last), answer, call.service.limits.message_bytes)
 
 
 def decrypt_stream(call: Call, request: pb.DecryptStreamRequest, key: Key) -> Flow:
     """With the data key that the message's header carries. InvalidCiphertextException, always without text."""
-    header = header_of(request.ciphertext)
+    rest, message = taken_out(request, "ciphertext")
+    header = header_of(message)
     _check_suite(call, header)
     blob = blob_of(header, key)
     material = named_material(call, key, blob)
-    reader = MessageReader(header, request.ciphertext)
+    reader = MessageReader(header, message)
     reader.under(material.handle, material.associated_prefix + canonical(header.context), blob)
     note_material(call, material)
     answer = pb.DecryptStreamResponse(
         key_id=key.arn, key_material_id=material.material_id.hex(), encryption_context=header.context
     )
-    request.key_id = key.arn if request.key_id else ""
-    return Decryption(reader, request, answer, call.service.limits.message_bytes)
+    rest.key_id = key.arn if rest.key_id else ""
+    rest.ciphertext = message[: header.size]
+    first = Part(memoryview(message)[header.size :], rest.last)
+    return Decryption(reader, rest, first, answer, call.service.limits.message_bytes)
 
 
 def _check_suite(call: Call, header: MessageHeader) -> None:
@@ -69,17 +72,15 @@ def _check_suite(call: Call, header: MessageHeader) -> None:
 class Encryption(Flow):
     """Plaintext in, frames out."""
 
-    def __init__(self, writer: MessageWriter, request: Any, answer: Any, most: int) -> None:
-        super().__init__(Part(request.plaintext, request.last), answer, most)
+    def __init__(self, writer: MessageWriter, request: Any, first: Part, answer: Any, most: int) -> None:
+        super().__init__(first, answer, most)
         self._writer = writer
-        request.plaintext = b""
         self.request = request
 
-    def _answers(self, part: Part) -> Iterator[bytes]:
-        for piece, is_last in pieces(part):
-            self.content_bytes += len(piece)
-            yield self._writer.encrypt(piece, is_last, lead)
-        self.is_whole = part.last
+    def _work(self, piece: memoryview, is_last: bool) -> bytes:
+        self.content_bytes += len(piece)
+        self.is_whole = is_last
+        return self._writer.encrypt(piece, is_last, lead)
 
     def finish(self) -> None:
         if not self.is_whole:
@@ -92,18 +93,16 @@ class Encryption(Flow):
 class Decryption(Flow):
     """Frames in, the plaintext of those that were verified out."""
 
-    def __init__(self, reader: MessageReader, request: Any, answer: Any, most: int) -> None:
-        super().__init__(Part(request.ciphertext[reader.header_size :], request.last), answer, most)
+    def __init__(self, reader: MessageReader, request: Any, first: Part, answer: Any, most: int) -> None:
+        super().__init__(first, answer, most)
         self._reader = reader
-        request.ciphertext = request.ciphertext[: reader.header_size]
         self.request = request
 
-    def _answers(self, part: Part) -> Iterator[bytes]:
-        for piece, _ in pieces(part):
-            answer = self._reader.decrypt(piece, lead)
-            self.content_bytes = self._reader.plaintext_bytes
-            self.is_whole = self._reader.has_ended
-            yield answer
+    def _work(self, piece: memoryview, is_last: bool) -> bytes:
+        answer = self._reader.decrypt(piece, lead)
+        self.content_bytes = self._reader.plaintext_bytes
+        self.is_whole = self._reader.has_ended
+        return answer
 
     def finish(self) -> None:
         self._reader.finish()

@@ -1,0 +1,96 @@
+"""The server's certificate and key: what cannot serve is refused, by file, fault and way out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from kms_grpc.config import ConfigurationError
+from kms_grpc.endpoints import certificate
+from tests.certificates import DAY, NAMES, Authority, ec_key, in_pem, lay, rsa_key
+
+CA = Authority()
+CERTIFICATE, KEY = CA.pair()
+Pair = tuple[bytes | None, bytes | None]
+
+
+def cut(pem: bytes) -> bytes:
+    """Half of it, as a writer has it that is not done."""
+    return pem[: len(pem) // 2]
+
+
+@pytest.mark.parametrize(
+    ("certificate_pem", "key_pem", "file", "says"),
+    [
+        (None, KEY, "server.pem", "No such file or directory; give the server's certificate"),
+        (CERTIFICATE, None, "server.key", "No such file or directory; give the certificate's private key"),
+        (b"", KEY, "server.pem", "holds no certificates in PEM form"),
+        (cut(CERTIFICATE), KEY, "server.pem", "holds no certificates in PEM form"),
+        (KEY, CERTIFICATE, "server.pem", "holds no certificates in PEM form"),  # the two were swapped
+        (CERTIFICATE, cut(KEY), "server.key", "holds no private key"),
+        (CERTIFICATE, b"", "server.key", "holds no private key"),
+        (CERTIFICATE, in_pem(ec_key(), b"secret"), "server.key", "has a passphrase; give it without"),
+        (CERTIFICATE, CA.pair()[1], "server.key", "is not the key of the first certificate in"),
+        (CA.pem + CERTIFICATE, KEY, "server.key", "the server's own certificate first"),  # the chain, upside down
+        (*CA.pair(until=timedelta(seconds=-60)), "server.pem", "expired on 20"),
+        (*CA.pair(since=timedelta(seconds=60)), "server.pem", "is valid from 20"),
+        (CERTIFICATE + CA.pair(until=-DAY / 2)[0], KEY, "server.pem", "expired on 20"),  # one that leads to the CA
+        (*CA.pair(names=()), "server.pem", "names no host"),
+        (*CA.pair(key=rsa_key(1024)), "server.key", "no client takes such a key"),
+        (*CA.pair(key=ec.generate_private_key(ec.SECP521R1())), "server.key", "no client takes such a key"),
+        (*CA.pair(key=ed25519.Ed25519PrivateKey.generate()), "server.key", "no client takes such a key"),
+    ],
+)
+def test_what_cannot_serve(
+    certificate_pem: bytes | None, key_pem: bytes | None, file: str, says: str, tmp_path: Path
+) -> None:
+    files = lay(tmp_path, certificate_pem, key_pem)
+    with pytest.raises(ConfigurationError) as refused:
+        certificate.read(files)
+    text = str(refused.value)
+    assert text.startswith(f"tls: {tmp_path / file}: ")
+    assert says in text
+    assert "PRIVATE KEY" not in text and "\n" not in text
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        CA.pair(),
+        CA.pair(key=rsa_key(2048)),
+        CA.pair(key=ec.generate_private_key(ec.SECP384R1())),
+        (CERTIFICATE + CA.pem, KEY),  # with those that lead to its CA
+    ],
+    ids=["P-256", "RSA", "P-384", "chain"],
+)
+def test_what_can_serve(pair: tuple[bytes, bytes], tmp_path: Path) -> None:
+    found = certificate.read(lay(tmp_path, *pair))
+    assert (found.chain, found.key, found.names) == (*pair, NAMES)
+    assert "PRIVATE" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("mode", "taken"),
+    [
+        (0o600, True),
+        (0o640, True),  # the service's group may read it: Debian's ssl-cert, a mounted secret
+        (0o644, False),
+        (0o601, False),
+        (0o660, False),  # a group that may write could put a key of its own
+    ],
+)
+def test_a_key_that_is_open_to_others(mode: int, taken: bool, tmp_path: Path) -> None:
+    files = lay(tmp_path, CERTIFICATE, KEY, mode)
+    if taken:
+        certificate.read(files)
+        return
+    with pytest.raises(ConfigurationError, match=rf"open to others \(mode {mode:04o}\): chmod 600 it"):
+        certificate.read(files)
+
+
+def test_the_first_end_of_the_chain_counts(tmp_path: Path) -> None:
+    found = certificate.read(lay(tmp_path, CERTIFICATE + CA.pair(until=DAY / 2)[0], KEY))
+    assert found.expires < datetime.now(UTC) + DAY * 0.75
