@@ -33,7 +33,13 @@ from tests.served import Served
 
 ITEMS, ITEM_BYTES = 1000, 1024
 DEADLINE_SECONDS = 1.0
-BATCH, ENCRYPT = "/kms_grpc.v1.EnvelopeService/EncryptBatch", "/kms_grpc.v1.KeyManagementService/Encrypt"
+BATCH = "/kms_grpc.v1.EnvelopeService/EncryptBatch"
+PATHS = {
+    "batches": BATCH,
+    "streams": "/kms_grpc.v1.EnvelopeService/EncryptStream",
+    "single calls": "/kms_grpc.v1.KeyManagementService/Encrypt",
+}
+"""On the wire a unary call is a stream of one message."""
 
 
 class Watch:
@@ -78,13 +84,15 @@ class Scene:
         items = [envelope_pb2.EncryptBatchItem(plaintext=bytes(ITEM_BYTES)) for _ in range(ITEMS)]
         request = envelope_pb2.EncryptBatchRequest(key_id=self.key_id, items=items)
         self.batch = request.SerializeToString()
-        self.single = pb.EncryptRequest(key_id=self.key_id, plaintext=bytes(ITEM_BYTES)).SerializeToString()
+        stream = envelope_pb2.EncryptStreamRequest(key_id=self.key_id, plaintext=bytes(ITEMS * ITEM_BYTES), last=True)
+        single = pb.EncryptRequest(key_id=self.key_id, plaintext=bytes(ITEM_BYTES))
+        requests = (self.batch, stream.SerializeToString(), single.SerializeToString())
+        self.messages = dict(zip(PATHS.values(), requests, strict=True))
 
     def load(self, path: str = BATCH, **how: Any) -> LoadReport:
         plan = Plan(
             name="overload", endpoint=self.server.address, path=path, usage_path=USAGE,
-            message=self.batch if path == BATCH else self.single,
-            metadata=self.metadata, **how,
+            message=self.messages[path], metadata=self.metadata, **how,
         )  # fmt: skip
         (report,) = run_plans([plan])
         return report
@@ -155,18 +163,20 @@ def overload(scene: Scene, kind: str, times: float, seconds: float, connections:
 
 
 def fairness(scene: Scene, seconds: float) -> dict[str, Any]:
-    """A connection with one call at a time, alone and beside one that keeps fifty under way."""
+    """A connection with one call at a time, alone and beside one that keeps fifty under way: of the same kind, and of
+    the largest."""
     told = {}
-    for kind, path, message in (("batches", BATCH, scene.batch), ("single calls", ENCRYPT, scene.single)):
-        for beside in ("alone", "beside a greedy one"):
+    for name, path in PATHS.items():
+        for beside in dict.fromkeys((None, name, "batches")):
             with scene.channel() as channel:
-                call = channel.unary_unary(path)
-                with Watch(lambda: call(message, metadata=scene.metadata, timeout=10), pause=0.01) as watch:  # noqa: B023
-                    if beside == "alone":
+                method = channel.stream_stream(path)
+                call = lambda: list(method(iter([scene.messages[path]]), metadata=scene.metadata, timeout=10))  # noqa: B023, E731
+                with Watch(call, pause=0.01) as watch:
+                    if beside is None:
                         time.sleep(seconds)
                     else:
-                        scene.load(path=path, connections=1, in_flight=50, seconds=seconds)
-            told[f"{kind}, {beside}: ms, median, 99 %; failed"] = (
+                        scene.load(path=PATHS[beside], connections=1, in_flight=50, seconds=seconds)
+            told[f"{name}, {beside and f'beside 50 {beside}' or 'alone'}: ms, median, 99 %; failed"] = (
                 round(watch.share(0.5), 1), round(watch.share(0.99), 1), watch.failed,
             )  # fmt: skip
     return told

@@ -153,7 +153,7 @@ class GrpcServer:
             serve = self._bulk.method(operation, _with_deadline, self._end_refused, self._trailers)
             return Ways(stream(serve), stream(serve), stream(full))
         method = self._method(operation)
-        read = grpc.stream_unary_rpc_method_handler(reading(method, turn_away))
+        read: Any = grpc.stream_unary_rpc_method_handler(reading(method, turn_away))
         return Ways(grpc.unary_unary_rpc_method_handler(method), read, stream(full))
 
     def _method(self, operation: Operation) -> Method:

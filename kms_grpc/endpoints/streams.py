@@ -92,6 +92,7 @@ class Streams:
         # Its frames hold a message, and this one holds it: a circle, megabytes until the collector comes by.
         error.__traceback__ = problem.__traceback__ = None
         code, text, details = self._refusal(credentials, error)
+        stream.close()  # now: who does not read keeps `abort` waiting
         await context.abort(code, text, details)
 
     async def _give_up(self, stream: StreamCall, context: Context, credentials: Credentials) -> None:
