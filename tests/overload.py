@@ -176,7 +176,7 @@ def fairness(scene: Scene, seconds: float) -> dict[str, Any]:
                         time.sleep(seconds)
                     else:
                         scene.load(path=PATHS[beside], connections=1, in_flight=50, seconds=seconds)
-            told[f"{name}, {beside and f'beside 50 {beside}' or 'alone'}: ms, median, 99 %; failed"] = (
+            told[f"{name}, {f'beside 50 {beside}' if beside else 'alone'}: ms, median, 99 %; failed"] = (
                 round(watch.share(0.5), 1), round(watch.share(0.99), 1), watch.failed,
             )  # fmt: skip
     return told
