@@ -14,6 +14,7 @@ import contextlib
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def prepare(settings: Settings, clock: Clock | None = None) -> None:
     if settings.tls is not None:
         from kms_grpc.endpoints import certificate
 
-        certificate.read(settings.tls)
+        certificate.read(settings.tls, datetime.now(UTC))
     first_start.prepare(registry_service(settings), root_key_source(settings), clock or SystemClock())
 
 

@@ -4,7 +4,7 @@
  *     result     plaintext 1 · ciphertext_blob 2 · key 4 · source_key 5
  *     data keys  data_keys 1 {plaintext 1 · ciphertext_blob 2}, as many as the item asks for · key 4
  *
- * Each result has its place before anything is done, so parts of a batch can be done by several threads. Up to 64 messages
+ * Each result has its place before anything is done, so parts of a batch can be done by several threads. Up to 256 messages
  * of one group, a chunk, go through the cipher at once.
  *
  * One draw serves the nonces of all messages of a call. They lie at the very end of the part of the answer that the call
@@ -21,7 +21,8 @@ enum { RESULT = 1, PLAINTEXT = 1, BLOB = 2, KEY = 4, SOURCE_KEY = 5 };
 
 #define ASSOCIATED_MOST ((size_t)KMS_MAXIMUM_ARN + 2 + KMS_MAXIMUM_CONTEXT)
 #define ARENA_SIZE (4 * ASSOCIATED_MOST)
-#define DRAWN_SIZE 4096 /* bytes of data keys that a chunk draws */
+#define DRAWN_SIZE 8192 /* bytes of data keys that a chunk draws */
+#define DATA_KEY_MOST 1024
 
 /* --- places in the answer --------------------------------------------------------------------------------------------- */
 
@@ -280,7 +281,7 @@ kms_status kms_batch_run(uint8_t *out, size_t out_len, kms_batch *batch, kms_ope
                          const kms_admitted *admitted, uint32_t data_key_len, uint32_t first, uint32_t end,
                          const uint8_t *raw, size_t raw_len) {
     struct chunk chunk;
-    if (first >= end || end > batch->item_count || data_key_len > DRAWN_SIZE / 4 || raw_len > INT32_MAX)
+    if (first >= end || end > batch->item_count || data_key_len > DATA_KEY_MOST || raw_len > INT32_MAX)
         return KMS_WRONG_LENGTH;
     const kms_item *begins = &batch->items[first], *ends = &batch->items[end - 1];
     size_t len = (size_t)ends->out_at + ends->out_len - begins->out_at;

@@ -69,6 +69,8 @@ struct kms_esdk_cipher {
     struct kms_ciphers *of_thread;
     void *gcm; /* EVP_CIPHER_CTX */
     int encrypts;
+    const uint8_t *out_end,
+        *in_end; /* of what the call's messages lie in, one after the other; NULL: nothing follows */
 };
 
 /* Sets the key. Whatever it returns, kms_esdk_cipher_end follows. */

@@ -16,6 +16,8 @@
 #define FINAL "AWSKMSEncryptionClient Final Frame"
 #define ASSOCIATED_AT_MOST (KMS_ESDK_MESSAGE_ID_SIZE + sizeof FINAL + 12)
 
+#define LARGER_THAN_CACHES 8388608 /* 8 MiB */
+
 enum progress { OPEN = 0, ENDED = 1, FAILED = 2 };
 
 /* A frame's associated data: all frames of a kind differ in sequence number and length alone. */
@@ -52,6 +54,13 @@ static kms_status begin(struct work *work, kms_esdk_message_t *message, uint8_t 
     prepare(&work->regular, work, REGULAR);
     prepare(&work->final, work, FINAL);
     return kms_esdk_cipher_begin(&work->cipher, message->key, work->suite, encrypts);
+}
+
+/* What is larger than processors' caches is asked for ahead; for what lies in them that would be in vain. */
+static void announce(struct work *work, size_t out_len, const uint8_t *in, size_t in_len) {
+    if (out_len < LARGER_THAN_CACHES) return;
+    work->cipher.out_end = work->out + out_len;
+    work->cipher.in_end = in + in_len;
 }
 
 static uint8_t *put_nonce(uint8_t *out, uint32_t sequence) {
@@ -148,6 +157,7 @@ kms_status kms_esdk_encrypt(uint8_t *out, size_t out_len, kms_esdk_message_t *me
     if (message->progress == OPEN && held_len >= message->frame_len && message->held_len <= message->frame_len &&
         out_len == kms_esdk_encrypted_len(message, in_len, is_last)) {
         status = begin(&work, message, out, 1);
+        announce(&work, out_len, in, in_len);
         if (status == KMS_OK) status = encrypt_all(&work, held, in, in_len, is_last);
         kms_esdk_cipher_end(&work.cipher);
     }
@@ -310,6 +320,7 @@ kms_status kms_esdk_decrypt(uint8_t *out, size_t out_len, kms_esdk_message_t *me
     if (message->progress != FAILED && held_len >= (size_t)message->frame_len + KMS_ESDK_HELD_OVERHEAD &&
         message->held_len <= held_len && out_len == kms_esdk_decrypted_len(message, held, held_len, in, in_len)) {
         status = begin(&work, message, out, 0);
+        announce(&work, out_len, in, in_len);
         if (status == KMS_OK) status = decrypt_all(&work, held, in, in_len);
         kms_esdk_cipher_end(&work.cipher);
     }

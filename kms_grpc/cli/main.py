@@ -98,8 +98,7 @@ for _commands in (*SECTIONS.values(), ROLES):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code. No traceback reaches a user, nor what gRPC says to itself."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    """Run a command; returns its exit code. No traceback reaches a user."""
     try:
         answer = cli.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,11 +33,12 @@ def with_client(command: Callable[..., None]) -> Callable[..., None]:
     @output_option
     @functools.wraps(command)
     def connected(output: str, timeout: float, **arguments: Any) -> None:
-        from kms_grpc.client import KeyManagementClient
-
         where = connection_arguments(arguments)
-        with failing_cleanly(output), KeyManagementClient(**where, timeout=timeout) as client:
-            command(client, output, **arguments)
+        with failing_cleanly(output):
+            from kms_grpc.client import KeyManagementClient
+
+            with KeyManagementClient(**where, timeout=timeout) as client:
+                command(client, output, **arguments)
 
     return connected
 
@@ -48,11 +50,12 @@ def with_streams(command: Callable[..., None]) -> Callable[..., None]:
     @output_option
     @functools.wraps(command)
     def connected(output: str, **arguments: Any) -> None:
-        from kms_grpc.client import StreamClient
-
         where = connection_arguments(arguments)
-        with failing_cleanly(output), StreamClient(**where) as client:
-            command(client, output, **arguments)
+        with failing_cleanly(output):
+            from kms_grpc.client import StreamClient
+
+            with StreamClient(**where) as client:
+                command(client, output, **arguments)
 
     return connected
 
@@ -125,7 +128,9 @@ def read_token(path: Path) -> str:
 
 @contextmanager
 def failing_cleanly(output: str) -> Iterator[None]:
-    """What the service refuses becomes one line on standard error and an exit code."""
+    """What the service refuses becomes one line on standard error and an exit code. gRPC, not imported before, says
+    nothing there of its own."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from kms_grpc.client import ClientError
 
     try:

@@ -38,7 +38,7 @@ class CacheLimits:
     """Bounds of a cache of data keys. ValueError where one makes no sense."""
 
     capacity: int = 1_000
-    """Data keys in memory, those that stand by included; the one unused for longest goes first."""
+    """Data keys in memory, 1 to 2^24, those that stand by included; the one unused for longest goes first."""
     max_age: float = 300.0
     """Seconds, by a clock that goes on while the machine sleeps. So long may a key go on being used by this process
     after it was disabled or a right was taken away."""
@@ -53,7 +53,7 @@ class CacheLimits:
 
     def __post_init__(self) -> None:
         whole = {
-            "capacity": (self.capacity, 1, UNBOUNDED),
+            "capacity": (self.capacity, 1, 1 << 24),
             "max_messages_encrypted": (self.max_messages_encrypted, 1, 1 << 32),
             "max_bytes_encrypted": (self.max_bytes_encrypted, 1, UNBOUNDED),
         }

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, Protocol
 
 from kms_grpc.client.arguments import Context
 from kms_grpc.client.data_key_cache import CachedKey, DataKeyCache, Wanted
 from kms_grpc.client.failures import ClientError, DeadlineExceeded
 from kms_grpc.crypto.errors import KeyringFull
 from kms_grpc.crypto.keyring import open_keyring
-from kms_grpc.crypto.record import DataKey, wrapped_keys_of
+from kms_grpc.crypto.record import DataKey, open_many, wrapped_keys_of
 from kms_grpc.errors import InvalidCiphertextException
+
+AT_ONCE: Final = 64
+"""Data keys that a call for many records holds at once: so long they are in the keyring, though the cache lets go."""
+BESIDE_THE_CACHE: Final = 16 * AT_ONCE
 
 
 class Asks(Protocol):
@@ -55,7 +60,7 @@ def imported(cache: DataKeyCache, wanted: Wanted, answer: Any, asked_at: float) 
     if cache.clock() >= asked_at + cache.limits.max_age:
         raise DeadlineExceeded(f"the data key took longer than it may be used, {cache.limits.max_age} s (max_age)")
     wrapped = wanted.wrapped if wanted.wrapped is not None else answer.ciphertext_blob
-    open_keyring(cache.limits.capacity + 64)  # it is open, but in a child that has just been forked
+    open_keyring(cache.limits.capacity + BESIDE_THE_CACHE)  # it is open, but in a child that has just been forked
     while True:
         try:
             key = DataKey(answer.plaintext, wrapped)
@@ -73,7 +78,8 @@ class Opening:
         self.records = records
         self.errors: dict[int, Exception] = {}
         self.groups: dict[bytes, list[int]] = {}
-        self._keys: list[DataKey | None] = [None] * len(records)
+        self._keys: dict[int, DataKey] = {}
+        self._plaintexts: list[bytes | None] = [None] * len(records)
         for place, wrapped in enumerate(wrapped_keys_of(records)):
             if wrapped is None:
                 self.errors[place] = InvalidCiphertextException()
@@ -82,27 +88,33 @@ class Opening:
             else:
                 self.groups[wrapped] = [place]
 
+    def parts(self) -> Iterator[Sequence[tuple[bytes, list[int]]]]:
+        """Wrapped data keys with the places of their records, AT_ONCE at a time: get the data keys, then `open`."""
+        groups = iter(self.groups.items())
+        while part := list(islice(groups, AT_ONCE)):
+            yield part
+
     def under(self, key: DataKey, places: Sequence[int]) -> None:
         """This is their data key."""
-        for place in places:
-            self._keys[place] = key
+        self._keys.update(dict.fromkeys(places, key))
 
     def refused(self, error: Exception, places: Sequence[int]) -> None:
         """Their data key cannot be had."""
         self.errors.update(dict.fromkeys(places, error))
 
-    def ready(self) -> tuple[list[DataKey], list[bytes]]:
-        """What can be opened: data keys and records."""
-        pairs = [(key, one) for key, one in zip(self._keys, self.records, strict=True) if key is not None]
-        return [key for key, _ in pairs], [one for _, one in pairs]
+    def open(self, canonical: bytes) -> None:
+        """Those whose data keys are here, in one C call; then they let go of them."""
+        records = [self.records[place] for place in self._keys]
+        opened = open_many(list(self._keys.values()), canonical, records)
+        for place, plaintext in zip(self._keys, opened, strict=True):
+            self._plaintexts[place] = plaintext
+        self._keys.clear()
 
-    def finished(self, opened: Sequence[bytes | None]) -> list[bytes]:
+    def finished(self) -> list[bytes]:
         """All plaintexts in their order; RecordsFailed where one is missing."""
-        rest = iter(opened)
-        plaintexts = [next(rest) if key is not None else None for key in self._keys]
-        for place, plaintext in enumerate(plaintexts):
+        for place, plaintext in enumerate(self._plaintexts):
             if plaintext is None:
                 self.errors.setdefault(place, InvalidCiphertextException())
         if self.errors:
-            raise RecordsFailed(plaintexts, self.errors)
-        return [plaintext for plaintext in plaintexts if plaintext is not None]
+            raise RecordsFailed(self._plaintexts, self.errors)
+        return [plaintext for plaintext in self._plaintexts if plaintext is not None]

@@ -24,7 +24,6 @@ from kms_grpc.crypto.bytes_lists import BytesList
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.crypto.record import (
     DataKey,
-    open_many,
     open_record,
     seal,
     seal_many,
@@ -104,26 +103,30 @@ class EnvelopeClient:
             return self.decrypt(record, context)
 
     def decrypt_many(self, records: Sequence[bytes], context: Context | None = None) -> list[bytes]:
-        """The plaintexts, in their order; one C call for all. Each data key is asked for once. RecordsFailed, with the
-        plaintexts of the others, where one does not open."""
+        """The plaintexts, in their order; one C call for those of up to 64 data keys. Each is asked for once.
+        RecordsFailed, with the plaintexts of the others, where one does not open."""
         given, form = context or {}, canonical(context or {})
         opening = Opening(records)
-        for wrapped, places in opening.groups.items():
-            wanted, sizes = known_one(wrapped, given, form), [0] * len(places)
-            try:
-                key, _ = self.cache.take_many(wanted, sizes) or self._wait(wanted, sizes)
-            except Exception as error:
-                opening.refused(error, places)
-            else:
-                opening.under(key, places)
-        keys, ready = opening.ready()
         try:
-            return opening.finished(open_many(keys, form, ready))
+            for part in opening.parts():
+                for wrapped, places in part:
+                    self._find(opening, known_one(wrapped, given, form), places)
+                opening.open(form)
         except forks.LOST:
             forks.happened()
             return self.decrypt_many(records, context)
+        return opening.finished()
 
     # --- data keys that are not at hand -----------------------------------------------------------------------------
+
+    def _find(self, opening: Opening, wanted: Wanted, places: Sequence[int]) -> None:
+        sizes = [0] * len(places)
+        try:
+            key, _ = self.cache.take_many(wanted, sizes) or self._wait(wanted, sizes)
+        except Exception as error:
+            opening.refused(error, places)
+        else:
+            opening.under(key, places)
 
     def _wait(self, wanted: Wanted, sizes: Sequence[int]) -> tuple[DataKey, int]:
         """A data key for as many of these records as may be under it, at least one: fetched here, or by whoever came

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -40,13 +40,13 @@ class Certified:
     """When the first of the chain does."""
 
 
-def read(files: Tls, now: datetime | None = None) -> Certified:
+def read(files: Tls, now: datetime) -> Certified:
     """The pair. ConfigurationError, with the file, what is wrong with it, and the way out."""
     chain, key = _read_certificate(files.certificate_file), _read_key(files.key_file)
     certificates = _parse_chain(files.certificate_file, chain)
     _require_belonging(files, certificates[0], _public_key(files.key_file, key))
     for certificate in certificates:
-        _require_valid(files.certificate_file, certificate, now or datetime.now(UTC))
+        _require_valid(files.certificate_file, certificate, now)
     names = tuple(names_of(certificates[0]))
     if not names:
         _refuse(files.certificate_file, "names no host: let it be issued with DNS names or IPs in subjectAltName")

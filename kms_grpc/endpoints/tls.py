@@ -14,6 +14,7 @@ import logging
 import os
 import ssl
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -31,10 +32,11 @@ _log = logging.getLogger(__name__)
 class ServerTls:
     """The certificate that serves now. Raises ConfigurationError where there is none to begin with."""
 
-    def __init__(self, files: Tls) -> None:
+    def __init__(self, files: Tls, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._files = files
+        self._now = now
         self._seen = certificate.identity(files)
-        self._certified = certificate.read(files)
+        self._certified = certificate.read(files, now())
         self._context = _context(self._certified)
         self._for_grpc: deque[grpc.ServerCertificateConfiguration] = deque(maxlen=1)
         self._refused = ""
@@ -44,7 +46,7 @@ class ServerTls:
 
     @property
     def seconds_to_expiry(self) -> int:
-        return int((self._certified.expires - datetime.now(UTC)).total_seconds())
+        return int((self._certified.expires - self._now()).total_seconds())
 
     def context(self) -> ssl.SSLContext:
         """For a listener of Python's own: each handshake on it goes on under the certificate of that moment."""
@@ -71,7 +73,7 @@ class ServerTls:
         if found == self._seen:
             return
         try:
-            certified = certificate.read(self._files)
+            certified = certificate.read(self._files, self._now())
             context = _context(certified)
         except ConfigurationError as error:
             self._refuse(str(error))

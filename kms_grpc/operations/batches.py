@@ -237,18 +237,17 @@ class _Run:
     # --- doing ---------------------------------------------------------------------------------------------------
 
     def _do(self, batch: raw_batch.Batch, groups: Sequence[Group | KMSError], admitted: Admitted) -> None:
-        """All at once; or where there are more keys than stay at hand together, in parts."""
-        most = max(1, self.call.shard.facts().capacity // HAND)
-        if batch.groups <= most:
-            batch.run()
-            return
+        """All at once; or where keys have left the keyring, in parts of no more than stay at hand together."""
         try:
-            for first in range(0, batch.items, most):
-                end = min(first + most, batch.items)
-                self._do_part(batch, groups, admitted, first, end)
-        except BaseException:
-            batch.forget()
-            raise
+            batch.run()
+        except StaleHandle:
+            most = max(1, self.call.shard.facts().capacity // HAND)
+            try:
+                for first in range(0, batch.items, most):
+                    self._do_part(batch, groups, admitted, first, min(first + most, batch.items))
+            except BaseException:
+                batch.forget()
+                raise
 
     def _do_part(
         self, batch: raw_batch.Batch, groups: Sequence[Group | KMSError], admitted: Admitted, first: int, end: int

@@ -27,8 +27,9 @@ ENVIRONMENT: Final = {
     # gRPC for Python has no word for the least version of TLS. With this as the only suite of TLS 1.2, which needs a
     # key that both sides have beforehand, and nobody has, no handshake of 1.2 ends well. 1.3 has suites of its own.
     "GRPC_SSL_CIPHER_SUITES": "ECDHE-PSK-AES256-CBC-SHA",
-    # Or each connection that is no TLS writes a line of gRPC's own: anybody could fill the log.
-    "GRPC_VERBOSITY": "ERROR",
+    # Or each connection that is no TLS, or asks for another name, writes a line of gRPC's own: anybody could fill the
+    # log. What fails for us is an exception.
+    "GRPC_VERBOSITY": "NONE",
 }
 """Must be there before grpc is imported, so it is there before the process is."""
 

@@ -15,7 +15,7 @@ from kms_grpc.client import data_key_cache
 from kms_grpc.client.data_key_cache import CachedKey, CacheLimits, DataKeyCache, Wanted
 from kms_grpc.client.data_keys import known_one, new_one
 from kms_grpc.crypto import keyring
-from kms_grpc.crypto.record import DataKey
+from kms_grpc.crypto.record import DataKey, seal_within
 
 EXACT = {"refresh_ahead": 0.5, "jitter": 0.0}
 
@@ -47,6 +47,7 @@ OLD = known_one(bytes(159), {}, b"")
     "limits",
     [
         {"capacity": 0},
+        {"capacity": 2**24 + 1},  # a gigabyte of locked memory
         {"max_age": 0},
         {"max_age": float("nan")},
         {"max_messages_encrypted": 0},
@@ -214,6 +215,78 @@ def test_with_room_for_one_none_stands_by() -> None:
     assert scene.asked == []
 
 
+# --- lent to those who encrypt -------------------------------------------------------------------------------------
+
+
+def without_asking(scene: Scene, key: DataKey | None, size: int = 1) -> bool:
+    assert key is not None
+    return isinstance(seal_within(key.address, scene.now, b"\0\0\0\0", bytes(size)), bytes)
+
+
+@pytest.mark.parametrize(
+    ("limits", "size", "step", "without"),
+    [
+        ({"max_messages_encrypted": 10}, 1, 0, 4),  # the fifth is the one that asks for the next key
+        ({"max_bytes_encrypted": 1000}, 100, 0, 4),
+        ({"max_age": 10}, 1, 1, 5),  # at 0 to 4 s
+        ({"max_messages_encrypted": 10, "refresh_ahead": 1}, 1, 0, 10),  # nothing is to be asked for
+        ({"max_age": 10, "refresh_ahead": 1}, 1, 1, 10),
+    ],
+)
+def test_who_has_a_key_lent_comes_back_in_time(limits: dict[str, Any], size: int, step: float, without: int) -> None:
+    scene = Scene(**{**EXACT, **limits})
+    scene.stored(A)
+    made = 0
+    while without_asking(scene, scene.cache.lent(A).key, size):
+        made, scene.now = made + 1, scene.now + step
+    assert made == without
+    asks = limits.get("refresh_ahead") != 1
+    assert (scene.cache.take(A, size) is not None) == asks == (scene.asked == [A])
+    assert without_asking(scene, scene.cache.lent(A).key, size) == asks, "once it is asked for, to the end of the bound"
+    assert scene.cache.counters()[:2] == (made + 2 * asks, 0)
+
+
+def test_while_the_next_key_cannot_be_had_they_come_back_a_while_later() -> None:
+    scene = Scene(max_age=100, **EXACT)
+    lent = scene.stored(A).lent
+    scene.now += 60
+    assert not without_asking(scene, lent.key) and scene.cache.take(A, 1) is not None
+    assert without_asking(scene, lent.key)
+    scene.cache.failed(A)
+    assert without_asking(scene, lent.key)
+    scene.now += data_key_cache.RETRY_SECONDS
+    assert not without_asking(scene, lent.key)
+    assert scene.cache.take(A, 1) is not None and scene.asked == [A, A]
+
+
+@pytest.mark.parametrize("how", ["pushed out", "cleared", "a fork", "replaced", "used up", "room in the keyring"])
+def test_what_has_left_the_cache_is_lent_no_more(how: str) -> None:
+    """And its slot is given back, however long they wait who had it lent."""
+    scene = Scene(capacity=1 if how == "pushed out" else 9, max_messages_encrypted=2, **EXACT)
+    used = keyring.keyring_facts().used
+    scene.stored(A)
+    lent = scene.cache.lent(A)
+    assert lent.key is not None
+    if how == "pushed out":
+        scene.stored(B)
+    elif how == "cleared":
+        scene.cache.clear()
+    elif how == "a fork":
+        scene.cache.forked()
+    elif how == "replaced":
+        scene.stored(A)
+    elif how == "used up":
+        scene.cache.take(A, 1)
+        scene.stored(A, ahead=True)
+        scene.cache.take(A, 1)
+        scene.cache.take(A, 1)
+    else:
+        scene.cache.drop_oldest()
+    assert lent.key is None
+    assert keyring.keyring_facts().used == used + len(scene.cache._held)
+    assert scene.cache.lent(C).key is None
+
+
 # --- a model -------------------------------------------------------------------------------------------------------
 
 
@@ -259,6 +332,14 @@ class Against(RuleBasedStateMachine):
             assert self.scene.cache.store(wanted, held, ahead=False, sizes=[size]) == 1
             key = held.key
         self.count(key, wanted, [size])
+
+    @precondition(lambda self: self.scene.cache.lent(A).key is not None)
+    @rule(size=st.integers(0, 60))
+    def unasked(self, size: int) -> None:
+        key = self.scene.cache.lent(A).key
+        if without_asking(self.scene, key, size):
+            assert key is not None
+            self.count(key, A, [size])
 
     @rule(wanted=WANTED, sizes=st.lists(st.integers(0, 60), min_size=1, max_size=12))
     def many(self, wanted: Wanted, sizes: list[int]) -> None:

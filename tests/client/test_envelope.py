@@ -24,6 +24,7 @@ from kms_grpc.client import (
     KeyManagementClient,
     RecordsFailed,
 )
+from kms_grpc.client.data_keys import AT_ONCE, BESIDE_THE_CACHE, Opening
 from kms_grpc.crypto.errors import CryptoFailure
 from tests.client.calls_made import calls_made, context_of_its_own
 from tests.crypto import second_record_reader
@@ -141,6 +142,27 @@ def test_a_data_key_that_is_over_before_it_comes(kms: KeyManagementClient, key_i
         with pytest.raises(DeadlineExceeded, match="max_age"):
             envelope.encrypt_many(key_id, [bytes(size)])
         assert envelope.counters.calls == 2
+
+
+def test_records_of_more_data_keys_than_there_is_room_for(kms: KeyManagementClient, key_id: str) -> None:
+    with EnvelopeClient(kms, CacheLimits(capacity=1, max_messages_encrypted=1)) as envelope:
+        texts = [b"%d" % number for number in range(300)]
+        records = envelope.encrypt_many(key_id, texts)
+        records[150] = flipped(records[150], len(records[150]) - 1)
+        most = 0
+        find = envelope._find
+
+        def finding(opening: Opening, *rest: Any) -> None:
+            nonlocal most
+            find(opening, *rest)
+            most = max(most, len({key.handle for key in opening._keys.values()}))
+
+        envelope._find = finding  # type: ignore[method-assign]
+        with pytest.raises(RecordsFailed) as failed:
+            envelope.decrypt_many(records)
+    assert list(failed.value.errors) == [150]
+    assert failed.value.plaintexts == [*texts[:150], None, *texts[151:]]
+    assert most == AT_ONCE < BESIDE_THE_CACHE
 
 
 # --- how often the service is called -------------------------------------------------------------------------------

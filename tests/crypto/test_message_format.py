@@ -371,3 +371,13 @@ def test_nothing_is_written_behind_the_end() -> None:
         writer.encrypt(b"x", last=True)
         with pytest.raises(CryptoFailure):
             writer.encrypt(b"y", last=True)
+
+
+@pytest.mark.parametrize("frame_length", [4096, 65_536, 999_999])
+def test_what_is_larger_than_caches(frame_length: int) -> None:
+    """More than 8 MiB in a call go through the cipher piece by piece, memory being asked for ahead: also behind a frame
+    that was held. Smaller parts, which do not, read and write the same."""
+    content = bytes(range(251)) * 40_000
+    frames = written(content, frame_length, (1000,))
+    assert read(frames) == read(frames, step=100_003) == content
+    assert read(written(content, frame_length, (5_000_000,))) == content

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import itertools
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -35,21 +36,22 @@ def cut(pem: bytes) -> bytes:
         (CERTIFICATE, in_pem(ec_key(), b"secret"), "server.key", "has a passphrase; give it without"),
         (CERTIFICATE, CA.pair()[1], "server.key", "is not the key of the first certificate in"),
         (CA.pem + CERTIFICATE, KEY, "server.key", "the server's own certificate first"),  # the chain, upside down
-        (*CA.pair(until=timedelta(seconds=-60)), "server.pem", "expired on 20"),
-        (*CA.pair(since=timedelta(seconds=60)), "server.pem", "is valid from 20"),
+        (*CA.pair(until=-DAY / 2), "server.pem", "expired on 20"),
+        (*CA.pair(since=DAY / 2), "server.pem", "is valid from 20"),
         (CERTIFICATE + CA.pair(until=-DAY / 2)[0], KEY, "server.pem", "expired on 20"),  # one that leads to the CA
         (*CA.pair(names=()), "server.pem", "names no host"),
         (*CA.pair(key=rsa_key(1024)), "server.key", "no client takes such a key"),
         (*CA.pair(key=ec.generate_private_key(ec.SECP521R1())), "server.key", "no client takes such a key"),
         (*CA.pair(key=ed25519.Ed25519PrivateKey.generate()), "server.key", "no client takes such a key"),
     ],
+    ids=itertools.count(1),
 )
 def test_what_cannot_serve(
     certificate_pem: bytes | None, key_pem: bytes | None, file: str, says: str, tmp_path: Path
 ) -> None:
     files = lay(tmp_path, certificate_pem, key_pem)
     with pytest.raises(ConfigurationError) as refused:
-        certificate.read(files)
+        certificate.read(files, datetime.now(UTC))
     text = str(refused.value)
     assert text.startswith(f"tls: {tmp_path / file}: ")
     assert says in text
@@ -67,7 +69,7 @@ def test_what_cannot_serve(
     ids=["P-256", "RSA", "P-384", "chain"],
 )
 def test_what_can_serve(pair: tuple[bytes, bytes], tmp_path: Path) -> None:
-    found = certificate.read(lay(tmp_path, *pair))
+    found = certificate.read(lay(tmp_path, *pair), datetime.now(UTC))
     assert (found.chain, found.key, found.names) == (*pair, NAMES)
     assert "PRIVATE" not in repr(found)
 
@@ -85,12 +87,12 @@ def test_what_can_serve(pair: tuple[bytes, bytes], tmp_path: Path) -> None:
 def test_a_key_that_is_open_to_others(mode: int, taken: bool, tmp_path: Path) -> None:
     files = lay(tmp_path, CERTIFICATE, KEY, mode)
     if taken:
-        certificate.read(files)
+        certificate.read(files, datetime.now(UTC))
         return
     with pytest.raises(ConfigurationError, match=rf"open to others \(mode {mode:04o}\): chmod 600 it"):
-        certificate.read(files)
+        certificate.read(files, datetime.now(UTC))
 
 
 def test_the_first_end_of_the_chain_counts(tmp_path: Path) -> None:
-    found = certificate.read(lay(tmp_path, CERTIFICATE + CA.pair(until=DAY / 2)[0], KEY))
+    found = certificate.read(lay(tmp_path, CERTIFICATE + CA.pair(until=DAY / 2)[0], KEY), datetime.now(UTC))
     assert found.expires < datetime.now(UTC) + DAY * 0.75

@@ -400,26 +400,39 @@ def test_more_keys_than_a_worker_keeps(make_host: Callable[..., Host]) -> None:
     assert [opened.keys[result.key].key_id[-36:] for result in opened.results[:60]] == keys[::-1]
 
 
-def test_a_key_that_is_disabled_while_its_batch_is_done_in_parts(
-    make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("change", ["DisableKey", "RotateKeyOnDemand"])
+def test_a_key_that_changes_while_its_batch_is_done_in_parts(
+    make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     """Begun anew, and nothing is left of what was done."""
     host = make_host(limits={"cached_keys": 16})
     worker, other = host.worker(), host.worker()
-    keys = [worker.create().key_id for _ in range(4)]
-    run, ran = raw_batch.Batch.run, list[int]()
+    keys = [worker.create().key_id for _ in range(20)]
+    run, ran, forget, forgot = raw_batch.Batch.run, list[int](), raw_batch.Batch.forget, list[bytes]()
 
     def disabling(batch: raw_batch.Batch, first: int = 0, end: int | None = None) -> None:
-        ran.append(first)
         run(batch, first, end)
-        if len(ran) == 2:
-            other.call("DisableKey", key_id=keys[3])
+        ran.append(first)
+        if first == 3 and len(ran) == 4:
+            other.call(change, key_id=keys[7])
             worker.shard().catch_up()
 
+    def forgetting(batch: raw_batch.Batch) -> None:
+        made = batch._out
+        forget(batch)
+        forgot.append(bytes(made))
+
     monkeypatch.setattr(raw_batch.Batch, "run", disabling)
+    monkeypatch.setattr(raw_batch.Batch, "forget", forgetting)
     answer = worker.call("EncryptBatch", items=[{"plaintext": b"p", "key_id": key} for key in keys])
-    assert codes(answer) == [None, None, None, "DisabledException"]
-    assert ran[:2] == [0, 1] and 0 in ran[2:]
+    refused = [place for place, code in enumerate(codes(answer)) if code == "DisabledException"]
+    assert refused == ([7] if change == "DisableKey" else [])
+    for result in answer.results:
+        told = answer.keys[result.key].key_material_id
+        assert result.HasField("error") or told == result.ciphertext_blob[19:51].hex()
+    assert ran == [*range(7), *range(20)]
+    [whole] = forgot
+    assert set(whole[: len(keys) * 130]) == {0}
 
 
 def test_work_that_nobody_waits_for_any_more_is_not_gone_on_with(

@@ -20,7 +20,6 @@ from kms_grpc.crypto.bytes_lists import BytesList
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.crypto.record import (
     DataKey,
-    open_many,
     open_record,
     seal,
     seal_many,
@@ -102,18 +101,20 @@ class AsyncEnvelopeClient:
                 forks.happened()
 
     async def decrypt_many(self, records: Sequence[bytes], context: Context | None = None) -> list[bytes]:
-        """The plaintexts, in their order; one C call for all. Each data key is asked for once, all at the same time.
-        RecordsFailed, with the plaintexts of the others, where one does not open."""
+        """The plaintexts, in their order; one C call for those of up to 64 data keys, which are asked for at the same
+        time, each once. RecordsFailed, with the plaintexts of the others, where one does not open."""
         form = canonical(context or {})
         while True:
             opening = Opening(records)
-            wanted = {wrapped: known_one(wrapped, context or {}, form) for wrapped in opening.groups}
-            await asyncio.gather(*(self._find(opening, wanted[one], opening.groups[one]) for one in opening.groups))
-            keys, ready = opening.ready()
             try:
-                return opening.finished(open_many(keys, form, ready))
+                for part in opening.parts():
+                    wanted = [(known_one(wrapped, context or {}, form), places) for wrapped, places in part]
+                    await asyncio.gather(*(self._find(opening, one, places) for one, places in wanted))
+                    opening.open(form)
             except forks.LOST:
                 forks.happened()
+            else:
+                return opening.finished()
 
     # --- data keys that are not at hand -----------------------------------------------------------------------------
 
