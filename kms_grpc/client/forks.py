@@ -42,7 +42,7 @@ class Calls:
         """In the child: the calls of threads that it does not have are not under way here."""
         self._changed = threading.Condition()  # reentrant: a signal's handler may fork wherever its thread is
         self._under_way = set[int]()
-        self._forks = False
+        self._forks = 0
 
     def __enter__(self) -> None:
         with self._changed:
@@ -59,13 +59,13 @@ class Calls:
     def before_fork(self) -> None:
         mine = {threading.get_ident()}
         with self._changed:
-            self._forks = True
+            self._forks += 1
             self._changed.wait_for(lambda: self._under_way <= mine, WAIT_SECONDS)
 
     def after_fork(self) -> None:
         """In the parent."""
         with self._changed:
-            self._forks = False
+            self._forks -= 1
             self._changed.notify_all()
 
 
