@@ -55,7 +55,7 @@ class MessageClient:
     ) -> bytes:
         """The message. `frame_length`: 1 to 1,048,576 bytes."""
         with self._writer(key_id, encryption_context, frame_length) as writer:
-            return writer.header + writer.encrypt(plaintext, last=True)
+            return writer.encrypt(plaintext, last=True, lead=lambda _: writer.header)
 
     def encrypt_into(
         self,

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByMessage(ByBlob):
-    """`blob` is the field with the message's first bytes. Of several data keys the first counts whose key is here and
-    may be used: a key that may not be used is as one that does not exist, or its existence would show."""
+    """`blob` is the field with the message's first bytes. Of several data keys the one counts whose key the request
+    names, as in the AWS Encryption SDK; else the first whose key is here and may be used: a key that may not be used is
+    as one that does not exist, or its existence would show."""
 
     warm: ClassVar[bool] = False
     gathers: ClassVar[bool] = True
@@ -48,11 +49,19 @@ class ByMessage(ByBlob):
         if not blobs:
             raise InvalidCiphertextException
         found = [key for key_id, _ in blobs if (key := identifiers.find_key(call, key_id)) is not None]
-        for key in found:
-            if self._may_use(call, request, key):
-                return key
-        call.keys = tuple(found)  # for the record
-        raise AccessDeniedException(UNREADABLE)
+        usable = [key for key in found if self._may_use(call, request, key)]
+        if not usable:
+            call.keys = tuple(found)  # for the record
+            raise AccessDeniedException(UNREADABLE)
+        return self._named_of(call, request, usable)
+
+    def _named_of(self, call: Call, request: Any, usable: list[Key]) -> Key:
+        """The one that the request names; where it names another one, that is for `confirm` to say."""
+        text = getattr(request, self.named)
+        if not text or len(usable) == 1:
+            return usable[0]
+        named = identifiers.resolve(call, text, self.action, aliases=True, invalid_arn=False)
+        return next((key for key in usable if key.arn == named.arn), usable[0])
 
     def _may_use(self, call: Call, request: Any, key: Key) -> bool:
         assert self.context is not None

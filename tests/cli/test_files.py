@@ -202,6 +202,7 @@ def test_a_progress_bar_on_a_terminal_alone(server: Served, key: str, film: Path
     os.close(main)
     assert ran.returncode == 0
     assert re.search(r"film\.mp4.*\d\.\d/2\.5 MB", seen), seen
+    assert re.search(r"2\.5/2\.5 MB +[\d.]+ .B/s +0:00:00", re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", seen)), seen
     quiet = subprocess.run([*command, "--quiet"], capture_output=True, env=environment, timeout=60, check=True)
     assert quiet.stderr == b""
 

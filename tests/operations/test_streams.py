@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kms_grpc.audit.log import FileAuditLog
+from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Decision, Question
 from kms_grpc.crypto import keyring
 from kms_grpc.crypto.ciphertext_blob import kid_of
 from kms_grpc.crypto.message_format import FRAME_LENGTH, read_header
@@ -100,6 +101,22 @@ def test_a_frame_length_that_nobody_asked_for_is_the_contracts(shared: Worker, k
     assert (told.max_streams, told.max_header_bytes) == (128, 65536)
 
 
+@pytest.mark.parametrize("length", [1024, 1025, 1048576])
+def test_the_frame_length_that_is_asked_for(shared: Worker, key: Any, length: int) -> None:
+    """From the shortest to the longest: two whole frames, and a final one of a byte."""
+    content = os.urandom(2 * length + 1)
+    written = encrypt(shared, key.key_id, content, frame_length=length)
+    header = read_header(written)
+    assert header is not None
+    assert (header.frame_length, len(written) - header.size) == (length, len(content) + 2 * 32 + 40)
+    assert [written[header.size + at * (length + 32) :][:4] for at in range(3)] == [
+        b"\0\0\0\1",
+        b"\0\0\0\2",
+        b"\xff" * 4,
+    ]
+    assert decrypt(shared, written) == content
+
+
 # --- who may, and with what --------------------------------------------------------------------------------------
 
 STATE_CELLS = next(line.split()[1:] for line in MATRIX.splitlines() if line.startswith("Decrypt "))
@@ -128,8 +145,11 @@ def first(**fields: Any) -> list[Any]:
 REFUSED_FIRST: list[tuple[str, Callable[[Any], list[Any]], str, str]] = [
     ("no key", lambda key: first(), "ValidationException", "Value null at 'keyId'"),
     ("no such key", lambda key: first(key_id="alias/none"), "NotFoundException", "alias/none is not found"),
-    ("frames too short", lambda key: first(key_id=key, frame_length=1023), "ValidationException", "frameLength"),
-    ("frames too long", lambda key: first(key_id=key, frame_length=1048577), "ValidationException", "frameLength"),
+    ("frames too short", lambda key: first(key_id=key, frame_length=1023), "ValidationException", "equal to 1024"),
+    ("frames too long", lambda key: first(key_id=key, frame_length=1048577), "ValidationException",
+     "Value '1048577' at 'frameLength'"),
+    ("frames of nothing", lambda key: first(key_id=key, frame_length=0), "ValidationException", "'frameLength'"),
+    ("frames of less", lambda key: first(key_id=key, frame_length=-1), "ValidationException", "'frameLength'"),
     ("a context over 8 KiB", lambda key: first(key_id=key, encryption_context={"k": "v" * 8192}),
      "ValidationException", "longer than 8192"),
     ("a key of the format's own", lambda key: first(key_id=key, encryption_context={"aws-crypto-public-key": "x"}),
@@ -221,6 +241,61 @@ def test_of_several_data_keys_the_first_that_its_caller_may_use_counts(shared: W
 
     message = next(message for message, theirs_first in (written() for _ in range(64)) if theirs_first)
     assert decrypt(shared, message) == CONTENT
+
+
+def of_two_keys(worker: Worker, first: Any, second: Any) -> bytes:
+    """A message whose first data key is under `first`; the order is the library's choice, by their hashes."""
+    data_key = os.urandom(32)
+
+    def wrapped(key: Any) -> bytes:
+        return worker.encrypt(key.key_id, data_key, encryption_context=CONTEXT)
+
+    while True:
+        blob = wrapped(first)
+        also = stock_library.known_key(second.arn, data_key, wrapped(second))
+        message = stock_library.write(CONTENT, stock_library.known_key(first.arn, data_key, blob, also), CONTEXT)
+        header = read_header(message)
+        assert header is not None
+        if header.data_keys[0].blob == blob:
+            return message
+
+
+def test_of_several_data_keys_the_one_under_the_key_that_is_named(worker: Worker) -> None:
+    """By id, ARN or alias, first or not; any other key is the wrong one."""
+    first, second, other = worker.create(), worker.create(alias="alias/second"), worker.create()
+    message = of_two_keys(worker, first, second)
+    for named, key in [
+        ("", first), (first.arn, first), (second.key_id, second), (second.arn, second), ("alias/second", second),
+    ]:  # fmt: skip
+        answers = streams.run(worker, "DecryptStream", decrypting(message, key_id=named))
+        assert (answers[0].key_id, b"".join(answer.plaintext for answer in answers)) == (key.arn, CONTENT)
+    for named, code in [(other.arn, "IncorrectKeyException"), (str(uuid.uuid4()), "NotFoundException")]:
+        assert refusal(worker, "DecryptStream", decrypting(message, key_id=named)).code == code
+    worker.call("DisableKey", key_id=first.key_id)
+    assert decrypt(worker, message, key_id=second.arn) == CONTENT
+
+
+class Revokes:
+    """Everything is allowed but what uses the keys in `revoked` (ARNs)."""
+
+    def __init__(self) -> None:
+        self.revoked: set[str] = set()
+
+    def decide(self, question: Question) -> Decision:
+        return Decision(question.key is None or question.key.arn not in self.revoked, STABLE_ATTRIBUTES)
+
+
+def test_another_key_of_the_message_is_none_to_go_on_with(host: Host) -> None:
+    """A stream ends with the right to its own key, also where nobody named it."""
+    authorizer = Revokes()
+    worker = host.worker(authorizer)
+    first, second = worker.create(), worker.create()
+    messages = list(decrypting(of_two_keys(worker, first, second), 1500))
+    stream = Stream(worker, "DecryptStream")
+    stream.send(messages[0])
+    authorizer.revoked.add(first.arn)
+    worker.create()  # whatever is committed has the right looked at again
+    assert refusal_of(lambda: stream.send(messages[1])).code == "AccessDeniedException"
 
 
 def test_suites_that_do_not_commit(make_host: Callable[..., Host]) -> None:

@@ -53,7 +53,7 @@ def decrypt_stream(call: Call, request: pb.DecryptStreamRequest, key: Key) -> Fl
     answer = pb.DecryptStreamResponse(
         key_id=key.arn, key_material_id=material.material_id.hex(), encryption_context=header.context
     )
-    rest.key_id = key.arn if rest.key_id else ""
+    rest.key_id = key.arn  # no other one of the message's keys lets it go on
     rest.ciphertext = message[: header.size]
     first = Part(memoryview(message)[header.size :], rest.last)
     return Decryption(reader, rest, first, answer, call.service.limits.message_bytes)
