@@ -52,8 +52,8 @@ PENDING_CALLS = 1 << 20
 def options(limits: Limits) -> list[tuple[str, int]]:
     """Channel arguments of the server. Clients in Go ping every 10 s; gRPC's default would cut them off. Windows that
     grow with the bandwidth-delay product take 40 MB for each stream whose reader stalls, on the loopback; without them
-    it is 4 MB, at the same speed: a message that is being read opens its window by itself. They would also take in most of
-    a large message whose turn has not come."""
+    it is 4 MB, at the same speed: a message that is being read opens its window by itself. They would also take in most
+    of a large message whose turn has not come."""
     return [
         ("grpc.so_reuseport", 1),
         ("grpc.max_receive_message_length", limits.message_bytes),
