@@ -76,6 +76,8 @@ class Batch:
         self.items = int(made.item_count)
         self.groups = int(made.group_count)
         self.data_keys = int(made.data_keys)
+        self.unfit = int(made.unfit)
+        """Items beyond their limits."""
         self.key_spec = int(made.key_spec)
         self.number_of_bytes = int(made.number_of_bytes) if made.has_number_of_bytes else None
 

@@ -77,7 +77,7 @@ class Bulk:
     async def _answer(self, operation: Operation, credentials: Credentials, turn: Turn, context: Context) -> bytes:
         raw = await self._read(operation, credentials, turn, context)
         turn.resize(2 * len(raw))
-        answer = self._executor.warm(operation, credentials, raw) if operation.warm else None
+        answer = self._executor.warm_batch(operation, credentials, raw)
         if answer is None:
             answer = await self._long_way.execute(operation, credentials, raw, connection=turn.connection, held=True)
         return answer

@@ -53,7 +53,8 @@ PENDING_CALLS = 1 << 20
 def options(limits: Limits) -> list[tuple[str, int]]:
     """Channel arguments of the server. Clients in Go ping every 10 s; gRPC's default would cut them off. Windows that
     grow with the bandwidth-delay product take 40 MB for each stream whose reader stalls, on the loopback; without them
-    it is 6 MB, at the same speed: a message that is being read opens its window by itself."""
+    it is 4 MB, at the same speed: a message that is being read opens its window by itself. They would also take in most
+    of a large message whose turn has not come."""
     return [
         ("grpc.so_reuseport", 1),
         ("grpc.max_receive_message_length", limits.message_bytes),
@@ -66,8 +67,6 @@ def options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", limits.calls_per_connection),
         # Or gRPC resets what a client begins before the server has forgotten a stream that the client knows has ended.
         ("grpc.http.overload_protection", 0),
-        # Windows that grow would take in most of a large message whose turn has not come.
-        ("grpc.http2.bdp_probe", 0),
         # Beyond these gRPC answers CANCELLED by itself; who is turned away, and how, is for the queues to say.
         ("grpc.server.max_pending_requests", PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),

@@ -105,8 +105,7 @@ class Streams:
 
     async def _serve(self, stream: StreamCall, messages: _Messages, credentials: Credentials) -> None:
         while not stream.is_last and await self._take(stream, messages, credentials):
-            while (answer := stream.answer()) is not None:
-                await messages.answer(answer)
+            await self._answer(stream, messages)
         if not (stream.is_last or stream.is_whole):
             await asyncio.sleep(GONE_SECONDS)
         stream.done()
@@ -120,9 +119,17 @@ class Streams:
         if stream.must_be_admitted:
             await self._admit(stream, raw, messages.peer(), credentials.deadline_ns)
         stream.take(raw)
-        if not stream.is_last:
-            await messages.ask()
         return True
+
+    async def _answer(self, stream: StreamCall, messages: _Messages) -> None:
+        """The next message is asked for when this one's last piece is next: large ones are never both here."""
+        while True:
+            if stream.wants_next:
+                await messages.ask()
+            answer = stream.answer()
+            if answer is None:
+                return
+            await messages.answer(answer)
 
     async def _admit(self, stream: StreamCall, raw: bytes, connection: str, deadline_ns: int | None) -> None:
         """The first time in the queue of all calls, where it may be turned away; then it goes ahead of them."""
@@ -184,9 +191,10 @@ class _Messages:
             raise DependencyTimeoutException(LATE) from None
 
     async def ask(self) -> None:
-        """For the next one, without waiting for it."""
-        self._asked = asyncio.create_task(self._read())
-        await asyncio.sleep(0)  # or it is not asked for before somebody waits
+        """For the next one, without waiting for it, unless that has been done."""
+        if self._asked is None:
+            self._asked = asyncio.create_task(self._read())
+            await asyncio.sleep(0)  # or it is not asked for before somebody waits
 
     async def answer(self, answer: bytes) -> None:
         """To a caller that has gone a write fails, before anybody says that the call is cancelled."""

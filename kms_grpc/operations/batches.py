@@ -31,6 +31,7 @@ from kms_grpc.errors import (
 from kms_grpc.operations import admission
 from kms_grpc.operations.constraints import cut, not_null
 from kms_grpc.operations.descriptors import field_named
+from kms_grpc.operations.forms import NotWarm
 from kms_grpc.operations.permit import Permit
 from kms_grpc.operations.status import status_of
 from kms_grpc.operations.validation import decode, validator_for
@@ -46,11 +47,16 @@ LOOKS: Final = 8
 HAND: Final = 8
 """By so much fewer keys than a shard keeps are at hand together: it keeps half of them for certain, a group may be of
 two, and other calls go on."""
+WARM_BYTES: Final = 2 * 1024 * 1024
+WARM_MESSAGES: Final = 2_000
+WARM_GROUPS: Final = 16
+"""What is answered on the door's own loop is no larger: 1.5 ms of it on OpenSSL 3.0, 0.7 on 3.5. To hand 1 MiB to a
+thread and back, and to take turns with it, costs 0.3 ms of CPU; to encrypt it in 1,000 items takes 0.6, or 0.3."""
 ERROR_TEXT_BYTES: Final = 400
 """Of one item's error, so that ten thousand of them go into an answer."""
 
-Admit = Callable[["Call", Any, bytes, bool], Permit]
-"""(call, item, what it says of its keys, whether to ask anew) to the Permit that holds. KMSError."""
+Admit = Callable[["Call", Callable[[], Any], bytes, bool], Permit]
+"""(call, what makes the item, what it says of its keys, whether to ask anew) to the Permit that holds. KMSError."""
 Admitted = Sequence[raw_batch.Admitted]
 Failed = list[tuple[raw_batch.Failure, KMSError]]
 
@@ -93,6 +99,12 @@ class BatchForm:
             except StaleHandle:
                 continue
         raise DependencyTimeoutException("The keys left the keyring as often as they were loaded. Repeat the call.")
+
+    def warm(self, call: Call, raw: bytes, admit: Admit) -> bytes:
+        """The same where nothing need be looked up and it takes but a moment; else NotWarm, which `admit` may raise."""
+        if len(raw) > WARM_BYTES:
+            raise NotWarm
+        return _Run(self, call, raw, admit, anew=False).answer(warm=True)
 
     def under(self, call: Call, item: Any) -> Group:
         """For a Permit of a group that was admitted."""
@@ -144,8 +156,10 @@ class _Run:
         self.judged: dict[raw_batch.Item, KMSError] = {}
         """What is wrong with items that are beyond their limits: often the same with many."""
 
-    def answer(self) -> bytes:
-        batch = self._scanned()
+    def answer(self, *, warm: bool = False) -> bytes:
+        batch = self._scanned(warm)
+        if warm and (batch.unfit or max(batch.items, batch.data_keys) > WARM_MESSAGES or batch.groups > WARM_GROUPS):
+            raise NotWarm
         self.call.shard.catch_up()
         groups = self._admitted_groups(batch)
         if groups is None:
@@ -162,10 +176,12 @@ class _Run:
 
     # --- reading -------------------------------------------------------------------------------------------------
 
-    def _scanned(self) -> raw_batch.Batch:
+    def _scanned(self, warm: bool) -> raw_batch.Batch:
         """ValidationException where the request as such is wrong; items are judged one by one, and later."""
         call, operation = self.call, self.call.operation
         batch = raw_batch.scan(self.form.kind, self.raw)
+        if batch is None and warm:
+            raise NotWarm
         if batch is None:
             message = decode(operation.request, self.raw)
             call.record.requestParameters = operation.describe(message)
@@ -213,10 +229,9 @@ class _Run:
     def _group(self, of: raw_batch.Item, *, anew: bool = False) -> Group | KMSError:
         admission.check_call(self.call)  # ten thousand keys take seconds: somebody must still wait
         self.call.stable = True
-        item = self.form.message(of)
         said = b"\0".join((of.prefix, of.key, of.source_key))
         try:
-            permit = self.admit(self.call, item, said, anew or self.anew)
+            permit = self.admit(self.call, lambda: self.form.message(of), said, anew or self.anew)
         except KMSError as error:
             self._meet(self.call.keys)
             return error
@@ -294,7 +309,7 @@ class _Run:
             _require_contexts(item)
             if not (of.key or self.form.kind == raw_request.DECRYPT):
                 raise ValidationException(not_null(field_named(self.form.item, self.form.key)))
-            self.admit(self.call, item, of.own, True)
+            self.admit(self.call, lambda: item, of.own, True)
         except KMSError as error:
             self._meet(self.call.keys)
             return error

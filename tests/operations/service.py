@@ -134,7 +134,7 @@ class Worker:
         operation = OPERATIONS[name]
         credentials = self.credentials(by, region, request_id)
         raw = operation.request(**fields).SerializeToString()
-        answer = self.executor.warm(operation, credentials, raw) if operation.warm else None
+        answer = self._warm(operation, credentials, raw)
         if answer is None:
             answer = self.executor.execute(operation, credentials, raw)
         return operation.response().FromString(answer)
@@ -146,7 +146,12 @@ class Worker:
         """Whether a Permit answers this very call."""
         operation = OPERATIONS[name]
         raw = operation.request(**fields).SerializeToString()
-        return self.executor.warm(operation, self.credentials(by, region), raw) is not None
+        return self._warm(operation, self.credentials(by, region), raw) is not None
+
+    def _warm(self, operation: Operation, credentials: Credentials, raw: bytes) -> bytes | None:
+        if operation.batch is not None:
+            return self.executor.warm_batch(operation, credentials, raw)
+        return self.executor.warm(operation, credentials, raw) if operation.warm else None
 
     def shard(self, region: str = HOME) -> Shard:
         shard = self.service.shards.get(region)

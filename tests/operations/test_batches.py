@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kms_grpc import errors
 from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Decision, Question
 from kms_grpc.crypto import raw_batch
-from kms_grpc.operations.batches import LOOKS
+from kms_grpc.operations.batches import LOOKS, WARM_MESSAGES
 from kms_grpc.v1 import envelope_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 from tests.operations.service import ALICE, AWAY, EVE, OPERATIONS, Host, Refusal, Worker
@@ -350,13 +350,65 @@ def test_a_decision_that_reads_no_context_serves_for_all(host: Host) -> None:
     assert len([context for action, context in asked if action == "kms:Encrypt"]) == 101, (
         "each context once, and one to see"
     )
+    assert not worker.is_warm("EncryptBatch", key_id=key.key_id, items=items)
     assert len(worker.executor._permits) == 0, "what depends on a context is asked every time"
+
+
+def test_a_permit_answers_a_batch_as_the_long_way_does(host: Host) -> None:
+    worker = host.worker()
+    key = worker.create()
+    blob = worker.encrypt(key.key_id, b"text")
+    broken = blob[:-1] + bytes([blob[-1] ^ 1])
+    fields = {"items": [{"ciphertext_blob": blob}, {"ciphertext_blob": broken}]}
+    worker.audit()
+    answers, records = [], []
+    for warm in (False, True):
+        assert worker.is_warm("DecryptBatch", **fields) is warm
+        answers.append(worker.call("DecryptBatch", **fields))
+        records.append(worker.audit()[-1])
+    assert answers[0] == answers[1]
+    assert codes(answers[0]) == [None, "InvalidCiphertextException"]
+    for record in records:
+        for own in ("requestID", "eventID"):
+            record.pop(own)
+    assert records[0] == records[1]
+    assert worker.counted()["DecryptBatch"] == {"OK": 3}, "each answer, and no look that came to nothing"
+
+
+MANY = [{"plaintext": b"p"}] * (WARM_MESSAGES + 1)
+NOT_WARM: list[tuple[str, dict[str, Any], str]] = [
+    ("EncryptBatch", {"items": [{"plaintext": b"p"}, {"plaintext": b""}]}, "an item that must be judged"),
+    ("EncryptBatch", {"items": MANY}, "items that take long together"),
+    ("EncryptBatch", {"items": [{"plaintext": bytes(65_536)}] * 33}, "a large request"),
+    ("GenerateDataKeyBatch", {"number_of_bytes": 16, "items": [{"count": WARM_MESSAGES + 1}]}, "many data keys"),
+    ("EncryptBatch", {"items": [{"plaintext": b"p"}, {"plaintext": b"p", "key_id": "alias/none"}]}, "another key"),
+    ("EncryptBatch", {"items": [{"plaintext": b"p"}], "by": "token-of-nobody"}, "nobody's call"),
+    ("EncryptBatch", {"items": [{"plaintext": b"p"}], "region": "eu-north-9"}, "a region that is not served"),
+    ("EncryptBatch", {"items": [{"plaintext": b"p"}], "encryption_context": {"k": "v" * 9000}}, "what must be worded"),
+]
+
+
+@pytest.mark.parametrize(("name", "fields", "reason"), NOT_WARM, ids=[reason for *_, reason in NOT_WARM])
+def test_the_long_way_is_gone_where_a_permit_does_not_answer(
+    shared: Worker, name: str, fields: dict[str, Any], reason: str
+) -> None:
+    key = shared.create()
+    one: dict[str, Any] = {"EncryptBatch": {"items": [{"plaintext": b"p"}]}}.get(
+        name, {"items": [{}], "number_of_bytes": 16}
+    )
+    shared.call(name, key_id=key.key_id, **one)
+    assert shared.is_warm(name, key_id=key.key_id, **one)
+    shared.audit()
+    assert not shared.is_warm(name, **{"key_id": key.key_id, **fields}), reason
+    assert shared.audit() == [], "it is told by who answers"
 
 
 def test_what_another_worker_acknowledged_holds_for_batches(host: Host) -> None:
     worker, other = host.worker(), host.worker()
     key = worker.create(alias="alias/moving")
     items = [{"plaintext": b"p"}, {"plaintext": b"p", "key_id": "alias/moving"}]
+    worker.call("EncryptBatch", key_id=key.key_id, items=items)
+    assert worker.is_warm("EncryptBatch", key_id=key.key_id, items=items)
     assert codes(worker.call("EncryptBatch", key_id=key.key_id, items=items)) == [None, None]
     other.call("DisableKey", key_id=key.key_id)
     assert codes(worker.call("EncryptBatch", key_id=key.key_id, items=items)) == ["DisabledException"] * 2
