@@ -90,6 +90,7 @@ class Caller:
         self, method: Callable[..., Response], request: object, more: tuple[tuple[str, str], ...] = ()
     ) -> Response:
         try:
-            return method(request, timeout=self.timeout, metadata=self._metadata + more)
+            with forks.calls:
+                return method(request, timeout=self.timeout, metadata=self._metadata + more)
         except grpc.RpcError as error:
             raise from_call(error) from None

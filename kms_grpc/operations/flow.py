@@ -54,6 +54,11 @@ class Flow:
         self.is_last = part.last
         """Whether it is the last one."""
 
+    @property
+    def wants_next(self) -> bool:
+        """Whether there is at most a piece left of the part, and it is not the last one."""
+        return not self.is_last and (self._part is None or self._at + PIECE_BYTES >= len(self._part.content))
+
     def answer(self) -> bytes | None:
         """The next answer, serialised, made now; None: the part has no more. Its content is let go with its last piece,
         so that a stream whose caller doesn't read holds nothing but the answer."""

@@ -86,6 +86,11 @@ class StreamCall:
         gathered there is none."""
         return self._flow.answer() if self._flow is not None else None
 
+    @property
+    def wants_next(self) -> bool:
+        """Whether the next message may be read while `answer` is at work: what was taken is soon let go."""
+        return self._flow is not None and self._flow.wants_next
+
     def done(self) -> None:
         """No message comes any more. Raises where what came is not whole."""
         if self._flow is None:

@@ -65,7 +65,28 @@ def fork(how: str, bound: BoundEnvelope) -> Any:
     return reading, pid
 
 
+def often(key_id: str, context: dict[str, str]) -> None:
+    """200 forks while three threads call the service all the time: how the children ended."""
+    ends: dict[int, int] = {}
+    with EnvelopeClient(limits=CacheLimits(max_messages_encrypted=3)) as envelope:
+        for _ in range(3):
+            work = (envelope.bind(key_id, context), list[bytes](), 10**9)
+            threading.Thread(target=encrypt, args=work, daemon=True).start()
+        for _ in range(200):
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(60)
+                envelope.encrypt(key_id, b"x", context)
+                os._exit(0)
+            _, end = os.waitpid(pid, 0)
+            ends[end] = ends.get(end, 0) + 1
+        print(json.dumps(ends), flush=True)
+        os._exit(0)
+
+
 def main(how: str, key_id: str, context: dict[str, str]) -> None:
+    if how == "often":
+        often(key_id, context)
     with EnvelopeClient(limits=CacheLimits(max_messages_encrypted=MOST)) as envelope:
         bound, mine = envelope.bind(key_id, context), list[bytes]()
         encrypt(bound, mine, 30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 
 import pytest
 
@@ -156,6 +157,22 @@ def test_the_last_use_is_known() -> None:
     sealed(one), other.uses.grant(0.0, [1, 1]), sealed(one)
     assert (one.uses.last, other.uses.last, counter.value) == (4, 3, 4)
     assert data_key(counter).uses.last == 4
+
+
+def test_a_fork_that_nobody_is_told_of_has_no_key_to_pass_its_limits_with(core: ModuleType) -> None:
+    """By libc alone, in the middle of what two threads seal: each child is refused the parent's key, also once it has
+    opened the keyring anew; the parent's threads go on, and each of their records is counted."""
+    ffi, lib, forks = core.ffi, core.lib, 200
+    assert lib.kms_keyring_open(64) == lib.KMS_OK
+    handle, key, granted = ffi.new("uint64_t *"), ffi.new("kms_data_key_t *"), ffi.new("uint64_t *")
+    refused, made = ffi.new("size_t *"), ffi.new("uint64_t *")
+    assert lib.kms_record_key_import(handle, bytes(32), 32) == lib.KMS_OK
+    key.key = handle[0]
+    lib.kms_uses_begin(ffi.addressof(key, "uses"), granted, UNBOUNDED, UNBOUNDED, 10.0)
+    assert lib.kms_test_forks_while_sealing(refused, made, key, forks) == lib.KMS_OK
+    assert refused[0] == forks and made[0] > 0
+    assert granted[0] == made[0] == UNBOUNDED - key.uses.messages == UNBOUNDED - key.uses.bytes
+    assert lib.kms_keyring_evict(handle[0]) == lib.KMS_OK
 
 
 # --- the built-in function, and lists ---------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "ciphers.h"
 #include "core.h"
@@ -265,5 +267,60 @@ kms_status kms_test_torn_reads(size_t *read, size_t *torn, size_t rounds) {
         *torn += (size_t)is_mixture(&key);
     }
     pthread_join(thread, NULL);
+    return KMS_OK;
+}
+
+/* --- forks while threads seal ------------------------------------------------------------------------------------------ */
+
+struct sealer {
+    kms_data_key_t *key;
+    _Atomic uint64_t made;
+    _Atomic int stop;
+};
+
+static kms_status seal_one(uint8_t record[KMS_RECORD_OVERHEAD + 1], kms_data_key_t *key) {
+    static const uint8_t context[4], plaintext[1];
+    return kms_record_seal_within(record, KMS_RECORD_OVERHEAD + 1, key, 0.0, context, sizeof context, plaintext,
+                                  sizeof plaintext);
+}
+
+static void *seal_on(void *argument) {
+    struct sealer *sealer = argument;
+    uint8_t record[KMS_RECORD_OVERHEAD + 1];
+    while (!atomic_load(&sealer->stop))
+        if (seal_one(record, sealer->key) == KMS_OK) atomic_fetch_add(&sealer->made, 1);
+    return NULL;
+}
+
+static int is_refused(kms_data_key_t *key, kms_status expected) {
+    uint8_t record[KMS_RECORD_OVERHEAD + 1], any = 0;
+    memset(record, 1, sizeof record);
+    kms_status status = seal_one(record, key);
+    for (size_t i = 0; i < sizeof record; i++) any |= record[i];
+    return status == expected && any == 0;
+}
+
+static int child_is_refused(kms_data_key_t *key) {
+    int status = 1;
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        int lost = is_refused(key, KMS_KEYRING_LOST);
+        int stale = kms_keyring_open(64) == KMS_OK && is_refused(key, KMS_STALE_HANDLE);
+        _exit(lost && stale ? 0 : 1);
+    }
+    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+kms_status kms_test_forks_while_sealing(size_t *refused, uint64_t *made, kms_data_key_t *key, size_t forks) {
+    struct sealer sealer = {.key = key};
+    pthread_t threads[2];
+    *refused = 0;
+    for (int i = 0; i < 2; i++)
+        if (pthread_create(&threads[i], NULL, seal_on, &sealer) != 0) return KMS_OUT_OF_MEMORY;
+    for (size_t i = 0; i < forks; i++) *refused += (size_t)child_is_refused(key);
+    atomic_store(&sealer.stop, 1);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    *made = atomic_load(&sealer.made);
     return KMS_OK;
 }

@@ -27,3 +27,6 @@ kms_status kms_test_kwp_open(uint8_t *out, size_t *out_len, const uint8_t key[32
 /* One thread stores and evicts keys whose six words are the same, another reads: how many reads gave a key, and how many
  * of these a mixture of two. */
 kms_status kms_test_torn_reads(size_t *read, size_t *torn, size_t rounds);
+/* Forks, by libc alone, while two threads seal records under one data key: how many children were refused the key, before
+ * and after they opened the keyring anew, and got no byte of a record; and how many records the threads made. */
+kms_status kms_test_forks_while_sealing(size_t *refused, uint64_t *made, kms_data_key_t *key, size_t forks);
