@@ -85,11 +85,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The largest gRPC message, in and out (gRPC's own default)."""
     http_body_bytes: int = 1024 * 1024
     """The largest body that the AWS door reads."""
+    calls: int = 1024
+    """Calls under way in a worker, over all connections, whether they run, wait or arrive, streams included; one more
+    is ThrottlingException with RetryInfo."""
     waiting_calls: int = 256
-    """Calls that may wait for a worker's threads, and large ones for their turn; one more is ThrottlingException with
-    RetryInfo."""
-    bulk_waiting_ms: int = 250
-    """So long a large call (a batch) may wait for its turn before it is turned away."""
+    """Calls that may wait for a worker's threads; one more is ThrottlingException with RetryInfo."""
+    bulk_waiting_ms: int = 1000
+    """So long a large call (a batch) may wait for its turn before it is turned away, and half the time to its deadline
+    at most. Who waits is not asking again: so the longer it is, the less an overload costs."""
     in_flight_bytes: int = 64 * 1024 * 1024
     """Of requests and answers that a worker holds at once."""
     calls_per_connection: int = 72
@@ -99,6 +102,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     streams: int = 128
     """EncryptStream and DecryptStream that a worker runs at once, each in up to 8 MiB; one more is
     ThrottlingException."""
+    stream_idle_seconds: float = 30.0
+    """A stream whose caller has neither sent nor read anything for so long gives its place to one that has none."""
     cached_keys: int = 16_384
     """Keys whose row and material a worker keeps at hand."""
 

@@ -10,6 +10,7 @@ import itertools
 import os
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -49,6 +50,12 @@ class AuditRecord(msgspec.Struct):
             self.requestParameters = {"omitted": True, "originalSize": len(encoded)}
             encoded = _encode(self)
         return head + encoded[1:] + b"\n"
+
+
+@lru_cache(256)
+def head_of_refused(operation: str, region: str, read_only: bool, principal: Principal | None) -> bytes:
+    """`head` of calls that are turned away before they are begun: in an overload these are the most."""
+    return head(operation, region, read_only, principal, ())
 
 
 def head(operation: str, region: str, read_only: bool, principal: Principal | None, keys: Sequence[Key]) -> bytes:

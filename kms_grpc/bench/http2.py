@@ -11,9 +11,9 @@ no table of headers, so it sends names and values as they are.
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Sequence
 from struct import Struct
+from time import perf_counter_ns
 from typing import Final, NamedTuple
 
 from kms_grpc.bench.sockets import PATIENCE_S, Trust, connect
@@ -106,6 +106,11 @@ def request_headers(path: str, metadata: Metadata) -> Metadata:
     )
 
 
+def timeout_header(left_ns: int) -> bytes:
+    """`grpc-timeout`, in milliseconds; one at least."""
+    return literal("grpc-timeout", f"{max(1, left_ns // 1_000_000)}m", False)
+
+
 def status_of(block: bytes) -> int | None:
     """The gRPC status in a block of headers; None where there is none."""
     found = _status.search(block)
@@ -142,7 +147,7 @@ class Connection:
         self._unread = b""
         self._unsent = bytearray(PREFACE + _first_settings())
         self._held: dict[int, _Held] = {}
-        self._waiting: deque[tuple[int, bytes, bytes]] = deque()
+        self._waiting: dict[int, tuple[bytes, bytes, int | None]] = {}
         self._most_open = LARGEST_WINDOW
         self._next_stream = 1
         self._window = FIRST_WINDOW
@@ -167,19 +172,36 @@ class Connection:
         self.alive = False
         self._socket.close()
 
-    def begin(self, block: bytes, message: bytes) -> int:
+    def begin(self, block: bytes, message: bytes, until_ns: int | None = None) -> int:
         """Begin a call with a block of headers and a message with its prefix; `flush` sends it. The stream's number.
-        Beyond what the server takes at once it waits here."""
+        Beyond what the server takes at once it waits here. `until_ns`: its deadline, by perf_counter_ns."""
         stream = self._next_stream
         self._next_stream += 2
         if len(self._open) < self._most_open:
-            self._send(stream, block, message)
+            self._send(stream, block, message, until_ns)
         else:
-            self._waiting.append((stream, block, message))
+            self._waiting[stream] = block, message, until_ns
         return stream
 
-    def _send(self, stream: int, block: bytes, message: bytes) -> None:
+    def cancel(self, stream: int) -> bool:
+        """End a call, untold. False where it still waited here."""
+        if self._waiting.pop(stream, None) is not None:
+            return False
+        self._open.discard(stream)
+        self._held.pop(stream, None)
+        self._unsent += frame(RST_STREAM, 0, stream, CANCEL)
+        self._send_next()
+        return True
+
+    def _send_next(self) -> None:
+        if self._waiting and self.alive:
+            stream = next(iter(self._waiting))
+            self._send(stream, *self._waiting.pop(stream))
+
+    def _send(self, stream: int, block: bytes, message: bytes, until_ns: int | None) -> None:
         self._open.add(stream)
+        if until_ns is not None:
+            block += timeout_header(until_ns - perf_counter_ns())
         self._unsent += _head.pack(len(block) << 8 | HEADERS, END_HEADERS, stream) + block
         if self._held or len(message) > min(self._window, self._first_window, self._frame_size):
             self._held[stream] = _Held(stream, memoryview(message), self._first_window)
@@ -266,8 +288,7 @@ class Connection:
             held = self._held.pop(stream, None)
             if held is not None:
                 self._unsent += frame(RST_STREAM, 0, stream, CANCEL)
-            if self._waiting and self.alive:
-                self._send(*self._waiting.popleft())
+            self._send_next()
             self._ended(self, stream, status)
 
     def _obey(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
@@ -328,7 +349,7 @@ class Connection:
         self.alive = False
         for stream in sorted(self._open):
             self._finish(stream, UNAVAILABLE)
-        for stream, _, _ in self._waiting:
+        for stream in self._waiting:
             self._ended(self, stream, UNAVAILABLE)
 
     def _greet(self) -> None:

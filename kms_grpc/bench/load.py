@@ -38,6 +38,9 @@ class Plan(msgspec.Struct, frozen=True):
     warm_up: float = 0.3
     rate: float | None = None
     """Calls a second over all connections: an open loop. None: a closed one."""
+    deadline: float | None = None
+    """Seconds from when a call is due, as a client sets it. What its connection cannot take by then, because the server
+    lets no more calls be under way on it, was never sent (NOT_SENT in the report)."""
     workers: int = 1
     """Connections are made until each of so many workers holds the same number."""
     processor: int | None = None
@@ -76,10 +79,9 @@ class LoadReport(msgspec.Struct, frozen=True):
     """CPU time that these workers took, all threads; None where the server doesn't tell (bench = true)."""
     by_worker: dict[str, int] = {}
     """Calls that were answered OK, by worker."""
-
-    @property
-    def rate(self) -> float:
-        return self.calls / self.seconds
+    rate: float = 0
+    """Calls a second that were answered OK; in an open loop while it lasted, without the wait for the last answers."""
+    generator_cpu_ns: int = 0
 
     @property
     def failed(self) -> int:
@@ -100,12 +102,15 @@ def report_of(
     workers: list[str],
     cpu_ns: int | None,
     by_worker: dict[str, int] | None = None,
+    rate: float | None = None,
+    generator_cpu_ns: int = 0,
 ) -> LoadReport:
     """`latencies_ns` are of the calls that were answered OK; all zero where there were none."""
     ordered = sorted(latencies_ns) or [0]
+    rate = len(latencies_ns) / seconds if rate is None else rate
     p50, p99, p999, longest = (percentile(ordered, share) / 1000 for share in (0.5, 0.99, 0.999, 1))
     told = (plan.name, len(latencies_ns), failures, seconds, p50, p99, p999, longest, workers, cpu_ns)
-    return LoadReport(*told, by_worker or {})
+    return LoadReport(*told, by_worker or {}, rate, generator_cpu_ns)
 
 
 def run_plans(plans: Sequence[Plan]) -> list[LoadReport]:

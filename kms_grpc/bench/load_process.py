@@ -9,7 +9,7 @@ import selectors
 import sys
 from array import array
 from collections.abc import Callable
-from time import perf_counter_ns
+from time import perf_counter_ns, process_time_ns
 from typing import Final
 
 import msgspec
@@ -52,19 +52,21 @@ class Load:
         self._failures: dict[str, int] = {}
         self._answered: dict[Connection, int] = {}
         self._begin_next = False
+        self._rate = 0.0
 
     def run(self) -> LoadReport:
         self._connect()
         if self._plan.warm_up:
             self._for(self._plan.warm_up)
         self._latencies, self._failures, self._answered = array("Q"), {}, {}
-        before = self._usage()
+        before, own_before = self._usage(), process_time_ns()
         taken = self._for(self._plan.seconds)
-        cpu = _difference(before, self._usage())
+        cpu, own = _difference(before, self._usage()), process_time_ns() - own_before
         self._disconnect()
         workers = sorted(self._of_worker)
         by_worker = {name: sum(self._answered.get(one, 0) for one in held) for name, held in self._of_worker.items()}
-        return report_of(self._plan, self._latencies, self._failures, taken / SECOND_NS, workers, cpu, by_worker)
+        seen = (self._latencies, self._failures, taken / SECOND_NS, workers, cpu, by_worker)
+        return report_of(self._plan, *seen, self._rate, own)
 
     # --- connections -----------------------------------------------------------------------------------------
 
@@ -110,7 +112,22 @@ class Load:
     # --- calls -----------------------------------------------------------------------------------------------
 
     def _start(self, connection: Connection, block: bytes, due_ns: int) -> None:
-        self._begun[connection, connection.begin(block, self._message)] = due_ns or perf_counter_ns()
+        due_ns = due_ns or perf_counter_ns()
+        until_ns = None if self._plan.deadline is None else due_ns + int(self._plan.deadline * SECOND_NS)
+        self._begun[connection, connection.begin(block, self._message, until_ns)] = due_ns
+
+    def _end_late(self, deadline: float) -> None:
+        """As a client does: whose deadline has passed is cancelled. They are in the order of their deadlines."""
+        late = perf_counter_ns() - int(deadline * SECOND_NS)
+        while self._begun:
+            (connection, stream), due_ns = next(iter(self._begun.items()))
+            if due_ns > late:
+                return
+            del self._begun[connection, stream]
+            self._count("DEADLINE_EXCEEDED" if connection.cancel(stream) else "NOT_SENT")
+
+    def _count(self, failure: str) -> None:
+        self._failures[failure] = self._failures.get(failure, 0) + 1
 
     def _ended(self, connection: Connection, stream: int, status: int) -> None:
         begun = self._begun.pop((connection, stream), None)
@@ -120,8 +137,7 @@ class Load:
             self._latencies.append(perf_counter_ns() - begun)
             self._answered[connection] = self._answered.get(connection, 0) + 1
         else:
-            name = status_name(status)
-            self._failures[name] = self._failures.get(name, 0) + 1
+            self._count(status_name(status))
         if self._begin_next and self._plan.rate is None and connection.alive:
             self._start(connection, self._block, 0)
 
@@ -135,10 +151,14 @@ class Load:
             self._until(lambda: perf_counter_ns() >= end)
         else:
             self._pour(begun, end)
+            self._rate = len(self._latencies) / seconds
         self._begin_next = False
         self._until(lambda: not self._begun or perf_counter_ns() > end + TAIL_NS)
         self._give_up()
-        return perf_counter_ns() - begun
+        taken = perf_counter_ns() - begun
+        if self._plan.rate is None:
+            self._rate = len(self._latencies) * SECOND_NS / taken
+        return taken
 
     def _fill(self) -> None:
         for place in range(self._plan.in_flight):
@@ -169,6 +189,8 @@ class Load:
 
     def _turn(self, seconds: float) -> None:
         """Send what waits, take in what comes within `seconds`."""
+        if self._plan.deadline is not None:
+            self._end_late(self._plan.deadline)
         for connection in self._connections:
             connection.flush()
         if any(connection.waits_to_send for connection in self._connections):

@@ -15,6 +15,7 @@ import grpc
 
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
+from kms_grpc.endpoints.all_calls import ARRIVAL_SECONDS, LATE
 from kms_grpc.endpoints.fair_queue import FairQueue, Turn
 from kms_grpc.endpoints.long_way import GIVEN_UP, LongWay
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ValidationException
@@ -27,8 +28,6 @@ SLOTS: Final = 16
 """Large calls at once, beside their bytes."""
 EACH: Final = 4
 """Of one connection: who doesn't read its answers keeps its turns, and must not keep all."""
-ARRIVAL_SECONDS: Final = 10.0
-LATE: Final = "The request did not arrive in time."
 NONE: Final = "No request arrived. One has at most {} bytes (GetLimits: Batches.MaxRequestMessageBytes)."
 
 
@@ -45,13 +44,13 @@ class Bulk:
         self._long_way = long_way
         self._most = limits.message_bytes
         seconds = limits.bulk_waiting_ms / 1000
-        self.queue = FairQueue(long_way.budget, slots=SLOTS, each=EACH, waiting=limits.waiting_calls, seconds=seconds)
+        self.queue = FairQueue(long_way.budget, slots=SLOTS, each=EACH, waiting=limits.calls, seconds=seconds)
 
     def method(
         self,
         operation: Operation,
         credentials_of: Callable[[Context], Credentials],
-        refuse: Callable[[Context, Credentials, KMSError], Awaitable[None]],
+        refuse: Callable[[Context, Credentials, KMSError], None],
         trailers: Callable[[Credentials], tuple[tuple[str, str], ...]],
     ) -> Method:
         """The handler of a row. `refuse` ends the call with an error."""
@@ -67,7 +66,7 @@ class Bulk:
                     await context.write(answer)
             except KMSError as error:
                 refused = error if turn.begun else self._executor.refuse(operation, credentials, error)
-                await refuse(context, credentials, refused)
+                refuse(context, credentials, refused)
             except asyncio.CancelledError:
                 if not turn.begun:
                     self._executor.refuse(operation, credentials, DependencyTimeoutException(GIVEN_UP))

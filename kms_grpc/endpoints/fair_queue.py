@@ -25,6 +25,9 @@ from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingExce
 BUSY: Final = "The worker has more calls waiting than it takes on. Retry after a moment."
 TOO_LATE: Final = "The call's deadline had passed before it was begun."
 
+FIRST_USUAL_NS: Final = 1_000_000
+"""How long a call takes, until that is known: the median, followed in steps of a sixteenth, so that a few that take for
+ever do not tell."""
 ALWAYS_HELD: Final = 128 * 1024
 """Bytes of the largest request that is no batch, and more."""
 
@@ -70,7 +73,7 @@ class Budget:
 class Turn:
     """A call's turn: `async with` waits for it, and gives it back."""
 
-    __slots__ = ("_queue", "connection", "size", "deadline_ns", "begun", "waits", "granted", "timer")
+    __slots__ = ("_queue", "connection", "size", "deadline_ns", "begun", "begun_ns", "waits", "granted", "timer")
 
     def __init__(self, queue: FairQueue, connection: Hashable, size: int, deadline_ns: int | None) -> None:
         self._queue = queue
@@ -78,6 +81,7 @@ class Turn:
         self.size = size
         self.deadline_ns = deadline_ns
         self.begun = False
+        self.begun_ns = 0
         self.waits = False
         self.granted: asyncio.Future[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -105,7 +109,7 @@ class Turn:
 
 class FairQueue:
     """`slots` calls at once, at most `each` of one connection (None: all); `waiting` more may wait, each for `seconds`
-    (None: until its deadline)."""
+    (None: until its deadline), but no longer than half the time to its deadline."""
 
     def __init__(
         self,
@@ -122,6 +126,7 @@ class FairQueue:
         self.waiting = 0
         self._slots, self._each = slots, each or slots
         self._most_waiting, self._seconds, self._clock = waiting, seconds, clock
+        self._usual_ns = FIRST_USUAL_NS
         self._running_of: Counter[Hashable] = Counter()
         self._queues: OrderedDict[Hashable, deque[Turn]] = OrderedDict()
         budget.used_by(self)
@@ -148,7 +153,7 @@ class FairQueue:
         loop = asyncio.get_running_loop()
         turn.granted = loop.create_future()
         if self._seconds is not None:
-            turn.timer = loop.call_later(self._seconds, self._turn_away, turn)
+            turn.timer = loop.call_later(self._patience(turn, self._seconds), self._turn_away, turn)
         self._queues.setdefault(turn.connection, deque()).append(turn)
         turn.waits = True
         self.waiting += 1
@@ -160,6 +165,8 @@ class FairQueue:
             raise
 
     def end(self, turn: Turn) -> None:
+        longer = self._clock() - turn.begun_ns > self._usual_ns
+        self._usual_ns = self._usual_ns * 17 // 16 + 16 if longer else self._usual_ns * 15 // 16
         self.running -= 1
         self._running_of[turn.connection] -= 1
         if not self._running_of[turn.connection]:
@@ -188,14 +195,28 @@ class FairQueue:
 
     def _begin(self, turn: Turn) -> None:
         turn.begun = True
+        turn.begun_ns = self._clock()
         self._running_of[turn.connection] += 1
         self.running += 1
         self.budget.take(turn.size)
+
+    def _patience(self, turn: Turn, seconds: float) -> float:
+        """At most half the time that the call has left: the other half is for being served, or for being answered that
+        it is not. So a client whose calls reach the door late, since too many are under way, gets rid of them."""
+        if turn.deadline_ns is None:
+            return seconds
+        return max(0.0, min(seconds, (turn.deadline_ns - self._clock()) / 2e9))
 
     def require_time(self, turn: Turn) -> None:
         """For `turn`."""
         if turn.deadline_ns is not None and self._clock() >= turn.deadline_ns:
             raise DependencyTimeoutException(TOO_LATE)
+
+    def _require_usual_time(self, turn: Turn) -> None:
+        """While others wait, nothing is begun that would hardly be answered before its deadline: clients whose calls
+        come late, from queues of their own, would have a worker do nothing else."""
+        if self.waiting and turn.deadline_ns is not None and self._clock() + self._usual_ns >= turn.deadline_ns:
+            raise ThrottlingException(BUSY)
 
     def _grant(self, turn: Turn) -> None:
         assert turn.granted is not None
@@ -203,6 +224,7 @@ class FairQueue:
             return  # its caller has just gone, and does not know yet that it is out of the queue
         try:
             self.require_time(turn)
+            self._require_usual_time(turn)
         except KMSError as too_late:
             turn.granted.set_exception(too_late)
         else:

@@ -25,12 +25,13 @@ from grpc_reflection.v1alpha import reflection
 from kms_grpc.audit.record import new_id
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits, Settings
+from kms_grpc.endpoints.all_calls import ARRIVAL_SECONDS, FULL, AllCalls, Ways, reading
 from kms_grpc.endpoints.bulk import Bulk, is_bulk
 from kms_grpc.endpoints.long_way import LongWay
 from kms_grpc.endpoints.rich_errors import refusal
 from kms_grpc.endpoints.streams import Aborted, Streams
 from kms_grpc.endpoints.tls import ServerTls
-from kms_grpc.errors import KMSError
+from kms_grpc.errors import KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 
@@ -52,7 +53,8 @@ PENDING_CALLS = 1 << 20
 def options(limits: Limits) -> list[tuple[str, int]]:
     """Channel arguments of the server. Clients in Go ping every 10 s; gRPC's default would cut them off. Windows that
     grow with the bandwidth-delay product take 40 MB for each stream whose reader stalls, on the loopback; without them
-    it is 6 MB, at the same speed: a message that is being read opens its window by itself."""
+    it is 4 MB, at the same speed: a message that is being read opens its window by itself. They would also take in most
+    of a large message whose turn has not come."""
     return [
         ("grpc.so_reuseport", 1),
         ("grpc.max_receive_message_length", limits.message_bytes),
@@ -65,8 +67,6 @@ def options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", limits.calls_per_connection),
         # Or gRPC resets what a client begins before the server has forgotten a stream that the client knows has ended.
         ("grpc.http.overload_protection", 0),
-        # Windows that grow would take in most of a large message whose turn has not come.
-        ("grpc.http2.bdp_probe", 0),
         # Beyond these gRPC answers CANCELLED by itself; who is turned away, and how, is for the queues to say.
         ("grpc.server.max_pending_requests", PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),
@@ -96,16 +96,18 @@ class GrpcServer:
         self._worker = ("kms-worker", str(worker))
         self.long_way = long_way
         self._bulk = Bulk(executor, self._limits, long_way)
-        self._streams = Streams(executor, self._limits.streams, long_way, self._refusal, self._trailers)
+        self._streams = Streams(executor, self._limits, long_way, self._refusal, self._trailers)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
+        self.calls: AllCalls
         self.port = 0
 
     async def start(self) -> None:
         """Listen and answer SERVING. OSError where the address cannot be had."""
         self._server = grpc.aio.server(options=options(self._limits))
-        methods = {operation.path: self._handler(operation) for operation in self._table}
-        self._server.add_generic_rpc_handlers((_Methods(methods), *self._extra))
+        methods = {operation.path: self._ways(operation) for operation in self._table}
+        self.calls = AllCalls(methods, self._limits.calls)
+        self._server.add_generic_rpc_handlers((self.calls, *self._extra))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         services = sorted({operation.service for operation in self._table})
         if self._settings.reflection:
@@ -133,13 +135,25 @@ class GrpcServer:
         except RuntimeError as error:
             raise OSError(f"{listen} cannot be listened on: {error}") from None
 
-    def _handler(self, operation: Operation) -> Any:
+    def _ways(self, operation: Operation) -> Ways:
+        def turn_away(context: Context, error: KMSError) -> None:
+            credentials = read_credentials(context)
+            self._end_refused(context, credentials, self._executor.refuse(operation, credentials, error))
+
+        async def full(_: Any, context: Context) -> None:
+            turn_away(context, ThrottlingException(FULL))
+
+        stream: Any = grpc.stream_stream_rpc_method_handler
         if operation.streams:
-            return grpc.stream_stream_rpc_method_handler(self._streams.method(operation, _with_deadline))
+            usual = self._streams.method(operation, _with_deadline)
+            careful = self._streams.method(operation, _with_deadline, ARRIVAL_SECONDS)
+            return Ways(stream(usual), stream(careful), stream(full))
         if is_bulk(operation):
-            serve = self._bulk.method(operation, _with_deadline, self._refuse, self._trailers)
-            return grpc.stream_stream_rpc_method_handler(serve)
-        return grpc.unary_unary_rpc_method_handler(self._method(operation))
+            serve = self._bulk.method(operation, _with_deadline, self._end_refused, self._trailers)
+            return Ways(stream(serve), stream(serve), stream(full))
+        method = self._method(operation)
+        read: Any = grpc.stream_unary_rpc_method_handler(reading(method, turn_away))
+        return Ways(grpc.unary_unary_rpc_method_handler(method), read, stream(full))
 
     def _method(self, operation: Operation) -> Method:
         warm = self._executor.warm if operation.warm else None
@@ -162,6 +176,13 @@ class GrpcServer:
             await self._refuse(context, credentials, error)
             raise AssertionError("abort does not return") from None
 
+    def _end_refused(self, context: Context, credentials: Credentials, error: KMSError) -> None:
+        """For handlers of streams, which return after it: cheaper than what aborts."""
+        code, text, trailers = self._refusal(credentials, error)
+        context.set_code(code)
+        context.set_details(text)
+        context.set_trailing_metadata(trailers)
+
     async def _refuse(self, context: Context, credentials: Credentials, error: KMSError) -> None:
         await context.abort(*self._refusal(credentials, error))
 
@@ -178,17 +199,7 @@ class GrpcServer:
         )
 
 
-class _Methods(grpc.GenericRpcHandler):
-    """Paths to handlers over raw bytes: decoding is the executor's, where a failure is worded."""
-
-    def __init__(self, handlers: dict[str, Any]) -> None:
-        self._handlers = handlers
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        return self._handlers.get(handler_call_details.method)
-
-
-def read_credentials(context: Context) -> Credentials:
+def read_credentials(context: Context, deadline_ns: int | None = None) -> Credentials:
     """What the metadata say, unjudged. A call without a request id gets a fresh one."""
     token: str | None = None
     region: str | None = None
@@ -204,11 +215,12 @@ def read_credentials(context: Context) -> Credentials:
             sent_id = value
         elif name == "user-agent":
             user_agent = value
-    return Credentials(token, region, sent_id or new_id(), bool(sent_id), _address(context.peer()), user_agent)
+    peer = _address(context.peer())
+    return Credentials(token, region, sent_id or new_id(), bool(sent_id), peer, user_agent, deadline_ns)
 
 
 def _with_deadline(context: Context) -> Credentials:
-    return read_credentials(context)._replace(deadline_ns=_deadline(context))
+    return read_credentials(context, _deadline(context))
 
 
 def _deadline(context: Context) -> int | None:

@@ -5,11 +5,12 @@ Source: https://github.com/grpc/proposal/blob/master/A6-client-retries.md (pushb
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import grpc
 
-from kms_grpc.errors import KMSError
+from kms_grpc.errors import KMSError, ThrottlingException
 from kms_grpc.operations.status import status_of
 
 DETAILS = "grpc-status-details-bin"
@@ -25,6 +26,16 @@ class Refusal(NamedTuple):
 
 
 def refusal(error: KMSError, region: str) -> Refusal:
+    """What turns calls away in an overload is put into words once for all of them."""
+    return _throttling(error.text, region) if type(error) is ThrottlingException else _refusal(error, region)
+
+
+@lru_cache(64)
+def _throttling(text: str, region: str) -> Refusal:
+    return _refusal(ThrottlingException(text), region)
+
+
+def _refusal(error: KMSError, region: str) -> Refusal:
     code = grpc.StatusCode[error.status]
     text = _shortened(error.text)
     status = status_of(error, text, region)

@@ -18,7 +18,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from kms_grpc import errors
-from kms_grpc.audit.record import AuditRecord, iso_time, new_id
+from kms_grpc.audit.record import AuditRecord, head_of_refused, iso_time, new_id
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.faults import fault_point
 from kms_grpc.operations import admission, idempotency
@@ -110,11 +110,15 @@ class Executor:
     def refuse(self, operation: Operation, credentials: Credentials, error: errors.KMSError) -> errors.KMSError:
         """A door turns a call away before it is begun: audited and counted as any other."""
         call = self._open(operation, credentials, self._service.clock.wall_ns())
-        with contextlib.suppress(errors.KMSError):
-            call.caller = self._service.authentication.principal(credentials)
-        failed = self._fail(call, error)
-        self._service.counters.count(operation.name, failed.code, 0)
-        return failed
+        caller = self._service.authentication.warm_principal(credentials)
+        if caller is None:
+            with contextlib.suppress(errors.KMSError):
+                caller = self._service.authentication.principal(credentials)
+        call.record.fail(error.code, error.text)
+        head = head_of_refused(operation.name, call.region, operation.read_only, caller)
+        self._service.audit_log.append(call.record.line(head))
+        self._service.counters.count(operation.name, error.code, 0)
+        return error
 
     def _open(self, operation: Operation, credentials: Credentials, now_ns: int) -> Call:
         peer, agent = credentials.peer, credentials.user_agent

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kms_grpc.endpoints.fair_queue import Budget, FairQueue
+from kms_grpc.endpoints.fair_queue import FIRST_USUAL_NS, Budget, FairQueue
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
 
 
@@ -194,6 +194,61 @@ def test_who_has_waited_too_long_is_turned_away() -> None:
         await asyncio.sleep(0.05)  # the cut-off is for those who wait
         await stage.end_all()
         assert (stage.refused.keys(), stage.queue.pending) == ({"a1", "b1"}, 0)
+
+    play(scene)
+
+
+def test_nobody_waits_longer_than_half_the_time_it_has() -> None:
+    """The queue's own patience is longer; by the clock no time has passed."""
+
+    async def scene() -> None:
+        stage = Stage(seconds=3600)
+        await stage.call("a0", "a1")
+        await stage.call("b1", deadline_ns=40_000_000)
+        while not stage.refused:
+            await asyncio.sleep(0.001)
+        assert stage.refused == {"b1": "ThrottlingException"}
+        await stage.end_all()
+        assert stage.begun == ["a0", "a1"]
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("left_ns", "another_waits", "begun"),
+    [
+        (FIRST_USUAL_NS // 2, True, False),  # less time than a call usually takes: it would be work for nobody
+        (FIRST_USUAL_NS * 2, True, True),
+        (FIRST_USUAL_NS // 2, False, True),  # nobody is kept waiting by it
+    ],
+)
+def test_what_would_hardly_be_answered_in_time_is_not_begun_before_others(
+    left_ns: int, another_waits: bool, begun: bool
+) -> None:
+    async def scene() -> None:
+        stage = Stage()
+        await stage.call("a0")
+        await stage.call("b1", deadline_ns=left_ns)
+        await stage.call(*(["c1"] if another_waits else []))
+        await stage.end_all()
+        assert ("b1" in stage.begun) == begun
+        assert stage.refused == ({} if begun else {"b1": "ThrottlingException"})
+        assert stage.queue.pending == 0
+
+    play(scene)
+
+
+def test_how_long_calls_usually_take_is_learnt() -> None:
+    """The median: a few that take for ever, because nobody reads their answers, do not tell."""
+
+    async def scene() -> None:
+        stage = Stage()
+        dice = random.Random(17)
+        for number in range(600):
+            await stage.call(f"a{number}")
+            stage.now += 3_600_000_000_000 if number % 4 == 0 else dice.randrange(4_000_000, 6_000_000)
+            await stage.end(f"a{number}")
+        assert 4_000_000 < stage.queue._usual_ns < 8_000_000
 
     play(scene)
 

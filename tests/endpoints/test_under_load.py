@@ -16,9 +16,9 @@ import grpc
 import pytest
 
 from kms_grpc import errors
-from kms_grpc.endpoints import grpc_server
+from kms_grpc.endpoints import all_calls, grpc_server
 from kms_grpc.endpoints.long_way import LongWay
-from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata
+from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata, refused
 from tests.endpoints.test_waiting_calls import Door, healthy, loop, prepared, recorded, registry_held, until, waiting
 from tests.operations.service import ALICE, Host
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.xdist_group("door")
 MESSAGE_BYTES = 256 * 1024
 LIMITS = {
     "threads": 1, "waiting_calls": 60, "calls_per_connection": 40, "message_bytes": MESSAGE_BYTES,
-    "in_flight_bytes": 2 * MESSAGE_BYTES, "bulk_waiting_ms": 1500,
+    "in_flight_bytes": 2 * MESSAGE_BYTES, "bulk_waiting_ms": 1500, "calls": 100,
 }  # fmt: skip
 
 
@@ -189,21 +189,96 @@ def test_who_waits_too_long_for_a_turn_is_turned_away(door: Door) -> None:
     assert door.ask("Encrypt", key_id=key.key_id, plaintext=b"p").code == "OK"
 
 
-@pytest.mark.parametrize("gone", ["deadline", "cancelled"])
-def test_large_calls_that_nobody_waits_for_are_never_begun(door: Door, gone: str) -> None:
+def test_a_large_call_that_nobody_waits_for_is_never_begun(door: Door) -> None:
     key = door.ask("CreateKey").answer.key_metadata
     with no_turns(door):
-        call = begin(
-            door.channel, "Encrypt", gone, 0.1 if gone == "deadline" else 60, key_id=key.key_id, plaintext=b"p"
-        )
+        call = begin(door.channel, "Encrypt", "gone", key_id=key.key_id, plaintext=b"p")
         until(lambda: door.server._bulk.queue.waiting == 1)
-        if gone == "cancelled":
-            call.cancel()
+        call.cancel()
         until(lambda: door.server._bulk.queue.waiting == 0)
     seen: list[Any] = []
-    until(lambda: bool(seen.extend(recorded(door, gone)) or seen))
+    until(lambda: bool(seen.extend(recorded(door, "gone")) or seen))
     assert [code for code, _ in seen] == ["DependencyTimeoutException"]
     assert "OK" not in door.worker.counted().get("Encrypt", {})
+
+
+def test_a_large_call_is_turned_away_while_its_caller_still_listens(door: Door) -> None:
+    """When half its time is over, and not when the queue's patience is: 1.5 s."""
+    key = door.ask("CreateKey").answer.key_metadata
+    with no_turns(door):
+        call = begin(door.channel, "Encrypt", "short", 1.2, key_id=key.key_id, plaintext=b"p")
+        reply = refused(call.exception())
+    assert (reply.code, reply.reason, reply.retry_info) == ("RESOURCE_EXHAUSTED", "ThrottlingException", True)
+    assert [code for code, _ in recorded(door, "short")] == ["ThrottlingException"]
+
+
+class Silent:
+    """Calls that are begun on a connection, and whose message does not come."""
+
+    def __init__(self, channel: grpc.Channel, count: int, path: str = OPERATIONS["CreateKey"].path) -> None:
+        self._end = threading.Event()
+        method = channel.stream_unary(path)
+        self.calls = [method.future(self._nothing(), metadata=metadata(ALICE.token)) for _ in range(count)]
+
+    def _nothing(self) -> Iterator[bytes]:
+        self._end.wait(60)
+        yield from ()
+
+    def codes(self) -> list[str]:
+        return [call.code().name for call in self.calls if call.done()]
+
+    def close(self) -> None:
+        for call in self.calls:
+            call.cancel()
+        self._end.set()
+
+
+def test_all_connections_together_have_so_many_calls(door: Door) -> None:
+    """What comes then is turned away, recorded and told to come back, by whomever; health is asked past it."""
+    with connection(door) as first, connection(door) as second, connection(door) as third:
+        silent = [Silent(channel, 33 + (channel is first)) for channel in (first, second, third)]
+        until(lambda: door.server.calls.under_way == 100)
+        reply = door.ask("ListKeys", "one-more")
+        assert (reply.code, reply.reason, reply.retry_info) == ("RESOURCE_EXHAUSTED", "ThrottlingException", True)
+        assert reply.trailers["kms-request-id"] == "one-more"
+        stranger = ask(door.channel, "ListKeys", None, metadata("no such token, 16 long", request_id="stranger"))
+        assert stranger.reason == "ThrottlingException"
+        assert healthy(door)
+        for calls in silent:
+            calls.close()
+        until(lambda: door.server.calls.under_way == 0)
+    assert door.ask("ListKeys").code == "OK"
+    by = {line["requestID"]: line for line in door.worker.audit()}
+    assert {by[name]["errorCode"] for name in ("one-more", "stranger")} == {"ThrottlingException"}
+    assert [by[name]["userIdentity"]["type"] for name in ("one-more", "stranger")] == ["AssumedRole", "Unknown"]
+    assert door.worker.counted()["ListKeys"] == {"OK": 1, "ThrottlingException": 2}
+
+
+def test_calls_whose_message_does_not_come_keep_no_more_than_half(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(all_calls, "ARRIVAL_SECONDS", 0.1)
+    with connection(door) as first, connection(door) as second:
+        silent = [Silent(channel, 35) for channel in (first, second)]
+        until(lambda: [code for calls in silent for code in calls.codes()] == ["UNAVAILABLE"] * 20)
+        until(lambda: door.server.calls.under_way == 50)
+        assert door.ask("ListKeys").code == "OK"
+        for calls in silent:
+            calls.close()
+    assert door.worker.counted()["CreateKey"] == {"DependencyTimeoutException": 20}
+
+
+def test_many_calls_are_answered_as_few_are(door: Door) -> None:
+    """Beyond half of what a worker takes on a call's message is read in another way: its answer is the same."""
+    key = door.ask("CreateKey").answer.key_metadata
+    with connection(door) as first, connection(door) as second:
+        silent = [Silent(channel, 26) for channel in (first, second)]
+        until(lambda: door.server.calls.under_way == 52)
+        assert door.ask("DescribeKey", key_id=key.key_id).answer.key_metadata == key
+        nobody = door.ask("DescribeKey", key_id="no-such-key")
+        assert (nobody.code, nobody.reason) == ("NOT_FOUND", "NotFoundException")
+        too_large = ask(door.channel, "DescribeKey", bytes(MESSAGE_BYTES + 1), metadata(ALICE.token))
+        assert too_large.code == "RESOURCE_EXHAUSTED"
+        for calls in silent:
+            calls.close()
 
 
 def test_what_waits_is_not_read(door: Door) -> None:

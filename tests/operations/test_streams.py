@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from kms_grpc.crypto.message_format import FRAME_LENGTH, read_header
 from kms_grpc.errors import DependencyTimeoutException, InvalidCiphertextException
 from kms_grpc.model.key import KeyState
 from kms_grpc.operations.descriptors import field_limits
+from kms_grpc.operations.flow import PIECE_BYTES
 from kms_grpc.v1 import envelope_pb2 as pb
 from tests import stock_library
 from tests.operations import life, streams
@@ -75,6 +77,25 @@ def test_parts_may_be_of_any_size(shared: Worker, key: Any, message: bytes) -> N
     ):
         stream.send(sent)
     assert decrypt(shared, b"".join(answer.ciphertext for answer in stream.end())) == b"abc"
+
+
+def test_a_message_is_let_go_with_its_last_piece(shared: Worker, key: Any) -> None:
+    """Before the answer to it goes out, which may take its time; only then may the next one be read."""
+    stream = Stream(shared, "EncryptStream")
+    stream.send(pb.EncryptStreamRequest(key_id=key.key_id))
+    raw = pb.EncryptStreamRequest(plaintext=bytes(2 * PIECE_BYTES + 1)).SerializeToString()
+    unheld = sys.getrefcount(raw)
+    stream.call.take(raw)
+    seen = []
+    for _ in range(3):
+        wanted = stream.call.wants_next
+        stream.call.answer()
+        seen.append((wanted, sys.getrefcount(raw) == unheld))
+    assert seen == [(False, False), (False, False), (True, True)]
+    assert stream.call.answer() is None
+    stream.send(pb.EncryptStreamRequest(last=True))
+    assert not stream.call.wants_next
+    stream.end()
 
 
 def test_what_the_first_answer_says(shared: Worker, key: Any, message: bytes) -> None:

@@ -1,0 +1,149 @@
+"""Streams whose callers keep them waiting: they may, until others have no place."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from kms_grpc.v1 import envelope_pb2
+from tests.endpoints.calls import OWN_CONNECTION, Reply, metadata, refused
+from tests.endpoints.test_waiting_calls import Door, loop, prepared, until
+from tests.operations.service import ALICE, Host
+
+__all__ = ["loop", "prepared"]
+
+pytestmark = pytest.mark.xdist_group("door")
+
+PLACES = 2
+PATH = "/kms_grpc.v1.EnvelopeService/EncryptStream"
+PART = bytes(1 << 20)
+
+
+@pytest.fixture
+def idle_seconds() -> float:
+    return 1.0
+
+
+@pytest.fixture
+def door(prepared: Path, tmp_path: Path, loop: asyncio.AbstractEventLoop, idle_seconds: float) -> Iterator[Door]:
+    limits = {"streams": PLACES, "stream_idle_seconds": idle_seconds}
+    host = Host(Path(shutil.copytree(prepared, tmp_path / "data")), limits=limits, listen="127.0.0.1:0")
+    opened = Door(host, loop)
+    yield opened
+    opened.close()
+    host.close()
+
+
+class Stream:
+    """EncryptStream on a connection of its own."""
+
+    def __init__(self, door: Door, key_id: str, request_id: str = "") -> None:
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{door.server.port}", OWN_CONNECTION)
+        self._first = envelope_pb2.EncryptStreamRequest(key_id=key_id, plaintext=b"p").SerializeToString()
+        self._go = threading.Semaphore(0)
+        self._ended = False
+        self.parts = 0
+        sent = metadata(ALICE.token, request_id=request_id or None)
+        self.call = self._channel.stream_stream(PATH)(self._messages(), metadata=sent, timeout=60)
+
+    def _messages(self) -> Iterator[bytes]:
+        yield self._first
+        while self._go.acquire(timeout=60) and not self._ended:
+            self.parts += 1
+            yield envelope_pb2.EncryptStreamRequest(plaintext=PART).SerializeToString()
+
+    def send(self, parts: int = 1) -> None:
+        for _ in range(parts):
+            self._go.release()
+
+    def read(self) -> Reply | None:
+        """Whatever comes until the end; the error that it is, if it is one."""
+        try:
+            for _ in self.call:
+                pass
+        except grpc.RpcError as error:
+            return refused(error)
+        return None
+
+    def close(self) -> None:
+        self._ended = True
+        self._go.release()
+        self._channel.close()
+
+
+def whole(door: Door, key_id: str) -> Reply | None:
+    """A stream of one message: None where it was served."""
+    message = envelope_pb2.EncryptStreamRequest(key_id=key_id, plaintext=b"p", last=True).SerializeToString()
+    try:
+        list(door.channel.stream_stream(PATH)(iter([message]), metadata=metadata(ALICE.token), timeout=60))
+    except grpc.RpcError as error:
+        return refused(error)
+    return None
+
+
+def key(door: Door) -> str:
+    return str(door.ask("CreateKey").answer.key_metadata.key_id)
+
+
+@pytest.mark.parametrize("parts", [pytest.param(0, id="sends nothing"), pytest.param(64, id="reads nothing")])
+def test_who_keeps_a_stream_waiting_gives_its_place_to_a_newcomer(door: Door, parts: int) -> None:
+    key_id = key(door)
+    held = {f"held-{number}": Stream(door, key_id, f"held-{number}") for number in range(PLACES)}
+    for one in held.values():
+        one.send(parts)
+    until(lambda: door.server._streams.running == PLACES)
+    until(lambda: whole(door, key_id) is None)
+    ends = [line for line in door.worker.audit() if line["requestID"] in held and "errorCode" in line]
+    assert [(line["errorCode"], line["additionalEventData"]["stream"]) for line in ends] == [
+        ("ThrottlingException", "failed")
+    ]
+    told = held[ends[0]["requestID"]].read()
+    assert told is not None
+    assert (told.code, told.reason, told.retry_info) == ("RESOURCE_EXHAUSTED", "ThrottlingException", True)
+    assert "neither sent nor read" in told.text
+    for one in held.values():
+        one.close()
+    streams = door.server._streams
+    until(lambda: (streams.running, streams._leaving, door.server.calls.under_way) == (0, 0, 0))
+    assert whole(door, key_id) is None
+
+
+@pytest.mark.parametrize("idle_seconds", [3600.0])
+def test_who_has_not_kept_it_waiting_for_so_long_keeps_its_place(door: Door) -> None:
+    key_id = key(door)
+    held = [Stream(door, key_id) for _ in range(PLACES)]
+    until(lambda: door.server._streams.running == PLACES)
+    reply = whole(door, key_id)
+    assert reply is not None and (reply.code, reply.reason) == ("RESOURCE_EXHAUSTED", "ThrottlingException")
+    assert "as many streams as it takes on" in reply.text
+    assert all(one.call.is_active() for one in held)
+    for one in held:
+        one.close()
+
+
+def test_while_there_are_places_an_idle_stream_may_wait(door: Door) -> None:
+    """The one that goes is the one that has waited for longest; one whose caller is at work stays."""
+    key_id = key(door)
+    quiet, busy = Stream(door, key_id), Stream(door, key_id)
+    until(lambda: door.server._streams.running == PLACES)
+    threading.Thread(target=busy.read).start()
+
+    def served() -> bool:
+        busy.send()
+        return whole(door, key_id) is None
+
+    until(served)
+    assert busy.call.is_active()
+    gone = quiet.read()
+    assert gone is not None and gone.reason == "ThrottlingException"
+    for _ in range(5):
+        assert whole(door, key_id) is None, "nobody has to go while there is a place"
+    assert busy.call.is_active()
+    busy.close()
+    quiet.close()
