@@ -169,7 +169,7 @@ int kms_batch_scan(kms_batch *batch, kms_operation operation, const uint8_t *raw
                    int written) {
     struct kms_fields fields = {.present = 0};
     struct kms_wire wire = {raw, raw + raw_len};
-    batch->item_count = batch->group_count = batch->data_keys = batch->unfit = 0;
+    batch->item_count = batch->group_count = batch->data_keys = batch->unfit = batch->with_own_context = 0;
     if (operation > KMS_DATA_KEY || raw_len > INT32_MAX || !read_all(batch, &fields, operation, raw, written, &wire) ||
         !check_own(&fields, raw))
         return 0;
@@ -182,6 +182,7 @@ int kms_batch_scan(kms_batch *batch, kms_operation operation, const uint8_t *raw
     batch->has_number_of_bytes = (fields.present & KMS_BIT(KMS_NUMBER_OF_BYTES)) != 0;
     for (uint32_t i = 0; i < batch->item_count; i++) {
         kms_item *item = &batch->items[i];
+        batch->with_own_context += item->context.len > 0 || item->source_context.len > 0;
         if (!complete(item, operation, &fields, raw, written)) return 0;
         if (item->status == KMS_OK)
             batch->data_keys += item->count;

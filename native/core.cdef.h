@@ -184,6 +184,7 @@ typedef struct {
     uint32_t group_count;
     uint32_t data_keys; /* of all items */
     uint32_t unfit;     /* items beyond their limits */
+    uint32_t with_own_context;
     uint32_t key_spec;
     uint32_t number_of_bytes;
     uint8_t has_number_of_bytes;

@@ -78,6 +78,8 @@ class Batch:
         self.data_keys = int(made.data_keys)
         self.unfit = int(made.unfit)
         """Items beyond their limits."""
+        self.with_own_context = int(made.with_own_context)
+        """Items whose encryption context is not the batch's."""
         self.key_spec = int(made.key_spec)
         self.number_of_bytes = int(made.number_of_bytes) if made.has_number_of_bytes else None
 

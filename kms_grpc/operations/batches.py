@@ -184,14 +184,16 @@ class _Run:
             raise NotWarm
         if batch is None:
             message = decode(operation.request, self.raw)
-            call.record.requestParameters = operation.describe(message)
+            told = call.record.requestParameters = operation.describe(message) or {}
             operation.validate(message)
             _require_contexts(message)
             self.raw = message.SerializeToString()
-            return self._scan()
+            batch = self._scan()
+            call.record.requestParameters = told | _told_of_items(batch)
+            return batch
         head = self.form.head(call, batch)
         told = operation.describe(head) or {}
-        call.record.requestParameters = told | {"items": batch.items}
+        call.record.requestParameters = told | _told_of_items(batch)
         operation.validate(head)
         self._require_count(batch)
         return batch
@@ -365,6 +367,12 @@ class _Run:
 
     def _made(self, data_keys: int) -> dict[str, int]:
         return {"dataKeys": data_keys} if self.form.kind == raw_request.DATA_KEY else {}
+
+
+def _told_of_items(batch: raw_batch.Batch) -> dict[str, int]:
+    """How many, and of how many the record does not name the encryption context."""
+    own = batch.with_own_context
+    return {"items": batch.items} | ({"itemsWithOwnEncryptionContext": own} if own else {})
 
 
 def _told(groups: Sequence[Group | KMSError], failed: Failed) -> Iterator[dict[str, Any]]:

@@ -106,7 +106,7 @@ def test_one_bad_item_never_sinks_the_rest(host: Host) -> None:
         ("InvalidCiphertextException", second.arn),
     }
     assert {entry["ARN"] for entry in record["resources"]} == {key.arn, second.arn, disabled.arn, foreign.arn}
-    assert record["requestParameters"] == {"items": 1000}
+    assert record["requestParameters"] == {"items": 1000, "itemsWithOwnEncryptionContext": 1}
     assert worker.counted()["DecryptBatch"] == {"OK": 1}
 
 
@@ -569,3 +569,17 @@ def test_the_record_names_what_is_for_all(shared: Worker) -> None:
         "errors": [],
     }
     assert record["resources"] == [{"accountId": ALICE.account, "type": "AWS::KMS::Key", "ARN": key.arn}]
+
+
+@pytest.mark.parametrize("padding", [b"", b"\x12\x06\x0a\x01c\x12\x011"], ids=["scanned", "by protobuf's reader"])
+def test_the_record_says_of_how_many_items_it_does_not_name_the_context(shared: Worker, padding: bytes) -> None:
+    """`padding`: a pair apart from the others, which the scanner leaves to protobuf."""
+    key = shared.create()
+    items: list[Any] = [{"plaintext": b"p"}, {"plaintext": b"p", "encryption_context": {"a": "2"}}]
+    request = pb.EncryptBatchRequest(key_id=key.key_id, encryption_context={"a": "1"}, items=items)
+    shared.audit()
+    shared.executor.execute(OPERATIONS["EncryptBatch"], shared.credentials(), request.SerializeToString() + padding)
+    (record,) = shared.audit()
+    told = record["requestParameters"]
+    assert (told["items"], told["itemsWithOwnEncryptionContext"], told["encryptionContext"]["a"]) == (2, 1, "1")
+    assert ("c" in told["encryptionContext"]) is bool(padding)
