@@ -79,16 +79,35 @@ def refuses(reason: str, domain: str = "kms_grpc.v1") -> Callable[[Any], None]:
     return refuse
 
 
-@pytest.fixture
-def stubborn() -> Iterator[tuple[Stubborn, KeyManagementClient]]:
-    servicer = Stubborn()
-    server = grpc.server(futures.ThreadPoolExecutor(2))
+def started() -> tuple[Stubborn, grpc.Server, str]:
+    servicer, server = Stubborn(), grpc.server(futures.ThreadPoolExecutor(2))
     add_KeyManagementServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    with KeyManagementClient(f"127.0.0.1:{port}", token="t" * 16, region="eu-central-1") as client:
+    return servicer, server, f"127.0.0.1:{port}"
+
+
+@pytest.fixture
+def stubborn() -> Iterator[tuple[Stubborn, KeyManagementClient]]:
+    servicer, server, address = started()
+    with KeyManagementClient(address, token="t" * 16, region="eu-central-1") as client:
         yield servicer, client
     server.stop(None)
+
+
+@pytest.mark.parametrize("policy", ["round_robin", "pick_first"])
+def test_calls_go_on_when_an_endpoint_dies(policy: str) -> None:
+    """The one that has answered so far; the other one takes all calls from then on."""
+    first, second = started(), started()
+    with KeyManagementClient(f"{first[2]},{second[2]}", token="t" * 16, region="r", policy=policy) as client:
+        while not first[0].attempts:
+            client.encrypt("K", b"x")
+        first[1].stop(None).wait()
+        before = len(second[0].attempts)
+        for _ in range(20):
+            client.encrypt("K", b"x")
+        assert len(second[0].attempts) == before + 20
+    second[1].stop(None)
 
 
 CALLS: dict[str, Callable[[KeyManagementClient], Any]] = {
@@ -146,10 +165,17 @@ def test_a_request_id_is_fresh_per_call_and_kept_over_its_attempts(
     assert (mine, none) == ("mine", None)
 
 
+EVERY = sorted(
+    {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.KMSError)}
+    - {errors.KMSError},
+    key=lambda kind: kind.__name__,
+)
+
+
 @pytest.mark.parametrize(
     ("refusal", "raised", "code"),
     [
-        (refuses("DisabledException"), errors.DisabledException, "DisabledException"),
+        *((refuses(kind.__name__), kind, kind.__name__) for kind in EVERY),
         (refuses("BrandNewException"), UnknownKMSError, "BrandNewException"),  # a newer server
         (refuses("KMSError"), UnknownKMSError, "KMSError"),  # a class of errors.py, but no error's name
     ],

@@ -306,6 +306,27 @@ def test_a_hammer_on_a_cache_of_one(kms: KeyManagementClient, key_id: str, conte
     assert max(per_key.values()) <= 3
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_threads_of_one_pool_use_each_data_key_to_its_end_and_no_further(
+    server: Served, kms: KeyManagementClient, key_id: str, context: dict[str, str], many: bool
+) -> None:
+    """Most records are encrypted without asking the cache; with `many`, every other thread takes several at once."""
+    limits = CacheLimits(max_messages_encrypted=100, refresh_ahead=1, jitter=0)
+    with EnvelopeClient(kms, limits) as envelope:
+        bound = envelope.bind(key_id, context)
+
+        def work(number: int) -> list[bytes]:
+            if many and number % 2:
+                return [record for _ in range(60) for record in bound.encrypt_many([b"x"] * 5)]
+            return [bound.encrypt(b"x") for _ in range(300)]
+
+        records = [record for made in at_once(8, work) for record in made]
+        counters = envelope.counters
+    per_key = collections.Counter(record[4:163] for record in records)
+    assert len({nonce(record) for record in records}) == len(records) == 2400 == counters.hits + counters.misses
+    assert set(per_key.values()) == {100} and counters.calls == 24 == calls_made(server, context)["GenerateDataKey"]
+
+
 # --- forks ---------------------------------------------------------------------------------------------------------
 
 
