@@ -220,6 +220,8 @@ def test_what_a_record_says(shared: Worker, name: str) -> None:
         material = {"keyMaterialId": told.current_key_material_id}
     if OPERATIONS[name].batch:
         counted = {"keyId": calls.key.arn, **(material or {}), "items": len(sent["items"])}
+        if name == "GenerateDataKeyBatch":
+            counted["dataKeys"] = sum(item["count"] for item in sent["items"])
         material = {"keys": [counted], "errors": []}
     assert record["additionalEventData"] == material
     if name in WITHOUT_KEYS:
