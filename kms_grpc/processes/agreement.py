@@ -26,6 +26,12 @@ class ClockAgreement:
         self.jumps = 0
         self._begin()
 
+    @property
+    def wall_ns(self) -> int:
+        """What the last look has read: what it says of the clock holds for this and for no later reading, which may be
+        of a clock that was set meanwhile."""
+        return self._wall_ns
+
     def _begin(self) -> None:
         self._since_boot_ns = self._boot_ns = self._clock.boot_ns()
         self._wall_ns = self._clock.wall_ns()

@@ -128,8 +128,9 @@ class Keeper:
             self._to_erase.discard(shard.region)
 
     def _judged_ns(self, shard: Shard, certain: bool) -> int:
-        """The wall clock, never behind what the shard has recorded; recorded itself once the clocks are certain."""
-        wall_ns, latest_ns = self._clock.wall_ns(), shard.registry.latest_ns()
+        """The wall clock as this turn has looked at it, never behind what the shard has recorded; recorded itself once
+        the clocks are certain."""
+        wall_ns, latest_ns = self._agreement.wall_ns, shard.registry.latest_ns()
         if certain and wall_ns - latest_ns >= RECORD_EVERY_NS:
             with shard.registry.writing() as transaction:
                 latest_ns = transaction.advance_latest(wall_ns)
@@ -148,7 +149,7 @@ class Keeper:
         for shard in self._shards:
             try:
                 shard.registry.remove_expired_pairs(self._judged_ns(shard, True))
-                forgotten = shard.registry.forget_answers_before(self._clock.wall_ns() - ANSWERS_KEPT_NS)
+                forgotten = shard.registry.forget_answers_before(self._agreement.wall_ns - ANSWERS_KEPT_NS)
                 self._counts["answers_forgotten"] += forgotten
             except KMSError as error:
                 _log.error("old answers and pairs of %s are kept for now: %s", shard.region, error)

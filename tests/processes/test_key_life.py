@@ -215,6 +215,20 @@ def test_what_workers_removed_is_erased_within_a_minute(folder: Path, keep: Keep
     assert found_in(folder, [material.wrapped]) == []
 
 
+def test_a_clock_that_is_set_within_a_turn(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the keeper has found certain is the reading it looked at: not one that comes later in the same turn, when
+    somebody has set the clock a year forward."""
+    kept = keep(NOW - 2 * HOUR)
+    key, _ = doomed(kept.shard, NOW + YEAR // 2)
+    kept.to(NOW)
+    looked_at = iter([NOW + 20 * SECOND])
+    kept.clock.boot += 20 * SECOND
+    monkeypatch.setattr(kept.clock, "wall_ns", lambda: next(looked_at, NOW + YEAR))
+    kept.turn()
+    assert is_there(kept.shard, key)
+    assert kept.shard.registry.latest_ns() == NOW + 20 * SECOND
+
+
 # --- clocks that are set -----------------------------------------------------------------------------------------
 
 
