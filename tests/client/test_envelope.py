@@ -8,8 +8,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from tests.client.calls_made import calls_made, context_of_its_own
 from tests.crypto import second_record_reader
 from tests.crypto.make_vectors import flipped
 from tests.served import Served
+from tests.threads import at_once
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = 1_000_000
@@ -225,17 +225,6 @@ def test_a_key_of_a_certain_age_is_replaced_behind_the_callers_back(
         assert bound.encrypt(b"x")[4:163] != first
         assert envelope.counters[:3] == (4, 1, 2)
     assert calls_made(server, context)["GenerateDataKey"] == 2
-
-
-def at_once(threads: int, call: Callable[[int], Any]) -> list[Any]:
-    start = threading.Barrier(threads)
-
-    def run(number: int) -> Any:
-        start.wait()
-        return call(number)
-
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(run, range(threads)))
 
 
 def test_threads_that_miss_together_make_one_call(

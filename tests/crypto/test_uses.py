@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
 import pytest
@@ -14,6 +11,7 @@ from kms_grpc.crypto.bytes_lists import BytesList, numbers
 from kms_grpc.crypto.errors import CryptoFailure, StaleHandle
 from kms_grpc.crypto.record import DataKey
 from kms_grpc.crypto.uses import UNBOUNDED, Counter
+from tests.threads import at_once
 
 CONTEXT = b"\0\0\0\0"
 THREADS = 8
@@ -118,17 +116,6 @@ def test_before_they_begin_they_allow_nothing() -> None:
     assert not sealed(key, 0) and not key.uses.take(-1.0, 0) and not key.uses.grant(-1.0, [0])
 
 
-def at_once(work: Callable[[int], int]) -> list[int]:
-    start = threading.Barrier(THREADS)
-
-    def run(number: int) -> int:
-        start.wait()
-        return work(number)
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(run, range(THREADS)))
-
-
 @pytest.mark.parametrize(("messages", "size"), [(5_000, UNBOUNDED), (UNBOUNDED, 5_000 * 3), (5_000, 5_000 * 3), (7, 7)])
 def test_threads_that_take_at_once_take_what_is_there_and_no_more(messages: int, size: int) -> None:
     """One thread in two seals one by one, the others are granted several. All of it is used up in the end."""
@@ -145,7 +132,7 @@ def test_threads_that_take_at_once_take_what_is_there_and_no_more(messages: int,
             taken += got
             bytes_taken[number] += got * length
 
-    total = sum(at_once(work))
+    total = sum(at_once(THREADS, work))
     assert counter.value == total == min(messages, size // (3 if size > 7 else 1))
     assert sum(bytes_taken) <= size
     assert key.uses.messages == messages - total and key.uses.bytes == size - sum(bytes_taken)

@@ -133,29 +133,38 @@ def test_messages_are_no_larger_than_the_limit(streams: StreamClient, served: Se
         assert refused(caught.value).code == "RESOURCE_EXHAUSTED"
 
 
+class Endless:
+    """Parts of a stream that never ends, made as they are taken."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            self.sent += 200_000
+            yield bytes(200_000)
+
+    def sent_when_nobody_takes_any(self) -> int:
+        before = -1
+        while self.sent != before:
+            before = self.sent
+            time.sleep(0.5)
+        return before
+
+
 def test_a_reader_that_stops_stops_the_sender(
     served: Served, streams: StreamClient, kms: KeyManagementClient, key: Any
 ) -> None:
     """Flow control goes from end to end: the server takes no more than it can give, and answers others meanwhile."""
-    sent = 0
-
-    def endless() -> Iterator[bytes]:
-        nonlocal sent
-        while True:
-            sent += 200_000
-            yield bytes(200_000)
-
-    with streams.encrypt(key.key_id, endless()) as encrypted:
+    parts = Endless()
+    with streams.encrypt(key.key_id, parts) as encrypted:
         next(encrypted)
-        before = -1
-        while sent != before:
-            before = sent
-            time.sleep(0.5)
-        assert sent < 16 * 1024 * 1024
+        before = parts.sent_when_nobody_takes_any()
+        assert before < 16 * 1024 * 1024
         assert kms.encrypt(key.key_id, b"others go on").ciphertext_blob
         for _ in range(40):
             next(encrypted)
-        until(lambda: sent > before)
+        until(lambda: parts.sent > before)
     until(lambda: records(served, key, "cancelled"))
 
 
@@ -240,20 +249,10 @@ def test_a_key_that_is_disabled_after_the_next_message_was_read(
 ) -> None:
     """What was read ahead is no further than what was not: it is refused."""
     key = kms.create_key("read ahead").key_metadata
-    sent = 0
-
-    def endless() -> Iterator[bytes]:
-        nonlocal sent
-        while True:
-            sent += 200_000
-            yield bytes(200_000)
-
-    with streams.encrypt(key.key_id, endless()) as encrypted:
+    parts = Endless()
+    with streams.encrypt(key.key_id, parts) as encrypted:
         next(encrypted)
-        before = -1
-        while sent != before:
-            before = sent
-            time.sleep(0.5)
+        before = parts.sent_when_nobody_takes_any()
         kms.disable_key(key.key_id)
         with pytest.raises(errors.DisabledException):
             list(encrypted)

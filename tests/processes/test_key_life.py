@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from kms_grpc.registry.shards import Shard
 from tests.contracts.made import ACCOUNT, add_alias, add_key, new_key, opened, start
 from tests.processes.by_hand import DAY, HOUR, SECOND, HandClock, Kept, events
 from tests.processes.served import ROOT
+from tests.threads import at_once
 
 NOW = 1_800_000_000 * SECOND
 DUE = NOW + 7 * DAY
@@ -133,21 +133,6 @@ def test_a_cancelled_deletion_happens_never(keep: Keep) -> None:
     assert by_the_clock.delete_due(kept.shard, DUE + YEAR) == 0
 
 
-def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
-    gate, results = threading.Barrier(len(calls)), [None] * len(calls)
-
-    def run(index: int) -> None:
-        gate.wait()
-        results[index] = calls[index]()
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(len(calls))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
-
-
 def test_once_with_four_workers_and_four_keepers(folder: Path, keep: Keep) -> None:
     """Workers that have the key at hand hear of it; who looks for it, whoever else does, deletes it once."""
     keepers = [keep(DUE) for _ in range(4)]
@@ -157,7 +142,7 @@ def test_once_with_four_workers_and_four_keepers(folder: Path, keep: Keep) -> No
         for key in keys:
             assert worker.default.find_key(key.key_id) is not None
             worker.default.current_material(key)
-    done = at_once([lambda kept=kept: kept.to(DUE + 2 * HOUR)["keys_deleted"] for kept in keepers])
+    done = at_once(len(keepers), lambda number: keepers[number].to(DUE + 2 * HOUR)["keys_deleted"])
     assert sum(done) == len(keys)
     assert sorted(event["serviceEventDetails"]["keyId"] for event in events(keepers[0].shard, "DeleteKey")) == sorted(
         key.key_id for key in keys
@@ -306,7 +291,7 @@ def test_expired_material_is_swept_once(
     for kept in keepers:
         kept.to(DUE - SECOND)
     assert events(shard) == []
-    done = at_once([lambda kept=kept: kept.to(DUE)["materials_expired"] for kept in keepers])
+    done = at_once(len(keepers), lambda number: keepers[number].to(DUE)["materials_expired"])
     assert sum(done) == (swept > 0)
     told = events(shard, "DeleteExpiredKeyMaterial")
     assert len(told) == swept
@@ -385,7 +370,7 @@ def test_a_due_rotation_happens_once_whoever_looks(keep: Keep) -> None:
     for kept in keepers:
         kept.to(DUE - SECOND)
     assert events(shard) == []
-    done = at_once([lambda kept=kept: kept.to(DUE + HOUR)["keys_rotated"] for kept in keepers])
+    done = at_once(len(keepers), lambda number: keepers[number].to(DUE + HOUR)["keys_rotated"])
     assert sum(done) == len(events(shard, "RotateKey")) == len(keys)
     for key in keys:
         now = shard.registry.find_key(key.key_id)
