@@ -67,7 +67,7 @@ class AwsServer:
         tls: ServerTls | None = None,
     ) -> None:
         self._address = address
-        door = Door(executor, blocking_pool, table, settings.limits, str(worker).encode())
+        door = AsgiApplication(executor, blocking_pool, table, settings.limits, str(worker).encode())
         config = uvicorn.Config(
             with_echo(door) if settings.bench else door,
             http=_Http, ws="none", lifespan="off", loop="none", interface="asgi3", log_config=None,
@@ -140,7 +140,7 @@ def _listening_socket(address: str) -> socket.socket:
     return listening
 
 
-class Door:
+class AsgiApplication:
     """The ASGI application."""
 
     def __init__(

@@ -28,7 +28,9 @@ SLOTS: Final = 16
 """Large calls at once, beside their bytes."""
 EACH: Final = 4
 """Of one connection: who doesn't read its answers keeps its turns, and must not keep all."""
-NONE: Final = "No request arrived. One has at most {} bytes (GetLimits: Batches.MaxRequestMessageBytes)."
+TOO_LARGE_OR_MISSING: Final = (
+    "No request arrived. One has at most {} bytes (GetLimits: Batches.MaxRequestMessageBytes)."
+)
 
 
 def is_bulk(operation: Operation) -> bool:
@@ -96,5 +98,7 @@ class Bulk:
         except KMSError as too_late:
             raise self._executor.refuse(operation, credentials, too_late) from None
         if read is grpc.aio.EOF:
-            raise self._executor.refuse(operation, credentials, ValidationException(NONE.format(self._most)))
+            raise self._executor.refuse(
+                operation, credentials, ValidationException(TOO_LARGE_OR_MISSING.format(self._most))
+            )
         return bytes(read)

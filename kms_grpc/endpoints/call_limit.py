@@ -18,15 +18,15 @@ from kms_grpc.errors import DependencyTimeoutException, KMSError, ValidationExce
 Context = grpc.aio.ServicerContext[Any, Any]
 ARRIVAL_SECONDS: Final = 10.0
 LATE: Final = "The request did not arrive in time."
-NONE: Final = "No request arrived. It may have been larger than GetLimits allows."
-FULL: Final = "The worker has as many calls under way as it takes on. Retry after a moment."
+NOTHING_ARRIVED: Final = "No request arrived. It may have been larger than GetLimits allows."
+TOO_MANY_CALLS: Final = "The worker has as many calls under way as it takes on. Retry after a moment."
 
 
-class Ways(NamedTuple):
+class MethodHandlers(NamedTuple):
     """gRPC's handlers of one method."""
 
     usual: Any
-    careful: Any
+    timed: Any
     """Does not wait for a message for ever."""
     full: Any
     """Turns the call away."""
@@ -35,28 +35,28 @@ class Ways(NamedTuple):
 class CallLimit(grpc.GenericRpcHandler):
     """Paths to handlers over raw bytes: decoding is the executor's, where a failure is worded."""
 
-    def __init__(self, methods: Mapping[str, Ways], limit: int) -> None:
+    def __init__(self, methods: Mapping[str, MethodHandlers], limit: int) -> None:
         self._methods = methods
         self._limit, self._many = limit, limit // 2
         self.under_way = 0
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """gRPC asks within the task that serves the call, and that ends with it."""
-        ways = self._methods.get(handler_call_details.method)
+        handlers = self._methods.get(handler_call_details.method)
         task = asyncio.current_task()
-        if ways is None or task is None:
+        if handlers is None or task is None:
             return None
         if self.under_way >= self._limit:
-            return ways.full
+            return handlers.full
         self.under_way += 1
         task.add_done_callback(self._ended)
-        return ways.usual if self.under_way <= self._many else ways.careful
+        return handlers.usual if self.under_way <= self._many else handlers.timed
 
     def _ended(self, _: object) -> None:
         self.under_way -= 1
 
 
-def reading(
+def reading_in_time(
     serve: Callable[[bytes, Context], Awaitable[bytes]], refuse: Callable[[Context, KMSError], None]
 ) -> Callable[[Any, Context], Awaitable[bytes]]:
     """`serve` for a call whose message it waits for by itself. `refuse` ends one whose message has not come."""
@@ -69,7 +69,7 @@ def reading(
             refuse(context, DependencyTimeoutException(LATE))
             return b""
         if raw is grpc.aio.EOF:
-            refuse(context, ValidationException(NONE))
+            refuse(context, ValidationException(NOTHING_ARRIVED))
             return b""
         return await serve(raw, context)
 

@@ -6,21 +6,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from kms_grpc.config import Settings
 from kms_grpc.endpoints.aws_server import AwsServer
 from kms_grpc.endpoints.blocking_pool import BlockingPool
+from kms_grpc.endpoints.door import Door
 from kms_grpc.endpoints.grpc_server import GrpcServer
 from kms_grpc.endpoints.tls import ServerTls
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
-
-
-class Door(Protocol):
-    async def start(self) -> None: ...
-
-    async def drain(self, seconds: float) -> None: ...
 
 
 class Doors:
@@ -34,7 +29,7 @@ class Doors:
         if settings.aws_listen is not None:
             aws = AwsServer(executor, self._blocking_pool, operations, settings, settings.aws_listen, worker, self._tls)
             self._doors.append(aws)
-        extra = _echo(settings, worker)
+        extra = _bench_handlers(settings, worker)
         self._doors.append(GrpcServer(executor, self._blocking_pool, operations, settings, worker, extra, self._tls))
 
     async def start(self) -> None:
@@ -57,7 +52,7 @@ class Doors:
         return {} if self._tls is None else {"tls_seconds_to_expiry": self._tls.seconds_to_expiry}
 
 
-def _echo(settings: Settings, worker: int) -> Sequence[Any]:
+def _bench_handlers(settings: Settings, worker: int) -> Sequence[Any]:
     if not settings.bench:
         return ()
     from kms_grpc.endpoints.echo import echo_handlers

@@ -28,9 +28,9 @@ from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits, Settings
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.bulk import Bulk, is_bulk
-from kms_grpc.endpoints.call_limit import ARRIVAL_SECONDS, FULL, CallLimit, Ways, reading
-from kms_grpc.endpoints.rich_errors import refusal
-from kms_grpc.endpoints.streams import Aborted, Streams
+from kms_grpc.endpoints.call_limit import ARRIVAL_SECONDS, TOO_MANY_CALLS, CallLimit, MethodHandlers, reading_in_time
+from kms_grpc.endpoints.rich_errors import Refusal, refusal
+from kms_grpc.endpoints.streams import Streams
 from kms_grpc.endpoints.tls import ServerTls
 from kms_grpc.errors import KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
@@ -106,7 +106,7 @@ class GrpcServer:
     async def start(self) -> None:
         """Listen and answer SERVING. OSError where the address cannot be had."""
         self._server = grpc.aio.server(options=options(self._limits))
-        methods = {operation.path: self._ways(operation) for operation in self._table}
+        methods = {operation.path: self._handlers(operation) for operation in self._table}
         self.calls = CallLimit(methods, self._limits.calls)
         self._server.add_generic_rpc_handlers((self.calls, *self._extra))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -136,25 +136,25 @@ class GrpcServer:
         except RuntimeError as error:
             raise OSError(f"{listen} cannot be listened on: {error}") from None
 
-    def _ways(self, operation: Operation) -> Ways:
+    def _handlers(self, operation: Operation) -> MethodHandlers:
         def turn_away(context: Context, error: KMSError) -> None:
             credentials = read_credentials(context)
             self._end_refused(context, credentials, self._executor.refuse(operation, credentials, error))
 
         async def full(_: Any, context: Context) -> None:
-            turn_away(context, ThrottlingException(FULL))
+            turn_away(context, ThrottlingException(TOO_MANY_CALLS))
 
         stream: Any = grpc.stream_stream_rpc_method_handler
         if operation.streams:
             usual = self._streams.method(operation, _with_deadline)
-            careful = self._streams.method(operation, _with_deadline, ARRIVAL_SECONDS)
-            return Ways(stream(usual), stream(careful), stream(full))
+            timed = self._streams.method(operation, _with_deadline, ARRIVAL_SECONDS)
+            return MethodHandlers(stream(usual), stream(timed), stream(full))
         if is_bulk(operation):
             serve = self._bulk.method(operation, _with_deadline, self._end_refused, self._trailers)
-            return Ways(stream(serve), stream(serve), stream(full))
+            return MethodHandlers(stream(serve), stream(serve), stream(full))
         method = self._method(operation)
-        read: Any = grpc.stream_unary_rpc_method_handler(reading(method, turn_away))
-        return Ways(grpc.unary_unary_rpc_method_handler(method), read, stream(full))
+        read: Any = grpc.stream_unary_rpc_method_handler(reading_in_time(method, turn_away))
+        return MethodHandlers(grpc.unary_unary_rpc_method_handler(method), read, stream(full))
 
     def _method(self, operation: Operation) -> Method:
         warm = self._executor.warm if operation.warm else None
@@ -187,16 +187,16 @@ class GrpcServer:
     async def _refuse(self, context: Context, credentials: Credentials, error: KMSError) -> None:
         await context.abort(*self._refusal(credentials, error))
 
-    def _refusal(self, credentials: Credentials, error: KMSError) -> Aborted:
-        refused = refusal(error, _echo(credentials.region or self._settings.default_region, REGION_LENGTH))
-        return refused.code, refused.text, (*self._trailers(credentials), *refused.trailers)
+    def _refusal(self, credentials: Credentials, error: KMSError) -> Refusal:
+        refused = refusal(error, _printable(credentials.region or self._settings.default_region, REGION_LENGTH))
+        return refused._replace(trailers=(*self._trailers(credentials), *refused.trailers))
 
     def _trailers(self, credentials: Credentials) -> tuple[tuple[str, str], ...]:
         region = credentials.region or self._settings.default_region
         return (
             self._worker,
-            ("kms-region", _echo(region, REGION_LENGTH)),
-            ("kms-request-id", _echo(credentials.request_id, REQUEST_ID_LENGTH)),
+            ("kms-region", _printable(region, REGION_LENGTH)),
+            ("kms-request-id", _printable(credentials.request_id, REQUEST_ID_LENGTH)),
         )
 
 
@@ -236,7 +236,7 @@ def _address(peer: str) -> str:
     return unquote(rest.rpartition(":")[0]).strip("[]") if kind in ("ipv4", "ipv6") else peer
 
 
-def _echo(text: str, limit: int) -> str:
+def _printable(text: str, limit: int) -> str:
     """Metadata values are printable ASCII (gRPC over HTTP/2, Custom-Metadata); what came in otherwise is not echoed."""
     return text if len(text) <= limit and text.isascii() and text.isprintable() else ""
 

@@ -12,10 +12,10 @@ ECHO_PATH: Final = "/kms_grpc.bench/echo"
 LARGEST_ANSWER: Final = 1024 * 1024
 _ANSWER: Final = bytes(LARGEST_ANSWER)
 
-Application = Callable[[Any, Any, Any], Awaitable[None]]
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-def with_echo(door: Application) -> Application:
+def with_echo(door: Asgi) -> Asgi:
     """The door, and the echo beside it."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:

@@ -18,14 +18,13 @@ from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.call_limit import LATE
+from kms_grpc.endpoints.rich_errors import Refusal
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.kinds.stream import StreamCall
 from kms_grpc.operations.operation import Operation
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Trailers = tuple[tuple[str, str | bytes], ...]
-Aborted = tuple[grpc.StatusCode, str, Trailers]
 Method = Callable[[Any, Context], Awaitable[None]]
 
 
@@ -33,7 +32,7 @@ GONE_SECONDS = 0.1
 """A caller that has gone looks at first like one that has sent all; which of them it is, is known after a moment."""
 
 
-FULL: Final = "The worker has as many streams as it takes on. Retry after a moment."
+TOO_MANY_STREAMS: Final = "The worker has as many streams as it takes on. Retry after a moment."
 IDLE: Final = "The stream's caller had neither sent nor read anything for {:g} s, and its place was given to another."
 
 
@@ -47,7 +46,7 @@ class Streams:
         executor: Executor,
         limits: Limits,
         blocking_pool: BlockingPool,
-        refusal: Callable[[Credentials, KMSError], Aborted],
+        refusal: Callable[[Credentials, KMSError], Refusal],
         trailers: Callable[[Credentials], tuple[tuple[str, str], ...]],
     ) -> None:
         self._executor = executor
@@ -76,7 +75,7 @@ class Streams:
                 if not messages.is_given_up:
                     stream.cancel()
                     raise
-                await self._give_up(stream, context, credentials)
+                await self._end_idle(stream, context, credentials)
             except Exception as problem:
                 await self._fail(stream, problem, context, credentials)
             finally:
@@ -91,11 +90,11 @@ class Streams:
         error = stream.fail(problem)
         # Its frames hold a message, and this one holds it: a circle, megabytes until the collector comes by.
         error.__traceback__ = problem.__traceback__ = None
-        code, text, details = self._refusal(credentials, error)
+        refusal = self._refusal(credentials, error)
         stream.close()  # now: who does not read keeps `abort` waiting
-        await context.abort(code, text, details)
+        await context.abort(*refusal)
 
-    async def _give_up(self, stream: StreamCall, context: Context, credentials: Credentials) -> None:
+    async def _end_idle(self, stream: StreamCall, context: Context, credentials: Credentials) -> None:
         """One who doesn't read does not read this either: until then gRPC holds what was being sent to it. So many of
         those there may be as there are places."""
         try:
@@ -151,7 +150,7 @@ class Streams:
         stream, messages = min(self._running.items(), key=lambda item: item[1].waits_since)
         too_long = messages.waits_since + self._idle_seconds <= asyncio.get_running_loop().time()
         if not too_long or self._leaving >= self._limit:
-            raise ThrottlingException(FULL)
+            raise ThrottlingException(TOO_MANY_STREAMS)
         del self._running[stream]
         self._leaving += 1
         messages.give_up()

@@ -69,10 +69,10 @@ class SupervisorLink:
         except msgspec.DecodeError:
             raise SystemExit("kms-grpc: this command is run by `kms-grpc serve`, not by hand") from None
         _die_with(start.supervisor)
-        child_protocol = cls(start, _take_standard_streams())
-        logs.configure(child_protocol.name, child_protocol.settings.log_level)
-        logs.hide(principal.token for principal in child_protocol.settings.principals if principal.token)
-        return child_protocol
+        link = cls(start, _take_standard_streams())
+        logs.configure(link.name, link.settings.log_level)
+        logs.hide(principal.token for principal in link.settings.principals if principal.token)
+        return link
 
     def ready(self, facts: Mapping[str, Any]) -> None:
         self._report(Report(ready=dict(facts)))
@@ -87,12 +87,12 @@ class SupervisorLink:
 def run(main: Callable[[SupervisorLink], int]) -> int:
     """A child's whole life; returns its exit code. What keeps it from going on is reported in one line, without a
     traceback."""
-    child_protocol = SupervisorLink.take()
+    link = SupervisorLink.take()
     try:
-        return main(child_protocol)
+        return main(link)
     except Exception as error:
-        _log.debug("%s ends", child_protocol.name, exc_info=True)
-        child_protocol.failed(reason_of(error))
+        _log.debug("%s ends", link.name, exc_info=True)
+        link.failed(reason_of(error))
         return 1
 
 

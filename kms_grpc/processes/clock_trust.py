@@ -36,7 +36,7 @@ class ClockTrust:
         self._since_boot_ns = self._boot_ns = self._clock.boot_ns()
         self._wall_ns = self._clock.wall_ns()
 
-    def holds(self) -> bool:
+    def check(self) -> bool:
         """Look at both clocks; to be called every few seconds."""
         wall_ns, boot_ns = self._clock.wall_ns(), self._clock.boot_ns()
         apart_ns = (wall_ns - self._wall_ns) - (boot_ns - self._boot_ns)

@@ -28,41 +28,41 @@ MATERIALS_AT_ONCE: Final = 10_000
 
 _log = logging.getLogger(__name__)
 
-Deed = Callable[[Shard, Transaction, Key, int], bool]
+Change = Callable[[Shard, Transaction, Key, int], bool]
 """Whether there was something to be done, after all."""
 
 
 def delete_due(shard: Shard, now_ns: int) -> int:
     """Keys whose waiting period is over, with all that is theirs; returns how many."""
-    return _do(shard, Due.DELETION, now_ns, _is_over, _delete)
+    return _apply_to_due(shard, Due.DELETION, now_ns, _is_over, _delete)
 
 
 def expire_due(shard: Shard, now_ns: int) -> int:
     """Imported materials past their ValidTo; returns how many keys lost one."""
-    return _do(shard, Due.EXPIRY, now_ns, _is_there, _expire)
+    return _apply_to_due(shard, Due.EXPIRY, now_ns, _is_there, _expire)
 
 
 def rotate_due(shard: Shard, now_ns: int) -> int:
     """Enabled keys whose next automatic rotation has come."""
-    return _do(shard, Due.ROTATION, now_ns, _is_to_rotate, _rotate)
+    return _apply_to_due(shard, Due.ROTATION, now_ns, _is_to_rotate, _rotate)
 
 
-def _do(shard: Shard, due: Due, now_ns: int, still: Callable[[Key, int], bool], deed: Deed) -> int:
+def _apply_to_due(shard: Shard, due: Due, now_ns: int, still: Callable[[Key, int], bool], change: Change) -> int:
     done = 0
     for key in shard.registry.keys_due(due, now_ns, AT_ONCE):
         try:
-            done += _do_one(shard, key, now_ns, still, deed)
+            done += _apply(shard, key, now_ns, still, change)
         except KMSError as error:
             _log.error("%s of %s is put off: %s", due.value, key.arn, error)
     return done
 
 
-def _do_one(shard: Shard, key: Key, now_ns: int, still: Callable[[Key, int], bool], deed: Deed) -> bool:
+def _apply(shard: Shard, key: Key, now_ns: int, still: Callable[[Key, int], bool], change: Change) -> bool:
     with shard.writing() as transaction:
         fresh = transaction.find_key(key.key_id)
         if fresh is None or not still(fresh, now_ns):
             return False
-        return deed(shard, transaction, fresh, now_ns)
+        return change(shard, transaction, fresh, now_ns)
 
 
 def _record(transaction: Transaction, name: str, key: Key, now_ns: int, **details: Any) -> None:

@@ -51,11 +51,11 @@ class ImportPairs:
             self._try(shard, _provide_owned_keys)
         self._end.wait(BEGIN_SECONDS)
         while not self._end.is_set():
-            made = [self.turn(shard) for shard in self._shards]
+            made = [self.make_one(shard) for shard in self._shards]
             if not any(made):
                 self._end.wait(PASS_SECONDS)
 
-    def turn(self, shard: Shard) -> bool:
+    def make_one(self, shard: Shard) -> bool:
         """Make at most one pair for the region; whether one was made."""
         return self._try(shard, self._look_after)
 

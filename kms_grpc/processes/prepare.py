@@ -13,10 +13,10 @@ from kms_grpc.processes.child_protocol import SupervisorLink
 def run(prepare: Callable[[Settings], None]) -> int:
     """The main of the process `prepare`; returns its exit code. What `prepare` raises is the reason the server
     gives."""
-    return child_protocol.run(lambda tie: _run(tie, prepare))
+    return child_protocol.run(lambda link: _run(link, prepare))
 
 
-def _run(tie: SupervisorLink, prepare: Callable[[Settings], None]) -> int:
+def _run(link: SupervisorLink, prepare: Callable[[Settings], None]) -> int:
     keyring.forbid_core_dumps()
-    prepare(tie.settings)
+    prepare(link.settings)
     return 0

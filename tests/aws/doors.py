@@ -37,7 +37,7 @@ class Refused(Exception):
         self.text = text
 
 
-class Door(Protocol):
+class DoorClient(Protocol):
     """`call("Encrypt", {"KeyId": …})` gives the answer's members, or raises Refused."""
 
     def call(self, operation: str, members: Members) -> Members: ...
@@ -53,14 +53,14 @@ def client(url: str, region: str = REGION, **settings: Any) -> Any:
     return made
 
 
-class BotoDoor:
+class BotoClient:
     """AWS's wire by boto3, which here leaves judging requests to the server, and repeats nothing."""
 
     def __init__(self, served: Served, url: str) -> None:
         self._client = client(url, parameter_validation=False, retries={"total_max_attempts": 1})
 
     def call(self, operation: str, members: Members) -> Members:
-        """See Door."""
+        """See DoorClient."""
         try:
             answer = getattr(self._client, _snake(operation))(**members)
         except ClientError as error:
@@ -69,7 +69,7 @@ class BotoDoor:
         return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
 
 
-class GrpcDoor:
+class StubClient:
     """The contract's own wire, by its stubs' messages."""
 
     def __init__(self, served: Served, url: str) -> None:
@@ -77,7 +77,7 @@ class GrpcDoor:
         self._metadata = [("authorization", f"Bearer {served.token}"), ("kms-region", REGION)]
 
     def call(self, operation: str, members: Members) -> Members:
-        """See Door."""
+        """See DoorClient."""
         row = OPERATIONS[operation]
         request = _fill(row.request(), members)
         stub = self._channel.unary_unary(row.path, _bytes_of, row.response.FromString)
@@ -88,7 +88,7 @@ class GrpcDoor:
             raise _refusal(error) from None
 
 
-DOORS: Mapping[str, Callable[[Served, str], Door]] = {"aws": BotoDoor, "grpc": GrpcDoor}
+DOORS: Mapping[str, Callable[[Served, str], DoorClient]] = {"aws": BotoClient, "grpc": StubClient}
 
 
 def _snake(operation: str) -> str:

@@ -13,7 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from tests.aws.conftest import BenchData, ground_of
+from tests.aws.conftest import AwsEndpoint, endpoint_of
 from tests.aws.doors import OPERATIONS, client
 from tests.aws.readme import EXAMPLE_URL, clients
 from tests.aws.test_cases import MODEL
@@ -78,17 +78,17 @@ def test_a_listing_goes_on_where_it_stopped(kms: Any, busy: str) -> None:
 # --- one URL, all regions ----------------------------------------------------------------------------------------
 
 
-def test_the_scope_says_the_region(ground: BenchData) -> None:
-    here, there = client(ground.url), client(ground.url, OTHER_REGION)
+def test_the_scope_says_the_region(endpoint: AwsEndpoint) -> None:
+    here, there = client(endpoint.url), client(endpoint.url, OTHER_REGION)
     key_id = there.create_key()["KeyMetadata"]["KeyId"]
     assert f":{OTHER_REGION}:" in there.describe_key(KeyId=key_id)["KeyMetadata"]["Arn"]
     with pytest.raises(here.exceptions.NotFoundException):
         here.describe_key(KeyId=key_id)
 
 
-def test_a_region_that_is_not_served(ground: BenchData) -> None:
+def test_a_region_that_is_not_served(endpoint: AwsEndpoint) -> None:
     with pytest.raises(ClientError, match="Region us-east-1 is not served here; served are: eu-central-1, eu-west-1"):
-        client(ground.url, "us-east-1").list_keys()
+        client(endpoint.url, "us-east-1").list_keys()
 
 
 def test_by_the_environment_alone(environment: None) -> None:
@@ -96,9 +96,9 @@ def test_by_the_environment_alone(environment: None) -> None:
     assert isinstance(boto3.Session().client("kms").list_keys()["Keys"], list)
 
 
-def test_readmes_line(ground: BenchData, environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readmes_line(endpoint: AwsEndpoint, environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL_KMS")
-    made = eval(clients()["tests/aws/test_boto3.py"].replace(EXAMPLE_URL, ground.url), {"boto3": boto3})
+    made = eval(clients()["tests/aws/test_boto3.py"].replace(EXAMPLE_URL, endpoint.url), {"boto3": boto3})
     assert isinstance(made.list_keys()["Keys"], list)
 
 
@@ -116,8 +116,8 @@ NOT_YET = sorted(set(MODEL.operation_names) - set(OPERATIONS))
 
 
 @pytest.mark.parametrize("operation", NOT_YET)
-def test_operations_of_awss_model_say_so_themselves(operation: str, ground: BenchData) -> None:
-    asked = client(ground.url, parameter_validation=False)
+def test_operations_of_awss_model_say_so_themselves(operation: str, endpoint: AwsEndpoint) -> None:
+    asked = client(endpoint.url, parameter_validation=False)
     with pytest.raises(ClientError) as refused:
         asked._make_api_call(operation, {})
     error = refused.value.response["Error"]
@@ -180,30 +180,30 @@ def _header(request: bytes, name: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
-def test_a_call_whose_answer_is_lost_is_done_once(mode: str, ground: BenchData) -> None:
-    with losing_answers(ground.url, 2) as (url, seen):
+def test_a_call_whose_answer_is_lost_is_done_once(mode: str, endpoint: AwsEndpoint) -> None:
+    with losing_answers(endpoint.url, 2) as (url, seen):
         asked = client(url, retries={"mode": mode, "total_max_attempts": 5})
         made = asked.create_key(Description=f"lost twice, {mode}")["KeyMetadata"]
         asked.create_alias(AliasName=f"alias/lost-{mode}-{made['KeyId']}", TargetKeyId=made["KeyId"])
     creations = [request for request in seen if b"TrentService.CreateKey" in request]
     assert len(creations) == 3
     assert len({_header(request, b"amz-sdk-invocation-id") for request in creations}) == 1
-    asked = client(ground.url)
+    asked = client(endpoint.url)
     keys = [key["KeyId"] for page in asked.get_paginator("list_keys").paginate() for key in page["Keys"]]
     described = [asked.describe_key(KeyId=key_id)["KeyMetadata"]["Description"] for key_id in keys]
     assert described.count(f"lost twice, {mode}") == 1
 
 
-def test_a_lost_answer_of_an_alias_is_no_error(ground: BenchData, kms: Any) -> None:
+def test_a_lost_answer_of_an_alias_is_no_error(endpoint: AwsEndpoint, kms: Any) -> None:
     """A repeated CreateAlias is not told that the name is taken."""
     key_id = kms.create_key()["KeyMetadata"]["KeyId"]
-    with losing_answers(ground.url, 1) as (url, seen):
+    with losing_answers(endpoint.url, 1) as (url, seen):
         client(url).create_alias(AliasName=f"alias/{key_id}", TargetKeyId=key_id)
     assert len(seen) == 2
 
 
-def test_refusals_are_not_repeated(ground: BenchData) -> None:
-    with losing_answers(ground.url, 0) as (url, seen):
+def test_refusals_are_not_repeated(endpoint: AwsEndpoint) -> None:
+    with losing_answers(endpoint.url, 0) as (url, seen):
         asked = client(url)
         for call in (
             lambda: asked.describe_key(KeyId=UNKNOWN),
@@ -220,7 +220,7 @@ def test_throttled_calls_come_through(start_server: StartServer, tmp_path: Any) 
     config = tmp_path / "kms.toml"
     config.write_text("[limits]\nwaiting_calls = 1\nthreads = 1\n")
     served = start_server("--config", str(config), "--aws-listen", "127.0.0.1:0")
-    url = ground_of(served).url
+    url = endpoint_of(served).url
     asked = client(url, retries={"mode": "standard", "total_max_attempts": 12}, max_pool_connections=8)
     throttled: list[str] = []
 
@@ -235,7 +235,7 @@ def test_throttled_calls_come_through(start_server: StartServer, tmp_path: Any) 
     assert set(throttled) == {"", "ThrottlingException"}, "nobody was turned away, so nothing was shown"
 
 
-def test_nobody_there(ground: BenchData) -> None:
+def test_nobody_there(endpoint: AwsEndpoint) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(EndpointConnectionError):

@@ -15,7 +15,7 @@ from botocore.model import ServiceModel
 
 from kms_grpc.operations.table import TABLE
 from tests.aws.cases import CASES, Case
-from tests.aws.doors import OPERATIONS, Door, Refused
+from tests.aws.doors import OPERATIONS, DoorClient, Refused
 from tests.aws.world import World
 
 MODEL: ServiceModel = botocore.session.Session().get_service_model("kms")
@@ -25,10 +25,10 @@ ALIAS = re.compile(r"alias/case-[0-9]+-[0-9]+")
 
 NOT_HERE: Mapping[str, str] = {
     "CloudHsmClusterInvalidConfiguration": "custom key stores are not built: UnsupportedOperationException names them",
-    "ConflictException": "an automatic rotation is due within 20 minutes: test_by_the_clock.py",
+    "ConflictException": "an automatic rotation is due within 20 minutes: test_errors_over_time.py",
     "CustomKeyStore": "likewise",
     "DependencyTimeoutException": "the disk does not answer: test_trouble.py",
-    "ExpiredImportTokenException": "24 hours: test_by_the_clock.py",
+    "ExpiredImportTokenException": "24 hours: test_errors_over_time.py",
     "InvalidGrantTokenException": "grants are not built: UnsupportedOperationException names GrantTokens",
     "InvalidKeyUsageException": "keys of other usages are not built",
     "KeyUnavailableException": "a key was changed on the disk: test_trouble.py",
@@ -50,12 +50,12 @@ NOT_HERE: Mapping[str, str] = {
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_both_doors_say_the_same(case: Case, doors: dict[str, Door]) -> None:
+def test_both_doors_say_the_same(case: Case, doors: dict[str, DoorClient]) -> None:
     told = {name: _told(case, door) for name, door in doors.items()}
     assert told["aws"] == told["grpc"]
 
 
-def _told(case: Case, door: Door) -> Any:
+def _told(case: Case, door: DoorClient) -> Any:
     """The answer without what is made by chance; an error is compared with the case's own first."""
     world = World(door)
     members = case.prepare(world)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
-from tests.aws.doors import OPERATIONS, Door, Members, Refused
+from tests.aws.doors import OPERATIONS, DoorClient, Members, Refused
 from tests.aws.test_cases import MODEL
 from tests.aws.world import UNKNOWN, in_days
 
@@ -113,7 +113,7 @@ INSIDE = [
 
 
 @pytest.mark.parametrize("broken", [*BROKEN, *INSIDE], ids=lambda broken: f"{broken.operation} {broken.why}")
-def test_both_doors_refuse_it_in_awss_words(broken: Broken, doors: dict[str, Door]) -> None:
+def test_both_doors_refuse_it_in_awss_words(broken: Broken, doors: dict[str, DoorClient]) -> None:
     is_wider = f"{broken.operation} {broken.why}".startswith(WIDER_BY_GRPC)
     told = {name: _refusal(door, broken) for name, door in doors.items() if not (is_wider and name == "grpc")}
     assert told == {name: ("ValidationException", _as_said_by(name, broken)) for name in told}
@@ -129,14 +129,14 @@ def _as_said_by(door: str, broken: Broken) -> str:
     return broken.text if field.has_presence else _violation(_camel(name), " null", "Member must not be null")
 
 
-def _refusal(door: Door, broken: Broken) -> tuple[str, str] | str:
+def _refusal(door: DoorClient, broken: Broken) -> tuple[str, str] | str:
     try:
         return f"was answered: {door.call(broken.operation, broken.members)}"
     except Refused as refused:
         return refused.code, refused.text
 
 
-def test_an_empty_string_inside_a_list_is_shown_as_sent(doors: dict[str, Door]) -> None:
+def test_an_empty_string_inside_a_list_is_shown_as_sent(doors: dict[str, DoorClient]) -> None:
     """By AWS's wire it was sent; only there it can be told from nothing."""
     tags = [{"TagKey": "a", "TagValue": ""}, {"TagKey": "", "TagValue": ""}]
     with pytest.raises(Refused) as refused:

@@ -14,7 +14,7 @@ from aws_cryptographic_material_providers.mpl import models as mpl
 from aws_cryptographic_material_providers.mpl.config import MaterialProvidersConfig
 from aws_encryption_sdk import CommitmentPolicy
 
-from tests.aws.conftest import BenchData
+from tests.aws.conftest import AwsEndpoint
 from tests.aws.doors import client
 from tests.aws.readme import clients
 from tests.aws.world import ACCOUNT, OTHER_REGION
@@ -62,8 +62,8 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(ground: BenchData) -> Scene:
-    return Scene(ground.url)
+def scene(endpoint: AwsEndpoint) -> Scene:
+    return Scene(endpoint.url)
 
 
 def encrypted(keyring: Any) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.aws.conftest import BenchData
+from tests.aws.conftest import AwsEndpoint
 from tests.aws.doors import OPERATIONS
 
 PLAN = Path(__file__).with_name("terraform") / "main.tf"
@@ -25,11 +25,11 @@ EMPTY = 0
 
 
 class Terraform:
-    def __init__(self, folder: Path, ground: BenchData) -> None:
+    def __init__(self, folder: Path, endpoint: AwsEndpoint) -> None:
         shutil.copy(PLAN, folder)
         self._folder = folder
         material = {"TF_VAR_material": base64.b64encode(os.urandom(32)).decode()}
-        self._environment = ground.variables | material | {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
+        self._environment = endpoint.variables | material | {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -39,10 +39,10 @@ class Terraform:
 
 
 @pytest.fixture
-def terraform(tmp_path: Path, ground: BenchData) -> Terraform:
+def terraform(tmp_path: Path, endpoint: AwsEndpoint) -> Terraform:
     if shutil.which("terraform") is None:
         pytest.skip("terraform is not installed")
-    made = Terraform(tmp_path, ground)
+    made = Terraform(tmp_path, endpoint)
     found = made("init", "-input=false")
     if found.returncode != 0:
         pytest.skip(f"the AWS provider cannot be had: {' '.join(found.stderr.split())[:300]}")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.aws.conftest import ground_of
-from tests.aws.doors import DOORS, Door, Refused
+from tests.aws.conftest import endpoint_of
+from tests.aws.doors import DOORS, DoorClient, Refused
 from tests.aws.world import World
 from tests.conftest import StartServer
 from tests.served import Served
@@ -18,8 +18,8 @@ from tests.served import Served
 SHARD = "regions/eu-central-1.sqlite"
 
 
-def doors_of(served: Served) -> dict[str, Door]:
-    url = ground_of(served).url
+def doors_of(served: Served) -> dict[str, DoorClient]:
+    url = endpoint_of(served).url
     return {name: door(served, url) for name, door in DOORS.items()}
 
 

@@ -7,7 +7,7 @@ import itertools
 import os
 from typing import Any
 
-from tests.aws.doors import REGION, Door, Members
+from tests.aws.doors import REGION, DoorClient, Members
 from tests.operations.key_life import wrap
 
 OTHER_REGION = "eu-west-1"
@@ -24,7 +24,7 @@ _numbers = itertools.count()
 class World:
     """`facts` are what an expected text may name: {id} and {arn} of the key made last, {alias} …"""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: DoorClient) -> None:
         self.door = door
         self.facts: dict[str, str] = {"region": REGION, "account": ACCOUNT}
 

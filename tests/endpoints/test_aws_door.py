@@ -18,7 +18,7 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.endpoints.aws_calls import JSON_11, TEST, Answer, address_of, call, send, signed_headers
-from tests.processes.served import eventually
+from tests.processes.stand_in_server import eventually
 from tests.served import Served
 
 pytestmark = pytest.mark.xdist_group("aws door")

@@ -14,7 +14,7 @@ from kms_grpc.endpoints.fair_queue import FIRST_USUAL_NS, Budget, FairQueue
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
 
 
-class QuickstartRunner:
+class QueueScene:
     """A queue, and calls that hold their turn until they are told to end it."""
 
     def __init__(self, budget: int = 1000, **bounds: Any) -> None:
@@ -76,24 +76,24 @@ def test_connections_take_turns() -> None:
     """b's only call and c's two wait for no more than one of a's each."""
 
     async def scene() -> None:
-        stage = QuickstartRunner()
-        await stage.call("a0", *(f"a{n}" for n in range(1, 50)), "b1", "c1", "c2")
-        begun = await stage.end_all()
+        queued = QueueScene()
+        await queued.call("a0", *(f"a{n}" for n in range(1, 50)), "b1", "c1", "c2")
+        begun = await queued.end_all()
         assert begun[:6] == ["a0", "a1", "b1", "c1", "a2", "c2"]
         assert begun[6:] == [f"a{n}" for n in range(3, 50)], "each connection's calls in their order"
-        assert (stage.queue.pending, stage.budget.held) == (0, 0)
+        assert (queued.queue.pending, queued.budget.held) == (0, 0)
 
     play(scene)
 
 
 def test_as_many_at_once_as_there_are_slots() -> None:
     async def scene() -> None:
-        stage = QuickstartRunner(slots=3)
-        await stage.call(*(f"a{n}" for n in range(6)))
-        assert stage.begun == ["a0", "a1", "a2"]
-        await stage.end("a1")
-        assert stage.begun == ["a0", "a1", "a2", "a3"]
-        await stage.end_all()
+        queued = QueueScene(slots=3)
+        await queued.call(*(f"a{n}" for n in range(6)))
+        assert queued.begun == ["a0", "a1", "a2"]
+        await queued.end("a1")
+        assert queued.begun == ["a0", "a1", "a2", "a3"]
+        await queued.end_all()
 
     play(scene)
 
@@ -102,15 +102,15 @@ def test_no_connection_has_all_the_turns() -> None:
     """a doesn't end its calls: b's go on."""
 
     async def scene() -> None:
-        stage = QuickstartRunner(slots=4, each=2)
-        await stage.call("a1", "a2", "a3", "a4", "b1", "b2", "b3")
-        assert stage.begun == ["a1", "a2", "b1", "b2"]
-        await stage.end("b1", "b2")
-        assert stage.begun == ["a1", "a2", "b1", "b2", "b3"]
-        await stage.call("c1")
-        assert stage.begun[-1] == "c1"
-        await stage.end_all()
-        assert (len(stage.begun), stage.queue.pending, stage.queue._running_of) == (8, 0, {})
+        queued = QueueScene(slots=4, each=2)
+        await queued.call("a1", "a2", "a3", "a4", "b1", "b2", "b3")
+        assert queued.begun == ["a1", "a2", "b1", "b2"]
+        await queued.end("b1", "b2")
+        assert queued.begun == ["a1", "a2", "b1", "b2", "b3"]
+        await queued.call("c1")
+        assert queued.begun[-1] == "c1"
+        await queued.end_all()
+        assert (len(queued.begun), queued.queue.pending, queued.queue._running_of) == (8, 0, {})
 
     play(scene)
 
@@ -128,12 +128,12 @@ def test_no_connection_has_all_the_turns() -> None:
 )
 def test_bytes_come_from_a_budget(budget: int, sizes: list[int], begun: int) -> None:
     async def scene() -> None:
-        stage = QuickstartRunner(budget, slots=100)
+        queued = QueueScene(budget, slots=100)
         for number, size in enumerate(sizes):
-            await stage.call(f"a{number}", size=size)
-        assert len(stage.begun) == begun
-        assert len(await stage.end_all()) == len(sizes)
-        assert stage.budget.held == 0
+            await queued.call(f"a{number}", size=size)
+        assert len(queued.begun) == begun
+        assert len(await queued.end_all()) == len(sizes)
+        assert queued.budget.held == 0
 
     play(scene)
 
@@ -142,21 +142,21 @@ def test_queues_share_a_budget() -> None:
     """What one of them gives back begins what waits in the other; so does a call that turns out smaller."""
 
     async def scene() -> None:
-        stage = QuickstartRunner(100, slots=9)
-        other = FairQueue(stage.budget, slots=9, waiting=9)
-        await stage.call("a1", size=80)
-        await stage.call("b1", size=50, queue=other)
-        assert stage.begun == ["a1"]
-        await stage.end("a1")
-        assert stage.begun == ["a1", "b1"]
+        queued = QueueScene(100, slots=9)
+        other = FairQueue(queued.budget, slots=9, waiting=9)
+        await queued.call("a1", size=80)
+        await queued.call("b1", size=50, queue=other)
+        assert queued.begun == ["a1"]
+        await queued.end("a1")
+        assert queued.begun == ["a1", "b1"]
         async with other.turn("c", 50, None) as turn:
-            await stage.call("a2", size=30)
-            assert stage.begun == ["a1", "b1"]
+            await queued.call("a2", size=30)
+            assert queued.begun == ["a1", "b1"]
             turn.resize(20)
             await settle()
-            assert stage.begun == ["a1", "b1", "a2"]
-        await stage.end_all()
-        assert stage.budget.held == 0
+            assert queued.begun == ["a1", "b1", "a2"]
+        await queued.end_all()
+        assert queued.budget.held == 0
 
     play(scene)
 
@@ -172,28 +172,28 @@ def test_queues_share_a_budget() -> None:
 )
 def test_when_no_more_may_wait(waiting: list[str], newcomer: str, refused: str) -> None:
     async def scene() -> None:
-        stage = QuickstartRunner(waiting=3)
-        await stage.call("x0", *waiting, newcomer)
-        assert stage.refused == {refused: "ThrottlingException"}
-        assert set(await stage.end_all()) == {"x0", *waiting, newcomer} - {refused}
-        assert stage.queue.pending == 0
+        queued = QueueScene(waiting=3)
+        await queued.call("x0", *waiting, newcomer)
+        assert queued.refused == {refused: "ThrottlingException"}
+        assert set(await queued.end_all()) == {"x0", *waiting, newcomer} - {refused}
+        assert queued.queue.pending == 0
 
     play(scene)
 
 
 def test_who_has_waited_too_long_is_turned_away() -> None:
     async def scene() -> None:
-        stage = QuickstartRunner(seconds=0.02)
-        await stage.call("a0", "a1", "b1")
-        while len(stage.refused) < 2:
+        queued = QueueScene(seconds=0.02)
+        await queued.call("a0", "a1", "b1")
+        while len(queued.refused) < 2:
             await asyncio.sleep(0.001)
-        assert set(stage.refused.values()) == {"ThrottlingException"}
-        await stage.call("a2")
-        await stage.end("a0")
-        assert stage.begun == ["a0", "a2"]
+        assert set(queued.refused.values()) == {"ThrottlingException"}
+        await queued.call("a2")
+        await queued.end("a0")
+        assert queued.begun == ["a0", "a2"]
         await asyncio.sleep(0.05)  # the cut-off is for those who wait
-        await stage.end_all()
-        assert (stage.refused.keys(), stage.queue.pending) == ({"a1", "b1"}, 0)
+        await queued.end_all()
+        assert (queued.refused.keys(), queued.queue.pending) == ({"a1", "b1"}, 0)
 
     play(scene)
 
@@ -202,14 +202,14 @@ def test_nobody_waits_longer_than_half_the_time_it_has() -> None:
     """The queue's own patience is longer; by the clock no time has passed."""
 
     async def scene() -> None:
-        stage = QuickstartRunner(seconds=3600)
-        await stage.call("a0", "a1")
-        await stage.call("b1", deadline_ns=40_000_000)
-        while not stage.refused:
+        queued = QueueScene(seconds=3600)
+        await queued.call("a0", "a1")
+        await queued.call("b1", deadline_ns=40_000_000)
+        while not queued.refused:
             await asyncio.sleep(0.001)
-        assert stage.refused == {"b1": "ThrottlingException"}
-        await stage.end_all()
-        assert stage.begun == ["a0", "a1"]
+        assert queued.refused == {"b1": "ThrottlingException"}
+        await queued.end_all()
+        assert queued.begun == ["a0", "a1"]
 
     play(scene)
 
@@ -226,14 +226,14 @@ def test_what_would_hardly_be_answered_in_time_is_not_begun_before_others(
     left_ns: int, another_waits: bool, begun: bool
 ) -> None:
     async def scene() -> None:
-        stage = QuickstartRunner()
-        await stage.call("a0")
-        await stage.call("b1", deadline_ns=left_ns)
-        await stage.call(*(["c1"] if another_waits else []))
-        await stage.end_all()
-        assert ("b1" in stage.begun) == begun
-        assert stage.refused == ({} if begun else {"b1": "ThrottlingException"})
-        assert stage.queue.pending == 0
+        queued = QueueScene()
+        await queued.call("a0")
+        await queued.call("b1", deadline_ns=left_ns)
+        await queued.call(*(["c1"] if another_waits else []))
+        await queued.end_all()
+        assert ("b1" in queued.begun) == begun
+        assert queued.refused == ({} if begun else {"b1": "ThrottlingException"})
+        assert queued.queue.pending == 0
 
     play(scene)
 
@@ -242,32 +242,32 @@ def test_how_long_calls_usually_take_is_learnt() -> None:
     """The median: a few that take for ever, because nobody reads their answers, do not tell."""
 
     async def scene() -> None:
-        stage = QuickstartRunner()
+        queued = QueueScene()
         dice = random.Random(17)
         for number in range(600):
-            await stage.call(f"a{number}")
-            stage.now += 3_600_000_000_000 if number % 4 == 0 else dice.randrange(4_000_000, 6_000_000)
-            await stage.end(f"a{number}")
-        assert 4_000_000 < stage.queue._usual_ns < 8_000_000
+            await queued.call(f"a{number}")
+            queued.now += 3_600_000_000_000 if number % 4 == 0 else dice.randrange(4_000_000, 6_000_000)
+            await queued.end(f"a{number}")
+        assert 4_000_000 < queued.queue._usual_ns < 8_000_000
 
     play(scene)
 
 
 def test_no_call_is_begun_after_its_deadline() -> None:
     async def scene() -> None:
-        stage = QuickstartRunner()
-        await stage.call("a0", deadline_ns=10)
-        await stage.call("a1", deadline_ns=10)
-        await stage.call("b1", deadline_ns=11)
-        stage.now = 10
-        await stage.end("a0")
-        assert stage.begun == ["a0", "b1"]
-        await stage.call("c1", deadline_ns=10)
-        await stage.end_all()
-        await stage.call("c2", deadline_ns=10)
-        assert stage.begun == ["a0", "b1"]
-        assert stage.refused == dict.fromkeys(["a1", "c1", "c2"], "DependencyTimeoutException")
-        assert stage.queue.pending == 0
+        queued = QueueScene()
+        await queued.call("a0", deadline_ns=10)
+        await queued.call("a1", deadline_ns=10)
+        await queued.call("b1", deadline_ns=11)
+        queued.now = 10
+        await queued.end("a0")
+        assert queued.begun == ["a0", "b1"]
+        await queued.call("c1", deadline_ns=10)
+        await queued.end_all()
+        await queued.call("c2", deadline_ns=10)
+        assert queued.begun == ["a0", "b1"]
+        assert queued.refused == dict.fromkeys(["a1", "c1", "c2"], "DependencyTimeoutException")
+        assert queued.queue.pending == 0
 
     play(scene)
 
@@ -276,22 +276,22 @@ def test_who_gives_up_leaves_no_trace() -> None:
     """While it waits, right when its turn comes, and while it has its turn."""
 
     async def scene() -> None:
-        stage = QuickstartRunner(100)
-        await stage.call("a0", "a1", "b1", "a2", size=60)
-        stage.tasks["a1"].cancel()
+        queued = QueueScene(100)
+        await queued.call("a0", "a1", "b1", "a2", size=60)
+        queued.tasks["a1"].cancel()
         await settle()
-        stage._ends["a0"].set()
-        while stage.budget.held and stage.queue.waiting == 2:
+        queued._ends["a0"].set()
+        while queued.budget.held and queued.queue.waiting == 2:
             await asyncio.sleep(0)
-        stage.tasks["b1"].cancel()
+        queued.tasks["b1"].cancel()
         await settle()
-        assert stage.begun[-1] == "a2"
-        stage.tasks["a2"].cancel()
+        assert queued.begun[-1] == "a2"
+        queued.tasks["a2"].cancel()
         await settle()
-        assert (stage.queue.pending, stage.budget.held) == (0, 0)
-        await stage.call("c1", size=100)
-        assert stage.begun[-1] == "c1"
-        await stage.end_all()
+        assert (queued.queue.pending, queued.budget.held) == (0, 0)
+        await queued.call("c1", size=100)
+        assert queued.begun[-1] == "c1"
+        await queued.end_all()
 
     play(scene)
 

@@ -13,7 +13,7 @@ import pytest
 
 from kms_grpc.v1 import envelope_pb2
 from tests.endpoints.calls import OWN_CONNECTION, Reply, metadata, refused
-from tests.endpoints.test_waiting_calls import Door, loop, prepared, until
+from tests.endpoints.test_waiting_calls import WorkerDoor, loop, prepared, until
 from tests.operations.service import ALICE, Host
 
 __all__ = ["loop", "prepared"]
@@ -31,10 +31,10 @@ def idle_seconds() -> float:
 
 
 @pytest.fixture
-def door(prepared: Path, tmp_path: Path, loop: asyncio.AbstractEventLoop, idle_seconds: float) -> Iterator[Door]:
+def door(prepared: Path, tmp_path: Path, loop: asyncio.AbstractEventLoop, idle_seconds: float) -> Iterator[WorkerDoor]:
     limits = {"streams": PLACES, "stream_idle_seconds": idle_seconds}
     host = Host(Path(shutil.copytree(prepared, tmp_path / "data")), limits=limits, listen="127.0.0.1:0")
-    opened = Door(host, loop)
+    opened = WorkerDoor(host, loop)
     yield opened
     opened.close()
     host.close()
@@ -43,7 +43,7 @@ def door(prepared: Path, tmp_path: Path, loop: asyncio.AbstractEventLoop, idle_s
 class Stream:
     """EncryptStream on a connection of its own."""
 
-    def __init__(self, door: Door, key_id: str, request_id: str = "") -> None:
+    def __init__(self, door: WorkerDoor, key_id: str, request_id: str = "") -> None:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{door.server.port}", OWN_CONNECTION)
         self._first = envelope_pb2.EncryptStreamRequest(key_id=key_id, plaintext=b"p").SerializeToString()
         self._go = threading.Semaphore(0)
@@ -77,7 +77,7 @@ class Stream:
         self._channel.close()
 
 
-def whole(door: Door, key_id: str) -> Reply | None:
+def whole(door: WorkerDoor, key_id: str) -> Reply | None:
     """A stream of one message: None where it was served."""
     message = envelope_pb2.EncryptStreamRequest(key_id=key_id, plaintext=b"p", last=True).SerializeToString()
     try:
@@ -87,12 +87,12 @@ def whole(door: Door, key_id: str) -> Reply | None:
     return None
 
 
-def key(door: Door) -> str:
+def key(door: WorkerDoor) -> str:
     return str(door.ask("CreateKey").answer.key_metadata.key_id)
 
 
 @pytest.mark.parametrize("parts", [pytest.param(0, id="sends nothing"), pytest.param(64, id="reads nothing")])
-def test_who_keeps_a_stream_waiting_gives_its_place_to_a_newcomer(door: Door, parts: int) -> None:
+def test_who_keeps_a_stream_waiting_gives_its_place_to_a_newcomer(door: WorkerDoor, parts: int) -> None:
     key_id = key(door)
     held = {f"held-{number}": Stream(door, key_id, f"held-{number}") for number in range(PLACES)}
     for one in held.values():
@@ -115,7 +115,7 @@ def test_who_keeps_a_stream_waiting_gives_its_place_to_a_newcomer(door: Door, pa
 
 
 @pytest.mark.parametrize("idle_seconds", [3600.0])
-def test_who_has_not_kept_it_waiting_for_so_long_keeps_its_place(door: Door) -> None:
+def test_who_has_not_kept_it_waiting_for_so_long_keeps_its_place(door: WorkerDoor) -> None:
     key_id = key(door)
     held = [Stream(door, key_id) for _ in range(PLACES)]
     until(lambda: door.server._streams.running == PLACES)
@@ -127,7 +127,7 @@ def test_who_has_not_kept_it_waiting_for_so_long_keeps_its_place(door: Door) -> 
         one.close()
 
 
-def test_while_there_are_places_an_idle_stream_may_wait(door: Door) -> None:
+def test_while_there_are_places_an_idle_stream_may_wait(door: WorkerDoor) -> None:
     """The one that goes is the one that has waited for longest; one whose caller is at work stays."""
     key_id = key(door)
     quiet, busy = Stream(door, key_id), Stream(door, key_id)

@@ -19,7 +19,16 @@ from kms_grpc import errors
 from kms_grpc.endpoints import call_limit, grpc_server
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata, refused
-from tests.endpoints.test_waiting_calls import Door, healthy, loop, prepared, recorded, registry_held, until, waiting
+from tests.endpoints.test_waiting_calls import (
+    WorkerDoor,
+    healthy,
+    loop,
+    prepared,
+    recorded,
+    registry_held,
+    until,
+    waiting,
+)
 from tests.operations.service import ALICE, Host
 
 __all__ = ["loop", "prepared"]
@@ -41,17 +50,17 @@ def host(prepared: Path, tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.fixture
-def door(host: Host, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+def door(host: Host, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerDoor]:
     """Encrypt and Decrypt are taken for calls with large messages here, as batches are."""
     bulk = grpc_server.is_bulk
     monkeypatch.setattr(grpc_server, "is_bulk", lambda row: bulk(row) or row.name in ("Encrypt", "Decrypt"))
-    opened = Door(host, loop)
+    opened = WorkerDoor(host, loop)
     yield opened
     opened.close()
 
 
 @contextmanager
-def connection(door: Door) -> Iterator[grpc.Channel]:
+def connection(door: WorkerDoor) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(f"127.0.0.1:{door.server.port}", OWN_CONNECTION) as channel:
         yield channel
 
@@ -65,7 +74,7 @@ def begin(channel: grpc.Channel, name: str, request_id: str, seconds: float = 60
 
 
 @contextmanager
-def no_turns(door: Door) -> Iterator[None]:
+def no_turns(door: WorkerDoor) -> Iterator[None]:
     """Large calls wait: others hold all the memory there is."""
     turn = door.server._bulk.queue.turn("another", 2 * MESSAGE_BYTES, None)
     door.run(turn.__aenter__())
@@ -75,7 +84,7 @@ def no_turns(door: Door) -> Iterator[None]:
         door.run(turn.__aexit__(None, None, None))
 
 
-def test_a_connection_with_fifty_times_its_share_delays_anothers_call_by_one(door: Door) -> None:
+def test_a_connection_with_fifty_times_its_share_delays_anothers_call_by_one(door: WorkerDoor) -> None:
     with connection(door) as greedy, connection(door) as modest:
         with registry_held(door):
             many = [begin(greedy, "CreateKey", f"greedy-{number}") for number in range(50)]
@@ -88,7 +97,7 @@ def test_a_connection_with_fifty_times_its_share_delays_anothers_call_by_one(doo
     assert order.index("modest") <= 2, order[:5]
 
 
-def test_no_connection_has_more_under_way_than_its_share(door: Door) -> None:
+def test_no_connection_has_more_under_way_than_its_share(door: WorkerDoor) -> None:
     """HTTP/2 tells the client, which keeps the rest to itself: nothing is refused."""
     with connection(door) as greedy:
         with registry_held(door):
@@ -99,7 +108,7 @@ def test_no_connection_has_more_under_way_than_its_share(door: Door) -> None:
         assert all(call.result() for call in many)
 
 
-def test_when_the_queue_is_full_the_greedy_make_room(door: Door) -> None:
+def test_when_the_queue_is_full_the_greedy_make_room(door: WorkerDoor) -> None:
     """60 may wait, and two connections have 80: a third one's call still gets in."""
     with connection(door) as first, connection(door) as second, connection(door) as modest:
         with registry_held(door):
@@ -117,7 +126,7 @@ def test_when_the_queue_is_full_the_greedy_make_room(door: Door) -> None:
 # --- large messages ------------------------------------------------------------------------------------------------
 
 
-def test_on_the_wire_it_is_an_ordinary_call(door: Door) -> None:
+def test_on_the_wire_it_is_an_ordinary_call(door: WorkerDoor) -> None:
     key = door.ask("CreateKey").answer.key_metadata
     for _ in range(2):  # the long way, and under a Permit
         sealed = door.ask("Encrypt", key_id=key.key_id, plaintext=b"p", encryption_context={"a": "b"})
@@ -130,7 +139,7 @@ def test_on_the_wire_it_is_an_ordinary_call(door: Door) -> None:
     assert door.server._bulk.queue.pending == 0 == door.blocking_pool.budget.held
 
 
-def test_what_is_too_large_is_recorded_as_that(door: Door) -> None:
+def test_what_is_too_large_is_recorded_as_that(door: WorkerDoor) -> None:
     """gRPC refuses it by itself. It is not taken for an empty request, and leaves nothing in the server's log."""
     complaints: list[Any] = []
     door.loop.set_exception_handler(lambda _, told: complaints.append(told))
@@ -168,7 +177,7 @@ def test_the_error_of_a_call_that_nobody_waits_for_is_nobodys(host: Host, loop: 
     assert complaints == []
 
 
-def test_who_waits_too_long_for_a_turn_is_turned_away(door: Door) -> None:
+def test_who_waits_too_long_for_a_turn_is_turned_away(door: WorkerDoor) -> None:
     """RESOURCE_EXHAUSTED with RetryInfo, recorded, and never read; small calls and health go on."""
     key = door.ask("CreateKey").answer.key_metadata
     assert door.ask("Encrypt", key_id=key.key_id, plaintext=b"p").code == "OK"
@@ -189,7 +198,7 @@ def test_who_waits_too_long_for_a_turn_is_turned_away(door: Door) -> None:
     assert door.ask("Encrypt", key_id=key.key_id, plaintext=b"p").code == "OK"
 
 
-def test_a_large_call_that_nobody_waits_for_is_never_begun(door: Door) -> None:
+def test_a_large_call_that_nobody_waits_for_is_never_begun(door: WorkerDoor) -> None:
     key = door.ask("CreateKey").answer.key_metadata
     with no_turns(door):
         call = begin(door.channel, "Encrypt", "gone", key_id=key.key_id, plaintext=b"p")
@@ -202,7 +211,7 @@ def test_a_large_call_that_nobody_waits_for_is_never_begun(door: Door) -> None:
     assert "OK" not in door.worker.counted().get("Encrypt", {})
 
 
-def test_a_large_call_is_turned_away_while_its_caller_still_listens(door: Door) -> None:
+def test_a_large_call_is_turned_away_while_its_caller_still_listens(door: WorkerDoor) -> None:
     """When half its time is over, and not when the queue's patience is: 1.5 s."""
     key = door.ask("CreateKey").answer.key_metadata
     with no_turns(door):
@@ -233,7 +242,7 @@ class Silent:
         self._end.set()
 
 
-def test_all_connections_together_have_so_many_calls(door: Door) -> None:
+def test_all_connections_together_have_so_many_calls(door: WorkerDoor) -> None:
     """What comes then is turned away, recorded and told to come back, by whomever; health is asked past it."""
     with connection(door) as first, connection(door) as second, connection(door) as third:
         silent = [Silent(channel, 33 + (channel is first)) for channel in (first, second, third)]
@@ -254,7 +263,9 @@ def test_all_connections_together_have_so_many_calls(door: Door) -> None:
     assert door.worker.counted()["ListKeys"] == {"OK": 1, "ThrottlingException": 2}
 
 
-def test_calls_whose_message_does_not_come_keep_no_more_than_half(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_whose_message_does_not_come_keep_no_more_than_half(
+    door: WorkerDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(call_limit, "ARRIVAL_SECONDS", 0.1)
     with connection(door) as first, connection(door) as second:
         silent = [Silent(channel, 35) for channel in (first, second)]
@@ -266,7 +277,7 @@ def test_calls_whose_message_does_not_come_keep_no_more_than_half(door: Door, mo
     assert door.worker.counted()["CreateKey"] == {"DependencyTimeoutException": 20}
 
 
-def test_many_calls_are_answered_as_few_are(door: Door) -> None:
+def test_many_calls_are_answered_as_few_are(door: WorkerDoor) -> None:
     """Beyond half of what a worker takes on a call's message is read in another way: its answer is the same."""
     key = door.ask("CreateKey").answer.key_metadata
     with connection(door) as first, connection(door) as second:
@@ -281,7 +292,7 @@ def test_many_calls_are_answered_as_few_are(door: Door) -> None:
             calls.close()
 
 
-def test_what_waits_is_not_read(door: Door) -> None:
+def test_what_waits_is_not_read(door: WorkerDoor) -> None:
     """A caller that is told to wait sends no more than HTTP/2's first window, and the others' messages have room."""
     key = door.ask("CreateKey").answer.key_metadata
     sent = bytes(MESSAGE_BYTES - 4096)
@@ -293,7 +304,7 @@ def test_what_waits_is_not_read(door: Door) -> None:
     assert door.ask("Encrypt", key_id=key.key_id, plaintext=b"p").code == "OK"
 
 
-def test_a_batch_waits_for_its_turn_and_is_answered(door: Door) -> None:
+def test_a_batch_waits_for_its_turn_and_is_answered(door: WorkerDoor) -> None:
     key = door.ask("CreateKey").answer.key_metadata
     items = [{"key_id": key.key_id, "plaintext": b"%d" % number} for number in range(1000)]
     with no_turns(door):

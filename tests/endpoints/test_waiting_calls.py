@@ -37,7 +37,7 @@ pytestmark = pytest.mark.xdist_group("door")
 LIMITS = {"threads": 1, "waiting_calls": 3, "streams": 2}
 
 
-class Door:
+class WorkerDoor:
     """One worker behind its door. `loop` is the one event loop of the process that speaks gRPC: two would crash it."""
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop, table: Iterable[Operation] = TABLE) -> None:
@@ -88,14 +88,14 @@ def host(prepared: Path, tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.fixture
-def door(host: Host, loop: asyncio.AbstractEventLoop) -> Iterator[Door]:
-    opened = Door(host, loop)
+def door(host: Host, loop: asyncio.AbstractEventLoop) -> Iterator[WorkerDoor]:
+    opened = WorkerDoor(host, loop)
     yield opened
     opened.close()
 
 
 @contextmanager
-def registry_held(door: Door) -> Iterator[None]:
+def registry_held(door: WorkerDoor) -> Iterator[None]:
     """Whoever writes in the home region waits until this is left."""
     path = door.worker.shard().registry._store._path  # type: ignore[attr-defined]
     holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -115,27 +115,27 @@ def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not come to that")
 
 
-def waiting(door: Door) -> int:
+def waiting(door: WorkerDoor) -> int:
     return door.blocking_pool.pending
 
 
-def keys(door: Door) -> int:
+def keys(door: WorkerDoor) -> int:
     return len(door.ask("ListKeys").answer.keys)
 
 
-def healthy(door: Door) -> bool:
+def healthy(door: WorkerDoor) -> bool:
     """By a call on the same connection: what was sent on it before has arrived."""
     answer = health_pb2_grpc.HealthStub(door.channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-def recorded(door: Door, request_id: str) -> list[tuple[str | None, str | None]]:
+def recorded(door: WorkerDoor, request_id: str) -> list[tuple[str | None, str | None]]:
     """(error code, text) of each audit record of that call."""
     lines = [*door.worker.audit(), *door.worker.outbox()]
     return [(line.get("errorCode"), line.get("errorMessage")) for line in lines if line.get("requestID") == request_id]
 
 
-def test_more_calls_than_a_worker_takes_on(door: Door) -> None:
+def test_more_calls_than_a_worker_takes_on(door: WorkerDoor) -> None:
     """One has the thread, three wait: the next one is turned away at once, told to come back, recorded and counted;
     warm calls go on meanwhile."""
     made = door.ask("CreateKey").answer.key_metadata
@@ -163,7 +163,7 @@ def test_calls_that_may_take_seconds_are_in_nobodys_way(host: Host, loop: asynci
         return take_pair(call, request)
 
     rows = [row if row.prepare is None else dataclasses.replace(row, prepare=slow) for row in TABLE]
-    door = Door(host, loop, rows)
+    door = WorkerDoor(host, loop, rows)
     made = door.ask("CreateKey", origin=EXTERNAL).answer.key_metadata
     with ThreadPoolExecutor(2) as threads:
         held = [threads.submit(door.ask, "GetParametersForImport", **wanted(made.key_id)) for _ in range(2)]
@@ -176,7 +176,7 @@ def test_calls_that_may_take_seconds_are_in_nobodys_way(host: Host, loop: asynci
     door.close()
 
 
-def test_streams_are_counted_before_they_are_admitted(door: Door) -> None:
+def test_streams_are_counted_before_they_are_admitted(door: WorkerDoor) -> None:
     """Those that wait for a thread to be admitted in do not let others past the limit."""
     made = door.ask("CreateKey").answer.key_metadata
     first = envelope_pb2.EncryptStreamRequest(key_id=made.key_id, last=True).SerializeToString()
@@ -192,7 +192,7 @@ def test_streams_are_counted_before_they_are_admitted(door: Door) -> None:
     assert door.worker.counted()["EncryptStream"] == {"ThrottlingException": 3, "OK": 2}
 
 
-def test_a_call_whose_deadline_passes_while_it_waits_is_never_begun(door: Door) -> None:
+def test_a_call_whose_deadline_passes_while_it_waits_is_never_begun(door: WorkerDoor) -> None:
     with ThreadPoolExecutor(1) as threads, registry_held(door):
         threads.submit(door.ask, "CreateKey")
         until(lambda: waiting(door) == 1)
@@ -204,7 +204,7 @@ def test_a_call_whose_deadline_passes_while_it_waits_is_never_begun(door: Door) 
     assert keys(door) == 1
 
 
-def test_a_call_that_its_caller_gives_up_while_it_waits_is_never_begun(door: Door) -> None:
+def test_a_call_that_its_caller_gives_up_while_it_waits_is_never_begun(door: WorkerDoor) -> None:
     with ThreadPoolExecutor(1) as threads, registry_held(door):
         threads.submit(door.ask, "CreateKey")
         until(lambda: waiting(door) == 1)
@@ -219,7 +219,7 @@ def test_a_call_that_its_caller_gives_up_while_it_waits_is_never_begun(door: Doo
     assert keys(door) == 1
 
 
-def test_a_call_that_was_begun_is_finished_and_recorded_though_nobody_waits(door: Door) -> None:
+def test_a_call_that_was_begun_is_finished_and_recorded_though_nobody_waits(door: WorkerDoor) -> None:
     with registry_held(door):
         sent = metadata(ALICE.token, request_id="begun")
         call = door.channel.unary_unary(OPERATIONS["CreateKey"].path).future(b"", metadata=sent)
@@ -231,7 +231,7 @@ def test_a_call_that_was_begun_is_finished_and_recorded_though_nobody_waits(door
     assert keys(door) == 1
 
 
-def test_a_key_that_was_changed_on_disk(door: Door) -> None:
+def test_a_key_that_was_changed_on_disk(door: WorkerDoor) -> None:
     """Unavailable by its name, and clients are told not to try again; all others are served."""
     damaged, good = door.ask("CreateKey").answer.key_metadata, door.ask("CreateKey").answer.key_metadata
     path = door.worker.shard().registry._store._path  # type: ignore[attr-defined]
@@ -249,7 +249,7 @@ def test_a_key_that_was_changed_on_disk(door: Door) -> None:
     assert [entry.key_id for entry in door.ask("ListKeys").answer.keys] == [good.key_id]
 
 
-def test_drain(door: Door) -> None:
+def test_drain(door: WorkerDoor) -> None:
     """Health says NOT_SERVING to those who watch, and what is under way is finished before the door closes."""
     watched = health_pb2_grpc.HealthStub(door.channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
     assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
@@ -266,7 +266,7 @@ def test_drain(door: Door) -> None:
 
 
 def test_an_rpc_without_a_row_cannot_be_served(host: Host, loop: asyncio.AbstractEventLoop) -> None:
-    door = Door(host, loop, [row for row in TABLE if row.name != "DescribeKey"])
+    door = WorkerDoor(host, loop, [row for row in TABLE if row.name != "DescribeKey"])
     assert door.ask("DescribeKey", key_id="x").code == "UNIMPLEMENTED"
     assert door.ask("ListKeys").code == "OK"
     door.close()

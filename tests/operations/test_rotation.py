@@ -1,7 +1,7 @@
 """EnableKeyRotation and its siblings: the new material encrypts, every old one opens, and the dates are kept.
 
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/rotate-keys.html. What the keeper does by the clock is in
-tests/processes/test_key_life.py.
+tests/processes/test_due_work.py.
 """
 
 from __future__ import annotations

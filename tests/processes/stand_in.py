@@ -23,7 +23,7 @@ from kms_grpc.registry.shards import Shard
 OPERATIONS = ("Encrypt", "Decrypt")
 
 
-class Echo:
+class LineServer:
     """The door of the stand-in."""
 
     def __init__(self, listen: str, greeting: str) -> None:
@@ -56,10 +56,10 @@ class Echo:
         await writer.drain()
 
 
-class Application:
+class StandInWorker:
     def __init__(self, settings: Settings, index: int) -> None:
         refuse(settings, f"worker-{index}")
-        self.server = Echo(settings.listen, f"worker-{index} {os.getpid()}\n")
+        self.server = LineServer(settings.listen, f"worker-{index} {os.getpid()}\n")
 
     def facts(self) -> Mapping[str, str]:
         return {"libcrypto": "stand-in"}
@@ -71,7 +71,7 @@ class Application:
         pass
 
 
-class Kept:
+class StandInKeeper:
     def __init__(self, settings: Settings) -> None:
         refuse(settings, "keeper")
         self.shards: Sequence[Shard] = ()
@@ -103,8 +103,8 @@ def serve(settings_file: str) -> int:
 ROLES = {
     "serve": lambda: serve(sys.argv[2]),
     "prepare": lambda: prepare.run(lambda settings: refuse(settings, "prepare")),
-    "worker": lambda: worker.run(Application),
-    "keeper": lambda: keeper.run(Kept),
+    "worker": lambda: worker.run(StandInWorker),
+    "keeper": lambda: keeper.run(StandInKeeper),
 }
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from kms_grpc.clock import SystemClock
 from kms_grpc.config import from_values
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.processes.run_folder import RunFolder
-from tests.processes.served import eventually
 from tests.processes.small_disk import MIB, fill, small_disk
+from tests.processes.stand_in_server import eventually
 
 __all__ = ["small_disk"]
 

@@ -17,12 +17,12 @@ from kms_grpc.clock import SystemClock
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.processes import outbox
 from kms_grpc.processes.clock_trust import ClockTrust
-from kms_grpc.processes.keeper import ANSWERS_KEPT_NS, Keeper
+from kms_grpc.processes.keeper import ANSWERS_KEPT_NS, PeriodicWork
 from kms_grpc.processes.outbox import BATCH, OutboxCopier
 from kms_grpc.registry.base import OutboxRow, Registry, RememberedAnswer
-from tests.processes.kept import REGIONS, copied, copy, put_into_outbox
-from tests.processes.served import ROOT
+from tests.processes.outbox_copies import REGIONS, copied, copy, put_into_outbox
 from tests.processes.small_disk import fill, small_disk
+from tests.processes.stand_in_server import ROOT
 from tests.registry.made import ACCOUNT, opened, start
 
 __all__ = ["small_disk"]
@@ -53,7 +53,7 @@ def folder(_filled: Path, tmp_path: Path) -> Path:
 
 def _copy_in_a_process(folder: Path, fault: str | None) -> int:
     environment = os.environ | ({"KMS_GRPC_FAULT": fault} if fault else {})
-    command = [sys.executable, "-m", "tests.processes.kept", str(folder)]
+    command = [sys.executable, "-m", "tests.processes.outbox_copies", str(folder)]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
@@ -219,11 +219,11 @@ class _Clock:
 )
 def test_clocks_must_agree_for_an_hour(steps: list[tuple[float, float]], holds: bool, jumps: int) -> None:
     clock = _Clock()
-    agreement = ClockTrust(clock)
+    trust = ClockTrust(clock)
     for seconds, apart in steps:
         clock.step(seconds, apart)
-        held = agreement.holds()
-    assert (held, agreement.jumps) == (holds, jumps)
+        held = trust.check()
+    assert (held, trust.jumps) == (holds, jumps)
 
 
 def test_remembered_answers_are_forgotten_after_a_day_of_trusted_time(folder: Path) -> None:
@@ -240,10 +240,10 @@ def test_remembered_answers_are_forgotten_after_a_day_of_trusted_time(folder: Pa
     application.shards = shards  # type: ignore[attr-defined]
     application.clock = clock  # type: ignore[attr-defined]
     copier = OutboxCopier({shard.region: shard.registry for shard in shards}, log, folder / "keeper.position")
-    keeper = Keeper(application, copier)  # type: ignore[arg-type]
+    work = PeriodicWork(application, copier)  # type: ignore[arg-type]
     for step, forgotten in [((60, 0.0), 0), ((10, 90_000.0), 0), ((3599, 0.0), 0), ((1, 0.0), 1), ((3600, 0.0), 1)]:
         clock.step(*step)
-        keeper.turn()
-        assert keeper.gauges()["answers_forgotten"] == forgotten, step
+        work.run_pass()
+        assert work.gauges()["answers_forgotten"] == forgotten, step
     log.close()
     shards.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.served import PATIENCE, ROOT, Served, alive, eventually
+from tests.processes.stand_in_server import PATIENCE, ROOT, StandInServer, alive, eventually
 
 EVERYBODY = {"keeper", "worker-0", "worker-1"}
 
@@ -29,7 +29,7 @@ EVERYBODY = {"keeper", "worker-0", "worker-1"}
 def test_what_dies_is_restarted_and_every_epoch_bumped(
     tmp_path: Path, name: str, number: signal.Signals, status: str
 ) -> None:
-    with Served(tmp_path).start() as served:
+    with StandInServer(tmp_path).start() as served:
         before, epochs = served.pids(), served.epochs()
         os.kill(before[name], number)
         fresh = served.new_pid(name, before[name])
@@ -41,7 +41,7 @@ def test_what_dies_is_restarted_and_every_epoch_bumped(
 
 
 def test_a_worker_that_keeps_failing_is_tried_until_it_succeeds(tmp_path: Path) -> None:
-    with Served(tmp_path).start() as served:
+    with StandInServer(tmp_path).start() as served:
         cause = served.data_dir / "fail-worker-0"
         cause.write_text("the disk is away")
         os.kill(served.pids()["worker-0"], signal.SIGKILL)
@@ -55,7 +55,7 @@ def test_a_worker_that_keeps_failing_is_tried_until_it_succeeds(tmp_path: Path) 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_calls_in_flight_are_finished_before_the_end(tmp_path: Path, number: signal.Signals) -> None:
-    with Served(tmp_path).start() as served:
+    with StandInServer(tmp_path).start() as served:
         connection = served.connect()
         connection.sendall(b"wait 1\n")
         time.sleep(0.2)
@@ -67,7 +67,7 @@ def test_calls_in_flight_are_finished_before_the_end(tmp_path: Path, number: sig
 @pytest.mark.parametrize("name", ["prepare", "worker-0", "keeper"])
 def test_control_c_while_it_starts_is_a_clean_end(tmp_path: Path, name: str) -> None:
     """A terminal sends it to the whole group: no child may answer with a traceback."""
-    with Served(tmp_path).exec() as served:
+    with StandInServer(tmp_path).exec() as served:
         eventually(lambda: name in served.pids(), name)
         os.killpg(served.pid, signal.SIGINT)
         assert served.status() == 0
@@ -79,7 +79,7 @@ def test_control_c_while_it_starts_is_a_clean_end(tmp_path: Path, name: str) -> 
 def test_a_worker_that_does_not_end_is_killed(tmp_path: Path, why: str) -> None:
     """Past drain_seconds, or when the person at the terminal has had enough."""
     drain_seconds = 0.5 if why == "stopped worker" else 300.0
-    with Served(tmp_path, drain_seconds=drain_seconds).start() as served:
+    with StandInServer(tmp_path, drain_seconds=drain_seconds).start() as served:
         os.kill(served.pids()["worker-0"], signal.SIGSTOP)
         assert served.process
         served.process.send_signal(signal.SIGTERM)
@@ -91,18 +91,18 @@ def test_a_worker_that_does_not_end_is_killed(tmp_path: Path, why: str) -> None:
 
 
 def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
-    with Served(tmp_path).start() as served:
+    with StandInServer(tmp_path).start() as served:
         pids = served.pids()
         assert set(pids) == EVERYBODY
         served.stop(signal.SIGKILL)
         eventually(lambda: not any(alive(pid) for pid in pids.values()), "the end of all")
-    with Served(tmp_path).start() as again:
+    with StandInServer(tmp_path).start() as again:
         assert again.stop() == 0, "and its directory and address are free again"
 
 
 def test_nothing_outlives_a_supervisor_killed_while_they_start(tmp_path: Path) -> None:
     """Before a child has asked to die with its parent, the parent may be gone already."""
-    with Served(tmp_path).exec() as served:
+    with StandInServer(tmp_path).exec() as served:
         pids = eventually(lambda: (pids := served.pids()).keys() >= {"worker-0"} and pids.values(), "a first worker")
         served.stop(signal.SIGKILL)
         eventually(lambda: not any(alive(pid) for pid in pids), "the end of all")
@@ -117,7 +117,7 @@ def test_nothing_outlives_a_supervisor_killed_while_they_start(tmp_path: Path) -
     ],
 )
 def test_a_first_start_that_fails_ends_with_its_reason(tmp_path: Path, name: str) -> None:
-    with Served(tmp_path) as served:
+    with StandInServer(tmp_path) as served:
         (served.data_dir / f"fail-{name}").write_text("the root key is not\nthe one of before")
         assert served.exec().status() == 1
         refusal = served.said("^cannot start: ")
@@ -127,7 +127,7 @@ def test_a_first_start_that_fails_ends_with_its_reason(tmp_path: Path, name: str
 
 
 def test_sighup_without_a_terminal_changes_nothing(tmp_path: Path) -> None:
-    with Served(tmp_path).start() as served:
+    with StandInServer(tmp_path).start() as served:
         pids = served.pids()
         for pid in (served.pid, *pids.values()):
             os.kill(pid, signal.SIGHUP)
@@ -139,7 +139,7 @@ def test_sighup_without_a_terminal_changes_nothing(tmp_path: Path) -> None:
 def test_tokens_are_not_where_others_can_read_them(tmp_path: Path) -> None:
     token = "very-secret-token-0123456789"
     principal = {"name": "a", "arn": "arn:aws:iam::123456789012:root", "account": "123456789012", "token": token}
-    with Served(tmp_path, principals=[principal]).start() as served:
+    with StandInServer(tmp_path, principals=[principal]).start() as served:
         for pid in (served.pid, *served.pids().values()):
             for file in ("cmdline", "environ"):
                 assert token not in Path(f"/proc/{pid}/{file}").read_text("latin-1")
@@ -149,7 +149,7 @@ def test_tokens_are_not_where_others_can_read_them(tmp_path: Path) -> None:
 
 
 def test_metrics_of_all_processes(tmp_path: Path) -> None:
-    with Served(tmp_path, metrics_listen="127.0.0.1:0").start() as served:
+    with StandInServer(tmp_path, metrics_listen="127.0.0.1:0").start() as served:
         where = served.said("^metrics$")[0]["address"]
         old = served.pids()["worker-1"]
         os.kill(old, signal.SIGKILL)

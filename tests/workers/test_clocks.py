@@ -32,7 +32,7 @@ DONE, GONE, UNUSABLE, DENIED = "done", "NotFoundException", "KMSInvalidStateExce
 PENDING: Final = "KEY_STATE_PENDING_DELETION"
 
 
-class BenchData:
+class SteppedServer:
     """A server that goes by stepped clocks, and connections to each of its workers."""
 
     def __init__(self, start_server: StartServer, folder: Path, held: ExitStack) -> None:
@@ -116,9 +116,9 @@ def _ns(time: str) -> int:
 
 
 @pytest.fixture
-def ground(start_server: StartServer, tmp_path: Path) -> Iterator[BenchData]:
+def stepped(start_server: StartServer, tmp_path: Path) -> Iterator[SteppedServer]:
     with ExitStack() as held:
-        yield BenchData(start_server, tmp_path, held)
+        yield SteppedServer(start_server, tmp_path, held)
 
 
 def wrapped_materials(server: Served, key_id: str) -> list[bytes]:
@@ -135,127 +135,127 @@ def holds(folder: Path, secrets: list[bytes]) -> bool:
     return any(secret in path.read_bytes() for path in folder.rglob("*") if path.is_file() for secret in secrets)
 
 
-def test_a_deletion_falls_on_its_date_once(ground: BenchData) -> None:
+def test_a_deletion_falls_on_its_date_once(stepped: SteppedServer) -> None:
     """Four workers and the keeper: a second before the date, at the date, 31 days past it, and back."""
-    clocks, key_id = ground.clocks, ground.create()
-    ground.one.call("CreateAlias", alias_name="alias/doomed", target_key_id=key_id)
-    ground.one.call("RotateKeyOnDemand", key_id=key_id)
-    blob, wrapped = ground.seal(key_id), wrapped_materials(ground.server, key_id)
-    assert ground.say("Decrypt", ciphertext_blob=blob) == {DONE}
-    date = ground.one.call("ScheduleKeyDeletion", key_id=key_id, pending_window_in_days=7).deletion_date
+    clocks, key_id = stepped.clocks, stepped.create()
+    stepped.one.call("CreateAlias", alias_name="alias/doomed", target_key_id=key_id)
+    stepped.one.call("RotateKeyOnDemand", key_id=key_id)
+    blob, wrapped = stepped.seal(key_id), wrapped_materials(stepped.server, key_id)
+    assert stepped.say("Decrypt", ciphertext_blob=blob) == {DONE}
+    date = stepped.one.call("ScheduleKeyDeletion", key_id=key_id, pending_window_in_days=7).deletion_date
     assert date.ToNanoseconds() == BEGIN + 7 * DAY
     clocks.to(BEGIN + 7 * DAY - SECOND)
-    ground.keeper_turns()
-    assert ground.say("DescribeKey", key_id=key_id) == {PENDING}
-    assert ground.say("Decrypt", ciphertext_blob=blob) == {UNUSABLE}
+    stepped.keeper_turns()
+    assert stepped.say("DescribeKey", key_id=key_id) == {PENDING}
+    assert stepped.say("Decrypt", ciphertext_blob=blob) == {UNUSABLE}
     assert len(wrapped) == 2
-    assert holds(ground.server.data_dir, wrapped)
+    assert holds(stepped.server.data_dir, wrapped)
     for wall_ns in (BEGIN + 7 * DAY, BEGIN + 38 * DAY, BEGIN + DAY):
         (clocks.to if wall_ns > clocks.wall_ns else clocks.set)(wall_ns)
-        ground.keeper_turns()
-        assert ground.events("DeleteKey") == [(key_id, BEGIN + 7 * DAY)]
-        assert ground.say("DescribeKey", key_id=key_id) == ground.say("DescribeKey", key_id="alias/doomed") == {GONE}
-        assert ground.say("Decrypt", ciphertext_blob=blob) == {DENIED}
-    wait_until(lambda: not holds(ground.server.data_dir, wrapped), "its material is nowhere")
+        stepped.keeper_turns()
+        assert stepped.events("DeleteKey") == [(key_id, BEGIN + 7 * DAY)]
+        assert stepped.say("DescribeKey", key_id=key_id) == stepped.say("DescribeKey", key_id="alias/doomed") == {GONE}
+        assert stepped.say("Decrypt", ciphertext_blob=blob) == {DENIED}
+    wait_until(lambda: not holds(stepped.server.data_dir, wrapped), "its material is nowhere")
 
 
-def test_a_key_rotates_by_itself_once(ground: BenchData) -> None:
+def test_a_key_rotates_by_itself_once(stepped: SteppedServer) -> None:
     """At its date; every worker encrypts under the new material from then on, and opens what is older."""
-    clocks, key_id = ground.clocks, ground.create()
-    ground.one.call("EnableKeyRotation", key_id=key_id, rotation_period_in_days=90)
-    blobs = [ground.seal(key_id)]
+    clocks, key_id = stepped.clocks, stepped.create()
+    stepped.one.call("EnableKeyRotation", key_id=key_id, rotation_period_in_days=90)
+    blobs = [stepped.seal(key_id)]
     for wall_ns, rotations in ((90 * DAY - SECOND, 0), (90 * DAY, 1), (180 * DAY - SECOND, 1), (400 * DAY, 2)):
         clocks.to(BEGIN + wall_ns)
-        ground.keeper_turns()
-        assert [event for event, _ in ground.events("RotateKey")] == [key_id] * rotations
-        answers = ask_all(ground.callers, "Encrypt", key_id=key_id, plaintext=b"p")
+        stepped.keeper_turns()
+        assert [event for event, _ in stepped.events("RotateKey")] == [key_id] * rotations
+        answers = ask_all(stepped.callers, "Encrypt", key_id=key_id, plaintext=b"p")
         blobs += [answer.ciphertext_blob for answer in answers]
         assert len({blob[19:51] for blob in blobs}) == rotations + 1
         assert len({answer.ciphertext_blob[19:51] for answer in answers}) == 1
-        assert ground.say("Decrypt", ciphertext_blob=blobs[0]) == {DONE}
-    status = ground.one.call("GetKeyRotationStatus", key_id=key_id)
+        assert stepped.say("Decrypt", ciphertext_blob=blobs[0]) == {DONE}
+    status = stepped.one.call("GetKeyRotationStatus", key_id=key_id)
     assert status.next_rotation_date.ToNanoseconds() == BEGIN + 490 * DAY, "overdue ones are made up for once"
 
 
-def test_after_a_month_without_a_server(ground: BenchData) -> None:
+def test_after_a_month_without_a_server(stepped: SteppedServer) -> None:
     """What was due meanwhile is deleted an hour after the start; expired material is refused from the first call on."""
-    clocks, key_id = ground.clocks, ground.create()
-    expiring_id, _ = ground.imported(BEGIN + 8 * DAY)
-    blob = ground.seal(expiring_id)
-    ground.one.call("ScheduleKeyDeletion", key_id=key_id, pending_window_in_days=7)
-    ground.server.stop()
+    clocks, key_id = stepped.clocks, stepped.create()
+    expiring_id, _ = stepped.imported(BEGIN + 8 * DAY)
+    blob = stepped.seal(expiring_id)
+    stepped.one.call("ScheduleKeyDeletion", key_id=key_id, pending_window_in_days=7)
+    stepped.server.stop()
     clocks.step(38 * DAY)
-    ground.server.start()
-    ground.connect()
-    assert ground.say("Decrypt", ciphertext_blob=blob) == {UNUSABLE}
+    stepped.server.start()
+    stepped.connect()
+    assert stepped.say("Decrypt", ciphertext_blob=blob) == {UNUSABLE}
     clocks.step(HOUR - SECOND)
-    ground.keeper_turns()
-    assert ground.say("DescribeKey", key_id=key_id) == {PENDING}
-    assert ground.say("CancelKeyDeletion", key_id=expiring_id) == {UNUSABLE}, "it was never scheduled"
+    stepped.keeper_turns()
+    assert stepped.say("DescribeKey", key_id=key_id) == {PENDING}
+    assert stepped.say("CancelKeyDeletion", key_id=expiring_id) == {UNUSABLE}, "it was never scheduled"
     clocks.step(SECOND)
-    ground.keeper_turns()
-    assert ground.say("DescribeKey", key_id=key_id) == {GONE}
-    assert ground.events("DeleteKey") == [(key_id, BEGIN + 38 * DAY + HOUR)]
-    assert ground.events("DeleteExpiredKeyMaterial") == [(expiring_id, BEGIN + 38 * DAY + HOUR)]
+    stepped.keeper_turns()
+    assert stepped.say("DescribeKey", key_id=key_id) == {GONE}
+    assert stepped.events("DeleteKey") == [(key_id, BEGIN + 38 * DAY + HOUR)]
+    assert stepped.events("DeleteExpiredKeyMaterial") == [(expiring_id, BEGIN + 38 * DAY + HOUR)]
 
 
-def test_a_clock_set_a_year_forward(ground: BenchData) -> None:
+def test_a_clock_set_a_year_forward(stepped: SteppedServer) -> None:
     """It raises the alarm and destroys nothing; set right again, all is as it was."""
-    clocks, key_id = ground.clocks, ground.create()
-    expiring_id, _ = ground.imported(BEGIN + 30 * DAY)
-    blob = ground.seal(expiring_id)
-    ground.one.call("ScheduleKeyDeletion", key_id=key_id, pending_window_in_days=7)
+    clocks, key_id = stepped.clocks, stepped.create()
+    expiring_id, _ = stepped.imported(BEGIN + 30 * DAY)
+    blob = stepped.seal(expiring_id)
+    stepped.one.call("ScheduleKeyDeletion", key_id=key_id, pending_window_in_days=7)
     clocks.step(2 * HOUR)
-    ground.keeper_turns()
+    stepped.keeper_turns()
     clocks.set(clocks.wall_ns + 365 * DAY)
-    ground.keeper_turns()
+    stepped.keeper_turns()
     clocks.step(HOUR - SECOND)
-    ground.keeper_turns()
-    assert ground.metric("clock_jumps") == 1
-    assert len(re.findall("the wall clock jumped by 31536000.0 s", ground.server.log_text())) == 1
-    assert ground.say("DescribeKey", key_id=key_id) == {PENDING}
-    assert ground.say("Decrypt", ciphertext_blob=blob) == {UNUSABLE}, "refused, and not destroyed"
+    stepped.keeper_turns()
+    assert stepped.metric("clock_jumps") == 1
+    assert len(re.findall("the wall clock jumped by 31536000.0 s", stepped.server.log_text())) == 1
+    assert stepped.say("DescribeKey", key_id=key_id) == {PENDING}
+    assert stepped.say("Decrypt", ciphertext_blob=blob) == {UNUSABLE}, "refused, and not destroyed"
     clocks.set(clocks.wall_ns - 365 * DAY)
-    ground.keeper_turns()
-    assert ground.metric("clock_jumps") == 2
-    assert ground.say("Decrypt", ciphertext_blob=blob) == {DONE}
+    stepped.keeper_turns()
+    assert stepped.metric("clock_jumps") == 2
+    assert stepped.say("Decrypt", ciphertext_blob=blob) == {DONE}
     clocks.to(BEGIN + 7 * DAY - SECOND)
-    ground.keeper_turns()
-    assert ground.say("DescribeKey", key_id=key_id) == {PENDING}
-    assert ground.events("DeleteKey") == ground.events("DeleteExpiredKeyMaterial") == []
+    stepped.keeper_turns()
+    assert stepped.say("DescribeKey", key_id=key_id) == {PENDING}
+    assert stepped.events("DeleteKey") == stepped.events("DeleteExpiredKeyMaterial") == []
     clocks.step(SECOND)
-    ground.keeper_turns()
-    assert ground.say("DescribeKey", key_id=key_id) == {GONE}
+    stepped.keeper_turns()
+    assert stepped.say("DescribeKey", key_id=key_id) == {GONE}
 
 
-def test_material_expires_at_its_moment_in_every_worker(ground: BenchData) -> None:
+def test_material_expires_at_its_moment_in_every_worker(stepped: SteppedServer) -> None:
     """Before the keeper has swept it away: calls that were warm a moment ago are refused. A clock set back, and a
     server started anew, bring neither the material nor a token back."""
-    clocks, expires_ns = ground.clocks, BEGIN + 30 * HOUR
-    key_id, again = ground.imported(expires_ns)
-    blob = ground.seal(key_id)
+    clocks, expires_ns = stepped.clocks, BEGIN + 30 * HOUR
+    key_id, again = stepped.imported(expires_ns)
+    blob = stepped.seal(key_id)
     clocks.to(expires_ns - 1)
     for _ in range(2):
-        assert ground.say("Decrypt", ciphertext_blob=blob) == {DONE}
+        assert stepped.say("Decrypt", ciphertext_blob=blob) == {DONE}
     clocks.to(expires_ns)
     assert (
-        ground.say("Decrypt", ciphertext_blob=blob)
-        == ground.say("Encrypt", key_id=key_id, plaintext=b"p")
+        stepped.say("Decrypt", ciphertext_blob=blob)
+        == stepped.say("Encrypt", key_id=key_id, plaintext=b"p")
         == {UNUSABLE}
     )
-    ground.keeper_turns()
-    assert ground.events("DeleteExpiredKeyMaterial") == [(key_id, expires_ns)]
+    stepped.keeper_turns()
+    assert stepped.events("DeleteExpiredKeyMaterial") == [(key_id, expires_ns)]
     clocks.step(MINUTE)
-    ground.keeper_turns()
+    stepped.keeper_turns()
     recorded_ns = clocks.wall_ns
     clocks.set(BEGIN)
-    for caller in ground.callers:  # workers learn of the recorded time within a second
-        wait_until(lambda: ground.deletion_date(caller) == recorded_ns + 30 * DAY, "the recorded time")  # noqa: B023
+    for caller in stepped.callers:  # workers learn of the recorded time within a second
+        wait_until(lambda: stepped.deletion_date(caller) == recorded_ns + 30 * DAY, "the recorded time")  # noqa: B023
     for start in (1, 2):
-        assert ground.say("Decrypt", ciphertext_blob=blob) == {UNUSABLE}
-        assert ground.say("ImportKeyMaterial", **again) == {"ExpiredImportTokenException"}, f"start {start}"
-        dates = {ground.deletion_date(caller) for caller in ground.callers}
+        assert stepped.say("Decrypt", ciphertext_blob=blob) == {UNUSABLE}
+        assert stepped.say("ImportKeyMaterial", **again) == {"ExpiredImportTokenException"}, f"start {start}"
+        dates = {stepped.deletion_date(caller) for caller in stepped.callers}
         assert dates == {recorded_ns + 30 * DAY}, "nor is anything deleted sooner"
         if start == 1:
-            ground.server.restart()
-            ground.connect()
+            stepped.server.restart()
+            stepped.connect()

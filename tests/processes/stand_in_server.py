@@ -32,7 +32,7 @@ def eventually(look: Callable[[], T | None], what: str, seconds: float = PATIENC
     raise AssertionError(f"never came: {what}")
 
 
-class Served:
+class StandInServer:
     """`serve` of tests.processes.stand_in. Settings by name; data_dir, regions and a free port by default."""
 
     def __init__(self, folder: Path, **values: Any) -> None:
@@ -46,7 +46,7 @@ class Served:
         self._errors = folder / "stderr"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Served:
+    def __enter__(self) -> StandInServer:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -54,7 +54,7 @@ class Served:
             self.process.kill()
             self.process.wait()
 
-    def exec(self, prefix: Sequence[str] = ()) -> Served:
+    def exec(self, prefix: Sequence[str] = ()) -> StandInServer:
         """Started, whatever becomes of it. `prefix`: a command that runs it."""
         command = [*prefix, sys.executable, "-m", "tests.processes.stand_in", "serve", str(self._file)]
         with self._errors.open("wb") as errors:
@@ -63,7 +63,7 @@ class Served:
             )
         return self
 
-    def start(self) -> Served:
+    def start(self) -> StandInServer:
         """Started and serving."""
         self.exec()
         eventually(lambda: self.said("serving") or self.ended(), f"serving\n{self.errors()}")

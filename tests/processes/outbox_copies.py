@@ -1,4 +1,4 @@
-"""A keeper over real shards: `python -m tests.processes.kept DIR`, to be killed at its fault points."""
+"""A keeper over real shards: `python -m tests.processes.outbox_copies DIR`, to be killed at its fault points."""
 
 from __future__ import annotations
 

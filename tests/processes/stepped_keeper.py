@@ -1,6 +1,6 @@
 """A keeper over real shards whose clock is stepped by hand.
 
-`python -m tests.processes.by_hand DIR WALL_SECONDS` looks at the keys for an hour from that time on, to be killed at
+`python -m tests.processes.stepped_keeper DIR WALL_SECONDS` looks at the keys for an hour from that time on, to be killed at
 fault points."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kms_grpc.audit.log import FileAuditLog
-from kms_grpc.processes.keeper import Keeper
+from kms_grpc.processes.keeper import PeriodicWork
 from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.registry.shards import Shard
 from tests.registry.made import opened
@@ -22,7 +22,7 @@ HOUR = 3600 * SECOND
 DAY = 24 * HOUR
 
 
-class HandClock:
+class ManualClock:
     """Wall and boot, stepped together or apart."""
 
     def __init__(self, wall_ns: int) -> None:
@@ -39,14 +39,14 @@ class HandClock:
         return "boot"
 
 
-class Kept:
+class SteppedKeeper:
     """One keeper. Outboxes stay as they are, to be counted."""
 
     def __init__(self, folder: Path, wall_ns: int) -> None:
-        self.clock = HandClock(wall_ns)
+        self.clock = ManualClock(wall_ns)
         self.shards = opened(folder)
         self._log = FileAuditLog(folder / "none.jsonl", self.clock)
-        self._keeper = Keeper(self, OutboxCopier({}, self._log, folder / "none.position"))
+        self._work = PeriodicWork(self, OutboxCopier({}, self._log, folder / "none.position"))
 
     @property
     def shard(self) -> Shard:
@@ -55,9 +55,9 @@ class Kept:
     def facts(self) -> Mapping[str, Any]:
         return {}
 
-    def turn(self) -> dict[str, int]:
-        self._keeper.turn()
-        return self._keeper.gauges()
+    def run_pass(self) -> dict[str, int]:
+        self._work.run_pass()
+        return self._work.gauges()
 
     def to(self, wall_ns: int) -> dict[str, int]:
         """Wall and boot go on together until then, in steps of ten minutes at most."""
@@ -65,14 +65,14 @@ class Kept:
             step = min(600 * SECOND, wall_ns - self.clock.wall)
             self.clock.wall += step
             self.clock.boot += step
-            gauges = self.turn()
+            gauges = self.run_pass()
         return gauges
 
     def jump(self, wall_ns: int) -> dict[str, int]:
         """The wall clock is set."""
         self.clock.wall = wall_ns
         self.clock.boot += SECOND
-        return self.turn()
+        return self.run_pass()
 
     def close(self) -> None:
         self._log.close()
@@ -86,5 +86,5 @@ def events(shard: Shard, name: str | None = None) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    kept = Kept(Path(sys.argv[1]), int(sys.argv[2]) * SECOND)
+    kept = SteppedKeeper(Path(sys.argv[1]), int(sys.argv[2]) * SECOND)
     kept.to(kept.clock.wall + HOUR)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import botocore.auth
 import pytest
 
-from tests.aws.conftest import ground_of
-from tests.aws.doors import DOORS, Door, Refused
+from tests.aws.conftest import endpoint_of
+from tests.aws.doors import DOORS, DoorClient, Refused
 from tests.aws.world import NEVER, World
 from tests.conftest import StartServer
 from tests.workers.stepped import DAY, HOUR, MINUTE, SECOND, SteppedClocks
@@ -20,7 +20,7 @@ PERIOD = 90
 
 class Stepped(NamedTuple):
     clocks: SteppedClocks
-    doors: dict[str, Door]
+    doors: dict[str, DoorClient]
 
     @property
     def now(self) -> datetime.datetime:
@@ -32,7 +32,7 @@ def stepped(start_server: StartServer, tmp_path: Path, monkeypatch: pytest.Monke
     """Requests are signed with the server's time: it takes five minutes' difference, not years."""
     clocks = SteppedClocks(tmp_path)
     served = start_server("--aws-listen", "127.0.0.1:0", environment=clocks.environment)
-    url = ground_of(served).url
+    url = endpoint_of(served).url
     made = Stepped(clocks, {name: door(served, url) for name, door in DOORS.items()})
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda **_: made.now.replace(tzinfo=None))
     return made
