@@ -9,7 +9,10 @@ Source: https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html an
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+DEADLINE_PASSED: Final = "The deadline of the call passed before the call started."
+"""Text of a DependencyTimeoutException for calls that are not started any more."""
 
 
 class KMSError(Exception):

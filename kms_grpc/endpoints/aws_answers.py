@@ -1,6 +1,6 @@
-"""Answers as AWS's JSON has them: one function per message type, compiled from its descriptor.
+"""Converts responses to AWS's JSON members by one function per message type, compiled from its descriptor.
 
-For DecryptResponse it is
+The function for DecryptResponse is
 
     def write(m):
         told = {}
@@ -10,7 +10,7 @@ For DecryptResponse it is
         …
         return told
 
-Bytes become base64 where the dictionary is encoded.
+Bytes stay bytes here; the JSON encoder writes them as base64.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ Writer = Callable[[Any], dict[str, Any]]
 
 @cache
 def writer_for(of: Descriptor) -> Writer:
-    """What makes of a message its members: `{"KeyId": "arn:…", "Plaintext": b"…"}`."""
+    """Returns the function that converts a message to its members, such as `{"KeyId": "arn:…", "Plaintext": b"…"}`."""
     names: dict[str, Any] = {}
     lines = ["def write(m):", " told = {}"]
     lines += [f" {_sent(field)} told[{field.json_name!r}] = {_conversion(field, names)}" for field in of.fields]
-    exec("\n".join([*lines, " return told"]), names)  # noqa: S102 - made from our own descriptors alone
+    exec("\n".join([*lines, " return told"]), names)  # noqa: S102 - the source is made only from our own descriptors
     made: Writer = names["write"]
     return made
 
 
 def _sent(field: FieldDescriptor) -> str:
-    """Sets `v` to the field's value, and goes on where it is sent."""
+    """Returns code that sets `v` to the field's value and runs the rest of the line only if the field is sent."""
     if is_always_sent(field):
         return f"v = m.{field.name};"
     if field.has_presence:
@@ -60,5 +60,5 @@ def _conversion(field: FieldDescriptor, names: dict[str, Any]) -> str:
 
 
 def _seconds(time: Any) -> float:
-    """As AWS sends times: to the millisecond."""
+    """Returns seconds since 1970, rounded to milliseconds as AWS sends them."""
     return float(round(time.seconds + time.nanos / 1e9, 3))

@@ -1,8 +1,8 @@
-"""All calls of a worker together: how many may be under way, over all its connections.
+"""The limit on concurrent calls of a worker, over all its connections.
 
-They are counted from when their headers are in, so before a message has come. One more than `limit` is turned away at
-once. From half of it on, a call's message is waited for with patience that ends: who begins calls and sends nothing
-does not keep all of them.
+A call counts from the moment its headers have arrived, before its message. A call beyond the limit is rejected at once.
+Once half the limit is in use, new calls must send their message within ARRIVAL_SECONDS; so a client that opens calls
+and sends nothing cannot occupy all of them.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from kms_grpc.errors import DependencyTimeoutException, KMSError, ValidationExce
 
 Context = grpc.aio.ServicerContext[Any, Any]
 ARRIVAL_SECONDS: Final = 10.0
-LATE: Final = "The request did not arrive in time."
+LATE: Final = f"The request did not arrive within {ARRIVAL_SECONDS:g} s."
 NOTHING_ARRIVED: Final = "No request arrived. It may have been larger than GetLimits allows."
-TOO_MANY_CALLS: Final = "The worker has as many calls under way as it takes on. Retry after a moment."
+TOO_MANY_CALLS: Final = "The worker has reached its limit of concurrent calls. Retry after a moment."
 
 
 class MethodHandlers(NamedTuple):
-    """gRPC's handlers of one method."""
+    """The handlers of one gRPC method, chosen by the load when a call begins."""
 
     usual: Any
     timed: Any
-    """Does not wait for a message for ever."""
+    """Waits for the message no longer than ARRIVAL_SECONDS."""
     full: Any
-    """Turns the call away."""
+    """Rejects the call."""
 
 
 class CallLimit(grpc.GenericRpcHandler):
-    """Paths to handlers over raw bytes: decoding is the executor's, where a failure is worded."""
+    """Maps method paths to handlers over raw bytes. The executor decodes, since a gRPC deserializer that raises answers
+    UNKNOWN."""
 
     def __init__(self, methods: Mapping[str, MethodHandlers], limit: int) -> None:
         self._methods = methods
@@ -41,7 +42,8 @@ class CallLimit(grpc.GenericRpcHandler):
         self.under_way = 0
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """gRPC asks within the task that serves the call, and that ends with it."""
+        """Returns the handler of a call, or None for an unknown method. gRPC calls this in the task that serves the
+        call, so the end of the task is the end of the call."""
         handlers = self._methods.get(handler_call_details.method)
         task = asyncio.current_task()
         if handlers is None or task is None:
@@ -59,7 +61,8 @@ class CallLimit(grpc.GenericRpcHandler):
 def reading_in_time(
     serve: Callable[[bytes, Context], Awaitable[bytes]], refuse: Callable[[Context, KMSError], None]
 ) -> Callable[[Any, Context], Awaitable[bytes]]:
-    """`serve` for a call whose message it waits for by itself. `refuse` ends one whose message has not come."""
+    """Returns a handler that reads the message within ARRIVAL_SECONDS and passes it to `serve`; otherwise it ends the
+    call by `refuse`."""
 
     async def read(_: Any, context: Context) -> bytes:
         try:

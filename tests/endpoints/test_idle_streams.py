@@ -110,7 +110,7 @@ def test_who_keeps_a_stream_waiting_gives_its_place_to_a_newcomer(door: WorkerDo
     for one in held.values():
         one.close()
     streams = door.server._streams
-    until(lambda: (streams.running, streams._leaving, door.server.calls.under_way) == (0, 0, 0))
+    until(lambda: (streams.running, streams._ending, door.server.calls.under_way) == (0, 0, 0))
     assert whole(door, key_id) is None
 
 
@@ -121,7 +121,7 @@ def test_who_has_not_kept_it_waiting_for_so_long_keeps_its_place(door: WorkerDoo
     until(lambda: door.server._streams.running == PLACES)
     reply = whole(door, key_id)
     assert reply is not None and (reply.code, reply.reason) == ("RESOURCE_EXHAUSTED", "ThrottlingException")
-    assert "as many streams as it takes on" in reply.text
+    assert "limit of concurrent streams" in reply.text
     assert all(one.call.is_active() for one in held)
     for one in held:
         one.close()

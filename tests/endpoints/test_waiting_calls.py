@@ -199,7 +199,7 @@ def test_a_call_whose_deadline_passes_while_it_waits_is_never_begun(door: Worker
         assert door.ask("CreateKey", "too-late", 0.3).code == "DEADLINE_EXCEEDED"
         until(lambda: waiting(door) == 1)
     assert recorded(door, "too-late") == [
-        ("DependencyTimeoutException", "Cancelled by the caller before it was begun.")
+        ("DependencyTimeoutException", "The caller cancelled the call before it started.")
     ]
     assert keys(door) == 1
 
@@ -214,7 +214,7 @@ def test_a_call_that_its_caller_gives_up_while_it_waits_is_never_begun(door: Wor
         call.cancel()
         until(lambda: waiting(door) == 1)
     assert recorded(door, "given-up") == [
-        ("DependencyTimeoutException", "Cancelled by the caller before it was begun.")
+        ("DependencyTimeoutException", "The caller cancelled the call before it started.")
     ]
     assert keys(door) == 1
 

@@ -288,5 +288,5 @@ def test_work_that_nobody_waits_for_is_not_begun(worker: Worker, name: str) -> N
     raw = OPERATIONS[name].request(**fields).SerializeToString()
     late = worker.credentials()._replace(deadline_ns=time.monotonic_ns())
     told = refusal_of(lambda: worker.executor.execute(OPERATIONS[name], late, raw))
-    assert told == Refusal("DependencyTimeoutException", "The call's deadline had passed before it was begun.")
+    assert told == Refusal("DependencyTimeoutException", "The deadline of the call passed before the call started.")
     assert len(worker.call("ListKeys").keys) == 1

@@ -1,7 +1,8 @@
-"""A keeper over real shards whose clock is stepped by hand.
+"""A keeper over real shards, whose clock the test steps.
 
-`python -m tests.processes.stepped_keeper DIR WALL_SECONDS` looks at the keys for an hour from that time on, to be killed at
-fault points."""
+`python -m tests.processes.stepped_keeper DIR WALL_SECONDS` runs the keeper's work for one hour of stepped time, so that
+a test can kill it at a fault point.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ DAY = 24 * HOUR
 
 
 class ManualClock:
-    """Wall and boot, stepped together or apart."""
+    """A wall clock and a boot clock, stepped together or apart. The attributes are in nanoseconds."""
 
     def __init__(self, wall_ns: int) -> None:
         self.wall = wall_ns
@@ -40,7 +41,7 @@ class ManualClock:
 
 
 class SteppedKeeper:
-    """One keeper. Outboxes stay as they are, to be counted."""
+    """The work of a keeper without the copying of outboxes, so that tests can count the records there."""
 
     def __init__(self, folder: Path, wall_ns: int) -> None:
         self.clock = ManualClock(wall_ns)
@@ -60,7 +61,7 @@ class SteppedKeeper:
         return self._work.gauges()
 
     def to(self, wall_ns: int) -> dict[str, int]:
-        """Wall and boot go on together until then, in steps of ten minutes at most."""
+        """Advance both clocks together, in steps of at most ten minutes, with a pass after each step."""
         while self.clock.wall < wall_ns:
             step = min(600 * SECOND, wall_ns - self.clock.wall)
             self.clock.wall += step
@@ -69,7 +70,7 @@ class SteppedKeeper:
         return gauges
 
     def jump(self, wall_ns: int) -> dict[str, int]:
-        """The wall clock is set."""
+        """Set the wall clock, as an operator would; the boot clock goes on by one second."""
         self.clock.wall = wall_ns
         self.clock.boot += SECOND
         return self.run_pass()
@@ -80,7 +81,7 @@ class SteppedKeeper:
 
 
 def events(shard: Shard, name: str | None = None) -> list[dict[str, Any]]:
-    """The audit records that wait in the outbox."""
+    """Returns the audit records in the outbox, optionally those with one event name."""
     records = [json.loads(row.record) for row in shard.registry.outbox(10_000)]
     return [record for record in records if name in (None, record["eventName"])]
 

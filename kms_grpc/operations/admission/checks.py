@@ -9,6 +9,7 @@ from typing import Any
 
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.errors import (
+    DEADLINE_PASSED,
     AccessDeniedException,
     DependencyTimeoutException,
     InvalidKeyUsageException,
@@ -31,7 +32,7 @@ def check_call(call: Call) -> None:
         raise ValidationException("kms-request-id must have 1 to 128 printable ASCII characters without spaces.")
     deadline = call.credentials.deadline_ns
     if deadline is not None and time.monotonic_ns() >= deadline:
-        raise DependencyTimeoutException("The call's deadline had passed before it was begun.")
+        raise DependencyTimeoutException(DEADLINE_PASSED)
 
 
 def called_shard(call: Call) -> Shard:
