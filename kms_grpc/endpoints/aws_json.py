@@ -233,8 +233,8 @@ def _number(least: int, most: int, value: Any, path: str, spellings: dict[int | 
 
 
 def _enum(known: dict[str, int], value: Any, path: str, spellings: dict[int | str, str]) -> int:
-    """Returns the number of an enum value. An unknown spelling becomes an unknown number, so that the validator rejects it
-    and shows the spelling."""
+    """Returns the number of an enum value. An unknown spelling becomes an unknown number, so that the validator rejects
+    it and shows the spelling."""
     if type(value) is not str:
         raise _wrong(path, "a string")
     number = known.get(value)

@@ -126,8 +126,8 @@ class Streams:
         return True
 
     async def _answer(self, stream: StreamCall, messages: _Messages) -> None:
-        """Send the responses to one message. The next message is requested only before the last piece of this one, so that
-        two large messages are never held at once."""
+        """Send the responses to one message. The next message is requested only before the last piece of this one, so
+        that two large messages are never held at once."""
         while True:
             if stream.wants_next:
                 await messages.ask()

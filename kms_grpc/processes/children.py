@@ -24,8 +24,8 @@ Command = Callable[[str, int], list[str]]
 ENVIRONMENT: Final = {
     # Saves 10 to 20 % of a server's CPU time.
     "GRPC_EXPERIMENTS": "-event_engine_listener",
-    # gRPC for Python has no option for the minimum version of TLS. This single suite for TLS 1.2 needs a pre-shared key,
-    # which nobody has, so every handshake of TLS 1.2 fails. TLS 1.3 has separate suites.
+    # gRPC for Python has no option for the minimum version of TLS. This single suite for TLS 1.2 needs a pre-shared
+    # key, which nobody has, so every handshake of TLS 1.2 fails. TLS 1.3 has separate suites.
     "GRPC_SSL_CIPHER_SUITES": "ECDHE-PSK-AES256-CBC-SHA",
     # Otherwise gRPC logs a line for each failed handshake, and any client could fill the log. Errors of our own calls
     # into gRPC are exceptions.
@@ -34,8 +34,8 @@ ENVIRONMENT: Final = {
 """gRPC reads these variables when it is imported, so they are set before the process starts."""
 
 SUPERVISORS_SIGNALS: Final = (signal.SIGINT, signal.SIGHUP)
-"""Signals that a terminal sends to the whole process group but that only the supervisor handles. Its children start with
-them blocked."""
+"""Signals that a terminal sends to the whole process group but that only the supervisor handles. Its children start
+with them blocked."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Child:
 
     @property
     def late(self) -> bool:
-        """True if the process should have become ready by now. `prepare` has no limit, since migrations may take long."""
+        """True if the process should be ready by now. `prepare` has no time limit, since migrations may take long."""
         waits = self.running and self.facts is None and self.role != "prepare"
         return waits and time.monotonic() - self._spawned > self._timing.ready
 

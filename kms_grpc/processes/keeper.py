@@ -1,8 +1,8 @@
-"""The keeper: the process of what happens by the clock. One per server, so that a busy thread never starves a worker.
+"""The keeper: the process for periodic work. There is one per server, so that this work never blocks a worker.
 
-Four times a second it looks at what is due (due_work.py) and copies the outboxes into the audit log (outbox.py).
-Once a minute it forgets the answers that were remembered for retries and are older than 24 hours, and destroys pairs
-for importing that have expired, as far as the clocks agree (agreement.py).
+Four times a second it makes the changes that are due (due_work.py) and copies the outboxes into the audit log
+(outbox.py). Once a minute, while it trusts the clock (clock_trust.py), it removes responses that were remembered for
+retries and are older than 24 hours, and destroys expired wrapping key pairs.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ PASS_SECONDS: Final = 0.25
 FORGET_EVERY_NS: Final = 60 * 1_000_000_000
 ANSWERS_KEPT_NS: Final = 24 * 3600 * 1_000_000_000
 RECORD_EVERY_NS: Final = 10 * 1_000_000_000
-"""How far the recorded time may lag behind the wall clock."""
+"""How far the time recorded in a shard may lag behind the wall clock."""
 
 _log = logging.getLogger(__name__)
 
 
 class KeeperApplication(Protocol):
-    """What a keeper works on."""
+    """The parts that a keeper works on."""
 
     @property
     def shards(self) -> Iterable[Shard]: ...
@@ -49,7 +49,7 @@ class KeeperApplication(Protocol):
 
 
 def run(build: Callable[[Settings], KeeperApplication]) -> int:
-    """The main of the process `keeper`; returns its exit code. SIGTERM: one more pass, then the end."""
+    """Run the process `keeper` and return its exit code. After SIGTERM it makes one more pass and ends."""
     return child_protocol.run(lambda link: _run(link, build))
 
 
@@ -79,7 +79,7 @@ def _run(link: SupervisorLink, build: Callable[[Settings], KeeperApplication]) -
 
 
 class PeriodicWork:
-    """What is to be done each turn, whatever process it is done in."""
+    """The work of the keeper, done pass by pass."""
 
     def __init__(self, application: KeeperApplication, copier: OutboxCopier) -> None:
         self._shards = list(application.shards)
@@ -95,13 +95,13 @@ class PeriodicWork:
         trusted = self._clock_trust.check()
         for shard in self._shards:
             try:
-                self._see_to(shard, trusted)
+                self._change_due_keys(shard, trusted)
             except KMSError as error:
-                _log.error("keys of %s that are due are put off: %s", shard.region, error)
+                _log.error("due changes to keys of %s are postponed: %s", shard.region, error)
         self._copier.copy_all()
         if trusted and self._clock.boot_ns() - self._forgot_boot_ns >= FORGET_EVERY_NS:
             self._forgot_boot_ns = self._clock.boot_ns()
-            self._forget()
+            self._remove_outdated()
             self._to_erase.update(shard.region for shard in self._shards)
 
     def gauges(self) -> dict[str, int]:
@@ -114,8 +114,8 @@ class PeriodicWork:
             **self._upcoming(),
         }
 
-    def _see_to(self, shard: Shard, trusted: bool) -> None:
-        """What cannot be undone waits until the clocks are trusted; the rest goes by the judged time alone."""
+    def _change_due_keys(self, shard: Shard, trusted: bool) -> None:
+        """Make the changes due in a region. Irreversible ones wait until the clock is trusted."""
         now_ns = self._judged_ns(shard, trusted)
         self._counts["keys_rotated"] += due_work.rotate_due(shard, now_ns)
         if trusted:
@@ -128,8 +128,8 @@ class PeriodicWork:
             self._to_erase.discard(shard.region)
 
     def _judged_ns(self, shard: Shard, trusted: bool) -> int:
-        """The wall clock as this turn has looked at it, never behind what the shard has recorded; recorded itself once
-        the clocks are trusted."""
+        """Returns the later of this pass's reading of the wall clock and the time recorded in the shard. Records the
+        reading if the clock is trusted."""
         wall_ns, latest_ns = self._clock_trust.wall_ns, shard.registry.latest_ns()
         if trusted and wall_ns - latest_ns >= RECORD_EVERY_NS:
             with shard.registry.writing() as transaction:
@@ -145,17 +145,17 @@ class PeriodicWork:
             "seconds_to_next_expiry": _seconds_to(now_ns, [each.next_expiry_ns for each in upcoming]),
         }
 
-    def _forget(self) -> None:
+    def _remove_outdated(self) -> None:
         for shard in self._shards:
             try:
                 shard.registry.remove_expired_pairs(self._judged_ns(shard, True))
                 forgotten = shard.registry.forget_answers_before(self._clock_trust.wall_ns - ANSWERS_KEPT_NS)
                 self._counts["answers_forgotten"] += forgotten
             except KMSError as error:
-                _log.error("old answers and pairs of %s are kept for now: %s", shard.region, error)
+                _log.error("cannot remove old responses and key pairs of %s for now: %s", shard.region, error)
 
 
 def _seconds_to(now_ns: int, times_ns: list[int | None]) -> int:
-    """Seconds until the first of them, 0 where it is over; -1 where there is none."""
+    """Returns the seconds until the earliest time: 0 if it has passed, -1 if there is none."""
     there = [time_ns for time_ns in times_ns if time_ns is not None]
     return max(0, min(there) - now_ns) // 10**9 if there else -1

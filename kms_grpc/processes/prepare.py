@@ -1,4 +1,4 @@
-"""The one-off process before the others: first start and migrations."""
+"""The process that runs before the others: it creates and migrates the shards."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from kms_grpc.processes.child_protocol import SupervisorLink
 
 
 def run(prepare: Callable[[Settings], None]) -> int:
-    """The main of the process `prepare`; returns its exit code. What `prepare` raises is the reason the server
-    gives."""
+    """Run the process `prepare` and return its exit code. An exception of `prepare` is the reason that the server
+    reports for not starting."""
     return child_protocol.run(lambda link: _run(link, prepare))
 
 

@@ -1,6 +1,6 @@
-"""A worker's life: made ready, serving, drained.
+"""The process `worker`, which serves calls until SIGTERM.
 
-SIGTERM ends it: health says NOT_SERVING, calls in flight finish within drain_seconds, the audit log is synced, exit
+On SIGTERM it reports NOT_SERVING, finishes the calls in flight within drain_seconds, syncs the audit log and exits with
 code 0. SIGINT and SIGHUP are blocked (children.py).
 """
 
@@ -28,24 +28,23 @@ _log = logging.getLogger(__name__)
 
 
 class WorkerApplication(Protocol):
-    """A worker put together. Made inside the running event loop."""
+    """The parts of a worker. Created inside the running event loop."""
 
     @property
     def server(self) -> Door: ...
 
     def facts(self) -> Mapping[str, Any]:
-        """What the supervisor says about the server: `libcrypto`, `advice` (None: none), and what else is worth a
-        word."""
+        """Facts for the supervisor to log: `libcrypto`, `advice` (may be None), `memory_locked` and others."""
 
     def gauges(self) -> Mapping[str, int]:
-        """Values for names of gauges.WORKER; asked once a second."""
+        """Values for names of gauges.WORKER; called once a second."""
 
     def close(self) -> None:
-        """Sync the audit log, close the registries, forget the keys."""
+        """Sync the audit log and close the shards."""
 
 
 def run(build: Callable[[Settings, int], WorkerApplication]) -> int:
-    """The main of the process `worker`; returns its exit code."""
+    """Run the process `worker` and return its exit code."""
     return child_protocol.run(lambda link: _run(link, build))
 
 
@@ -58,7 +57,7 @@ def _run(link: SupervisorLink, build: Callable[[Settings, int], WorkerApplicatio
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's where it is installed."""
+    """Returns uvloop's factory if it is installed, else None for asyncio's own loop."""
     try:
         import uvloop
     except ImportError:
@@ -90,13 +89,13 @@ async def _publish(link: SupervisorLink, application: WorkerApplication) -> None
         try:
             mine.put(application.gauges())
         except Exception:
-            _log.exception("gauges")
+            _log.exception("cannot publish gauges")
         await asyncio.sleep(GAUGE_SECONDS)
 
 
 @contextmanager
 def _umask(mask: int) -> Iterator[None]:
-    """A Unix socket is made with mode 0600 from the first moment."""
+    """Set the umask during the block, so that a Unix socket has mode 0600 from its creation."""
     before = os.umask(mask)
     try:
         yield

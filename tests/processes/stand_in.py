@@ -1,7 +1,7 @@
-"""A server whose worker is tiny: `python -m tests.processes.stand_in ROLE INDEX`, to test what is around a worker.
+"""A server with minimal children, to test the supervisor: `python -m tests.processes.stand_in ROLE INDEX`.
 
-The worker greets each connection with `worker-N PID`, and answers `wait SECONDS` with `done` after that time. Files
-in the data directory make it misbehave: `fail-ROLE` holds the reason why that role cannot start.
+The worker greets each connection with `worker-N PID` and answers `wait SECONDS` with `done` after that time. A file
+`fail-NAME` in the data directory makes the child NAME fail at its start with the content as the reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OPERATIONS = ("Encrypt", "Decrypt")
 
 
 class LineServer:
-    """The door of the stand-in."""
+    """The stand-in's door, a protocol of text lines."""
 
     def __init__(self, listen: str, greeting: str) -> None:
         self._listen = listen

@@ -39,6 +39,11 @@ class ManualClock:
     def boot_id(self) -> str:
         return "boot"
 
+    def step(self, seconds: float, apart: float = 0.0) -> None:
+        """Advance both clocks, the wall clock by `apart` seconds more."""
+        self.wall += int((seconds + apart) * SECOND)
+        self.boot += int(seconds * SECOND)
+
 
 class SteppedKeeper:
     """The work of a keeper without the copying of outboxes, so that tests can count the records there."""

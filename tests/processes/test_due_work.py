@@ -1,4 +1,4 @@
-"""What the keeper does to keys by the clock: each thing once, not before its time, and only by clocks that agree."""
+"""The keeper deletes keys, removes expired material and rotates keys: once, when due, and only by a trusted clock."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ StartKeeper = Callable[[int], SteppedKeeper]
 
 @pytest.fixture(scope="session")
 def _started(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("life") / "data"
+    folder = tmp_path_factory.mktemp("due") / "data"
     start(folder)
     return folder
 
@@ -45,7 +45,7 @@ def folder(_started: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start_keeper(folder: Path) -> Iterator[StartKeeper]:
-    """Starts a keeper at a time."""
+    """Returns a function that starts a keeper whose clock shows the given time."""
     made: list[SteppedKeeper] = []
 
     def begin(wall_ns: int) -> SteppedKeeper:
@@ -58,7 +58,7 @@ def start_keeper(folder: Path) -> Iterator[StartKeeper]:
 
 
 def doomed(shard: Shard, deletion_ns: int = DUE) -> tuple[Key, list[bytes]]:
-    """A key pending deletion with three materials, two aliases and a tag; and its wrapped materials."""
+    """Returns a key pending deletion, with three materials, two aliases and a tag, and its wrapped materials."""
     key, first = new_key(shard)
     wrapped = [first.wrapped]
     with shard.writing() as transaction:
@@ -75,7 +75,7 @@ def doomed(shard: Shard, deletion_ns: int = DUE) -> tuple[Key, list[bytes]]:
 
 
 def is_there(shard: Shard, key: Key) -> bool:
-    """All of it, or nothing of it."""
+    """True if the key and all that belongs to it exist; fails if only a part does."""
     registry = shard.registry
     found = [
         registry.find_key(key.key_id) is not None,
@@ -94,11 +94,11 @@ def is_there(shard: Shard, key: Key) -> bool:
     ("begin", "until", "there", "reason"),
     [
         (DUE - 2 * HOUR, DUE - SECOND, True, "one second before the date"),
-        (DUE - 2 * HOUR, DUE, False, "at the date, the clocks having agreed for long"),
-        (DUE - SECOND, DUE + HOUR - 2 * SECOND, True, "a start begins the hour anew"),
-        (DUE - SECOND, DUE + HOUR - SECOND, False, "within an hour of the date"),
-        (DUE + 31 * DAY, DUE + 31 * DAY + HOUR - SECOND, True, "down for a month: not at once"),
-        (DUE + 31 * DAY, DUE + 31 * DAY + HOUR, False, "down for a month: an hour after the start"),
+        (DUE - 2 * HOUR, DUE, False, "at the date, with a trusted clock"),
+        (DUE - SECOND, DUE + HOUR - 2 * SECOND, True, "less than an hour after the start"),
+        (DUE - SECOND, DUE + HOUR - SECOND, False, "an hour after the start"),
+        (DUE + 31 * DAY, DUE + 31 * DAY + HOUR - SECOND, True, "after a month without a server: not at once"),
+        (DUE + 31 * DAY, DUE + 31 * DAY + HOUR, False, "after a month without a server: an hour after the start"),
         (DUE - 31 * DAY, DUE - 31 * DAY + 2 * HOUR, True, "long before"),
     ],
 )
@@ -113,7 +113,7 @@ def test_when_a_key_is_deleted(start_keeper: StartKeeper, begin: int, until: int
     assert is_there(kept.shard, late)
 
 
-def test_its_record(start_keeper: StartKeeper) -> None:
+def test_the_audit_record_of_a_deletion(start_keeper: StartKeeper) -> None:
     kept = start_keeper(DUE)
     key, _ = doomed(kept.shard)
     kept.to(DUE + HOUR)
@@ -123,7 +123,7 @@ def test_its_record(start_keeper: StartKeeper) -> None:
     assert event["resources"] == [{"accountId": ACCOUNT, "type": "AWS::KMS::Key", "ARN": key.arn}]
 
 
-def test_a_cancelled_deletion_happens_never(start_keeper: StartKeeper) -> None:
+def test_a_cancelled_deletion_never_happens(start_keeper: StartKeeper) -> None:
     kept = start_keeper(DUE)
     key, _ = doomed(kept.shard)
     with kept.shard.writing() as transaction:
@@ -133,8 +133,8 @@ def test_a_cancelled_deletion_happens_never(start_keeper: StartKeeper) -> None:
     assert due_work.delete_due(kept.shard, DUE + YEAR) == 0
 
 
-def test_once_with_four_workers_and_four_keepers(folder: Path, start_keeper: StartKeeper) -> None:
-    """Workers that have the key at hand hear of it; who looks for it, whoever else does, deletes it once."""
+def test_four_keepers_delete_a_key_once_and_four_workers_notice(folder: Path, start_keeper: StartKeeper) -> None:
+    """Four keepers run at the same time. The workers have the keys in their caches before."""
     keepers = [start_keeper(DUE) for _ in range(4)]
     keys = [doomed(keepers[0].shard)[0] for _ in range(5)]
     workers = [opened(folder) for _ in range(4)]
@@ -156,8 +156,8 @@ def test_once_with_four_workers_and_four_keepers(folder: Path, start_keeper: Sta
 @pytest.mark.parametrize(
     ("point", "there"), [("commit.before:2", True), ("commit.after:2", False), ("epoch.after:1", False)]
 )
-def test_killed_while_it_deletes(folder: Path, start_keeper: StartKeeper, point: str, there: bool) -> None:
-    """The first commit records the time, the second one deletes. Whole or not at all, and once in the end."""
+def test_a_keeper_killed_during_a_deletion(folder: Path, start_keeper: StartKeeper, point: str, there: bool) -> None:
+    """The first commit records the time, the second one deletes the key, completely or not at all."""
     shards = opened(folder)
     key, wrapped = doomed(shards.default)
     command = [sys.executable, "-m", "tests.processes.stepped_keeper", str(folder), str(DUE // SECOND)]
@@ -174,21 +174,21 @@ def test_killed_while_it_deletes(folder: Path, start_keeper: StartKeeper, point:
 
 
 def found_in(folder: Path, secrets: list[bytes]) -> list[str]:
-    """Files, write-ahead logs among them, that hold any of these bytes."""
+    """Returns the names of files, including write-ahead logs, that contain any of these bytes."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return [path.name for path in files if any(secret in path.read_bytes() for secret in secrets)]
 
 
-def test_nothing_of_its_material_stays_in_any_file(folder: Path, start_keeper: StartKeeper) -> None:
+def test_a_deletion_erases_the_material_from_all_files(folder: Path, start_keeper: StartKeeper) -> None:
     kept = start_keeper(DUE)
     _, wrapped = doomed(kept.shard)
-    assert found_in(folder, wrapped), "else this test would show nothing"
+    assert found_in(folder, wrapped), "the material is in a file before"
     kept.to(DUE + HOUR)
     assert found_in(folder, wrapped) == []
 
 
-def test_what_workers_removed_is_erased_within_a_minute(folder: Path, start_keeper: StartKeeper) -> None:
-    """Deleted imported material and used pairs: nobody tells the keeper of them."""
+def test_material_removed_by_workers_is_erased_within_a_minute(folder: Path, start_keeper: StartKeeper) -> None:
+    """Workers do not notify the keeper of deleted imported material and used pairs."""
     kept = start_keeper(NOW)
     kept.to(NOW + 2 * HOUR)
     _, material = imported(kept.shard, None)
@@ -200,15 +200,15 @@ def test_what_workers_removed_is_erased_within_a_minute(folder: Path, start_keep
     assert found_in(folder, [material.wrapped]) == []
 
 
-def test_a_clock_that_is_set_within_a_turn(start_keeper: StartKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the keeper has found certain is the reading it looked at: not one that comes later in the same turn, when
-    somebody has set the clock a year forward."""
+def test_a_clock_that_is_set_during_a_pass(start_keeper: StartKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keeper trusts the reading that it has checked, not a later one in the same pass: here the clock is set a year
+    forward in between."""
     kept = start_keeper(NOW - 2 * HOUR)
     key, _ = doomed(kept.shard, NOW + YEAR // 2)
     kept.to(NOW)
-    looked_at = iter([NOW + 20 * SECOND])
+    checked = iter([NOW + 20 * SECOND])
     kept.clock.boot += 20 * SECOND
-    monkeypatch.setattr(kept.clock, "wall_ns", lambda: next(looked_at, NOW + YEAR))
+    monkeypatch.setattr(kept.clock, "wall_ns", lambda: next(checked, NOW + YEAR))
     kept.run_pass()
     assert is_there(kept.shard, key)
     assert kept.shard.registry.latest_ns() == NOW + 20 * SECOND
@@ -218,7 +218,7 @@ def test_a_clock_that_is_set_within_a_turn(start_keeper: StartKeeper, monkeypatc
 
 
 def test_a_clock_set_a_year_forward_destroys_nothing(start_keeper: StartKeeper) -> None:
-    """Neither then, nor for an hour, nor ever after it is set right again; the alarm counts both jumps."""
+    """Nothing is destroyed at the jump, in the hour after it, or after a correction. Both jumps are counted."""
     kept = start_keeper(NOW)
     key, _ = doomed(kept.shard)
     kept.to(NOW + 2 * HOUR)
@@ -235,7 +235,7 @@ def test_a_clock_set_a_year_forward_destroys_nothing(start_keeper: StartKeeper) 
     assert not is_there(kept.shard, key)
 
 
-def test_a_clock_set_back_prolongs_nothing_that_was_over(start_keeper: StartKeeper) -> None:
+def test_a_clock_set_back_postpones_nothing_that_was_due(start_keeper: StartKeeper) -> None:
     kept = start_keeper(DUE - 2 * HOUR)
     kept.to(DUE)
     assert kept.shard.registry.latest_ns() == DUE
@@ -244,7 +244,7 @@ def test_a_clock_set_back_prolongs_nothing_that_was_over(start_keeper: StartKeep
     assert kept.jump(DUE - 31 * DAY)["clock_jumps"] == 1
     worker = JudgedClock(ManualClock(DUE - 31 * DAY))
     worker.raise_floor(kept.shard.registry.latest_ns())
-    assert as_of(lost, worker.wall_ns()).state is KeyState.PENDING_IMPORT, "expired stays expired"
+    assert as_of(lost, worker.wall_ns()).state is KeyState.PENDING_IMPORT, "expired material stays expired"
     kept.to(DUE - 31 * DAY + HOUR - SECOND)
     assert is_there(kept.shard, key)
     kept.to(DUE - 31 * DAY + 2 * HOUR)
@@ -257,7 +257,7 @@ def test_a_clock_set_back_prolongs_nothing_that_was_over(start_keeper: StartKeep
 
 
 def imported(shard: Shard, expires_ns: int | None, waiting_ns: int | None = None) -> tuple[Key, Material]:
-    """An external key with its material, and perhaps another that waits for its rotation."""
+    """Returns an external key and its material; with `waiting_ns` it has another one pending rotation."""
     key, material = new_key(shard)
     material = replace(material, origin=Origin.EXTERNAL, expires_ns=expires_ns)
     every = [material]
@@ -273,17 +273,17 @@ def imported(shard: Shard, expires_ns: int | None, waiting_ns: int | None = None
 
 
 @pytest.mark.parametrize(
-    ("expires", "waiting", "swept", "state", "left"),
+    ("expires", "waiting", "removed", "state", "left"),
     [
         (DUE, None, 1, KeyState.PENDING_IMPORT, [False]),
         (DUE + 1, None, 0, KeyState.ENABLED, [True]),
-        (None, DUE, 1, KeyState.ENABLED, [True]),  # what only waited leaves no row, and harms nothing
+        (None, DUE, 1, KeyState.ENABLED, [True]),  # material pending rotation leaves no row
         (DUE, DUE, 2, KeyState.PENDING_IMPORT, [False]),
         (None, DUE + 1, 0, KeyState.ENABLED, [True, True]),
     ],
 )
-def test_expired_material_is_swept_once(
-    start_keeper: StartKeeper, expires: int | None, waiting: int | None, swept: int, state: KeyState, left: list[bool]
+def test_expired_material_is_removed_once(
+    start_keeper: StartKeeper, expires: int | None, waiting: int | None, removed: int, state: KeyState, left: list[bool]
 ) -> None:
     keepers = [start_keeper(DUE - 2 * HOUR) for _ in range(2)]
     shard = keepers[0].shard
@@ -292,19 +292,19 @@ def test_expired_material_is_swept_once(
         kept.to(DUE - SECOND)
     assert events(shard) == []
     done = at_once(len(keepers), lambda number: keepers[number].to(DUE)["materials_expired"])
-    assert sum(done) == (swept > 0)
+    assert sum(done) == (removed > 0)
     told = events(shard, "DeleteExpiredKeyMaterial")
-    assert len(told) == swept
+    assert len(told) == removed
     assert all(event["eventType"] == "AwsServiceEvent" for event in told)
     found = shard.registry.find_key(key.key_id)
     assert found is not None
     assert found.state is state
     rows = shard.registry.materials_after(key.key_id, -1, 9)
     assert [row.wrapped is not None for row in rows] == left
-    assert rows[0].material_id == material.material_id, "it stays known, for the same bytes to come back to"
+    assert rows[0].material_id == material.material_id, "its id stays, so that the same material can be imported again"
 
 
-def test_a_material_imported_again_in_time_is_not_swept(start_keeper: StartKeeper) -> None:
+def test_material_imported_again_before_its_expiry_is_kept(start_keeper: StartKeeper) -> None:
     kept = start_keeper(DUE - 2 * HOUR)
     key, material = imported(kept.shard, DUE)
     stale = list(kept.shard.registry.keys_due(due_work.Due.EXPIRY, DUE, 9))
@@ -320,7 +320,7 @@ def test_a_material_imported_again_in_time_is_not_swept(start_keeper: StartKeepe
 
 
 def test_an_expired_pair_is_destroyed_within_a_minute(start_keeper: StartKeeper, folder: Path) -> None:
-    """By clocks that agree alone: one that is set forward destroys none."""
+    """A clock set forward destroys none."""
     kept = start_keeper(NOW)
     owned_keys.provide(kept.shard, NOW)
     pair, _ = imports.make_pair(kept.shard, "RSA_2048", NOW)
@@ -340,8 +340,8 @@ def test_an_expired_pair_is_destroyed_within_a_minute(start_keeper: StartKeeper,
     assert found_in(folder, [pair.wrapped]) == []
 
 
-def test_pairs_are_made_until_enough_lie_ready(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is recorded as a use of the key that wraps it, in the transaction that stores it."""
+def test_pairs_are_generated_until_enough_are_ready(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pair is recorded as a use of the key that wraps it, in the transaction that stores the pair."""
     monkeypatch.setattr(import_pairs, "READY", {"RSA_2048": 2})
     shards = opened(folder)
     shard, pairs = shards.default, import_pairs.ImportPairs(shards, ManualClock(NOW))
@@ -363,7 +363,7 @@ def rotating(shard: Shard, next_ns: int, **changes: Any) -> Key:
         return transaction.change_key(replace(key, rotation_period_days=90, next_rotation_ns=next_ns, **changes))
 
 
-def test_a_due_rotation_happens_once_whoever_looks(start_keeper: StartKeeper) -> None:
+def test_four_keepers_rotate_a_due_key_once(start_keeper: StartKeeper) -> None:
     keepers = [start_keeper(DUE - 2 * HOUR) for _ in range(4)]
     shard = keepers[0].shard
     keys = [rotating(shard, DUE) for _ in range(3)]
@@ -383,12 +383,12 @@ def test_a_due_rotation_happens_once_whoever_looks(start_keeper: StartKeeper) ->
 @pytest.mark.parametrize(
     ("state", "rotates", "reason"),
     [
-        (KeyState.DISABLED, False, "a disabled key waits until it is enabled"),
-        (KeyState.PENDING_DELETION, False, "one to be deleted gets no more material"),
-        (KeyState.ENABLED, True, "overdue since the server was down: once, and the next one a period from now"),
+        (KeyState.DISABLED, False, "a disabled key rotates only after it is enabled"),
+        (KeyState.PENDING_DELETION, False, "a key pending deletion gets no new material"),
+        (KeyState.ENABLED, True, "several overdue rotations happen once; the next is due one period from now"),
     ],
 )
-def test_overdue(start_keeper: StartKeeper, state: KeyState, rotates: bool, reason: str) -> None:
+def test_overdue_rotations(start_keeper: StartKeeper, state: KeyState, rotates: bool, reason: str) -> None:
     begin = DUE + 200 * DAY
     kept = start_keeper(begin)
     key = rotating(kept.shard, DUE, state=state, deletion_ns=None)
@@ -400,4 +400,4 @@ def test_overdue(start_keeper: StartKeeper, state: KeyState, rotates: bool, reas
     if state is KeyState.DISABLED:
         with kept.shard.writing() as transaction:
             transaction.change_key(replace(now, state=KeyState.ENABLED))
-        assert kept.to(begin + 2 * SECOND)["keys_rotated"] == 1, "enabled, it is made up for at once"
+        assert kept.to(begin + 2 * SECOND)["keys_rotated"] == 1, "it rotates at once when enabled"
