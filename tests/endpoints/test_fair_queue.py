@@ -1,4 +1,4 @@
-"""The queue in front of what is scarce: turns, bounds, deadlines, and what is given back."""
+"""The fair queue: turns, bounds, deadlines, and the return of slots and memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingExce
 
 
 class QueueScene:
-    """A queue, and calls that hold their turn until they are told to end it."""
+    """A queue, and calls that hold their turn until the test ends them."""
 
     def __init__(self, budget: int = 1000, **bounds: Any) -> None:
         self.now = 0
@@ -35,7 +35,7 @@ class QueueScene:
             self.refused[name] = error.code
 
     async def call(self, *names: str, size: int = 0, deadline_ns: int | None = None, queue: Any = None) -> None:
-        """A call's connection is the first letter of its name."""
+        """Start calls. The first letter of a name is its connection."""
         for name in names:
             self.tasks[name] = asyncio.create_task(self._call(name, size, deadline_ns, queue or self.queue))
             await settle()
@@ -46,7 +46,7 @@ class QueueScene:
             await settle()
 
     async def end_all(self) -> list[str]:
-        """One after the other, as they are begun."""
+        """End the calls in the order in which they start; return all that have started."""
         for _ in range(1000):
             running = [name for name in self.begun if not self._ends[name].is_set()]
             if not running:
@@ -61,32 +61,32 @@ async def settle() -> None:
 
 
 def play(scene: Callable[[], Awaitable[None]]) -> None:
-    """What goes wrong in a timer is a failure, too."""
-    wrong: list[Any] = []
+    """Run a scene; exceptions in callbacks of the event loop fail the test too."""
+    errors: list[Any] = []
 
     async def watched() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, told: wrong.append(told))
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
         await asyncio.wait_for(scene(), 60)
 
     asyncio.run(watched())
-    assert wrong == []
+    assert errors == []
 
 
 def test_connections_take_turns() -> None:
-    """b's only call and c's two wait for no more than one of a's each."""
+    """Each call of b and c waits for at most one call of a."""
 
     async def scene() -> None:
         queued = QueueScene()
         await queued.call("a0", *(f"a{n}" for n in range(1, 50)), "b1", "c1", "c2")
         begun = await queued.end_all()
         assert begun[:6] == ["a0", "a1", "b1", "c1", "a2", "c2"]
-        assert begun[6:] == [f"a{n}" for n in range(3, 50)], "each connection's calls in their order"
+        assert begun[6:] == [f"a{n}" for n in range(3, 50)], "the calls of one connection stay in order"
         assert (queued.queue.pending, queued.budget.held) == (0, 0)
 
     play(scene)
 
 
-def test_as_many_at_once_as_there_are_slots() -> None:
+def test_slots_limit_the_running_calls() -> None:
     async def scene() -> None:
         queued = QueueScene(slots=3)
         await queued.call(*(f"a{n}" for n in range(6)))
@@ -98,8 +98,8 @@ def test_as_many_at_once_as_there_are_slots() -> None:
     play(scene)
 
 
-def test_no_connection_has_all_the_turns() -> None:
-    """a doesn't end its calls: b's go on."""
+def test_each_limits_the_running_calls_of_a_connection() -> None:
+    """Connection a does not end its calls; those of b still run."""
 
     async def scene() -> None:
         queued = QueueScene(slots=4, each=2)
@@ -120,13 +120,13 @@ def test_no_connection_has_all_the_turns() -> None:
     [
         (100, [40, 40, 40], 2),
         (100, [60, 40, 1], 2),
-        (100, [500, 1], 1),  # larger than all there is: alone
-        (100, [1, 500], 1),  # and it waits until it is alone
-        (100, [1, 500, 1], 1),  # nobody overtakes it, or it would wait for ever
+        (100, [500, 1], 1),  # larger than the budget: runs alone
+        (100, [1, 500], 1),  # and waits until it can run alone
+        (100, [1, 500, 1], 1),  # nothing overtakes it, otherwise it might never run
         (100, [0] * 9, 9),
     ],
 )
-def test_bytes_come_from_a_budget(budget: int, sizes: list[int], begun: int) -> None:
+def test_the_budget_limits_the_bytes(budget: int, sizes: list[int], begun: int) -> None:
     async def scene() -> None:
         queued = QueueScene(budget, slots=100)
         for number, size in enumerate(sizes):
@@ -139,7 +139,7 @@ def test_bytes_come_from_a_budget(budget: int, sizes: list[int], begun: int) -> 
 
 
 def test_queues_share_a_budget() -> None:
-    """What one of them gives back begins what waits in the other; so does a call that turns out smaller."""
+    """Bytes released in one queue start a call in the other; so does a call that shrinks."""
 
     async def scene() -> None:
         queued = QueueScene(100, slots=9)
@@ -164,13 +164,17 @@ def test_queues_share_a_budget() -> None:
 @pytest.mark.parametrize(
     ("waiting", "newcomer", "refused"),
     [
-        (["a1", "a2", "a3"], "a4", "a4"),  # its own connection has most
-        (["a1", "a2", "a3"], "b1", "a3"),  # the last one of who has most makes room
-        (["a1", "a2", "b1"], "b2", "b2"),  # no more than as many again: or two would push each other out for ever
+        (["a1", "a2", "a3"], "a4", "a4"),  # its own connection has the most calls
+        (["a1", "a2", "a3"], "b1", "a3"),  # replaces the newest call of the connection with the most
+        (
+            ["a1", "a2", "b1"],
+            "b2",
+            "b2",
+        ),  # with equal numbers the new call is rejected, otherwise two would replace each other for ever
         (["a1", "b1", "c1"], "d1", "d1"),
     ],
 )
-def test_when_no_more_may_wait(waiting: list[str], newcomer: str, refused: str) -> None:
+def test_a_full_queue(waiting: list[str], newcomer: str, refused: str) -> None:
     async def scene() -> None:
         queued = QueueScene(waiting=3)
         await queued.call("x0", *waiting, newcomer)
@@ -181,7 +185,7 @@ def test_when_no_more_may_wait(waiting: list[str], newcomer: str, refused: str) 
     play(scene)
 
 
-def test_who_has_waited_too_long_is_turned_away() -> None:
+def test_a_call_that_has_waited_too_long_is_rejected() -> None:
     async def scene() -> None:
         queued = QueueScene(seconds=0.02)
         await queued.call("a0", "a1", "b1")
@@ -191,15 +195,15 @@ def test_who_has_waited_too_long_is_turned_away() -> None:
         await queued.call("a2")
         await queued.end("a0")
         assert queued.begun == ["a0", "a2"]
-        await asyncio.sleep(0.05)  # the cut-off is for those who wait
+        await asyncio.sleep(0.05)  # running calls have no time limit
         await queued.end_all()
         assert (queued.refused.keys(), queued.queue.pending) == ({"a1", "b1"}, 0)
 
     play(scene)
 
 
-def test_nobody_waits_longer_than_half_the_time_it_has() -> None:
-    """The queue's own patience is longer; by the clock no time has passed."""
+def test_no_call_waits_longer_than_half_the_time_to_its_deadline() -> None:
+    """The queue's own limit is longer, and the queue's clock stands still."""
 
     async def scene() -> None:
         queued = QueueScene(seconds=3600)
@@ -217,12 +221,12 @@ def test_nobody_waits_longer_than_half_the_time_it_has() -> None:
 @pytest.mark.parametrize(
     ("left_ns", "another_waits", "begun"),
     [
-        (FIRST_USUAL_NS // 2, True, False),  # less time than a call usually takes: it would be work for nobody
+        (FIRST_USUAL_NS // 2, True, False),  # less time than a call usually takes
         (FIRST_USUAL_NS * 2, True, True),
-        (FIRST_USUAL_NS // 2, False, True),  # nobody is kept waiting by it
+        (FIRST_USUAL_NS // 2, False, True),  # no other call waits
     ],
 )
-def test_what_would_hardly_be_answered_in_time_is_not_begun_before_others(
+def test_a_call_that_can_hardly_finish_in_time_is_rejected_while_others_wait(
     left_ns: int, another_waits: bool, begun: bool
 ) -> None:
     async def scene() -> None:
@@ -238,8 +242,8 @@ def test_what_would_hardly_be_answered_in_time_is_not_begun_before_others(
     play(scene)
 
 
-def test_how_long_calls_usually_take_is_learnt() -> None:
-    """The median: a few that take for ever, because nobody reads their answers, do not tell."""
+def test_the_usual_duration_follows_the_median() -> None:
+    """A few very long calls, whose clients do not read the responses, hardly change it."""
 
     async def scene() -> None:
         queued = QueueScene()
@@ -253,7 +257,7 @@ def test_how_long_calls_usually_take_is_learnt() -> None:
     play(scene)
 
 
-def test_no_call_is_begun_after_its_deadline() -> None:
+def test_no_call_starts_after_its_deadline() -> None:
     async def scene() -> None:
         queued = QueueScene()
         await queued.call("a0", deadline_ns=10)
@@ -272,8 +276,8 @@ def test_no_call_is_begun_after_its_deadline() -> None:
     play(scene)
 
 
-def test_who_gives_up_leaves_no_trace() -> None:
-    """While it waits, right when its turn comes, and while it has its turn."""
+def test_a_cancelled_call_returns_its_slot_and_bytes() -> None:
+    """It is cancelled while it waits, when its turn comes, and while it runs."""
 
     async def scene() -> None:
         queued = QueueScene(100)
@@ -296,8 +300,8 @@ def test_who_gives_up_leaves_no_trace() -> None:
     play(scene)
 
 
-def test_at_random() -> None:
-    """Whatever comes and goes: bounds hold at each moment, and in the end nothing is left."""
+def test_random_calls_keep_the_bounds() -> None:
+    """The bounds hold at every moment, and in the end all slots and bytes are returned."""
 
     async def one(queue: FairQueue, budget: Budget, dice: random.Random, seen: collections.Counter[str]) -> None:
         size = dice.choice([0, 10, 60, 150])
@@ -331,6 +335,6 @@ def test_at_random() -> None:
     play(scene)
 
 
-def test_refusals_are_the_errors_that_doors_know() -> None:
+def test_rejections_have_the_right_grpc_status() -> None:
     assert ThrottlingException.status == "RESOURCE_EXHAUSTED" and ThrottlingException.retryable
     assert DependencyTimeoutException.status == "UNAVAILABLE"

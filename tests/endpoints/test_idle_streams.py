@@ -1,4 +1,4 @@
-"""Streams whose callers keep them waiting: they may, until others have no place."""
+"""Idle streams: they may stay open until the worker reaches its limit of streams."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["loop", "prepared"]
 
 pytestmark = pytest.mark.xdist_group("door")
 
-PLACES = 2
+STREAMS = 2
 PATH = "/kms_grpc.v1.EnvelopeService/EncryptStream"
 PART = bytes(1 << 20)
 
@@ -32,7 +32,7 @@ def idle_seconds() -> float:
 
 @pytest.fixture
 def door(prepared: Path, tmp_path: Path, loop: asyncio.AbstractEventLoop, idle_seconds: float) -> Iterator[WorkerDoor]:
-    limits = {"streams": PLACES, "stream_idle_seconds": idle_seconds}
+    limits = {"streams": STREAMS, "stream_idle_seconds": idle_seconds}
     host = Host(Path(shutil.copytree(prepared, tmp_path / "data")), limits=limits, listen="127.0.0.1:0")
     opened = WorkerDoor(host, loop)
     yield opened
@@ -41,7 +41,7 @@ def door(prepared: Path, tmp_path: Path, loop: asyncio.AbstractEventLoop, idle_s
 
 
 class Stream:
-    """EncryptStream on a connection of its own."""
+    """A call of EncryptStream on a connection of its own."""
 
     def __init__(self, door: WorkerDoor, key_id: str, request_id: str = "") -> None:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{door.server.port}", OWN_CONNECTION)
@@ -92,12 +92,12 @@ def key(door: WorkerDoor) -> str:
 
 
 @pytest.mark.parametrize("parts", [pytest.param(0, id="sends nothing"), pytest.param(64, id="reads nothing")])
-def test_who_keeps_a_stream_waiting_gives_its_place_to_a_newcomer(door: WorkerDoor, parts: int) -> None:
+def test_a_new_stream_replaces_an_idle_one(door: WorkerDoor, parts: int) -> None:
     key_id = key(door)
-    held = {f"held-{number}": Stream(door, key_id, f"held-{number}") for number in range(PLACES)}
+    held = {f"held-{number}": Stream(door, key_id, f"held-{number}") for number in range(STREAMS)}
     for one in held.values():
         one.send(parts)
-    until(lambda: door.server._streams.running == PLACES)
+    until(lambda: door.server._streams.running == STREAMS)
     until(lambda: whole(door, key_id) is None)
     ends = [line for line in door.worker.audit() if line["requestID"] in held and "errorCode" in line]
     assert [(line["errorCode"], line["additionalEventData"]["stream"]) for line in ends] == [
@@ -115,10 +115,10 @@ def test_who_keeps_a_stream_waiting_gives_its_place_to_a_newcomer(door: WorkerDo
 
 
 @pytest.mark.parametrize("idle_seconds", [3600.0])
-def test_who_has_not_kept_it_waiting_for_so_long_keeps_its_place(door: WorkerDoor) -> None:
+def test_a_stream_that_is_not_idle_for_long_is_not_replaced(door: WorkerDoor) -> None:
     key_id = key(door)
-    held = [Stream(door, key_id) for _ in range(PLACES)]
-    until(lambda: door.server._streams.running == PLACES)
+    held = [Stream(door, key_id) for _ in range(STREAMS)]
+    until(lambda: door.server._streams.running == STREAMS)
     reply = whole(door, key_id)
     assert reply is not None and (reply.code, reply.reason) == ("RESOURCE_EXHAUSTED", "ThrottlingException")
     assert "limit of concurrent streams" in reply.text
@@ -127,11 +127,11 @@ def test_who_has_not_kept_it_waiting_for_so_long_keeps_its_place(door: WorkerDoo
         one.close()
 
 
-def test_while_there_are_places_an_idle_stream_may_wait(door: WorkerDoor) -> None:
-    """The one that goes is the one that has waited for longest; one whose caller is at work stays."""
+def test_idle_streams_stay_below_the_limit(door: WorkerDoor) -> None:
+    """The stream that has been idle longest ends; an active one stays."""
     key_id = key(door)
     quiet, busy = Stream(door, key_id), Stream(door, key_id)
-    until(lambda: door.server._streams.running == PLACES)
+    until(lambda: door.server._streams.running == STREAMS)
     threading.Thread(target=busy.read).start()
 
     def served() -> bool:
@@ -143,7 +143,7 @@ def test_while_there_are_places_an_idle_stream_may_wait(door: WorkerDoor) -> Non
     gone = quiet.read()
     assert gone is not None and gone.reason == "ThrottlingException"
     for _ in range(5):
-        assert whole(door, key_id) is None, "nobody has to go while there is a place"
+        assert whole(door, key_id) is None, "no stream is replaced below the limit"
     assert busy.call.is_active()
     busy.close()
     quiet.close()
