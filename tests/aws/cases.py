@@ -1,6 +1,6 @@
-"""The table of cases: what is called, what must have been made before, and what is answered. Both doors run all rows.
+"""The table of cases: a call, its preparation and the expected response. The tests run all rows through both doors.
 
-A good row names no error. Texts are AWS's where AWS's are known; {arn}, {id}, {alias} … are of what the case made.
+A row without an error must succeed. Texts are AWS's where known; {arn}, {id}, {alias} … stand for what the case made.
 Sources: https://docs.aws.amazon.com/kms/latest/APIReference/ and the service model of botocore (kms/2014-11-01).
 """
 
@@ -17,7 +17,7 @@ Prepare = Callable[[World], Members]
 
 
 class Case(NamedTuple):
-    """`prepare` makes what has to be there and gives the members of the call."""
+    """One call. `prepare` creates what it needs and returns its members; `error` is empty if the call succeeds."""
 
     operation: str
     why: str
@@ -30,7 +30,7 @@ class Case(NamedTuple):
         return f"{self.operation}-{self.error or 'done'}-{self.why}".replace(" ", "_")
 
 
-# --- calls on one key: how each names it, and what it says besides -----------------------------------------------
+# --- calls on one key: the members besides the key ---------------------------------------------------------------
 
 ON_A_KEY: dict[str, Prepare] = {
     "DescribeKey": lambda w: {},
@@ -59,7 +59,7 @@ ON_A_KEY: dict[str, Prepare] = {
     "ReEncrypt": lambda w: {"CiphertextBlob": w.blob(w.key())},
     "Decrypt": lambda w: {"CiphertextBlob": w.blob(w.key())},
 }
-"""What is said besides the key, whose name is in the member of NAMED_BY."""
+"""Members of a valid call besides the key id, which is in the member KeyId or that of NAMED_BY."""
 NAMED_BY = {"CreateAlias": "TargetKeyId", "UpdateAlias": "TargetKeyId", "ReEncrypt": "DestinationKeyId"}
 
 USE = ("Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncrypt")
@@ -83,7 +83,8 @@ PENDING_IMPORT = "{arn} is pending import."
 
 
 def on(operation: str, key: Callable[[World], str]) -> Prepare:
-    """The operation's good members, for the key that `key` makes last, so that facts name it."""
+    """Returns a preparation of valid members for the key that `key` creates. It creates the key last, so that `facts`
+    describe it."""
 
     def prepare(world: World) -> Members:
         besides = ON_A_KEY[operation](world)
@@ -97,7 +98,7 @@ def in_state(state: str) -> Callable[[World], str]:
 
 
 def _of_names() -> Iterator[Case]:
-    """What a key may be called, for every operation on one."""
+    """Yields cases of invalid key identifiers for every operation on a key."""
     for name in ON_A_KEY:
         unknown = f"Key '{arn_of(UNKNOWN)}' does not exist"
         yield Case(name, "unknown id", on(name, lambda w: UNKNOWN), "NotFoundException", unknown)
@@ -373,7 +374,7 @@ def _used(operation: str, **more: object) -> Prepare:
 def _of_use() -> Iterator[Case]:
     for name in (*USE, "Decrypt"):
         base = _used(name) if name != "Decrypt" else (lambda w: {"CiphertextBlob": w.blob(w.key())})
-        more = lambda w, base=base, **members: base(w) | members  # noqa: E731 - a row's short form
+        more = lambda w, base=base, **members: base(w) | members  # noqa: E731 - a short name for the rows below
         yield Case(name, "good", base)
         yield Case(name, "dry run", lambda w, more=more: more(w, DryRun=True), "DryRunOperationException", SUCCEEDS)
         yield Case(name, "grant tokens", lambda w, more=more: more(w, GrantTokens=["t"]), UNSUPPORTED,

@@ -1,4 +1,4 @@
-"""A real `kms-grpc serve` with two regions, two workers and both doors, for AWS's own clients."""
+"""A server with two regions, two workers and both doors, for AWS's own clients."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.served import Served, clean
 
 
 class AwsEndpoint(NamedTuple):
-    """The server, and what AWS's clients are told of it."""
+    """A server and its URL for AWS's clients."""
 
     served: Served
     url: str
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment in which AWS's clients find it and nothing else of AWS."""
+        """Environment variables with which AWS's clients use this server and nothing else of AWS."""
         own = clean() | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         rest = {name: value for name, value in own.items() if not name.startswith("AWS_")}
         return rest | {
@@ -47,8 +47,8 @@ def endpoint_of(served: Served) -> AwsEndpoint:
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[AwsEndpoint]:
-    """One for all tests of this folder in this process: tests make their own keys in it. In memory where that can be
-    had: thousands of small writes need not wait for a disk here."""
+    """One server for all tests of this folder in this process; each test creates its own keys. The data directory is in
+    memory if possible, since there are thousands of small writes."""
     folder = Path(tempfile.mkdtemp(prefix="kms-grpc-aws-", dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None))
     served = Served(folder / "data", ["--aws-listen", "127.0.0.1:0"])
     try:
@@ -61,7 +61,7 @@ def endpoint() -> Iterator[AwsEndpoint]:
 
 @pytest.fixture(scope="session")
 def kms(endpoint: AwsEndpoint) -> Any:
-    """boto3's client, each answer judged."""
+    """A boto3 client that checks each response (judge.py)."""
     return client(endpoint.url)
 
 
@@ -72,7 +72,7 @@ def doors(endpoint: AwsEndpoint) -> dict[str, DoorClient]:
 
 @pytest.fixture
 def environment(endpoint: AwsEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process is told of the server by environment variables, as README says."""
+    """Set the environment variables that README describes in this process."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in endpoint.variables.items():

@@ -1,4 +1,4 @@
-"""README's commands for AWS's clients, as they stand there."""
+"""Reads README's commands for AWS's clients, so that tests run them word by word."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ refused() {
   echo "refused: $wanted"
 }
 """
-"""Under bash -e. The aws CLI prints the error's name in brackets."""
+"""A bash function that runs a command which must fail with the named error. The aws CLI prints the name in
+parentheses."""
 
 
 def block(containing: str) -> str:
-    """The one shell block with that text in it."""
+    """Returns the only shell block that contains the text."""
     blocks = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     [found] = [block for block in blocks if containing in block]
     return str(found)
 
 
 def walk() -> str:
-    """The block of the aws CLI as a script; a line whose comment names an error must be refused with it."""
+    """Returns the block of the aws CLI as a script. A line whose comment names an error must fail with it."""
     lines = (_REFUSED.sub(r"refused \g<error> \g<command>", line) for line in block("aws kms create-key").splitlines())
     return PROLOGUE + "\n".join(lines)
 
 
 def clients() -> dict[str, str]:
-    """README's table: each client's test and its line of configuration."""
+    """Returns README's table of clients: the test file and the configuration line of each."""
     rows = re.findall(r"^\| \[[^]]+\]\((tests/aws/\S+)\)[^|]* \| `(.+)` \|$", README, re.MULTILINE)
     return dict(rows)

@@ -1,4 +1,4 @@
-"""What one worker has acknowledged holds in all of them, from the next call on."""
+"""A change that one worker has acknowledged takes effect in all workers from the next call on."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Rig:
         caller.call("ImportKeyMaterial", expiration_model=NEVER, **fields)
 
     def renewed(self) -> str:
-        """A key that can be rotated once more: 25 times each."""
+        """Returns a key that can be rotated on demand once more; each key allows 25 rotations."""
         if self._rotations == 25:
             self._renewed, self._rotations = self.callers[0].call("CreateKey").key_metadata.key_id, 0
         self._rotations += 1
@@ -63,10 +63,10 @@ def rig(start_server: StartServer) -> Iterator[Rig]:
         yield Rig(start_server(workers=2), held)
 
 
-# --- the changes: each is made through one connection and looked at through all; returns how it must look ---------
+# --- changes: each is made through one connection and checked through all ----------------------------------------
 
 Change = Callable[[Rig, Caller, int], tuple[dict[str, Any], Callable[[Any], bool]]]
-"""(rig, the connection to make it through, number of the round) -> (fields of the Encrypt to ask with, what obeys)."""
+"""(rig, connection for the change, round) -> (fields of the Encrypt call that checks it, predicate on its outcome)."""
 
 
 def disable(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
@@ -99,7 +99,7 @@ def renew(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callab
 
 
 def lose(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
-    """The same material goes, having come back."""
+    """Delete the imported material, which `bring_back` imports again."""
     key_id = rig.imported
     caller.call("DeleteImportedKeyMaterial", key_id=key_id)
     return {"key_id": key_id}, lambda answer: answer == "KMSInvalidStateException"
@@ -114,11 +114,11 @@ OTHERS: Sequence[Change] = (*(move_alias, create, renew) * 4, lose, bring_back)
 
 
 BATCH_EVERY = 5
-"""Rounds: in time a batch meets every kind of change."""
+"""Every fifth round uses a batch; over time batches meet every kind of change."""
 
 
 def ask(through: Sequence[Caller], number: int, fields: dict[str, Any]) -> list[Any]:
-    """Encrypt through all connections; each so many rounds as the one item of a batch."""
+    """Call Encrypt through all connections, in every BATCH_EVERY-th round as the only item of a batch."""
     if number % BATCH_EVERY:
         return ask_all(through, "Encrypt", plaintext=b"x", **fields)
     batches = ask_all(through, "EncryptBatch", items=[{"plaintext": b"x", **fields}])
@@ -126,7 +126,7 @@ def ask(through: Sequence[Caller], number: int, fields: dict[str, Any]) -> list[
 
 
 def of_batch(answer: Any) -> Any:
-    """What Encrypt would have answered, or the name of the item's error."""
+    """Returns the response that Encrypt would have given, or the name of the item's error."""
     (result,) = answer.results
     error = item_error(result)
     if error is not None:
@@ -135,7 +135,7 @@ def of_batch(answer: Any) -> Any:
 
 
 def look(rig: Rig, change: Change, number: int, through: Sequence[Caller] | None = None) -> None:
-    """Make the change through one connection, then ask through all, or those given."""
+    """Make a change through one connection, then check it through all connections or those in `through`."""
     through = through or rig.callers
     fields, obeys = change(rig, rig.callers[number % len(rig.callers)], number)
     answers = ask(through, number, fields)
@@ -156,14 +156,14 @@ def loaded(request: pytest.FixtureRequest, rig: Rig) -> Iterator[None]:
     command = [sys.executable, "-m", "tests.workers.load", rig.server.address, rig.server.regions[0], key]
     load = subprocess.Popen(command, cwd=ROOT, env=environment)
     yield
-    assert load.poll() is None, "the load goes on to the end"
+    assert load.poll() is None, "the load runs to the end"
     load.kill()
     load.wait()
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("loaded")
-def test_every_call_after_the_acknowledgement_obeys(rig: Rig) -> None:
+def test_a_change_takes_effect_for_every_call_after_its_acknowledgement(rig: Rig) -> None:
     one_of_each = [next(caller for caller in rig.callers if caller.worker == worker) for worker in (0, 1)]
     for number in range(ROUNDS):
         look(rig, disable, number)
@@ -173,7 +173,7 @@ def test_every_call_after_the_acknowledgement_obeys(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("change", [disable, move_alias, create, renew, lose], ids=lambda change: change.__name__)
-def test_a_worker_that_slept_through_a_change_obeys_when_it_wakes(rig: Rig, change: Change) -> None:
+def test_a_change_takes_effect_in_a_worker_that_was_stopped_meanwhile(rig: Rig, change: Change) -> None:
     for number in range(STOPS // 4):
         asleep = number % 2
         awake = next(caller for caller in rig.callers if caller.worker != asleep)
@@ -190,8 +190,8 @@ def test_a_worker_that_slept_through_a_change_obeys_when_it_wakes(rig: Rig, chan
         assert all(obeys(outcome(call)) for call in calls), f"round {number}"
 
 
-def test_a_change_whose_worker_died_before_telling_is_obeyed_too(start_server: StartServer) -> None:
-    """Killed between commit and bump: nobody would ever know, did the supervisor not bump every epoch."""
+def test_a_change_takes_effect_if_its_worker_dies_before_the_epoch_is_bumped(start_server: StartServer) -> None:
+    """The supervisor bumps every epoch when a worker dies, here between commit and bump."""
     fault = {"KMS_GRPC_FAULT": "commit.after:3", "KMS_GRPC_FAULT_IN": "worker"}
     server = start_server(workers=2, environment=fault)
     with ExitStack() as held:
@@ -206,4 +206,4 @@ def test_a_change_whose_worker_died_before_telling_is_obeyed_too(start_server: S
         assert lost.value.code() == grpc.StatusCode.UNAVAILABLE
         deadline = time.monotonic() + 100
         while outcome(other.begin("Encrypt", key_id=key, plaintext=b"x")) != "DisabledException":
-            assert time.monotonic() < deadline, "the other worker never learned of it"
+            assert time.monotonic() < deadline, "the change never took effect in the other worker"
