@@ -1,4 +1,4 @@
-"""The aws CLI: README's walk, word by word; and how it is told the endpoint otherwise."""
+"""The aws CLI: README's example word by word, and the option for the endpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REFUSALS = [
 
 
 @pytest.mark.timeout(400)
-def test_the_walk(endpoint: AwsEndpoint, tmp_path: Path) -> None:
+def test_readmes_example(endpoint: AwsEndpoint, tmp_path: Path) -> None:
     (tmp_path / "password.txt").write_text("correct horse")
     (tmp_path / "big.tar").write_bytes(bytes(range(256)) * 400)
     script = walk()
@@ -35,8 +35,8 @@ def test_the_walk(endpoint: AwsEndpoint, tmp_path: Path) -> None:
     assert (tmp_path / "big.tar.enc").read_bytes()[16:] != (tmp_path / "big.tar").read_bytes()
 
 
-def test_by_its_own_option(endpoint: AwsEndpoint) -> None:
-    """README's line, and no endpoint in the environment."""
+def test_the_endpoint_as_an_option(endpoint: AwsEndpoint) -> None:
+    """README's line works without an endpoint in the environment."""
     environment = endpoint.variables
     del environment["AWS_ENDPOINT_URL_KMS"]
     command = clients()["tests/aws/test_cli.py"].replace(EXAMPLE_URL, endpoint.url)

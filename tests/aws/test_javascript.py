@@ -1,6 +1,6 @@
 """The AWS SDK for JavaScript v3 (npm @aws-sdk/client-kms), paginators and error classes included.
 
-Each step asserts in tests/aws/javascript/kms.mjs.
+The assertions are in tests/aws/javascript/kms.mjs.
 """
 
 from __future__ import annotations

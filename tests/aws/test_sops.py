@@ -1,4 +1,4 @@
-"""sops, built from its module by the Go of the test extra: a YAML file whose data key is wrapped here."""
+"""sops with data keys from this service. It is built from its Go module with the Go of the test extra."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.aws.readme import ROOT, clients
 
 BUILD_SECONDS = 900
 BROKEN_LINES = str.maketrans("", "", " |\n")
-"""sops breaks lines wherever they are full."""
+"""sops wraps lines at any character; removing these characters undoes it."""
 SECRETS = "database:\n    user: orders\n    password: correct horse\n"
 
 
 @pytest.fixture(scope="session")
 def sops() -> Path:
-    """Its binary; .ci/run has built it beside other stages."""
+    """The path of its binary, which .ci/run has built beforehand."""
     path = f"{os.environ['PATH']}:{Path(sys.executable).parent}"
     built = subprocess.run(
         [ROOT / ".ci" / "sops"], env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
@@ -32,7 +32,7 @@ def sops() -> Path:
 
 
 def run(sops: Path, endpoint: AwsEndpoint, folder: Path, command: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """README's way: the endpoint from the environment."""
+    """Run a command with the endpoint in the environment, as README describes."""
     environment = endpoint.variables | {"PATH": f"{sops.parent}:{os.environ['PATH']}", "HOME": str(folder), **more}
     return subprocess.run(
         ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
@@ -45,7 +45,7 @@ def done(finished: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.timeout(BUILD_SECONDS)
-def test_a_file_encrypted_and_decrypted(sops: Path, endpoint: AwsEndpoint, kms: Any, tmp_path: Path) -> None:
+def test_round_trip(sops: Path, endpoint: AwsEndpoint, kms: Any, tmp_path: Path) -> None:
     key = kms.create_key()["KeyMetadata"]["Arn"]
     (tmp_path / "secrets.yaml").write_text(SECRETS)
     encrypted = done(run(sops, endpoint, tmp_path, clients()["tests/aws/test_sops.py"], key_arn=key))
@@ -63,8 +63,8 @@ def test_a_file_encrypted_and_decrypted(sops: Path, endpoint: AwsEndpoint, kms: 
 
 
 @pytest.mark.timeout(BUILD_SECONDS)
-def test_a_context(sops: Path, endpoint: AwsEndpoint, kms: Any, tmp_path: Path) -> None:
-    """It stands in the file; changed there, the data key does not open."""
+def test_an_encryption_context(sops: Path, endpoint: AwsEndpoint, kms: Any, tmp_path: Path) -> None:
+    """The context is in the file. If it is changed there, the data key cannot be decrypted."""
     key = kms.create_key()["KeyMetadata"]["Arn"]
     (tmp_path / "secrets.json").write_text(json.dumps({"password": "correct horse"}))
     encrypted = done(

@@ -1,7 +1,7 @@
-"""Terraform's AWS provider: apply, a second plan that is empty, destroy; for keys, aliases and an external key.
+"""Terraform's AWS provider: apply, an empty second plan, and destroy, for keys, aliases and an external key.
 
-It runs where `terraform init` finds the provider. Terraform always reads a key's policy: until key policies are served,
-its run ends there, and that is what is tested.
+The test is skipped if `terraform init` cannot get the provider. Terraform always reads the policy of a key; as long as
+GetKeyPolicy is not supported, the test expects apply to fail with that error.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from tests.aws.doors import OPERATIONS
 
 PLAN = Path(__file__).with_name("terraform") / "main.tf"
 EMPTY = 0
-"""Exit code of `plan -detailed-exitcode` where there is nothing to change."""
+"""Exit code of `plan -detailed-exitcode` for a plan without changes."""
 
 
 class Terraform:
+    """Runs terraform commands in a folder with the plan."""
+
     def __init__(self, folder: Path, endpoint: AwsEndpoint) -> None:
         shutil.copy(PLAN, folder)
         self._folder = folder
@@ -45,7 +47,7 @@ def terraform(tmp_path: Path, endpoint: AwsEndpoint) -> Terraform:
     made = Terraform(tmp_path, endpoint)
     found = made("init", "-input=false")
     if found.returncode != 0:
-        pytest.skip(f"the AWS provider cannot be had: {' '.join(found.stderr.split())[:300]}")
+        pytest.skip(f"the AWS provider is not available: {' '.join(found.stderr.split())[:300]}")
     return made
 
 

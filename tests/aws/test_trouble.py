@@ -1,5 +1,4 @@
-"""Errors that trouble below the service brings, through both doors: a disk that does not answer, rows that were
-changed, a full account."""
+"""Errors caused by the storage and by quotas, through both doors: a locked shard, changed rows, a full account."""
 
 from __future__ import annotations
 
@@ -29,8 +28,8 @@ def refusal(world: World, operation: str, **members: object) -> tuple[str, str]:
     return refused.value.code, refused.value.text
 
 
-def test_a_disk_that_does_not_answer(start_server: StartServer) -> None:
-    """Another process holds the shard's lock: what writes is told to come again, what reads goes on."""
+def test_a_locked_shard(start_server: StartServer) -> None:
+    """Another process holds the shard's write lock: writes get a retryable error, reads succeed."""
     served = start_server("--aws-listen", "127.0.0.1:0")
     worlds = {name: World(door) for name, door in doors_of(served).items()}
     blobs = {name: world.blob(world.key()) for name, world in worlds.items()}
@@ -52,7 +51,7 @@ def test_a_disk_that_does_not_answer(start_server: StartServer) -> None:
         world.call("DisableKey", KeyId=world.facts["id"])
 
 
-def test_a_key_that_was_changed_on_the_disk(start_server: StartServer) -> None:
+def test_a_key_row_changed_on_disk(start_server: StartServer) -> None:
     served = start_server("--aws-listen", "127.0.0.1:0")
     worlds = {name: World(door) for name, door in doors_of(served).items()}
     blobs = {name: world.blob(world.key()) for name, world in worlds.items()}
@@ -75,7 +74,7 @@ def test_a_key_that_was_changed_on_the_disk(start_server: StartServer) -> None:
         assert all(world.facts["arn"] in text for _, text in told)
 
 
-def test_an_account_that_is_full(start_server: StartServer, tmp_path: Path) -> None:
+def test_an_account_at_its_quota_of_keys(start_server: StartServer, tmp_path: Path) -> None:
     config = tmp_path / "kms.toml"
     config.write_text("[quotas]\nkeys_per_account = 2\n")
     served = start_server("--config", str(config), "--aws-listen", "127.0.0.1:0")
