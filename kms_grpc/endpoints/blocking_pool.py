@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
-from kms_grpc.endpoints.fair_queue import Budget, FairQueue
+from kms_grpc.endpoints.fair_queue import MemoryBudget, FairQueue
 from kms_grpc.errors import DependencyTimeoutException, KMSError
 from kms_grpc.operations.contract.wire import PROTOBUF, Wire
 from kms_grpc.operations.executor import Executor
@@ -28,7 +28,7 @@ class BlockingPool:
 
     def __init__(self, executor: Executor, limits: Limits) -> None:
         self._executor = executor
-        self.budget = Budget(limits.in_flight_bytes)
+        self.budget = MemoryBudget(limits.in_flight_bytes)
         self.threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="blocking")
         self._slow_thread = ThreadPoolExecutor(1, thread_name_prefix="slow")
         self._queue = FairQueue(self.budget, slots=limits.threads, waiting=limits.waiting_calls)
@@ -64,9 +64,9 @@ class BlockingPool:
                 async with turn:
                     return await self._in_a_thread(threads, operation, credentials, raw, wire)
         except KMSError as refused:
-            raise refused if turn.begun else self._executor.refuse(operation, credentials, refused) from None
+            raise refused if turn.started else self._executor.refuse(operation, credentials, refused) from None
         except asyncio.CancelledError:
-            if not turn.begun:
+            if not turn.started:
                 self._executor.refuse(operation, credentials, DependencyTimeoutException(CANCELLED))
             raise
 

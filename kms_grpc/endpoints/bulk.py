@@ -67,10 +67,10 @@ class Bulk:
                     context.set_trailing_metadata(trailers(credentials))
                     await context.write(answer)
             except KMSError as error:
-                refused = error if turn.begun else self._executor.refuse(operation, credentials, error)
+                refused = error if turn.started else self._executor.refuse(operation, credentials, error)
                 refuse(context, credentials, refused)
             except asyncio.CancelledError:
-                if not turn.begun:
+                if not turn.started:
                     self._executor.refuse(operation, credentials, DependencyTimeoutException(CANCELLED))
                 raise
 

@@ -4,8 +4,8 @@
   the only call of another connection by one call.
 - A call that has waited for `seconds` is rejected with ThrottlingException and RetryInfo. Under overload the queue
   therefore holds only calls that are still worth serving.
-- When `waiting` calls wait, a new call replaces the newest call of the connection with the most waiting calls; if that
-  is its own connection, the new call is rejected.
+- When `waiting` calls wait, a new call replaces the newest call of the connection with the most waiting calls. If its
+  own connection has as many, or only one fewer, the new call is rejected instead.
 - A call whose deadline has passed never starts.
 - The bytes of requests and responses come from one memory budget, which all queues of a worker share.
 
@@ -33,7 +33,7 @@ ALWAYS_HELD: Final = 128 * 1024
 """Requests up to this size are always accepted into the budget. No request other than a batch is larger."""
 
 
-class Budget:
+class MemoryBudget:
     """The bytes of requests and responses that a worker may hold at once. A call larger than the budget runs alone."""
 
     def __init__(self, size: int) -> None:
@@ -74,22 +74,22 @@ class Budget:
 class Turn:
     """The turn of one call: `async with` waits for it and returns it at the end."""
 
-    __slots__ = ("_queue", "connection", "size", "deadline_ns", "begun", "begun_ns", "waits", "granted", "timer")
+    __slots__ = ("_queue", "connection", "size", "deadline_ns", "started", "started_ns", "waits", "granted", "timer")
 
     def __init__(self, queue: FairQueue, connection: Hashable, size: int, deadline_ns: int | None) -> None:
         self._queue = queue
         self.connection = connection
         self.size = size
         self.deadline_ns = deadline_ns
-        self.begun = False
-        self.begun_ns = 0
+        self.started = False
+        self.started_ns = 0
         self.waits = False
         self.granted: asyncio.Future[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         """Raises ThrottlingException or DependencyTimeoutException if the call must not start."""
-        if not self._queue.begin_at_once(self):
+        if not self._queue.start_at_once(self):
             await self._queue.wait(self)
         return self
 
@@ -117,7 +117,7 @@ class FairQueue:
 
     def __init__(
         self,
-        budget: Budget,
+        budget: MemoryBudget,
         *,
         slots: int,
         waiting: int,
@@ -144,20 +144,20 @@ class FairQueue:
         """Number of calls that run or wait."""
         return self.running + self.waiting
 
-    def begin_at_once(self, turn: Turn) -> bool:
+    def start_at_once(self, turn: Turn) -> bool:
         if self.waiting or not self._has_room(turn.size) or not self._may_have_more(turn.connection):
             return False
         self.require_time(turn)
-        self._begin(turn)
+        self._start(turn)
         return True
 
     async def wait(self, turn: Turn) -> None:
         if self.waiting >= self._most_waiting:
-            self._turn_one_away(turn.connection)
+            self._make_room(turn.connection)
         loop = asyncio.get_running_loop()
         turn.granted = loop.create_future()
         if self._seconds is not None:
-            turn.timer = loop.call_later(self._patience(turn, self._seconds), self._turn_away, turn)
+            turn.timer = loop.call_later(self._patience(turn, self._seconds), self._reject, turn)
         self._queues.setdefault(turn.connection, deque()).append(turn)
         turn.waits = True
         self.waiting += 1
@@ -169,7 +169,7 @@ class FairQueue:
             raise
 
     def end(self, turn: Turn) -> None:
-        longer = self._clock() - turn.begun_ns > self._usual_ns
+        longer = self._clock() - turn.started_ns > self._usual_ns
         self._usual_ns = self._usual_ns * 17 // 16 + 16 if longer else self._usual_ns * 15 // 16
         self.running -= 1
         self._running_of[turn.connection] -= 1
@@ -197,9 +197,9 @@ class FairQueue:
     def _may_have_more(self, connection: Hashable) -> bool:
         return self._running_of[connection] < self._each
 
-    def _begin(self, turn: Turn) -> None:
-        turn.begun = True
-        turn.begun_ns = self._clock()
+    def _start(self, turn: Turn) -> None:
+        turn.started = True
+        turn.started_ns = self._clock()
         self._running_of[turn.connection] += 1
         self.running += 1
         self.budget.take(turn.size)
@@ -237,7 +237,7 @@ class FairQueue:
         except KMSError as too_late:
             turn.granted.set_exception(too_late)
         else:
-            self._begin(turn)
+            self._start(turn)
             turn.granted.set_result(None)
 
     def _take_out(self, turn: Turn) -> None:
@@ -250,20 +250,20 @@ class FairQueue:
         if turn.timer is not None:
             turn.timer.cancel()
 
-    def _turn_away(self, turn: Turn) -> None:
+    def _reject(self, turn: Turn) -> None:
         assert turn.granted is not None
         self._take_out(turn)
         if not turn.granted.done():
             turn.granted.set_exception(ThrottlingException(BUSY))
         self.serve()
 
-    def _turn_one_away(self, newcomer: Hashable) -> None:
-        """Make room for a new call: reject the newest call of the connection with the most waiting calls, or raise
-        ThrottlingException if that is the new call itself."""
+    def _make_room(self, connection: Hashable) -> None:
+        """Reject a waiting call in favour of a new one of `connection`. Raises ThrottlingException if the new call is the
+        one to reject."""
         longest = max(self._queues.values(), key=len)
-        if len(longest) <= len(self._queues.get(newcomer, ())) + 1:
+        if len(longest) <= len(self._queues.get(connection, ())) + 1:
             raise ThrottlingException(BUSY)
-        self._turn_away(longest[-1])
+        self._reject(longest[-1])
 
     def _give_up(self, turn: Turn) -> None:
         """Remove a cancelled call from the queue, or return the turn that it was just granted."""

@@ -327,7 +327,7 @@ IMPORTING = [
         "KeyId": w.key("PendingImport"), "WrappingAlgorithm": "RSAES_PKCS1_V1_5", "WrappingKeySpec": "RSA_2048"},
         UNSUPPORTED, "WrappingAlgorithm RSAES_PKCS1_V1_5 is not supported yet; supported: RSAES_OAEP_SHA_1,"
         " RSAES_OAEP_SHA_256, RSA_AES_KEY_WRAP_SHA_1, RSA_AES_KEY_WRAP_SHA_256."),
-    Case("GetParametersForImport", "pending deletion", on("GetParametersForImport", _external_pending_key),
+    Case("GetParametersForImport", "pending deletion", on("GetParametersForImport", lambda w: _external_pending_key(w)),
          "KMSInvalidStateException", PENDING_DELETION),
     Case("ImportKeyMaterial", "without expiry", lambda w: w.package(w.key("PendingImport"), **NEVER)),
     Case("ImportKeyMaterial", "for a year", lambda w: w.package(w.key("PendingImport"), ValidTo=in_days(364))),

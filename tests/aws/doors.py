@@ -64,8 +64,8 @@ class BotoClient:
         try:
             answer = getattr(self._client, _snake(operation))(**members)
         except ClientError as error:
-            told = error.response["Error"]
-            raise Refused(told["Code"], told.get("Message", "")) from None
+            body = error.response["Error"]
+            raise Refused(body["Code"], body.get("Message", "")) from None
         return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
 
 
@@ -148,8 +148,8 @@ def _number_of(field: FieldDescriptor, value: Any) -> Any:
 def _members(message: Any) -> Members:
     """Returns the members that are set and those whose field has no presence."""
     descriptor: Descriptor = message.DESCRIPTOR
-    told = [field for field in descriptor.fields if not field.has_presence or message.HasField(field.name)]
-    return {field.json_name: _value(field, getattr(message, field.name)) for field in told}
+    fields = [field for field in descriptor.fields if not field.has_presence or message.HasField(field.name)]
+    return {field.json_name: _value(field, getattr(message, field.name)) for field in fields}
 
 
 def _value(field: FieldDescriptor, value: Any) -> Any:

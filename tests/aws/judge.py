@@ -81,17 +81,17 @@ def _judge(http_response: Any, parsed: Any, model: OperationModel, **_: Any) -> 
         judge_value(model.output_shape, json.loads(body), model.name)
 
 
-def judge_error(model: OperationModel, status: int, told: Any) -> None:
+def judge_error(model: OperationModel, status: int, body: Any) -> None:
     """Check that the code is one of the operation or a common one, and that a text is either present or absent."""
-    assert set(told) <= {"__type", "message"}, told
-    code = told["__type"]
+    assert set(body) <= {"__type", "message"}, body
+    code = body["__type"]
     assert code in COMMON | {shape.name for shape in model.error_shapes}, f"{code} is no error of {model.name}"
     assert status == FAULTS.get(code, 400), f"{code} with {status}"
     if code in EMPTY:
-        assert "message" not in told, f"{code} has no text"
+        assert "message" not in body, f"{code} has no text"
     else:
-        assert isinstance(told["message"], str)
-        assert told["message"], "a message must not be empty"
+        assert isinstance(body["message"], str)
+        assert body["message"], "a message must not be empty"
 
 
 def judge_value(shape: Shape, value: Any, path: str) -> None:

@@ -12,10 +12,10 @@ _REFUSED = re.compile(r"^(?P<command>.*\S)\s+# (?P<error>[A-Z]\w+Exception)$")
 
 PROLOGUE = """
 refused() {
-  local wanted=$1 told
+  local wanted=$1 output
   shift
-  if told=$("$@" 2>&1); then echo "was done: $*" >&2; exit 1; fi
-  case $told in *"($wanted)"*) ;; *) echo "not $wanted but: $told" >&2; exit 1;; esac
+  if output=$("$@" 2>&1); then echo "was done: $*" >&2; exit 1; fi
+  case $output in *"($wanted)"*) ;; *) echo "not $wanted but: $output" >&2; exit 1;; esac
   echo "refused: $wanted"
 }
 """

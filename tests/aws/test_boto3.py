@@ -105,9 +105,9 @@ def test_readmes_line(endpoint: AwsEndpoint, environment: None, monkeypatch: pyt
 def test_errors_are_boto3s_own_classes(kms: Any) -> None:
     with pytest.raises(kms.exceptions.NotFoundException) as refused:
         kms.describe_key(KeyId=UNKNOWN)
-    told = refused.value.response
-    assert told["ResponseMetadata"]["HTTPStatusCode"] == 400
-    assert told["ResponseMetadata"]["RequestId"]
+    response = refused.value.response
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert response["ResponseMetadata"]["RequestId"]
 
 
 # --- operations that are not supported yet -----------------------------------------------------------------------

@@ -52,11 +52,11 @@ NOT_HERE: Mapping[str, str] = {
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_both_doors_respond_alike(case: Case, doors: dict[str, DoorClient]) -> None:
-    told = {name: _told(case, door) for name, door in doors.items()}
-    assert told["aws"] == told["grpc"]
+    responses = {name: _response(case, door) for name, door in doors.items()}
+    assert responses["aws"] == responses["grpc"]
 
 
-def _told(case: Case, door: DoorClient) -> Any:
+def _response(case: Case, door: DoorClient) -> Any:
     """Returns the response without random parts. An error must be the expected one."""
     world = World(door)
     members = case.prepare(world)
@@ -73,8 +73,8 @@ def _comparable(value: Any, seen: dict[str, str], name: str) -> Any:
     """Replaces ids by numbers, dates by a word and bytes by their count, and drops empty values, because the gRPC door
     has fields without presence."""
     if isinstance(value, dict):
-        told = {member: _comparable(inside, seen, member) for member, inside in sorted(value.items())}
-        return {member: inside for member, inside in told.items() if inside not in ("", False, 0, [])}
+        members = {member: _comparable(inside, seen, member) for member, inside in sorted(value.items())}
+        return {member: inside for member, inside in members.items() if inside not in ("", False, 0, [])}
     if isinstance(value, list):
         return [_comparable(item, seen, name) for item in value]
     if isinstance(value, datetime.datetime):

@@ -116,8 +116,8 @@ INSIDE = [
 @pytest.mark.parametrize("broken", [*BROKEN, *INSIDE], ids=lambda broken: f"{broken.operation} {broken.why}")
 def test_both_doors_refuse_with_awss_text(broken: Broken, doors: dict[str, DoorClient]) -> None:
     is_wider = f"{broken.operation} {broken.why}".startswith(WIDER_BY_GRPC)
-    told = {name: _refusal(door, broken) for name, door in doors.items() if not (is_wider and name == "grpc")}
-    assert told == {name: ("ValidationException", _expected_text(name, broken)) for name in told}
+    errors = {name: _refusal(door, broken) for name, door in doors.items() if not (is_wider and name == "grpc")}
+    assert errors == {name: ("ValidationException", _expected_text(name, broken)) for name in errors}
 
 
 def _expected_text(door: str, broken: Broken) -> str:

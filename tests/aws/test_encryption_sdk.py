@@ -75,11 +75,11 @@ def failure(call: Callable[[], object]) -> str:
     """Returns the text of an exception and of those inside: the SDK collects the service's errors in lists."""
     with pytest.raises(Exception) as raised:
         call()
-    told: list[BaseException] = [raised.value]
-    for error in told:
+    exceptions: list[BaseException] = [raised.value]
+    for error in exceptions:
         inside = [*error.args, *getattr(error, "list", ())]
-        told += [one for one in inside if isinstance(one, BaseException)]
-    return " ".join(map(repr, told))
+        exceptions += [one for one in inside if isinstance(one, BaseException)]
+    return " ".join(map(repr, exceptions))
 
 
 def decrypted(ciphertext: bytes, keyring: Any, context: dict[str, str] = CONTEXT) -> bytes:
@@ -126,13 +126,13 @@ def test_the_wrong_context(scene: Scene) -> None:
 
 def test_a_context_changed_in_the_message(scene: Scene) -> None:
     """The SDK trusts the message's header, but the service refuses to decrypt the data key."""
-    told: list[str] = []
+    codes: list[str] = []
     kms = client(scene.url)
-    kms.meta.events.register("after-call.kms.Decrypt", lambda parsed, **_: told.append(parsed["Error"]["Code"]))
+    kms.meta.events.register("after-call.kms.Decrypt", lambda parsed, **_: codes.append(parsed["Error"]["Code"]))
     keyring = scene.strict(scene.key, kms)
     forged = encrypted(keyring).replace(b"shop", b"shoq", 1)
     assert "No Configured KMS Key was able to decrypt" in failure(lambda: decrypted(forged, keyring, {}))
-    assert told == ["InvalidCiphertextException"]
+    assert codes == ["InvalidCiphertextException"]
 
 
 def test_a_disabled_key(scene: Scene) -> None:

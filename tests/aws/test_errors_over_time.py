@@ -42,12 +42,12 @@ def stepped(start_server: StartServer, tmp_path: Path, monkeypatch: pytest.Monke
 
 def refusals(asked: dict[str, tuple[World, str, dict[str, Any]]]) -> dict[str, tuple[str, str]]:
     """Returns the error of each door, with {arn} for the key's ARN."""
-    told = {}
+    errors = {}
     for name, (world, operation, members) in asked.items():
         with pytest.raises(Refused) as refused:
             world.door.call(operation, members)
-        told[name] = refused.value.code, refused.value.text.replace(world.facts["arn"], "{arn}")
-    return told
+        errors[name] = refused.value.code, refused.value.text.replace(world.facts["arn"], "{arn}")
+    return errors
 
 
 def test_expired_tokens_expired_material_and_due_rotations(stepped: Stepped) -> None:

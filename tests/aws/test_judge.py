@@ -78,11 +78,11 @@ ERRORS: list[tuple[str, int, dict[str, str], bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("why", "status", "told", "is_good"), ERRORS, ids=[row[0] for row in ERRORS])
-def test_errors(why: str, status: int, told: dict[str, str], is_good: bool) -> None:
+@pytest.mark.parametrize(("why", "status", "body", "is_good"), ERRORS, ids=[row[0] for row in ERRORS])
+def test_errors(why: str, status: int, body: dict[str, str], is_good: bool) -> None:
     model = MODEL.operation_model("Decrypt")
     if is_good:
-        judge_error(model, status, told)
+        judge_error(model, status, body)
         return
     with pytest.raises((AssertionError, KeyError)):
-        judge_error(model, status, told)
+        judge_error(model, status, body)

@@ -61,8 +61,8 @@ def test_apply_plan_destroy(terraform: Terraform, kms: Any) -> None:
     assert applied.returncode == 0, applied.stderr
     again = terraform("plan", "-detailed-exitcode", "-input=false")
     assert again.returncode == EMPTY, again.stdout
-    told = json.loads(terraform("output", "-json").stdout)
-    keys = [told[name]["value"] for name in ("orders", "imported")]
+    outputs = json.loads(terraform("output", "-json").stdout)
+    keys = [outputs[name]["value"] for name in ("orders", "imported")]
     assert [kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"] for key in keys] == ["Enabled", "Enabled"]
     destroyed = terraform("destroy", "-auto-approve", "-input=false")
     assert destroyed.returncode == 0, destroyed.stderr

@@ -41,12 +41,12 @@ def test_a_locked_shard(start_server: StartServer) -> None:
             for name, world in worlds.items()
             for operation in ("DisableKey", "RotateKeyOnDemand")
         }
-        told = {key: waiting.result() for key, waiting in asked.items()}
+        errors = {key: waiting.result() for key, waiting in asked.items()}
     for name, world in worlds.items():
         assert world.call("Decrypt", CiphertextBlob=blobs[name])["Plaintext"] == b"plaintext"
     held.close()
-    assert {code for code, _ in told.values()} == {"DependencyTimeoutException"}
-    assert len({text for _, text in told.values()}) == 1
+    assert {code for code, _ in errors.values()} == {"DependencyTimeoutException"}
+    assert len({text for _, text in errors.values()}) == 1
     for world in worlds.values():
         world.call("DisableKey", KeyId=world.facts["id"])
 
@@ -63,15 +63,15 @@ def test_a_key_row_changed_on_disk(start_server: StartServer) -> None:
     for name, world in worlds.items():
         world.door = after[name]
         key = world.facts["id"]
-        told = {
+        errors = {
             refusal(world, "Encrypt", KeyId=key, Plaintext=b"p"),
             refusal(world, "GenerateDataKey", KeyId=key, NumberOfBytes=1),
             refusal(world, "GenerateDataKeyWithoutPlaintext", KeyId=key, NumberOfBytes=1),
             refusal(world, "Decrypt", CiphertextBlob=blobs[name]),
             refusal(world, "ReEncrypt", CiphertextBlob=blobs[name], DestinationKeyId=key),
         }
-        assert {code for code, _ in told} == {"KeyUnavailableException"}
-        assert all(world.facts["arn"] in text for _, text in told)
+        assert {code for code, _ in errors} == {"KeyUnavailableException"}
+        assert all(world.facts["arn"] in text for _, text in errors)
 
 
 def test_an_account_at_its_quota_of_keys(start_server: StartServer, tmp_path: Path) -> None:

@@ -137,8 +137,12 @@ def test_a_content_type_may_name_its_charset(address: str) -> None:
 def test_a_body_beyond_the_limit_is_not_read(address: str) -> None:
     full = b'{"KeyId": "' + b"a" * (BODY_BYTES - 13) + b'"}'
     assert call(address, "DescribeKey", full).code == "ValidationException", "a body of exactly the limit is read"
-    told = call(address, "DescribeKey", full + b" ")
-    assert (told.status, told.code, told.headers["connection"]) == (413, "RequestEntityTooLargeException", "close")
+    answer = call(address, "DescribeKey", full + b" ")
+    assert (answer.status, answer.code, answer.headers["connection"]) == (
+        413,
+        "RequestEntityTooLargeException",
+        "close",
+    )
     with socket.create_connection(address.rsplit(":", 1), timeout=60) as raw:  # type: ignore[arg-type]
         raw.sendall(
             b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-amz-json-1.1\r\n"
@@ -200,8 +204,8 @@ def test_a_permit_is_no_signature(address: str, key_id: str) -> None:
     assert [call(connection, "Encrypt", asked).status for _ in range(5)] == [200] * 5
     wrong = call(connection, "Encrypt", asked, key=("test", "guess"))
     assert (wrong.status, wrong.code) == (400, "InvalidSignatureException")
-    nobody = call(connection, "Encrypt", asked, key=("nobody", "test"))
-    assert nobody.code == "UnrecognizedClientException"
+    unknown = call(connection, "Encrypt", asked, key=("nobody", "test"))
+    assert unknown.code == "UnrecognizedClientException"
     body = json.dumps(asked).encode()
     sent = signed_headers(address, "TrentService.Encrypt", body, "eu-central-1", TEST, {})
     assert send(connection, "POST", "/", body.replace(b"AAAA", b"AAAB"), sent).code == "InvalidSignatureException"

@@ -126,7 +126,7 @@ def test_unpaired_surrogates_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "body", "told"),
+    ("name", "body", "text"),
     [
         ("ListKeys", {"Limits": 1}, "ListKeysRequest has no member 'Limits'."),
         ("ListKeys", {"limit": 1}, "ListKeysRequest has no member 'limit'."),
@@ -134,9 +134,9 @@ def test_unpaired_surrogates_are_refused() -> None:
         ("ListKeys", {"\n" * 99: 1}, "ListKeysRequest has no member '" + "\n" * 64 + "'."),
     ],
 )
-def test_unknown_members(name: str, body: Any, told: str) -> None:
+def test_unknown_members(name: str, body: Any, text: str) -> None:
     """An unknown member is refused by its name and never ignored, as at the gRPC door."""
-    assert refusal(name, body) == (VALIDATION, told)
+    assert refusal(name, body) == (VALIDATION, text)
 
 
 CONSTRAINTS = [
@@ -157,15 +157,15 @@ CONSTRAINTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "body", "told"), CONSTRAINTS)
-def test_violated_constraints_are_reported_in_awss_words(name: str, body: Any, told: str) -> None:
-    assert refusal(name, body) == (VALIDATION, f"1 validation error detected: {told}")
+@pytest.mark.parametrize(("name", "body", "text"), CONSTRAINTS)
+def test_violated_constraints_are_reported_in_awss_words(name: str, body: Any, text: str) -> None:
+    assert refusal(name, body) == (VALIDATION, f"1 validation error detected: {text}")
 
 
 def test_each_unknown_enum_value_is_reported_as_sent() -> None:
-    told = refusal("CreateKey", {"KeySpec": "ONE", "Origin": "TWO", "KeyUsage": "THREE"})[1]
-    assert told.startswith("3 validation errors detected: Value 'ONE' at 'keySpec'")
-    assert "..." not in told
+    text = refusal("CreateKey", {"KeySpec": "ONE", "Origin": "TWO", "KeyUsage": "THREE"})[1]
+    assert text.startswith("3 validation errors detected: Value 'ONE' at 'keySpec'")
+    assert "..." not in text
     listed = refusal("ListKeys", {"ResourceOwners": ["SELF", "FOUR"]})[1]
     assert "Value '[SELF, FOUR]' at 'resourceOwners'" in listed
 

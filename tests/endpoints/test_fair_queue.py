@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kms_grpc.endpoints.fair_queue import FIRST_USUAL_NS, Budget, FairQueue
+from kms_grpc.endpoints.fair_queue import FIRST_USUAL_NS, FairQueue, MemoryBudget
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
 
 
@@ -19,9 +19,9 @@ class QueueScene:
 
     def __init__(self, budget: int = 1000, **bounds: Any) -> None:
         self.now = 0
-        self.budget = Budget(budget)
+        self.budget = MemoryBudget(budget)
         self.queue = FairQueue(self.budget, clock=lambda: self.now, **({"slots": 1, "waiting": 100} | bounds))
-        self.begun: list[str] = []
+        self.started: list[str] = []
         self.refused: dict[str, str] = {}
         self._ends: dict[str, asyncio.Event] = collections.defaultdict(asyncio.Event)
         self.tasks: dict[str, asyncio.Task[None]] = {}
@@ -29,7 +29,7 @@ class QueueScene:
     async def _call(self, name: str, size: int, deadline_ns: int | None, queue: FairQueue) -> None:
         try:
             async with queue.turn(name[0], size, deadline_ns):
-                self.begun.append(name)
+                self.started.append(name)
                 await self._ends[name].wait()
         except KMSError as error:
             self.refused[name] = error.code
@@ -48,11 +48,11 @@ class QueueScene:
     async def end_all(self) -> list[str]:
         """End the calls in the order in which they start; return all that have started."""
         for _ in range(1000):
-            running = [name for name in self.begun if not self._ends[name].is_set()]
+            running = [name for name in self.started if not self._ends[name].is_set()]
             if not running:
                 break
             await self.end(running[0])
-        return self.begun
+        return self.started
 
 
 async def settle() -> None:
@@ -78,9 +78,9 @@ def test_connections_take_turns() -> None:
     async def scene() -> None:
         queued = QueueScene()
         await queued.call("a0", *(f"a{n}" for n in range(1, 50)), "b1", "c1", "c2")
-        begun = await queued.end_all()
-        assert begun[:6] == ["a0", "a1", "b1", "c1", "a2", "c2"]
-        assert begun[6:] == [f"a{n}" for n in range(3, 50)], "the calls of one connection stay in order"
+        started = await queued.end_all()
+        assert started[:6] == ["a0", "a1", "b1", "c1", "a2", "c2"]
+        assert started[6:] == [f"a{n}" for n in range(3, 50)], "the calls of one connection stay in order"
         assert (queued.queue.pending, queued.budget.held) == (0, 0)
 
     play(scene)
@@ -90,9 +90,9 @@ def test_slots_limit_the_running_calls() -> None:
     async def scene() -> None:
         queued = QueueScene(slots=3)
         await queued.call(*(f"a{n}" for n in range(6)))
-        assert queued.begun == ["a0", "a1", "a2"]
+        assert queued.started == ["a0", "a1", "a2"]
         await queued.end("a1")
-        assert queued.begun == ["a0", "a1", "a2", "a3"]
+        assert queued.started == ["a0", "a1", "a2", "a3"]
         await queued.end_all()
 
     play(scene)
@@ -104,19 +104,19 @@ def test_each_limits_the_running_calls_of_a_connection() -> None:
     async def scene() -> None:
         queued = QueueScene(slots=4, each=2)
         await queued.call("a1", "a2", "a3", "a4", "b1", "b2", "b3")
-        assert queued.begun == ["a1", "a2", "b1", "b2"]
+        assert queued.started == ["a1", "a2", "b1", "b2"]
         await queued.end("b1", "b2")
-        assert queued.begun == ["a1", "a2", "b1", "b2", "b3"]
+        assert queued.started == ["a1", "a2", "b1", "b2", "b3"]
         await queued.call("c1")
-        assert queued.begun[-1] == "c1"
+        assert queued.started[-1] == "c1"
         await queued.end_all()
-        assert (len(queued.begun), queued.queue.pending, queued.queue._running_of) == (8, 0, {})
+        assert (len(queued.started), queued.queue.pending, queued.queue._running_of) == (8, 0, {})
 
     play(scene)
 
 
 @pytest.mark.parametrize(
-    ("budget", "sizes", "begun"),
+    ("budget", "sizes", "started"),
     [
         (100, [40, 40, 40], 2),
         (100, [60, 40, 1], 2),
@@ -126,12 +126,12 @@ def test_each_limits_the_running_calls_of_a_connection() -> None:
         (100, [0] * 9, 9),
     ],
 )
-def test_the_budget_limits_the_bytes(budget: int, sizes: list[int], begun: int) -> None:
+def test_the_budget_limits_the_bytes(budget: int, sizes: list[int], started: int) -> None:
     async def scene() -> None:
         queued = QueueScene(budget, slots=100)
         for number, size in enumerate(sizes):
             await queued.call(f"a{number}", size=size)
-        assert len(queued.begun) == begun
+        assert len(queued.started) == started
         assert len(await queued.end_all()) == len(sizes)
         assert queued.budget.held == 0
 
@@ -146,15 +146,15 @@ def test_queues_share_a_budget() -> None:
         other = FairQueue(queued.budget, slots=9, waiting=9)
         await queued.call("a1", size=80)
         await queued.call("b1", size=50, queue=other)
-        assert queued.begun == ["a1"]
+        assert queued.started == ["a1"]
         await queued.end("a1")
-        assert queued.begun == ["a1", "b1"]
+        assert queued.started == ["a1", "b1"]
         async with other.turn("c", 50, None) as turn:
             await queued.call("a2", size=30)
-            assert queued.begun == ["a1", "b1"]
+            assert queued.started == ["a1", "b1"]
             turn.resize(20)
             await settle()
-            assert queued.begun == ["a1", "b1", "a2"]
+            assert queued.started == ["a1", "b1", "a2"]
         await queued.end_all()
         assert queued.budget.held == 0
 
@@ -162,7 +162,7 @@ def test_queues_share_a_budget() -> None:
 
 
 @pytest.mark.parametrize(
-    ("waiting", "newcomer", "refused"),
+    ("waiting", "new", "refused"),
     [
         (["a1", "a2", "a3"], "a4", "a4"),  # its own connection has the most calls
         (["a1", "a2", "a3"], "b1", "a3"),  # replaces the newest call of the connection with the most
@@ -174,12 +174,12 @@ def test_queues_share_a_budget() -> None:
         (["a1", "b1", "c1"], "d1", "d1"),
     ],
 )
-def test_a_full_queue(waiting: list[str], newcomer: str, refused: str) -> None:
+def test_a_full_queue(waiting: list[str], new: str, refused: str) -> None:
     async def scene() -> None:
         queued = QueueScene(waiting=3)
-        await queued.call("x0", *waiting, newcomer)
+        await queued.call("x0", *waiting, new)
         assert queued.refused == {refused: "ThrottlingException"}
-        assert set(await queued.end_all()) == {"x0", *waiting, newcomer} - {refused}
+        assert set(await queued.end_all()) == {"x0", *waiting, new} - {refused}
         assert queued.queue.pending == 0
 
     play(scene)
@@ -194,7 +194,7 @@ def test_a_call_that_has_waited_too_long_is_rejected() -> None:
         assert set(queued.refused.values()) == {"ThrottlingException"}
         await queued.call("a2")
         await queued.end("a0")
-        assert queued.begun == ["a0", "a2"]
+        assert queued.started == ["a0", "a2"]
         await asyncio.sleep(0.05)  # running calls have no time limit
         await queued.end_all()
         assert (queued.refused.keys(), queued.queue.pending) == ({"a1", "b1"}, 0)
@@ -213,13 +213,13 @@ def test_no_call_waits_longer_than_half_the_time_to_its_deadline() -> None:
             await asyncio.sleep(0.001)
         assert queued.refused == {"b1": "ThrottlingException"}
         await queued.end_all()
-        assert queued.begun == ["a0", "a1"]
+        assert queued.started == ["a0", "a1"]
 
     play(scene)
 
 
 @pytest.mark.parametrize(
-    ("left_ns", "another_waits", "begun"),
+    ("left_ns", "another_waits", "started"),
     [
         (FIRST_USUAL_NS // 2, True, False),  # less time than a call usually takes
         (FIRST_USUAL_NS * 2, True, True),
@@ -227,7 +227,7 @@ def test_no_call_waits_longer_than_half_the_time_to_its_deadline() -> None:
     ],
 )
 def test_a_call_that_can_hardly_finish_in_time_is_rejected_while_others_wait(
-    left_ns: int, another_waits: bool, begun: bool
+    left_ns: int, another_waits: bool, started: bool
 ) -> None:
     async def scene() -> None:
         queued = QueueScene()
@@ -235,8 +235,8 @@ def test_a_call_that_can_hardly_finish_in_time_is_rejected_while_others_wait(
         await queued.call("b1", deadline_ns=left_ns)
         await queued.call(*(["c1"] if another_waits else []))
         await queued.end_all()
-        assert ("b1" in queued.begun) == begun
-        assert queued.refused == ({} if begun else {"b1": "ThrottlingException"})
+        assert ("b1" in queued.started) == started
+        assert queued.refused == ({} if started else {"b1": "ThrottlingException"})
         assert queued.queue.pending == 0
 
     play(scene)
@@ -265,11 +265,11 @@ def test_no_call_starts_after_its_deadline() -> None:
         await queued.call("b1", deadline_ns=11)
         queued.now = 10
         await queued.end("a0")
-        assert queued.begun == ["a0", "b1"]
+        assert queued.started == ["a0", "b1"]
         await queued.call("c1", deadline_ns=10)
         await queued.end_all()
         await queued.call("c2", deadline_ns=10)
-        assert queued.begun == ["a0", "b1"]
+        assert queued.started == ["a0", "b1"]
         assert queued.refused == dict.fromkeys(["a1", "c1", "c2"], "DependencyTimeoutException")
         assert queued.queue.pending == 0
 
@@ -289,12 +289,12 @@ def test_a_cancelled_call_returns_its_slot_and_bytes() -> None:
             await asyncio.sleep(0)
         queued.tasks["b1"].cancel()
         await settle()
-        assert queued.begun[-1] == "a2"
+        assert queued.started[-1] == "a2"
         queued.tasks["a2"].cancel()
         await settle()
         assert (queued.queue.pending, queued.budget.held) == (0, 0)
         await queued.call("c1", size=100)
-        assert queued.begun[-1] == "c1"
+        assert queued.started[-1] == "c1"
         await queued.end_all()
 
     play(scene)
@@ -303,7 +303,7 @@ def test_a_cancelled_call_returns_its_slot_and_bytes() -> None:
 def test_random_calls_keep_the_bounds() -> None:
     """The bounds hold at every moment, and in the end all slots and bytes are returned."""
 
-    async def one(queue: FairQueue, budget: Budget, dice: random.Random, seen: collections.Counter[str]) -> None:
+    async def one(queue: FairQueue, budget: MemoryBudget, dice: random.Random, seen: collections.Counter[str]) -> None:
         size = dice.choice([0, 10, 60, 150])
         try:
             async with queue.turn(dice.choice("abc"), size, None) as turn:
@@ -320,7 +320,7 @@ def test_random_calls_keep_the_bounds() -> None:
             seen["cancelled"] += 1
 
     async def scene() -> None:
-        dice, budget, seen = random.Random(17), Budget(100), collections.Counter[str]()
+        dice, budget, seen = random.Random(17), MemoryBudget(100), collections.Counter[str]()
         queue, tasks = FairQueue(budget, slots=3, each=2, waiting=8), []
         for _ in range(3000):
             tasks.append(asyncio.create_task(one(queue, budget, dice, seen)))

@@ -103,10 +103,10 @@ def test_a_new_stream_replaces_an_idle_one(door: WorkerDoor, parts: int) -> None
     assert [(line["errorCode"], line["additionalEventData"]["stream"]) for line in ends] == [
         ("ThrottlingException", "failed")
     ]
-    told = held[ends[0]["requestID"]].read()
-    assert told is not None
-    assert (told.code, told.reason, told.retry_info) == ("RESOURCE_EXHAUSTED", "ThrottlingException", True)
-    assert "neither sent nor read" in told.text
+    error = held[ends[0]["requestID"]].read()
+    assert error is not None
+    assert (error.code, error.reason, error.retry_info) == ("RESOURCE_EXHAUSTED", "ThrottlingException", True)
+    assert "neither sent nor read" in error.text
     for one in held.values():
         one.close()
     streams = door.server._streams

@@ -124,10 +124,10 @@ def test_both_workers_serve_the_port_under_tls(served: Served) -> None:
 @pytest.mark.parametrize(("door", "protocol"), [("grpc", "h2"), ("aws", "http/1.1")])
 def test_only_tls_1_3_is_accepted(served: Served, folder: Path, door: str, protocol: str) -> None:
     address = served.address if door == "grpc" else aws_address(served)
-    told = s_client(address, "-alpn", "h2" if door == "grpc" else "http/1.1", "-CAfile", str(folder / "ca.pem"))
-    assert "New, TLSv1.3, Cipher is TLS_AES_" in told
-    assert "Verification: OK" in told
-    assert ("ALPN protocol: h2" in told) is (door == "grpc")
+    output = s_client(address, "-alpn", "h2" if door == "grpc" else "http/1.1", "-CAfile", str(folder / "ca.pem"))
+    assert "New, TLSv1.3, Cipher is TLS_AES_" in output
+    assert "Verification: OK" in output
+    assert ("ALPN protocol: h2" in output) is (door == "grpc")
     older = s_client(address, "-tls1_2")
     assert "Cipher is (NONE)" in older, "a TLS 1.2 handshake must fail"
 
@@ -190,8 +190,8 @@ def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
 
 
 def test_the_command_line(served: Served, folder: Path) -> None:
-    told = command("keys", "list", **served.variables())
-    assert told.returncode == 0, told.stderr
+    result = command("keys", "list", **served.variables())
+    assert result.returncode == 0, result.stderr
     ca = str(folder / "ca.pem")
     named = {"KMS_GRPC_TOKEN": served.token}
     assert command("limits", "--endpoint", served.address, "--tls-ca", ca, **named).returncode == 0
@@ -204,18 +204,18 @@ def test_the_command_line(served: Served, folder: Path) -> None:
 
 def test_check_shows_when_the_certificate_expires(served: Served, folder: Path) -> None:
     """`check` needs only the data directory and ignores the environment variables of clients."""
-    told = command("check", "--data-dir", str(served.data_dir), KMS_GRPC_TLS_CA="/nowhere")
-    assert f":{served.address.rpartition(':')[2]} is SERVING" in told.stdout, told.stdout + told.stderr
-    assert "its TLS certificate expires in 23 hours" in told.stdout
+    result = command("check", "--data-dir", str(served.data_dir), KMS_GRPC_TLS_CA="/nowhere")
+    assert f":{served.address.rpartition(':')[2]} is SERVING" in result.stdout, result.stdout + result.stderr
+    assert "its TLS certificate expires in 23 hours" in result.stdout
     asked = command("check", "--endpoint", served.address, "--tls-ca", str(folder / "ca.pem"))
     assert (asked.returncode, "is SERVING" in asked.stdout) == (0, True)
 
 
 def test_bench_load(served: Served, folder: Path) -> None:
     arguments = ["bench", "load", "--endpoint", served.address, "--tls-ca", str(folder / "ca.pem"), "--seconds", "0.2"]
-    told = command(*arguments, "--workers", "2", "--size", "4096", "-o", "json", KMS_GRPC_TOKEN=served.token)
-    assert told.returncode == 0, told.stderr
-    (load,) = json.loads(told.stdout)["loads"]
+    result = command(*arguments, "--workers", "2", "--size", "4096", "-o", "json", KMS_GRPC_TOKEN=served.token)
+    assert result.returncode == 0, result.stderr
+    (load,) = json.loads(result.stdout)["loads"]
     assert (load["failures"], load["workers"]) == ({}, ["0", "1"])
     assert load["calls"] > 0
     wrong = command(*arguments, "--tls-name", "kms.other", KMS_GRPC_TOKEN=served.token)
@@ -243,10 +243,10 @@ def test_boto3(served: Served, folder: Path) -> None:
 def names_served(address: str) -> str:
     """Returns the subjectAltName of the certificate that a handshake shows."""
     shown = ssl.get_server_certificate(tuple(address.rsplit(":", 1)), timeout=20)  # type: ignore[arg-type]
-    told = subprocess.run(
+    result = subprocess.run(
         ["openssl", "x509", "-noout", "-ext", "subjectAltName"], input=shown, capture_output=True, text=True, check=True
     )
-    return told.stdout
+    return result.stdout
 
 
 def test_new_connections_use_a_renewed_certificate_and_old_ones_stay_open(served: Served, folder: Path) -> None:

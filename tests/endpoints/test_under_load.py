@@ -142,7 +142,7 @@ def test_a_large_call_is_unary_on_the_wire(door: WorkerDoor) -> None:
 def test_a_message_over_the_limit_is_recorded_as_such(door: WorkerDoor) -> None:
     """gRPC itself refuses it. It must not pass as an empty request or cause an error in the event loop."""
     complaints: list[Any] = []
-    door.loop.set_exception_handler(lambda _, told: complaints.append(told))
+    door.loop.set_exception_handler(lambda _, context: complaints.append(context))
     sent = metadata(ALICE.token, request_id="too-large")
     assert ask(door.channel, "EncryptBatch", bytes(MESSAGE_BYTES + 1), sent).code == "RESOURCE_EXHAUSTED"
     until(lambda: door.server._bulk.queue.pending == 0)
@@ -156,7 +156,7 @@ def test_a_message_over_the_limit_is_recorded_as_such(door: WorkerDoor) -> None:
 
 def test_the_error_of_a_cancelled_call_is_not_reported_by_asyncio(host: Host, loop: asyncio.AbstractEventLoop) -> None:
     complaints: list[Any] = []
-    loop.set_exception_handler(lambda _, told: complaints.append(told))
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
     blocking_pool, go = BlockingPool(host.worker().executor, host.settings.limits), threading.Event()
 
     def fails() -> None:
@@ -284,8 +284,8 @@ def test_calls_beyond_half_the_limit_get_the_same_responses(door: WorkerDoor) ->
         silent = [Silent(channel, 26) for channel in (first, second)]
         until(lambda: door.server.calls.under_way == 52)
         assert door.ask("DescribeKey", key_id=key.key_id).answer.key_metadata == key
-        nobody = door.ask("DescribeKey", key_id="no-such-key")
-        assert (nobody.code, nobody.reason) == ("NOT_FOUND", "NotFoundException")
+        missing = door.ask("DescribeKey", key_id="no-such-key")
+        assert (missing.code, missing.reason) == ("NOT_FOUND", "NotFoundException")
         too_large = ask(door.channel, "DescribeKey", bytes(MESSAGE_BYTES + 1), metadata(ALICE.token))
         assert too_large.code == "RESOURCE_EXHAUSTED"
         for calls in silent:

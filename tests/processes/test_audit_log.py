@@ -256,8 +256,11 @@ def test_a_disk_that_stays_full_is_logged_once(
     filler.unlink()
     log._check()
     assert not log.facts().blocked
-    told = [record.getMessage().removeprefix(f"the audit log {log.path} ") for record in caplog.records]
-    assert told == ["cannot be written: No space left on device; calls that need it are refused", "is written again"]
+    logged = [record.getMessage().removeprefix(f"the audit log {log.path} ") for record in caplog.records]
+    assert logged == [
+        "cannot be written: No space left on device; calls that need it are refused",
+        "is written again",
+    ]
 
 
 def test_a_disk_without_space_for_the_reserve(small_disk: Path, opened: Open, caplog: pytest.LogCaptureFixture) -> None:

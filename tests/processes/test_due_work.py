@@ -293,9 +293,9 @@ def test_expired_material_is_removed_once(
     assert events(shard) == []
     done = at_once(len(keepers), lambda number: keepers[number].to(DUE)["materials_expired"])
     assert sum(done) == (removed > 0)
-    told = events(shard, "DeleteExpiredKeyMaterial")
-    assert len(told) == removed
-    assert all(event["eventType"] == "AwsServiceEvent" for event in told)
+    found_events = events(shard, "DeleteExpiredKeyMaterial")
+    assert len(found_events) == removed
+    assert all(event["eventType"] == "AwsServiceEvent" for event in found_events)
     found = shard.registry.find_key(key.key_id)
     assert found is not None
     assert found.state is state
@@ -347,8 +347,8 @@ def test_pairs_are_generated_until_enough_are_ready(folder: Path, monkeypatch: p
     shard, pairs = shards.default, import_pairs.ImportPairs(shards, ManualClock(NOW))
     assert [pairs.make_one(shard) for _ in range(3)] == [True, True, False]
     assert shard.registry.count_ready_pairs("RSA_2048") == 2
-    told = [(event["eventName"], event["recipientAccountId"]) for event in events(shard)]
-    assert told == [
+    recorded = [(event["eventName"], event["recipientAccountId"]) for event in events(shard)]
+    assert recorded == [
         (name, shard.account) for name in [*["CreateKey"] * 2, *["GenerateDataKeyPairWithoutPlaintext"] * 2]
     ]
     shards.close()

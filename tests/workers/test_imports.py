@@ -44,8 +44,10 @@ def test_of_thirty_two_imports_at_once_one_succeeds(server: Served) -> None:
 
 def uses(server: Served, request_ids: list[str]) -> Counter[str]:
     """Counts the uses of AWS owned keys for these calls by purpose, from the audit of the service's own account."""
-    told = [record for record in records(server.data_dir) if record["eventType"] == "AwsServiceEvent"]
-    details = [record["serviceEventDetails"] for record in told if record["recipientAccountId"] == SERVICE_ACCOUNT]
+    service_events = [record for record in records(server.data_dir) if record["eventType"] == "AwsServiceEvent"]
+    details = [
+        record["serviceEventDetails"] for record in service_events if record["recipientAccountId"] == SERVICE_ACCOUNT
+    ]
     return Counter(one["purpose"] for one in details if one.get("requestID") in request_ids)
 
 
