@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
-from kms_grpc.endpoints.fair_queue import MemoryBudget, FairQueue
+from kms_grpc.endpoints.fair_queue import FairQueue, MemoryBudget
 from kms_grpc.errors import DependencyTimeoutException, KMSError
 from kms_grpc.operations.contract.wire import PROTOBUF, Wire
 from kms_grpc.operations.executor import Executor

@@ -258,8 +258,10 @@ class FairQueue:
         self.serve()
 
     def _make_room(self, connection: Hashable) -> None:
-        """Reject a waiting call in favour of a new one of `connection`. Raises ThrottlingException if the new call is the
-        one to reject."""
+        """Reject a waiting call in favour of a new one of `connection`.
+
+        Raises ThrottlingException if the new call itself is to be rejected.
+        """
         longest = max(self._queues.values(), key=len)
         if len(longest) <= len(self._queues.get(connection, ())) + 1:
             raise ThrottlingException(BUSY)

@@ -29,12 +29,12 @@ from kms_grpc.config import ConfigurationError, Tls
 from kms_grpc.endpoints.tls import ServerTls
 from tests.certificates import DAY, NAMES, Authority, lay
 from tests.endpoints.calls import OWN_CONNECTION, ask, metadata
+from tests.processes.stand_in_server import eventually
 from tests.served import Served
 
 pytestmark = pytest.mark.xdist_group("tls")
 
 CA = Authority()
-WAIT_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +86,6 @@ def s_client(address: str, *options: str) -> str:
 
 def aws_address(served: Served) -> str:
     return (served.data_dir / "run" / "aws-address").read_text().strip()
-
-
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + WAIT_SECONDS
-    while not holds():
-        assert time.monotonic() < end, f"not in time: {what}"
-        time.sleep(0.05)
 
 
 # --- handshakes -----------------------------------------------------------------------------------------------------
