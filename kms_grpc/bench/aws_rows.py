@@ -26,8 +26,8 @@ from kms_grpc.authentication.signature_v4 import (
     read_scope,
     signature_of,
 )
+from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.children import BenchFailed
-from kms_grpc.bench.ground import Ground
 from kms_grpc.bench.http2 import Connection
 from kms_grpc.bench.server import REGION, Target, own_server
 from kms_grpc.bench.sizes import ITEM_BYTES
@@ -44,7 +44,7 @@ CONNECTIONS: Final = 16
 JSON: Final = b"application/x-amz-json-1.1"
 
 
-def measure(name: str, ground: Ground) -> list[Row]:
+def measure(name: str, ground: BenchData) -> list[Row]:
     if name == "aws.sigv4":
         return _verification(ground)
     with own_server(ground.fresh("serve"), 1, aws=True) as target, _connections(target) as connections:
@@ -173,7 +173,7 @@ def _more(connection: socket.socket) -> bytes:
 # --- signatures --------------------------------------------------------------------------------------------------
 
 
-def _verification(ground: Ground) -> list[Row]:
+def _verification(ground: BenchData) -> list[Row]:
     if importlib.util.find_spec("botocore") is None:
         click.echo("aws.sigv4 is left out: its reference, botocore, is not installed (pip install botocore)", err=True)
         return []

@@ -19,8 +19,8 @@ from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.core_rows import ARN, core_key, core_yardstick
-from kms_grpc.bench.ground import Ground
 from kms_grpc.bench.grpc_rows import echo_beside
 from kms_grpc.bench.load import LoadReport
 from kms_grpc.bench.sizes import ITEM_BYTES
@@ -47,7 +47,7 @@ GOALS: Final[Mapping[str, tuple[float, float]]] = {
 NAMES: Final = ("batch.core.64k", "batch.core.64k.threads2", "batch.core.envelope.1k", "batch.grpc.1k")
 
 
-def measure(name: str, ground: Ground) -> tuple[list[Row], list[LoadReport]]:
+def measure(name: str, ground: BenchData) -> tuple[list[Row], list[LoadReport]]:
     if name == "batch.grpc.1k":
         return _over_grpc(name, ground)
     if name == "batch.core.envelope.1k":
@@ -77,7 +77,7 @@ def _large_items() -> Iterator[BatchYardstick]:
         yield BatchYardstick(raw, handle, prefix, associated_prefix(ARN), MAXIMUM_PLAINTEXT, LARGE_ITEMS)
 
 
-def _envelopes(name: str, ground: Ground) -> Row:
+def _envelopes(name: str, ground: BenchData) -> Row:
     batches = ground.effort.batches
     with core_yardstick() as yardstick:
         return interleaved(
@@ -102,7 +102,7 @@ def _in_python(items: int = 100) -> float:
     return (thread_time_ns() - begun) / items
 
 
-def _over_grpc(name: str, ground: Ground) -> tuple[list[Row], list[LoadReport]]:
+def _over_grpc(name: str, ground: BenchData) -> tuple[list[Row], list[LoadReport]]:
     echoes, ours = echo_beside(name, ground, "encrypt-batch", ITEM_BYTES, connections=2, in_flight=4)
     size = ITEM_BYTES * SMALL_ITEMS / GB
     values, references = ([report.rate * size for report in reports] for reports in (ours, echoes))

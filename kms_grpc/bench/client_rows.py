@@ -15,7 +15,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from kms_grpc.bench.ground import Ground
+from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.server import own_server
 from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, interleaved
@@ -41,7 +41,7 @@ def goal_of(name: str, libcrypto: str) -> float:
     return (GOALS_ON_3_0 if libcrypto.startswith("OpenSSL 3.0.") else GOALS)[name]
 
 
-def measure(name: str, ground: Ground) -> list[Row]:
+def measure(name: str, ground: BenchData) -> list[Row]:
     plaintexts, turns = [bytes(ITEM_BYTES)] * AT_ONCE, ground.effort.batches
     with _bound(ground) as bound:
         ours, bare = _one_by_one(bound) if name == ONE_BY_ONE else bound.encrypt_many, reference()
@@ -89,7 +89,7 @@ def _one_by_one(bound: BoundEnvelope) -> Encrypt:
 
 
 @contextmanager
-def _bound(ground: Ground) -> Iterator[BoundEnvelope]:
+def _bound(ground: BenchData) -> Iterator[BoundEnvelope]:
     """Under a key of a server of its own, which is called once."""
     with (
         own_server(ground.fresh("client"), 1) as target,

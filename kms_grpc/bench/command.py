@@ -22,9 +22,9 @@ from kms_grpc.bench import (
     start_row,
     stream_rows,
 )
+from kms_grpc.bench.bench_data import BenchData, ground
 from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.facts import facts
-from kms_grpc.bench.ground import Ground, ground
 from kms_grpc.bench.load import GENERATOR, LoadReport
 from kms_grpc.bench.load_command import load
 from kms_grpc.bench.printing import as_json, print_facts_below, print_loads, print_rows
@@ -34,10 +34,10 @@ from kms_grpc.cli.options import output_option
 from kms_grpc.cli.output import JSON, print_json
 
 Outcome = tuple[list[Row], list[LoadReport]]
-Measure = Callable[[str, Ground], Outcome]
+Measure = Callable[[str, BenchData], Outcome]
 
 
-def _without_load(measure: Callable[[str, Ground], list[Row]]) -> Measure:
+def _without_load(measure: Callable[[str, BenchData], list[Row]]) -> Measure:
     return lambda name, ground: (measure(name, ground), [])
 
 

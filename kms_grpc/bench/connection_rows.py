@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kms_grpc.bench.ground import Ground
+from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.load import LoadReport, Plan, last_processor, require_success, run_plans
 from kms_grpc.bench.server import Target, own_server
 from kms_grpc.bench.sizes import ITEM_BYTES, Effort
@@ -24,7 +24,7 @@ IN_FLIGHT: Final = 64
 """Over all connections, and one on each at least."""
 
 
-def measure(name: str, ground: Ground) -> list[Row]:
+def measure(name: str, ground: BenchData) -> list[Row]:
     with own_server(ground.fresh("serve"), WORKERS) as target:
         workload = Workload(target)
         plan = _plan(name, target, workload.call("encrypt", ITEM_BYTES), ground.effort)

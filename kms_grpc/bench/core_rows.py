@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from kms_grpc.bench.ground import Ground
+from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.own_service import SLOTS
 from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, interleaved
@@ -41,7 +41,7 @@ def goal_of(name: str, libcrypto: str) -> float:
     return GOAL_ON_3_0 if libcrypto.startswith("OpenSSL 3.0.") else GOAL
 
 
-def measure(name: str, ground: Ground) -> list[Row]:
+def measure(name: str, ground: BenchData) -> list[Row]:
     ours, bare = _PAIRS[name]
     batches = ground.effort.batches
     with core_yardstick() as yardstick:

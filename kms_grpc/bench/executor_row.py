@@ -16,8 +16,8 @@ from typing import Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.children import BenchFailed
-from kms_grpc.bench.ground import Ground
 from kms_grpc.bench.own_service import OwnService, own_service
 from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, interleaved
@@ -32,7 +32,7 @@ NONCE_BYTES: Final = 12
 Handle = Callable[[bytes], bytes | None]
 
 
-def measure(name: str, ground: Ground) -> list[Row]:
+def measure(name: str, ground: BenchData) -> list[Row]:
     calls, rounds = ground.effort.calls, ground.effort.rounds
     with _warm_encrypt(ground) as (ours, raw, arn):
         bare = reference(arn)
@@ -66,7 +66,7 @@ def reference(key_id: str) -> Handle:
 
 
 @contextmanager
-def _warm_encrypt(ground: Ground) -> Iterator[tuple[Handle, bytes, str]]:
+def _warm_encrypt(ground: BenchData) -> Iterator[tuple[Handle, bytes, str]]:
     """The executor's warm way, a request that it answers, and the key's ARN."""
     with own_service(ground.fresh("executor")) as service:
         (key_id,) = service.make_keys(1)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.children import BenchFailed
-from kms_grpc.bench.ground import Ground
 from kms_grpc.bench.load import LoadReport, Plan, last_processor, require_success, run_plans
 from kms_grpc.bench.server import Target, own_server
 from kms_grpc.bench.sizes import ITEM_BYTES, Effort
@@ -29,7 +29,7 @@ _ROWS: Final = {
 NAMES: Final = tuple(_ROWS)
 
 
-def measure(name: str, ground: Ground) -> tuple[list[Row], list[LoadReport]]:
+def measure(name: str, ground: BenchData) -> tuple[list[Row], list[LoadReport]]:
     operation, workers, goal = _ROWS[name]
     echoes, ours = echo_beside(name, ground, operation, ITEM_BYTES, workers=workers)
     bare, measured = [_cpu_us(report) for report in echoes], [_cpu_us(report) for report in ours]
@@ -38,7 +38,7 @@ def measure(name: str, ground: Ground) -> tuple[list[Row], list[LoadReport]]:
 
 def echo_beside(
     name: str,
-    ground: Ground,
+    ground: BenchData,
     operation: str,
     size: int,
     *,

@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.children import BenchFailed
-from kms_grpc.bench.ground import Ground
 from kms_grpc.bench.statistics import Row, interleaved
 from kms_grpc.client.messages import MessageClient
 from kms_grpc.crypto.keyring import libcrypto_version
@@ -48,7 +48,7 @@ class RawKeyring:
         return Answer("", self._wrapping.decrypt(nonce, wrapped, None), ciphertext_blob)
 
 
-def measure(name: str, ground: Ground) -> list[Row]:
+def measure(name: str, ground: BenchData) -> list[Row]:
     frame_length, on_3_0, newer = _ROWS[name]
     content = bytes(ground.effort.message_mib * MIB)
     messages, out = MessageClient(RawKeyring()), bytearray(len(content) + ROOM)

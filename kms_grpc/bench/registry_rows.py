@@ -15,8 +15,8 @@ from typing import Final
 
 from google.protobuf.message import Message
 
+from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.children import run_module
-from kms_grpc.bench.ground import Ground
 from kms_grpc.bench.own_service import OwnService, own_service
 from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, row_of
@@ -30,7 +30,7 @@ SAMPLE: Final = 50
 """Keys that are used, and as many others that are described, per round."""
 
 
-def measure(name: str, ground: Ground) -> list[Row]:
+def measure(name: str, ground: BenchData) -> list[Row]:
     effort = ground.effort
     few, many = ground.with_keys(effort.few_keys), ground.with_keys(effort.keys)
     ground.told(f"cold calls with {effort.few_keys:,} and {effort.keys:,} keys")
@@ -67,7 +67,7 @@ def _timed(service: OwnService, name: str, requests: Sequence[Message]) -> float
     return median(taken) / 1000
 
 
-def _memory(name: str, data_dir: Path, ground: Ground) -> Row:
+def _memory(name: str, data_dir: Path, ground: BenchData) -> Row:
     """In a process of its own: what others left behind must not be counted."""
     ground.told("a worker uses all keys")
     told = run_module("kms_grpc.bench.memory_process", str(data_dir), str(ground.effort.cached_keys))

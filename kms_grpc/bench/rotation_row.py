@@ -15,7 +15,7 @@ from statistics import median
 from time import perf_counter_ns
 from typing import Final
 
-from kms_grpc.bench.ground import Ground
+from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.own_service import OwnService, own_service
 from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, row_of
@@ -28,7 +28,7 @@ SAMPLE: Final = 50
 """Old materials whose blobs are kept, keys of a single one, and so the cold calls of each per round."""
 
 
-def measure(name: str, ground: Ground) -> list[Row]:
+def measure(name: str, ground: BenchData) -> list[Row]:
     path = ground.fresh("rotation")
     effort = ground.effort
     with own_service(path) as service:
@@ -42,7 +42,7 @@ def measure(name: str, ground: Ground) -> list[Row]:
     ]
 
 
-def _rotate(service: OwnService, key_id: str, count: int, ground: Ground) -> list[bytes]:
+def _rotate(service: OwnService, key_id: str, count: int, ground: BenchData) -> list[bytes]:
     """Give the key `count` materials in all; returns blobs of some of them, spread over its life."""
     blobs, shard = [], service.shard
     for done in range(1, count):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from kms_grpc.bench.ground import Ground
+from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.server import Server
 from kms_grpc.bench.statistics import Row, interleaved
 
@@ -15,7 +15,7 @@ GOAL: Final = 1.5
 WORKERS: Final = 2
 
 
-def measure(name: str, ground: Ground) -> list[Row]:
+def measure(name: str, ground: BenchData) -> list[Row]:
     effort = ground.effort
     (few, _), (many, _) = ground.with_keys(effort.few_keys), ground.with_keys(effort.keys)
     ground.told(f"starts with {effort.few_keys:,} and {effort.keys:,} keys")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.children import run_module
-from kms_grpc.bench.ground import Ground
 from kms_grpc.bench.server import Target, own_server
 from kms_grpc.bench.statistics import Row, row_of
 from kms_grpc.crypto.keyring import libcrypto_version
@@ -28,7 +28,7 @@ STALLED: Final = 64
 MIB_PER_STREAM: Final = 8.0
 
 
-def measure(name: str, ground: Ground) -> list[Row]:
+def measure(name: str, ground: BenchData) -> list[Row]:
     with own_server(ground.fresh("serve"), 1, tls=name.endswith(_TLS)) as target:
         if name == MEMORY:
             return [_memory(target, ground)]
@@ -40,7 +40,7 @@ def measure(name: str, ground: Ground) -> list[Row]:
     return [row_of(name, "GB/s", goal, values, references, at_least=True)]
 
 
-def _memory(target: Target, ground: Ground) -> Row:
+def _memory(target: Target, ground: BenchData) -> Row:
     """MiB that the worker grew by for each stream whose reader doesn't read, beside what it may."""
     grown = float(_run(target, "stall", ground.effort.stalled_streams))
     return row_of(MEMORY, "MiB", 1.0, [grown / MIB], [MIB_PER_STREAM])

@@ -27,10 +27,10 @@ def schedule_deletion(client: KeyManagementClient, output: str, key_id: str, day
     \b
     kms-grpc keys schedule-deletion 1234abcd-12ab-34cd-56ef-1234567890ab --days 7
     """
-    from kms_grpc.cli.outlook import outlook
+    from kms_grpc.cli.upcoming import upcoming
 
     answer = shaped(client.schedule_key_deletion(key_id, days))
-    _print(output, answer, f"{key_id} is not usable and will be {outlook(answer)}")
+    _print(output, answer, f"{key_id} is not usable and will be {upcoming(answer)}")
 
 
 @click.command("cancel-deletion", short_help="Call a deletion off.")

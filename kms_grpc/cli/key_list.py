@@ -71,11 +71,11 @@ def _print_keys(keys: Sequence[dict[str, Any]]) -> None:
 
 
 def _row(key: dict[str, Any]) -> list[object]:
-    from kms_grpc.cli.outlook import outlook, rotation_of
+    from kms_grpc.cli.upcoming import rotation_of, upcoming
 
     kind = f"{key['KeyManager'].lower()}{', imported' if key['Origin'] == 'EXTERNAL' else ''}"
     rotation = key.get("Rotation")
-    told = (kind, rotation_of(rotation), outlook(key, rotation))
+    told = (kind, rotation_of(rotation), upcoming(key, rotation))
     return [key["KeyId"], key["KeyState"], *told, key["Aliases"], key["Description"]]
 
 

@@ -70,10 +70,10 @@ def _print_key(output: str, answer: dict[str, Any]) -> None:
     if output == JSON:
         print_json(answer)
         return
-    from kms_grpc.cli.outlook import outlook
+    from kms_grpc.cli.upcoming import upcoming
 
     facts = {name: value for name, value in answer["KeyMetadata"].items() if name != "CustomerMasterKeySpec"}
-    coming = outlook(facts)
+    coming = upcoming(facts)
     print_facts(facts | ({"WhatNext": coming} if coming else {}))
 
 

@@ -15,7 +15,7 @@ from kms_grpc.cli.failures import ExitCode
 from kms_grpc.config import DEV_ACCESS_KEY, DEV_SECRET
 
 if TYPE_CHECKING:
-    from kms_grpc.cli.stage import Server, Stage
+    from kms_grpc.cli.quickstart_runner import QuickstartRunner, Server
 
 MARKER: Final = ".quickstart"
 """A file in each folder that a quickstart has made: no other folder is touched."""
@@ -48,24 +48,24 @@ def quickstart(ends: bool, data_dir: Path, listen: str | None, source: Path | No
     kms-grpc quickstart
     kms-grpc quickstart --exit --file report.pdf
     """
-    from kms_grpc.cli.stage import Server, Stage, WalkFailed, ending_on_signals, require_commands
+    from kms_grpc.cli.quickstart_runner import QuickstartRunner, Server, StepFailed, ending_on_signals, require_commands
 
     require_commands()
     folder = _own_folder(data_dir)
     address, aws_address = _address(listen), _aws_address()
-    stage = Stage(folder)
+    stage = QuickstartRunner(folder)
     server = Server(stage, address, _serve_command(address, aws_address))
     try:
         return ending_on_signals(lambda: _perform(stage, server, aws_address, source or _some_file(), ends))
-    except WalkFailed as failure:
+    except StepFailed as failure:
         click.echo(f"   {click.style('FAILED', fg='red')} {failure}")
         return ExitCode.REFUSED
     finally:
         server.stop()
 
 
-def _perform(stage: Stage, server: Server, aws_address: str, source: Path, ends: bool) -> int:
-    from kms_grpc.cli.walk import REGIONS, Walk
+def _perform(stage: QuickstartRunner, server: Server, aws_address: str, source: Path, ends: bool) -> int:
+    from kms_grpc.cli.quickstart_script import REGIONS, QuickstartScript
 
     click.echo(f"A key management service on this machine. Everything happens in {stage.folder}:")
     stage.title("A server with two regions")
@@ -74,16 +74,16 @@ def _perform(stage: Stage, server: Server, aws_address: str, source: Path, ends:
     stage.export({"KMS_GRPC_ENDPOINT": server.address, "KMS_GRPC_REGION": REGIONS[0]})
     stage.export_file("KMS_GRPC_TOKEN", "server/dev.token")
     shutil.copyfile(Path(__file__).with_name("envelope_example.py"), stage.folder / "envelope.py")
-    Walk(stage, server, source.absolute()).run()
+    QuickstartScript(stage, server, source.absolute()).run()
     _call_as_aws(stage, aws_address)
     click.echo(f"\n{click.style('Every step did what it says.', bold=True, fg='green')}")
     return ExitCode.OK if ends else _go_on_serving(stage, server, aws_address)
 
 
-def _call_as_aws(stage: Stage, aws_address: str) -> None:
+def _call_as_aws(stage: QuickstartRunner, aws_address: str) -> None:
     """The same server by AWS's own command line, where that is installed."""
-    from kms_grpc.cli.stage import search_path
-    from kms_grpc.cli.walk import REGIONS
+    from kms_grpc.cli.quickstart_runner import search_path
+    from kms_grpc.cli.quickstart_script import REGIONS
 
     stage.title("AWS's own command line")
     for name, value in _aws_variables(aws_address).items():
@@ -103,8 +103,8 @@ def _aws_variables(aws_address: str) -> dict[str, str]:
     }
 
 
-def _go_on_serving(stage: Stage, server: Server, aws_address: str) -> int:
-    from kms_grpc.cli.stage import WalkFailed
+def _go_on_serving(stage: QuickstartRunner, server: Server, aws_address: str) -> int:
+    from kms_grpc.cli.quickstart_runner import StepFailed
 
     click.echo("\nThe server goes on. To use it, paste this into another terminal:\n")
     click.echo(_exports(stage.folder, server.address))
@@ -116,7 +116,7 @@ def _go_on_serving(stage: Stage, server: Server, aws_address: str) -> int:
     except KeyboardInterrupt:
         click.echo("\nstopping")
         return ExitCode.OK
-    raise WalkFailed(f"the server ended by itself, with exit code {code}: see {server.log}")
+    raise StepFailed(f"the server ended by itself, with exit code {code}: see {server.log}")
 
 
 def _exports(folder: Path, address: str) -> str:
@@ -136,7 +136,7 @@ def _aws_exports(aws_address: str) -> str:
 
 
 def _serve_command(address: str, aws_address: str) -> list[str]:
-    from kms_grpc.cli.walk import REGIONS
+    from kms_grpc.cli.quickstart_script import REGIONS
 
     regions = [argument for region in REGIONS for argument in ("--region", region)]
     doors = ["--listen", address, "--aws-listen", aws_address]

@@ -8,8 +8,8 @@ for encryption it stands by until the first one is used up, for decryption it ta
 No call is made here, and nothing waits: `take` gives a data key or None, and says to `refresh` which one is to be asked
 for ahead. Threads may share a cache.
 
-What is left of a data key is counted in C (crypto/uses.py), so that who encrypts one record after the other under it
-need not come here each time: it is `lent` to them, and they come when a bound is reached or the next one is due.
+What is left of a data key is counted in C (crypto/data_key_budget.py), so that who encrypts one record after the other
+under it need not come here each time: it is `lent` to them, and they come when a bound is reached or the next is due.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from kms_grpc.client import forks
+from kms_grpc.crypto.data_key_budget import UNBOUNDED, Counter
 from kms_grpc.crypto.record import DataKey
-from kms_grpc.crypto.uses import UNBOUNDED, Counter
 
 RETRY_SECONDS: Final = 1.0
 """After a data key could not be fetched ahead, nobody tries again for so long."""

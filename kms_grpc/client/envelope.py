@@ -18,8 +18,8 @@ from kms_grpc.client import forks
 from kms_grpc.client.arguments import Context
 from kms_grpc.client.data_key_cache import NOTHING, CacheCounters, CachedKey, CacheLimits, DataKeyCache, Wanted
 from kms_grpc.client.data_keys import Opening, ask, imported, known_one, new_one
-from kms_grpc.client.flights import Flight, Flights
 from kms_grpc.client.key_management import KeyManagementClient
+from kms_grpc.client.single_flight import SingleFlight, SingleFlights
 from kms_grpc.crypto.bytes_lists import BytesList
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.crypto.record import (
@@ -56,7 +56,7 @@ class EnvelopeClient:
 
     def forked(self) -> None:
         """Flights of the parent's threads never land in the child."""
-        self._flights: Flights[CachedKey] = Flights()
+        self._flights: SingleFlights[CachedKey] = SingleFlights()
         self._threads = ThreadPoolExecutor(REFRESHING_THREADS, thread_name_prefix="data-keys-ahead")
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ class EnvelopeClient:
                 return held.key, granted
 
     def _lead(
-        self, flight: Flight[CachedKey], wanted: Wanted, sizes: Sequence[int], *, ahead: bool
+        self, flight: SingleFlight[CachedKey], wanted: Wanted, sizes: Sequence[int], *, ahead: bool
     ) -> tuple[CachedKey, int]:
         try:
             held = self._fetch(wanted)

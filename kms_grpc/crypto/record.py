@@ -23,8 +23,8 @@ from typing import Final
 
 from kms_grpc.crypto._native import ffi, lib
 from kms_grpc.crypto.bytes_lists import BytesList, numbers, with_the_gil
+from kms_grpc.crypto.data_key_budget import DataKeyBudget
 from kms_grpc.crypto.errors import raise_for
-from kms_grpc.crypto.uses import Uses
 
 OVERHEAD: Final[int] = lib.KMS_RECORD_OVERHEAD
 MAXIMUM_PLAINTEXT: Final[int] = lib.KMS_MAXIMUM_RECORD_PLAINTEXT
@@ -66,7 +66,7 @@ class DataKey:
         self.wrapped = wrapped
         in_c = ffi.new("kms_data_key_t *", {"key": self.handle})
         ffi.memmove(in_c.wrapped, wrapped, len(wrapped))
-        self.uses = Uses(in_c)
+        self.uses = DataKeyBudget(in_c)
         self.address = int(ffi.cast("uintptr_t", in_c))
 
     def __del__(self) -> None:

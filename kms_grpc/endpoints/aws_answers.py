@@ -21,7 +21,7 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from kms_grpc.operations.descriptors import aws_names, is_always_sent, is_map
+from kms_grpc.operations.contract.descriptors import aws_names, is_always_sent, is_map
 
 Writer = Callable[[Any], dict[str, Any]]
 

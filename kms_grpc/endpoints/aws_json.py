@@ -25,10 +25,10 @@ from google.protobuf.message import Message
 
 from kms_grpc.endpoints.aws_answers import writer_for
 from kms_grpc.errors import SerializationException, ValidationException
-from kms_grpc.operations.descriptors import aws_maxima, descriptor, is_map, numbers
-from kms_grpc.operations.forms import MessageForm
+from kms_grpc.operations.contract.descriptors import aws_maxima, descriptor, is_map, numbers
+from kms_grpc.operations.contract.validation import Validator, validator_for
+from kms_grpc.operations.kinds.answering import MessageForm
 from kms_grpc.operations.operation import Operation
-from kms_grpc.operations.validation import Validator, validator_for
 
 Put = Callable[[Message, Any, str, dict[int | str, str]], None]
 """Sets a field of a message to a member's value: (message, value, path, spellings)."""
@@ -46,7 +46,7 @@ _LATEST = 253_402_300_799
 
 
 class AwsJson:
-    """The AWS door's wire (operations/wire.py)."""
+    """The AWS door's wire (operations/contract/wire.py)."""
 
     def __init__(self) -> None:
         self._form = MessageForm(self)

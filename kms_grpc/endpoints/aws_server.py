@@ -29,8 +29,8 @@ from kms_grpc.authentication.signature_v4 import called_region
 from kms_grpc.config import Limits, Settings
 from kms_grpc.endpoints.aws_json import AwsJson
 from kms_grpc.endpoints.aws_operations import unknown_operation
+from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.http_echo import with_echo
-from kms_grpc.endpoints.long_way import LongWay
 from kms_grpc.endpoints.tls import ServerTls
 from kms_grpc.errors import KMSError, KMSInternalException, RequestEntityTooLargeException, UnknownOperationException
 from kms_grpc.operations.executor import Executor
@@ -59,7 +59,7 @@ class AwsServer:
     def __init__(
         self,
         executor: Executor,
-        long_way: LongWay,
+        blocking_pool: BlockingPool,
         table: Iterable[Operation],
         settings: Settings,
         address: str,
@@ -67,7 +67,7 @@ class AwsServer:
         tls: ServerTls | None = None,
     ) -> None:
         self._address = address
-        door = Door(executor, long_way, table, settings.limits, str(worker).encode())
+        door = Door(executor, blocking_pool, table, settings.limits, str(worker).encode())
         config = uvicorn.Config(
             with_echo(door) if settings.bench else door,
             http=_Http, ws="none", lifespan="off", loop="none", interface="asgi3", log_config=None,
@@ -144,10 +144,10 @@ class Door:
     """The ASGI application."""
 
     def __init__(
-        self, executor: Executor, long_way: LongWay, table: Iterable[Operation], limits: Limits, worker: bytes
+        self, executor: Executor, blocking_pool: BlockingPool, table: Iterable[Operation], limits: Limits, worker: bytes
     ) -> None:
         self._executor = executor
-        self._long_way = long_way
+        self._blocking_pool = blocking_pool
         self._largest = limits.http_body_bytes
         self._operations = {
             TARGET + operation.name.encode(): operation for operation in table if operation.service == SERVICE
@@ -191,7 +191,7 @@ class Door:
             answer = self._executor.warm(operation, credentials, body, WIRE)
             if answer is not None:
                 return answer
-        return await self._long_way.execute(operation, credentials, body, WIRE, connection=connection)
+        return await self._blocking_pool.execute(operation, credentials, body, WIRE, connection=connection)
 
     async def _send(self, send: Send, status: int, answer: bytes, request_id: bytes) -> None:
         headers = [

@@ -15,9 +15,9 @@ import grpc
 
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
-from kms_grpc.endpoints.all_calls import ARRIVAL_SECONDS, LATE
+from kms_grpc.endpoints.blocking_pool import GIVEN_UP, BlockingPool
+from kms_grpc.endpoints.call_limit import ARRIVAL_SECONDS, LATE
 from kms_grpc.endpoints.fair_queue import FairQueue, Turn
-from kms_grpc.endpoints.long_way import GIVEN_UP, LongWay
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ValidationException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
@@ -39,12 +39,12 @@ def is_bulk(operation: Operation) -> bool:
 class Bulk:
     """The large calls of one worker."""
 
-    def __init__(self, executor: Executor, limits: Limits, long_way: LongWay) -> None:
+    def __init__(self, executor: Executor, limits: Limits, blocking_pool: BlockingPool) -> None:
         self._executor = executor
-        self._long_way = long_way
+        self._blocking_pool = blocking_pool
         self._most = limits.message_bytes
         seconds = limits.bulk_waiting_ms / 1000
-        self.queue = FairQueue(long_way.budget, slots=SLOTS, each=EACH, waiting=limits.calls, seconds=seconds)
+        self.queue = FairQueue(blocking_pool.budget, slots=SLOTS, each=EACH, waiting=limits.calls, seconds=seconds)
 
     def method(
         self,
@@ -79,7 +79,9 @@ class Bulk:
         turn.resize(2 * len(raw))
         answer = self._executor.warm_batch(operation, credentials, raw)
         if answer is None:
-            answer = await self._long_way.execute(operation, credentials, raw, connection=turn.connection, held=True)
+            answer = await self._blocking_pool.execute(
+                operation, credentials, raw, connection=turn.connection, held=True
+            )
         return answer
 
     async def _read(self, operation: Operation, credentials: Credentials, turn: Turn, context: Context) -> bytes:

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from kms_grpc.config import Settings
 from kms_grpc.endpoints.aws_server import AwsServer
+from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.grpc_server import GrpcServer
-from kms_grpc.endpoints.long_way import LongWay
 from kms_grpc.endpoints.tls import ServerTls
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
@@ -27,15 +27,15 @@ class Doors:
     """See processes.worker.Server. Made inside a running event loop."""
 
     def __init__(self, executor: Executor, table: Iterable[Operation], settings: Settings, worker: int) -> None:
-        self._long_way = LongWay(executor, settings.limits)
+        self._blocking_pool = BlockingPool(executor, settings.limits)
         operations = tuple(table)
         self._tls = None if settings.tls is None else ServerTls(settings.tls)
         self._doors: list[Door] = []
         if settings.aws_listen is not None:
-            aws = AwsServer(executor, self._long_way, operations, settings, settings.aws_listen, worker, self._tls)
+            aws = AwsServer(executor, self._blocking_pool, operations, settings, settings.aws_listen, worker, self._tls)
             self._doors.append(aws)
         extra = _echo(settings, worker)
-        self._doors.append(GrpcServer(executor, self._long_way, operations, settings, worker, extra, self._tls))
+        self._doors.append(GrpcServer(executor, self._blocking_pool, operations, settings, worker, extra, self._tls))
 
     async def start(self) -> None:
         """The gRPC door last, since its health says SERVING."""
@@ -50,7 +50,7 @@ class Doors:
             self._watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
-        self._long_way.close()
+        self._blocking_pool.close()
 
     def gauges(self) -> Mapping[str, int]:
         """For processes.gauges.WORKER."""

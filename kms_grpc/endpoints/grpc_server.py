@@ -1,8 +1,9 @@
 """The gRPC door: every row of the table under its method's path, raw bytes in, raw bytes out.
 
 It extracts credentials from metadata, hands the call to the executor and encodes what comes back; it has no rules.
-Calls that a Permit covers are answered inline on the event loop; whatever may block goes the long way (long_way.py),
-and calls with large messages wait for their turn before they are read (bulk.py). Health has a way past all queues.
+Calls that a Permit covers are answered inline on the event loop; whatever may block goes to the pool of threads
+(blocking_pool.py), and calls with large messages wait for their turn before they are read (bulk.py). Health has a way
+past all queues.
 
 Metadata in: `authorization: Bearer TOKEN`, `kms-region`, `kms-request-id`. Trailing metadata out: `kms-worker`,
 `kms-region`, `kms-request-id`.
@@ -25,9 +26,9 @@ from grpc_reflection.v1alpha import reflection
 from kms_grpc.audit.record import new_id
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits, Settings
-from kms_grpc.endpoints.all_calls import ARRIVAL_SECONDS, FULL, AllCalls, Ways, reading
+from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.bulk import Bulk, is_bulk
-from kms_grpc.endpoints.long_way import LongWay
+from kms_grpc.endpoints.call_limit import ARRIVAL_SECONDS, FULL, CallLimit, Ways, reading
 from kms_grpc.endpoints.rich_errors import refusal
 from kms_grpc.endpoints.streams import Aborted, Streams
 from kms_grpc.endpoints.tls import ServerTls
@@ -80,7 +81,7 @@ class GrpcServer:
     def __init__(
         self,
         executor: Executor,
-        long_way: LongWay,
+        blocking_pool: BlockingPool,
         table: Iterable[Operation],
         settings: Settings,
         worker: int,
@@ -94,19 +95,19 @@ class GrpcServer:
         self._extra = tuple(extra)
         self._tls = tls
         self._worker = ("kms-worker", str(worker))
-        self.long_way = long_way
-        self._bulk = Bulk(executor, self._limits, long_way)
-        self._streams = Streams(executor, self._limits, long_way, self._refusal, self._trailers)
+        self.blocking_pool = blocking_pool
+        self._bulk = Bulk(executor, self._limits, blocking_pool)
+        self._streams = Streams(executor, self._limits, blocking_pool, self._refusal, self._trailers)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
-        self.calls: AllCalls
+        self.calls: CallLimit
         self.port = 0
 
     async def start(self) -> None:
         """Listen and answer SERVING. OSError where the address cannot be had."""
         self._server = grpc.aio.server(options=options(self._limits))
         methods = {operation.path: self._ways(operation) for operation in self._table}
-        self.calls = AllCalls(methods, self._limits.calls)
+        self.calls = CallLimit(methods, self._limits.calls)
         self._server.add_generic_rpc_handlers((self.calls, *self._extra))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         services = sorted({operation.service for operation in self._table})
@@ -122,7 +123,7 @@ class GrpcServer:
         reflection would never end by themselves: they get what answers on their way need."""
         await self._health.enter_graceful_shutdown()
         stopped = asyncio.ensure_future(self._server.stop(seconds))
-        while (self.long_way.pending or self._bulk.queue.pending or self._streams.running) and not stopped.done():
+        while (self.blocking_pool.pending or self._bulk.queue.pending or self._streams.running) and not stopped.done():
             await asyncio.sleep(0.02)
         await self._server.stop(min(seconds, LINGER_SECONDS))
         await stopped
@@ -162,16 +163,16 @@ class GrpcServer:
             credentials = read_credentials(context)
             answer = warm(operation, credentials, raw) if warm is not None else None
             if answer is None:
-                answer = await self._long_way(operation, credentials, raw, context)
+                answer = await self._blocking(operation, credentials, raw, context)
             context.set_trailing_metadata(self._trailers(credentials))
             return answer
 
         return serve
 
-    async def _long_way(self, operation: Operation, credentials: Credentials, raw: bytes, context: Context) -> bytes:
+    async def _blocking(self, operation: Operation, credentials: Credentials, raw: bytes, context: Context) -> bytes:
         timed = credentials._replace(deadline_ns=_deadline(context))
         try:
-            return await self.long_way.execute(operation, timed, raw, connection=context.peer())
+            return await self.blocking_pool.execute(operation, timed, raw, connection=context.peer())
         except KMSError as error:
             await self._refuse(context, credentials, error)
             raise AssertionError("abort does not return") from None

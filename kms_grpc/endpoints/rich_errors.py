@@ -11,7 +11,7 @@ from typing import NamedTuple
 import grpc
 
 from kms_grpc.errors import KMSError, ThrottlingException
-from kms_grpc.operations.status import status_of
+from kms_grpc.operations.contract.status import status_of
 
 DETAILS = "grpc-status-details-bin"
 PUSHBACK = "grpc-retry-pushback-ms"

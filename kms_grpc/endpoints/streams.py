@@ -16,12 +16,12 @@ import grpc
 
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
-from kms_grpc.endpoints.all_calls import LATE
-from kms_grpc.endpoints.long_way import LongWay
+from kms_grpc.endpoints.blocking_pool import BlockingPool
+from kms_grpc.endpoints.call_limit import LATE
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
+from kms_grpc.operations.kinds.stream import StreamCall
 from kms_grpc.operations.operation import Operation
-from kms_grpc.operations.stream_call import StreamCall
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Trailers = tuple[tuple[str, str | bytes], ...]
@@ -46,13 +46,13 @@ class Streams:
         self,
         executor: Executor,
         limits: Limits,
-        long_way: LongWay,
+        blocking_pool: BlockingPool,
         refusal: Callable[[Credentials, KMSError], Aborted],
         trailers: Callable[[Credentials], tuple[tuple[str, str], ...]],
     ) -> None:
         self._executor = executor
         self._limit, self._idle_seconds = limits.streams, limits.stream_idle_seconds
-        self._long_way = long_way
+        self._blocking_pool = blocking_pool
         self._refusal, self._trailers = refusal, trailers
         self._running: dict[StreamCall, _Messages] = {}
         self._leaving = 0
@@ -134,9 +134,9 @@ class Streams:
     async def _admit(self, stream: StreamCall, raw: bytes, connection: str, deadline_ns: int | None) -> None:
         """The first time in the queue of all calls, where it may be turned away; then it goes ahead of them."""
         if stream.is_open:
-            await self._long_way.in_a_thread(lambda: stream.admit(raw))
+            await self._blocking_pool.in_a_thread(lambda: stream.admit(raw))
         else:
-            await self._long_way.run(lambda: stream.admit(raw), connection=connection, deadline_ns=deadline_ns)
+            await self._blocking_pool.run(lambda: stream.admit(raw), connection=connection, deadline_ns=deadline_ns)
 
     def _count(self, stream: StreamCall, messages: _Messages) -> None:
         """From its first message on, before it is admitted: others come while one waits for that."""

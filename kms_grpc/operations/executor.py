@@ -21,13 +21,14 @@ from kms_grpc import errors
 from kms_grpc.audit.record import AuditRecord, head_of_refused, iso_time, new_id
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.faults import fault_point
-from kms_grpc.operations import admission, idempotency
+from kms_grpc.operations import idempotency
+from kms_grpc.operations.admission import checks
+from kms_grpc.operations.admission.permits import Permit, Permits, end_for
 from kms_grpc.operations.call import Call, Service
-from kms_grpc.operations.forms import NotWarm
+from kms_grpc.operations.contract.wire import PROTOBUF, Wire
+from kms_grpc.operations.kinds.answering import NotWarm
+from kms_grpc.operations.kinds.stream import StreamCall
 from kms_grpc.operations.operation import Operation
-from kms_grpc.operations.permit import Permit, Permits, end_for
-from kms_grpc.operations.stream_call import StreamCall
-from kms_grpc.operations.wire import PROTOBUF, Wire
 from kms_grpc.registry.base import OutboxRow
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class Executor:
                 return None
             call = self._open(operation, credentials, now_ns)
             if credentials.repeatable:
-                admission.check_call(call)
+                checks.check_call(call)
             call.caller, call.called, call.keys = permit.principal, permit.shard, permit.keys
             answer = form.answer(call, asked, raw, permit)
             self._audit(call, permit.audit_head)
@@ -92,7 +93,7 @@ class Executor:
             call.caller = self._service.authentication.warm_principal(credentials)
             if call.caller is None or operation.batch is None:
                 return None
-            call.called = admission.called_shard(call)
+            call.called = checks.called_shard(call)
             if not call.shard.is_fresh():
                 return None
             answer = operation.batch.warm(call, raw, self._held)
@@ -128,8 +129,8 @@ class Executor:
     def _run(self, call: Call, raw: bytes, wire: Wire = PROTOBUF) -> Any:
         operation = call.operation
         call.caller = self._service.authentication.principal(call.credentials)
-        admission.check_call(call)
-        call.called = admission.called_shard(call)
+        checks.check_call(call)
+        call.called = checks.called_shard(call)
         if operation.batch is not None:
             return operation.batch.run(call, raw, self._admit)
         request, validate = wire.read(operation, raw)
@@ -137,7 +138,7 @@ class Executor:
         validate(request)
         call.shard.catch_up()
         epoch = call.shard.seen_epoch
-        keys = admission.admit(call, request)
+        keys = checks.admit(call, request)
         if operation.writes:
             operation.make_ready(call, request)
             return self._write(call, request)
@@ -149,7 +150,7 @@ class Executor:
         with call.shard.writing() as call.transaction:
             response = idempotency.remembered(call, request)
             if response is None:
-                response = call.operation.handle(call, request, admission.admit(call, request))
+                response = call.operation.handle(call, request, checks.admit(call, request))
                 idempotency.remember(call, request, response)
             if call.refusal is not None:
                 call.record.fail(call.refusal.code, call.refusal.text)
@@ -182,7 +183,7 @@ class Executor:
         if permit is None:
             assert call.operation.batch is not None
             message = item()
-            admission.admit(call, message)
+            checks.admit(call, message)
             permit = self._permit(call, epoch, call.operation.batch.under(call, message))
             if call.stable:
                 self._permits.keep(identity, permit)

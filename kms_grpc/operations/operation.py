@@ -13,11 +13,11 @@ from google.protobuf.message_factory import GetMessageClass
 from kms_grpc.crypto.errors import StaleHandle
 from kms_grpc.errors import DRY_RUN_SUCCEEDS, DependencyTimeoutException, DryRunOperationException
 from kms_grpc.model.key import Key
-from kms_grpc.operations.audit_fields import describer_for
-from kms_grpc.operations.batches import BatchForm
-from kms_grpc.operations.forms import MESSAGE_FORM, MessageForm, RawForm
-from kms_grpc.operations.selectors import KeySelector
-from kms_grpc.operations.validation import validator_for
+from kms_grpc.operations.admission.selectors import KeySelector
+from kms_grpc.operations.contract.audit_fields import describer_for
+from kms_grpc.operations.contract.validation import validator_for
+from kms_grpc.operations.kinds.answering import MESSAGE_FORM, MessageForm, RawForm
+from kms_grpc.operations.kinds.batch import BatchForm
 
 if TYPE_CHECKING:
     from kms_grpc.operations.call import Call

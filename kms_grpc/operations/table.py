@@ -10,9 +10,9 @@ from typing import Any
 from kms_grpc.crypto import raw_request
 from kms_grpc.model.key import KeyUsage
 from kms_grpc.model.key_state import LET_GO, RULES
-from kms_grpc.operations.batches import BatchForm
-from kms_grpc.operations.descriptors import field_limits
-from kms_grpc.operations.forms import RawForm
+from kms_grpc.operations.admission.message_selector import ByMessage
+from kms_grpc.operations.admission.selectors import ByAlias, ByBlob, ById, ByIdIfNamed
+from kms_grpc.operations.contract.descriptors import field_limits
 from kms_grpc.operations.handlers import (
     aliases,
     cryptography,
@@ -24,9 +24,9 @@ from kms_grpc.operations.handlers import (
     streams,
     tags,
 )
-from kms_grpc.operations.message_selector import ByMessage
+from kms_grpc.operations.kinds.answering import RawForm
+from kms_grpc.operations.kinds.batch import BatchForm
 from kms_grpc.operations.operation import Operation
-from kms_grpc.operations.selectors import ByAlias, ByBlob, ById, ByIdIfNamed
 from kms_grpc.v1 import envelope_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 

@@ -16,7 +16,7 @@ import msgspec
 
 from kms_grpc import config
 from kms_grpc.config import Settings
-from kms_grpc.processes.lifeline import Report, Start, process_name
+from kms_grpc.processes.child_protocol import Report, Start, process_name
 
 Command = Callable[[str, int], list[str]]
 """(role, index) -> the arguments of the process: role is `prepare`, `worker` or `keeper`."""

@@ -1,6 +1,6 @@
 """The keeper: the process of what happens by the clock. One per server, so that a busy thread never starves a worker.
 
-Four times a second it looks at what is due (by_the_clock.py) and copies the outboxes into the audit log (outbox.py).
+Four times a second it looks at what is due (due_work.py) and copies the outboxes into the audit log (outbox.py).
 Once a minute it forgets the answers that were remembered for retries and are older than 24 hours, and destroys pairs
 for importing that have expired, as far as the clocks agree (agreement.py).
 """
@@ -17,10 +17,10 @@ from kms_grpc.clock import Clock
 from kms_grpc.config import Settings
 from kms_grpc.crypto import keyring
 from kms_grpc.errors import KMSError
-from kms_grpc.processes import by_the_clock, gauges, lifeline
-from kms_grpc.processes.agreement import ClockAgreement
+from kms_grpc.processes import child_protocol, due_work, gauges
+from kms_grpc.processes.child_protocol import SupervisorLink
+from kms_grpc.processes.clock_trust import ClockTrust
 from kms_grpc.processes.import_pairs import ImportPairs
-from kms_grpc.processes.lifeline import Lifeline
 from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.registry.shards import Shard
@@ -50,10 +50,10 @@ class Application(Protocol):
 
 def run(build: Callable[[Settings], Application]) -> int:
     """The main of the process `keeper`; returns its exit code. SIGTERM: one more pass, then the end."""
-    return lifeline.run(lambda tie: _run(tie, build))
+    return child_protocol.run(lambda tie: _run(tie, build))
 
 
-def _run(tie: Lifeline, build: Callable[[Settings], Application]) -> int:
+def _run(tie: SupervisorLink, build: Callable[[Settings], Application]) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     keyring.forbid_core_dumps()
     application = build(tie.settings)
@@ -85,7 +85,7 @@ class Keeper:
         self._shards = list(application.shards)
         self._clock = application.clock
         self._copier = copier
-        self._agreement = ClockAgreement(application.clock)
+        self._agreement = ClockTrust(application.clock)
         self._forgot_boot_ns = 0
         self._recorded_boot_ns = 0
         self._counts = dict.fromkeys(("answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"), 0)
@@ -117,9 +117,9 @@ class Keeper:
     def _see_to(self, shard: Shard, certain: bool) -> None:
         """What cannot be undone waits until the clocks are certain; the rest goes by the judged time alone."""
         now_ns = self._judged_ns(shard, certain)
-        self._counts["keys_rotated"] += by_the_clock.rotate_due(shard, now_ns)
+        self._counts["keys_rotated"] += due_work.rotate_due(shard, now_ns)
         if certain:
-            expired, deleted = by_the_clock.expire_due(shard, now_ns), by_the_clock.delete_due(shard, now_ns)
+            expired, deleted = due_work.expire_due(shard, now_ns), due_work.delete_due(shard, now_ns)
             self._counts["materials_expired"] += expired
             self._counts["keys_deleted"] += deleted
             if expired or deleted:
@@ -137,7 +137,7 @@ class Keeper:
         return max(wall_ns, latest_ns)
 
     def _outlook(self) -> dict[str, int]:
-        outlooks = [shard.registry.outlook() for shard in self._shards]
+        outlooks = [shard.registry.upcoming() for shard in self._shards]
         now_ns = self._clock.wall_ns()
         return {
             "keys_pending_deletion": sum(each.pending_deletions for each in outlooks),

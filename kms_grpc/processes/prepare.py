@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 from kms_grpc.config import Settings
 from kms_grpc.crypto import keyring
-from kms_grpc.processes import lifeline
-from kms_grpc.processes.lifeline import Lifeline
+from kms_grpc.processes import child_protocol
+from kms_grpc.processes.child_protocol import SupervisorLink
 
 
 def run(prepare: Callable[[Settings], None]) -> int:
     """The main of the process `prepare`; returns its exit code. What `prepare` raises is the reason the server
     gives."""
-    return lifeline.run(lambda tie: _run(tie, prepare))
+    return child_protocol.run(lambda tie: _run(tie, prepare))
 
 
-def _run(tie: Lifeline, prepare: Callable[[Settings], None]) -> int:
+def _run(tie: SupervisorLink, prepare: Callable[[Settings], None]) -> int:
     keyring.forbid_core_dumps()
     prepare(tie.settings)
     return 0

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 from kms_grpc.config import Settings
 from kms_grpc.crypto import keyring
-from kms_grpc.processes import gauges, lifeline, memory
-from kms_grpc.processes.lifeline import Lifeline
+from kms_grpc.processes import child_protocol, gauges, memory
+from kms_grpc.processes.child_protocol import SupervisorLink
 from kms_grpc.processes.run_folder import RunFolder
 
 GAUGE_SECONDS = 1.0
@@ -54,10 +54,10 @@ class Application(Protocol):
 
 def run(build: Callable[[Settings, int], Application]) -> int:
     """The main of the process `worker`; returns its exit code."""
-    return lifeline.run(lambda tie: _run(tie, build))
+    return child_protocol.run(lambda tie: _run(tie, build))
 
 
-def _run(tie: Lifeline, build: Callable[[Settings, int], Application]) -> int:
+def _run(tie: SupervisorLink, build: Callable[[Settings, int], Application]) -> int:
     keyring.forbid_core_dumps()
     memory.keep_freed_pages()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -74,7 +74,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(tie: Lifeline, build: Callable[[Settings, int], Application]) -> None:
+async def _serve(tie: SupervisorLink, build: Callable[[Settings, int], Application]) -> None:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     application = build(tie.settings, tie.index)
@@ -92,7 +92,7 @@ async def _serve(tie: Lifeline, build: Callable[[Settings, int], Application]) -
         application.close()
 
 
-async def _publish(tie: Lifeline, application: Application) -> None:
+async def _publish(tie: SupervisorLink, application: Application) -> None:
     mine = gauges.Gauges(RunFolder(tie.settings.data_dir).worker_gauges(tie.index), gauges.WORKER)
     while True:
         try:

@@ -78,7 +78,7 @@ class Due(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Upcoming:
     """What will happen to the keys of a shard, for its metrics. Times are ns since 1970, None for never."""
 
     pending_deletions: int
@@ -225,7 +225,7 @@ class Registry(Reading, Protocol):
     def keys_due(self, due: Due, before_ns: int, limit: int) -> Sequence[Key]:
         """At most `limit` keys for which something is due at `before_ns`, the longest due first; damaged ones never."""
 
-    def outlook(self) -> Outlook: ...
+    def upcoming(self) -> Upcoming: ...
 
     def count_ready_pairs(self, spec: str) -> int: ...
 

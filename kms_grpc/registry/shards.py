@@ -24,7 +24,7 @@ from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.key import Alias, Key, Material
 from kms_grpc.registry.base import Change, Registry, Transaction
 from kms_grpc.registry.damage import missing_material
-from kms_grpc.registry.recent import Recent
+from kms_grpc.registry.generational_cache import GenerationalCache
 
 T = TypeVar("T")
 
@@ -86,10 +86,10 @@ class Shard:
         self.epoch = epoch
         self._capacity = capacity
         self._lock = threading.RLock()
-        self._keys: Recent[str, Key] = Recent(capacity, weigh=_weight)
-        self._aliases: Recent[str, Alias] = Recent(capacity)
-        self._access_keys: Recent[str, AccessKey] = Recent(capacity)
-        self._materials: Recent[bytes, LoadedMaterial] = Recent(capacity, dropped=self._unload)
+        self._keys: GenerationalCache[str, Key] = GenerationalCache(capacity, weigh=_weight)
+        self._aliases: GenerationalCache[str, Alias] = GenerationalCache(capacity)
+        self._access_keys: GenerationalCache[str, AccessKey] = GenerationalCache(capacity)
+        self._materials: GenerationalCache[bytes, LoadedMaterial] = GenerationalCache(capacity, dropped=self._unload)
         self._current: dict[str, LoadedMaterial] = {}
         self._prefixes: dict[str, set[bytes]] = {}
         self._unknown: set[str] = set()
@@ -237,7 +237,7 @@ class Shard:
                 self._keep(self._aliases, path, alias, path)
             return alias
 
-    def _keep(self, cache: Recent[str, T], name: str, value: T | None, unknown: str) -> None:
+    def _keep(self, cache: GenerationalCache[str, T], name: str, value: T | None, unknown: str) -> None:
         """`unknown` names it among all that there are not."""
         if value is not None:
             cache.put(name, value)

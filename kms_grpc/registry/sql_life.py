@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from kms_grpc.model.key import ImportPair, Key, KeyKind, KeyState, Material, MaterialState, Tag
 from kms_grpc.registry import statements as sql
-from kms_grpc.registry.base import Due, Outlook
+from kms_grpc.registry.base import Due, Upcoming
 from kms_grpc.registry.damage import missing_material
 from kms_grpc.registry.rows import (
     KEY,
@@ -181,10 +181,10 @@ class LifeReading(SqlReading):
 
         return [key_of(row) for row in self._rows.page(KEY, limit, fetch)]
 
-    def outlook(self) -> Outlook:
+    def upcoming(self) -> Upcoming:
         pending, deletion_ns = self._one(sql.DELETIONS, {})
         (expiry_ns,) = self._one(sql.NEXT_EXPIRY, {})
-        return Outlook(pending, deletion_ns, expiry_ns)
+        return Upcoming(pending, deletion_ns, expiry_ns)
 
     def count_ready_pairs(self, spec: str) -> int:
         return int(self._one(sql.COUNT_READY_PAIRS, {"spec": spec})[0])

@@ -17,7 +17,7 @@ from tests.operations.conftest import IN_MEMORY
 from tests.served import Served, clean
 
 
-class Ground(NamedTuple):
+class BenchData(NamedTuple):
     """The server, and what AWS's clients are told of it."""
 
     served: Served
@@ -40,13 +40,13 @@ class Ground(NamedTuple):
         }
 
 
-def ground_of(served: Served) -> Ground:
+def ground_of(served: Served) -> BenchData:
     address = (served.data_dir / "run" / "aws-address").read_text().split()[0]
-    return Ground(served, f"http://{address}")
+    return BenchData(served, f"http://{address}")
 
 
 @pytest.fixture(scope="session")
-def ground() -> Iterator[Ground]:
+def ground() -> Iterator[BenchData]:
     """One for all tests of this folder in this process: tests make their own keys in it. In memory where that can be
     had: thousands of small writes need not wait for a disk here."""
     folder = Path(tempfile.mkdtemp(prefix="kms-grpc-aws-", dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None))
@@ -60,18 +60,18 @@ def ground() -> Iterator[Ground]:
 
 
 @pytest.fixture(scope="session")
-def kms(ground: Ground) -> Any:
+def kms(ground: BenchData) -> Any:
     """boto3's client, each answer judged."""
     return client(ground.url)
 
 
 @pytest.fixture(scope="session")
-def doors(ground: Ground) -> dict[str, Door]:
+def doors(ground: BenchData) -> dict[str, Door]:
     return {name: door(ground.served, ground.url) for name, door in DOORS.items()}
 
 
 @pytest.fixture
-def environment(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def environment(ground: BenchData, monkeypatch: pytest.MonkeyPatch) -> None:
     """This process is told of the server by environment variables, as README says."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)

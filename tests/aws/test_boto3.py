@@ -13,7 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from tests.aws.conftest import Ground, ground_of
+from tests.aws.conftest import BenchData, ground_of
 from tests.aws.doors import OPERATIONS, client
 from tests.aws.readme import EXAMPLE_URL, clients
 from tests.aws.test_cases import MODEL
@@ -78,7 +78,7 @@ def test_a_listing_goes_on_where_it_stopped(kms: Any, busy: str) -> None:
 # --- one URL, all regions ----------------------------------------------------------------------------------------
 
 
-def test_the_scope_says_the_region(ground: Ground) -> None:
+def test_the_scope_says_the_region(ground: BenchData) -> None:
     here, there = client(ground.url), client(ground.url, OTHER_REGION)
     key_id = there.create_key()["KeyMetadata"]["KeyId"]
     assert f":{OTHER_REGION}:" in there.describe_key(KeyId=key_id)["KeyMetadata"]["Arn"]
@@ -86,7 +86,7 @@ def test_the_scope_says_the_region(ground: Ground) -> None:
         here.describe_key(KeyId=key_id)
 
 
-def test_a_region_that_is_not_served(ground: Ground) -> None:
+def test_a_region_that_is_not_served(ground: BenchData) -> None:
     with pytest.raises(ClientError, match="Region us-east-1 is not served here; served are: eu-central-1, eu-west-1"):
         client(ground.url, "us-east-1").list_keys()
 
@@ -96,7 +96,7 @@ def test_by_the_environment_alone(environment: None) -> None:
     assert isinstance(boto3.Session().client("kms").list_keys()["Keys"], list)
 
 
-def test_readmes_line(ground: Ground, environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readmes_line(ground: BenchData, environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL_KMS")
     made = eval(clients()["tests/aws/test_boto3.py"].replace(EXAMPLE_URL, ground.url), {"boto3": boto3})
     assert isinstance(made.list_keys()["Keys"], list)
@@ -116,7 +116,7 @@ NOT_YET = sorted(set(MODEL.operation_names) - set(OPERATIONS))
 
 
 @pytest.mark.parametrize("operation", NOT_YET)
-def test_operations_of_awss_model_say_so_themselves(operation: str, ground: Ground) -> None:
+def test_operations_of_awss_model_say_so_themselves(operation: str, ground: BenchData) -> None:
     asked = client(ground.url, parameter_validation=False)
     with pytest.raises(ClientError) as refused:
         asked._make_api_call(operation, {})
@@ -180,7 +180,7 @@ def _header(request: bytes, name: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
-def test_a_call_whose_answer_is_lost_is_done_once(mode: str, ground: Ground) -> None:
+def test_a_call_whose_answer_is_lost_is_done_once(mode: str, ground: BenchData) -> None:
     with losing_answers(ground.url, 2) as (url, seen):
         asked = client(url, retries={"mode": mode, "total_max_attempts": 5})
         made = asked.create_key(Description=f"lost twice, {mode}")["KeyMetadata"]
@@ -194,7 +194,7 @@ def test_a_call_whose_answer_is_lost_is_done_once(mode: str, ground: Ground) -> 
     assert described.count(f"lost twice, {mode}") == 1
 
 
-def test_a_lost_answer_of_an_alias_is_no_error(ground: Ground, kms: Any) -> None:
+def test_a_lost_answer_of_an_alias_is_no_error(ground: BenchData, kms: Any) -> None:
     """A repeated CreateAlias is not told that the name is taken."""
     key_id = kms.create_key()["KeyMetadata"]["KeyId"]
     with losing_answers(ground.url, 1) as (url, seen):
@@ -202,7 +202,7 @@ def test_a_lost_answer_of_an_alias_is_no_error(ground: Ground, kms: Any) -> None
     assert len(seen) == 2
 
 
-def test_refusals_are_not_repeated(ground: Ground) -> None:
+def test_refusals_are_not_repeated(ground: BenchData) -> None:
     with losing_answers(ground.url, 0) as (url, seen):
         asked = client(url)
         for call in (
@@ -235,7 +235,7 @@ def test_throttled_calls_come_through(start_server: StartServer, tmp_path: Any) 
     assert set(throttled) == {"", "ThrottlingException"}, "nobody was turned away, so nothing was shown"
 
 
-def test_nobody_there(ground: Ground) -> None:
+def test_nobody_there(ground: BenchData) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(EndpointConnectionError):

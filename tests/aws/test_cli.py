@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.aws.conftest import Ground
+from tests.aws.conftest import BenchData
 from tests.aws.readme import EXAMPLE_URL, ROOT, clients, walk
 
 REFUSALS = [
@@ -19,7 +19,7 @@ REFUSALS = [
 
 
 @pytest.mark.timeout(400)
-def test_the_walk(ground: Ground, tmp_path: Path) -> None:
+def test_the_walk(ground: BenchData, tmp_path: Path) -> None:
     (tmp_path / "password.txt").write_text("correct horse")
     (tmp_path / "big.tar").write_bytes(bytes(range(256)) * 400)
     script = walk()
@@ -35,7 +35,7 @@ def test_the_walk(ground: Ground, tmp_path: Path) -> None:
     assert (tmp_path / "big.tar.enc").read_bytes()[16:] != (tmp_path / "big.tar").read_bytes()
 
 
-def test_by_its_own_option(ground: Ground) -> None:
+def test_by_its_own_option(ground: BenchData) -> None:
     """README's line, and no endpoint in the environment."""
     environment = ground.variables
     del environment["AWS_ENDPOINT_URL_KMS"]

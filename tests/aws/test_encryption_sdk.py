@@ -14,7 +14,7 @@ from aws_cryptographic_material_providers.mpl import models as mpl
 from aws_cryptographic_material_providers.mpl.config import MaterialProvidersConfig
 from aws_encryption_sdk import CommitmentPolicy
 
-from tests.aws.conftest import Ground
+from tests.aws.conftest import BenchData
 from tests.aws.doors import client
 from tests.aws.readme import clients
 from tests.aws.world import ACCOUNT, OTHER_REGION
@@ -62,7 +62,7 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(ground: Ground) -> Scene:
+def scene(ground: BenchData) -> Scene:
     return Scene(ground.url)
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.aws.conftest import Ground
+from tests.aws.conftest import BenchData
 from tests.aws.readme import EXAMPLE_URL, clients
 from tests.aws.world import OTHER_REGION, REGION
-from tests.clients.packages import installed
+from tests.languages.packages import installed
 
 JAVASCRIPT = Path(__file__).with_name("javascript")
 STEPS = ["a key", "encrypted and decrypted", "paginators", "refusals are its own classes"]
@@ -26,7 +26,7 @@ def node_modules() -> Path:
     return installed(JAVASCRIPT, "javascript-sdk")
 
 
-def test_every_step(ground: Ground, node_modules: Path, tmp_path: Path) -> None:
+def test_every_step(ground: BenchData, node_modules: Path, tmp_path: Path) -> None:
     shutil.copy(JAVASCRIPT / "kms.mjs", tmp_path)
     (tmp_path / "node_modules").symlink_to(node_modules)
     command = ["node", "kms.mjs", ground.url, REGION, OTHER_REGION]
@@ -40,7 +40,7 @@ def test_every_step(ground: Ground, node_modules: Path, tmp_path: Path) -> None:
     assert run.returncode == 0
 
 
-def test_readmes_line(ground: Ground, node_modules: Path, tmp_path: Path) -> None:
+def test_readmes_line(ground: BenchData, node_modules: Path, tmp_path: Path) -> None:
     (tmp_path / "node_modules").symlink_to(node_modules)
     made = clients()["tests/aws/test_javascript.py"].replace(EXAMPLE_URL, ground.url)
     script = (

@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from tests.aws.doors import REGION
 from tests.aws.readme import clients
-from tests.clients.packages import cache
+from tests.languages.packages import cache
 
 BUCKET = "orders"
 BODY = b"an object of some size" * 10_000

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.aws.conftest import Ground
+from tests.aws.conftest import BenchData
 from tests.aws.readme import ROOT, clients
 
 BUILD_SECONDS = 900
@@ -31,7 +31,7 @@ def sops() -> Path:
     return Path(built.stdout.strip())
 
 
-def run(sops: Path, ground: Ground, folder: Path, command: str, **more: str) -> subprocess.CompletedProcess[str]:
+def run(sops: Path, ground: BenchData, folder: Path, command: str, **more: str) -> subprocess.CompletedProcess[str]:
     """README's way: the endpoint from the environment."""
     environment = ground.variables | {"PATH": f"{sops.parent}:{os.environ['PATH']}", "HOME": str(folder), **more}
     return subprocess.run(
@@ -45,7 +45,7 @@ def done(finished: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.timeout(BUILD_SECONDS)
-def test_a_file_encrypted_and_decrypted(sops: Path, ground: Ground, kms: Any, tmp_path: Path) -> None:
+def test_a_file_encrypted_and_decrypted(sops: Path, ground: BenchData, kms: Any, tmp_path: Path) -> None:
     key = kms.create_key()["KeyMetadata"]["Arn"]
     (tmp_path / "secrets.yaml").write_text(SECRETS)
     encrypted = done(run(sops, ground, tmp_path, clients()["tests/aws/test_sops.py"], key_arn=key))
@@ -63,7 +63,7 @@ def test_a_file_encrypted_and_decrypted(sops: Path, ground: Ground, kms: Any, tm
 
 
 @pytest.mark.timeout(BUILD_SECONDS)
-def test_a_context(sops: Path, ground: Ground, kms: Any, tmp_path: Path) -> None:
+def test_a_context(sops: Path, ground: BenchData, kms: Any, tmp_path: Path) -> None:
     """It stands in the file; changed there, the data key does not open."""
     key = kms.create_key()["KeyMetadata"]["Arn"]
     (tmp_path / "secrets.json").write_text(json.dumps({"password": "correct horse"}))

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.aws.conftest import Ground
+from tests.aws.conftest import BenchData
 from tests.aws.doors import OPERATIONS
 
 PLAN = Path(__file__).with_name("terraform") / "main.tf"
@@ -25,7 +25,7 @@ EMPTY = 0
 
 
 class Terraform:
-    def __init__(self, folder: Path, ground: Ground) -> None:
+    def __init__(self, folder: Path, ground: BenchData) -> None:
         shutil.copy(PLAN, folder)
         self._folder = folder
         material = {"TF_VAR_material": base64.b64encode(os.urandom(32)).decode()}
@@ -39,7 +39,7 @@ class Terraform:
 
 
 @pytest.fixture
-def terraform(tmp_path: Path, ground: Ground) -> Terraform:
+def terraform(tmp_path: Path, ground: BenchData) -> Terraform:
     if shutil.which("terraform") is None:
         pytest.skip("terraform is not installed")
     made = Terraform(tmp_path, ground)

@@ -17,7 +17,7 @@ import pytest
 from kms_grpc.cli.importing import ALGORITHMS as OFFERED
 from kms_grpc.cli.importing import MATERIAL_BYTES as NEEDED
 from kms_grpc.cli.importing import WRAPPING_KEYS as OFFERED_KEYS
-from kms_grpc.cli.outlook import outlook
+from kms_grpc.cli.upcoming import upcoming
 from kms_grpc.client import wrapping
 from tests.cli.conftest import Run
 from tests.conftest import StartServer
@@ -98,7 +98,7 @@ def test_the_outlook(key: dict[str, Any], rotation: dict[str, Any] | None, says:
             for name, value in members.items()
         }
 
-    assert outlook({"KeyState": "Enabled"} | dated(key), dated(rotation or {}), NOW) == says
+    assert upcoming({"KeyState": "Enabled"} | dated(key), dated(rotation or {}), NOW) == says
 
 
 # --- tags, rotation -----------------------------------------------------------------------------------------------

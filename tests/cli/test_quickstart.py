@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from kms_grpc.cli import stage, walk_life
+from kms_grpc.cli import quickstart_key_life, quickstart_runner
 from kms_grpc.cli.failures import ExitCode
-from kms_grpc.cli.stage import Stage, WalkFailed
+from kms_grpc.cli.quickstart_runner import QuickstartRunner, StepFailed
 from tests.cli.conftest import Run
 from tests.served import clean
 
@@ -94,8 +94,8 @@ def test_without_openssl_the_import_is_left_out_and_the_walk_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing of it is run; the rest of the walk is."""
-    monkeypatch.setattr(walk_life, "search_path", lambda: "/nowhere")
-    walk = walk_life.LifeWalk(Stage(tmp_path), "KEY", "false", "false")
+    monkeypatch.setattr(quickstart_key_life, "search_path", lambda: "/nowhere")
+    walk = quickstart_key_life.KeyLifeScript(QuickstartRunner(tmp_path), "KEY", "false", "false")
     monkeypatch.setattr(walk, "_rotate", lambda: None)
     monkeypatch.setattr(walk, "_delete", lambda: None)
     walk.run()
@@ -107,7 +107,7 @@ def test_a_signal_ends_it_as_ctrl_c_does(number: signal.Signals) -> None:
     before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
     try:
         with pytest.raises(KeyboardInterrupt):
-            stage.ending_on_signals(lambda: os.kill(os.getpid(), number) or 0)
+            quickstart_runner.ending_on_signals(lambda: os.kill(os.getpid(), number) or 0)
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
@@ -135,15 +135,15 @@ def test_a_folder_that_is_not_its_own_is_left_alone(tmp_path: Path, run: Run) ->
 def test_a_step_that_does_not_do_what_it_says_fails_the_walk(
     lie: object, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage.Server, "start", lambda server: lie(server._stage))  # type: ignore[operator]
+    monkeypatch.setattr(quickstart_runner.Server, "start", lambda server: lie(server._stage))  # type: ignore[operator]
     ran = run("quickstart", "--exit", "--data-dir", tmp_path / "q")
     assert ran.code == 1
     assert "FAILED" in ran.text
 
 
 def test_a_true_step_passes(tmp_path: Path) -> None:
-    played = Stage(tmp_path)
+    played = QuickstartRunner(tmp_path)
     assert played.run("echo said") == "said\n"
     played.refuse("echo DisabledException; exit 6", "DisabledException", ExitCode.KEY_STATE)
-    with pytest.raises(WalkFailed):
+    with pytest.raises(StepFailed):
         played.run("exit 3")

@@ -29,7 +29,7 @@ from kms_grpc.client.aio import AsyncEnvelopeClient, AsyncKeyManagementClient
 from tests.client.calls_made import calls_made, context_of_its_own
 from tests.served import Served
 
-Walk = Callable[[AsyncKeyManagementClient, str], Awaitable[Any]]
+QuickstartScript = Callable[[AsyncKeyManagementClient, str], Awaitable[Any]]
 
 
 @pytest.mark.parametrize("name", build.TWIN_NAMES)
@@ -47,7 +47,7 @@ def test_it_has_the_same_methods_with_the_same_arguments() -> None:
             assert list(inspect.signature(twin).parameters) == list(inspect.signature(method).parameters), name
 
 
-def walk(server: Served, steps: Walk) -> Any:
+def walk(server: Served, steps: QuickstartScript) -> Any:
     """In a loop of its own, with a fresh key."""
 
     async def run() -> Any:

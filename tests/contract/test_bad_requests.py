@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from kms_grpc.operations.descriptors import descriptor
+from kms_grpc.operations.contract.descriptors import descriptor
 from tests.bad_requests import METHODS, NOT_UTF8, VALID, World, bad_requests, gets_far
 
 CASES = bad_requests(seed=1)

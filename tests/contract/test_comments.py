@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from kms_grpc.operations.descriptors import limits, permissions
+from kms_grpc.operations.contract.descriptors import limits, permissions
 from kms_grpc.v1 import envelope_pb2, key_management_pb2, keys_pb2, options_pb2
 
 ROOT = Path(__file__).resolve().parents[2]

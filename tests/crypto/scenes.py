@@ -21,8 +21,8 @@ from typing import Any
 from kms_grpc.crypto import ciphertext_blob, envelope, import_wrapping, key_wrapping, keyring, record
 from kms_grpc.crypto._native import ffi, lib
 from kms_grpc.crypto.bytes_lists import BytesList
+from kms_grpc.crypto.data_key_budget import Counter
 from kms_grpc.crypto.errors import CryptoError, KeyringFull, KeyringLost, StaleHandle
-from kms_grpc.crypto.uses import Counter
 
 FOLDER = Path(sys.argv[2]) if len(sys.argv) > 2 else Path()
 CONTEXT = b"\0\0\0\0"

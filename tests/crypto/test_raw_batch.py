@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kms_grpc.crypto import envelope, errors, raw_batch, raw_request
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.errors import KMSError, ValidationException
-from kms_grpc.operations.validation import refuse_unknown_fields, validator_for
+from kms_grpc.operations.contract.validation import refuse_unknown_fields, validator_for
 from kms_grpc.v1 import envelope_pb2 as pb
 from tests.bad_requests import bad_requests
 from tests.crypto.conftest import Loaded

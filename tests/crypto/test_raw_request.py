@@ -16,7 +16,7 @@ from kms_grpc.crypto import envelope, errors, raw_request
 from kms_grpc.crypto._native import ffi
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.errors import InvalidCiphertextException, KMSError
-from kms_grpc.operations.validation import validator_for
+from kms_grpc.operations.contract.validation import validator_for
 from kms_grpc.v1 import key_management_pb2 as pb
 from tests.bad_requests import bad_requests
 from tests.crypto.conftest import Loaded

@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kms_grpc.endpoints.aws_json import AwsJson
 from kms_grpc.endpoints.aws_operations import AWS_OPERATIONS
 from kms_grpc.errors import KMSError
-from kms_grpc.operations.descriptors import is_always_sent
+from kms_grpc.operations.contract.descriptors import is_always_sent
 from kms_grpc.operations.table import TABLE
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2

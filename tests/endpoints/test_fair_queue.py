@@ -14,7 +14,7 @@ from kms_grpc.endpoints.fair_queue import FIRST_USUAL_NS, Budget, FairQueue
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
 
 
-class Stage:
+class QuickstartRunner:
     """A queue, and calls that hold their turn until they are told to end it."""
 
     def __init__(self, budget: int = 1000, **bounds: Any) -> None:
@@ -76,7 +76,7 @@ def test_connections_take_turns() -> None:
     """b's only call and c's two wait for no more than one of a's each."""
 
     async def scene() -> None:
-        stage = Stage()
+        stage = QuickstartRunner()
         await stage.call("a0", *(f"a{n}" for n in range(1, 50)), "b1", "c1", "c2")
         begun = await stage.end_all()
         assert begun[:6] == ["a0", "a1", "b1", "c1", "a2", "c2"]
@@ -88,7 +88,7 @@ def test_connections_take_turns() -> None:
 
 def test_as_many_at_once_as_there_are_slots() -> None:
     async def scene() -> None:
-        stage = Stage(slots=3)
+        stage = QuickstartRunner(slots=3)
         await stage.call(*(f"a{n}" for n in range(6)))
         assert stage.begun == ["a0", "a1", "a2"]
         await stage.end("a1")
@@ -102,7 +102,7 @@ def test_no_connection_has_all_the_turns() -> None:
     """a doesn't end its calls: b's go on."""
 
     async def scene() -> None:
-        stage = Stage(slots=4, each=2)
+        stage = QuickstartRunner(slots=4, each=2)
         await stage.call("a1", "a2", "a3", "a4", "b1", "b2", "b3")
         assert stage.begun == ["a1", "a2", "b1", "b2"]
         await stage.end("b1", "b2")
@@ -128,7 +128,7 @@ def test_no_connection_has_all_the_turns() -> None:
 )
 def test_bytes_come_from_a_budget(budget: int, sizes: list[int], begun: int) -> None:
     async def scene() -> None:
-        stage = Stage(budget, slots=100)
+        stage = QuickstartRunner(budget, slots=100)
         for number, size in enumerate(sizes):
             await stage.call(f"a{number}", size=size)
         assert len(stage.begun) == begun
@@ -142,7 +142,7 @@ def test_queues_share_a_budget() -> None:
     """What one of them gives back begins what waits in the other; so does a call that turns out smaller."""
 
     async def scene() -> None:
-        stage = Stage(100, slots=9)
+        stage = QuickstartRunner(100, slots=9)
         other = FairQueue(stage.budget, slots=9, waiting=9)
         await stage.call("a1", size=80)
         await stage.call("b1", size=50, queue=other)
@@ -172,7 +172,7 @@ def test_queues_share_a_budget() -> None:
 )
 def test_when_no_more_may_wait(waiting: list[str], newcomer: str, refused: str) -> None:
     async def scene() -> None:
-        stage = Stage(waiting=3)
+        stage = QuickstartRunner(waiting=3)
         await stage.call("x0", *waiting, newcomer)
         assert stage.refused == {refused: "ThrottlingException"}
         assert set(await stage.end_all()) == {"x0", *waiting, newcomer} - {refused}
@@ -183,7 +183,7 @@ def test_when_no_more_may_wait(waiting: list[str], newcomer: str, refused: str) 
 
 def test_who_has_waited_too_long_is_turned_away() -> None:
     async def scene() -> None:
-        stage = Stage(seconds=0.02)
+        stage = QuickstartRunner(seconds=0.02)
         await stage.call("a0", "a1", "b1")
         while len(stage.refused) < 2:
             await asyncio.sleep(0.001)
@@ -202,7 +202,7 @@ def test_nobody_waits_longer_than_half_the_time_it_has() -> None:
     """The queue's own patience is longer; by the clock no time has passed."""
 
     async def scene() -> None:
-        stage = Stage(seconds=3600)
+        stage = QuickstartRunner(seconds=3600)
         await stage.call("a0", "a1")
         await stage.call("b1", deadline_ns=40_000_000)
         while not stage.refused:
@@ -226,7 +226,7 @@ def test_what_would_hardly_be_answered_in_time_is_not_begun_before_others(
     left_ns: int, another_waits: bool, begun: bool
 ) -> None:
     async def scene() -> None:
-        stage = Stage()
+        stage = QuickstartRunner()
         await stage.call("a0")
         await stage.call("b1", deadline_ns=left_ns)
         await stage.call(*(["c1"] if another_waits else []))
@@ -242,7 +242,7 @@ def test_how_long_calls_usually_take_is_learnt() -> None:
     """The median: a few that take for ever, because nobody reads their answers, do not tell."""
 
     async def scene() -> None:
-        stage = Stage()
+        stage = QuickstartRunner()
         dice = random.Random(17)
         for number in range(600):
             await stage.call(f"a{number}")
@@ -255,7 +255,7 @@ def test_how_long_calls_usually_take_is_learnt() -> None:
 
 def test_no_call_is_begun_after_its_deadline() -> None:
     async def scene() -> None:
-        stage = Stage()
+        stage = QuickstartRunner()
         await stage.call("a0", deadline_ns=10)
         await stage.call("a1", deadline_ns=10)
         await stage.call("b1", deadline_ns=11)
@@ -276,7 +276,7 @@ def test_who_gives_up_leaves_no_trace() -> None:
     """While it waits, right when its turn comes, and while it has its turn."""
 
     async def scene() -> None:
-        stage = Stage(100)
+        stage = QuickstartRunner(100)
         await stage.call("a0", "a1", "b1", "a2", size=60)
         stage.tasks["a1"].cancel()
         await settle()

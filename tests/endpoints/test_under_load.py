@@ -16,8 +16,8 @@ import grpc
 import pytest
 
 from kms_grpc import errors
-from kms_grpc.endpoints import all_calls, grpc_server
-from kms_grpc.endpoints.long_way import LongWay
+from kms_grpc.endpoints import call_limit, grpc_server
+from kms_grpc.endpoints.blocking_pool import BlockingPool
 from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata, refused
 from tests.endpoints.test_waiting_calls import Door, healthy, loop, prepared, recorded, registry_held, until, waiting
 from tests.operations.service import ALICE, Host
@@ -127,7 +127,7 @@ def test_on_the_wire_it_is_an_ordinary_call(door: Door) -> None:
         assert opened.answer.plaintext == b"p"
     refused = door.ask("Decrypt", ciphertext_blob=blob)
     assert (refused.code, refused.reason) == ("INVALID_ARGUMENT", "InvalidCiphertextException")
-    assert door.server._bulk.queue.pending == 0 == door.long_way.budget.held
+    assert door.server._bulk.queue.pending == 0 == door.blocking_pool.budget.held
 
 
 def test_what_is_too_large_is_recorded_as_that(door: Door) -> None:
@@ -142,20 +142,20 @@ def test_what_is_too_large_is_recorded_as_that(door: Door) -> None:
     assert door.ask("EncryptBatch").code == "INVALID_ARGUMENT"
     gc.collect()
     assert complaints == []
-    assert door.long_way.budget.held == 0
+    assert door.blocking_pool.budget.held == 0
 
 
 def test_the_error_of_a_call_that_nobody_waits_for_is_nobodys(host: Host, loop: asyncio.AbstractEventLoop) -> None:
     complaints: list[Any] = []
     loop.set_exception_handler(lambda _, told: complaints.append(told))
-    long_way, go = LongWay(host.worker().executor, host.settings.limits), threading.Event()
+    blocking_pool, go = BlockingPool(host.worker().executor, host.settings.limits), threading.Event()
 
     def fails() -> None:
         go.wait(60)
         raise errors.ValidationException("x")
 
     async def give_up() -> None:
-        running = asyncio.ensure_future(long_way.in_a_thread(fails))
+        running = asyncio.ensure_future(blocking_pool.in_a_thread(fails))
         await asyncio.sleep(0)
         running.cancel()
         await asyncio.sleep(0)
@@ -164,7 +164,7 @@ def test_the_error_of_a_call_that_nobody_waits_for_is_nobodys(host: Host, loop: 
 
     asyncio.run_coroutine_threadsafe(give_up(), loop).result(60)
     gc.collect()
-    long_way.close()
+    blocking_pool.close()
     assert complaints == []
 
 
@@ -255,7 +255,7 @@ def test_all_connections_together_have_so_many_calls(door: Door) -> None:
 
 
 def test_calls_whose_message_does_not_come_keep_no_more_than_half(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(all_calls, "ARRIVAL_SECONDS", 0.1)
+    monkeypatch.setattr(call_limit, "ARRIVAL_SECONDS", 0.1)
     with connection(door) as first, connection(door) as second:
         silent = [Silent(channel, 35) for channel in (first, second)]
         until(lambda: [code for calls in silent for code in calls.codes()] == ["UNAVAILABLE"] * 20)
@@ -288,7 +288,7 @@ def test_what_waits_is_not_read(door: Door) -> None:
     with no_turns(door), connection(door) as channel:
         calls = [channel.unary_unary(OPERATIONS["Encrypt"].path).future(sent, timeout=1.2) for _ in range(30)]
         until(lambda: door.server._bulk.queue.waiting == 30)
-        assert door.long_way.budget.held == 2 * MESSAGE_BYTES, "only what holds it"
+        assert door.blocking_pool.budget.held == 2 * MESSAGE_BYTES, "only what holds it"
         assert {call.code().name for call in calls} <= {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
     assert door.ask("Encrypt", key_id=key.key_id, plaintext=b"p").code == "OK"
 
@@ -305,4 +305,4 @@ def test_a_batch_waits_for_its_turn_and_is_answered(door: Door) -> None:
     answer = OPERATIONS["EncryptBatch"].response().FromString(late.result())
     opened = door.ask("DecryptBatch", items=[{"ciphertext_blob": one.ciphertext_blob} for one in answer.results]).answer
     assert [one.plaintext for one in opened.results] == [b"%d" % number for number in range(1000)]
-    assert door.long_way.budget.held == 0
+    assert door.blocking_pool.budget.held == 0

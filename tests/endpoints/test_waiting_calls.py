@@ -21,15 +21,15 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.grpc_server import GrpcServer
-from kms_grpc.endpoints.long_way import LongWay
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.handlers.importing import take_pair
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.table import TABLE
 from kms_grpc.v1 import envelope_pb2
 from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata, refused
-from tests.operations.life import EXTERNAL, wanted
+from tests.operations.key_life import EXTERNAL, wanted
 from tests.operations.service import ALICE, Host, Worker, prepare
 
 pytestmark = pytest.mark.xdist_group("door")
@@ -47,8 +47,8 @@ class Door:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.server.port}", OWN_CONNECTION)
 
     async def _start(self, host: Host, table: Iterable[Operation]) -> GrpcServer:
-        self.long_way = LongWay(self.worker.executor, host.settings.limits)
-        server = GrpcServer(self.worker.executor, self.long_way, table, host.settings, 0)
+        self.blocking_pool = BlockingPool(self.worker.executor, host.settings.limits)
+        server = GrpcServer(self.worker.executor, self.blocking_pool, table, host.settings, 0)
         await server.start()
         return server
 
@@ -62,7 +62,7 @@ class Door:
     def close(self) -> None:
         self.channel.close()
         self.run(self.server.drain(10))
-        self.long_way.close()
+        self.blocking_pool.close()
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def waiting(door: Door) -> int:
-    return door.long_way.pending
+    return door.blocking_pool.pending
 
 
 def keys(door: Door) -> int:
@@ -223,7 +223,7 @@ def test_a_call_that_was_begun_is_finished_and_recorded_though_nobody_waits(door
     with registry_held(door):
         sent = metadata(ALICE.token, request_id="begun")
         call = door.channel.unary_unary(OPERATIONS["CreateKey"].path).future(b"", metadata=sent)
-        until(lambda: door.long_way._queue.running == 1)
+        until(lambda: door.blocking_pool._queue.running == 1)
         call.cancel()
         assert healthy(door), "by now the door knows that nobody waits"
     until(lambda: door.worker.counted().get("CreateKey", {}).get("OK", 0) == 1)

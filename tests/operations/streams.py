@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from kms_grpc.operations.stream_call import StreamCall
+from kms_grpc.operations.kinds.stream import StreamCall
 from kms_grpc.v1 import envelope_pb2 as pb
 from tests import stock_library
 from tests.operations.service import ALICE, STREAMS, Caller, Refusal, Worker, refusal_of

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from kms_grpc.operations.audit_fields import describer_for
+from kms_grpc.operations.contract.audit_fields import describer_for
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kms_grpc import errors
 from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Decision, Question
 from kms_grpc.crypto import raw_batch
-from kms_grpc.operations.batches import LOOKS, WARM_MESSAGES
+from kms_grpc.operations.kinds.batch import LOOKS, WARM_MESSAGES
 from kms_grpc.v1 import envelope_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 from tests.operations.service import ALICE, AWAY, EVE, OPERATIONS, Host, Refusal, Worker

@@ -12,9 +12,9 @@ import pytest
 
 from kms_grpc.clock import DAY_NS
 from kms_grpc.model.key import KeyState
-from kms_grpc.processes import by_the_clock
+from kms_grpc.processes import due_work
 from kms_grpc.v1 import keys_pb2
-from tests.operations.life import bring_in, external, row, state_of, stored
+from tests.operations.key_life import bring_in, external, row, state_of, stored
 from tests.operations.service import EVE, HOUR_NS, Refusal, Worker, violation
 
 PENDING = keys_pb2.KEY_STATE_PENDING_DELETION
@@ -130,9 +130,9 @@ def test_after_its_day_it_is_as_if_it_had_never_been(host: Any) -> None:
         worker.call("Decrypt", ciphertext_blob=blob)
     first.call("ScheduleKeyDeletion", key_id=key.key_id, pending_window_in_days=7)
     host.clock.step(7 * DAY_NS - 1)
-    assert by_the_clock.delete_due(first.shard(), host.clock.now_ns) == 0
+    assert due_work.delete_due(first.shard(), host.clock.now_ns) == 0
     host.clock.step(1)
-    assert by_the_clock.delete_due(first.shard(), host.clock.now_ns) == 1
+    assert due_work.delete_due(first.shard(), host.clock.now_ns) == 1
     for worker in (first, second):
         for name in (key.key_id, key.arn):
             refusal = worker.refusal("DescribeKey", key_id=name)

@@ -24,7 +24,7 @@ from kms_grpc.model.key import ImportPair, KeyState
 from kms_grpc.operations.handlers.importing import FAILURES
 from kms_grpc.registry.sql_life import LifeTransaction
 from kms_grpc.v1 import keys_pb2
-from tests.operations.life import (
+from tests.operations.key_life import (
     ALGORITHMS,
     EXISTING,
     EXPIRES,

@@ -15,7 +15,7 @@ from kms_grpc.clock import DAY_NS
 from kms_grpc.config import MANAGED_SERVICES
 from kms_grpc.model.key import KeyKind
 from kms_grpc.v1 import keys_pb2
-from tests.operations.life import provide_pair, row
+from tests.operations.key_life import provide_pair, row
 from tests.operations.service import ALICE, AWAY, BOB, EVE, Caller, Host, Worker, together
 
 S3 = Caller("s3", ALICE.account, "token-of-s3-000004")

@@ -15,7 +15,7 @@ from kms_grpc.errors import KMSError
 from kms_grpc.model.arn import alias_arn
 from kms_grpc.model.key import Key
 from kms_grpc.registry.owned_keys import IMPORT_TOKENS, IMPORT_WRAPPING_KEYS, find_owned_key, owned_key
-from tests.operations.life import external, package, wanted
+from tests.operations.key_life import external, package, wanted
 from tests.operations.service import HOME, Host, Worker
 
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"

@@ -13,7 +13,7 @@ import pytest
 from kms_grpc.clock import DAY_NS
 from kms_grpc.model.key import KeyState, KeyUsage, Origin
 from kms_grpc.v1 import keys_pb2
-from tests.operations.life import EXTERNAL, row, stored
+from tests.operations.key_life import EXTERNAL, row, stored
 from tests.operations.service import Host, Refusal, Worker, violation
 
 EVERYTHING = keys_pb2.INCLUDE_KEY_MATERIAL_ALL_KEY_MATERIAL

@@ -17,11 +17,11 @@ from kms_grpc.crypto.ciphertext_blob import kid_of
 from kms_grpc.crypto.message_format import FRAME_LENGTH, read_header
 from kms_grpc.errors import DependencyTimeoutException, InvalidCiphertextException
 from kms_grpc.model.key import KeyState
-from kms_grpc.operations.descriptors import field_limits
-from kms_grpc.operations.flow import PIECE_BYTES
+from kms_grpc.operations.contract.descriptors import field_limits
+from kms_grpc.operations.kinds.stream_work import PIECE_BYTES
 from kms_grpc.v1 import envelope_pb2 as pb
 from tests import stock_library
-from tests.operations import life, streams
+from tests.operations import key_life, streams
 from tests.operations.service import AWAY, BOB, EVE, HOUR_NS, Host, Refusal, Worker, refusal_of
 from tests.operations.streams import CONTEXT, FRAME, Stream, decrypt, decrypting, encrypt, encrypting, refusal
 from tests.operations.test_key_states import ERRORS, MATRIX, STATES
@@ -399,9 +399,9 @@ def test_what_another_worker_did_ends_the_stream_at_its_next_message(
     host: Host, name: str, happens: Callable[[Worker, str], None], code: str, state: str
 ) -> None:
     worker, other = host.worker(), host.worker()
-    made = life.external(worker)
-    life.provide_pair(worker.shard())
-    worker.call("ImportKeyMaterial", **life.package(worker, made.key_id, MATERIAL))
+    made = key_life.external(worker)
+    key_life.provide_pair(worker.shard())
+    worker.call("ImportKeyMaterial", **key_life.package(worker, made.key_id, MATERIAL))
     written = encrypt(worker, made.key_id, CONTENT)
     messages = list(encrypting(made.key_id, CONTENT, 1000) if name == "EncryptStream" else decrypting(written, 1500))
     stream = Stream(worker, name)
@@ -444,10 +444,10 @@ def test_an_alias_that_moves_leaves_a_stream_with_its_key(host: Host, name: str)
 
 def test_material_that_expires_ends_the_stream(host: Host) -> None:
     worker = host.worker()
-    made = life.external(worker)
-    life.provide_pair(worker.shard())
-    until = life.expiring(host.clock.now_ns + HOUR_NS)
-    worker.call("ImportKeyMaterial", **life.package(worker, made.key_id, MATERIAL, **until))
+    made = key_life.external(worker)
+    key_life.provide_pair(worker.shard())
+    until = key_life.expiring(host.clock.now_ns + HOUR_NS)
+    worker.call("ImportKeyMaterial", **key_life.package(worker, made.key_id, MATERIAL, **until))
     messages = list(encrypting(made.key_id, CONTENT, 1000))
     stream = Stream(worker, "EncryptStream")
     stream.send(messages[0])

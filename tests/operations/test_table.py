@@ -10,11 +10,11 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from kms_grpc.model.key_state import RULES
 from kms_grpc.operations import table
-from kms_grpc.operations.batches import Materials
-from kms_grpc.operations.descriptors import permissions
-from kms_grpc.operations.flow import Flow
+from kms_grpc.operations.admission.selectors import ByBlob, ById
+from kms_grpc.operations.contract.descriptors import permissions
+from kms_grpc.operations.kinds.batch import Materials
+from kms_grpc.operations.kinds.stream_work import StreamWork
 from kms_grpc.operations.operation import Operation
-from kms_grpc.operations.selectors import ByBlob, ById
 from kms_grpc.v1 import envelope_pb2, key_management_pb2
 
 SERVICES = (
@@ -82,7 +82,7 @@ def test_row_speaks_the_messages_of_its_rpc(path: str) -> None:
         assert hints["item"] is row.batch.item
         assert row.batch.item.DESCRIPTOR is row.request.DESCRIPTOR.fields_by_name["items"].message_type
         return
-    assert hints["return"] is (Flow if row.streams else row.response)
+    assert hints["return"] is (StreamWork if row.streams else row.response)
     assert hints["request"] is row.request, "the handler is written for another message"
 
 

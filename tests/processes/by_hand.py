@@ -15,7 +15,7 @@ from kms_grpc.audit.log import FileAuditLog
 from kms_grpc.processes.keeper import Keeper
 from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.registry.shards import Shard
-from tests.contracts.made import opened
+from tests.registry.made import opened
 
 SECOND = 1_000_000_000
 HOUR = 3600 * SECOND

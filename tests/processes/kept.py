@@ -13,7 +13,7 @@ from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.shards import Shard
-from tests.contracts.made import ACCOUNT, opened
+from tests.registry.made import ACCOUNT, opened
 
 REGIONS = ["eu-central-1", "eu-west-1"]
 

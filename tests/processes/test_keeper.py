@@ -16,14 +16,14 @@ from kms_grpc.audit.log import FileAuditLog
 from kms_grpc.clock import SystemClock
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.processes import outbox
-from kms_grpc.processes.agreement import ClockAgreement
+from kms_grpc.processes.clock_trust import ClockTrust
 from kms_grpc.processes.keeper import ANSWERS_KEPT_NS, Keeper
 from kms_grpc.processes.outbox import BATCH, OutboxCopier
 from kms_grpc.registry.base import OutboxRow, Registry, RememberedAnswer
-from tests.contracts.made import ACCOUNT, opened, start
 from tests.processes.kept import REGIONS, copied, copy, put_into_outbox
 from tests.processes.served import ROOT
 from tests.processes.small_disk import fill, small_disk
+from tests.registry.made import ACCOUNT, opened, start
 
 __all__ = ["small_disk"]
 
@@ -219,7 +219,7 @@ class _Clock:
 )
 def test_clocks_must_agree_for_an_hour(steps: list[tuple[float, float]], holds: bool, jumps: int) -> None:
     clock = _Clock()
-    agreement = ClockAgreement(clock)
+    agreement = ClockTrust(clock)
     for seconds, apart in steps:
         clock.step(seconds, apart)
         held = agreement.holds()

@@ -17,12 +17,12 @@ import pytest
 from kms_grpc.clock import JudgedClock
 from kms_grpc.model.key import Key, KeyState, Material, MaterialState, Origin, Tag
 from kms_grpc.model.key_transitions import as_of, with_materials
-from kms_grpc.processes import by_the_clock, import_pairs
+from kms_grpc.processes import due_work, import_pairs
 from kms_grpc.registry import imports, owned_keys
 from kms_grpc.registry.shards import Shard
-from tests.contracts.made import ACCOUNT, add_alias, add_key, new_key, opened, start
 from tests.processes.by_hand import DAY, HOUR, SECOND, HandClock, Kept, events
 from tests.processes.served import ROOT
+from tests.registry.made import ACCOUNT, add_alias, add_key, new_key, opened, start
 from tests.threads import at_once
 
 NOW = 1_800_000_000 * SECOND
@@ -130,7 +130,7 @@ def test_a_cancelled_deletion_happens_never(keep: Keep) -> None:
         transaction.change_key(replace(key, state=KeyState.DISABLED, deletion_ns=None))
     kept.to(DUE + 2 * HOUR)
     assert is_there(kept.shard, key)
-    assert by_the_clock.delete_due(kept.shard, DUE + YEAR) == 0
+    assert due_work.delete_due(kept.shard, DUE + YEAR) == 0
 
 
 def test_once_with_four_workers_and_four_keepers(folder: Path, keep: Keep) -> None:
@@ -307,7 +307,7 @@ def test_expired_material_is_swept_once(
 def test_a_material_imported_again_in_time_is_not_swept(keep: Keep) -> None:
     kept = keep(DUE - 2 * HOUR)
     key, material = imported(kept.shard, DUE)
-    stale = list(kept.shard.registry.keys_due(by_the_clock.Due.EXPIRY, DUE, 9))
+    stale = list(kept.shard.registry.keys_due(due_work.Due.EXPIRY, DUE, 9))
     with kept.shard.writing() as transaction:
         renewed = transaction.change_material(replace(material, expires_ns=DUE + YEAR))
         transaction.change_key(with_materials(key, [renewed]))

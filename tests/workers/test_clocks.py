@@ -21,7 +21,7 @@ from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 from tests.conftest import StartServer
 from tests.faults.service import wait_until
-from tests.operations.life import EXTERNAL, NEVER, expiring, wanted, wrap
+from tests.operations.key_life import EXTERNAL, NEVER, expiring, wanted, wrap
 from tests.served import Served
 from tests.workers.connections import Caller, ask_all, connect
 from tests.workers.stepped import BEGIN, DAY, HOUR, MINUTE, SECOND, SteppedClocks
@@ -32,7 +32,7 @@ DONE, GONE, UNUSABLE, DENIED = "done", "NotFoundException", "KMSInvalidStateExce
 PENDING: Final = "KEY_STATE_PENDING_DELETION"
 
 
-class Ground:
+class BenchData:
     """A server that goes by stepped clocks, and connections to each of its workers."""
 
     def __init__(self, start_server: StartServer, folder: Path, held: ExitStack) -> None:
@@ -116,9 +116,9 @@ def _ns(time: str) -> int:
 
 
 @pytest.fixture
-def ground(start_server: StartServer, tmp_path: Path) -> Iterator[Ground]:
+def ground(start_server: StartServer, tmp_path: Path) -> Iterator[BenchData]:
     with ExitStack() as held:
-        yield Ground(start_server, tmp_path, held)
+        yield BenchData(start_server, tmp_path, held)
 
 
 def wrapped_materials(server: Served, key_id: str) -> list[bytes]:
@@ -135,7 +135,7 @@ def holds(folder: Path, secrets: list[bytes]) -> bool:
     return any(secret in path.read_bytes() for path in folder.rglob("*") if path.is_file() for secret in secrets)
 
 
-def test_a_deletion_falls_on_its_date_once(ground: Ground) -> None:
+def test_a_deletion_falls_on_its_date_once(ground: BenchData) -> None:
     """Four workers and the keeper: a second before the date, at the date, 31 days past it, and back."""
     clocks, key_id = ground.clocks, ground.create()
     ground.one.call("CreateAlias", alias_name="alias/doomed", target_key_id=key_id)
@@ -159,7 +159,7 @@ def test_a_deletion_falls_on_its_date_once(ground: Ground) -> None:
     wait_until(lambda: not holds(ground.server.data_dir, wrapped), "its material is nowhere")
 
 
-def test_a_key_rotates_by_itself_once(ground: Ground) -> None:
+def test_a_key_rotates_by_itself_once(ground: BenchData) -> None:
     """At its date; every worker encrypts under the new material from then on, and opens what is older."""
     clocks, key_id = ground.clocks, ground.create()
     ground.one.call("EnableKeyRotation", key_id=key_id, rotation_period_in_days=90)
@@ -177,7 +177,7 @@ def test_a_key_rotates_by_itself_once(ground: Ground) -> None:
     assert status.next_rotation_date.ToNanoseconds() == BEGIN + 490 * DAY, "overdue ones are made up for once"
 
 
-def test_after_a_month_without_a_server(ground: Ground) -> None:
+def test_after_a_month_without_a_server(ground: BenchData) -> None:
     """What was due meanwhile is deleted an hour after the start; expired material is refused from the first call on."""
     clocks, key_id = ground.clocks, ground.create()
     expiring_id, _ = ground.imported(BEGIN + 8 * DAY)
@@ -199,7 +199,7 @@ def test_after_a_month_without_a_server(ground: Ground) -> None:
     assert ground.events("DeleteExpiredKeyMaterial") == [(expiring_id, BEGIN + 38 * DAY + HOUR)]
 
 
-def test_a_clock_set_a_year_forward(ground: Ground) -> None:
+def test_a_clock_set_a_year_forward(ground: BenchData) -> None:
     """It raises the alarm and destroys nothing; set right again, all is as it was."""
     clocks, key_id = ground.clocks, ground.create()
     expiring_id, _ = ground.imported(BEGIN + 30 * DAY)
@@ -228,7 +228,7 @@ def test_a_clock_set_a_year_forward(ground: Ground) -> None:
     assert ground.say("DescribeKey", key_id=key_id) == {GONE}
 
 
-def test_material_expires_at_its_moment_in_every_worker(ground: Ground) -> None:
+def test_material_expires_at_its_moment_in_every_worker(ground: BenchData) -> None:
     """Before the keeper has swept it away: calls that were warm a moment ago are refused. A clock set back, and a
     server started anew, bring neither the material nor a token back."""
     clocks, expires_ns = ground.clocks, BEGIN + 30 * HOUR

@@ -15,10 +15,10 @@ from kms_grpc.errors import (
 )
 from kms_grpc.model.arn import alias_arn, is_alias_name
 from kms_grpc.model.key import Alias, Key
+from kms_grpc.operations.admission.identifiers import alias_not_found, check_alias_prefix
 from kms_grpc.operations.call import Call
-from kms_grpc.operations.identifiers import alias_not_found, check_alias_prefix
-from kms_grpc.operations.key_metadata import timestamp
-from kms_grpc.operations.pages import page
+from kms_grpc.operations.handlers.key_metadata import timestamp
+from kms_grpc.operations.handlers.pages import page
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 

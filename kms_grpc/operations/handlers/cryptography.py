@@ -14,8 +14,8 @@ from kms_grpc.crypto.ciphertext_blob import PREFIX_SIZE
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.errors import InvalidCiphertextException
 from kms_grpc.model.key import Key
-from kms_grpc.operations.batches import DATA_KEY_BYTES, Materials
 from kms_grpc.operations.call import Call
+from kms_grpc.operations.kinds.batch import DATA_KEY_BYTES, Materials
 from kms_grpc.registry.shards import LoadedMaterial
 from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb

@@ -10,10 +10,10 @@ import dataclasses
 from kms_grpc.clock import DAY_NS
 from kms_grpc.model.key import Key
 from kms_grpc.model.key_transitions import Event, after
+from kms_grpc.operations.admission.identifiers import stored
 from kms_grpc.operations.call import Call
-from kms_grpc.operations.descriptors import value_or_default
-from kms_grpc.operations.identifiers import stored
-from kms_grpc.operations.key_metadata import timestamp
+from kms_grpc.operations.contract.descriptors import value_or_default
+from kms_grpc.operations.handlers.key_metadata import timestamp
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 

@@ -38,10 +38,10 @@ from kms_grpc.errors import (
 )
 from kms_grpc.model.key import ImportPair, Key, Material, MaterialState, Origin
 from kms_grpc.model.key_transitions import Event, after, with_materials
+from kms_grpc.operations.admission.identifiers import stored
 from kms_grpc.operations.call import Call
-from kms_grpc.operations.descriptors import aws_names
-from kms_grpc.operations.identifiers import stored
-from kms_grpc.operations.key_metadata import timestamp
+from kms_grpc.operations.contract.descriptors import aws_names
+from kms_grpc.operations.handlers.key_metadata import timestamp
 from kms_grpc.registry import imports
 from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.owned_keys import IMPORT_TOKENS, Reason, provide, using

@@ -8,7 +8,7 @@ from kms_grpc.crypto.ciphertext_blob import OVERHEAD
 from kms_grpc.crypto.encryption_context import MAXIMUM_SIZE as CONTEXT_LIMIT
 from kms_grpc.crypto.message_format import MAXIMUM_HEADER
 from kms_grpc.operations.call import Call
-from kms_grpc.operations.descriptors import field_limits
+from kms_grpc.operations.contract.descriptors import field_limits
 from kms_grpc.v1 import envelope_pb2 as pb
 from kms_grpc.v1 import key_management_pb2
 

@@ -15,9 +15,9 @@ from kms_grpc.model.key import Key, KeyState, Material, MaterialState, Origin, R
 from kms_grpc.model.key_state import NOTHING_TO_ROTATE_TO
 from kms_grpc.model.key_transitions import with_materials
 from kms_grpc.operations.call import Call
-from kms_grpc.operations.descriptors import value_or_default
-from kms_grpc.operations.key_metadata import number, timestamp
-from kms_grpc.operations.pages import BY_NUMBER, page
+from kms_grpc.operations.contract.descriptors import value_or_default
+from kms_grpc.operations.handlers.key_metadata import number, timestamp
+from kms_grpc.operations.handlers.pages import BY_NUMBER, page
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 

@@ -15,15 +15,15 @@ from kms_grpc.crypto.message_format import COMMITTING, RESERVED, MessageHeader, 
 from kms_grpc.crypto.message_signature import PUBLIC_KEY
 from kms_grpc.errors import InvalidCiphertextException, UnsupportedOperationException, ValidationException
 from kms_grpc.model.key import Key
+from kms_grpc.operations.admission.message_selector import blob_of, header_of
 from kms_grpc.operations.call import Call
-from kms_grpc.operations.descriptors import value_or_default
-from kms_grpc.operations.flow import Flow, Part, lead, taken_out
+from kms_grpc.operations.contract.descriptors import value_or_default
 from kms_grpc.operations.handlers.cryptography import named_material, note_material
-from kms_grpc.operations.message_selector import blob_of, header_of
+from kms_grpc.operations.kinds.stream_work import Part, StreamWork, lead, taken_out
 from kms_grpc.v1 import envelope_pb2 as pb
 
 
-def encrypt_stream(call: Call, request: pb.EncryptStreamRequest, key: Key) -> Flow:
+def encrypt_stream(call: Call, request: pb.EncryptStreamRequest, key: Key) -> StreamWork:
     """Under a fresh data key, wrapped by the key's current material."""
     context = request.encryption_context
     if any(name.startswith(RESERVED) for name in context):
@@ -40,7 +40,7 @@ def encrypt_stream(call: Call, request: pb.EncryptStreamRequest, key: Key) -> Fl
     return Encryption(writer, rest, Part(plaintext, rest.last), answer, call.service.limits.message_bytes)
 
 
-def decrypt_stream(call: Call, request: pb.DecryptStreamRequest, key: Key) -> Flow:
+def decrypt_stream(call: Call, request: pb.DecryptStreamRequest, key: Key) -> StreamWork:
     """With the data key that the message's header carries. InvalidCiphertextException, always without text."""
     rest, message = taken_out(request, "ciphertext")
     header = header_of(message)
@@ -69,7 +69,7 @@ def _check_suite(call: Call, header: MessageHeader) -> None:
         raise InvalidCiphertextException
 
 
-class Encryption(Flow):
+class Encryption(StreamWork):
     """Plaintext in, frames out."""
 
     def __init__(self, writer: MessageWriter, request: Any, first: Part, answer: Any, most: int) -> None:
@@ -90,7 +90,7 @@ class Encryption(Flow):
         self._writer.close()
 
 
-class Decryption(Flow):
+class Decryption(StreamWork):
     """Frames in, the plaintext of those that were verified out."""
 
     def __init__(self, reader: MessageReader, request: Any, first: Part, answer: Any, most: int) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from kms_grpc.errors import TagException
 from kms_grpc.model.key import Key, Tag
 from kms_grpc.operations.call import Call
-from kms_grpc.operations.pages import BY_TAG_KEY, page
+from kms_grpc.operations.handlers.pages import BY_TAG_KEY, page
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 

@@ -1,0 +1,131 @@
+"""From what a caller sends as KeyId to the key it means.
+
+Key ids and alias names mean keys of the caller's own account in the called region; only an ARN reaches another
+account, and there the answer is AccessDeniedException whether such a key exists or not. Texts are AWS's. Source:
+https://docs.aws.amazon.com/kms/latest/developerguide/find-cmk-id-arn.html
+"""
+
+from __future__ import annotations
+
+from kms_grpc.errors import (
+    AccessDeniedException,
+    InvalidArnException,
+    KMSError,
+    NotAuthorizedException,
+    NotFoundException,
+    ValidationException,
+)
+from kms_grpc.model.arn import ALIAS_PREFIX, RESERVED_ALIAS_PREFIX, Arn, alias_arn, is_alias_name, is_key_id, key_arn
+from kms_grpc.model.key import Alias, Key, KeyKind
+from kms_grpc.model.key_transitions import as_of
+from kms_grpc.operations.admission import managed_keys
+from kms_grpc.operations.call import Call
+
+
+def resolve(call: Call, text: str, action: str, *, aliases: bool, invalid_arn: bool) -> Key:
+    """The key that `text` names. `aliases`: alias names and ARNs are accepted; `invalid_arn`: the operation knows
+    InvalidArnException."""
+    if text.startswith("arn:"):
+        return _by_arn(call, text, action, aliases, invalid_arn)
+    if aliases and is_alias_name(text):
+        return _by_alias(call, call.account, text)
+    if is_key_id(text):
+        return _by_id(call, call.account, text)
+    raise NotFoundException(f"Invalid keyId '{text}'")
+
+
+def find_key(call: Call, key_id: str) -> Key | None:
+    """Inside a write the transaction's own view, else the shard's cache. As it is now: a material that has expired is
+    gone. AWS owned keys are not there for anybody."""
+    key = call.shard.find_key(key_id) if call.transaction is None else call.transaction.find_key(key_id)
+    return None if key is None or key.kind is KeyKind.AWS_OWNED else as_of(key, call.time_ns)
+
+
+def stored(call: Call, key: Key) -> Key:
+    """The key as its row has it, inside a write: there `as_of` is judged anew at each look, and a change of something
+    else must not make an expiry final that a wrong clock told of."""
+    found = call.writing.find_key(key.key_id)
+    assert found is not None, "the transaction has just found it"
+    return found
+
+
+def find_alias(call: Call, account: str, name: str) -> Alias | None:
+    """As find_key."""
+    return (
+        call.shard.find_alias(account, name) if call.transaction is None else call.transaction.find_alias(account, name)
+    )
+
+
+def denied(call: Call, action: str) -> KMSError:
+    """One text for keys that exist and for keys that don't: nobody learns which ids another account has."""
+    return AccessDeniedException(
+        f"User: {call.principal.arn} is not authorized to perform: {action} on this resource because the resource does"
+        " not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly"
+        " denies access"
+    )
+
+
+def alias_not_found(call: Call, account: str, name: str) -> KMSError:
+    """AWS's words for an alias that is not there."""
+    return NotFoundException(f"Alias {alias_arn(call.shard.partition, call.shard.region, account, name)} is not found.")
+
+
+def _by_arn(call: Call, text: str, action: str, aliases: bool, invalid_arn: bool) -> Key:
+    arn = Arn.parse(text)
+    if arn is None or not _names_something(arn, aliases):
+        if invalid_arn and arn is None:
+            raise InvalidArnException(f"Invalid arn '{text}'")
+        raise NotFoundException(f"Invalid keyId '{text}'")
+    if arn.partition != call.shard.partition or arn.region != call.shard.region:
+        raise NotFoundException(f"Invalid arn {arn.region}")
+    try:
+        return _by_alias(call, arn.account, arn.name) if arn.is_alias else _by_id(call, arn.account, arn.name)
+    except NotFoundException:
+        if arn.account != call.account:
+            raise denied(call, action) from None
+        raise
+
+
+def _names_something(arn: Arn, aliases: bool) -> bool:
+    return aliases and is_alias_name(arn.name) if arn.is_alias else is_key_id(arn.name)
+
+
+def _by_id(call: Call, account: str, key_id: str) -> Key:
+    key = find_key(call, key_id)
+    if key is None or key.account != account:
+        raise NotFoundException(
+            f"Key '{key_arn(call.shard.partition, call.shard.region, account, key_id)}' does not exist"
+        )
+    return key
+
+
+def _by_alias(call: Call, account: str, name: str) -> Key:
+    alias = find_alias(call, account, name)
+    if alias is None and name.startswith(RESERVED_ALIAS_PREFIX) and call.transaction is None:
+        alias = managed_keys.provide(call, account, name)
+    if alias is None:
+        raise alias_not_found(call, account, name)
+    key = find_key(call, alias.target_key_id)
+    if key is None:
+        raise alias_not_found(call, account, name)
+    return key
+
+
+def alias_target(call: Call, name: str) -> Key:
+    """The key that an alias of the caller's account points at. NotFoundException where there is no such alias."""
+    check_alias_prefix(name)
+    if not is_alias_name(name):
+        raise alias_not_found(call, call.account, name)
+    return _by_alias(call, call.account, name)
+
+
+def check_alias_prefix(name: str) -> None:
+    """What every operation on aliases asks of the name itself; `alias/aws/` belongs to the service."""
+    if not name.startswith(ALIAS_PREFIX):
+        raise ValidationException(
+            f'Alias must start with the prefix "{ALIAS_PREFIX}". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html'
+        )
+    if name.startswith(RESERVED_ALIAS_PREFIX):
+        raise NotAuthorizedException(
+            f"{name}: names that begin with {RESERVED_ALIAS_PREFIX} belong to AWS managed keys"
+        )

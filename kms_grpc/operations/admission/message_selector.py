@@ -1,0 +1,91 @@
+"""The key of a stream that carries a message of the AWS Encryption SDK: the one that wrapped its data key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kms_grpc.crypto.ciphertext_blob import key_id_of, read_header
+from kms_grpc.crypto.message_format import PROVIDER, MessageHeader
+from kms_grpc.crypto.message_format import read_header as read_message_header
+from kms_grpc.errors import AccessDeniedException, InvalidCiphertextException
+from kms_grpc.model.key import Key
+from kms_grpc.model.key_state import may_use
+from kms_grpc.operations.admission import identifiers
+from kms_grpc.operations.admission.selectors import UNREADABLE, ByBlob
+
+if TYPE_CHECKING:
+    from kms_grpc.operations.call import Call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByMessage(ByBlob):
+    """`blob` is the field with the message's first bytes. Of several data keys the one counts whose key the request
+    names, as in the AWS Encryption SDK; else the first whose key is here and may be used: a key that may not be used is
+    as one that does not exist, or its existence would show."""
+
+    warm: ClassVar[bool] = False
+    gathers: ClassVar[bool] = True
+
+    def is_ready(self, request: Any) -> bool:
+        """Whether the header is whole. The request's encryption context, pairs that the message's must have, becomes
+        the message's own, which its key is asked for with."""
+        header = read_message_header(getattr(request, self.blob))
+        if header is None:
+            return False
+        assert self.context is not None
+        asked = getattr(request, self.context)
+        if any(header.context.get(name) != asked[name] for name in asked):
+            raise InvalidCiphertextException
+        asked.clear()
+        asked.update(header.context)
+        return True
+
+    def resolve(self, call: Call, request: Any) -> Key:
+        """InvalidCiphertextException where no data key is a blob of ours, AccessDeniedException where none of their
+        keys may be used here."""
+        blobs = list(_blobs(header_of(getattr(request, self.blob))))
+        if not blobs:
+            raise InvalidCiphertextException
+        found = [key for key_id, _ in blobs if (key := identifiers.find_key(call, key_id)) is not None]
+        usable = [key for key in found if self._may_use(call, request, key)]
+        if not usable:
+            call.keys = tuple(found)  # for the record
+            raise AccessDeniedException(UNREADABLE)
+        return self._named_of(call, request, usable)
+
+    def _named_of(self, call: Call, request: Any, usable: list[Key]) -> Key:
+        """The one that the request names; where it names another one, that is for `confirm` to say."""
+        text = getattr(request, self.named)
+        if not text or len(usable) == 1:
+            return usable[0]
+        named = identifiers.resolve(call, text, self.action, aliases=True, invalid_arn=False)
+        return next((key for key in usable if key.arn == named.arn), usable[0])
+
+    def _may_use(self, call: Call, request: Any, key: Key) -> bool:
+        assert self.context is not None
+        allowed = call.may(self.action, key, getattr(request, self.context))
+        return allowed and may_use(self.rule, key, call.principal.service)
+
+
+def header_of(message: bytes) -> MessageHeader:
+    """The header of a message that has it whole."""
+    header = read_message_header(message)
+    if header is None:
+        raise InvalidCiphertextException
+    return header
+
+
+def blob_of(header: MessageHeader, key: Key) -> bytes:
+    """The data key as `key`, which was selected by it, wrapped it."""
+    return next(blob for key_id, blob in _blobs(header) if key_id == key.key_id)
+
+
+def _blobs(header: MessageHeader) -> Iterator[tuple[str, bytes]]:
+    for data_key in header.data_keys:
+        if data_key.provider == PROVIDER:
+            try:
+                yield key_id_of(read_header(data_key.blob).kid), data_key.blob
+            except (InvalidCiphertextException, ValueError):
+                continue

@@ -1,0 +1,150 @@
+"""What a request's fields must satisfy, in AWS's words.
+
+AWS collects all violated constraints of a request in one ValidationException:
+
+    2 validation errors detected: Value null at 'keyId' failed to satisfy constraint: Member must not be null; Value at
+    'plaintext' failed to satisfy constraint: Member must have length less than or equal to 4096
+
+Members are spelled in camelCase and list positions count from 1 (`tags.1.member.tagKey`). Of blobs and secrets no value
+is shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from kms_grpc.operations.contract.descriptors import aws_names, camel_case, descriptor, is_map, is_secret, limits
+from kms_grpc.v1.options_pb2 import Limits
+
+SHOWN_VALUE_BYTES = 257
+"""A value is shown up to here: one more than the longest name that is worth reading, an alias of 256 characters."""
+
+SHOWN_ITEMS = 20
+
+TEXT_BYTES = 800
+"""Longest text: it travels twice in trailers of 4 KiB, once percent-encoded and once in base64."""
+
+NOT_NULL = "Member must not be null"
+
+LimitsOf = dict[str, Limits]
+"""Limits of a message's own fields that differ from the contract's, by the field's proto name."""
+
+Spellings = Mapping[int | str, str]
+"""What a caller wrote that a message doesn't hold: where an enum value is none of the contract's, by the number that
+stands for it; where an empty string was sent for a field without presence, by the path (`tags.1.member.tagKey`)."""
+NO_SPELLINGS: Spellings = {}
+
+
+def violations(message: Message, own: LimitsOf, spellings: Spellings = NO_SPELLINGS, prefix: str = "") -> Iterator[str]:
+    """All violated constraints of `message`, depth first. `prefix` is the path of the message itself."""
+    for field in descriptor(message).fields:
+        path = prefix + camel_case(field)
+        rule = own.get(field.name) or limits(field)
+        if is_absent(message, field) and path not in spellings:
+            if rule.required:
+                yield _violation(path, " null", NOT_NULL)
+            continue
+        value = getattr(message, field.name)
+        broken = list(_broken(field, rule, value))
+        if broken:
+            shown = _shown(field, value, spellings)
+            yield from (_violation(path, shown, constraint) for constraint in broken)
+        else:
+            yield from _inside(field, value, spellings, path)
+
+
+def is_absent(message: Message, field: FieldDescriptor) -> bool:
+    """Whether the field isn't there. Without presence of its own, its empty value counts as absent."""
+    if field.has_presence:
+        return not message.HasField(field.name)
+    return not getattr(message, field.name)
+
+
+def _inside(field: FieldDescriptor, value: Any, spellings: Spellings, path: str) -> Iterator[str]:
+    """The violations inside a message, or inside each message of a list."""
+    if field.message_type is None or is_map(field):
+        return
+    if limits(field).judged_apart:
+        return
+    if not field.is_repeated:
+        yield from violations(value, {}, spellings, f"{path}.")
+        return
+    for position, item in enumerate(value, start=1):
+        yield from violations(item, {}, spellings, f"{path}.{position}.member.")
+
+
+def _broken(field: FieldDescriptor, rule: Limits, value: Any) -> Iterator[str]:
+    """The constraints that a field's value violates: a list's length, or if it is good those of its items as one."""
+    checked = _range(rule, len(value), "length") if field.is_repeated else constraints(field, rule, value)
+    broken = [text for holds, text in checked if not holds]
+    yield from broken
+    if broken or not field.is_repeated:
+        return
+    if any(not holds for item in value for holds, _ in constraints(field, rule.items, item)):
+        texts = (text for _, text in constraints(field, rule.items, value[0]))
+        yield f"Member must satisfy constraint: [{', '.join(texts)}]"
+
+
+def constraints(field: FieldDescriptor, rule: Limits, value: Any) -> Iterator[tuple[bool, str]]:
+    """Each constraint on one value: whether it holds, and its text."""
+    if field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
+        yield from _range(rule, len(value), "length")
+    elif field.enum_type is not None:
+        names = aws_names(field.enum_type)
+        yield value in names, f"Member must satisfy enum value set: [{', '.join(names.values())}]"
+    elif field.message_type is None:
+        yield from _range(rule, value, "value")
+    if rule.pattern:
+        matches = re.fullmatch(rule.pattern, value) is not None
+        yield matches, f"Member must satisfy regular expression pattern: {rule.pattern}"
+
+
+def _range(rule: Limits, size: int, what: str) -> Iterator[tuple[bool, str]]:
+    if rule.HasField("max"):
+        yield size <= rule.max, f"Member must have {what} less than or equal to {rule.max}"
+    if rule.HasField("min"):
+        yield size >= rule.min, f"Member must have {what} greater than or equal to {rule.min}"
+
+
+def _violation(path: str, shown: str, constraint: str) -> str:
+    return f"Value{shown} at '{path}' failed to satisfy constraint: {constraint}"
+
+
+def _shown(field: FieldDescriptor, value: Any, spellings: Spellings) -> str:
+    if field.type == FieldDescriptor.TYPE_BYTES or is_secret(field):
+        return ""
+    items = islice(value, SHOWN_ITEMS) if field.is_repeated else (value,)
+    shown = ", ".join(_spelled(field, item, spellings) for item in items)
+    return f" '{cut(f'[{shown}]' if field.is_repeated else shown, SHOWN_VALUE_BYTES)}'"
+
+
+def _spelled(field: FieldDescriptor, value: Any, spellings: Spellings) -> str:
+    if field.message_type is not None:
+        return field.message_type.name
+    if field.enum_type is None:
+        return str(value)
+    return aws_names(field.enum_type).get(value) or spellings.get(value, str(value))
+
+
+def not_null(field: FieldDescriptor) -> str:
+    """The text of the ValidationException for a member that must be there and isn't."""
+    return summary([_violation(camel_case(field), " null", NOT_NULL)])
+
+
+def summary(violated: Sequence[str]) -> str:
+    """The text of the ValidationException that reports `violated`."""
+    count = len(violated)
+    detected = "1 validation error detected" if count == 1 else f"{count} validation errors detected"
+    return cut(f"{detected}: {'; '.join(violated)}", TEXT_BYTES)
+
+
+def cut(text: str, size: int) -> str:
+    """`text`, or as much of it as fits into `size` bytes of UTF-8, and an ellipsis."""
+    encoded = text.encode()
+    return text if len(encoded) <= size else encoded[:size].decode(errors="ignore") + "…"

@@ -1,0 +1,99 @@
+"""What a request must satisfy beyond the limits of its single fields. Each rule raises ValidationException.
+
+The texts are AWS's where they are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.message import Message
+
+from kms_grpc.errors import ValidationException
+from kms_grpc.model.arn import ALIAS_PREFIX, Arn
+from kms_grpc.model.key_spec import USAGES
+from kms_grpc.operations.contract.constraints import not_null
+from kms_grpc.operations.contract.descriptors import aws_names, field_named
+from kms_grpc.v1 import envelope_pb2, keys_pb2
+from kms_grpc.v1 import key_management_pb2 as pb
+
+SPEC_NAMES = aws_names(keys_pb2.KeySpec.DESCRIPTOR)
+USAGE_NAMES = aws_names(keys_pb2.KeyUsageType.DESCRIPTOR)
+
+
+def key_kind(request: pb.CreateKeyRequest) -> None:
+    """One name for the key spec, and a usage that fits it."""
+    if request.key_spec and request.customer_master_key_spec:
+        raise ValidationException(
+            "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. "
+            "CustomerMasterKeySpec is deprecated."
+        )
+    spec = SPEC_NAMES.get(request.key_spec or request.customer_master_key_spec, "SYMMETRIC_DEFAULT")
+    usage = USAGE_NAMES.get(request.key_usage)
+    if usage is None and spec != "SYMMETRIC_DEFAULT":
+        raise ValidationException(
+            "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys."
+        )
+    if usage is not None and usage not in USAGES[spec]:
+        raise ValidationException(f"KeyUsage {usage} is not compatible with KeySpec {spec}")
+
+
+def data_key_length(
+    request: pb.GenerateDataKeyRequest
+    | pb.GenerateDataKeyWithoutPlaintextRequest
+    | envelope_pb2.GenerateDataKeyBatchRequest,
+) -> None:
+    """Exactly one of KeySpec and NumberOfBytes."""
+    if bool(request.key_spec) is request.HasField("number_of_bytes"):
+        raise ValidationException("Please specify either number of bytes or key spec.")
+
+
+def random_length(request: pb.GenerateRandomRequest) -> None:
+    """A number of bytes: AWS has no default, and a text of its own for its absence."""
+    if not request.HasField("number_of_bytes"):
+        raise ValidationException("NumberOfBytes is required.")
+
+
+def ciphertext(request: pb.DecryptRequest | pb.ReEncryptRequest) -> None:
+    """A blob, unless the call is a dry run that ignores it."""
+    if request.HasField("ciphertext_blob"):
+        return
+    if not (request.dry_run and keys_pb2.DRY_RUN_MODIFIER_TYPE_IGNORE_CIPHERTEXT in request.dry_run_modifiers):
+        raise ValidationException(not_null(field_named(type(request), "ciphertext_blob")))
+
+
+def alias_target(request: pb.CreateAliasRequest | pb.UpdateAliasRequest) -> None:
+    """An alias means a key, never another alias."""
+    arn = Arn.parse(request.target_key_id)
+    if request.target_key_id.startswith(ALIAS_PREFIX) or (arn is not None and arn.is_alias):
+        raise ValidationException("Aliases must refer to keys. Not aliases")
+
+
+def import_of_material(request: pb.ImportKeyMaterialRequest) -> None:
+    """A date if and only if the material expires; an id of material that is new is not known yet."""
+    expires = request.expiration_model != keys_pb2.EXPIRATION_MODEL_TYPE_KEY_MATERIAL_DOES_NOT_EXPIRE
+    if expires and not request.HasField("valid_to"):
+        raise ValidationException("A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES")
+    if not expires and request.HasField("valid_to"):
+        raise ValidationException(
+            "A validTo date must not be set if the ExpirationModel is KEY_MATERIAL_DOES_NOT_EXPIRE"
+        )
+    if not 0 <= request.valid_to.nanos < 10**9:
+        raise ValidationException("The validTo date is none: its nanos must be between 0 and 999,999,999")
+    if request.HasField("key_material_id") and request.import_type == keys_pb2.IMPORT_TYPE_NEW_KEY_MATERIAL:
+        raise ValidationException("A KeyMaterialId must not be set if the ImportType is NEW_KEY_MATERIAL")
+
+
+CROSS_FIELD_RULES: dict[type[Message], Callable[[Any], None]] = {
+    pb.CreateAliasRequest: alias_target,
+    pb.CreateKeyRequest: key_kind,
+    pb.DecryptRequest: ciphertext,
+    pb.GenerateDataKeyRequest: data_key_length,
+    pb.GenerateDataKeyWithoutPlaintextRequest: data_key_length,
+    pb.GenerateRandomRequest: random_length,
+    pb.ImportKeyMaterialRequest: import_of_material,
+    envelope_pb2.GenerateDataKeyBatchRequest: data_key_length,
+    pb.ReEncryptRequest: ciphertext,
+    pb.UpdateAliasRequest: alias_target,
+}

@@ -1,0 +1,75 @@
+"""Shards with something in them, for the tests of this folder; also run in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from kms_grpc.clock import SystemClock
+from kms_grpc.crypto.keyring import open_keyring
+from kms_grpc.model.arn import alias_arn, key_arn
+from kms_grpc.model.key import Alias, Key, KeyState, Material
+from kms_grpc.registry.epochs import create_epochs, epochs_path
+from kms_grpc.registry.first_start import Service, open_shards, prepare
+from kms_grpc.registry.shards import Shard, Shards
+from kms_grpc.root_key.file import RootKeyFile
+
+ROOT = Path(__file__).resolve().parents[2]
+ACCOUNT = "123456789012"
+OTHER_ACCOUNT = "210987654321"
+SERVICE_ACCOUNT = "000000000000"
+REGION = "eu-west-1"
+
+
+def service(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Service:
+    return Service(folder, regions, other.get("partition", "aws"), other.get("account", SERVICE_ACCOUNT))
+
+
+def start(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Service:
+    """What the one-off process before the workers does."""
+    open_keyring()
+    made = service(folder, regions, **other)
+    prepare(made, RootKeyFile(folder / "root.key"), SystemClock())
+    create_epochs(epochs_path(folder), len(regions))
+    return made
+
+
+def opened(folder: Path, regions: Sequence[str] = (REGION,), cached_keys: int = 1_000) -> Shards:
+    """What a worker does."""
+    open_keyring()
+    return open_shards(service(folder, regions), RootKeyFile(folder / "root.key"), cached_keys)
+
+
+def new_key(shard: Shard, account: str = ACCOUNT, description: str = "") -> tuple[Key, Material]:
+    key_id = str(uuid.uuid4())
+    material = shard.generate_material(key_id, account, 1)
+    arn = key_arn(shard.partition, shard.region, account, key_id)
+    state = KeyState.ENABLED
+    return Key(key_id, arn, account, shard.region, state, description, 1, material.material_id), material
+
+
+def add_key(shard: Shard, account: str = ACCOUNT, description: str = "") -> Key:
+    with shard.writing() as transaction:
+        return transaction.add_key(*new_key(shard, account, description))
+
+
+def new_alias(shard: Shard, name: str, target: Key, account: str = ACCOUNT) -> Alias:
+    arn = alias_arn(shard.partition, shard.region, account, name)
+    return Alias(account, name, arn, target.key_id, created_ns=1, updated_ns=1)
+
+
+def add_alias(shard: Shard, name: str, target: Key, account: str = ACCOUNT) -> Alias:
+    with shard.writing() as transaction:
+        return transaction.add_alias(new_alias(shard, name, target, account))
+
+
+def in_another_process(code: str, *arguments: object, fault: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `code` with this module's names and `arguments` as `argv`; with a fault point armed it dies there."""
+    environment = {**os.environ, **({"KMS_GRPC_FAULT": fault} if fault else {})}
+    program = f"import sys; from pathlib import Path; from tests.registry.made import *; argv = sys.argv[1:]; {code}"
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)

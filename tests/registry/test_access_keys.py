@@ -1,0 +1,138 @@
+"""Access keys in the store: sealed, found anew by every worker, gone at once, and refused where they were changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kms_grpc.authentication.signature_v4 import FixedAccessKeys, Signer, derive_signing_key
+from kms_grpc.clock import SystemClock
+from kms_grpc.errors import InvalidCiphertextException, KeyUnavailableException, NotFoundException
+from kms_grpc.model.principal import Principal
+from kms_grpc.registry import access_keys, tables
+from kms_grpc.registry.access_keys import AccessKeys, create_access_key, delete_access_key, list_access_keys
+from kms_grpc.registry.base import OutboxRow
+from kms_grpc.registry.owned_keys import Reason
+from kms_grpc.registry.shards import Shard
+from tests.registry.made import ACCOUNT, REGION, opened
+
+ORDERS = Principal("orders", f"arn:aws:iam::{ACCOUNT}:role/orders", ACCOUNT)
+DAY = (b"20270115", REGION.encode())
+
+
+def known_to(shard: Shard, *principals: Principal, kept: list[OutboxRow] | None = None) -> AccessKeys:
+    keep = (kept if kept is not None else []).append
+    return AccessKeys(shard, {each.name: each for each in principals}, FixedAccessKeys([]), SystemClock(), keep)
+
+
+def signing_key(signer: Signer | None) -> bytes:
+    assert signer is not None
+    return signer.signing_key(*DAY)
+
+
+def test_what_was_created_signs_in_every_worker(folder: Path, shard: Shard) -> None:
+    other = opened(folder).default
+    here, there = known_to(shard, ORDERS), known_to(other, ORDERS)
+    made, secret = create_access_key(shard, ORDERS, 7)
+    assert (len(made.access_key_id), made.access_key_id[:4], len(secret)) == (20, "AKIA", 40)
+    for keys in (here, there):
+        assert keys.find_warm(made.access_key_id) is None, "it has to be read first"
+        assert signing_key(keys.find(made.access_key_id)) == derive_signing_key(secret.encode(), *DAY)
+        assert signing_key(keys.find_warm(made.access_key_id)) == derive_signing_key(secret.encode(), *DAY)
+    delete_access_key(other, made.access_key_id, {"orders": ORDERS}, 8)
+    for keys in (here, there):
+        assert keys.find_warm(made.access_key_id) is None
+        assert keys.find(made.access_key_id) is None
+    with pytest.raises(NotFoundException):
+        delete_access_key(shard, made.access_key_id, {"orders": ORDERS}, 9)
+    other.close()
+
+
+def test_one_that_was_unknown_is_found_once_it_is_there(folder: Path, shard: Shard) -> None:
+    """As a worker that has just refused it must."""
+    other = opened(folder).default
+    made, _ = create_access_key(other, ORDERS, 7)
+    delete_access_key(other, made.access_key_id, {}, 8)
+    keys = known_to(shard, ORDERS)
+    assert keys.find(made.access_key_id) is None
+    with other.writing() as transaction:
+        transaction.add_access_key(made)
+    assert keys.find(made.access_key_id) is not None
+    other.close()
+
+
+def test_each_has_a_secret_of_its_own_and_is_listed_without_it(shard: Shard) -> None:
+    made = [create_access_key(shard, ORDERS, number) for number in range(5)]
+    assert len({secret for _, secret in made}) == 5
+    listed = list_access_keys(shard)
+    assert [each.access_key_id for each in listed] == [each.access_key_id for each, _ in made], "the oldest first"
+    for each, (_, secret) in zip(listed, made, strict=True):
+        assert secret.encode() not in each.sealed_secret
+
+
+def test_the_caller_must_still_be_configured(shard: Shard) -> None:
+    made, _ = create_access_key(shard, ORDERS, 7)
+    assert known_to(shard).find(made.access_key_id) is None
+    assert known_to(shard, ORDERS).find(made.access_key_id) is not None
+
+
+def test_a_secret_is_bound_to_its_id_and_its_caller(shard: Shard) -> None:
+    made, secret = create_access_key(shard, ORDERS, 7)
+    reason = Reason(8, lambda row: None)
+    assert access_keys._opened(shard, made, reason) == secret.encode()
+    for other in ({"access_key_id": "AKIAOTHER"}, {"principal": "billing"}):
+        with pytest.raises(InvalidCiphertextException):
+            access_keys._opened(shard, dataclasses.replace(made, **other), reason)
+
+
+def test_what_happens_to_it_is_recorded_and_an_opened_secret_once_a_day(shard: Shard) -> None:
+    kept: list[OutboxRow] = []
+    made, secret = create_access_key(shard, ORDERS, 7)
+    keys = known_to(shard, ORDERS, kept=kept)
+    for _ in range(3):
+        signing_key(keys.find(made.access_key_id))
+    assert len(kept) == 1
+    assert b'"eventName":"Decrypt"' in kept[0].record
+    assert b"access-keys" in kept[0].record
+    delete_access_key(shard, made.access_key_id, {"orders": ORDERS}, 8)
+    records = [row.record for row in shard.registry.outbox(100)]
+    named = [record for record in records if made.access_key_id.encode() in record]
+    assert [b"CreateAccessKey" in named[0], b"DeleteAccessKey" in named[1], len(named)] == [True, True, 2]
+    assert not any(secret.encode() in record for record in records)
+
+
+def changed(value: Any, flip: str) -> Any:
+    if flip == "type":
+        return str(value).encode() if not isinstance(value, bytes) else "text"
+    if isinstance(value, int):
+        return value ^ 1
+    raw = bytearray(value if isinstance(value, bytes) else value.encode())
+    raw[0 if flip == "first" else -1] ^= 1
+    return bytes(raw) if isinstance(value, bytes) else raw.decode("latin-1")
+
+
+@pytest.mark.parametrize("flip", ["first", "last", "type"])
+@pytest.mark.parametrize("column", [column.name for column in tables.access_keys.c])
+def test_one_that_was_changed_on_disk_is_never_used(folder: Path, shard: Shard, column: str, flip: str) -> None:
+    made, _ = create_access_key(shard, ORDERS, 7)
+    whole, _ = create_access_key(shard, ORDERS, 8)
+    with closing(sqlite3.connect(folder / "regions" / f"{REGION}.sqlite")) as connection, connection:
+        where = "WHERE access_key_id = ?"
+        (value,) = connection.execute(f"SELECT {column} FROM access_keys {where}", [made.access_key_id]).fetchone()
+        connection.execute(f"UPDATE access_keys SET {column} = ? {where}", [changed(value, flip), made.access_key_id])
+    again = opened(folder).default
+    try:
+        found = known_to(again, ORDERS).find(made.access_key_id)
+        assert found is None
+        assert column == "access_key_id", "its row is there"
+    except KeyUnavailableException as error:
+        assert made.access_key_id in error.text
+    assert known_to(again, ORDERS).find(whole.access_key_id) is not None
+    assert [each.access_key_id for each in list_access_keys(again)] == [whole.access_key_id]
+    assert len([name for name in again.registry.damaged_rows() if name.startswith("access key ")]) == 1
+    again.close()

@@ -1,0 +1,114 @@
+"""A disk that is full: writes are refused in words, what is stored stays readable, and all is well with room again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kms_grpc.errors import DependencyTimeoutException
+from kms_grpc.registry.base import OutboxRow
+from kms_grpc.registry.first_start import WillNotStart
+from kms_grpc.registry.shards import Shard
+from tests.registry.made import ACCOUNT, REGION, add_alias, add_key, opened, start
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="NOT PROVEN HERE: mounting a small tmpfs needs root")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Take all that is left, to the last byte."""
+    filler = disk / "filler"
+    with filler.open("ab", buffering=0) as file:
+        for size in (65_536, 4_096, 1):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError:
+                continue
+    return filler
+
+
+def add_until_refused(shard: Shard) -> None:
+    for _ in range(100_000):
+        try:
+            add_key(shard, description="x" * 500)
+        except DependencyTimeoutException as error:
+            assert f"region {REGION} cannot be written: no space left on its disk" in error.text, error.text
+            return
+    raise AssertionError("the disk is never full")
+
+
+def read_all(shard: Shard, names: list[str]) -> None:
+    assert [key.key_id for key in shard.registry.keys_after(ACCOUNT, 0, 10_000)] == names
+    for name in names:
+        assert shard.registry.find_key(name) is not None
+        found = shard.find_key(name)
+        assert found is not None
+        shard.current_material(found)
+
+
+def test_a_full_disk(disk: Path) -> None:
+    start(disk / "data")
+    shards = opened(disk / "data")
+    shard = shards.default
+    alias = add_alias(shard, "alias/a", add_key(shard))
+    filler = fill(disk)
+    add_until_refused(shard)
+    fill(disk)
+    names = [key.key_id for key in shard.registry.keys_after(ACCOUNT, 0, 10_000)]
+    with pytest.raises(DependencyTimeoutException, match="no space left"), shard.writing() as transaction:
+        for n in range(100):
+            transaction.record(OutboxRow(f"event-{n}", ACCOUNT, bytes(10_000)))
+    readers = [threading.Thread(target=read_all, args=(shard, names)) for _ in range(12)]  # more than are held open
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    late = opened(disk / "data").default
+    read_all(late, names)
+    late.close()
+    assert shard.find_alias(ACCOUNT, "alias/a") == alias
+    filler.unlink()
+    with shard.writing() as transaction:
+        transaction.change_alias(replace(alias, updated_ns=2))
+    names.append(add_key(shard).key_id)
+    read_all(shard, names)
+    assert (shard.registry.damaged_rows(), list(shard.registry.outbox(10))) == ([], [])
+    assert shard.registry.count_keys(ACCOUNT) == len(names)
+    shards.close()
+
+
+@pytest.mark.parametrize("prepared", [False, True], ids=["first start", "later start"])
+def test_a_start_on_a_full_disk_is_refused_and_the_next_one_is_whole(disk: Path, prepared: bool) -> None:
+    data = disk / "data"
+    data.mkdir()
+    if prepared:
+        start(data)
+        shards = opened(data)
+        name = add_key(shards.default).key_id
+        shards.close()
+    filler = fill(disk)
+    with pytest.raises(WillNotStart, match=r"room on its disk|No space left|no space left"):
+        start(data)
+    filler.unlink()
+    start(data)
+    shards = opened(data)
+    if prepared:
+        read_all(shards.default, [name])
+    add_key(shards.default)
+    shards.close()

@@ -1,0 +1,654 @@
+"""A key's life in the registry: many materials, what is due when, tags, import pairs, deletion that leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sqlite3
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kms_grpc.crypto.envelope import open_blob, seal
+from kms_grpc.crypto.errors import StaleHandle
+from kms_grpc.errors import AlreadyExistsException, ConflictException, KeyUnavailableException, KMSInternalException
+from kms_grpc.model.key import (
+    ImportPair,
+    Key,
+    KeyKind,
+    KeyState,
+    Material,
+    MaterialState,
+    Origin,
+    RotationType,
+    Tag,
+)
+from kms_grpc.registry import owned_keys, tables
+from kms_grpc.registry.base import Due, OutboxRow, Registry, Transaction
+from kms_grpc.registry.shards import Shard
+from tests.registry.made import (
+    ACCOUNT,
+    OTHER_ACCOUNT,
+    REGION,
+    SERVICE_ACCOUNT,
+    add_alias,
+    add_key,
+    in_another_process,
+    new_key,
+    opened,
+    start,
+)
+from tests.registry.test_damage import FLIPS, damage
+
+NO_CONTEXT = b"\0\0\0\0"
+OLD_SHARD = Path(__file__).parents[1] / "vectors" / "shard_0001.zip"
+
+
+@pytest.fixture(params=["sqlite"])
+def store(request: pytest.FixtureRequest, folder: Path) -> Iterator[Shard]:
+    """A shard over each engine there is."""
+    shards = {"sqlite": opened}[request.param](folder)
+    yield shards.default
+    shards.close()
+
+
+def another(shard: Shard, key: Key, **changes: Any) -> Material:
+    """Fresh material for a key that there is."""
+    return replace(shard.generate_material(key.key_id, key.account, 5), **changes)
+
+
+def rotate(shard: Shard, key: Key, **changes: Any) -> Key:
+    rotated = {"rotated_ns": 5, "rotation_type": RotationType.ON_DEMAND, **changes}
+    with shard.writing() as transaction:
+        return transaction.make_current(key, another(shard, key, **rotated))
+
+
+def pair(name: bytes, **changes: Any) -> ImportPair:
+    made = ImportPair(name.ljust(16, b"."), "RSA_2048", b"public " + name, b"wrapped " + name * 20, 7)
+    return replace(made, **changes)
+
+
+def external(shard: Shard, **changes: Any) -> tuple[Key, None]:
+    key, _ = new_key(shard)
+    given = {"origin": Origin.EXTERNAL, "state": KeyState.PENDING_IMPORT, "material_missing": True}
+    return replace(key, current_material_id=None, **{**given, **changes}), None
+
+
+# --- what is written is there ------------------------------------------------------------------------------------
+
+
+def test_everything_comes_back_as_it_was_written(store: Shard) -> None:
+    key, material = new_key(store)
+    key = replace(
+        key,
+        kind=KeyKind.AWS_MANAGED,
+        service="s3.amazonaws.com",
+        rotation_period_days=365,
+        next_rotation_ns=8,
+        on_demand_rotations=25,
+        material_missing=True,
+        expires_ns=9,
+        pending_material_id=b"p" * 32,
+    )
+    tag, given = Tag(key.key_id, ACCOUNT, "Schlüssel", ""), pair(b"given", key_id=key.key_id, account=ACCOUNT)
+    given = replace(given, algorithm="RSAES_OAEP_SHA_256", expires_ns=99, failures=3)
+    with store.registry.writing() as transaction:
+        key = transaction.add_key(key, material)
+        waits = another(store, key, origin=Origin.EXTERNAL, state=MaterialState.PENDING_ROTATION, expires_ns=4)
+        waits = transaction.add_material(replace(waits, description="by hand"))
+        lost = another(store, key, wrapped=None, rotated_ns=6, rotation_type=RotationType.AUTOMATIC, revision=3)
+        lost = transaction.add_material(lost)
+        transaction.set_tag(tag)
+        transaction.add_pair(given)
+        assert transaction.advance_latest(77) == 77
+        assert list(transaction.materials_after(key.key_id, -1, 9)) == [material, waits, lost]
+        assert (transaction.find_pair(given.pair_id), transaction.latest_ns()) == (given, 77)
+    registry = store.registry
+    assert registry.find_key(key.key_id) == key
+    assert [material.number for material in registry.materials_after(key.key_id, -1, 9)] == [0, 1, 2]
+    assert registry.find_material(key.key_id, lost.material_id) == lost
+    assert list(registry.tags_after(key.key_id, "", 9)) == [tag]
+    assert (registry.find_pair(given.pair_id), registry.latest_ns()) == (given, 77)
+    assert registry.damaged_rows() == []
+
+
+def _contents(path: Path) -> dict[str, list[Any]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables.metadata.tables}
+
+
+def test_a_transaction_left_by_an_exception_leaves_nothing(store: Shard, folder: Path) -> None:
+    key = add_key(store)
+    with store.registry.writing() as transaction:
+        transaction.add_pair(pair(b"ready"))
+        transaction.set_tag(Tag(key.key_id, ACCOUNT, "a", "b"))
+    before = _contents(folder / "regions" / f"{REGION}.sqlite")
+    with pytest.raises(ZeroDivisionError), store.registry.writing() as transaction:
+        changed = transaction.make_current(key, another(store, key))
+        transaction.set_tag(Tag(key.key_id, ACCOUNT, "a", "other"))
+        transaction.remove_tag(key.key_id, "a")
+        transaction.remove_pair(transaction.change_pair(pair(b"ready")))
+        transaction.advance_latest(9)
+        transaction.remove_key(changed)
+        transaction.record(OutboxRow("event", ACCOUNT, b"{}"))
+        raise ZeroDivisionError
+    assert _contents(folder / "regions" / f"{REGION}.sqlite") == before
+
+
+Write = Callable[[Transaction, Key, Material, ImportPair], object]
+STALE: list[tuple[str, Write]] = [
+    ("change_material", lambda t, key, material, pair: t.change_material(material)),
+    ("remove_material", lambda t, key, material, pair: t.remove_material(material)),
+    ("make_current", lambda t, key, material, pair: t.make_current(key, material)),
+    ("remove_key", lambda t, key, material, pair: t.remove_key(key)),
+    ("change_pair", lambda t, key, material, pair: t.change_pair(pair)),
+    ("remove_pair", lambda t, key, material, pair: t.remove_pair(pair)),
+]
+
+
+@pytest.mark.parametrize(("what", "write"), STALE, ids=[what for what, _ in STALE])
+def test_a_write_names_the_revision_it_saw(store: Shard, what: str, write: Write) -> None:
+    key, first = new_key(store)
+    ready = pair(b"ready")
+    with store.registry.writing() as transaction:
+        key = transaction.add_key(key, first)
+        material = transaction.add_material(another(store, key, state=MaterialState.PENDING_ROTATION))
+        transaction.add_pair(ready)
+    with store.registry.writing() as transaction:
+        assert transaction.change_key(key).revision == 2
+        assert transaction.change_material(material).revision == 2
+        assert transaction.change_pair(ready).revision == 2
+    before = list(store.registry.materials_after(key.key_id, -1, 9))
+    with pytest.raises(ConflictException, match="Repeat the call"), store.registry.writing() as transaction:
+        write(transaction, key, material, ready)
+    assert list(store.registry.materials_after(key.key_id, -1, 9)) == before
+    with store.registry.writing() as transaction:
+        write(transaction, replace(key, revision=2), replace(material, revision=2), replace(ready, revision=2))
+
+
+def test_a_material_is_there_once(store: Shard) -> None:
+    key, material = new_key(store)
+    with store.registry.writing() as transaction:
+        transaction.add_key(key, material)
+    with pytest.raises(AlreadyExistsException), store.registry.writing() as transaction:
+        transaction.add_material(replace(material, wrapped=None))
+
+
+# --- many materials ----------------------------------------------------------------------------------------------
+
+
+def test_a_rotated_key_encrypts_under_the_new_material_and_opens_the_old(store: Shard, folder: Path) -> None:
+    key = add_key(store)
+    shards = opened(folder)
+    other, blobs = shards.default, []
+    for n in range(5):
+        assert other.catch_up() is (n > 0)
+        seen = other.find_key(key.key_id)
+        assert seen == key, "another worker obeys from then on"
+        loaded = other.current_material(seen)
+        assert loaded.material_id == key.current_material_id
+        blobs.append(seal(loaded.handle, loaded.prefix, loaded.associated_prefix + NO_CONTEXT, b"%d" % n))
+        key = rotate(store, key)
+    assert len({blob[:55] for blob in blobs}) == 5
+    for n, blob in enumerate(blobs):
+        loaded = store.material(key, blob[:55])
+        assert loaded is not None
+        assert open_blob(loaded.handle, loaded.associated_prefix + NO_CONTEXT, blob) == b"%d" % n
+    shards.close()
+
+
+def test_materials_come_in_the_order_of_rotation_a_page_at_a_time(store: Shard) -> None:
+    key = add_key(store)
+    for _ in range(7):
+        key = rotate(store, key)
+    seen: list[Material] = []
+    while page := store.registry.materials_after(key.key_id, seen[-1].number if seen else -1, 3):
+        seen += page
+        assert len(page) <= 3
+    assert [material.number for material in seen] == list(range(8))
+    assert [material.state for material in seen] == [MaterialState.NON_CURRENT] * 7 + [MaterialState.CURRENT]
+    assert seen[-1].material_id == key.current_material_id
+    assert [material.rotation_type for material in seen] == [None] + [RotationType.ON_DEMAND] * 7
+    assert store.registry.materials_after(add_key(store).key_id, 0, 3) == []
+
+
+def test_a_first_import_makes_its_material_the_current_one(store: Shard) -> None:
+    with store.writing() as transaction:
+        key = transaction.add_key(*external(store))
+    with store.writing() as transaction:
+        ready = replace(key, state=KeyState.ENABLED, material_missing=False)
+        key = transaction.make_current(ready, another(store, key, origin=Origin.EXTERNAL))
+    (material,) = store.registry.materials_after(key.key_id, -1, 9)
+    assert (material.number, material.state, key.state) == (0, MaterialState.CURRENT, KeyState.ENABLED)
+    assert store.current_material(key).material_id == material.material_id
+
+
+def test_material_that_does_not_open_is_told_of_at_once(store: Shard) -> None:
+    """The C core's wrap of another key: a rotation counts only when the new material opens."""
+    key, other = add_key(store), add_key(store)
+    with pytest.raises(KeyUnavailableException, match=key.key_id), store.writing() as transaction:
+        transaction.make_current(key, replace(another(store, other), key_id=key.key_id))
+
+
+def test_deleted_material_is_gone_from_the_keyring_and_comes_back(store: Shard) -> None:
+    key = rotate(store, add_key(store))
+    assert key.current_material_id is not None
+    loaded = store.current_material(key)
+    material = store.registry.find_material(key.key_id, key.current_material_id)
+    assert material is not None
+    with store.writing() as transaction:
+        deleted = transaction.change_material(replace(material, wrapped=None))
+    assert store.material(key, loaded.prefix) is None
+    with pytest.raises(StaleHandle):
+        seal(loaded.handle, loaded.prefix, loaded.associated_prefix + NO_CONTEXT, b"p")
+    with pytest.raises(KeyUnavailableException):
+        store.current_material(key)
+    with store.writing() as transaction:
+        transaction.change_material(replace(deleted, wrapped=material.wrapped))
+    assert store.current_material(key).material_id == material.material_id
+
+
+def test_material_that_waits_for_a_rotation_opens_nothing(store: Shard) -> None:
+    key = add_key(store)
+    with store.writing() as transaction:
+        waits = transaction.add_material(another(store, key, state=MaterialState.PENDING_ROTATION))
+    prefix = store.current_material(key).prefix[:19] + waits.material_id
+    assert store.material(key, prefix + b"check") is None
+    with store.writing() as transaction:
+        transaction.remove_material(waits)
+    assert store.registry.find_material(key.key_id, waits.material_id) is None
+
+
+# --- deletion ----------------------------------------------------------------------------------------------------
+
+
+def _everywhere(folder: Path, secret: bytes) -> list[str]:
+    """The files of a data directory that hold these bytes."""
+    return [path.name for path in folder.rglob("*") if path.is_file() and secret in path.read_bytes()]
+
+
+def _with_all_that_a_key_has(store: Shard) -> tuple[Key, list[bytes]]:
+    """A key with two materials, two aliases, tags and an import pair; and the secrets that its rows hold."""
+    key = rotate(store, add_key(store))
+    for n in range(2):
+        add_alias(store, f"alias/{key.key_id}-{n}", key)
+    given = pair(key.key_id.encode()[:16], key_id=key.key_id, account=ACCOUNT, expires_ns=9)
+    with store.writing() as transaction:
+        transaction.set_tag(Tag(key.key_id, ACCOUNT, "a", "b"))
+        transaction.add_pair(given)
+    wrapped = [one.wrapped for one in store.registry.materials_after(key.key_id, -1, 9)]
+    return key, [secret for secret in (*wrapped, given.wrapped) if secret is not None]
+
+
+def test_a_removed_key_takes_all_that_is_its_own_with_it(store: Shard, folder: Path) -> None:
+    key, secrets = _with_all_that_a_key_has(store)
+    other, others_secrets = _with_all_that_a_key_has(store)
+    loaded, before = store.current_material(key), store.registry.last_change()
+    assert all(_everywhere(folder, secret) for secret in secrets), "what is looked for later is there now"
+    with store.writing() as transaction:
+        transaction.remove_key(key)
+    assert store.registry.erase_removed()
+    assert {secret: _everywhere(folder, secret) for secret in secrets} == {secret: [] for secret in secrets}
+    assert all(_everywhere(folder, secret) for secret in others_secrets)
+    rows = _contents(folder / "regions" / f"{REGION}.sqlite")
+    left = [name for name, every in rows.items() if name != "change_log" and key.key_id in repr(every)]
+    assert left == []
+    assert {change.name for change in store.registry.changes_after(before, 9)} == {
+        key.key_id,
+        *(f"{ACCOUNT}/alias/{key.key_id}-{n}" for n in range(2)),
+    }
+    assert (store.find_key(key.key_id), store.find_alias(ACCOUNT, f"alias/{key.key_id}-0")) == (None, None)
+    with pytest.raises(StaleHandle):
+        seal(loaded.handle, loaded.prefix, loaded.associated_prefix + NO_CONTEXT, b"p")
+    assert (store.registry.count_keys(ACCOUNT), store.registry.damaged_rows()) == (1, [])
+    assert store.find_key(other.key_id) == other
+
+
+def test_deleted_material_and_used_pairs_are_in_no_file(store: Shard, folder: Path) -> None:
+    key, secrets = _with_all_that_a_key_has(store)
+    with store.writing() as transaction:
+        for material in transaction.materials_after(key.key_id, -1, 9):
+            transaction.change_material(replace(material, wrapped=None))
+        found = transaction.find_pair(key.key_id.encode()[:16])
+        assert found is not None
+        transaction.remove_pair(found)
+    assert store.registry.erase_removed()
+    assert [_everywhere(folder, secret) for secret in secrets] == [[]] * len(secrets)
+
+
+def test_erasing_waits_for_readers_and_says_so(store: Shard, folder: Path) -> None:
+    key = add_key(store)
+    with closing(sqlite3.connect(folder / "regions" / f"{REGION}.sqlite", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM keys").fetchall()
+        with store.writing() as transaction:
+            transaction.remove_key(key)
+        assert not store.registry.erase_removed()
+        reader.execute("COMMIT")
+    assert store.registry.erase_removed()
+
+
+KILLED: list[tuple[str, str]] = [
+    ("remove_key", "t.remove_key(key)"),
+    (
+        "make_current",
+        "t.make_current(key, replace(shard.generate_material(key.key_id, key.account, 9), rotated_ns=9))",
+    ),
+]
+
+
+@pytest.mark.parametrize("fault", ["commit.before", "commit.after", "epoch.after"])
+@pytest.mark.parametrize(("what", "write"), KILLED, ids=[what for what, _ in KILLED])
+def test_killed_around_its_commit_a_write_is_whole_or_not_there(
+    store: Shard, folder: Path, what: str, write: str, fault: str
+) -> None:
+    key, _ = _with_all_that_a_key_has(store)
+    before = _contents(folder / "regions" / f"{REGION}.sqlite")
+    code = f"""
+from dataclasses import replace
+shard = opened(Path(argv[0])).default
+with shard.writing() as t: key = t.find_key(argv[1]); {write}
+"""
+    dead = in_another_process(f"exec({code!r})", folder, key.key_id, fault=fault)
+    assert dead.returncode == -signal.SIGKILL, dead.stderr
+    store.epoch.bump()
+    store.catch_up()
+    found = store.find_key(key.key_id)
+    if fault == "commit.before":
+        assert _contents(folder / "regions" / f"{REGION}.sqlite") == before
+    elif what == "remove_key":
+        assert found is None
+        assert store.registry.materials_after(key.key_id, -1, 9) == []
+    else:
+        assert found is not None
+        assert found.current_material_id == store.current_material(found).material_id != key.current_material_id
+    assert store.registry.damaged_rows() == []
+
+
+# --- by the clock ------------------------------------------------------------------------------------------------
+
+PENDING = {"state": KeyState.PENDING_DELETION}
+ROTATES = {"rotation_period_days": 90}
+DUE: list[tuple[Due, dict[str, Any], int | None, str]] = [
+    (Due.DELETION, {**PENDING, "deletion_ns": 10}, 10, "at its moment"),
+    (Due.DELETION, {**PENDING, "deletion_ns": 11}, None, "not before"),
+    (Due.DELETION, {"state": KeyState.PENDING_REPLICA_DELETION}, None, "waits for its replicas"),
+    (Due.DELETION, {"state": KeyState.ENABLED, "deletion_ns": 1}, None, "nothing but a schedule deletes"),
+    (Due.ROTATION, {**ROTATES, "next_rotation_ns": 10}, 10, "at its moment"),
+    (Due.ROTATION, {**ROTATES, "next_rotation_ns": 11}, None, "not before"),
+    (Due.ROTATION, {**ROTATES, "state": KeyState.DISABLED, "next_rotation_ns": 1}, None, "a disabled key waits"),
+    (Due.ROTATION, {**ROTATES, **PENDING, "next_rotation_ns": 1}, None, "a key pending deletion too"),
+    (Due.ROTATION, {}, None, "off"),
+]
+
+
+@pytest.mark.parametrize(("due", "changes", "at", "reason"), DUE)
+def test_what_is_due(store: Shard, due: Due, changes: dict[str, Any], at: int | None, reason: str) -> None:
+    key, material = new_key(store)
+    with store.writing() as transaction:
+        key = transaction.add_key(replace(key, **changes), material)
+    assert list(store.registry.keys_due(due, 10, 9)) == ([] if at is None else [key]), reason
+    assert at is None or store.registry.keys_due(due, at - 1, 9) == []
+
+
+def test_keys_with_a_material_that_expires_are_due_once_each(store: Shard) -> None:
+    """Whatever the key's state, and for material that waits for a rotation too; what was deleted expires no more."""
+    with store.writing() as transaction:
+        every = [transaction.add_key(*external(store)) for _ in range(3)]
+        for key in every[:2]:
+            for state, when in ((MaterialState.CURRENT, 10), (MaterialState.PENDING_ROTATION, 9)):
+                transaction.add_material(another(store, key, origin=Origin.EXTERNAL, state=state, expires_ns=when))
+        transaction.add_material(another(store, every[2], origin=Origin.EXTERNAL, wrapped=None))
+    due = store.registry.keys_due(Due.EXPIRY, 10, 9)
+    assert sorted(key.key_id for key in due) == sorted(key.key_id for key in every[:2])
+    assert store.registry.keys_due(Due.EXPIRY, 8, 9) == []
+    assert store.registry.upcoming().next_expiry_ns == 9
+
+
+def test_the_longest_due_come_first_and_damaged_ones_keep_nobody_waiting(store: Shard, folder: Path) -> None:
+    made = [new_key(store) for _ in range(6)]
+    with store.writing() as transaction:
+        keys = [
+            transaction.add_key(replace(key, **PENDING, deletion_ns=20 - n), material)
+            for n, (key, material) in enumerate(made)
+        ]
+    for key in keys[-3:]:
+        damage(_at(folder), "keys", "key_id", key.key_id, "description", "first")
+    assert list(store.registry.keys_due(Due.DELETION, 99, 2)) == [keys[2], keys[1]]
+    assert store.registry.keys_due(Due.DELETION, 99, 9) == [keys[2], keys[1], keys[0]], "damaged ones are never deleted"
+
+
+def test_the_outlook(store: Shard) -> None:
+    assert store.registry.upcoming() == type(store.registry.upcoming())(0, None, None)
+    states = (KeyState.PENDING_DELETION, KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION, KeyState.ENABLED)
+    with store.writing() as transaction:
+        for n, state in enumerate(states):
+            key, material = new_key(store)
+            when = 10 - n if state is KeyState.PENDING_DELETION else None
+            transaction.add_key(replace(key, state=state, deletion_ns=when), material)
+    upcoming = store.registry.upcoming()
+    assert (upcoming.pending_deletions, upcoming.next_deletion_ns, upcoming.next_expiry_ns) == (3, 9, None)
+
+
+def test_the_latest_time_never_goes_back(store: Shard) -> None:
+    assert store.registry.latest_ns() == 0
+    for given, latest in ((5, 5), (4, 5), (1 << 62, 1 << 62), (9, 1 << 62)):
+        with store.writing() as transaction:
+            assert transaction.advance_latest(given) == latest
+        assert store.registry.latest_ns() == latest
+
+
+# --- tags and pairs ----------------------------------------------------------------------------------------------
+
+
+def test_tags_are_listed_by_their_keys_and_have_one_value(store: Shard) -> None:
+    key, other = add_key(store), add_key(store)
+    names = ["b", "a", "Z", "é", "aa", "🔑"]
+    with store.writing() as transaction:
+        for name in names:
+            for value in ("old", "new"):
+                transaction.set_tag(Tag(key.key_id, ACCOUNT, name, value))
+        transaction.set_tag(Tag(other.key_id, ACCOUNT, "b", "of the other"))
+        transaction.remove_tag(key.key_id, "aa")
+        transaction.remove_tag(key.key_id, "never there")
+    seen: list[Tag] = []
+    while page := store.registry.tags_after(key.key_id, seen[-1].tag_key if seen else "", 2):
+        seen += page
+    assert [(tag.tag_key, tag.tag_value) for tag in seen] == [(name, "new") for name in ("Z", "a", "b", "é", "🔑")]
+    assert [tag.tag_value for tag in store.registry.tags_after(other.key_id, "", 9)] == ["of the other"]
+
+
+def test_pairs_lie_ready_until_they_are_given_to_a_key(store: Shard) -> None:
+    key = add_key(store)
+    with store.writing() as transaction:
+        for n in range(3):
+            transaction.add_pair(pair(b"%d" % n, created_ns=9 - n))
+        transaction.add_pair(pair(b"other", spec="RSA_4096"))
+    assert (store.registry.count_ready_pairs("RSA_2048"), store.registry.count_ready_pairs("RSA_3072")) == (3, 0)
+    with store.writing() as transaction:
+        oldest = transaction.ready_pair("RSA_2048")
+        assert oldest == pair(b"2", created_ns=7)
+        given = transaction.change_pair(replace(oldest, key_id=key.key_id, account=ACCOUNT, expires_ns=50))
+        assert transaction.ready_pair("RSA_2048") == pair(b"1", created_ns=8)
+        assert transaction.ready_pair("RSA_3072") is None
+    assert store.registry.find_pair(given.pair_id) == given
+    assert store.registry.count_ready_pairs("RSA_2048") == 2
+    assert store.registry.remove_expired_pairs(49) == 0
+    assert store.registry.remove_expired_pairs(50) == 1, "pairs that lie ready do not expire"
+    assert store.registry.find_pair(given.pair_id) is None
+
+
+# --- AWS owned keys ----------------------------------------------------------------------------------------------
+
+
+def test_an_owned_key_is_made_once_whoever_asks_first(store: Shard, folder: Path) -> None:
+    shards = opened(folder)
+    found: list[Key] = []
+    ask = [
+        threading.Thread(target=lambda shard=shard: found.append(owned_keys.owned_key(shard, "import-tokens", 7)))
+        for shard in (store, shards.default) * 4
+    ]
+    for thread in ask:
+        thread.start()
+    for thread in ask:
+        thread.join()
+    assert len(found) == 8
+    assert len({key.key_id for key in found}) == 1
+    key, other = found[0], owned_keys.owned_key(store, "import-wrapping-keys", 7)
+    assert (key.kind, key.account, other.key_id != key.key_id) == (KeyKind.AWS_OWNED, SERVICE_ACCOUNT, True)
+    assert store.registry.count_keys(SERVICE_ACCOUNT) == 0, "no quota counts it"
+    loaded = store.current_material(key)
+    blob = seal(loaded.handle, loaded.prefix, loaded.associated_prefix + NO_CONTEXT, b"token")
+    opener = shards.default.material(key, blob[:55])
+    assert opener is not None
+    assert open_blob(opener.handle, opener.associated_prefix + NO_CONTEXT, blob) == b"token"
+    assert owned_keys.find_owned_key(store, "nothing") is None
+    shards.close()
+
+
+def test_a_worker_that_knew_of_no_owned_key_uses_the_one_that_was_made_meanwhile(store: Shard, folder: Path) -> None:
+    """Before it is told of any change: it has asked for the key, and been told that there is none."""
+    shards = opened(folder)
+    assert owned_keys.find_owned_key(shards.default, "import-tokens") is None
+    made, kept = owned_keys.owned_key(store, "import-tokens", 7), []
+    with owned_keys.using(shards.default, "import-tokens", "Encrypt", owned_keys.Reason(8, kept.append)) as loaded:
+        assert loaded.key_id == made.key_id
+    assert len(kept) == 1
+    shards.close()
+
+
+# --- damage ------------------------------------------------------------------------------------------------------
+
+
+def _at(folder: Path) -> Any:
+    return SimpleNamespace(path=folder / "regions" / f"{REGION}.sqlite")
+
+
+def _cases(table: Any) -> list[tuple[str, str]]:
+    """All but another type in SQLite's own row number, which can have none."""
+    every = [(column.name, flip) for column in table.c for flip in FLIPS]
+    return [case for case in every if (table.name, *case) != ("latest_time", "id", "type")]
+
+
+@pytest.mark.parametrize(("column", "flip"), _cases(tables.tags))
+def test_a_damaged_tag_is_left_out(store: Shard, folder: Path, column: str, flip: str) -> None:
+    key = add_key(store)
+    every = [Tag(key.key_id, ACCOUNT, name, "v") for name in ("first", "second", "third")]
+    with store.writing() as transaction:
+        for tag in every:
+            transaction.set_tag(tag)
+    damage(_at(folder), "tags", "tag_key", "second", column, flip)
+    for limit in (1, 2, 9):
+        seen: list[Tag] = []
+        while page := store.registry.tags_after(key.key_id, seen[-1].tag_key if seen else "", limit):
+            seen += page
+        assert seen == [every[0], every[2]]
+    (name,) = store.registry.damaged_rows()
+    assert name.startswith("tag ")
+
+
+@pytest.mark.parametrize(("column", "flip"), _cases(tables.import_pairs))
+def test_a_damaged_pair_is_used_by_nobody(store: Shard, folder: Path, column: str, flip: str) -> None:
+    with store.writing() as transaction:
+        for n in range(3):
+            transaction.add_pair(pair(b"a%d" % n, created_ns=n + 1))
+    damage(_at(folder), "import_pairs", "public_key", b"public a0", column, flip)
+    with store.writing() as transaction:
+        assert transaction.ready_pair("RSA_2048") == pair(b"a1", created_ns=2)
+    name = pair(b"a0").pair_id
+    if column == "pair_id":
+        assert store.registry.find_pair(name) is None
+    else:
+        with pytest.raises(KMSInternalException, match=r"changed on disk.*GetParametersForImport again"):
+            store.registry.find_pair(name)
+    (told,) = store.registry.damaged_rows()
+    assert told.startswith("import wrapping key ")
+
+
+@pytest.mark.parametrize(("column", "flip"), _cases(tables.latest_time))
+def test_a_damaged_latest_time_is_not_believed(store: Shard, folder: Path, column: str, flip: str) -> None:
+    with store.writing() as transaction:
+        transaction.advance_latest(1_000)
+    damage(_at(folder), "latest_time", "latest_ns", 1_000, column, flip)
+    reads: list[Callable[[Registry | Transaction], object]] = [lambda rows: rows.latest_ns()]
+    with pytest.raises(KMSInternalException, match="own row was changed on disk"):
+        reads[0](store.registry)
+    with (
+        pytest.raises(KMSInternalException, match="own row was changed on disk"),
+        store.writing() as transaction,
+    ):
+        transaction.advance_latest(2_000)
+    assert store.registry.damaged_rows() == [f"latest time of region {REGION}"]
+
+
+@pytest.mark.parametrize("column", ["number", "state", "wrapped"])
+def test_a_damaged_material_is_left_out_of_lists_and_refused_by_name(store: Shard, folder: Path, column: str) -> None:
+    key = rotate(store, rotate(store, add_key(store)))
+    first, second, third = store.registry.materials_after(key.key_id, -1, 9)
+    damage(_at(folder), "materials", "material_id", second.material_id, column, "first")
+    for limit in (1, 9):
+        seen: list[Material] = []
+        while page := store.registry.materials_after(key.key_id, seen[-1].number if seen else -1, limit):
+            seen += page
+        assert seen == [first, third]
+    with pytest.raises(KeyUnavailableException, match=key.key_id):
+        store.registry.find_material(key.key_id, second.material_id)
+
+
+# --- from revision 0001 ------------------------------------------------------------------------------------------
+
+
+def test_a_shard_of_revision_0001_opens_and_goes_on(tmp_path: Path) -> None:
+    """Made by the release that had that revision alone: its rows, MACs and blobs hold, and can be changed."""
+    folder = tmp_path / "data"
+    with zipfile.ZipFile(OLD_SHARD) as archive:
+        archive.extractall(folder)
+    (folder / "root.key").chmod(0o600)
+    written = json.loads((folder / "written.json").read_text())
+    start(folder)
+    shards = opened(folder)
+    shard = shards.default
+    assert shard.registry.damaged_rows() == []
+    for told in written:
+        key = shard.find_key(told["key_id"])
+        assert key is not None
+        assert (key.arn, key.description) == (told["arn"], told["description"])
+        assert (key.rotation_period_days, key.on_demand_rotations, key.material_missing) == (None, 0, False)
+        assert (key.current_material_id or b"").hex() == told["material_id"]
+        blob = bytes.fromhex(told["blob"])
+        key = rotate(shard, key)
+        loaded = shard.material(key, blob[:55])
+        assert loaded is not None
+        assert open_blob(loaded.handle, loaded.associated_prefix + NO_CONTEXT, blob) == told["plaintext"].encode()
+        assert [one.number for one in shard.registry.materials_after(key.key_id, -1, 9)] == [0, 1]
+        alias = shard.find_alias(ACCOUNT, told["alias"])
+        assert alias is not None
+    with shard.writing() as transaction:
+        transaction.remove_key(key)
+    assert (shard.registry.count_keys(ACCOUNT), shard.registry.count_keys(OTHER_ACCOUNT)) == (len(written) - 1, 0)
+    assert shard.registry.damaged_rows() == []
+    shards.close()
+
+
+@pytest.mark.parametrize("fault", ["migration.before", "migration.between", "migration.after"])
+def test_killed_while_it_migrates_an_old_shard_it_starts_again(tmp_path: Path, fault: str) -> None:
+    folder = tmp_path / "data"
+    with zipfile.ZipFile(OLD_SHARD) as archive:
+        archive.extractall(folder)
+    (folder / "root.key").chmod(0o600)
+    dead = in_another_process("start(Path(argv[0]))", folder, fault=fault)
+    assert dead.returncode == -signal.SIGKILL, dead.stderr
+    start(folder)
+    shards = opened(folder)
+    assert len(shards.default.registry.keys_after(ACCOUNT, 0, 9)) == 3
+    assert shards.default.registry.damaged_rows() == []
+    shards.close()
+    shutil.rmtree(folder)
