@@ -62,7 +62,7 @@ class BlockingPool:
         try:
             with self.budget.holding(0 if held else len(raw)):
                 async with turn:
-                    return await self._in_a_thread(threads, operation, credentials, raw, wire)
+                    return await self._execute_in(threads, operation, credentials, raw, wire)
         except KMSError as refused:
             raise refused if turn.started else self._executor.refuse(operation, credentials, refused) from None
         except asyncio.CancelledError:
@@ -73,16 +73,16 @@ class BlockingPool:
     async def run(self, work: Callable[[], None], *, connection: Hashable, deadline_ns: int | None) -> None:
         """Run the admission of a new stream when this connection's turn comes. Raises KMSError if it is rejected."""
         async with self._queue.turn(connection, 0, deadline_ns):
-            await self.in_a_thread(work)
+            await self.run_at_once(work)
 
-    async def in_a_thread(self, work: Callable[[], None]) -> None:
+    async def run_at_once(self, work: Callable[[], None]) -> None:
         """Run short work of a stream that is already running, ahead of the queue."""
-        await _waited_for(self.threads, work)
+        await _run_in_thread(self.threads, work)
 
-    async def _in_a_thread(
+    async def _execute_in(
         self, threads: ThreadPoolExecutor, operation: Operation, credentials: Credentials, raw: bytes, wire: Wire
     ) -> bytes:
-        return await _waited_for(threads, lambda: self._executor.execute(operation, credentials, raw, wire))
+        return await _run_in_thread(threads, lambda: self._executor.execute(operation, credentials, raw, wire))
 
     def close(self) -> None:
         """Wait for the running calls and end the threads."""
@@ -90,7 +90,7 @@ class BlockingPool:
         self._slow_thread.shutdown(wait=True)
 
 
-async def _waited_for(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+async def _run_in_thread(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
     """Run `work` in a thread. A cancelled call keeps its slot until its thread has finished."""
     running = asyncio.wrap_future(threads.submit(work))
     try:

@@ -30,7 +30,7 @@ OPEN_TO_OTHERS: Final = stat.S_IRWXO | stat.S_IWGRP
 
 
 @dataclass(frozen=True, slots=True)
-class Certified:
+class CertifiedKey:
     """A certificate chain and the matching private key, as read from their files."""
 
     chain: bytes
@@ -41,7 +41,7 @@ class Certified:
     """When the first certificate of the chain to expire does so."""
 
 
-def read(files: Tls, now: datetime) -> Certified:
+def read(files: Tls, now: datetime) -> CertifiedKey:
     """Returns the pair. Raises ConfigurationError naming the file, the fault and the remedy."""
     chain, key = _read_certificate(files.certificate_file), _read_key(files.key_file)
     certificates = _parse_chain(files.certificate_file, chain)
@@ -53,7 +53,7 @@ def read(files: Tls, now: datetime) -> Certified:
         _refuse(
             files.certificate_file, "names no host: have it issued with DNS names or IP addresses in subjectAltName"
         )
-    return Certified(chain, key, names, min(one.not_valid_after_utc for one in certificates))
+    return CertifiedKey(chain, key, names, min(one.not_valid_after_utc for one in certificates))
 
 
 def names_of(certificate: x509.Certificate) -> Iterator[str]:

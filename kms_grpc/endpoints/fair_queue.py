@@ -157,7 +157,7 @@ class FairQueue:
         loop = asyncio.get_running_loop()
         turn.granted = loop.create_future()
         if self._seconds is not None:
-            turn.timer = loop.call_later(self._patience(turn, self._seconds), self._reject, turn)
+            turn.timer = loop.call_later(self._longest_wait(turn, self._seconds), self._reject, turn)
         self._queues.setdefault(turn.connection, deque()).append(turn)
         turn.waits = True
         self.waiting += 1
@@ -204,7 +204,7 @@ class FairQueue:
         self.running += 1
         self.budget.take(turn.size)
 
-    def _patience(self, turn: Turn, seconds: float) -> float:
+    def _longest_wait(self, turn: Turn, seconds: float) -> float:
         """Returns the seconds that a call may wait: at most half the time until its deadline.
 
         The other half remains for serving the call or for delivering the rejection.

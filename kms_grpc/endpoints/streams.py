@@ -140,7 +140,7 @@ class Streams:
         """Admit a stream. The first admission waits in the queue of all calls and may be rejected; later checks of a
         running stream go ahead of the queue."""
         if stream.is_open:
-            await self._blocking_pool.in_a_thread(lambda: stream.admit(raw))
+            await self._blocking_pool.run_at_once(lambda: stream.admit(raw))
         else:
             await self._blocking_pool.run(lambda: stream.admit(raw), connection=connection, deadline_ns=deadline_ns)
 

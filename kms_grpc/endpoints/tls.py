@@ -22,7 +22,7 @@ import grpc
 
 from kms_grpc.config import ConfigurationError, Tls
 from kms_grpc.endpoints import certificate
-from kms_grpc.endpoints.certificate import Certified
+from kms_grpc.endpoints.certificate import CertifiedKey
 
 LOOK_SECONDS: Final = 1.0
 
@@ -81,7 +81,7 @@ class ServerTls:
             self._take(certified, context)
             self._seen = found
 
-    def _take(self, certified: Certified, context: ssl.SSLContext) -> None:
+    def _take(self, certified: CertifiedKey, context: ssl.SSLContext) -> None:
         self._refused = ""
         if (certified.chain, certified.key) == (self._certified.chain, self._certified.key):
             return
@@ -104,11 +104,11 @@ class ServerTls:
             return None
 
 
-def _configuration(certified: Certified) -> grpc.ServerCertificateConfiguration:
+def _configuration(certified: CertifiedKey) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration([(certified.key, certified.chain)])
 
 
-def _context(certified: Certified) -> ssl.SSLContext:
+def _context(certified: CertifiedKey) -> ssl.SSLContext:
     """Returns a context with this pair. Python loads certificates only from files, so they go through a memfd."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3

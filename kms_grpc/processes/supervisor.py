@@ -101,7 +101,7 @@ class Supervisor:
             self._spawn_all(addresses, aws_addresses)
             self._serve_metrics(held)
         while not self._stops:
-            self._turn()
+            self._handle_events()
             self._restart_due()
             self._announce(addresses, aws_addresses)
         return self._stop()
@@ -117,7 +117,7 @@ class Supervisor:
         self._children = [child]
         self._spawn(child)
         while child.running and not self._stops:
-            self._turn()
+            self._handle_events()
         self._kill_all()
         self._children = []
 
@@ -195,9 +195,9 @@ class Supervisor:
 
     # --- the loop ----------------------------------------------------------------------------------------------
 
-    def _turn(self) -> None:
+    def _handle_events(self) -> None:
         """Wait for the next event or restart, and handle reports, signals and ended children."""
-        for key, _ in self._selector.select(self._patience()):
+        for key, _ in self._selector.select(self._timeout()):
             if isinstance(key.data, Child) and not key.data.read():
                 self._selector.unregister(key.fd)
         for number in self._signals.take():
@@ -218,7 +218,7 @@ class Supervisor:
             self._stops += 1
             self._stopped_at = now
 
-    def _patience(self) -> float:
+    def _timeout(self) -> float:
         due = [child.restart_at for child in self._children if child.restart_at is not None]
         return min(1.0, max(0.0, min(due) - time.monotonic())) if due and not self._stops else 1.0
 
@@ -272,7 +272,7 @@ class Supervisor:
             child.signal(signal.SIGTERM)
         deadline = time.monotonic() + seconds
         while any(child.running for child in children) and self._stops == 1 and time.monotonic() < deadline:
-            self._turn()
+            self._handle_events()
         for child in children:
             if child.running:
                 _log.warning("%s did not end in time and was killed", child.name)

@@ -164,7 +164,7 @@ def test_the_error_of_a_cancelled_call_is_not_reported_by_asyncio(host: Host, lo
         raise errors.ValidationException("x")
 
     async def give_up() -> None:
-        running = asyncio.ensure_future(blocking_pool.in_a_thread(fails))
+        running = asyncio.ensure_future(blocking_pool.run_at_once(fails))
         await asyncio.sleep(0)
         running.cancel()
         await asyncio.sleep(0)
