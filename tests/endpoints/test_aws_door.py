@@ -197,7 +197,7 @@ def test_region_and_account_come_from_the_signature(served: Served, address: str
     assert refused.json["message"] == "Region mars-north-1 is not served here; served are: eu-central-1, eu-west-1"
 
 
-def test_a_permit_is_no_signature(address: str, key_id: str) -> None:
+def test_a_cached_permit_does_not_replace_the_signature(address: str, key_id: str) -> None:
     """The very call that a worker answers warm is refused once its signature is wrong."""
     connection = http.client.HTTPConnection(address, timeout=60)
     asked = {"KeyId": key_id, "Plaintext": "AAAA"}

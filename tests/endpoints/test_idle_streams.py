@@ -63,7 +63,7 @@ class Stream:
             self._go.release()
 
     def read(self) -> Reply | None:
-        """Whatever comes until the end; the error that it is, if it is one."""
+        """Reads all responses; returns the error at the end, or None."""
         try:
             for _ in self.call:
                 pass
@@ -77,8 +77,8 @@ class Stream:
         self._channel.close()
 
 
-def whole(door: WorkerDoor, key_id: str) -> Reply | None:
-    """A stream of one message: None where it was served."""
+def run_stream(door: WorkerDoor, key_id: str) -> Reply | None:
+    """Runs a stream of one message; returns the error, or None."""
     message = envelope_pb2.EncryptStreamRequest(key_id=key_id, plaintext=b"p", last=True).SerializeToString()
     try:
         list(door.channel.stream_stream(PATH)(iter([message]), metadata=metadata(ALICE.token), timeout=60))
@@ -98,7 +98,7 @@ def test_a_new_stream_replaces_an_idle_one(door: WorkerDoor, parts: int) -> None
     for one in held.values():
         one.send(parts)
     until(lambda: door.server._streams.running == STREAMS)
-    until(lambda: whole(door, key_id) is None)
+    until(lambda: run_stream(door, key_id) is None)
     ends = [line for line in door.worker.audit() if line["requestID"] in held and "errorCode" in line]
     assert [(line["errorCode"], line["additionalEventData"]["stream"]) for line in ends] == [
         ("ThrottlingException", "failed")
@@ -111,7 +111,7 @@ def test_a_new_stream_replaces_an_idle_one(door: WorkerDoor, parts: int) -> None
         one.close()
     streams = door.server._streams
     until(lambda: (streams.running, streams._ending, door.server.calls.under_way) == (0, 0, 0))
-    assert whole(door, key_id) is None
+    assert run_stream(door, key_id) is None
 
 
 @pytest.mark.parametrize("idle_seconds", [3600.0])
@@ -119,7 +119,7 @@ def test_a_stream_that_is_not_idle_for_long_is_not_replaced(door: WorkerDoor) ->
     key_id = key(door)
     held = [Stream(door, key_id) for _ in range(STREAMS)]
     until(lambda: door.server._streams.running == STREAMS)
-    reply = whole(door, key_id)
+    reply = run_stream(door, key_id)
     assert reply is not None and (reply.code, reply.reason) == ("RESOURCE_EXHAUSTED", "ThrottlingException")
     assert "limit of concurrent streams" in reply.text
     assert all(one.call.is_active() for one in held)
@@ -127,7 +127,7 @@ def test_a_stream_that_is_not_idle_for_long_is_not_replaced(door: WorkerDoor) ->
         one.close()
 
 
-def test_idle_streams_stay_below_the_limit(door: WorkerDoor) -> None:
+def test_idle_streams_stay_open_below_the_limit(door: WorkerDoor) -> None:
     """The stream that has been idle longest ends; an active one stays."""
     key_id = key(door)
     quiet, busy = Stream(door, key_id), Stream(door, key_id)
@@ -136,14 +136,14 @@ def test_idle_streams_stay_below_the_limit(door: WorkerDoor) -> None:
 
     def served() -> bool:
         busy.send()
-        return whole(door, key_id) is None
+        return run_stream(door, key_id) is None
 
     until(served)
     assert busy.call.is_active()
     gone = quiet.read()
     assert gone is not None and gone.reason == "ThrottlingException"
     for _ in range(5):
-        assert whole(door, key_id) is None, "no stream is replaced below the limit"
+        assert run_stream(door, key_id) is None, "no stream is replaced below the limit"
     assert busy.call.is_active()
     busy.close()
     quiet.close()

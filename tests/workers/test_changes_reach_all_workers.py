@@ -28,7 +28,7 @@ STOPS = 24
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Rig:
+class ChangedServer:
     """A server with two workers, eight connections to it, and keys for each kind of change."""
 
     def __init__(self, server: Served, held: ExitStack) -> None:
@@ -37,80 +37,80 @@ class Rig:
         self.keys = [self.callers[0].call("CreateKey").key_metadata.key_id for _ in range(2)]
         self.alias = "alias/moving"
         self.callers[0].call("CreateAlias", alias_name=self.alias, target_key_id=self.keys[0])
-        self._renewed, self._rotations = self.keys[0], 0
+        self._rotated, self._rotations = self.keys[0], 0
         self.imported: str = self.callers[0].call("CreateKey", origin=EXTERNAL).key_metadata.key_id
         self._material = os.urandom(32)
-        self.bring_in(self.callers[0])
+        self.import_material(self.callers[0])
 
-    def bring_in(self, caller: Caller) -> None:
+    def import_material(self, caller: Caller) -> None:
         """Import the same material into the external key."""
         got = caller.call("GetParametersForImport", **wanted(self.imported))
         encrypted = wrap(got.public_key, "RSAES_OAEP_SHA_256", self._material)
         fields = {"key_id": self.imported, "import_token": got.import_token, "encrypted_key_material": encrypted}
         caller.call("ImportKeyMaterial", expiration_model=NEVER, **fields)
 
-    def renewed(self) -> str:
+    def key_to_rotate(self) -> str:
         """Returns a key that can be rotated on demand once more; each key allows 25 rotations."""
         if self._rotations == 25:
-            self._renewed, self._rotations = self.callers[0].call("CreateKey").key_metadata.key_id, 0
+            self._rotated, self._rotations = self.callers[0].call("CreateKey").key_metadata.key_id, 0
         self._rotations += 1
-        return self._renewed
+        return self._rotated
 
 
 @pytest.fixture
-def rig(start_server: StartServer) -> Iterator[Rig]:
+def server(start_server: StartServer) -> Iterator[ChangedServer]:
     with ExitStack() as held:
-        yield Rig(start_server(workers=2), held)
+        yield ChangedServer(start_server(workers=2), held)
 
 
 # --- changes: each is made through one connection and checked through all ----------------------------------------
 
-Change = Callable[[Rig, Caller, int], tuple[dict[str, Any], Callable[[Any], bool]]]
-"""(rig, connection for the change, round) -> (fields of the Encrypt call that checks it, predicate on its outcome)."""
+Change = Callable[[ChangedServer, Caller, int], tuple[dict[str, Any], Callable[[Any], bool]]]
+"""(server, connection for the change, round) -> (fields of the Encrypt call that checks it, predicate on the outcome)."""
 
 
-def disable(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
-    caller.call("DisableKey", key_id=rig.keys[0])
-    return {"key_id": rig.keys[0]}, lambda answer: answer == "DisabledException"
+def disable(server: ChangedServer, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+    caller.call("DisableKey", key_id=server.keys[0])
+    return {"key_id": server.keys[0]}, lambda answer: answer == "DisabledException"
 
 
-def enable(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
-    caller.call("EnableKey", key_id=rig.keys[0])
-    return {"key_id": rig.keys[0]}, lambda answer: not isinstance(answer, str)
+def enable(server: ChangedServer, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+    caller.call("EnableKey", key_id=server.keys[0])
+    return {"key_id": server.keys[0]}, lambda answer: not isinstance(answer, str)
 
 
-def move_alias(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
-    target = rig.keys[(number + 1) % 2]
-    caller.call("UpdateAlias", alias_name=rig.alias, target_key_id=target)
-    return {"key_id": rig.alias}, lambda answer: answer.key_id.endswith(target)
+def move_alias(server: ChangedServer, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+    target = server.keys[(number + 1) % 2]
+    caller.call("UpdateAlias", alias_name=server.alias, target_key_id=target)
+    return {"key_id": server.alias}, lambda answer: answer.key_id.endswith(target)
 
 
-def create(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+def create(server: ChangedServer, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
     fresh = caller.call("CreateKey").key_metadata.key_id
     return {"key_id": fresh}, lambda answer: answer.key_id.endswith(fresh)
 
 
-def renew(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
-    key_id = rig.renewed()
+def rotate(server: ChangedServer, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+    key_id = server.key_to_rotate()
     caller.call("RotateKeyOnDemand", key_id=key_id)
     entries = caller.call("ListKeyRotations", key_id=key_id, include_key_material=ALL).rotations
     material_id = bytes.fromhex(entries[-1].key_material_id)
     return {"key_id": key_id}, lambda answer: answer.ciphertext_blob[19:51] == material_id
 
 
-def lose(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
-    """Delete the imported material, which `bring_back` imports again."""
-    key_id = rig.imported
+def delete_material(server: ChangedServer, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+    """Delete the imported material, which `import_again` imports again."""
+    key_id = server.imported
     caller.call("DeleteImportedKeyMaterial", key_id=key_id)
     return {"key_id": key_id}, lambda answer: answer == "KMSInvalidStateException"
 
 
-def bring_back(rig: Rig, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
-    rig.bring_in(caller)
-    return {"key_id": rig.imported}, lambda answer: not isinstance(answer, str)
+def import_again(server: ChangedServer, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+    server.import_material(caller)
+    return {"key_id": server.imported}, lambda answer: not isinstance(answer, str)
 
 
-OTHERS: Sequence[Change] = (*(move_alias, create, renew) * 4, lose, bring_back)
+OTHERS: Sequence[Change] = (*(move_alias, create, rotate) * 4, delete_material, import_again)
 
 
 BATCH_EVERY = 5
@@ -134,26 +134,28 @@ def of_batch(answer: Any) -> Any:
     return pb.EncryptResponse(key_id=answer.keys[result.key].key_id, ciphertext_blob=result.ciphertext_blob)
 
 
-def look(rig: Rig, change: Change, number: int, through: Sequence[Caller] | None = None) -> None:
+def change_and_check(
+    server: ChangedServer, change: Change, number: int, through: Sequence[Caller] | None = None
+) -> None:
     """Make a change through one connection, then check it through all connections or those in `through`."""
-    through = through or rig.callers
-    fields, obeys = change(rig, rig.callers[number % len(rig.callers)], number)
+    through = through or server.callers
+    fields, is_effective = change(server, server.callers[number % len(server.callers)], number)
     answers = ask(through, number, fields)
-    disobeying = [caller.worker for caller, answer in zip(through, answers, strict=True) if not obeys(answer)]
-    assert not disobeying, f"round {number}, {change.__name__}: workers {disobeying}"
+    failed = [caller.worker for caller, answer in zip(through, answers, strict=True) if not is_effective(answer)]
+    assert not failed, f"round {number}, {change.__name__}: workers {failed}"
 
 
 # --- tests -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["alone", "under load"])
-def loaded(request: pytest.FixtureRequest, rig: Rig) -> Iterator[None]:
+def loaded(request: pytest.FixtureRequest, server: ChangedServer) -> Iterator[None]:
     if request.param == "alone":
         yield
         return
-    key = rig.callers[0].call("CreateKey").key_metadata.key_id
-    environment = os.environ | {"KMS_GRPC_TOKEN": rig.server.token}
-    command = [sys.executable, "-m", "tests.workers.load", rig.server.address, rig.server.regions[0], key]
+    key = server.callers[0].call("CreateKey").key_metadata.key_id
+    environment = os.environ | {"KMS_GRPC_TOKEN": server.server.token}
+    command = [sys.executable, "-m", "tests.workers.load", server.server.address, server.server.regions[0], key]
     load = subprocess.Popen(command, cwd=ROOT, env=environment)
     yield
     assert load.poll() is None, "the load runs to the end"
@@ -163,31 +165,33 @@ def loaded(request: pytest.FixtureRequest, rig: Rig) -> Iterator[None]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("loaded")
-def test_a_change_takes_effect_for_every_call_after_its_acknowledgement(rig: Rig) -> None:
-    one_of_each = [next(caller for caller in rig.callers if caller.worker == worker) for worker in (0, 1)]
+def test_a_change_takes_effect_for_every_call_after_its_acknowledgement(server: ChangedServer) -> None:
+    one_of_each = [next(caller for caller in server.callers if caller.worker == worker) for worker in (0, 1)]
     for number in range(ROUNDS):
-        look(rig, disable, number)
-        look(rig, enable, number + 1, one_of_each)
+        change_and_check(server, disable, number)
+        change_and_check(server, enable, number + 1, one_of_each)
         if number % 4 == 0:
-            look(rig, OTHERS[number // 4 % len(OTHERS)], number)
+            change_and_check(server, OTHERS[number // 4 % len(OTHERS)], number)
 
 
-@pytest.mark.parametrize("change", [disable, move_alias, create, renew, lose], ids=lambda change: change.__name__)
-def test_a_change_takes_effect_in_a_worker_that_was_stopped_meanwhile(rig: Rig, change: Change) -> None:
+@pytest.mark.parametrize(
+    "change", [disable, move_alias, create, rotate, delete_material], ids=lambda change: change.__name__
+)
+def test_a_change_takes_effect_in_a_worker_that_was_stopped_meanwhile(server: ChangedServer, change: Change) -> None:
     for number in range(STOPS // 4):
-        asleep = number % 2
-        awake = next(caller for caller in rig.callers if caller.worker != asleep)
-        sleepers = [caller for caller in rig.callers if caller.worker == asleep]
-        for before in (enable, bring_back):
-            look(rig, before, number)
-        os.kill(worker_pid(rig.server, asleep), signal.SIGSTOP)
+        stopped = number % 2
+        other = next(caller for caller in server.callers if caller.worker != stopped)
+        of_stopped = [caller for caller in server.callers if caller.worker == stopped]
+        for before in (enable, import_again):
+            change_and_check(server, before, number)
+        os.kill(worker_pid(server.server, stopped), signal.SIGSTOP)
         try:
-            fields, obeys = change(rig, awake, number)
-            calls = [caller.begin("Encrypt", plaintext=b"x", **fields) for caller in sleepers]
+            fields, is_effective = change(server, other, number)
+            calls = [caller.begin("Encrypt", plaintext=b"x", **fields) for caller in of_stopped]
             time.sleep(0.05)
         finally:
-            os.kill(worker_pid(rig.server, asleep), signal.SIGCONT)
-        assert all(obeys(outcome(call)) for call in calls), f"round {number}"
+            os.kill(worker_pid(server.server, stopped), signal.SIGCONT)
+        assert all(is_effective(outcome(call)) for call in calls), f"round {number}"
 
 
 def test_a_change_takes_effect_if_its_worker_dies_before_the_epoch_is_bumped(start_server: StartServer) -> None:
