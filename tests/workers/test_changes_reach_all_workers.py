@@ -28,7 +28,7 @@ STOPS = 24
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class TestedServer:
+class ServerWithKeys:
     """A server with two workers, eight connections to it, and keys for each kind of change."""
 
     def __init__(self, server: Served, held: ExitStack) -> None:
@@ -58,39 +58,39 @@ class TestedServer:
 
 
 @pytest.fixture
-def server(start_server: StartServer) -> Iterator[TestedServer]:
+def server(start_server: StartServer) -> Iterator[ServerWithKeys]:
     with ExitStack() as held:
-        yield TestedServer(start_server(workers=2), held)
+        yield ServerWithKeys(start_server(workers=2), held)
 
 
 # --- changes: each is made through one connection and checked through all ----------------------------------------
 
-Change = Callable[[TestedServer, Caller, int], tuple[dict[str, Any], Callable[[Any], bool]]]
+Change = Callable[[ServerWithKeys, Caller, int], tuple[dict[str, Any], Callable[[Any], bool]]]
 """(server, connection for the change, round) -> (fields of the Encrypt call that checks it, test of its outcome)."""
 
 
-def disable(server: TestedServer, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+def disable(server: ServerWithKeys, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
     caller.call("DisableKey", key_id=server.keys[0])
     return {"key_id": server.keys[0]}, lambda answer: answer == "DisabledException"
 
 
-def enable(server: TestedServer, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+def enable(server: ServerWithKeys, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
     caller.call("EnableKey", key_id=server.keys[0])
     return {"key_id": server.keys[0]}, lambda answer: not isinstance(answer, str)
 
 
-def move_alias(server: TestedServer, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+def move_alias(server: ServerWithKeys, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
     target = server.keys[(number + 1) % 2]
     caller.call("UpdateAlias", alias_name=server.alias, target_key_id=target)
     return {"key_id": server.alias}, lambda answer: answer.key_id.endswith(target)
 
 
-def create(server: TestedServer, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+def create(server: ServerWithKeys, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
     fresh = caller.call("CreateKey").key_metadata.key_id
     return {"key_id": fresh}, lambda answer: answer.key_id.endswith(fresh)
 
 
-def rotate(server: TestedServer, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+def rotate(server: ServerWithKeys, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
     key_id = server.key_to_rotate()
     caller.call("RotateKeyOnDemand", key_id=key_id)
     entries = caller.call("ListKeyRotations", key_id=key_id, include_key_material=ALL).rotations
@@ -98,14 +98,16 @@ def rotate(server: TestedServer, caller: Caller, number: int) -> tuple[dict[str,
     return {"key_id": key_id}, lambda answer: answer.ciphertext_blob[19:51] == material_id
 
 
-def delete_material(server: TestedServer, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+def delete_material(
+    server: ServerWithKeys, caller: Caller, number: int
+) -> tuple[dict[str, Any], Callable[[Any], bool]]:
     """Delete the imported material, which `import_again` imports again."""
     key_id = server.imported
     caller.call("DeleteImportedKeyMaterial", key_id=key_id)
     return {"key_id": key_id}, lambda answer: answer == "KMSInvalidStateException"
 
 
-def import_again(server: TestedServer, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
+def import_again(server: ServerWithKeys, caller: Caller, number: int) -> tuple[dict[str, Any], Callable[[Any], bool]]:
     server.import_material(caller)
     return {"key_id": server.imported}, lambda answer: not isinstance(answer, str)
 
@@ -135,7 +137,7 @@ def of_batch(answer: Any) -> Any:
 
 
 def change_and_check(
-    server: TestedServer, change: Change, number: int, through: Sequence[Caller] | None = None
+    server: ServerWithKeys, change: Change, number: int, through: Sequence[Caller] | None = None
 ) -> None:
     """Make a change through one connection, then check it through all connections or those in `through`."""
     through = through or server.callers
@@ -149,7 +151,7 @@ def change_and_check(
 
 
 @pytest.fixture(params=["alone", "under load"])
-def loaded(request: pytest.FixtureRequest, server: TestedServer) -> Iterator[None]:
+def loaded(request: pytest.FixtureRequest, server: ServerWithKeys) -> Iterator[None]:
     if request.param == "alone":
         yield
         return
@@ -165,7 +167,7 @@ def loaded(request: pytest.FixtureRequest, server: TestedServer) -> Iterator[Non
 
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("loaded")
-def test_a_change_takes_effect_for_every_call_after_its_acknowledgement(server: TestedServer) -> None:
+def test_a_change_takes_effect_for_every_call_after_its_acknowledgement(server: ServerWithKeys) -> None:
     one_of_each = [next(caller for caller in server.callers if caller.worker == worker) for worker in (0, 1)]
     for number in range(ROUNDS):
         change_and_check(server, disable, number)
@@ -177,7 +179,7 @@ def test_a_change_takes_effect_for_every_call_after_its_acknowledgement(server: 
 @pytest.mark.parametrize(
     "change", [disable, move_alias, create, rotate, delete_material], ids=lambda change: change.__name__
 )
-def test_a_change_takes_effect_in_a_worker_that_was_stopped_meanwhile(server: TestedServer, change: Change) -> None:
+def test_a_change_takes_effect_in_a_worker_that_was_stopped_meanwhile(server: ServerWithKeys, change: Change) -> None:
     for number in range(STOPS // 4):
         stopped = number % 2
         other = next(caller for caller in server.callers if caller.worker != stopped)
