@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
+from kms_grpc.registry.sql_life import LifeTransaction
 
 from kms_grpc import errors
 from kms_grpc.clock import DAY_NS
 from kms_grpc.model.key import ImportPair, KeyState
 from kms_grpc.operations.handlers.importing import FAILURES
-from kms_grpc.registry.sql_life import LifeTransaction
 from kms_grpc.v1 import keys_pb2
 from tests.operations.key_life import (
     ALGORITHMS,
@@ -96,7 +96,7 @@ def ready(shared: Worker) -> Callable[[str], None]:
         if size not in pairs:
             provide_pair(shard, size)
             with shard.registry.writing() as transaction:
-                pair = transaction.ready_pair(size)
+                pair = transaction.pairs.oldest_ready(size)
             assert pair is not None
             pairs[size] = pair
         lay_ready(shard, pairs[size])

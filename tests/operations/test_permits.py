@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from kms_grpc.registry.rows import MATERIAL, material_values
 
 from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Decision, Question
 from kms_grpc.model.key import KeyState
 from kms_grpc.model.key_state import DISABLED, RULES
 from kms_grpc.registry import statements as sql
-from kms_grpc.registry.rows import MATERIAL, material_values
 from tests.operations.service import (
     ALICE,
     AWAY,
@@ -111,10 +111,10 @@ def test_new_material_is_used_by_the_next_call(pair: tuple[Worker, Worker]) -> N
     shard = other.shard()
     material = shard.generate_material(key.key_id, ALICE.account, 1)
     with shard.writing() as transaction:
-        row = transaction.find_key(key.key_id)
+        row = transaction.keys.find(key.key_id)
         assert row is not None
         add_material(transaction, material)
-        transaction.change_key(dataclasses.replace(row, current_material_id=material.material_id))
+        transaction.keys.change(dataclasses.replace(row, current_material_id=material.material_id))
     sealed = worker.encrypt(key.key_id)
     opened = worker.call("Decrypt", ciphertext_blob=sealed)
     assert opened.key_material_id == material.material_id.hex()

@@ -132,7 +132,7 @@ class _Away:
         self.away = True
 
     def outbox(self, limit: int) -> list[OutboxRow]:
-        return list(self._registry.outbox(limit))
+        return list(self._registry.outbox.oldest(limit))
 
     def clear_outbox(self, event_ids: list[str]) -> None:
         if self.away:
@@ -167,7 +167,7 @@ def test_a_full_disk_keeps_the_records_in_the_outbox(folder: Path, small_disk: P
     copier = OutboxCopier({s.region: s.registry for s in shards}, log, small_disk / "keeper.position")
     copier.copy_all()
     assert copier.failing == 2
-    assert all(len(shard.registry.outbox(ROWS)) == ROWS for shard in shards)
+    assert all(len(shard.registry.outbox.oldest(ROWS)) == ROWS for shard in shards)
     filler.unlink()
     log._check()  # what the log does each second
     copier.copy_all()
@@ -230,7 +230,9 @@ def test_remembered_answers_are_forgotten_after_a_day_of_trusted_time(folder: Pa
     clock = _Clock()
     shards = opened(folder, REGIONS)
     with shards.default.registry.writing() as transaction:
-        transaction.remember(RememberedAnswer(ACCOUNT, "CreateKey", "a", b"d", b"r", clock.wall_ns() - ANSWERS_KEPT_NS))
+        transaction.answers.remember(
+            RememberedAnswer(ACCOUNT, "CreateKey", "a", b"d", b"r", clock.wall_ns() - ANSWERS_KEPT_NS)
+        )
     log = FileAuditLog(folder / "keeper.jsonl", clock)
 
     class Application:

@@ -14,7 +14,7 @@ from kms_grpc.crypto.keyring import open_keyring
 from kms_grpc.model.arn import alias_arn, key_arn
 from kms_grpc.model.key import Alias, Key, KeyState, Material
 from kms_grpc.registry.epochs import create_epochs, epochs_path
-from kms_grpc.registry.first_start import Service, open_shards, prepare
+from kms_grpc.registry.provisioning import Service, open_shards, prepare
 from kms_grpc.registry.shards import Shard, Shards
 from kms_grpc.root_key.file import RootKeyFile
 
@@ -54,7 +54,7 @@ def new_key(shard: Shard, account: str = ACCOUNT, description: str = "") -> tupl
 
 def add_key(shard: Shard, account: str = ACCOUNT, description: str = "") -> Key:
     with shard.writing() as transaction:
-        return transaction.add_key(*new_key(shard, account, description))
+        return transaction.keys.add(*new_key(shard, account, description))
 
 
 def new_alias(shard: Shard, name: str, target: Key, account: str = ACCOUNT) -> Alias:
@@ -64,7 +64,7 @@ def new_alias(shard: Shard, name: str, target: Key, account: str = ACCOUNT) -> A
 
 def add_alias(shard: Shard, name: str, target: Key, account: str = ACCOUNT) -> Alias:
     with shard.writing() as transaction:
-        return transaction.add_alias(new_alias(shard, name, target, account))
+        return transaction.aliases.add(new_alias(shard, name, target, account))
 
 
 def in_another_process(code: str, *arguments: object, fault: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -37,9 +37,9 @@ from tests.registry.made import (
 
 def switch(shard: Shard, key_id: str, state: KeyState) -> Key:
     with shard.writing() as transaction:
-        key = transaction.find_key(key_id)
+        key = transaction.keys.find(key_id)
         assert key is not None
-        return transaction.change_key(replace(key, state=state))
+        return transaction.keys.change(replace(key, state=state))
 
 
 def asked_for(shard: Shard, method: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
@@ -117,10 +117,10 @@ def test_an_alias_that_moved_goes_and_comes_is_obeyed_elsewhere(shard: Shard, ot
     alias = add_alias(shard, "alias/a", first)
     assert ask(pipe, "alias", "alias/a")[2] == alias, "an unknown name is not remembered beyond the epoch"
     with shard.writing() as transaction:
-        alias = transaction.change_alias(replace(alias, target_key_id=second.key_id))
+        alias = transaction.aliases.change(replace(alias, target_key_id=second.key_id))
     assert ask(pipe, "alias", "alias/a")[2] == alias
     with shard.writing() as transaction:
-        transaction.remove_alias(alias)
+        transaction.aliases.remove(alias)
     assert ask(pipe, "alias", "alias/a")[2] is None
 
 
@@ -132,7 +132,7 @@ def test_a_writer_killed_around_its_commit(shard: Shard, folder: Path, fault: st
 from kms_grpc.model.key import KeyState
 from dataclasses import replace
 shard = opened(Path(argv[0])).default
-with shard.writing() as t: t.change_key(replace(t.find_key(argv[1]), state=KeyState.DISABLED))
+with shard.writing() as t: t.keys.change(replace(t.keys.find(argv[1]), state=KeyState.DISABLED))
 """
     dead = in_another_process(f"exec({code!r})", folder, key.key_id, fault=fault)
     assert dead.returncode == -signal.SIGKILL, dead.stderr
@@ -324,7 +324,7 @@ def test_a_created_key_is_read_back_before_success(shard: Shard, monkeypatch: py
     key, material = new_key(shard)
     foreign = replace(material, wrapped=new_key(shard)[1].wrapped)
     with pytest.raises(KeyUnavailableException, match="does not open"), shard.writing() as transaction:
-        transaction.add_key(key, foreign)
+        transaction.keys.add(key, foreign)
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_wrapped_material_opens_in_its_place_only(
     moved = shard.generate_material(key.key_id if region_key_of is None else add_key(shard).key_id, account, 1)
     wrong = replace(material, wrapped=moved.wrapped, material_id=moved.material_id)
     with pytest.raises(KeyUnavailableException), shard.writing() as transaction:
-        transaction.add_key(replace(key, current_material_id=moved.material_id), wrong)
+        transaction.keys.add(replace(key, current_material_id=moved.material_id), wrong)
 
 
 def test_marks_are_this_shards_and_bound_to_their_data(shard: Shard) -> None:
@@ -376,7 +376,7 @@ def test_a_cached_key_takes_at_most_4_kib(folder: Path) -> None:
     shard = shards.default
     for description in ("", "\N{KEY}" * 8_192):
         with shard.registry.writing() as transaction:
-            keys = [transaction.add_key(*new_key(shard, description=description)) for _ in range(600)]
+            keys = [transaction.keys.add(*new_key(shard, description=description)) for _ in range(600)]
         shard._clear()
         tracemalloc.start()
         for key in keys:

@@ -24,10 +24,10 @@ Event = tuple[str, Any]
 
 
 def _switch(shard: Shard, transaction: Transaction, keys: list[str], chance: random.Random) -> Event:
-    key = transaction.find_key(keys[0])
+    key = transaction.keys.find(keys[0])
     assert key is not None
     state = chance.choice((KeyState.ENABLED, KeyState.DISABLED))
-    return "switched", transaction.change_key(replace(key, state=state)).revision
+    return "switched", transaction.keys.change(replace(key, state=state)).revision
 
 
 def _switch_what_was_seen_before(
@@ -35,24 +35,24 @@ def _switch_what_was_seen_before(
 ) -> Event:
     key = shard.find_key(keys[0])
     assert key is not None
-    return "switched", transaction.change_key(key).revision
+    return "switched", transaction.keys.change(key).revision
 
 
 def _create(shard: Shard, transaction: Transaction, keys: list[str], chance: random.Random) -> Event:
-    return "created", transaction.add_key(*new_key(shard)).sequence
+    return "created", transaction.keys.add(*new_key(shard)).sequence
 
 
 def _change_alias(shard: Shard, transaction: Transaction, keys: list[str], chance: random.Random) -> Event:
     """Moves it, removes it, or makes it where it is not."""
-    alias = transaction.find_alias(ACCOUNT, ALIAS)
-    target = transaction.find_key(chance.choice(keys))
+    alias = transaction.aliases.find(ACCOUNT, ALIAS)
+    target = transaction.keys.find(chance.choice(keys))
     assert target is not None
     if alias is None:
-        return "alias made", transaction.add_alias(new_alias(shard, ALIAS, target)).sequence
+        return "alias made", transaction.aliases.add(new_alias(shard, ALIAS, target)).sequence
     if chance.random() < 0.5:
-        transaction.remove_alias(alias)
+        transaction.aliases.remove(alias)
         return "alias removed", (alias.sequence, alias.revision)
-    moved = transaction.change_alias(replace(alias, target_key_id=target.key_id))
+    moved = transaction.aliases.change(replace(alias, target_key_id=target.key_id))
     return "alias moved", (moved.sequence, moved.revision)
 
 
@@ -126,13 +126,13 @@ def _check_history(shard: Shard, keys: list[str], events: list[Event], counts: C
     assert key is not None
     assert revisions == list(range(2, key.revision + 1)), "each write followed on exactly one other"
     created = [detail for kind, detail in events if kind == "created"]
-    assert shard.registry.count_keys(ACCOUNT) == len(keys) + len(created)
-    assert len(shard.registry.keys_after(ACCOUNT, 0, 10_000)) == len(keys) + len(set(created))
+    assert shard.registry.keys.count(ACCOUNT) == len(keys) + len(created)
+    assert len(shard.registry.keys.list_after(ACCOUNT, 0, 10_000)) == len(keys) + len(set(created))
     assert counts["alias made"] - counts["alias removed"] == (alias is not None)
     moved = Counter(detail[0] for kind, detail in events if kind == "alias moved")
     for kind, detail in events:
         if kind == "alias removed":
             assert detail[1] == moved[detail[0]] + 1, "it had been through all its moves"
     changed = sum(counts[kind] for kind in counts if kind != ConflictException.__name__)
-    assert shard.registry.last_change() == len(keys) + changed
+    assert shard.registry.changes.last() == len(keys) + changed
     assert shard.registry.damaged_rows() == []
