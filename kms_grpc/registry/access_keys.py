@@ -114,7 +114,7 @@ def create_access_key(shard: Shard, principal: Principal, now_ns: int) -> tuple[
     secret = base64.b64encode(envelope.random_bytes(SECRET_BYTES))
     owned_key(shard, ACCESS_KEYS, now_ns)
     with shard.writing() as transaction:
-        with using(shard, ACCESS_KEYS, "Encrypt", Reason(now_ns, transaction.record)) as sealing:
+        with using(shard, ACCESS_KEYS, "Encrypt", Reason(now_ns, transaction.outbox.add)) as sealing:
             bound = _bound(sealing, access_key_id, principal.name)
             sealed = envelope.seal(sealing.handle, sealing.prefix, bound, secret)
         access_key = AccessKey(access_key_id, principal.name, sealed, now_ns)

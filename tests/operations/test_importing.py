@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from kms_grpc.registry.sql_life import LifeTransaction
+from kms_grpc.registry.sql.pairs import SqlWritablePairs
 
 from kms_grpc import errors
 from kms_grpc.clock import DAY_NS
@@ -379,7 +379,7 @@ def test_a_pair_that_another_call_has_used_meanwhile(
     key_id = external(shared).key_id
     fields = package(shared, key_id, os.urandom(32))
     before = stored(shared, key_id)
-    monkeypatch.setattr(LifeTransaction, "remove_pair" if unwraps else "change_pair", moved_on)
+    monkeypatch.setattr(SqlWritablePairs, "remove" if unwraps else "change", moved_on)
     wrong = {} if unwraps else {"encrypted_key_material": os.urandom(256)}
     assert shared.refusal(IMPORT, **fields | wrong).code == NO_TOKEN
     assert stored(shared, key_id) == before

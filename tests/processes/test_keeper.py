@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,9 @@ from kms_grpc.clock import SystemClock
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.processes import outbox
 from kms_grpc.processes.clock_trust import ClockTrust
-from kms_grpc.processes.keeper import ANSWERS_KEPT_NS, Keeper
+from kms_grpc.processes.keeper import Keeper
 from kms_grpc.processes.outbox import BATCH, OutboxCopier
-from kms_grpc.registry.base import OutboxRow, Registry, RememberedAnswer
+from kms_grpc.registry.base import ANSWERS_KEPT_NS, Registry, RememberedAnswer, Transaction
 from tests.processes.kept import REGIONS, copied, copy, put_into_outbox
 from tests.processes.served import ROOT
 from tests.processes.small_disk import fill, small_disk
@@ -125,19 +126,17 @@ def test_the_position_moves_on_so_that_a_start_reads_little(folder: Path, monkey
 
 
 class _Away:
-    """A shard that cannot be written for now: what it offers is read, clearing fails."""
+    """A shard that can be read but not be written until `away` is False."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self.outbox = registry.outbox
         self.away = True
 
-    def outbox(self, limit: int) -> list[OutboxRow]:
-        return list(self._registry.outbox.oldest(limit))
-
-    def clear_outbox(self, event_ids: list[str]) -> None:
+    def writing(self) -> AbstractContextManager[Transaction]:
         if self.away:
             raise DependencyTimeoutException("The disk is full.")
-        self._registry.clear_outbox(event_ids)
+        return self._registry.writing()
 
 
 def test_one_region_that_fails_holds_up_no_other_and_repeats_nothing(folder: Path) -> None:

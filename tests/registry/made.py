@@ -14,7 +14,7 @@ from kms_grpc.crypto.keyring import open_keyring
 from kms_grpc.model.arn import alias_arn, key_arn
 from kms_grpc.model.key import Alias, Key, KeyState, Material
 from kms_grpc.registry.epochs import create_epochs, epochs_path
-from kms_grpc.registry.provisioning import Service, open_shards, prepare
+from kms_grpc.registry.provisioning import Installation, open_shards, prepare
 from kms_grpc.registry.shards import Shard, Shards
 from kms_grpc.root_key.file import RootKeyFile
 
@@ -25,14 +25,14 @@ SERVICE_ACCOUNT = "000000000000"
 REGION = "eu-west-1"
 
 
-def service(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Service:
-    return Service(folder, regions, other.get("partition", "aws"), other.get("account", SERVICE_ACCOUNT))
+def installation(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Installation:
+    return Installation(folder, regions, other.get("partition", "aws"), other.get("account", SERVICE_ACCOUNT))
 
 
-def start(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Service:
+def start(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Installation:
     """What the one-off process before the workers does."""
     open_keyring()
-    made = service(folder, regions, **other)
+    made = installation(folder, regions, **other)
     prepare(made, RootKeyFile(folder / "root.key"), SystemClock())
     create_epochs(epochs_path(folder), len(regions))
     return made
@@ -41,7 +41,7 @@ def start(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Ser
 def opened(folder: Path, regions: Sequence[str] = (REGION,), cached_keys: int = 1_000) -> Shards:
     """What a worker does."""
     open_keyring()
-    return open_shards(service(folder, regions), RootKeyFile(folder / "root.key"), cached_keys)
+    return open_shards(installation(folder, regions), RootKeyFile(folder / "root.key"), cached_keys)
 
 
 def new_key(shard: Shard, account: str = ACCOUNT, description: str = "") -> tuple[Key, Material]:

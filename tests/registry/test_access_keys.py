@@ -14,11 +14,12 @@ from kms_grpc.authentication.signature_v4 import FixedSigners, Signer, derive_si
 from kms_grpc.clock import SystemClock
 from kms_grpc.errors import InvalidCiphertextException, KeyUnavailableException, NotFoundException
 from kms_grpc.model.principal import Principal
-from kms_grpc.registry import access_keys, tables
+from kms_grpc.registry import access_keys
 from kms_grpc.registry.access_keys import StoredSigners, create_access_key, delete_access_key, list_access_keys
 from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.owned_keys import Reason
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql import tables
 from tests.registry.made import ACCOUNT, REGION, opened
 
 ORDERS = Principal("orders", f"arn:aws:iam::{ACCOUNT}:role/orders", ACCOUNT)

@@ -21,10 +21,10 @@ from kms_grpc.crypto.keyring import keyring_facts
 from kms_grpc.errors import KeyUnavailableException
 from kms_grpc.model.key import Key, KeyState
 from kms_grpc.registry import shards as shards_module
-from kms_grpc.registry import sql_base
 from kms_grpc.registry.epochs import Epochs, epochs_path
 from kms_grpc.registry.generational_cache import GenerationalCache
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql import writer
 from tests.registry.made import (
     ACCOUNT,
     add_alias,
@@ -42,17 +42,21 @@ def switch(shard: Shard, key_id: str, state: KeyState) -> Key:
         return transaction.keys.change(replace(key, state=state))
 
 
-def asked_for(shard: Shard, method: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """What the registry is asked for from now on."""
+def finds_of(part: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Notes the names that a part of the registry is asked for from now on."""
     asked: list[tuple[str, ...]] = []
-    real = getattr(shard.registry, method)
+    real = part.find
 
     def ask_and_note(*name: str) -> Any:
         asked.append(name)
         return real(*name)
 
-    monkeypatch.setattr(shard.registry, method, ask_and_note)
+    monkeypatch.setattr(part, "find", ask_and_note)
     return asked
+
+
+def warm_material(shard: Shard, prefix: bytes) -> Any:
+    return shard._materials._cache.warm(prefix)
 
 
 # --- another process ---------------------------------------------------------------------------------------------
@@ -145,8 +149,8 @@ with shard.writing() as t: t.keys.change(replace(t.keys.find(argv[1]), state=Key
 
 
 def test_who_is_too_far_behind_drops_everything(shard: Shard, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_base, "CHANGES_KEPT", 4)
-    monkeypatch.setattr(sql_base, "_FORGET_EVERY", 8)
+    monkeypatch.setattr(writer, "CHANGES_KEPT", 4)
+    monkeypatch.setattr(writer, "_TRIM_EVERY", 8)
     key, neighbour = add_key(shard), add_key(shard)
     for limit, writes in ((1_000, 40), (5, 6)):  # the log was cut short; the log is too long to be read
         monkeypatch.setattr(shards_module, "_CHANGES_AT_ONCE", limit)
@@ -203,7 +207,7 @@ def test_what_is_committed_while_catching_up_is_caught_up_with_next(shard: Shard
     key = add_key(shard)
     other = opened(folder).default
     other.find_key(key.key_id)
-    changes_after = other.registry.changes_after
+    changes_after = other.registry.changes.list_after
 
     def and_then_another(sequence: int, limit: int) -> Any:
         changes = changes_after(sequence, limit)
@@ -211,9 +215,9 @@ def test_what_is_committed_while_catching_up_is_caught_up_with_next(shard: Shard
         return changes
 
     add_key(shard)
-    other.registry.changes_after = and_then_another  # type: ignore[method-assign]
+    other.registry.changes.list_after = and_then_another  # type: ignore[method-assign]
     other.catch_up()
-    other.registry.changes_after = changes_after  # type: ignore[method-assign]
+    other.registry.changes.list_after = changes_after  # type: ignore[method-assign]
     assert not other.is_fresh()
     other.catch_up()
     found = other.find_key(key.key_id)
@@ -227,7 +231,7 @@ def test_a_change_of_a_key_takes_its_material_out_of_the_keyring(shard: Shard) -
     key, neighbour = add_key(shard), add_key(shard)
     loaded, kept = shard.current_material(key), shard.current_material(neighbour)
     switch(shard, key.key_id, KeyState.DISABLED)
-    assert (shard.warm_material(loaded.prefix), shard.warm_material(kept.prefix)) == (None, kept)
+    assert (warm_material(shard, loaded.prefix), warm_material(shard, kept.prefix)) == (None, kept)
     with pytest.raises(StaleHandle):
         seal(loaded.handle, loaded.prefix, b"", b"text")
     seal(kept.handle, kept.prefix, b"", b"text")
@@ -237,7 +241,7 @@ def test_a_cold_key_is_loaded_once(shard: Shard, folder: Path, monkeypatch: pyte
     key = add_key(shard)
     shards = opened(folder)
     cold = shards.default
-    loads = asked_for(cold, "find_key", monkeypatch)
+    loads = finds_of(cold.registry.keys, monkeypatch)
     barrier = threading.Barrier(16)
 
     def use() -> None:
@@ -258,7 +262,7 @@ def test_a_cold_key_is_loaded_once(shard: Shard, folder: Path, monkeypatch: pyte
 def test_unknown_names_are_asked_for_once_an_epoch_and_without_bound_on_memory(
     shard: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = asked_for(shard, "find_alias", monkeypatch)
+    asked = finds_of(shard.registry.aliases, monkeypatch)
     for _ in range(3):
         assert shard.find_alias(ACCOUNT, "alias/none") is None
     assert asked == [(ACCOUNT, "alias/none")]
@@ -304,7 +308,7 @@ def test_a_material_that_the_keyring_lost_is_loaded_anew(shard: Shard) -> None:
     again = shard.current_material(key)
     assert (again.prefix, again.handle != loaded.handle) == (loaded.prefix, True)
     shard.forget_material(loaded)
-    assert shard.warm_material(loaded.prefix) is again, "an old one is no reason to drop the new one"
+    assert warm_material(shard, loaded.prefix) is again, "an old one is no reason to drop the new one"
 
 
 def test_a_material_is_found_by_its_prefix_for_its_own_key_only(shard: Shard) -> None:
@@ -312,12 +316,12 @@ def test_a_material_is_found_by_its_prefix_for_its_own_key_only(shard: Shard) ->
     prefix = shard.current_material(key).prefix
     assert shard.material(other, prefix) is None
     shard._clear()
-    assert shard.warm_material(prefix) is None
+    assert warm_material(shard, prefix) is None
     assert shard.material(other, prefix) is None
     assert shard.material(key, prefix[:19] + bytes(32) + prefix[51:]) is None, "no such material"
     found = shard.material(key, prefix)
     assert found is not None
-    assert shard.warm_material(prefix) is found
+    assert warm_material(shard, prefix) is found
 
 
 def test_a_created_key_is_read_back_before_success(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:

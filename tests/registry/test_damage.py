@@ -14,10 +14,10 @@ import pytest
 
 from kms_grpc.errors import KeyUnavailableException, KMSInternalException
 from kms_grpc.model.key import Alias, Key
-from kms_grpc.registry import tables
 from kms_grpc.registry.base import RememberedAnswer
 from kms_grpc.registry.own_row import WillNotStart
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql import tables
 from tests.registry.made import ACCOUNT, OTHER_ACCOUNT, REGION, add_alias, add_key, opened, start
 
 FLIPS = ("first", "last", "type")

@@ -31,9 +31,10 @@ from kms_grpc.model.key import (
     RotationType,
     Tag,
 )
-from kms_grpc.registry import owned_keys, tables
+from kms_grpc.registry import owned_keys
 from kms_grpc.registry.base import Due, OutboxRow, Registry, Transaction
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql import tables
 from tests.registry.made import (
     ACCOUNT,
     OTHER_ACCOUNT,
@@ -481,8 +482,9 @@ def test_pairs_lie_ready_until_they_are_given_to_a_key(store: Shard) -> None:
         assert transaction.pairs.oldest_ready("RSA_3072") is None
     assert store.registry.pairs.find(given.pair_id) == given
     assert store.registry.pairs.count_ready("RSA_2048") == 2
-    assert store.registry.remove_expired_pairs(49) == 0
-    assert store.registry.remove_expired_pairs(50) == 1, "pairs that lie ready do not expire"
+    with store.registry.writing() as transaction:
+        assert transaction.pairs.remove_expired(49) == 0
+        assert transaction.pairs.remove_expired(50) == 1, "pairs that belong to no key do not expire"
     assert store.registry.pairs.find(given.pair_id) is None
 
 
@@ -578,7 +580,7 @@ def test_a_damaged_latest_time_is_not_believed(store: Shard, folder: Path, colum
     with store.writing() as transaction:
         transaction.latest_time.advance(1_000)
     damage(_at(folder), "latest_time", "latest_ns", 1_000, column, flip)
-    reads: list[Callable[[Registry | Transaction], object]] = [lambda rows: rows.latest_ns()]
+    reads: list[Callable[[Registry | Transaction], object]] = [lambda rows: rows.latest_time.read_ns()]
     with pytest.raises(KMSInternalException, match="own row was changed on disk"):
         reads[0](store.registry)
     with (

@@ -18,10 +18,11 @@ from sqlalchemy import create_engine
 
 from kms_grpc.errors import AlreadyExistsException, ConflictException, DependencyTimeoutException
 from kms_grpc.model.key import Key, KeyState
-from kms_grpc.registry import sql, sql_base, sqlite
 from kms_grpc.registry.base import Change, OutboxRow, Registry, RememberedAnswer, Transaction
 from kms_grpc.registry.migrate import alembic_config
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql import sqlite, writer
+from kms_grpc.registry.sql.registry import SqlRegistry
 from kms_grpc.registry.sql.tables import HEAD, metadata
 from tests.registry.made import ACCOUNT, OTHER_ACCOUNT, REGION, add_alias, add_key, new_alias, new_key, opened
 
@@ -154,8 +155,8 @@ def test_the_change_log_names_what_a_commit_touched(store: Shard) -> None:
 
 
 def test_the_change_log_is_kept_short(store: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_base, "CHANGES_KEPT", 20)
-    monkeypatch.setattr(sql_base, "_FORGET_EVERY", 10)
+    monkeypatch.setattr(writer, "CHANGES_KEPT", 20)
+    monkeypatch.setattr(writer, "_TRIM_EVERY", 10)
     key = add_key(store)
     with store.registry.writing() as transaction:
         for _ in range(99):
@@ -207,15 +208,19 @@ def test_an_answer_is_kept_until_it_is_forgotten_or_replaced(store: Shard) -> No
         with store.registry.writing() as transaction:
             return transaction.answers.find(ACCOUNT, "CreateKey", "request-1")
 
+    def forget_before(created_ns: int) -> int:
+        with store.registry.writing() as transaction:
+            return transaction.answers.forget_before(created_ns)
+
     newer = replace(ANSWER, response=b"other", created_ns=9)
     for answer in (ANSWER, newer):
         with store.registry.writing() as transaction:
             transaction.answers.remember(answer)
             transaction.answers.remember(replace(answer, account=OTHER_ACCOUNT))
         assert kept() == answer
-    assert store.registry.forget_answers_before(9) == 0
+    assert forget_before(9) == 0
     assert kept() == newer
-    assert store.registry.forget_answers_before(10) == 2
+    assert forget_before(10) == 2
     assert kept() is None
 
 
@@ -225,11 +230,17 @@ def test_the_outbox_gives_the_oldest_first_until_cleared(store: Shard) -> None:
         for row in rows:
             transaction.outbox.add(row)
     assert list(store.registry.outbox.oldest(3)) == rows[:3]
-    store.registry.clear_outbox([row.event_id for row in rows[:1_100]])
+    with store.registry.writing() as transaction:
+        transaction.outbox.remove([row.event_id for row in rows[:1_100]])
     assert list(store.registry.outbox.oldest(1_000)) == rows[1_100:]
 
 
 # --- the store does not answer -----------------------------------------------------------------------------------
+
+
+def _remove_from_outbox(shard: Shard) -> None:
+    with shard.registry.writing() as transaction:
+        transaction.outbox.remove(["event"])
 
 
 def _use(shard: Shard) -> Sequence[Callable[[], object]]:
@@ -239,7 +250,8 @@ def _use(shard: Shard) -> Sequence[Callable[[], object]]:
         lambda: shard.registry.keys.list_after(ACCOUNT, 0, 10),
         lambda: shard.registry.changes.list_after(0, 10),
         lambda: add_key(shard),
-        lambda: shard.registry.clear_outbox(["event"]),
+        lambda: shard.registry.outbox.oldest(10),
+        lambda: _remove_from_outbox(shard),
     )
 
 
@@ -259,7 +271,7 @@ def test_a_lost_file_is_told_in_words(folder: Path, content: bytes | None, way_o
         left.unlink()
     if content is not None:
         path.write_bytes(content)
-    registry = sql.SqlRegistry(path, "aws", REGION, 0)
+    registry = SqlRegistry(path, "aws", REGION, 0)
     shards.default.registry = registry
     for use in _use(shards.default):
         with pytest.raises(DependencyTimeoutException, match=f"registry of region {REGION}.*({way_out})"):
