@@ -17,14 +17,13 @@ from typing import Any, Final
 from kms_grpc.audit.record import service_event
 from kms_grpc.clock import DAY_NS
 from kms_grpc.errors import KMSError
-from kms_grpc.model.key import Key, KeyState, MaterialState, RotationType
+from kms_grpc.model.key import MATERIALS_LIMIT, Key, KeyState, MaterialState, RotationType
 from kms_grpc.model.key_transitions import Event, after, with_materials
 from kms_grpc.registry.base import Due, OutboxRow, Transaction
 from kms_grpc.registry.shards import Shard
 
 AT_ONCE: Final = 100
 """Keys per pass and region: other work of the keeper is not held up."""
-MATERIALS_AT_ONCE: Final = 10_000
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +92,7 @@ def _is_there(key: Key, now_ns: int) -> bool:
 def _expire(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> bool:
     """Whatever has expired goes, also a material that was still waiting for its rotation."""
     kept, swept = [], False
-    for material in transaction.materials.list_after(key.key_id, -1, MATERIALS_AT_ONCE):
+    for material in transaction.materials.list_after(key.key_id, -1, MATERIALS_LIMIT):
         if material.wrapped is None or not material.has_expired(now_ns):
             kept.append(material)
             continue

@@ -8,7 +8,7 @@ whole or not at all.
 
 | name | a transaction shares it if it |
 |---|---|
-| a key id | finds, adds, changes or removes the key, one of its materials, tags or import pairs, or counts its aliases |
+| a key id | finds, adds, changes or removes the key, a material, tag or import pair of it, or counts its aliases |
 | an account | counts the account's keys, adds or removes one of them, or finds or remembers an answer of the account |
 | an alias name of an account | finds, adds, changes or removes the alias |
 
@@ -39,19 +39,6 @@ ANSWERS_KEPT_NS: Final = DAY_NS
 """How long an answer is repeated to a request with the same request id."""
 
 # --- rows --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ShardRow:
-    """A shard's own row: its place, and its region key wrapped under the root key."""
-
-    partition: str
-    region: str
-    account: str
-    """The service's own account, 12 digits."""
-    root_fingerprint: str
-    wrapped_region_key: bytes
-    created_ns: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from kms_grpc.crypto.errors import WrappedKeyDamaged
 from kms_grpc.crypto.framing import frame
 from kms_grpc.crypto.keyring import evict
-from kms_grpc.registry.base import ShardRow
 from kms_grpc.registry.sql.rows import Place, RowMac
-from kms_grpc.registry.sql.shard_row import SHARD, shard_of
+from kms_grpc.registry.sql.shard_row import SHARD, ShardRow, shard_of
 from kms_grpc.registry.sql.sqlite import connect
 from kms_grpc.root_key.base import RootKey
 

@@ -25,7 +25,6 @@ from kms_grpc.crypto.errors import RootKeyFileError
 from kms_grpc.crypto.keyring import evict
 from kms_grpc.faults import fault_point
 from kms_grpc.folder_sync import sync_folder
-from kms_grpc.registry.base import ShardRow
 from kms_grpc.registry.epochs import Epochs, epochs_path
 from kms_grpc.registry.own_row import (
     WillNotStart,
@@ -38,7 +37,7 @@ from kms_grpc.registry.own_row import (
 from kms_grpc.registry.shards import CACHED_KEYS, Shard, Shards
 from kms_grpc.registry.sql.registry import SqlRegistry
 from kms_grpc.registry.sql.rows import Place, RowMac
-from kms_grpc.registry.sql.shard_row import ADD_SHARD, SHARD, shard_values
+from kms_grpc.registry.sql.shard_row import ADD_SHARD, SHARD, ShardRow, shard_values
 from kms_grpc.registry.sql.sqlite import connect
 from kms_grpc.registry.sql.tables import HEAD
 from kms_grpc.root_key.base import RootKey, RootKeySource

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from kms_grpc.registry.sql.pairs import SqlWritablePairs
 
 from kms_grpc import errors
 from kms_grpc.clock import DAY_NS
 from kms_grpc.model.key import ImportPair, KeyState
 from kms_grpc.operations.handlers.importing import FAILURES
+from kms_grpc.registry.sql.pairs import SqlWritablePairs
 from kms_grpc.v1 import keys_pb2
 from tests.operations.key_life import (
     ALGORITHMS,

@@ -5,7 +5,6 @@ Two workers share a data directory here, each with its own caches: what one writ
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any

@@ -30,9 +30,7 @@ def provide(call: Call, account: str, name: str) -> Alias | None:
     try:
         _make(call, service, name)
     except AlreadyExistsException:
-        return call.shard.registry.aliases.find(
-            account, name
-        )  # another call has just made it, and perhaps not told yet
+        return call.shard.registry.aliases.find(account, name)  # this worker's cache may not know it yet
     return call.shard.find_alias(account, name)
 
 

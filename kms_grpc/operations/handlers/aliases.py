@@ -13,7 +13,7 @@ from kms_grpc.errors import (
     LimitExceededException,
     ValidationException,
 )
-from kms_grpc.model.arn import alias_arn, is_alias_name
+from kms_grpc.model.arn import ALIAS_LENGTH_LIMIT, alias_arn, is_alias_name
 from kms_grpc.model.key import Alias, Key
 from kms_grpc.operations.admission.identifiers import alias_not_found, check_alias_prefix
 from kms_grpc.operations.call import Call
@@ -29,7 +29,7 @@ def create_alias(call: Call, request: pb.CreateAliasRequest, key: Key) -> pb.Cre
     check_alias_prefix(name)
     if not is_alias_name(name):
         raise InvalidAliasNameException(
-            f"{name}: after alias/ come letters, digits and / _ - only, at most 256 characters in all"
+            f"{name}: after alias/ come letters, digits and / _ - only, at most {ALIAS_LENGTH_LIMIT} characters in all"
         )
     arn = alias_arn(call.shard.partition, call.shard.region, call.account, name)
     if call.writing.aliases.find(call.account, name) is not None:

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from kms_grpc.audit.record import service_event
-from kms_grpc.clock import DAY_NS
+from kms_grpc.clock import DAY_NS, HOUR_NS
 from kms_grpc.crypto import envelope
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.errors import (
@@ -36,7 +36,7 @@ from kms_grpc.errors import (
     NotFoundException,
     ValidationException,
 )
-from kms_grpc.model.key import ImportPair, Key, Material, MaterialState, Origin
+from kms_grpc.model.key import IMPORT_VALID_HOURS, MATERIALS_LIMIT, ImportPair, Key, Material, MaterialState, Origin
 from kms_grpc.model.key_transitions import Event, after, with_materials
 from kms_grpc.operations.admission.identifiers import stored
 from kms_grpc.operations.call import Call
@@ -49,14 +49,11 @@ from kms_grpc.registry.owned_keys import IMPORT_TOKENS, Reason, provide, using
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 
-VALID_NS: Final = DAY_NS
-"""How long token and public key are good for."""
+VALID_NS: Final = IMPORT_VALID_HOURS * HOUR_NS
 FAILURES: Final = 10
 """Imports that do not unwrap before the token is used up."""
 LONGEST_NS: Final = 365 * DAY_NS
 """How far ahead ValidTo may be."""
-MATERIALS: Final = 1_000
-"""More than a key can have: 1, 25 rotations and one that waits."""
 _TOKEN: Final = struct.Struct(">B16sQ")
 _VERSION: Final = 1
 
@@ -108,7 +105,7 @@ def get_parameters_for_import(
 
 def import_key_material(call: Call, request: pb.ImportKeyMaterialRequest, key: Key) -> pb.ImportKeyMaterialResponse:
     """All of it or nothing: the pair is gone, the material there and the key usable in one transaction."""
-    materials = list(call.writing.materials.list_after(key.key_id, -1, MATERIALS))
+    materials = list(call.writing.materials.list_after(key.key_id, -1, MATERIALS_LIMIT))
     terms = _terms(call, request, materials)
     pair = _pair(call, key, request.import_token)
     unwrapped = imports.unwrap(call.shard, key, pair, request.encrypted_key_material, _reason(call))
@@ -283,7 +280,9 @@ def _lose(call: Call, key: Key, material: Material) -> None:
     """A permanent material leaves its row behind, for the same bytes to come back to; one that waited leaves
     nothing."""
     others = [
-        one for one in call.writing.materials.list_after(key.key_id, -1, MATERIALS) if one.number != material.number
+        one
+        for one in call.writing.materials.list_after(key.key_id, -1, MATERIALS_LIMIT)
+        if one.number != material.number
     ]
     if material.state is MaterialState.PENDING_ROTATION:
         call.writing.materials.remove(material)

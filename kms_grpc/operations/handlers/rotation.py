@@ -11,7 +11,16 @@ from typing import Final
 
 from kms_grpc.clock import DAY_NS
 from kms_grpc.errors import ConflictException, KMSInvalidStateException, LimitExceededException
-from kms_grpc.model.key import Key, KeyState, Material, MaterialState, Origin, RotationType
+from kms_grpc.model.key import (
+    MATERIALS_LIMIT,
+    ON_DEMAND_ROTATIONS_LIMIT,
+    Key,
+    KeyState,
+    Material,
+    MaterialState,
+    Origin,
+    RotationType,
+)
 from kms_grpc.model.key_state import NOTHING_TO_ROTATE_TO
 from kms_grpc.model.key_transitions import with_materials
 from kms_grpc.operations.call import Call
@@ -21,11 +30,8 @@ from kms_grpc.operations.handlers.pages import BY_NUMBER, page
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 
-ON_DEMAND_LIMIT: Final = 25
-"""On-demand rotations in a key's life."""
 TOO_NEAR_NS: Final = 20 * 60 * 10**9
 """An automatic rotation that is due so soon is waited for."""
-ALL_MATERIALS: Final = 10_000
 
 
 def enable_key_rotation(call: Call, request: pb.EnableKeyRotationRequest, key: Key) -> pb.EnableKeyRotationResponse:
@@ -59,7 +65,7 @@ def get_key_rotation_status(
 
 def rotate_key_on_demand(call: Call, request: pb.RotateKeyOnDemandRequest, key: Key) -> pb.RotateKeyOnDemandResponse:
     """A new material at once; the automatic schedule stays as it is. An imported key takes the material that waits."""
-    if key.on_demand_rotations >= ON_DEMAND_LIMIT:
+    if key.on_demand_rotations >= ON_DEMAND_ROTATIONS_LIMIT:
         raise LimitExceededException(
             "The on-demand rotations limit has been reached for the given keyId. No more on-demand rotations can be"
             f" performed for this key: {key.arn}",
@@ -106,7 +112,7 @@ def _take_waiting_material(call: Call, key: Key) -> None:
         text = NOTHING_TO_ROTATE_TO.text.format(arn=key.arn)
         raise KMSInvalidStateException(text, key=key.arn, state=key.state)
     rotated = _rotated(waiting, call.time_ns)
-    materials = call.writing.materials.list_after(key.key_id, -1, ALL_MATERIALS)
+    materials = call.writing.materials.list_after(key.key_id, -1, MATERIALS_LIMIT)
     every = [rotated if one.material_id == rotated.material_id else one for one in materials]
     call.writing.keys.make_current(with_materials(key, every), rotated)
 

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import insert
 
-from kms_grpc.registry.base import ShardRow
 from kms_grpc.registry.sql.rows import Row, RowKind, Values
 from kms_grpc.registry.sql.tables import shard
 
 SHARD = RowKind(shard, lambda place, values: f"own row of region {place.region}")
 ADD_SHARD = insert(shard)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRow:
+    """The content of the row: the shard's place, and its region key wrapped under the root key."""
+
+    partition: str
+    region: str
+    account: str
+    """The service's own account, 12 digits."""
+    root_fingerprint: str
+    wrapped_region_key: bytes
+    created_ns: int
 
 
 def shard_values(row: ShardRow) -> Values:
