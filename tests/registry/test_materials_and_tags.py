@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -51,14 +51,6 @@ from tests.registry.test_damage import FLIPS, damage
 
 NO_CONTEXT = b"\0\0\0\0"
 OLD_SHARD = Path(__file__).parents[1] / "vectors" / "shard_0001.zip"
-
-
-@pytest.fixture(params=["sqlite"])
-def store(request: pytest.FixtureRequest, folder: Path) -> Iterator[Shard]:
-    """A shard over each engine there is."""
-    shards = {"sqlite": opened}[request.param](folder)
-    yield shards.default
-    shards.close()
 
 
 def another(shard: Shard, key: Key, **changes: Any) -> Material:
