@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import Final, Protocol
 
-DAY_NS: Final = 24 * 3600 * 10**9
+HOUR_NS: Final = 3600 * 10**9
+DAY_NS: Final = 24 * HOUR_NS
 
 
 class Clock(Protocol):

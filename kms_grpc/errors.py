@@ -9,7 +9,12 @@ Source: https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html an
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+TEXT_BYTES: Final = 800
+"""Longest text of an error. gRPC sends it twice in trailers of 4 KiB: percent-encoded and in base64."""
+DEADLINE_PASSED: Final = "The call's deadline had passed before it was begun."
+"""Text of the DependencyTimeoutException for a call that is not begun for this reason."""
 
 
 class KMSError(Exception):

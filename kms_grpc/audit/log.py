@@ -28,6 +28,7 @@ from kms_grpc.audit import reserve
 from kms_grpc.audit.record import iso_time, new_id
 from kms_grpc.clock import Clock
 from kms_grpc.errors import DependencyTimeoutException
+from kms_grpc.folder_sync import sync_folder
 
 RESERVE_BYTES: Final = 64 * 1024 * 1024
 """Of all workers together; each holds its share in its own log."""
@@ -284,7 +285,7 @@ def lost_line(lost: int, time_ns: int) -> bytes:
 def _open(path: Path) -> tuple[int, bool]:
     """(descriptor, whether a crash tore its last line)."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     size = os.fstat(descriptor).st_size
     return descriptor, size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 
@@ -296,11 +297,3 @@ def _same_file(descriptor: int, path: Path) -> bool:
         return False
     held = os.fstat(descriptor)
     return (named.st_ino, named.st_dev) == (held.st_ino, held.st_dev)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+REQUEST_ID_LENGTH: Final = 128
+"""Longest request id, in characters."""
+REQUEST_ID: Final = re.compile(rf"[!-~]{{1,{REQUEST_ID_LENGTH}}}")
+"""A request id: printable ASCII without spaces."""
 
 
 class SignedRequest(NamedTuple):

@@ -55,7 +55,7 @@ class Signer(NamedTuple):
     """(date, region) → key of 32 bytes."""
 
 
-class AccessKeys(Protocol):
+class Signers(Protocol):
     """The access keys that there are."""
 
     def find(self, access_key_id: str) -> Signer | None: ...
@@ -64,7 +64,7 @@ class AccessKeys(Protocol):
         """The same without reading from disk; None also where that would be needed."""
 
 
-class FixedAccessKeys:
+class FixedSigners:
     """Access keys whose secrets are known beforehand: (access key id, secret, whose it is)."""
 
     def __init__(self, known: Iterable[tuple[str, str, Principal]]) -> None:
@@ -74,7 +74,7 @@ class FixedAccessKeys:
         }
 
     def find(self, access_key_id: str) -> Signer | None:
-        """See AccessKeys."""
+        """See Signers."""
         return self._signers.get(access_key_id)
 
     find_warm = find
@@ -99,19 +99,19 @@ class Scope(NamedTuple):
 class SignatureV4:
     """See Authentication. `wall_ns` is the clock that requests must not be too far from."""
 
-    def __init__(self, access_keys: AccessKeys, wall_ns: Callable[[], int]) -> None:
-        self._access_keys = access_keys
+    def __init__(self, signers: Signers, wall_ns: Callable[[], int]) -> None:
+        self._signers = signers
         self._wall_ns = wall_ns
 
     def principal(self, credentials: Credentials) -> Principal:
         """Raises MissingAuthenticationTokenException, IncompleteSignatureException, UnrecognizedClientException,
         InvalidSignatureException."""
-        return self._verified(credentials, self._access_keys.find)
+        return self._verified(credentials, self._signers.find)
 
     def warm_principal(self, credentials: Credentials) -> Principal | None:
         """See Authentication."""
         try:
-            return self._verified(credentials, self._access_keys.find_warm)
+            return self._verified(credentials, self._signers.find_warm)
         except KMSError:
             return None
 

@@ -20,7 +20,7 @@ import msgspec
 
 from kms_grpc.authentication.credentials import Credentials, SignedRequest
 from kms_grpc.authentication.signature_v4 import (
-    FixedAccessKeys,
+    FixedSigners,
     SignatureV4,
     derive_signing_key,
     read_scope,
@@ -182,7 +182,7 @@ def _verification(ground: BenchData) -> list[Row]:
     request = SignedRequest(b"POST", b"/", b"", headers, body)
     credentials = Credentials(None, REGION, "bench", False, "127.0.0.1", "", None, request)
     bench = Principal("bench", "arn:aws:iam::123456789012:root", "123456789012")
-    verifier = SignatureV4(FixedAccessKeys([(DEV_ACCESS_KEY, DEV_SECRET, bench)]), time.time_ns)
+    verifier = SignatureV4(FixedSigners([(DEV_ACCESS_KEY, DEV_SECRET, bench)]), time.time_ns)
     sign = _botocores_signing(body)
     return [
         interleaved(

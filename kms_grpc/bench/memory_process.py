@@ -22,7 +22,7 @@ LOOK_EVERY = 500
 def keys_of(service: OwnService) -> Iterator[str]:
     """All key ids of the account, a page at a time."""
     sequence = 0
-    while page := service.shard.registry.keys_after(DEV_ACCOUNT, sequence, KEYS_AT_ONCE):
+    while page := service.shard.registry.keys.list_after(DEV_ACCOUNT, sequence, KEYS_AT_ONCE):
         yield from (key.key_id for key in page)
         sequence = page[-1].sequence
 

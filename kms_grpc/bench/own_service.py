@@ -63,7 +63,7 @@ class OwnService:
         material = self.shard.generate_material(key_id, DEV_ACCOUNT, now)
         arn = key_arn(self.shard.partition, REGION, DEV_ACCOUNT, key_id)
         key = Key(key_id, arn, DEV_ACCOUNT, REGION, KeyState.ENABLED, "", now, material.material_id)
-        transaction.add_key(key, material)
+        transaction.keys.add(key, material)
         return key_id
 
 

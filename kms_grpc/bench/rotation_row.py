@@ -50,12 +50,12 @@ def _rotate(service: OwnService, key_id: str, count: int, ground: BenchData) -> 
             blobs.append(_seal(service, key_id))
             ground.told(f"rotating a key: {done:,} of {count:,}")
         with shard.writing() as transaction:
-            key = transaction.find_key(key_id)
+            key = transaction.keys.find(key_id)
             assert key is not None, "it was made just now"
             now = time.time_ns()
             fresh = shard.generate_material(key_id, key.account, now)
             rotated = dataclasses.replace(fresh, rotated_ns=now, rotation_type=RotationType.AUTOMATIC)
-            transaction.make_current(key, rotated)
+            transaction.keys.make_current(key, rotated)
     return blobs or [_seal(service, key_id)]
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from kms_grpc.folder_sync import sync_folder
+
 UNFINISHED: Final = ".kms-unfinished"
 """What the names of such files end with: one that a killed process left may be removed."""
 
@@ -37,12 +39,3 @@ def whole_file(path: Path, mode: int) -> Iterator[BinaryIO]:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a rename in it durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from kms_grpc.crypto.keyring import forbid_core_dumps, keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
 from kms_grpc.processes.gauges import WORKER, Gauges
 from kms_grpc.processes.run_folder import RunFolder
-from kms_grpc.registry.first_start import WillNotStart, claimed_row, examine
+from kms_grpc.registry.own_row import WillNotStart, read_own_row
+from kms_grpc.registry.provisioning import examine
 from kms_grpc.root_key.file import RootKeyFile
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _wanted_root_keys(folder: Path) -> Iterator[Finding]:
     """Which root key to look for, by its fingerprint."""
     for path in sorted(folder.glob("*.sqlite")):
         try:
-            wanted = f"was made under the root key {claimed_row(path).root_fingerprint}"
+            wanted = f"was made under the root key {read_own_row(path).root_fingerprint}"
         except WillNotStart as error:
             wanted = str(error)
         yield Finding(f"region {path.stem}", Verdict.BAD, wanted)

@@ -167,6 +167,7 @@ def _print_plan(
     terms: Terms,
 ) -> None:  # fmt: skip
     from kms_grpc.cli.import_plan import plan
+    from kms_grpc.model.key import IMPORT_VALID_HOURS
 
     key = client.describe_key(key_id).key_metadata
     if shaped(key)["Origin"] != "EXTERNAL":
@@ -176,6 +177,8 @@ def _print_plan(
     if output == JSON:
         print_json({"Commands": commands})
         return
-    click.echo(f"# Key material for {key.arn}. Public key and token are good for 24 hours and one import.")
+    click.echo(
+        f"# Key material for {key.arn}. Public key and token are good for {IMPORT_VALID_HOURS} hours and one import."
+    )
     click.echo("\n".join(commands))
     click.echo("# Keep the plaintext key material: only the same bytes bring the key back.")

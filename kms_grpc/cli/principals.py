@@ -136,7 +136,7 @@ def _default_shard(
     from kms_grpc import app
     from kms_grpc.clock import SystemClock
     from kms_grpc.processes.run_folder import RunFolder
-    from kms_grpc.registry.first_start import WillNotStart
+    from kms_grpc.registry.own_row import WillNotStart
 
     try:
         values = given(config_file, {"data_dir": data_dir, "dev": dev or None})

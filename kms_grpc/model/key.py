@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class KeyState(StrEnum):
@@ -77,8 +78,16 @@ class ExpirationModel(StrEnum):
     DOES_NOT_EXPIRE = "KEY_MATERIAL_DOES_NOT_EXPIRE"
 
 
-SYMMETRIC_DEFAULT = "SYMMETRIC_DEFAULT"
-SUITE_KC_XAES_256_GCM = 1
+SYMMETRIC_DEFAULT: Final = "SYMMETRIC_DEFAULT"
+SUITE_KC_XAES_256_GCM: Final = 1
+
+ON_DEMAND_ROTATIONS_LIMIT: Final = 25
+"""On-demand rotations that a key may have in all."""
+MATERIALS_LIMIT: Final = 1_000
+"""More materials than a key with imported material can have: the first, one for each on-demand rotation, and one that
+waits for a rotation. (Keys that rotate automatically may have more.)"""
+IMPORT_VALID_HOURS: Final = 24
+"""How long the public key and the token of GetParametersForImport are valid."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,17 +14,15 @@ from google.protobuf.message import Message
 
 from kms_grpc.errors import ValidationException
 from kms_grpc.operations.call import Call
-from kms_grpc.registry.base import RememberedAnswer
-
-REMEMBERED_NS = 24 * 3600 * 10**9
+from kms_grpc.registry.base import ANSWERS_KEPT_NS, RememberedAnswer
 
 
 def remembered(call: Call, request: Any) -> Message | None:
     """The answer given before, or None. ValidationException where the id came with another request."""
     if not (call.operation.idempotent and call.credentials.repeatable):
         return None
-    answer = call.writing.find_answer(call.account, call.operation.name, call.credentials.request_id)
-    if answer is None or answer.created_ns + REMEMBERED_NS <= call.time_ns:
+    answer = call.writing.answers.find(call.account, call.operation.name, call.credentials.request_id)
+    if answer is None or answer.created_ns + ANSWERS_KEPT_NS <= call.time_ns:
         return None
     if answer.request_digest != _digest(request):
         raise ValidationException(
@@ -39,7 +37,7 @@ def remember(call: Call, request: Any, response: Message) -> None:
     """Keep the answer beside the work that it tells of, in the same transaction."""
     if not (call.operation.idempotent and call.credentials.repeatable):
         return
-    call.writing.remember(
+    call.writing.answers.remember(
         RememberedAnswer(
             call.account,
             call.operation.name,

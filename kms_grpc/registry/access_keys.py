@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from kms_grpc.audit.record import access_key_event
-from kms_grpc.authentication.signature_v4 import FixedAccessKeys, Signer, derive_signing_key
+from kms_grpc.authentication.signature_v4 import FixedSigners, Signer, derive_signing_key
 from kms_grpc.clock import Clock
 from kms_grpc.crypto import envelope
 from kms_grpc.crypto.encryption_context import canonical
@@ -21,8 +21,9 @@ from kms_grpc.errors import DependencyTimeoutException, NotFoundException, Unrec
 from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.principal import Principal
 from kms_grpc.registry.base import OutboxRow
+from kms_grpc.registry.loaded_materials import LoadedMaterial
 from kms_grpc.registry.owned_keys import ACCESS_KEYS, Reason, owned_key, using
-from kms_grpc.registry.shards import LoadedMaterial, Shard
+from kms_grpc.registry.shards import Shard
 
 SECRET_BYTES: Final = 30
 """40 characters in base64, as AWS's secrets are."""
@@ -34,15 +35,15 @@ _SIGNING_KEYS: Final = 16
 """Days and regions that a worker keeps per access key."""
 
 
-class AccessKeys:
-    """See authentication.signature_v4.AccessKeys. `principals` are the configured ones by name: an access key of one
+class StoredSigners:
+    """See authentication.signature_v4.Signers. `principals` are the configured ones by name: an access key of one
     that is no longer configured is unknown. `fixed` are asked first; `keep` takes the records of opened secrets."""
 
     def __init__(
         self,
         shard: Shard,
         principals: Mapping[str, Principal],
-        fixed: FixedAccessKeys,
+        fixed: FixedSigners,
         clock: Clock,
         keep: Callable[[OutboxRow], None],
     ) -> None:
@@ -71,7 +72,7 @@ class AccessKeys:
         return Signer(principal, stored.signing_key)
 
     def find_warm(self, access_key_id: str) -> Signer | None:
-        """See AccessKeys."""
+        """See Signers."""
         fixed = self._fixed.find(access_key_id)
         if fixed is not None:
             return fixed
@@ -113,13 +114,13 @@ def create_access_key(shard: Shard, principal: Principal, now_ns: int) -> tuple[
     secret = base64.b64encode(envelope.random_bytes(SECRET_BYTES))
     owned_key(shard, ACCESS_KEYS, now_ns)
     with shard.writing() as transaction:
-        with using(shard, ACCESS_KEYS, "Encrypt", Reason(now_ns, transaction.record)) as sealing:
+        with using(shard, ACCESS_KEYS, "Encrypt", Reason(now_ns, transaction.outbox.add)) as sealing:
             bound = _bound(sealing, access_key_id, principal.name)
             sealed = envelope.seal(sealing.handle, sealing.prefix, bound, secret)
         access_key = AccessKey(access_key_id, principal.name, sealed, now_ns)
-        transaction.add_access_key(access_key)
+        transaction.access_keys.add(access_key)
         event_id, line = access_key_event("CreateAccessKey", shard.region, principal, access_key_id, now_ns)
-        transaction.record(OutboxRow(event_id, principal.account, line))
+        transaction.outbox.add(OutboxRow(event_id, principal.account, line))
     return access_key, secret.decode()
 
 
@@ -127,19 +128,19 @@ def delete_access_key(shard: Shard, access_key_id: str, principals: Mapping[str,
     """Every worker refuses it from now on. NotFoundException."""
     shard.catch_up()
     with shard.writing() as transaction:
-        access_key = transaction.find_access_key(access_key_id)
+        access_key = transaction.access_keys.find(access_key_id)
         if access_key is None:
             raise NotFoundException(f"There is no access key {access_key_id}.")
-        transaction.remove_access_key(access_key_id)
+        transaction.access_keys.remove(access_key_id)
         owner = principals.get(access_key.principal) or Principal(access_key.principal, "", shard.account)
         event_id, line = access_key_event("DeleteAccessKey", shard.region, owner, access_key_id, now_ns)
-        transaction.record(OutboxRow(event_id, owner.account, line))
+        transaction.outbox.add(OutboxRow(event_id, owner.account, line))
     return access_key
 
 
 def list_access_keys(shard: Shard) -> Sequence[AccessKey]:
     """The oldest first; damaged ones are left out, and told to the log."""
-    return shard.registry.access_keys()
+    return shard.registry.access_keys.list_all()
 
 
 def _opened(shard: Shard, access_key: AccessKey, reason: Reason) -> bytes:

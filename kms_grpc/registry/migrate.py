@@ -12,7 +12,7 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from kms_grpc.faults import fault_point
-from kms_grpc.registry.sqlite import connect
+from kms_grpc.registry.sql.sqlite import connect
 
 
 class NewerShard(Exception):

@@ -18,7 +18,8 @@ from kms_grpc.errors import AlreadyExistsException, DependencyTimeoutException, 
 from kms_grpc.model.arn import ALIAS_PREFIX, alias_arn, key_arn
 from kms_grpc.model.key import Alias, Key, KeyKind, KeyState
 from kms_grpc.registry.base import OutboxRow
-from kms_grpc.registry.shards import LoadedMaterial, Shard
+from kms_grpc.registry.loaded_materials import LoadedMaterial
+from kms_grpc.registry.shards import Shard
 
 IMPORT_WRAPPING_KEYS: Final = "import-wrapping-keys"
 """Purpose: wraps the private keys of pairs for importing."""
@@ -76,10 +77,10 @@ def owned_key(shard: Shard, purpose: str, time_ns: int) -> Key:
 def find_owned_key(shard: Shard, purpose: str) -> Key | None:
     """The same, where it is there already: in the registry, if the worker has not been told of it yet."""
     name = ALIAS_PREFIX + purpose
-    alias = shard.find_alias(shard.account, name) or shard.registry.find_alias(shard.account, name)
+    alias = shard.find_alias(shard.account, name) or shard.registry.aliases.find(shard.account, name)
     if alias is None:
         return None
-    return shard.find_key(alias.target_key_id) or shard.registry.find_key(alias.target_key_id)
+    return shard.find_key(alias.target_key_id) or shard.registry.keys.find(alias.target_key_id)
 
 
 def _make(shard: Shard, purpose: str, time_ns: int) -> Key:
@@ -98,10 +99,10 @@ def _make(shard: Shard, purpose: str, time_ns: int) -> Key:
     )
     arn = alias_arn(shard.partition, shard.region, shard.account, name)
     with shard.writing() as transaction:
-        key = transaction.add_key(key, material)
-        transaction.add_alias(Alias(shard.account, name, arn, key_id, time_ns, time_ns))
+        key = transaction.keys.add(key, material)
+        transaction.aliases.add(Alias(shard.account, name, arn, key_id, time_ns, time_ns))
         event_id, line = service_event("CreateKey", shard.region, key, time_ns, {"purpose": purpose})
-        transaction.record(OutboxRow(event_id, key.account, line))
+        transaction.outbox.add(OutboxRow(event_id, key.account, line))
     return key
 
 

@@ -20,7 +20,7 @@ from kms_grpc.authentication.credentials import Credentials, SignedRequest
 from kms_grpc.authentication.signature_v4 import (
     MISMATCH,
     UNKNOWN,
-    FixedAccessKeys,
+    FixedSigners,
     SignatureV4,
     called_region,
     derive_signing_key,
@@ -37,7 +37,7 @@ ROUNDS = 10_000
 
 
 def verifier(now: int = NOW) -> SignatureV4:
-    return SignatureV4(FixedAccessKeys([(KEY_ID, SECRET, ALICE)]), lambda: now * 10**9)
+    return SignatureV4(FixedSigners([(KEY_ID, SECRET, ALICE)]), lambda: now * 10**9)
 
 
 def signed(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kms_grpc.registry.tables import aliases, keys, materials
+from kms_grpc.registry.sql.tables import aliases, keys, materials
 from kms_grpc.v1 import key_management_pb2 as pb
 from tests.faults.service import REGION, Caller, Refused, Service
 from tests.faults.verification import listed_keys

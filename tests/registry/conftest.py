@@ -30,3 +30,11 @@ def shard(folder: Path) -> Iterator[Shard]:
     shards = opened(folder)
     yield shards.default
     shards.close()
+
+
+@pytest.fixture(params=["sqlite"])
+def store(request: pytest.FixtureRequest, folder: Path) -> Iterator[Shard]:
+    """A shard over each engine, with which the contract tests run."""
+    shards = {"sqlite": opened}[request.param](folder)
+    yield shards.default
+    shards.close()

@@ -14,7 +14,7 @@ from kms_grpc.crypto.keyring import open_keyring
 from kms_grpc.model.arn import alias_arn, key_arn
 from kms_grpc.model.key import Alias, Key, KeyState, Material
 from kms_grpc.registry.epochs import create_epochs, epochs_path
-from kms_grpc.registry.first_start import Service, open_shards, prepare
+from kms_grpc.registry.provisioning import Installation, open_shards, prepare
 from kms_grpc.registry.shards import Shard, Shards
 from kms_grpc.root_key.file import RootKeyFile
 
@@ -25,14 +25,14 @@ SERVICE_ACCOUNT = "000000000000"
 REGION = "eu-west-1"
 
 
-def service(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Service:
-    return Service(folder, regions, other.get("partition", "aws"), other.get("account", SERVICE_ACCOUNT))
+def installation(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Installation:
+    return Installation(folder, regions, other.get("partition", "aws"), other.get("account", SERVICE_ACCOUNT))
 
 
-def start(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Service:
+def start(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Installation:
     """What the one-off process before the workers does."""
     open_keyring()
-    made = service(folder, regions, **other)
+    made = installation(folder, regions, **other)
     prepare(made, RootKeyFile(folder / "root.key"), SystemClock())
     create_epochs(epochs_path(folder), len(regions))
     return made
@@ -41,7 +41,7 @@ def start(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Ser
 def opened(folder: Path, regions: Sequence[str] = (REGION,), cached_keys: int = 1_000) -> Shards:
     """What a worker does."""
     open_keyring()
-    return open_shards(service(folder, regions), RootKeyFile(folder / "root.key"), cached_keys)
+    return open_shards(installation(folder, regions), RootKeyFile(folder / "root.key"), cached_keys)
 
 
 def new_key(shard: Shard, account: str = ACCOUNT, description: str = "") -> tuple[Key, Material]:
@@ -54,7 +54,7 @@ def new_key(shard: Shard, account: str = ACCOUNT, description: str = "") -> tupl
 
 def add_key(shard: Shard, account: str = ACCOUNT, description: str = "") -> Key:
     with shard.writing() as transaction:
-        return transaction.add_key(*new_key(shard, account, description))
+        return transaction.keys.add(*new_key(shard, account, description))
 
 
 def new_alias(shard: Shard, name: str, target: Key, account: str = ACCOUNT) -> Alias:
@@ -64,7 +64,7 @@ def new_alias(shard: Shard, name: str, target: Key, account: str = ACCOUNT) -> A
 
 def add_alias(shard: Shard, name: str, target: Key, account: str = ACCOUNT) -> Alias:
     with shard.writing() as transaction:
-        return transaction.add_alias(new_alias(shard, name, target, account))
+        return transaction.aliases.add(new_alias(shard, name, target, account))
 
 
 def in_another_process(code: str, *arguments: object, fault: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -10,24 +10,25 @@ from typing import Any
 
 import pytest
 
-from kms_grpc.authentication.signature_v4 import FixedAccessKeys, Signer, derive_signing_key
+from kms_grpc.authentication.signature_v4 import FixedSigners, Signer, derive_signing_key
 from kms_grpc.clock import SystemClock
 from kms_grpc.errors import InvalidCiphertextException, KeyUnavailableException, NotFoundException
 from kms_grpc.model.principal import Principal
-from kms_grpc.registry import access_keys, tables
-from kms_grpc.registry.access_keys import AccessKeys, create_access_key, delete_access_key, list_access_keys
+from kms_grpc.registry import access_keys
+from kms_grpc.registry.access_keys import StoredSigners, create_access_key, delete_access_key, list_access_keys
 from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.owned_keys import Reason
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql import tables
 from tests.registry.made import ACCOUNT, REGION, opened
 
 ORDERS = Principal("orders", f"arn:aws:iam::{ACCOUNT}:role/orders", ACCOUNT)
 DAY = (b"20270115", REGION.encode())
 
 
-def known_to(shard: Shard, *principals: Principal, kept: list[OutboxRow] | None = None) -> AccessKeys:
+def known_to(shard: Shard, *principals: Principal, kept: list[OutboxRow] | None = None) -> StoredSigners:
     keep = (kept if kept is not None else []).append
-    return AccessKeys(shard, {each.name: each for each in principals}, FixedAccessKeys([]), SystemClock(), keep)
+    return StoredSigners(shard, {each.name: each for each in principals}, FixedSigners([]), SystemClock(), keep)
 
 
 def signing_key(signer: Signer | None) -> bytes:
@@ -61,7 +62,7 @@ def test_one_that_was_unknown_is_found_once_it_is_there(folder: Path, shard: Sha
     keys = known_to(shard, ORDERS)
     assert keys.find(made.access_key_id) is None
     with other.writing() as transaction:
-        transaction.add_access_key(made)
+        transaction.access_keys.add(made)
     assert keys.find(made.access_key_id) is not None
     other.close()
 
@@ -100,7 +101,7 @@ def test_what_happens_to_it_is_recorded_and_an_opened_secret_once_a_day(shard: S
     assert b'"eventName":"Decrypt"' in kept[0].record
     assert b"access-keys" in kept[0].record
     delete_access_key(shard, made.access_key_id, {"orders": ORDERS}, 8)
-    records = [row.record for row in shard.registry.outbox(100)]
+    records = [row.record for row in shard.registry.outbox.oldest(100)]
     named = [record for record in records if made.access_key_id.encode() in record]
     assert [b"CreateAccessKey" in named[0], b"DeleteAccessKey" in named[1], len(named)] == [True, True, 2]
     assert not any(secret.encode() in record for record in records)

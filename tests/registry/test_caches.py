@@ -21,10 +21,10 @@ from kms_grpc.crypto.keyring import keyring_facts
 from kms_grpc.errors import KeyUnavailableException
 from kms_grpc.model.key import Key, KeyState
 from kms_grpc.registry import shards as shards_module
-from kms_grpc.registry import sql_base
 from kms_grpc.registry.epochs import Epochs, epochs_path
 from kms_grpc.registry.generational_cache import GenerationalCache
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql import writer
 from tests.registry.made import (
     ACCOUNT,
     add_alias,
@@ -37,22 +37,26 @@ from tests.registry.made import (
 
 def switch(shard: Shard, key_id: str, state: KeyState) -> Key:
     with shard.writing() as transaction:
-        key = transaction.find_key(key_id)
+        key = transaction.keys.find(key_id)
         assert key is not None
-        return transaction.change_key(replace(key, state=state))
+        return transaction.keys.change(replace(key, state=state))
 
 
-def asked_for(shard: Shard, method: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """What the registry is asked for from now on."""
+def finds_of(part: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Notes the names that a part of the registry is asked for from now on."""
     asked: list[tuple[str, ...]] = []
-    real = getattr(shard.registry, method)
+    real = part.find
 
     def ask_and_note(*name: str) -> Any:
         asked.append(name)
         return real(*name)
 
-    monkeypatch.setattr(shard.registry, method, ask_and_note)
+    monkeypatch.setattr(part, "find", ask_and_note)
     return asked
+
+
+def warm_material(shard: Shard, prefix: bytes) -> Any:
+    return shard._materials._cache.warm(prefix)
 
 
 # --- another process ---------------------------------------------------------------------------------------------
@@ -117,10 +121,10 @@ def test_an_alias_that_moved_goes_and_comes_is_obeyed_elsewhere(shard: Shard, ot
     alias = add_alias(shard, "alias/a", first)
     assert ask(pipe, "alias", "alias/a")[2] == alias, "an unknown name is not remembered beyond the epoch"
     with shard.writing() as transaction:
-        alias = transaction.change_alias(replace(alias, target_key_id=second.key_id))
+        alias = transaction.aliases.change(replace(alias, target_key_id=second.key_id))
     assert ask(pipe, "alias", "alias/a")[2] == alias
     with shard.writing() as transaction:
-        transaction.remove_alias(alias)
+        transaction.aliases.remove(alias)
     assert ask(pipe, "alias", "alias/a")[2] is None
 
 
@@ -132,7 +136,7 @@ def test_a_writer_killed_around_its_commit(shard: Shard, folder: Path, fault: st
 from kms_grpc.model.key import KeyState
 from dataclasses import replace
 shard = opened(Path(argv[0])).default
-with shard.writing() as t: t.change_key(replace(t.find_key(argv[1]), state=KeyState.DISABLED))
+with shard.writing() as t: t.keys.change(replace(t.keys.find(argv[1]), state=KeyState.DISABLED))
 """
     dead = in_another_process(f"exec({code!r})", folder, key.key_id, fault=fault)
     assert dead.returncode == -signal.SIGKILL, dead.stderr
@@ -145,8 +149,8 @@ with shard.writing() as t: t.change_key(replace(t.find_key(argv[1]), state=KeySt
 
 
 def test_who_is_too_far_behind_drops_everything(shard: Shard, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_base, "CHANGES_KEPT", 4)
-    monkeypatch.setattr(sql_base, "_FORGET_EVERY", 8)
+    monkeypatch.setattr(writer, "CHANGES_KEPT", 4)
+    monkeypatch.setattr(writer, "_TRIM_EVERY", 8)
     key, neighbour = add_key(shard), add_key(shard)
     for limit, writes in ((1_000, 40), (5, 6)):  # the log was cut short; the log is too long to be read
         monkeypatch.setattr(shards_module, "_CHANGES_AT_ONCE", limit)
@@ -203,7 +207,7 @@ def test_what_is_committed_while_catching_up_is_caught_up_with_next(shard: Shard
     key = add_key(shard)
     other = opened(folder).default
     other.find_key(key.key_id)
-    changes_after = other.registry.changes_after
+    changes_after = other.registry.changes.list_after
 
     def and_then_another(sequence: int, limit: int) -> Any:
         changes = changes_after(sequence, limit)
@@ -211,9 +215,9 @@ def test_what_is_committed_while_catching_up_is_caught_up_with_next(shard: Shard
         return changes
 
     add_key(shard)
-    other.registry.changes_after = and_then_another  # type: ignore[method-assign]
+    other.registry.changes.list_after = and_then_another  # type: ignore[method-assign]
     other.catch_up()
-    other.registry.changes_after = changes_after  # type: ignore[method-assign]
+    other.registry.changes.list_after = changes_after  # type: ignore[method-assign]
     assert not other.is_fresh()
     other.catch_up()
     found = other.find_key(key.key_id)
@@ -227,7 +231,7 @@ def test_a_change_of_a_key_takes_its_material_out_of_the_keyring(shard: Shard) -
     key, neighbour = add_key(shard), add_key(shard)
     loaded, kept = shard.current_material(key), shard.current_material(neighbour)
     switch(shard, key.key_id, KeyState.DISABLED)
-    assert (shard.warm_material(loaded.prefix), shard.warm_material(kept.prefix)) == (None, kept)
+    assert (warm_material(shard, loaded.prefix), warm_material(shard, kept.prefix)) == (None, kept)
     with pytest.raises(StaleHandle):
         seal(loaded.handle, loaded.prefix, b"", b"text")
     seal(kept.handle, kept.prefix, b"", b"text")
@@ -237,7 +241,7 @@ def test_a_cold_key_is_loaded_once(shard: Shard, folder: Path, monkeypatch: pyte
     key = add_key(shard)
     shards = opened(folder)
     cold = shards.default
-    loads = asked_for(cold, "find_key", monkeypatch)
+    loads = finds_of(cold.registry.keys, monkeypatch)
     barrier = threading.Barrier(16)
 
     def use() -> None:
@@ -258,7 +262,7 @@ def test_a_cold_key_is_loaded_once(shard: Shard, folder: Path, monkeypatch: pyte
 def test_unknown_names_are_asked_for_once_an_epoch_and_without_bound_on_memory(
     shard: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = asked_for(shard, "find_alias", monkeypatch)
+    asked = finds_of(shard.registry.aliases, monkeypatch)
     for _ in range(3):
         assert shard.find_alias(ACCOUNT, "alias/none") is None
     assert asked == [(ACCOUNT, "alias/none")]
@@ -304,7 +308,7 @@ def test_a_material_that_the_keyring_lost_is_loaded_anew(shard: Shard) -> None:
     again = shard.current_material(key)
     assert (again.prefix, again.handle != loaded.handle) == (loaded.prefix, True)
     shard.forget_material(loaded)
-    assert shard.warm_material(loaded.prefix) is again, "an old one is no reason to drop the new one"
+    assert warm_material(shard, loaded.prefix) is again, "an old one is no reason to drop the new one"
 
 
 def test_a_material_is_found_by_its_prefix_for_its_own_key_only(shard: Shard) -> None:
@@ -312,19 +316,19 @@ def test_a_material_is_found_by_its_prefix_for_its_own_key_only(shard: Shard) ->
     prefix = shard.current_material(key).prefix
     assert shard.material(other, prefix) is None
     shard._clear()
-    assert shard.warm_material(prefix) is None
+    assert warm_material(shard, prefix) is None
     assert shard.material(other, prefix) is None
     assert shard.material(key, prefix[:19] + bytes(32) + prefix[51:]) is None, "no such material"
     found = shard.material(key, prefix)
     assert found is not None
-    assert shard.warm_material(prefix) is found
+    assert warm_material(shard, prefix) is found
 
 
 def test_a_created_key_is_read_back_before_success(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     key, material = new_key(shard)
     foreign = replace(material, wrapped=new_key(shard)[1].wrapped)
     with pytest.raises(KeyUnavailableException, match="does not open"), shard.writing() as transaction:
-        transaction.add_key(key, foreign)
+        transaction.keys.add(key, foreign)
 
 
 @pytest.mark.parametrize(
@@ -338,7 +342,7 @@ def test_wrapped_material_opens_in_its_place_only(
     moved = shard.generate_material(key.key_id if region_key_of is None else add_key(shard).key_id, account, 1)
     wrong = replace(material, wrapped=moved.wrapped, material_id=moved.material_id)
     with pytest.raises(KeyUnavailableException), shard.writing() as transaction:
-        transaction.add_key(replace(key, current_material_id=moved.material_id), wrong)
+        transaction.keys.add(replace(key, current_material_id=moved.material_id), wrong)
 
 
 def test_marks_are_this_shards_and_bound_to_their_data(shard: Shard) -> None:
@@ -376,7 +380,7 @@ def test_a_cached_key_takes_at_most_4_kib(folder: Path) -> None:
     shard = shards.default
     for description in ("", "\N{KEY}" * 8_192):
         with shard.registry.writing() as transaction:
-            keys = [transaction.add_key(*new_key(shard, description=description)) for _ in range(600)]
+            keys = [transaction.keys.add(*new_key(shard, description=description)) for _ in range(600)]
         shard._clear()
         tracemalloc.start()
         for key in keys:

@@ -14,10 +14,10 @@ import pytest
 
 from kms_grpc.errors import KeyUnavailableException, KMSInternalException
 from kms_grpc.model.key import Alias, Key
-from kms_grpc.registry import tables
 from kms_grpc.registry.base import RememberedAnswer
-from kms_grpc.registry.first_start import WillNotStart
+from kms_grpc.registry.own_row import WillNotStart
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql import tables
 from tests.registry.made import ACCOUNT, OTHER_ACCOUNT, REGION, add_alias, add_key, opened, start
 
 FLIPS = ("first", "last", "type")
@@ -54,7 +54,7 @@ def _filled(_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Filled
     aliases = [add_alias(shards.default, f"alias/app-{n}", key) for n, key in enumerate(keys)]
     with shards.default.writing() as transaction:
         for answer in ANSWERS:
-            transaction.remember(answer)
+            transaction.answers.remember(answer)
     shards.close()
     return Filled(folder, keys, aliases)
 
@@ -120,14 +120,14 @@ def undamaged(filled: Filled, shard: Shard, rows: str) -> None:
     in_use(shard, first)
     in_use(shard, last)
     shown = [first, last] if rows == "keys" else [first, middle, last]
-    assert list(shard.registry.keys_after(ACCOUNT, 0, 10)) == shown
-    assert list(shard.registry.keys_after(ACCOUNT, 0, 1)) == shown[:1]
+    assert list(shard.registry.keys.list_after(ACCOUNT, 0, 10)) == shown
+    assert list(shard.registry.keys.list_after(ACCOUNT, 0, 1)) == shown[:1]
     names = filled.aliases[::2] if rows == "aliases" else filled.aliases
-    assert list(shard.registry.aliases_after(ACCOUNT, None, 0, 10)) == names
+    assert list(shard.registry.aliases.list_after(ACCOUNT, None, 0, 10)) == names
     for alias in names:
         assert shard.find_alias(ACCOUNT, alias.name) == alias
-    assert shard.registry.keys_after(OTHER_ACCOUNT, 0, 10) == []
-    assert shard.registry.aliases_after(OTHER_ACCOUNT, None, 0, 10) == []
+    assert shard.registry.keys.list_after(OTHER_ACCOUNT, 0, 10) == []
+    assert shard.registry.aliases.list_after(OTHER_ACCOUNT, None, 0, 10) == []
 
 
 @pytest.mark.parametrize(("column", "flip"), _columns(tables.keys))
@@ -139,7 +139,7 @@ def test_a_key(filled: Filled, reopened: list[Shard], column: str, flip: str) ->
         with pytest.raises(KeyUnavailableException, match=f"key/{key.key_id} is unavailable.*backup.*kms-grpc check"):
             shard.find_key(key.key_id)
     with pytest.raises(KeyUnavailableException), shard.writing() as transaction:
-        transaction.find_key(key.key_id)
+        transaction.keys.find(key.key_id)
     undamaged(filled, shard, "keys")
     assert [name for name in shard.registry.damaged_rows() if name.startswith("key ")] != []
 
@@ -166,7 +166,7 @@ def test_an_alias(filled: Filled, reopened: list[Shard], column: str, flip: str)
     with pytest.raises(KeyUnavailableException, match=f"{alias.arn} is unavailable.*backup.*kms-grpc check"):
         shard.find_alias(ACCOUNT, alias.name)
     with pytest.raises(KeyUnavailableException), shard.writing() as transaction:
-        transaction.find_alias(ACCOUNT, alias.name)
+        transaction.aliases.find(ACCOUNT, alias.name)
     in_use(shard, filled.keys[1])
     undamaged(filled, shard, "aliases")
     (name,) = shard.registry.damaged_rows()
@@ -178,10 +178,10 @@ def test_a_remembered_answer(filled: Filled, reopened: list[Shard], column: str,
     damage(filled, "remembered_answers", "request_id", "request-1", column, flip)
     shard = open_damaged(filled, reopened)
     with shard.writing() as transaction:
-        assert transaction.find_answer(ACCOUNT, "CreateKey", "request-0") == ANSWERS[0]
+        assert transaction.answers.find(ACCOUNT, "CreateKey", "request-0") == ANSWERS[0]
         with pytest.raises(KMSInternalException, match="request-1 of CreateKey was changed on disk"):
-            transaction.find_answer(ACCOUNT, "CreateKey", "request-1")
-        assert transaction.find_answer(ACCOUNT, "CreateKey", "request-2") == ANSWERS[2]
+            transaction.answers.find(ACCOUNT, "CreateKey", "request-1")
+        assert transaction.answers.find(ACCOUNT, "CreateKey", "request-2") == ANSWERS[2]
 
 
 @pytest.mark.parametrize(("column", "flip"), _columns(tables.shard))
@@ -226,14 +226,14 @@ def test_a_row_of_another_shard_is_no_row_of_this_one(filled: Filled, reopened: 
     shard = open_damaged(filled, reopened)
     with pytest.raises(KeyUnavailableException):
         shard.find_key(stranger.key_id)
-    assert list(shard.registry.keys_after(ACCOUNT, 0, 10)) == filled.keys
+    assert list(shard.registry.keys.list_after(ACCOUNT, 0, 10)) == filled.keys
 
 
 def test_damage_is_logged_once(filled: Filled, reopened: list[Shard], caplog: pytest.LogCaptureFixture) -> None:
     damage(filled, "keys", "key_id", filled.keys[1].key_id, "state", "first")
     shard = open_damaged(filled, reopened)
     for _ in range(3):
-        shard.registry.keys_after(ACCOUNT, 0, 10)
+        shard.registry.keys.list_after(ACCOUNT, 0, 10)
     told = [record.getMessage() for record in caplog.records if "changed on disk" in record.getMessage()]
     assert len(told) == 1
     assert filled.keys[1].arn in told[0]

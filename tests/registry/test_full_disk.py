@@ -13,7 +13,7 @@ import pytest
 
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.registry.base import OutboxRow
-from kms_grpc.registry.first_start import WillNotStart
+from kms_grpc.registry.own_row import WillNotStart
 from kms_grpc.registry.shards import Shard
 from tests.registry.made import ACCOUNT, REGION, add_alias, add_key, opened, start
 
@@ -54,9 +54,9 @@ def add_until_refused(shard: Shard) -> None:
 
 
 def read_all(shard: Shard, names: list[str]) -> None:
-    assert [key.key_id for key in shard.registry.keys_after(ACCOUNT, 0, 10_000)] == names
+    assert [key.key_id for key in shard.registry.keys.list_after(ACCOUNT, 0, 10_000)] == names
     for name in names:
-        assert shard.registry.find_key(name) is not None
+        assert shard.registry.keys.find(name) is not None
         found = shard.find_key(name)
         assert found is not None
         shard.current_material(found)
@@ -70,10 +70,10 @@ def test_a_full_disk(disk: Path) -> None:
     filler = fill(disk)
     add_until_refused(shard)
     fill(disk)
-    names = [key.key_id for key in shard.registry.keys_after(ACCOUNT, 0, 10_000)]
+    names = [key.key_id for key in shard.registry.keys.list_after(ACCOUNT, 0, 10_000)]
     with pytest.raises(DependencyTimeoutException, match="no space left"), shard.writing() as transaction:
         for n in range(100):
-            transaction.record(OutboxRow(f"event-{n}", ACCOUNT, bytes(10_000)))
+            transaction.outbox.add(OutboxRow(f"event-{n}", ACCOUNT, bytes(10_000)))
     readers = [threading.Thread(target=read_all, args=(shard, names)) for _ in range(12)]  # more than are held open
     for reader in readers:
         reader.start()
@@ -85,11 +85,11 @@ def test_a_full_disk(disk: Path) -> None:
     assert shard.find_alias(ACCOUNT, "alias/a") == alias
     filler.unlink()
     with shard.writing() as transaction:
-        transaction.change_alias(replace(alias, updated_ns=2))
+        transaction.aliases.change(replace(alias, updated_ns=2))
     names.append(add_key(shard).key_id)
     read_all(shard, names)
-    assert (shard.registry.damaged_rows(), list(shard.registry.outbox(10))) == ([], [])
-    assert shard.registry.count_keys(ACCOUNT) == len(names)
+    assert (shard.registry.damaged_rows(), list(shard.registry.outbox.oldest(10))) == ([], [])
+    assert shard.registry.keys.count(ACCOUNT) == len(names)
     shards.close()
 
 

@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -31,9 +31,10 @@ from kms_grpc.model.key import (
     RotationType,
     Tag,
 )
-from kms_grpc.registry import owned_keys, tables
+from kms_grpc.registry import owned_keys
 from kms_grpc.registry.base import Due, OutboxRow, Registry, Transaction
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql import tables
 from tests.registry.made import (
     ACCOUNT,
     OTHER_ACCOUNT,
@@ -52,14 +53,6 @@ NO_CONTEXT = b"\0\0\0\0"
 OLD_SHARD = Path(__file__).parents[1] / "vectors" / "shard_0001.zip"
 
 
-@pytest.fixture(params=["sqlite"])
-def store(request: pytest.FixtureRequest, folder: Path) -> Iterator[Shard]:
-    """A shard over each engine there is."""
-    shards = {"sqlite": opened}[request.param](folder)
-    yield shards.default
-    shards.close()
-
-
 def another(shard: Shard, key: Key, **changes: Any) -> Material:
     """Fresh material for a key that there is."""
     return replace(shard.generate_material(key.key_id, key.account, 5), **changes)
@@ -68,7 +61,7 @@ def another(shard: Shard, key: Key, **changes: Any) -> Material:
 def rotate(shard: Shard, key: Key, **changes: Any) -> Key:
     rotated = {"rotated_ns": 5, "rotation_type": RotationType.ON_DEMAND, **changes}
     with shard.writing() as transaction:
-        return transaction.make_current(key, another(shard, key, **rotated))
+        return transaction.keys.make_current(key, another(shard, key, **rotated))
 
 
 def pair(name: bytes, **changes: Any) -> ImportPair:
@@ -101,22 +94,22 @@ def test_everything_comes_back_as_it_was_written(store: Shard) -> None:
     tag, given = Tag(key.key_id, ACCOUNT, "Schlüssel", ""), pair(b"given", key_id=key.key_id, account=ACCOUNT)
     given = replace(given, algorithm="RSAES_OAEP_SHA_256", expires_ns=99, failures=3)
     with store.registry.writing() as transaction:
-        key = transaction.add_key(key, material)
+        key = transaction.keys.add(key, material)
         waits = another(store, key, origin=Origin.EXTERNAL, state=MaterialState.PENDING_ROTATION, expires_ns=4)
-        waits = transaction.add_material(replace(waits, description="by hand"))
+        waits = transaction.materials.add(replace(waits, description="by hand"))
         lost = another(store, key, wrapped=None, rotated_ns=6, rotation_type=RotationType.AUTOMATIC, revision=3)
-        lost = transaction.add_material(lost)
-        transaction.set_tag(tag)
-        transaction.add_pair(given)
-        assert transaction.advance_latest(77) == 77
-        assert list(transaction.materials_after(key.key_id, -1, 9)) == [material, waits, lost]
-        assert (transaction.find_pair(given.pair_id), transaction.latest_ns()) == (given, 77)
+        lost = transaction.materials.add(lost)
+        transaction.tags.set(tag)
+        transaction.pairs.add(given)
+        assert transaction.latest_time.advance(77) == 77
+        assert list(transaction.materials.list_after(key.key_id, -1, 9)) == [material, waits, lost]
+        assert (transaction.pairs.find(given.pair_id), transaction.latest_time.read_ns()) == (given, 77)
     registry = store.registry
-    assert registry.find_key(key.key_id) == key
-    assert [material.number for material in registry.materials_after(key.key_id, -1, 9)] == [0, 1, 2]
-    assert registry.find_material(key.key_id, lost.material_id) == lost
-    assert list(registry.tags_after(key.key_id, "", 9)) == [tag]
-    assert (registry.find_pair(given.pair_id), registry.latest_ns()) == (given, 77)
+    assert registry.keys.find(key.key_id) == key
+    assert [material.number for material in registry.materials.list_after(key.key_id, -1, 9)] == [0, 1, 2]
+    assert registry.materials.find(key.key_id, lost.material_id) == lost
+    assert list(registry.tags.list_after(key.key_id, "", 9)) == [tag]
+    assert (registry.pairs.find(given.pair_id), registry.latest_time.read_ns()) == (given, 77)
     assert registry.damaged_rows() == []
 
 
@@ -128,29 +121,29 @@ def _contents(path: Path) -> dict[str, list[Any]]:
 def test_a_transaction_left_by_an_exception_leaves_nothing(store: Shard, folder: Path) -> None:
     key = add_key(store)
     with store.registry.writing() as transaction:
-        transaction.add_pair(pair(b"ready"))
-        transaction.set_tag(Tag(key.key_id, ACCOUNT, "a", "b"))
+        transaction.pairs.add(pair(b"ready"))
+        transaction.tags.set(Tag(key.key_id, ACCOUNT, "a", "b"))
     before = _contents(folder / "regions" / f"{REGION}.sqlite")
     with pytest.raises(ZeroDivisionError), store.registry.writing() as transaction:
-        changed = transaction.make_current(key, another(store, key))
-        transaction.set_tag(Tag(key.key_id, ACCOUNT, "a", "other"))
-        transaction.remove_tag(key.key_id, "a")
-        transaction.remove_pair(transaction.change_pair(pair(b"ready")))
-        transaction.advance_latest(9)
-        transaction.remove_key(changed)
-        transaction.record(OutboxRow("event", ACCOUNT, b"{}"))
+        changed = transaction.keys.make_current(key, another(store, key))
+        transaction.tags.set(Tag(key.key_id, ACCOUNT, "a", "other"))
+        transaction.tags.remove(key.key_id, "a")
+        transaction.pairs.remove(transaction.pairs.change(pair(b"ready")))
+        transaction.latest_time.advance(9)
+        transaction.keys.remove(changed)
+        transaction.outbox.add(OutboxRow("event", ACCOUNT, b"{}"))
         raise ZeroDivisionError
     assert _contents(folder / "regions" / f"{REGION}.sqlite") == before
 
 
 Write = Callable[[Transaction, Key, Material, ImportPair], object]
 STALE: list[tuple[str, Write]] = [
-    ("change_material", lambda t, key, material, pair: t.change_material(material)),
-    ("remove_material", lambda t, key, material, pair: t.remove_material(material)),
-    ("make_current", lambda t, key, material, pair: t.make_current(key, material)),
-    ("remove_key", lambda t, key, material, pair: t.remove_key(key)),
-    ("change_pair", lambda t, key, material, pair: t.change_pair(pair)),
-    ("remove_pair", lambda t, key, material, pair: t.remove_pair(pair)),
+    ("change_material", lambda t, key, material, pair: t.materials.change(material)),
+    ("remove_material", lambda t, key, material, pair: t.materials.remove(material)),
+    ("make_current", lambda t, key, material, pair: t.keys.make_current(key, material)),
+    ("remove_key", lambda t, key, material, pair: t.keys.remove(key)),
+    ("change_pair", lambda t, key, material, pair: t.pairs.change(pair)),
+    ("remove_pair", lambda t, key, material, pair: t.pairs.remove(pair)),
 ]
 
 
@@ -159,17 +152,17 @@ def test_a_write_names_the_revision_it_saw(store: Shard, what: str, write: Write
     key, first = new_key(store)
     ready = pair(b"ready")
     with store.registry.writing() as transaction:
-        key = transaction.add_key(key, first)
-        material = transaction.add_material(another(store, key, state=MaterialState.PENDING_ROTATION))
-        transaction.add_pair(ready)
+        key = transaction.keys.add(key, first)
+        material = transaction.materials.add(another(store, key, state=MaterialState.PENDING_ROTATION))
+        transaction.pairs.add(ready)
     with store.registry.writing() as transaction:
-        assert transaction.change_key(key).revision == 2
-        assert transaction.change_material(material).revision == 2
-        assert transaction.change_pair(ready).revision == 2
-    before = list(store.registry.materials_after(key.key_id, -1, 9))
+        assert transaction.keys.change(key).revision == 2
+        assert transaction.materials.change(material).revision == 2
+        assert transaction.pairs.change(ready).revision == 2
+    before = list(store.registry.materials.list_after(key.key_id, -1, 9))
     with pytest.raises(ConflictException, match="Repeat the call"), store.registry.writing() as transaction:
         write(transaction, key, material, ready)
-    assert list(store.registry.materials_after(key.key_id, -1, 9)) == before
+    assert list(store.registry.materials.list_after(key.key_id, -1, 9)) == before
     with store.registry.writing() as transaction:
         write(transaction, replace(key, revision=2), replace(material, revision=2), replace(ready, revision=2))
 
@@ -177,9 +170,9 @@ def test_a_write_names_the_revision_it_saw(store: Shard, what: str, write: Write
 def test_a_material_is_there_once(store: Shard) -> None:
     key, material = new_key(store)
     with store.registry.writing() as transaction:
-        transaction.add_key(key, material)
+        transaction.keys.add(key, material)
     with pytest.raises(AlreadyExistsException), store.registry.writing() as transaction:
-        transaction.add_material(replace(material, wrapped=None))
+        transaction.materials.add(replace(material, wrapped=None))
 
 
 # --- many materials ----------------------------------------------------------------------------------------------
@@ -210,23 +203,23 @@ def test_materials_come_in_the_order_of_rotation_a_page_at_a_time(store: Shard) 
     for _ in range(7):
         key = rotate(store, key)
     seen: list[Material] = []
-    while page := store.registry.materials_after(key.key_id, seen[-1].number if seen else -1, 3):
+    while page := store.registry.materials.list_after(key.key_id, seen[-1].number if seen else -1, 3):
         seen += page
         assert len(page) <= 3
     assert [material.number for material in seen] == list(range(8))
     assert [material.state for material in seen] == [MaterialState.NON_CURRENT] * 7 + [MaterialState.CURRENT]
     assert seen[-1].material_id == key.current_material_id
     assert [material.rotation_type for material in seen] == [None] + [RotationType.ON_DEMAND] * 7
-    assert store.registry.materials_after(add_key(store).key_id, 0, 3) == []
+    assert store.registry.materials.list_after(add_key(store).key_id, 0, 3) == []
 
 
 def test_a_first_import_makes_its_material_the_current_one(store: Shard) -> None:
     with store.writing() as transaction:
-        key = transaction.add_key(*external(store))
+        key = transaction.keys.add(*external(store))
     with store.writing() as transaction:
         ready = replace(key, state=KeyState.ENABLED, material_missing=False)
-        key = transaction.make_current(ready, another(store, key, origin=Origin.EXTERNAL))
-    (material,) = store.registry.materials_after(key.key_id, -1, 9)
+        key = transaction.keys.make_current(ready, another(store, key, origin=Origin.EXTERNAL))
+    (material,) = store.registry.materials.list_after(key.key_id, -1, 9)
     assert (material.number, material.state, key.state) == (0, MaterialState.CURRENT, KeyState.ENABLED)
     assert store.current_material(key).material_id == material.material_id
 
@@ -235,36 +228,36 @@ def test_material_that_does_not_open_is_told_of_at_once(store: Shard) -> None:
     """The C core's wrap of another key: a rotation counts only when the new material opens."""
     key, other = add_key(store), add_key(store)
     with pytest.raises(KeyUnavailableException, match=key.key_id), store.writing() as transaction:
-        transaction.make_current(key, replace(another(store, other), key_id=key.key_id))
+        transaction.keys.make_current(key, replace(another(store, other), key_id=key.key_id))
 
 
 def test_deleted_material_is_gone_from_the_keyring_and_comes_back(store: Shard) -> None:
     key = rotate(store, add_key(store))
     assert key.current_material_id is not None
     loaded = store.current_material(key)
-    material = store.registry.find_material(key.key_id, key.current_material_id)
+    material = store.registry.materials.find(key.key_id, key.current_material_id)
     assert material is not None
     with store.writing() as transaction:
-        deleted = transaction.change_material(replace(material, wrapped=None))
+        deleted = transaction.materials.change(replace(material, wrapped=None))
     assert store.material(key, loaded.prefix) is None
     with pytest.raises(StaleHandle):
         seal(loaded.handle, loaded.prefix, loaded.associated_prefix + NO_CONTEXT, b"p")
     with pytest.raises(KeyUnavailableException):
         store.current_material(key)
     with store.writing() as transaction:
-        transaction.change_material(replace(deleted, wrapped=material.wrapped))
+        transaction.materials.change(replace(deleted, wrapped=material.wrapped))
     assert store.current_material(key).material_id == material.material_id
 
 
 def test_material_that_waits_for_a_rotation_opens_nothing(store: Shard) -> None:
     key = add_key(store)
     with store.writing() as transaction:
-        waits = transaction.add_material(another(store, key, state=MaterialState.PENDING_ROTATION))
+        waits = transaction.materials.add(another(store, key, state=MaterialState.PENDING_ROTATION))
     prefix = store.current_material(key).prefix[:19] + waits.material_id
     assert store.material(key, prefix + b"check") is None
     with store.writing() as transaction:
-        transaction.remove_material(waits)
-    assert store.registry.find_material(key.key_id, waits.material_id) is None
+        transaction.materials.remove(waits)
+    assert store.registry.materials.find(key.key_id, waits.material_id) is None
 
 
 # --- deletion ----------------------------------------------------------------------------------------------------
@@ -282,44 +275,44 @@ def _with_all_that_a_key_has(store: Shard) -> tuple[Key, list[bytes]]:
         add_alias(store, f"alias/{key.key_id}-{n}", key)
     given = pair(key.key_id.encode()[:16], key_id=key.key_id, account=ACCOUNT, expires_ns=9)
     with store.writing() as transaction:
-        transaction.set_tag(Tag(key.key_id, ACCOUNT, "a", "b"))
-        transaction.add_pair(given)
-    wrapped = [one.wrapped for one in store.registry.materials_after(key.key_id, -1, 9)]
+        transaction.tags.set(Tag(key.key_id, ACCOUNT, "a", "b"))
+        transaction.pairs.add(given)
+    wrapped = [one.wrapped for one in store.registry.materials.list_after(key.key_id, -1, 9)]
     return key, [secret for secret in (*wrapped, given.wrapped) if secret is not None]
 
 
 def test_a_removed_key_takes_all_that_is_its_own_with_it(store: Shard, folder: Path) -> None:
     key, secrets = _with_all_that_a_key_has(store)
     other, others_secrets = _with_all_that_a_key_has(store)
-    loaded, before = store.current_material(key), store.registry.last_change()
+    loaded, before = store.current_material(key), store.registry.changes.last()
     assert all(_everywhere(folder, secret) for secret in secrets), "what is looked for later is there now"
     with store.writing() as transaction:
-        transaction.remove_key(key)
+        transaction.keys.remove(key)
     assert store.registry.erase_removed()
     assert {secret: _everywhere(folder, secret) for secret in secrets} == {secret: [] for secret in secrets}
     assert all(_everywhere(folder, secret) for secret in others_secrets)
     rows = _contents(folder / "regions" / f"{REGION}.sqlite")
     left = [name for name, every in rows.items() if name != "change_log" and key.key_id in repr(every)]
     assert left == []
-    assert {change.name for change in store.registry.changes_after(before, 9)} == {
+    assert {change.name for change in store.registry.changes.list_after(before, 9)} == {
         key.key_id,
         *(f"{ACCOUNT}/alias/{key.key_id}-{n}" for n in range(2)),
     }
     assert (store.find_key(key.key_id), store.find_alias(ACCOUNT, f"alias/{key.key_id}-0")) == (None, None)
     with pytest.raises(StaleHandle):
         seal(loaded.handle, loaded.prefix, loaded.associated_prefix + NO_CONTEXT, b"p")
-    assert (store.registry.count_keys(ACCOUNT), store.registry.damaged_rows()) == (1, [])
+    assert (store.registry.keys.count(ACCOUNT), store.registry.damaged_rows()) == (1, [])
     assert store.find_key(other.key_id) == other
 
 
 def test_deleted_material_and_used_pairs_are_in_no_file(store: Shard, folder: Path) -> None:
     key, secrets = _with_all_that_a_key_has(store)
     with store.writing() as transaction:
-        for material in transaction.materials_after(key.key_id, -1, 9):
-            transaction.change_material(replace(material, wrapped=None))
-        found = transaction.find_pair(key.key_id.encode()[:16])
+        for material in transaction.materials.list_after(key.key_id, -1, 9):
+            transaction.materials.change(replace(material, wrapped=None))
+        found = transaction.pairs.find(key.key_id.encode()[:16])
         assert found is not None
-        transaction.remove_pair(found)
+        transaction.pairs.remove(found)
     assert store.registry.erase_removed()
     assert [_everywhere(folder, secret) for secret in secrets] == [[]] * len(secrets)
 
@@ -330,17 +323,17 @@ def test_erasing_waits_for_readers_and_says_so(store: Shard, folder: Path) -> No
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM keys").fetchall()
         with store.writing() as transaction:
-            transaction.remove_key(key)
+            transaction.keys.remove(key)
         assert not store.registry.erase_removed()
         reader.execute("COMMIT")
     assert store.registry.erase_removed()
 
 
 KILLED: list[tuple[str, str]] = [
-    ("remove_key", "t.remove_key(key)"),
+    ("remove_key", "t.keys.remove(key)"),
     (
         "make_current",
-        "t.make_current(key, replace(shard.generate_material(key.key_id, key.account, 9), rotated_ns=9))",
+        "t.keys.make_current(key, replace(shard.generate_material(key.key_id, key.account, 9), rotated_ns=9))",
     ),
 ]
 
@@ -355,7 +348,7 @@ def test_killed_around_its_commit_a_write_is_whole_or_not_there(
     code = f"""
 from dataclasses import replace
 shard = opened(Path(argv[0])).default
-with shard.writing() as t: key = t.find_key(argv[1]); {write}
+with shard.writing() as t: key = t.keys.find(argv[1]); {write}
 """
     dead = in_another_process(f"exec({code!r})", folder, key.key_id, fault=fault)
     assert dead.returncode == -signal.SIGKILL, dead.stderr
@@ -366,7 +359,7 @@ with shard.writing() as t: key = t.find_key(argv[1]); {write}
         assert _contents(folder / "regions" / f"{REGION}.sqlite") == before
     elif what == "remove_key":
         assert found is None
-        assert store.registry.materials_after(key.key_id, -1, 9) == []
+        assert store.registry.materials.list_after(key.key_id, -1, 9) == []
     else:
         assert found is not None
         assert found.current_material_id == store.current_material(found).material_id != key.current_material_id
@@ -394,56 +387,56 @@ DUE: list[tuple[Due, dict[str, Any], int | None, str]] = [
 def test_what_is_due(store: Shard, due: Due, changes: dict[str, Any], at: int | None, reason: str) -> None:
     key, material = new_key(store)
     with store.writing() as transaction:
-        key = transaction.add_key(replace(key, **changes), material)
-    assert list(store.registry.keys_due(due, 10, 9)) == ([] if at is None else [key]), reason
-    assert at is None or store.registry.keys_due(due, at - 1, 9) == []
+        key = transaction.keys.add(replace(key, **changes), material)
+    assert list(store.registry.keys.due(due, 10, 9)) == ([] if at is None else [key]), reason
+    assert at is None or store.registry.keys.due(due, at - 1, 9) == []
 
 
 def test_keys_with_a_material_that_expires_are_due_once_each(store: Shard) -> None:
     """Whatever the key's state, and for material that waits for a rotation too; what was deleted expires no more."""
     with store.writing() as transaction:
-        every = [transaction.add_key(*external(store)) for _ in range(3)]
+        every = [transaction.keys.add(*external(store)) for _ in range(3)]
         for key in every[:2]:
             for state, when in ((MaterialState.CURRENT, 10), (MaterialState.PENDING_ROTATION, 9)):
-                transaction.add_material(another(store, key, origin=Origin.EXTERNAL, state=state, expires_ns=when))
-        transaction.add_material(another(store, every[2], origin=Origin.EXTERNAL, wrapped=None))
-    due = store.registry.keys_due(Due.EXPIRY, 10, 9)
+                transaction.materials.add(another(store, key, origin=Origin.EXTERNAL, state=state, expires_ns=when))
+        transaction.materials.add(another(store, every[2], origin=Origin.EXTERNAL, wrapped=None))
+    due = store.registry.keys.due(Due.EXPIRY, 10, 9)
     assert sorted(key.key_id for key in due) == sorted(key.key_id for key in every[:2])
-    assert store.registry.keys_due(Due.EXPIRY, 8, 9) == []
-    assert store.registry.upcoming().next_expiry_ns == 9
+    assert store.registry.keys.due(Due.EXPIRY, 8, 9) == []
+    assert store.registry.keys.upcoming().next_expiry_ns == 9
 
 
 def test_the_longest_due_come_first_and_damaged_ones_keep_nobody_waiting(store: Shard, folder: Path) -> None:
     made = [new_key(store) for _ in range(6)]
     with store.writing() as transaction:
         keys = [
-            transaction.add_key(replace(key, **PENDING, deletion_ns=20 - n), material)
+            transaction.keys.add(replace(key, **PENDING, deletion_ns=20 - n), material)
             for n, (key, material) in enumerate(made)
         ]
     for key in keys[-3:]:
         damage(_at(folder), "keys", "key_id", key.key_id, "description", "first")
-    assert list(store.registry.keys_due(Due.DELETION, 99, 2)) == [keys[2], keys[1]]
-    assert store.registry.keys_due(Due.DELETION, 99, 9) == [keys[2], keys[1], keys[0]], "damaged ones are never deleted"
+    assert list(store.registry.keys.due(Due.DELETION, 99, 2)) == [keys[2], keys[1]]
+    assert store.registry.keys.due(Due.DELETION, 99, 9) == [keys[2], keys[1], keys[0]], "damaged ones are never deleted"
 
 
 def test_the_outlook(store: Shard) -> None:
-    assert store.registry.upcoming() == type(store.registry.upcoming())(0, None, None)
+    assert store.registry.keys.upcoming() == type(store.registry.keys.upcoming())(0, None, None)
     states = (KeyState.PENDING_DELETION, KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION, KeyState.ENABLED)
     with store.writing() as transaction:
         for n, state in enumerate(states):
             key, material = new_key(store)
             when = 10 - n if state is KeyState.PENDING_DELETION else None
-            transaction.add_key(replace(key, state=state, deletion_ns=when), material)
-    upcoming = store.registry.upcoming()
+            transaction.keys.add(replace(key, state=state, deletion_ns=when), material)
+    upcoming = store.registry.keys.upcoming()
     assert (upcoming.pending_deletions, upcoming.next_deletion_ns, upcoming.next_expiry_ns) == (3, 9, None)
 
 
 def test_the_latest_time_never_goes_back(store: Shard) -> None:
-    assert store.registry.latest_ns() == 0
+    assert store.registry.latest_time.read_ns() == 0
     for given, latest in ((5, 5), (4, 5), (1 << 62, 1 << 62), (9, 1 << 62)):
         with store.writing() as transaction:
-            assert transaction.advance_latest(given) == latest
-        assert store.registry.latest_ns() == latest
+            assert transaction.latest_time.advance(given) == latest
+        assert store.registry.latest_time.read_ns() == latest
 
 
 # --- tags and pairs ----------------------------------------------------------------------------------------------
@@ -455,35 +448,36 @@ def test_tags_are_listed_by_their_keys_and_have_one_value(store: Shard) -> None:
     with store.writing() as transaction:
         for name in names:
             for value in ("old", "new"):
-                transaction.set_tag(Tag(key.key_id, ACCOUNT, name, value))
-        transaction.set_tag(Tag(other.key_id, ACCOUNT, "b", "of the other"))
-        transaction.remove_tag(key.key_id, "aa")
-        transaction.remove_tag(key.key_id, "never there")
+                transaction.tags.set(Tag(key.key_id, ACCOUNT, name, value))
+        transaction.tags.set(Tag(other.key_id, ACCOUNT, "b", "of the other"))
+        transaction.tags.remove(key.key_id, "aa")
+        transaction.tags.remove(key.key_id, "never there")
     seen: list[Tag] = []
-    while page := store.registry.tags_after(key.key_id, seen[-1].tag_key if seen else "", 2):
+    while page := store.registry.tags.list_after(key.key_id, seen[-1].tag_key if seen else "", 2):
         seen += page
     assert [(tag.tag_key, tag.tag_value) for tag in seen] == [(name, "new") for name in ("Z", "a", "b", "é", "🔑")]
-    assert [tag.tag_value for tag in store.registry.tags_after(other.key_id, "", 9)] == ["of the other"]
+    assert [tag.tag_value for tag in store.registry.tags.list_after(other.key_id, "", 9)] == ["of the other"]
 
 
 def test_pairs_lie_ready_until_they_are_given_to_a_key(store: Shard) -> None:
     key = add_key(store)
     with store.writing() as transaction:
         for n in range(3):
-            transaction.add_pair(pair(b"%d" % n, created_ns=9 - n))
-        transaction.add_pair(pair(b"other", spec="RSA_4096"))
-    assert (store.registry.count_ready_pairs("RSA_2048"), store.registry.count_ready_pairs("RSA_3072")) == (3, 0)
+            transaction.pairs.add(pair(b"%d" % n, created_ns=9 - n))
+        transaction.pairs.add(pair(b"other", spec="RSA_4096"))
+    assert (store.registry.pairs.count_ready("RSA_2048"), store.registry.pairs.count_ready("RSA_3072")) == (3, 0)
     with store.writing() as transaction:
-        oldest = transaction.ready_pair("RSA_2048")
+        oldest = transaction.pairs.oldest_ready("RSA_2048")
         assert oldest == pair(b"2", created_ns=7)
-        given = transaction.change_pair(replace(oldest, key_id=key.key_id, account=ACCOUNT, expires_ns=50))
-        assert transaction.ready_pair("RSA_2048") == pair(b"1", created_ns=8)
-        assert transaction.ready_pair("RSA_3072") is None
-    assert store.registry.find_pair(given.pair_id) == given
-    assert store.registry.count_ready_pairs("RSA_2048") == 2
-    assert store.registry.remove_expired_pairs(49) == 0
-    assert store.registry.remove_expired_pairs(50) == 1, "pairs that lie ready do not expire"
-    assert store.registry.find_pair(given.pair_id) is None
+        given = transaction.pairs.change(replace(oldest, key_id=key.key_id, account=ACCOUNT, expires_ns=50))
+        assert transaction.pairs.oldest_ready("RSA_2048") == pair(b"1", created_ns=8)
+        assert transaction.pairs.oldest_ready("RSA_3072") is None
+    assert store.registry.pairs.find(given.pair_id) == given
+    assert store.registry.pairs.count_ready("RSA_2048") == 2
+    with store.registry.writing() as transaction:
+        assert transaction.pairs.remove_expired(49) == 0
+        assert transaction.pairs.remove_expired(50) == 1, "pairs that belong to no key do not expire"
+    assert store.registry.pairs.find(given.pair_id) is None
 
 
 # --- AWS owned keys ----------------------------------------------------------------------------------------------
@@ -504,7 +498,7 @@ def test_an_owned_key_is_made_once_whoever_asks_first(store: Shard, folder: Path
     assert len({key.key_id for key in found}) == 1
     key, other = found[0], owned_keys.owned_key(store, "import-wrapping-keys", 7)
     assert (key.kind, key.account, other.key_id != key.key_id) == (KeyKind.AWS_OWNED, SERVICE_ACCOUNT, True)
-    assert store.registry.count_keys(SERVICE_ACCOUNT) == 0, "no quota counts it"
+    assert store.registry.keys.count(SERVICE_ACCOUNT) == 0, "no quota counts it"
     loaded = store.current_material(key)
     blob = seal(loaded.handle, loaded.prefix, loaded.associated_prefix + NO_CONTEXT, b"token")
     opener = shards.default.material(key, blob[:55])
@@ -544,11 +538,11 @@ def test_a_damaged_tag_is_left_out(store: Shard, folder: Path, column: str, flip
     every = [Tag(key.key_id, ACCOUNT, name, "v") for name in ("first", "second", "third")]
     with store.writing() as transaction:
         for tag in every:
-            transaction.set_tag(tag)
+            transaction.tags.set(tag)
     damage(_at(folder), "tags", "tag_key", "second", column, flip)
     for limit in (1, 2, 9):
         seen: list[Tag] = []
-        while page := store.registry.tags_after(key.key_id, seen[-1].tag_key if seen else "", limit):
+        while page := store.registry.tags.list_after(key.key_id, seen[-1].tag_key if seen else "", limit):
             seen += page
         assert seen == [every[0], every[2]]
     (name,) = store.registry.damaged_rows()
@@ -559,16 +553,16 @@ def test_a_damaged_tag_is_left_out(store: Shard, folder: Path, column: str, flip
 def test_a_damaged_pair_is_used_by_nobody(store: Shard, folder: Path, column: str, flip: str) -> None:
     with store.writing() as transaction:
         for n in range(3):
-            transaction.add_pair(pair(b"a%d" % n, created_ns=n + 1))
+            transaction.pairs.add(pair(b"a%d" % n, created_ns=n + 1))
     damage(_at(folder), "import_pairs", "public_key", b"public a0", column, flip)
     with store.writing() as transaction:
-        assert transaction.ready_pair("RSA_2048") == pair(b"a1", created_ns=2)
+        assert transaction.pairs.oldest_ready("RSA_2048") == pair(b"a1", created_ns=2)
     name = pair(b"a0").pair_id
     if column == "pair_id":
-        assert store.registry.find_pair(name) is None
+        assert store.registry.pairs.find(name) is None
     else:
         with pytest.raises(KMSInternalException, match=r"changed on disk.*GetParametersForImport again"):
-            store.registry.find_pair(name)
+            store.registry.pairs.find(name)
     (told,) = store.registry.damaged_rows()
     assert told.startswith("import wrapping key ")
 
@@ -576,31 +570,31 @@ def test_a_damaged_pair_is_used_by_nobody(store: Shard, folder: Path, column: st
 @pytest.mark.parametrize(("column", "flip"), _cases(tables.latest_time))
 def test_a_damaged_latest_time_is_not_believed(store: Shard, folder: Path, column: str, flip: str) -> None:
     with store.writing() as transaction:
-        transaction.advance_latest(1_000)
+        transaction.latest_time.advance(1_000)
     damage(_at(folder), "latest_time", "latest_ns", 1_000, column, flip)
-    reads: list[Callable[[Registry | Transaction], object]] = [lambda rows: rows.latest_ns()]
+    reads: list[Callable[[Registry | Transaction], object]] = [lambda rows: rows.latest_time.read_ns()]
     with pytest.raises(KMSInternalException, match="own row was changed on disk"):
         reads[0](store.registry)
     with (
         pytest.raises(KMSInternalException, match="own row was changed on disk"),
         store.writing() as transaction,
     ):
-        transaction.advance_latest(2_000)
+        transaction.latest_time.advance(2_000)
     assert store.registry.damaged_rows() == [f"latest time of region {REGION}"]
 
 
 @pytest.mark.parametrize("column", ["number", "state", "wrapped"])
 def test_a_damaged_material_is_left_out_of_lists_and_refused_by_name(store: Shard, folder: Path, column: str) -> None:
     key = rotate(store, rotate(store, add_key(store)))
-    first, second, third = store.registry.materials_after(key.key_id, -1, 9)
+    first, second, third = store.registry.materials.list_after(key.key_id, -1, 9)
     damage(_at(folder), "materials", "material_id", second.material_id, column, "first")
     for limit in (1, 9):
         seen: list[Material] = []
-        while page := store.registry.materials_after(key.key_id, seen[-1].number if seen else -1, limit):
+        while page := store.registry.materials.list_after(key.key_id, seen[-1].number if seen else -1, limit):
             seen += page
         assert seen == [first, third]
     with pytest.raises(KeyUnavailableException, match=key.key_id):
-        store.registry.find_material(key.key_id, second.material_id)
+        store.registry.materials.find(key.key_id, second.material_id)
 
 
 # --- from revision 0001 ------------------------------------------------------------------------------------------
@@ -628,12 +622,12 @@ def test_a_shard_of_revision_0001_opens_and_goes_on(tmp_path: Path) -> None:
         loaded = shard.material(key, blob[:55])
         assert loaded is not None
         assert open_blob(loaded.handle, loaded.associated_prefix + NO_CONTEXT, blob) == told["plaintext"].encode()
-        assert [one.number for one in shard.registry.materials_after(key.key_id, -1, 9)] == [0, 1]
+        assert [one.number for one in shard.registry.materials.list_after(key.key_id, -1, 9)] == [0, 1]
         alias = shard.find_alias(ACCOUNT, told["alias"])
         assert alias is not None
     with shard.writing() as transaction:
-        transaction.remove_key(key)
-    assert (shard.registry.count_keys(ACCOUNT), shard.registry.count_keys(OTHER_ACCOUNT)) == (len(written) - 1, 0)
+        transaction.keys.remove(key)
+    assert (shard.registry.keys.count(ACCOUNT), shard.registry.keys.count(OTHER_ACCOUNT)) == (len(written) - 1, 0)
     assert shard.registry.damaged_rows() == []
     shards.close()
 
@@ -648,7 +642,7 @@ def test_killed_while_it_migrates_an_old_shard_it_starts_again(tmp_path: Path, f
     assert dead.returncode == -signal.SIGKILL, dead.stderr
     start(folder)
     shards = opened(folder)
-    assert len(shards.default.registry.keys_after(ACCOUNT, 0, 9)) == 3
+    assert len(shards.default.registry.keys.list_after(ACCOUNT, 0, 9)) == 3
     assert shards.default.registry.damaged_rows() == []
     shards.close()
     shutil.rmtree(folder)

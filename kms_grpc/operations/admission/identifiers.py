@@ -37,14 +37,14 @@ def resolve(call: Call, text: str, action: str, *, aliases: bool, invalid_arn: b
 def find_key(call: Call, key_id: str) -> Key | None:
     """Inside a write the transaction's own view, else the shard's cache. As it is now: a material that has expired is
     gone. AWS owned keys are not there for anybody."""
-    key = call.shard.find_key(key_id) if call.transaction is None else call.transaction.find_key(key_id)
+    key = call.shard.find_key(key_id) if call.transaction is None else call.transaction.keys.find(key_id)
     return None if key is None or key.kind is KeyKind.AWS_OWNED else as_of(key, call.time_ns)
 
 
 def stored(call: Call, key: Key) -> Key:
     """The key as its row has it, inside a write: there `as_of` is judged anew at each look, and a change of something
     else must not make an expiry final that a wrong clock told of."""
-    found = call.writing.find_key(key.key_id)
+    found = call.writing.keys.find(key.key_id)
     assert found is not None, "the transaction has just found it"
     return found
 
@@ -52,7 +52,9 @@ def stored(call: Call, key: Key) -> Key:
 def find_alias(call: Call, account: str, name: str) -> Alias | None:
     """As find_key."""
     return (
-        call.shard.find_alias(account, name) if call.transaction is None else call.transaction.find_alias(account, name)
+        call.shard.find_alias(account, name)
+        if call.transaction is None
+        else call.transaction.aliases.find(account, name)
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from kms_grpc.errors import TEXT_BYTES
 from kms_grpc.operations.contract.descriptors import aws_names, camel_case, descriptor, is_map, is_secret, limits
 from kms_grpc.v1.options_pb2 import Limits
 
@@ -26,9 +27,6 @@ SHOWN_VALUE_BYTES = 257
 """A value is shown up to here: one more than the longest name that is worth reading, an alias of 256 characters."""
 
 SHOWN_ITEMS = 20
-
-TEXT_BYTES = 800
-"""Longest text: it travels twice in trailers of 4 KiB, once percent-encoded and once in base64."""
 
 NOT_NULL = "Member must not be null"
 

@@ -16,7 +16,7 @@ from kms_grpc.errors import InvalidCiphertextException
 from kms_grpc.model.key import Key
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.kinds.batch import DATA_KEY_BYTES, Materials
-from kms_grpc.registry.shards import LoadedMaterial
+from kms_grpc.registry.loaded_materials import LoadedMaterial
 from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 

@@ -11,7 +11,16 @@ from typing import Final
 
 from kms_grpc.clock import DAY_NS
 from kms_grpc.errors import ConflictException, KMSInvalidStateException, LimitExceededException
-from kms_grpc.model.key import Key, KeyState, Material, MaterialState, Origin, RotationType
+from kms_grpc.model.key import (
+    MATERIALS_LIMIT,
+    ON_DEMAND_ROTATIONS_LIMIT,
+    Key,
+    KeyState,
+    Material,
+    MaterialState,
+    Origin,
+    RotationType,
+)
 from kms_grpc.model.key_state import NOTHING_TO_ROTATE_TO
 from kms_grpc.model.key_transitions import with_materials
 from kms_grpc.operations.call import Call
@@ -21,25 +30,22 @@ from kms_grpc.operations.handlers.pages import BY_NUMBER, page
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 
-ON_DEMAND_LIMIT: Final = 25
-"""On-demand rotations in a key's life."""
 TOO_NEAR_NS: Final = 20 * 60 * 10**9
 """An automatic rotation that is due so soon is waited for."""
-ALL_MATERIALS: Final = 10_000
 
 
 def enable_key_rotation(call: Call, request: pb.EnableKeyRotationRequest, key: Key) -> pb.EnableKeyRotationResponse:
     """The first rotation comes one period from now. Called again it changes the period, and the date with it."""
     days = value_or_default(request, "rotation_period_in_days")
     due = call.time_ns + days * DAY_NS
-    call.writing.change_key(dataclasses.replace(key, rotation_period_days=days, next_rotation_ns=due))
+    call.writing.keys.change(dataclasses.replace(key, rotation_period_days=days, next_rotation_ns=due))
     return pb.EnableKeyRotationResponse()
 
 
 def disable_key_rotation(call: Call, request: pb.DisableKeyRotationRequest, key: Key) -> pb.DisableKeyRotationResponse:
     """No automatic rotation from now on; where there was none it has no effect."""
     if key.rotation_period_days is not None:
-        call.writing.change_key(dataclasses.replace(key, rotation_period_days=None, next_rotation_ns=None))
+        call.writing.keys.change(dataclasses.replace(key, rotation_period_days=None, next_rotation_ns=None))
     return pb.DisableKeyRotationResponse()
 
 
@@ -59,7 +65,7 @@ def get_key_rotation_status(
 
 def rotate_key_on_demand(call: Call, request: pb.RotateKeyOnDemandRequest, key: Key) -> pb.RotateKeyOnDemandResponse:
     """A new material at once; the automatic schedule stays as it is. An imported key takes the material that waits."""
-    if key.on_demand_rotations >= ON_DEMAND_LIMIT:
+    if key.on_demand_rotations >= ON_DEMAND_ROTATIONS_LIMIT:
         raise LimitExceededException(
             "The on-demand rotations limit has been reached for the given keyId. No more on-demand rotations can be"
             f" performed for this key: {key.arn}",
@@ -77,7 +83,7 @@ def rotate_key_on_demand(call: Call, request: pb.RotateKeyOnDemandRequest, key: 
         _take_waiting_material(call, counted)
     else:
         fresh = call.shard.generate_material(key.key_id, key.account, call.time_ns)
-        call.writing.make_current(counted, _rotated(fresh, call.time_ns))
+        call.writing.keys.make_current(counted, _rotated(fresh, call.time_ns))
     return pb.RotateKeyOnDemandResponse(key_id=key.arn)
 
 
@@ -87,10 +93,10 @@ def list_key_rotations(call: Call, request: pb.ListKeyRotationsRequest, key: Key
 
     def read(after: int, count: int) -> list[Material]:
         if request.include_key_material == everything:
-            return list(registry.materials_after(key.key_id, after, count))
-        return [one for one in registry.materials_after(key.key_id, after, count + 2) if one.rotated_ns is not None][
-            :count
-        ]
+            return list(registry.materials.list_after(key.key_id, after, count))
+        return [
+            one for one in registry.materials.list_after(key.key_id, after, count + 2) if one.rotated_ns is not None
+        ][:count]
 
     filtered_by = f"{key.key_id} {request.include_key_material}"
     materials, marker = page(call, request, filtered_by, read, BY_NUMBER)
@@ -100,15 +106,15 @@ def list_key_rotations(call: Call, request: pb.ListKeyRotationsRequest, key: Key
 
 def _take_waiting_material(call: Call, key: Key) -> None:
     assert key.pending_material_id is not None, "the key's rule asks for it"
-    waiting = call.writing.find_material(key.key_id, key.pending_material_id)
+    waiting = call.writing.materials.find(key.key_id, key.pending_material_id)
     assert waiting is not None, "the key's row names it"
     if waiting.has_expired(call.time_ns):
         text = NOTHING_TO_ROTATE_TO.text.format(arn=key.arn)
         raise KMSInvalidStateException(text, key=key.arn, state=key.state)
     rotated = _rotated(waiting, call.time_ns)
-    materials = call.writing.materials_after(key.key_id, -1, ALL_MATERIALS)
+    materials = call.writing.materials.list_after(key.key_id, -1, MATERIALS_LIMIT)
     every = [rotated if one.material_id == rotated.material_id else one for one in materials]
-    call.writing.make_current(with_materials(key, every), rotated)
+    call.writing.keys.make_current(with_materials(key, every), rotated)
 
 
 def _rotated(material: Material, time_ns: int) -> Material:

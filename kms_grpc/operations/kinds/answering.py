@@ -16,7 +16,7 @@ import msgspec
 from kms_grpc.crypto import raw_request
 from kms_grpc.model.key import Key
 from kms_grpc.operations.contract.wire import PROTOBUF, Wire
-from kms_grpc.registry.shards import LoadedMaterial
+from kms_grpc.registry.loaded_materials import LoadedMaterial
 
 if TYPE_CHECKING:
     from kms_grpc.operations.admission.permits import Permit

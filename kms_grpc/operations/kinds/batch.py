@@ -35,7 +35,7 @@ from kms_grpc.operations.contract.descriptors import field_named
 from kms_grpc.operations.contract.status import status_of
 from kms_grpc.operations.contract.validation import decode, validator_for
 from kms_grpc.operations.kinds.answering import NotWarm
-from kms_grpc.registry.shards import LoadedMaterial
+from kms_grpc.registry.loaded_materials import LoadedMaterial
 from kms_grpc.v1 import envelope_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 

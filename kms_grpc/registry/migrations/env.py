@@ -5,7 +5,7 @@ from typing import Any
 from alembic import context
 
 from kms_grpc.faults import fault_point
-from kms_grpc.registry.tables import metadata
+from kms_grpc.registry.sql.tables import metadata
 
 
 def _before_commit(*_: Any, **__: Any) -> None:

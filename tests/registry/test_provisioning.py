@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kms_grpc.crypto.keyring import keyring_facts
-from kms_grpc.registry.first_start import WillNotStart
+from kms_grpc.registry.own_row import WillNotStart
 from tests.registry.made import REGION, add_key, in_another_process, opened, start
 
 SECOND = "us-east-1"
