@@ -15,6 +15,7 @@ from kms_grpc.errors import (
 )
 from kms_grpc.model.arn import alias_arn, is_alias_name
 from kms_grpc.model.key import Alias, Key
+from kms_grpc.model.key_spec import is_symmetric_encryption
 from kms_grpc.operations.admission.identifiers import alias_not_found, check_alias_prefix
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.handlers.key_metadata import timestamp
@@ -42,7 +43,7 @@ def create_alias(call: Call, request: pb.CreateAliasRequest, key: Key) -> pb.Cre
 
 def update_alias(call: Call, request: pb.UpdateAliasRequest, old: Key, new: Key) -> pb.UpdateAliasResponse:
     """Old and new key must be of the same kind: same usage, both symmetric or both not."""
-    if (old.usage, _is_symmetric(old)) != (new.usage, _is_symmetric(new)):
+    if (old.usage, is_symmetric_encryption(old.spec)) != (new.usage, is_symmetric_encryption(new.spec)):
         raise ValidationException(
             f"Alias {request.alias_name} cannot be moved from a {old.spec} key to a {new.spec} key."
         )
@@ -94,7 +95,3 @@ def _check_quota(call: Call, key: Key) -> None:
         raise LimitExceededException(
             f"{key.arn} has {quota} aliases, which is the quota of a key.", key=key.arn, state=key.state
         )
-
-
-def _is_symmetric(key: Key) -> bool:
-    return key.spec == "SYMMETRIC_DEFAULT"

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from kms_grpc.audit.record import service_event
+from kms_grpc.aws_members import aws_names
 from kms_grpc.clock import DAY_NS
 from kms_grpc.crypto import envelope
 from kms_grpc.crypto.encryption_context import canonical
@@ -40,7 +41,6 @@ from kms_grpc.model.key import ImportPair, Key, Material, MaterialState, Origin
 from kms_grpc.model.key_transitions import Event, after, with_materials
 from kms_grpc.operations.admission.identifiers import stored
 from kms_grpc.operations.call import Call
-from kms_grpc.operations.contract.descriptors import aws_names
 from kms_grpc.operations.handlers.key_metadata import timestamp
 from kms_grpc.registry import imports
 from kms_grpc.registry.base import OutboxRow

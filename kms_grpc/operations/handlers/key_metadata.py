@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kms_grpc.model.key import ExpirationModel, Key, KeyKind, KeyState, KeyUsage, Origin
+from kms_grpc.model.key_spec import ENCRYPTION_ALGORITHMS
 from kms_grpc.operations.contract.descriptors import numbers
 from kms_grpc.v1 import keys_pb2 as pb
 
@@ -32,7 +33,8 @@ def key_metadata(key: Key) -> pb.KeyMetadata:
         multi_region=key.multi_region,
     )
     if key.usage is KeyUsage.ENCRYPT_DECRYPT:
-        metadata.encryption_algorithms.append(pb.ENCRYPTION_ALGORITHM_SPEC_SYMMETRIC_DEFAULT)
+        algorithms = ENCRYPTION_ALGORITHMS[key.spec]
+        metadata.encryption_algorithms.extend(number(pb.EncryptionAlgorithmSpec, each) for each in algorithms)
     if key.current_material_id is not None:
         metadata.current_key_material_id = key.current_material_id.hex()
     if key.origin is Origin.EXTERNAL and not key.material_missing:

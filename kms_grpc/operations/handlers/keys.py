@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import uuid
 
+from kms_grpc.aws_members import aws_names
 from kms_grpc.errors import LimitExceededException
 from kms_grpc.model.arn import key_arn
 from kms_grpc.model.key import Key, Material, Origin
 from kms_grpc.model.key_transitions import FIRST_STATE, Event, after
 from kms_grpc.operations.admission.identifiers import stored
 from kms_grpc.operations.call import Call
-from kms_grpc.operations.contract.descriptors import aws_names
 from kms_grpc.operations.handlers.key_metadata import key_metadata
 from kms_grpc.operations.handlers.pages import page
 from kms_grpc.operations.handlers.tags import check_tags, set_tags
