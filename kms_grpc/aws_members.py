@@ -2,7 +2,7 @@
 
 One walker over descriptors serves the AWS door's answers, the audit records and the CLI's JSON. They differ in what a
 `Shape` says: how members are spelled, which are present, and how times and blobs are written. A reader is made once per
-message type, from closures: against code generated from the descriptor with `exec` this costs 0.4 µs more per message,
+message type, from closures: against code generated from the descriptor with `exec` this costs 0.5 µs more per message,
 which is below 1% of a call at either door.
 """
 

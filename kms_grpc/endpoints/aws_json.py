@@ -28,8 +28,6 @@ from kms_grpc.endpoints.aws_answers import members_of
 from kms_grpc.errors import SerializationException, ValidationException
 from kms_grpc.operations.contract.descriptors import aws_maxima, descriptor, numbers
 from kms_grpc.operations.contract.validation import Validator, validator_for
-from kms_grpc.operations.kinds.answering import MessageForm
-from kms_grpc.operations.operation import Operation
 
 Put = Callable[[Message, Any, str, dict[int | str, str]], None]
 """Sets a field of a message to a member's value: (message, value, path, spellings)."""
@@ -49,19 +47,15 @@ _LATEST = 253_402_300_799
 class AwsJson:
     """The AWS door's wire (operations/contract/wire.py)."""
 
-    def __init__(self) -> None:
-        self._form = MessageForm(self)
+    is_protobuf = False
 
-    def read(self, operation: Operation, raw: bytes) -> tuple[Any, Validator]:
+    def read(self, message_class: type[Message], raw: bytes) -> tuple[Any, Validator]:
         """SerializationException where the body is no JSON object or a member's value is of a wrong type,
         ValidationException for members that the operation doesn't have."""
-        request, spellings = operation.request(), dict[int | str, str]()
+        request, spellings = message_class(), dict[int | str, str]()
         _fill(request, _object(raw), "", spellings)
-        judge = _validator(operation.request)  # type: ignore[arg-type]  # classes hash
+        judge = _validator(message_class)  # type: ignore[arg-type]  # classes hash
         return request, partial(judge, spellings=spellings) if spellings else judge
-
-    def form(self, operation: Operation) -> MessageForm:
-        return self._form
 
     def write(self, answer: Message) -> bytes:
         if not descriptor(answer).fields:

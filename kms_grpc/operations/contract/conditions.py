@@ -5,7 +5,7 @@ The `limits` of a message's fields become a list of predicates, made once per me
     no unknown fields · 1 <= len(key_id) <= 2048 · 1 <= len(plaintext) <= 4096
     encryption_algorithm is absent or SYMMETRIC_DEFAULT · no grant_tokens …
 
-A good request costs 1.3 µs. Compiled into one expression with `eval` it cost 0.9 µs; that 0.4 µs is below 1% of a call
+A good request costs 1.0 µs. Compiled into one expression with `eval` it cost 0.6 µs; that 0.4 µs is below 1% of a call
 at either door. Tests hold predicates and constraints together.
 """
 

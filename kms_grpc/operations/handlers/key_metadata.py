@@ -1,4 +1,4 @@
-"""KeyMetadata as callers see it.
+"""KeyMetadata: a key as callers see it.
 
 Source: https://docs.aws.amazon.com/kms/latest/APIReference/API_KeyMetadata.html
 """
@@ -16,7 +16,8 @@ from kms_grpc.v1 import keys_pb2 as pb
 
 
 def key_metadata(key: Key) -> pb.KeyMetadata:
-    """Members that AWS sends only at times are absent at the others; Enabled is true in state Enabled alone."""
+    """Returns a key's KeyMetadata. Members that AWS sends only sometimes are absent otherwise; Enabled is true only in
+    the state Enabled."""
     metadata = pb.KeyMetadata(
         key_id=key.key_id,
         arn=key.arn,
@@ -48,11 +49,11 @@ def key_metadata(key: Key) -> pb.KeyMetadata:
 
 
 def timestamp(time_ns: int) -> Timestamp:
-    """Nanoseconds since 1970, as the wire has them."""
+    """Returns nanoseconds since 1970 as a Timestamp."""
     seconds, nanos = divmod(time_ns, 1_000_000_000)
     return Timestamp(seconds=seconds, nanos=nanos)
 
 
 def number(enum: Any, name: str) -> Any:
-    """The number of the value that AWS spells `name`."""
+    """Returns the number of the enum value that AWS spells `name`."""
     return numbers(enum.DESCRIPTOR)[name]
