@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from kms_grpc.model.key_spec import SYMMETRIC_DEFAULT
+
 
 class KeyState(StrEnum):
     """What may be done with a key; key_state.py has the rules."""
@@ -78,7 +80,6 @@ class ExpirationModel(StrEnum):
     DOES_NOT_EXPIRE = "KEY_MATERIAL_DOES_NOT_EXPIRE"
 
 
-SYMMETRIC_DEFAULT: Final = "SYMMETRIC_DEFAULT"
 SUITE_KC_XAES_256_GCM: Final = 1
 
 ON_DEMAND_ROTATIONS_LIMIT: Final = 25

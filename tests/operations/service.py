@@ -105,7 +105,7 @@ class Worker:
 
     def __init__(self, service: Service, log: Path) -> None:
         self.service = service
-        self.executor = Executor(service)
+        self.executor = Executor(service, raises_on_warm_path=True)
         self._log = log
         self._read = 0
         self.of_the_service: list[dict[str, Any]] = []
@@ -149,9 +149,8 @@ class Worker:
         return self._warm(operation, self.credentials(by, region), raw) is not None
 
     def _warm(self, operation: Operation, credentials: Credentials, raw: bytes) -> bytes | None:
-        if operation.batch is not None:
-            return self.executor.warm_batch(operation, credentials, raw)
-        return self.executor.warm(operation, credentials, raw) if operation.warm else None
+        tries_warm = operation.warm or operation.batches
+        return self.executor.warm(operation, credentials, raw) if tries_warm else None
 
     def shard(self, region: str = HOME) -> Shard:
         shard = self.service.shards.get(region)

@@ -40,7 +40,7 @@ class Stream:
 
     def __init__(self, worker: Worker, name: str, by: Caller | str | None = ALICE, region: str | None = None) -> None:
         self.operation = STREAMS[name]
-        self.call: StreamCall = worker.executor.stream(self.operation, worker.credentials(by, region))
+        self.call: StreamCall = StreamCall(worker.service, self.operation, worker.credentials(by, region))
         self.answers: list[Any] = []
 
     def send(self, message: Message | bytes) -> list[Any]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kms_grpc import errors
 from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Decision, Question
 from kms_grpc.crypto import raw_batch
-from kms_grpc.operations.kinds.batch import LOOKS, WARM_MESSAGES
+from kms_grpc.operations.kinds.batch_run import ATTEMPTS, WARM_ITEMS
 from kms_grpc.v1 import envelope_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 from tests.operations.service import ALICE, AWAY, EVE, OPERATIONS, Host, Refusal, Worker
@@ -162,7 +162,7 @@ def scene(shared_host: Host) -> Scene:
 @given(data=st.data())
 def test_an_item_is_answered_as_if_it_came_alone(scene: Scene, data: st.DataObject) -> None:
     single = data.draw(st.sampled_from(sorted(BATCHES)))
-    item_fields = list(OPERATIONS[BATCHES[single]].batch.item.DESCRIPTOR.fields_by_name)  # type: ignore[union-attr]
+    item_fields = list(OPERATIONS[BATCHES[single]].kind.items.item.DESCRIPTOR.fields_by_name)  # type: ignore[attr-defined]
     draw_item = st.fixed_dictionaries({}, optional={name: st.sampled_from(scene.values[name]) for name in item_fields})
     items = data.draw(st.lists(draw_item, min_size=1, max_size=6))
     shared = [name for name in item_fields if name.endswith(("key_id", "context"))]
@@ -375,12 +375,12 @@ def test_a_permit_answers_a_batch_as_the_long_way_does(host: Host) -> None:
     assert worker.counted()["DecryptBatch"] == {"OK": 3}, "each answer, and no look that came to nothing"
 
 
-MANY = [{"plaintext": b"p"}] * (WARM_MESSAGES + 1)
+MANY = [{"plaintext": b"p"}] * (WARM_ITEMS + 1)
 NOT_WARM: list[tuple[str, dict[str, Any], str]] = [
     ("EncryptBatch", {"items": [{"plaintext": b"p"}, {"plaintext": b""}]}, "an item that must be judged"),
     ("EncryptBatch", {"items": MANY}, "items that take long together"),
     ("EncryptBatch", {"items": [{"plaintext": bytes(65_536)}] * 33}, "a large request"),
-    ("GenerateDataKeyBatch", {"number_of_bytes": 16, "items": [{"count": WARM_MESSAGES + 1}]}, "many data keys"),
+    ("GenerateDataKeyBatch", {"number_of_bytes": 16, "items": [{"count": WARM_ITEMS + 1}]}, "many data keys"),
     ("EncryptBatch", {"items": [{"plaintext": b"p"}, {"plaintext": b"p", "key_id": "alias/none"}]}, "another key"),
     ("EncryptBatch", {"items": [{"plaintext": b"p"}], "by": "token-of-nobody"}, "nobody's call"),
     ("EncryptBatch", {"items": [{"plaintext": b"p"}], "region": "eu-north-9"}, "a region that is not served"),
@@ -427,7 +427,7 @@ def test_keys_that_left_the_keyring_are_loaded_anew(make_host: Callable[..., Hos
         for some in (keys[:3], keys[3:6], keys[6:9]):
             answer = worker.call("EncryptBatch", items=[{"plaintext": b"p", "key_id": key} for key in some])
             assert codes(answer) == [None] * 3
-    assert LOOKS > 1
+    assert ATTEMPTS > 1
 
 
 def test_more_keys_than_a_worker_keeps(make_host: Callable[..., Host]) -> None:

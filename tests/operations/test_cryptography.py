@@ -210,7 +210,7 @@ CONTEXT_FIELDS = [
 
 
 def test_every_context_is_in_this_file() -> None:
-    singles = [row for row in OPERATIONS.values() if not row.batch]  # of batches: test_batches.py
+    singles = [row for row in OPERATIONS.values() if not row.batches]  # of batches: test_batches.py
     used = [(row.name, key.context) for row in singles for key in row.keys if key.context]
     assert sorted(CONTEXT_FIELDS) == sorted(used)
 

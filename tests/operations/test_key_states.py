@@ -111,7 +111,7 @@ def fields_of(name: str, keys: Keys) -> dict[str, Any]:
 
 
 def test_every_operation_on_a_key_has_its_row() -> None:
-    on_keys = {row.name for row in OPERATIONS.values() if row.keys and not row.batch}  # a batch has its single's rule
+    on_keys = {row.name for row in OPERATIONS.values() if row.keys and not row.batches}  # a batch has its single's rule
     assert {name.partition(".")[0] for name in ROWS} == on_keys
 
 

@@ -19,8 +19,9 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from kms_grpc.aws_members import aws_names, is_map
 from kms_grpc.errors import TEXT_BYTES
-from kms_grpc.operations.contract.descriptors import aws_names, camel_case, descriptor, is_map, is_secret, limits
+from kms_grpc.operations.contract.descriptors import camel_case, descriptor, is_secret, limits
 from kms_grpc.v1.options_pb2 import Limits
 
 SHOWN_VALUE_BYTES = 257

@@ -10,11 +10,12 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from kms_grpc.aws_members import aws_names
 from kms_grpc.errors import ValidationException
 from kms_grpc.model.arn import ALIAS_PREFIX, Arn
-from kms_grpc.model.key_spec import USAGES
+from kms_grpc.model.key_spec import SYMMETRIC_DEFAULT, USAGES, is_symmetric_encryption
 from kms_grpc.operations.contract.constraints import not_null
-from kms_grpc.operations.contract.descriptors import aws_names, field_named
+from kms_grpc.operations.contract.descriptors import field_named
 from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 
@@ -29,9 +30,9 @@ def key_kind(request: pb.CreateKeyRequest) -> None:
             "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. "
             "CustomerMasterKeySpec is deprecated."
         )
-    spec = SPEC_NAMES.get(request.key_spec or request.customer_master_key_spec, "SYMMETRIC_DEFAULT")
+    spec = SPEC_NAMES.get(request.key_spec or request.customer_master_key_spec, SYMMETRIC_DEFAULT)
     usage = USAGE_NAMES.get(request.key_usage)
-    if usage is None and spec != "SYMMETRIC_DEFAULT":
+    if usage is None and not is_symmetric_encryption(spec):
         raise ValidationException(
             "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys."
         )

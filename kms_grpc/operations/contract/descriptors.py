@@ -11,6 +11,7 @@ from typing import cast
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
+from kms_grpc.aws_members import aws_names
 from kms_grpc.v1 import options_pb2
 from kms_grpc.v1.options_pb2 import Limits
 
@@ -63,20 +64,9 @@ def camel_case(field: FieldDescriptor) -> str:
     return field.json_name[0].lower() + field.json_name[1:]
 
 
-def is_map(field: FieldDescriptor) -> bool:
-    """Whether the field is a map, as encryption contexts are."""
-    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
-
-
 def permissions(method: MethodDescriptor) -> tuple[str, ...]:
     """The IAM actions that an rpc needs, e.g. ("kms:ReEncryptFrom", "kms:ReEncryptTo")."""
     return tuple(method.GetOptions().Extensions[options_pb2.permissions])
-
-
-@cache
-def aws_names(enum: EnumDescriptor) -> dict[int, str]:
-    """AWS's spelling of each value, in the contract's order. The zero value, which says "absent", has none."""
-    return {value.number: value.GetOptions().Extensions[options_pb2.aws_name] for value in enum.values if value.number}
 
 
 @cache

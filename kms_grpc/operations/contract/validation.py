@@ -15,11 +15,12 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from kms_grpc.aws_members import aws_names, is_map
 from kms_grpc.errors import UnsupportedOperationException, ValidationException
 from kms_grpc.operations.contract.conditions import fits
 from kms_grpc.operations.contract.constraints import NO_SPELLINGS, LimitsOf, Spellings, is_absent, summary, violations
 from kms_grpc.operations.contract.cross_field_rules import CROSS_FIELD_RULES
-from kms_grpc.operations.contract.descriptors import aws_names, descriptor, field_named, is_map, limits
+from kms_grpc.operations.contract.descriptors import descriptor, field_named, limits
 from kms_grpc.v1.options_pb2 import Limits
 
 M = TypeVar("M", bound=Message)
