@@ -32,7 +32,7 @@ from tests.served import Served
 QuickstartScript = Callable[[AsyncKeyManagementClient, str], Awaitable[Any]]
 
 
-@pytest.mark.parametrize("name", build.TWIN_NAMES)
+@pytest.mark.parametrize("name", build.twin_names())
 def test_it_is_made_from_the_other_client(name: str) -> None:
     """After a change there: python build.py --client"""
     made = build.ROOT / "kms_grpc" / "client" / "aio" / f"{name}.py"

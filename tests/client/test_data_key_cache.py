@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kms_grpc.client import data_key_cache
-from kms_grpc.client.data_key_cache import CachedKey, CacheLimits, DataKeyCache, Wanted
-from kms_grpc.client.data_keys import known_one, new_one
+from kms_grpc.client.data_key_cache import CachedKey, CacheLimits, DataKeyCache, DataKeyRequest
+from kms_grpc.client.data_key_requests import decryption_request, encryption_request
 from kms_grpc.crypto import keyring
 from kms_grpc.crypto.record import DataKey, seal_within
 
@@ -27,20 +27,20 @@ class Scene:
         keyring.open_keyring()
         self.now = 1000.0
         self.limits = CacheLimits(**limits)
-        self.asked: list[Wanted] = []
+        self.asked: list[DataKeyRequest] = []
         self.cache = DataKeyCache(self.limits, self.asked.append, lambda: self.now)
 
-    def fresh(self, wanted: Wanted) -> CachedKey:
-        return self.cache.cached(DataKey(bytes(32), bytes(159)), self.now, encrypts=wanted.encrypts)
+    def fresh(self, request: DataKeyRequest) -> CachedKey:
+        return self.cache.new_entry(DataKey(bytes(32), bytes(159)), self.now, encrypts=request.encrypts)
 
-    def stored(self, wanted: Wanted, *, ahead: bool = False, sizes: Sequence[int] = ()) -> CachedKey:
-        fresh = self.fresh(wanted)
-        self.cache.store(wanted, fresh, ahead=ahead, sizes=sizes)
+    def stored(self, request: DataKeyRequest, *, ahead: bool = False, sizes: Sequence[int] = ()) -> CachedKey:
+        fresh = self.fresh(request)
+        self.cache.store(request, fresh, ahead=ahead, sizes=sizes)
         return fresh
 
 
-A, B, C = (new_one(name, {}, b"") for name in "abc")
-OLD = known_one(bytes(159), {}, b"")
+A, B, C = (encryption_request(name, {}, b"") for name in "abc")
+OLD = decryption_request(bytes(159), {}, b"")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_limits_that_make_no_sense(limits: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "wanted", "records", "step", "most"),
+    ("limits", "needed", "records", "step", "most"),
     [
         ({"max_messages_encrypted": 3}, A, [1] * 9, 0, 3),
         ({"max_messages_encrypted": 1}, A, [1] * 9, 0, 1),
@@ -77,12 +77,14 @@ def test_limits_that_make_no_sense(limits: dict[str, Any]) -> None:
         ({"max_messages_encrypted": 3, "max_bytes_encrypted": 1}, OLD, [0] * 50, 0, 50),  # decryption knows age alone
     ],
 )
-def test_no_bound_is_passed(limits: dict[str, Any], wanted: Wanted, records: list[int], step: float, most: int) -> None:
+def test_no_bound_is_passed(
+    limits: dict[str, Any], needed: DataKeyRequest, records: list[int], step: float, most: int
+) -> None:
     scene = Scene(refresh_ahead=1, jitter=0, **limits)
-    scene.stored(wanted)
+    scene.stored(needed)
     taken = 0
     for size in records:
-        taken += scene.cache.take(wanted, size) is not None
+        taken += scene.cache.take(needed, size) is not None
         scene.now += step
     assert taken == most
     assert scene.asked == []
@@ -237,18 +239,20 @@ def test_who_has_a_key_lent_comes_back_in_time(limits: dict[str, Any], size: int
     scene = Scene(**{**EXACT, **limits})
     scene.stored(A)
     made = 0
-    while without_asking(scene, scene.cache.lent(A).key, size):
+    while without_asking(scene, scene.cache.reference(A).key, size):
         made, scene.now = made + 1, scene.now + step
     assert made == without
     asks = limits.get("refresh_ahead") != 1
     assert (scene.cache.take(A, size) is not None) == asks == (scene.asked == [A])
-    assert without_asking(scene, scene.cache.lent(A).key, size) == asks, "once it is asked for, to the end of the bound"
+    assert without_asking(scene, scene.cache.reference(A).key, size) == asks, (
+        "once it is asked for, to the end of the bound"
+    )
     assert scene.cache.counters()[:2] == (made + 2 * asks, 0)
 
 
 def test_while_the_next_key_cannot_be_had_they_come_back_a_while_later() -> None:
     scene = Scene(max_age=100, **EXACT)
-    lent = scene.stored(A).lent
+    lent = scene.stored(A).reference
     scene.now += 60
     assert not without_asking(scene, lent.key) and scene.cache.take(A, 1) is not None
     assert without_asking(scene, lent.key)
@@ -265,7 +269,7 @@ def test_what_has_left_the_cache_is_lent_no_more(how: str) -> None:
     scene = Scene(capacity=1 if how == "pushed out" else 9, max_messages_encrypted=2, **EXACT)
     used = keyring.keyring_facts().used
     scene.stored(A)
-    lent = scene.cache.lent(A)
+    lent = scene.cache.reference(A)
     assert lent.key is not None
     if how == "pushed out":
         scene.stored(B)
@@ -281,10 +285,10 @@ def test_what_has_left_the_cache_is_lent_no_more(how: str) -> None:
         scene.cache.take(A, 1)
         scene.cache.take(A, 1)
     else:
-        scene.cache.drop_oldest()
+        scene.cache.evict_oldest()
     assert lent.key is None
-    assert keyring.keyring_facts().used == used + len(scene.cache._held)
-    assert scene.cache.lent(C).key is None
+    assert keyring.keyring_facts().used == used + len(scene.cache._entries)
+    assert scene.cache.reference(C).key is None
 
 
 # --- a model -------------------------------------------------------------------------------------------------------
@@ -300,20 +304,20 @@ class Against(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.scene = Scene(**self.limits())
-        self.born: dict[int, tuple[DataKey, float, Wanted]] = {}
+        self.born: dict[int, tuple[DataKey, float, DataKeyRequest]] = {}
         self.messages: dict[int, int] = {}
         self.bytes: dict[int, int] = {}
         self.granted = 0
 
-    def remember(self, held: CachedKey, wanted: Wanted) -> None:
-        self.born[id(held.key)] = (held.key, self.scene.now, wanted)
+    def remember(self, held: CachedKey, request: DataKeyRequest) -> None:
+        self.born[id(held.key)] = (held.key, self.scene.now, request)
 
-    def count(self, key: DataKey, wanted: Wanted, sizes: Sequence[int]) -> None:
+    def count(self, key: DataKey, request: DataKeyRequest, sizes: Sequence[int]) -> None:
         kept, born, of = self.born[id(key)]
-        assert kept is key and of.name == wanted.name
+        assert kept is key and of.name == request.name
         assert self.scene.now < born + self.scene.limits.max_age
         self.granted += len(sizes)
-        if not wanted.encrypts:
+        if not request.encrypts:
             return
         self.messages[id(key)] = self.messages.get(id(key), 0) + len(sizes)
         self.bytes[id(key)] = self.bytes.get(id(key), 0) + sum(sizes)
@@ -322,33 +326,33 @@ class Against(RuleBasedStateMachine):
 
     WANTED = st.sampled_from([A, B, C, OLD])
 
-    @rule(wanted=WANTED, size=st.integers(0, 60))
-    def one(self, wanted: Wanted, size: int) -> None:
-        size = size if wanted.encrypts else 0
-        key = self.scene.cache.take(wanted, size)
+    @rule(request=WANTED, size=st.integers(0, 60))
+    def one(self, request: DataKeyRequest, size: int) -> None:
+        size = size if request.encrypts else 0
+        key = self.scene.cache.take(request, size)
         if key is None:
-            held = self.scene.fresh(wanted)
-            self.remember(held, wanted)
-            assert self.scene.cache.store(wanted, held, ahead=False, sizes=[size]) == 1
+            held = self.scene.fresh(request)
+            self.remember(held, request)
+            assert self.scene.cache.store(request, held, ahead=False, sizes=[size]) == 1
             key = held.key
-        self.count(key, wanted, [size])
+        self.count(key, request, [size])
 
-    @precondition(lambda self: self.scene.cache.lent(A).key is not None)
+    @precondition(lambda self: self.scene.cache.reference(A).key is not None)
     @rule(size=st.integers(0, 60))
     def unasked(self, size: int) -> None:
-        key = self.scene.cache.lent(A).key
+        key = self.scene.cache.reference(A).key
         if without_asking(self.scene, key, size):
             assert key is not None
             self.count(key, A, [size])
 
-    @rule(wanted=WANTED, sizes=st.lists(st.integers(0, 60), min_size=1, max_size=12))
-    def many(self, wanted: Wanted, sizes: list[int]) -> None:
-        sizes = sizes if wanted.encrypts else [0] * len(sizes)
-        took = self.scene.cache.take_many(wanted, sizes)
+    @rule(request=WANTED, sizes=st.lists(st.integers(0, 60), min_size=1, max_size=12))
+    def many(self, request: DataKeyRequest, sizes: list[int]) -> None:
+        sizes = sizes if request.encrypts else [0] * len(sizes)
+        took = self.scene.cache.take_many(request, sizes)
         if took is not None:
             key, granted = took
             assert granted >= 1
-            self.count(key, wanted, sizes[:granted])
+            self.count(key, request, sizes[:granted])
             if granted < len(sizes):  # the next one would have passed a bound
                 limits, next_bytes = self.scene.limits, self.bytes[id(key)] + sizes[granted]
                 full = self.messages[id(key)] == limits.max_messages_encrypted
@@ -361,21 +365,21 @@ class Against(RuleBasedStateMachine):
     @precondition(lambda self: self.scene.asked)
     @rule(arrives=st.booleans())
     def ahead(self, arrives: bool) -> None:
-        wanted = self.scene.asked.pop()
+        request = self.scene.asked.pop()
         if not arrives:
-            self.scene.cache.failed(wanted)
+            self.scene.cache.failed(request)
             return
-        held = self.scene.fresh(wanted)
-        self.remember(held, wanted)
-        assert self.scene.cache.store(wanted, held, ahead=True) == 0
+        held = self.scene.fresh(request)
+        self.remember(held, request)
+        assert self.scene.cache.store(request, held, ahead=True) == 0
 
     @invariant()
     def holds(self) -> None:
         counters = self.scene.cache.counters()
         assert counters.entries <= self.scene.limits.capacity
         assert counters.hits + counters.misses == self.granted
-        standing_by = sum(held.successor is not None for held in self.scene.cache._held.values())
-        assert self.scene.cache._standing_by == standing_by
+        standing_by = sum(held.successor is not None for held in self.scene.cache._entries.values())
+        assert self.scene.cache._successors == standing_by
 
 
 class AgainstOfOne(Against):

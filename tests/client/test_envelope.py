@@ -23,7 +23,8 @@ from kms_grpc.client import (
     KeyManagementClient,
     RecordsFailed,
 )
-from kms_grpc.client.data_keys import AT_ONCE, BESIDE_THE_CACHE, Opening
+from kms_grpc.client.data_key_requests import KEYRING_RESERVE
+from kms_grpc.client.record_decryption import DATA_KEYS_PER_CALL, RecordDecryption
 from kms_grpc.crypto.errors import CryptoFailure
 from tests.client.calls_made import calls_made, context_of_its_own
 from tests.crypto import second_record_reader
@@ -105,7 +106,7 @@ def test_what_does_not_open(kms: KeyManagementClient, key_id: str, context: dict
         with pytest.raises(errors.InvalidCiphertextException):
             envelope.decrypt(good[0], {})
         mixed = [bad.get(place, good[place % 3]) for place in range(9)]
-        with pytest.raises(RecordsFailed, match="6 of 9 records do not open") as failed:
+        with pytest.raises(RecordsFailed, match="6 of 9 records could not be decrypted") as failed:
             envelope.decrypt_many(mixed, context)
     assert set(failed.value.errors) == set(bad)
     assert {type(error) for error in failed.value.errors.values()} == {errors.InvalidCiphertextException}
@@ -150,19 +151,19 @@ def test_records_of_more_data_keys_than_there_is_room_for(kms: KeyManagementClie
         records = envelope.encrypt_many(key_id, texts)
         records[150] = flipped(records[150], len(records[150]) - 1)
         most = 0
-        find = envelope._find
+        find = envelope._find_key
 
-        def finding(opening: Opening, *rest: Any) -> None:
+        def finding(opening: RecordDecryption, *rest: Any) -> None:
             nonlocal most
             find(opening, *rest)
             most = max(most, len({key.handle for key in opening._keys.values()}))
 
-        envelope._find = finding  # type: ignore[method-assign]
+        envelope._find_key = finding  # type: ignore[method-assign]
         with pytest.raises(RecordsFailed) as failed:
             envelope.decrypt_many(records)
     assert list(failed.value.errors) == [150]
     assert failed.value.plaintexts == [*texts[:150], None, *texts[151:]]
-    assert most == AT_ONCE < BESIDE_THE_CACHE
+    assert most == DATA_KEYS_PER_CALL < KEYRING_RESERVE
 
 
 # --- how often the service is called -------------------------------------------------------------------------------
