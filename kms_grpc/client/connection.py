@@ -7,7 +7,6 @@ if its rpc has an idempotency_level in the proto, or if it sends a `kms-request-
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
+from kms_grpc.addresses import ip_of, is_local
 from kms_grpc.client.failures import InvalidConnection
 from kms_grpc.v1 import envelope_pb2, key_management_pb2
 
@@ -177,7 +177,7 @@ def _check_endpoint(endpoint: str, tls: bool) -> None:
     host, _, port = endpoint.rpartition(":")
     if not host or not port.isdigit() or "/" in host:
         raise InvalidConnection(f"endpoint {endpoint!r}: give HOST:PORT, such as {DEFAULT_ENDPOINT}, or unix:/path")
-    if not tls and host != "localhost" and not _is_loopback(host.strip("[]")):
+    if not tls and not is_local(endpoint):
         raise InvalidConnection(
             f"endpoint {endpoint!r}: only loopback (127.0.0.1, [::1]) and unix:/path are served without TLS; "
             "for others give tls_ca, the file of the CA's certificate"
@@ -199,17 +199,5 @@ def _kind(address: str) -> str:
     """Returns unix, ipv4 or ipv6; empty for a host name, which gRPC resolves only as a single endpoint."""
     if address.startswith("unix:"):
         return "unix"
-    ip = _ip(address.rpartition(":")[0].strip("[]"))
+    ip = ip_of(address)
     return f"ipv{ip.version}" if ip else ""
-
-
-def _is_loopback(host: str) -> bool:
-    ip = _ip(host)
-    return ip is not None and ip.is_loopback
-
-
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None

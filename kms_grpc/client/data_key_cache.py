@@ -197,7 +197,7 @@ class DataKeyCache:
         """Returns an entry to `store`. `requested_at`: time before the call that fetched the data key."""
         return CachedKey(key, requested_at, self.limits, self._granted, encrypts=encrypts)
 
-    # --- use ------------------------------------------------------------------------------------------------------
+    # --- use -----------------------------------------------------------------------------------------------------
 
     def take(self, request: DataKeyRequest, size: int) -> DataKey | None:
         """Returns a data key for one record of `size` bytes, or None if the cache has none."""
@@ -261,7 +261,7 @@ class DataKeyCache:
         self._entries[name] = successor
         return successor, granted
 
-    # --- storage --------------------------------------------------------------------------------------------------
+    # --- storage -------------------------------------------------------------------------------------------------
 
     def count_call(self) -> None:
         """Counts a call to the service."""

@@ -121,7 +121,7 @@ class EnvelopeClient:
             return self.decrypt_many(records, context)
         return decryption.plaintexts()
 
-    # --- data keys that are not in the cache --------------------------------------------------------------------------
+    # --- data keys that are not in the cache ---------------------------------------------------------------------
 
     def _find_key(self, decryption: RecordDecryption, request: DataKeyRequest, indexes: Sequence[int]) -> None:
         sizes = [0] * len(indexes)

@@ -10,9 +10,6 @@ from google.rpc import error_details_pb2, status_pb2
 
 from kms_grpc import errors
 
-DOMAIN: Final = "kms_grpc.v1"
-"""ErrorInfo.domain of the errors of the service."""
-
 
 class ClientError(Exception):
     """Base of the errors that do not come from the service. The text says what happened."""
@@ -98,7 +95,7 @@ def _error_info(details: bytes | None) -> error_details_pb2.ErrorInfo | None:
 def _info_of(status: status_pb2.Status) -> error_details_pb2.ErrorInfo | None:
     info = error_details_pb2.ErrorInfo()
     for detail in status.details:
-        if detail.Unpack(info) and info.domain == DOMAIN:
+        if detail.Unpack(info) and info.domain == errors.DOMAIN:
             return info
     return None
 

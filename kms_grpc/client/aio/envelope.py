@@ -117,7 +117,7 @@ class AsyncEnvelopeClient:
             else:
                 return decryption.plaintexts()
 
-    # --- data keys that are not in the cache --------------------------------------------------------------------------
+    # --- data keys that are not in the cache ---------------------------------------------------------------------
 
     async def _find_key(self, decryption: RecordDecryption, request: DataKeyRequest, indexes: Sequence[int]) -> None:
         sizes = [0] * len(indexes)
