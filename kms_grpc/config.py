@@ -52,11 +52,11 @@ class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """A principal that may call the service. It authenticates with a bearer token."""
 
     name: str
-    """Unique name of the principal, for operators."""
+    """Unique name of the principal, in logs and in `kms-grpc principals`."""
     arn: str
     """IAM ARN of the principal, as key policies and the audit log show it."""
     account: str
-    """Account of the principal: 12 digits."""
+    """Account of the principal: 12 digits. The principal may use the keys of this account."""
     token: str | None = None
     """The bearer token: at least 16 printable ASCII characters, no spaces. Give either this or token_file."""
     token_file: Path | None = None
@@ -108,7 +108,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Calls under way on one connection, streams included. HTTP/2 announces the limit, and the client holds back
     further calls. With a larger limit, the server has to refuse more calls in an overload."""
     threads: int = 4
-    """Threads of a worker for calls that read or write the registry."""
+    """Threads of a worker for calls that may block: writes, and reads of keys that are not cached."""
     streams: int = 128
     """EncryptStream and DecryptStream calls of a worker, each with up to 8 MiB of memory. One beyond that gets
     ThrottlingException."""
@@ -124,7 +124,7 @@ class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     certificate_file: Path
     """PEM file: the server's certificate, then any intermediate certificates."""
     key_file: Path
-    """PEM file: the private key of the certificate."""
+    """PEM file: the private key of the certificate, without a passphrase, readable by the owner only."""
 
 
 DATA_DIR = Path("kms-data")
@@ -140,7 +140,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aws_listen: str | None = None
     """Address of the endpoint for AWS's own clients (JSON over HTTP). None: no such endpoint."""
     metrics_listen: str | None = None
-    """Loopback HOST:PORT of the Prometheus metrics. None: no metrics endpoint."""
+    """Loopback HOST:PORT of the Prometheus metrics, served at /metrics. None: no metrics."""
     tls: Tls | None = None
     """Serve the TCP ports of `listen` and `aws_listen` with TLS. Unix sockets never use TLS."""
     regions: list[str] = []
@@ -152,7 +152,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service_account: str = "000000000000"
     """Account that owns the service's own keys: 12 digits. It cannot change once the first region is set up."""
     reflection: bool = True
-    """Serve gRPC server reflection."""
+    """Serve gRPC server reflection, by which tools such as grpcurl learn the API."""
     drain_seconds: float = 30.0
     """Time that calls under way may take to finish when the server stops: more than 0, at most 3600 seconds."""
     dev: bool = False
