@@ -113,15 +113,15 @@ TLS = ("--tls-certificate", "c", "--tls-key", "k")
         (["serve", "--dev", "--region", "nowhere"], "nowhere"),
         (["keys", "list", "--tls-name", "kms.test"], "is for TLS: give tls_ca as well"),
         (["keys", "list", "--tls-ca", "/nowhere.pem"], "/nowhere.pem: No such file"),
-        (["keys", "list", "--tls-ca", __file__], "it holds no certificates"),
+        (["keys", "list", "--tls-ca", __file__], "has no certificates in PEM"),
         (["check", "--data-dir", ".", "--tls-ca", "/nowhere.pem"], "go with --endpoint"),
         ([*SERVE, "--listen", "0.0.0.0:50051"], "only loopback (127.0.0.1, [::1]) or unix:/path can be served, unless"),
         ([*SERVE, "--listen", "0.0.0.0:50051"], "give [tls] certificate_file and key_file, or --tls-certificate"),
-        ([*SERVE, "--listen", ":50051"], "HOST:PORT or unix:/path is needed"),  # gRPC would take it for all addresses
+        ([*SERVE, "--listen", ":50051"], "must be HOST:PORT or unix:/path"),  # gRPC would take it for all addresses
         ([*SERVE, "--tls-key", "k"], "--tls-certificate and --tls-key go together"),
-        ([*SERVE, *TLS, "--listen", "unix:/run/kms"], "Unix sockets have none"),  # an option that would do nothing
-        ([*SERVE, *TLS, "--listen", "0.0.0.0:0", "--bench"], "anybody may call its echo"),
-        ([*SERVE, *TLS, "--aws-listen", "0.0.0.0:0", "--dev"], "everybody knows its access key's secret"),
+        ([*SERVE, *TLS, "--listen", "unix:/run/kms"], "Unix sockets do not use TLS"),  # an option that would do nothing
+        ([*SERVE, *TLS, "--listen", "0.0.0.0:0", "--bench"], "whose echo methods need no token"),
+        ([*SERVE, *TLS, "--aws-listen", "0.0.0.0:0", "--dev"], "whose access key has a public secret"),
         ([*SERVE, *TLS, "--metrics-listen", "0.0.0.0:0"], "metrics_listen '0.0.0.0:0': only loopback"),  # without TLS
         ([*SERVE, "--config", "{half}"], "missing required field `key_file` - at `$.tls`"),
         (["serve", "--region", "eu-west-1", "--config", "/nowhere.toml"], "No such file"),

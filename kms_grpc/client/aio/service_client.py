@@ -1,4 +1,4 @@
-"""A connection to the service for one event loop: deadlines, metadata, errors as exceptions."""
+"""AsyncServiceClient, the base of the asyncio clients: channels, deadlines, metadata, and errors as exceptions."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any, Self, TypeVar, cast
 import grpc
 
 from kms_grpc.client import forks
-from kms_grpc.client.calls import DEFAULT_TIMEOUT
 from kms_grpc.client.connection import Connection
 from kms_grpc.client.failures import from_call
+from kms_grpc.client.service_client import DEFAULT_TIMEOUT
 from kms_grpc.v1.envelope_pb2_grpc import EnvelopeServiceStub
 from kms_grpc.v1.key_management_pb2_grpc import KeyManagementServiceStub
 
 Response = TypeVar("Response")
 
 
-class AsyncCaller:
-    """What the operations are called on. Its connection is opened by the first call, for the loop that it runs in."""
+class AsyncServiceClient:
+    """A client for the tasks of one event loop. Its first call opens the connections, on the loop that runs then."""
 
     def __init__(
         self,
@@ -38,9 +38,13 @@ class AsyncCaller:
         connections: int = 1,
         channel_options: Sequence[tuple[str, Any]] = (),
     ) -> None:
-        """What is not given comes from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN, KMS_GRPC_REGION, KMS_GRPC_TLS_CA and
-        KMS_GRPC_TLS_NAME. `tls_ca`, `tls_name`: see Connection. `timeout`: seconds. `policy`, of several endpoints:
-        round_robin or pick_first. `connections`: so many to each endpoint; calls take turns on them."""
+        """Reads an omitted argument from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN, KMS_GRPC_REGION, KMS_GRPC_TLS_CA or
+        KMS_GRPC_TLS_NAME. Raises InvalidConnection for values that cannot be used (see Connection).
+
+        timeout: seconds for one call, retries included.
+        policy: round_robin or pick_first, for several endpoints.
+        connections: number of connections to each endpoint; calls use them in turn.
+        """
         known = Connection.from_environment(endpoint, token, region, tls_ca, tls_name)
         self.connection = replace(known, policy=policy)
         self.timeout = timeout
@@ -70,6 +74,7 @@ class AsyncCaller:
         return next(self._envelope_stubs)
 
     async def close(self) -> None:
+        """Closes the connections."""
         for channel in self._channels:
             await channel.close()
 
@@ -82,19 +87,21 @@ class AsyncCaller:
         await self.close()
 
     async def _create(self, method: Callable[..., Response], request: object, request_id: str | None) -> Response:
+        """Calls an operation that creates something, with a request id that makes retries safe."""
         return await self._call(method, request, (("kms-request-id", request_id or str(uuid.uuid4())),))
 
     async def _call(
         self, method: Callable[..., Response], request: object, more: tuple[tuple[str, str], ...] = ()
     ) -> Response:
-        begun = cast("Awaitable[Response]", method(request, timeout=self.timeout, metadata=self._metadata + more))
+        """Calls an operation once, with retries by gRPC. `more`: further metadata. Raises as `from_call` says."""
+        call = cast("Awaitable[Response]", method(request, timeout=self.timeout, metadata=self._metadata + more))
         try:
-            return await begun
+            return await call
         except grpc.RpcError as error:
             raise from_call(error) from None
 
 
-# Typed as the other client's stubs: what their methods give is awaited in `_call`, and nowhere else.
+# The stubs are typed as the synchronous ones; only `_call` knows that their methods return awaitables.
 
 
 def _keys_of(channel: grpc.aio.Channel) -> KeyManagementServiceStub:

@@ -1,4 +1,4 @@
-// A client of kms-grpc for Node: promises over @grpc/grpc-js, its stubs made from protos/ when it is loaded.
+// A client of kms-grpc for Node. It returns promises, uses @grpc/grpc-js, and makes its stubs from protos/ at run time.
 import { credentials, loadPackageDefinition, Metadata } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 
@@ -7,7 +7,7 @@ const FILES = ['kms_grpc/v1/key_management.proto', 'kms_grpc/v1/envelope.proto']
 const DETAILS = ['google/rpc/status.proto', 'google/rpc/error_details.proto'];
 const ERROR_INFO = 'type.googleapis.com/google.rpc.ErrorInfo';
 
-// An answer that is an error: `reason` is the KMS error's name, `facts` are what ErrorInfo says beside it.
+// The error of a refused call. `reason` is the name of the KMS error, `facts` is the metadata of its ErrorInfo.
 export class KmsError extends Error {
   constructor(error, info) {
     super(error.details);
@@ -19,7 +19,7 @@ export class KmsError extends Error {
 }
 
 export class Kms {
-  // `protos` are the folders of our protos and of google/rpc's.
+  // `protos`: the folders with the protos of kms-grpc and of google/rpc.
   constructor({ address, token, region, protos }) {
     const definition = loadSync([...FILES, ...DETAILS], { ...LOADING, includeDirs: protos });
     const { kms_grpc: { v1 } } = loadPackageDefinition(definition);
@@ -29,7 +29,7 @@ export class Kms {
     this.stubs = [v1.KeyManagementService, v1.EnvelopeService].map((Stub) => new Stub(address, credentials.createInsecure()));
   }
 
-  // Calls an rpc by its name. Resolves to { response, trailers }; rejects with a KmsError.
+  // Calls the rpc of that name. Resolves to { response, trailers }; rejects with a KmsError.
   call(name, request = {}, { region = this.region, token = this.token } = {}) {
     const stub = this.stubs.find((one) => name in one);
     const metadata = new Metadata();
@@ -46,7 +46,7 @@ export class Kms {
     });
   }
 
-  // The google.rpc.ErrorInfo of a refused call, out of its trailing metadata.
+  // Returns the google.rpc.ErrorInfo of a refused call, from its trailing metadata.
   errorInfo(metadata) {
     const [raw] = metadata.get('grpc-status-details-bin');
     if (!raw) return undefined;

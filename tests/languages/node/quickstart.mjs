@@ -1,19 +1,19 @@
-// quickstart's walk from Node: a file is envelope-encrypted under a data key, and opened only as it should be.
+// The steps of quickstart in Node: encrypts a file under a data key, and decrypts it only under the right conditions.
 //
-//   KMS_GRPC_ENDPOINT=HOST:PORT KMS_GRPC_TOKEN=… node walk.mjs FILE REGION OTHER-REGION PROTOS [PROTOS …]
+//   KMS_GRPC_ENDPOINT=HOST:PORT KMS_GRPC_TOKEN=… node quickstart.mjs FILE REGION OTHER-REGION PROTOS [PROTOS …]
 //
 // Prints one JSON object per step. The exit code is 0 only if every step did what it says.
 import assert from 'node:assert/strict';
 import { createCipheriv, createDecipheriv, randomBytes, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { status } from '@grpc/grpc-js';
-import { Kms, KmsError } from './kms.mjs';
+import { Kms, KmsError } from './kms_client.mjs';
 
 const [file, region, otherRegion, ...protos] = process.argv.slice(2);
 const kms = new Kms({ address: process.env.KMS_GRPC_ENDPOINT, token: process.env.KMS_GRPC_TOKEN, region, protos });
-const context = { file: 'walk', client: 'node' };
+const context = { file: 'quickstart', client: 'node' };
 
-// --- a file under a data key: what a client does by itself ---
+// --- encryption of a file under a data key, without the service ---
 
 function seal(plaintext, { plaintext: key, ciphertextBlob }) {
   const nonce = randomBytes(12);
@@ -32,13 +32,13 @@ const unwrap = (envelope, more = {}, where = {}) =>
   kms.call('Decrypt', { ciphertextBlob: envelope.blob, encryptionContext: context, ...more }, where);
 
 async function refused(promise, expected) {
-  const error = await promise.then(() => assert.fail('it was not refused'), (reason) => reason);
+  const error = await promise.then(() => assert.fail('the call was not refused'), (reason) => reason);
   if (!(error instanceof KmsError)) throw error;
   assert.deepEqual({ reason: error.reason, status: error.status, domain: error.domain }, { domain: 'kms_grpc.v1', ...expected });
   return error;
 }
 
-// --- the walk ---
+// --- the steps ---
 
 const state = {};
 const steps = {
@@ -64,14 +64,14 @@ const steps = {
     return `${state.plaintext.length} bytes, data key of ${response.ciphertextBlob.length} bytes`;
   },
 
-  async 'opened again, byte for byte'() {
+  async 'decrypted, byte for byte'() {
     const { response } = await unwrap(state.envelope);
     assert.ok(open(state.envelope, response.plaintext).equals(state.plaintext));
     assert.equal(response.keyMaterialId.length, 64);
     return response.keyId;
   },
 
-  async 'refused by another key'() {
+  async 'refused with another key'() {
     const { response } = await kms.call('CreateKey');
     const other = response.keyMetadata.keyId;
     const error = await refused(unwrap(state.envelope, { keyId: other }), { reason: 'IncorrectKeyException', status: status.INVALID_ARGUMENT });
@@ -79,21 +79,21 @@ const steps = {
     return error.message;
   },
 
-  async 'refused by the other region'() {
+  async 'refused in another region'() {
     const there = { region: otherRegion };
     const error = await refused(unwrap(state.envelope, {}, there), { reason: 'AccessDeniedException', status: status.PERMISSION_DENIED });
     await refused(kms.call('DescribeKey', { keyId: state.key.arn }, there), { reason: 'NotFoundException', status: status.NOT_FOUND });
     return error.message;
   },
 
-  async 'refused under another encryption context'() {
+  async 'refused with another encryption context'() {
     const changed = unwrap(state.envelope, { encryptionContext: { ...context, more: 'pairs' } });
     const error = await refused(changed, { reason: 'InvalidCiphertextException', status: status.INVALID_ARGUMENT });
     assert.equal(error.message, '');
     return error.reason;
   },
 
-  async 'a flipped bit refused'() {
+  async 'refused with a flipped bit'() {
     for (const at of [0, 10, 60, state.envelope.blob.length - 1]) {
       const blob = Buffer.from(state.envelope.blob);
       blob[at] ^= 1;
@@ -115,14 +115,14 @@ const steps = {
     return error.message;
   },
 
-  async 'opened when it is enabled'() {
+  async 'decrypted after the key is enabled'() {
     await kms.call('EnableKey', { keyId: state.key.keyId });
     const { response } = await unwrap(state.envelope);
     assert.ok(open(state.envelope, response.plaintext).equals(state.plaintext));
     return response.keyId;
   },
 
-  async 'too much refused, as GetLimits says'() {
+  async 'refused beyond the limit of GetLimits'() {
     const { response } = await kms.call('GetLimits');
     const most = response.calls.maxPlaintextBytes;
     await kms.call('Encrypt', { keyId: state.alias, plaintext: Buffer.alloc(most) });
@@ -132,7 +132,7 @@ const steps = {
     return error.message;
   },
 
-  async 'a wrong token refused'() {
+  async 'refused with a wrong token'() {
     const call = kms.call('ListKeys', {}, { token: 'not-a-token' });
     const error = await refused(call, { reason: 'UnrecognizedClientException', status: status.UNAUTHENTICATED });
     return error.message;

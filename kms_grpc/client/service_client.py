@@ -1,4 +1,4 @@
-"""A connection to the service that calls are made on: deadlines, metadata, errors as exceptions."""
+"""ServiceClient, the base of the clients: channels, deadlines, metadata, and errors as exceptions."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from kms_grpc.v1.envelope_pb2_grpc import EnvelopeServiceStub
 from kms_grpc.v1.key_management_pb2_grpc import KeyManagementServiceStub
 
 DEFAULT_TIMEOUT: Final = 10.0
-"""Seconds a call may take, all attempts together."""
+"""Seconds for one call, retries included."""
 
 Response = TypeVar("Response")
 
 
-class Caller:
-    """What the operations are called on."""
+class ServiceClient:
+    """A client that opens channels to the service and sends calls on them. Threads may share it."""
 
     def __init__(
         self,
@@ -40,9 +40,13 @@ class Caller:
         connections: int = 1,
         channel_options: Sequence[tuple[str, Any]] = (),
     ) -> None:
-        """What is not given comes from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN, KMS_GRPC_REGION, KMS_GRPC_TLS_CA and
-        KMS_GRPC_TLS_NAME. `tls_ca`, `tls_name`: see Connection. `timeout`: seconds. `policy`, of several endpoints:
-        round_robin or pick_first. `connections`: so many to each endpoint; calls take turns on them."""
+        """Reads an omitted argument from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN, KMS_GRPC_REGION, KMS_GRPC_TLS_CA or
+        KMS_GRPC_TLS_NAME. Raises InvalidConnection for values that cannot be used (see Connection).
+
+        timeout: seconds for one call, retries included.
+        policy: round_robin or pick_first, for several endpoints.
+        connections: number of connections to each endpoint; calls use them in turn.
+        """
         known = Connection.from_environment(endpoint, token, region, tls_ca, tls_name)
         self.connection = replace(known, policy=policy)
         self.timeout = timeout
@@ -72,6 +76,7 @@ class Caller:
         return next(self._envelope_stubs)
 
     def close(self) -> None:
+        """Closes the connections."""
         for channel in self._channels:
             channel.close()
 
@@ -84,11 +89,13 @@ class Caller:
         self.close()
 
     def _create(self, method: Callable[..., Response], request: object, request_id: str | None) -> Response:
+        """Calls an operation that creates something, with a request id that makes retries safe."""
         return self._call(method, request, (("kms-request-id", request_id or str(uuid.uuid4())),))
 
     def _call(
         self, method: Callable[..., Response], request: object, more: tuple[tuple[str, str], ...] = ()
     ) -> Response:
+        """Calls an operation once, with retries by gRPC. `more`: further metadata. Raises as `from_call` says."""
         try:
             with forks.calls:
                 return method(request, timeout=self.timeout, metadata=self._metadata + more)
