@@ -24,7 +24,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from cffi import FFI
 
@@ -96,6 +98,8 @@ def build_extension(builder: FFI, module: str, target: Path) -> Path:
 
 
 def build_core() -> None:
+    """Compiles the C core in place. Refuses to compile field numbers that are not those of the stubs."""
+    require_current_fields_header()
     builder = extension(root=f"{ROOT}/", flags=tuple(STRICT))
     print(build_extension(builder, MODULE, ROOT / "kms_grpc" / "crypto"))
 
@@ -113,6 +117,79 @@ def build_stubs(target: Path = ROOT) -> None:
     # protoc finds its mypy plug-ins on PATH; without an activated environment they stand beside the interpreter.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PATH": path})
+
+
+# --- the field numbers that the C core reads and writes ---------------------------------------------------------------
+
+FIELDS_HEADER = ROOT / "native" / "contract_fields.h"
+FIELDS_MESSAGES = (
+    *("EncryptRequest", "EncryptResponse", "DecryptRequest", "DecryptResponse"),
+    *(f"{name}Batch{part}" for name in ("Encrypt", "Decrypt", "ReEncrypt") for part in ("Request", "Item", "Result")),
+    *(f"GenerateDataKeyBatch{part}" for part in ("Request", "Item", "Result")),
+    *("EncryptBatchResponse", "DecryptBatchResponse", "ReEncryptBatchResponse", "GenerateDataKeyBatchResponse"),
+    "BatchDataKey",
+)
+FIELDS_TEXT = """\
+/* Generated from protos/ by `python build.py --stubs`: do not edit.
+ *
+ * For each message that the core reads or writes: the numbers of its fields, and as two sets of bits (bit n for field n)
+ * which of them protobuf writes as a length and bytes, and which as a varint. Numbers above 15 have tags of two bytes,
+ * which the core does not read; they are in neither set.
+ */
+#ifndef KMS_CONTRACT_FIELDS_H
+#define KMS_CONTRACT_FIELDS_H
+
+"""
+
+
+def c_name(name: str) -> str:
+    """Returns the C constant's name: KMS_ENCRYPT_REQUEST for EncryptRequest."""
+    return "KMS_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
+
+
+def field_lines(message: Any) -> Iterator[str]:
+    """Yields the header's lines about one message, a protobuf Descriptor."""
+    prefix, masks = c_name(message.name), {"LENGTH_DELIMITED": 0, "VARINTS": 0}
+    yield f"/* {message.full_name} */"
+    for field in message.fields:
+        yield f"#define {prefix}_{field.name.upper()} {field.number}"
+        if field.number > 15:
+            continue
+        if field.is_packed or field.type in (field.TYPE_BYTES, field.TYPE_STRING, field.TYPE_MESSAGE):
+            masks["LENGTH_DELIMITED"] |= 1 << field.number
+        elif field.type in (field.TYPE_BOOL, field.TYPE_ENUM, field.TYPE_INT32):
+            masks["VARINTS"] |= 1 << field.number
+    yield from (f"#define {prefix}_{mask} 0x{bits:04X}u" for mask, bits in masks.items())
+    yield ""
+
+
+def fields_header() -> str:
+    """Returns the text of native/contract_fields.h, from the descriptors of the stubs."""
+    from kms_grpc.v1 import envelope_pb2, key_management_pb2
+
+    messages = {**key_management_pb2.DESCRIPTOR.message_types_by_name, **envelope_pb2.DESCRIPTOR.message_types_by_name}
+    algorithm = messages["EncryptRequest"].fields_by_name["encryption_algorithm"].enum_type
+    symmetric = algorithm.values_by_name["ENCRYPTION_ALGORITHM_SPEC_SYMMETRIC_DEFAULT"]
+    lines = [line for name in FIELDS_MESSAGES for line in field_lines(messages[name])]
+    lines += [f"/* {algorithm.full_name} */", f"#define {c_name(symmetric.name)} {symmetric.number}", ""]
+    return FIELDS_TEXT + "\n".join(lines) + "\n#endif\n"
+
+
+def build_fields_header() -> None:
+    FIELDS_HEADER.write_text(fields_header(), "utf-8")
+
+
+def require_current_fields_header() -> None:
+    """Raises SystemExit where native/contract_fields.h does not belong to the stubs.
+
+    Compares nothing where protobuf is not installed, as in the isolated environment of `pip install`.
+    """
+    try:
+        current = fields_header()
+    except ModuleNotFoundError:
+        return
+    if FIELDS_HEADER.read_text("utf-8") != current:
+        raise SystemExit(f"{FIELDS_HEADER.relative_to(ROOT)} differs from the stubs; run: python build.py --stubs")
 
 
 # What makes a method of the client one of its asyncio twin: calls are awaited, listings walk asynchronously.
@@ -156,6 +233,7 @@ def main() -> None:
     every = not (chosen.stubs or chosen.core or chosen.client)
     if chosen.stubs or every:
         build_stubs()
+        build_fields_header()
     if chosen.client or every:
         build_client()
     if chosen.core or every:

@@ -17,7 +17,24 @@
 #include "random.h"
 #include "request.h"
 
-enum { RESULT = 1, PLAINTEXT = 1, BLOB = 2, KEY = 4, SOURCE_KEY = 5 };
+/* Field numbers of the responses, their results, and a data key. */
+enum {
+    RESULTS = KMS_ENCRYPT_BATCH_RESPONSE_RESULTS,
+    PLAINTEXT = KMS_DECRYPT_BATCH_RESULT_PLAINTEXT,
+    BLOB = KMS_ENCRYPT_BATCH_RESULT_CIPHERTEXT_BLOB,
+    KEY = KMS_ENCRYPT_BATCH_RESULT_KEY,
+    SOURCE_KEY = KMS_RE_ENCRYPT_BATCH_RESULT_SOURCE_KEY,
+    DATA_KEYS = KMS_GENERATE_DATA_KEY_BATCH_RESULT_DATA_KEYS,
+};
+
+_Static_assert(KMS_DECRYPT_BATCH_RESPONSE_RESULTS == RESULTS && KMS_RE_ENCRYPT_BATCH_RESPONSE_RESULTS == RESULTS &&
+                   KMS_GENERATE_DATA_KEY_BATCH_RESPONSE_RESULTS == RESULTS,
+               "the responses number their results alike");
+_Static_assert(KMS_DECRYPT_BATCH_RESULT_KEY == KEY && KMS_RE_ENCRYPT_BATCH_RESULT_KEY == KEY &&
+                   KMS_GENERATE_DATA_KEY_BATCH_RESULT_KEY == KEY && KMS_RE_ENCRYPT_BATCH_RESULT_CIPHERTEXT_BLOB == BLOB,
+               "the results number their fields alike");
+_Static_assert(KMS_BATCH_DATA_KEY_PLAINTEXT == PLAINTEXT && KMS_BATCH_DATA_KEY_CIPHERTEXT_BLOB == BLOB,
+               "a data key numbers its fields as a result does");
 
 #define ASSOCIATED_MOST ((size_t)KMS_MAXIMUM_ARN + 2 + KMS_MAXIMUM_CONTEXT)
 #define ARENA_SIZE (4 * ASSOCIATED_MOST)
@@ -223,7 +240,7 @@ static uint8_t *add(struct chunk *chunk, uint8_t *out, kms_item *item) {
 static uint8_t *add_data_key(struct chunk *chunk, uint8_t *out, kms_item *item) {
     uint32_t len = chunk->data_key_len;
     chunk->items[chunk->count] = item;
-    out = put_head(put_head(out, PLAINTEXT, data_key_size(len)), PLAINTEXT, len);
+    out = put_head(put_head(out, DATA_KEYS, data_key_size(len)), PLAINTEXT, len);
     chunk->data_keys[chunk->count] = out;
     out = put_head(out + len, BLOB, len + KMS_BLOB_OVERHEAD);
     will_seal(chunk, out, out + KMS_HEADER_SIZE, len);
@@ -250,7 +267,7 @@ static kms_status put_result(struct chunk *chunk, kms_item *item, const kms_admi
     kms_status status = KMS_OK;
     uint32_t messages = messages_of(item, chunk->operation);
     uint32_t size = result_size(item, chunk->operation, admitted, chunk->data_key_len);
-    uint8_t *out = put_head(chunk->out + item->out_at, RESULT, size);
+    uint8_t *out = put_head(chunk->out + item->out_at, RESULTS, size);
     for (uint32_t i = 0; status == KMS_OK && i < messages; i++) status = put(chunk, &out, item, admitted);
     out = kms_wire_put_number(out, KMS_WIRE_TAG(KEY, KMS_WIRE_VARINT), admitted->key);
     if (chunk->operation == KMS_RE_ENCRYPT)

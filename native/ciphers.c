@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "registers.h"
+#include "vector_registers.h"
 
 static const uint8_t zeros[32];
 

@@ -17,9 +17,9 @@
 #include <string.h>
 
 #include "ciphers.h"
+#include "data_key_budget.h"
 #include "keyring.h"
 #include "random.h"
-#include "data_key_budget.h"
 #include "xaes.h"
 
 #define VERSION 0x81

@@ -4,6 +4,32 @@
 
 #include "utf8.h"
 
+/* --- the contract: messages agree on the shared field numbers, and on varint or bytes ----------------------------------- */
+
+#define HAS_TARGET(MESSAGE, PREFIX) \
+    (MESSAGE##_##PREFIX##KEY_ID == KMS_KEY && MESSAGE##_##PREFIX##ENCRYPTION_CONTEXT == KMS_CONTEXT)
+#define HAS_SOURCE(MESSAGE) \
+    (MESSAGE##_SOURCE_KEY_ID == KMS_SOURCE_KEY && MESSAGE##_SOURCE_ENCRYPTION_CONTEXT == KMS_SOURCE_CONTEXT)
+#define HAS_OPTIONS(MESSAGE) (MESSAGE##_ENCRYPTION_ALGORITHM == KMS_ALGORITHM && MESSAGE##_DRY_RUN == KMS_DRY_RUN)
+
+_Static_assert(HAS_TARGET(KMS_ENCRYPT_REQUEST, ) && HAS_OPTIONS(KMS_ENCRYPT_REQUEST), "EncryptRequest");
+_Static_assert(HAS_TARGET(KMS_DECRYPT_REQUEST, ) && HAS_OPTIONS(KMS_DECRYPT_REQUEST), "DecryptRequest");
+
+_Static_assert(HAS_TARGET(KMS_ENCRYPT_BATCH_REQUEST, ) && HAS_TARGET(KMS_ENCRYPT_BATCH_ITEM, ) &&
+                   KMS_ENCRYPT_BATCH_ITEM_PLAINTEXT == KMS_PLAINTEXT,
+               "EncryptBatch");
+_Static_assert(HAS_TARGET(KMS_DECRYPT_BATCH_REQUEST, ) && HAS_TARGET(KMS_DECRYPT_BATCH_ITEM, ) &&
+                   KMS_DECRYPT_BATCH_REQUEST_ITEMS == KMS_ITEMS && KMS_DECRYPT_BATCH_ITEM_CIPHERTEXT_BLOB == KMS_BLOB,
+               "DecryptBatch");
+_Static_assert(HAS_TARGET(KMS_RE_ENCRYPT_BATCH_REQUEST, DESTINATION_) && HAS_SOURCE(KMS_RE_ENCRYPT_BATCH_REQUEST) &&
+                   HAS_TARGET(KMS_RE_ENCRYPT_BATCH_ITEM, DESTINATION_) && HAS_SOURCE(KMS_RE_ENCRYPT_BATCH_ITEM) &&
+                   KMS_RE_ENCRYPT_BATCH_REQUEST_ITEMS == KMS_ITEMS &&
+                   KMS_RE_ENCRYPT_BATCH_ITEM_CIPHERTEXT_BLOB == KMS_BLOB,
+               "ReEncryptBatch");
+_Static_assert(HAS_TARGET(KMS_GENERATE_DATA_KEY_BATCH_REQUEST, ) && HAS_TARGET(KMS_GENERATE_DATA_KEY_BATCH_ITEM, ) &&
+                   KMS_GENERATE_DATA_KEY_BATCH_REQUEST_ITEMS == KMS_ITEMS,
+               "GenerateDataKeyBatch");
+
 /* --- fields ----------------------------------------------------------------------------------------------------------- */
 
 static int is_text(unsigned number) { return number == KMS_KEY || number == KMS_SOURCE_KEY; }
@@ -123,11 +149,11 @@ kms_status kms_read_context(uint8_t canonical[KMS_MAXIMUM_CONTEXT], uint32_t *ca
 
 #define SINGLE_BYTES (KMS_BIT(KMS_KEY) | KMS_BIT(KMS_CONTEXT))
 #define SINGLE_NUMBERS (KMS_BIT(KMS_ALGORITHM) | KMS_BIT(KMS_DRY_RUN))
-#define SYMMETRIC_DEFAULT 1
+#define SYMMETRIC_DEFAULT KMS_ENCRYPTION_ALGORITHM_SPEC_SYMMETRIC_DEFAULT
 
 static const struct kms_shape single_shapes[] = {
-    [KMS_ENCRYPT] = {SINGLE_BYTES | KMS_BIT(KMS_PLAINTEXT), SINGLE_NUMBERS},
-    [KMS_DECRYPT] = {SINGLE_BYTES | KMS_BIT(KMS_BLOB), SINGLE_NUMBERS},
+    [KMS_ENCRYPT] = KMS_SHAPE(KMS_ENCRYPT_REQUEST, SINGLE_BYTES | KMS_BIT(KMS_PLAINTEXT), SINGLE_NUMBERS),
+    [KMS_DECRYPT] = KMS_SHAPE(KMS_DECRYPT_REQUEST, SINGLE_BYTES | KMS_BIT(KMS_BLOB), SINGLE_NUMBERS),
 };
 
 /* Whether it asks for no more than to seal or to open. An empty KeyId isn't the same as none. */
@@ -159,9 +185,18 @@ int kms_call_scan(kms_call *call, kms_operation operation, const uint8_t *raw, s
            kms_read_context(call->context, &call->context_len, raw + fields.context.at, fields.context.len) == KMS_OK;
 }
 
-/* EncryptResponse: key_id 1, ciphertext_blob 4, encryption_algorithm 5. DecryptResponse: key_id 1, plaintext 3,
- * encryption_algorithm 5, key_material_id 12. */
-enum { ANSWERED_KEY = 1, ANSWERED_PLAINTEXT = 3, ANSWERED_BLOB = 4, ANSWERED_ALGORITHM = 5, ANSWERED_MATERIAL = 12 };
+/* Field numbers of the responses. */
+enum {
+    ANSWERED_KEY = KMS_ENCRYPT_RESPONSE_KEY_ID,
+    ANSWERED_PLAINTEXT = KMS_DECRYPT_RESPONSE_PLAINTEXT,
+    ANSWERED_BLOB = KMS_ENCRYPT_RESPONSE_CIPHERTEXT_BLOB,
+    ANSWERED_ALGORITHM = KMS_ENCRYPT_RESPONSE_ENCRYPTION_ALGORITHM,
+    ANSWERED_MATERIAL = KMS_DECRYPT_RESPONSE_KEY_MATERIAL_ID,
+};
+
+_Static_assert(KMS_DECRYPT_RESPONSE_KEY_ID == ANSWERED_KEY &&
+                   KMS_DECRYPT_RESPONSE_ENCRYPTION_ALGORITHM == ANSWERED_ALGORITHM,
+               "EncryptResponse and DecryptResponse share two fields");
 
 static uint8_t *put_material_id(uint8_t *out, const kms_material *material) {
     static const char digits[] = "0123456789abcdef";

@@ -3,7 +3,7 @@
 #include "core.h"
 #include "fuzz.h"
 #include "keyring.h"
-#include "wire.h"
+#include "request.h"
 #include "xaes.h"
 
 #define MOST 4096
@@ -31,7 +31,7 @@ static uint8_t *put_pairs(uint8_t *out, const kms_call *call) {
     for (uint32_t i = 0; i < read_u32(call->context); i++) {
         uint32_t key_len = read_u32(next), value_len = read_u32(next + 4 + key_len);
         uint32_t len = kms_wire_field_size(key_len) + kms_wire_field_size(value_len);
-        out = kms_wire_put_number(out, KMS_WIRE_TAG(2, KMS_WIRE_BYTES), len);
+        out = kms_wire_put_number(out, KMS_WIRE_TAG(KMS_CONTEXT, KMS_WIRE_BYTES), len);
         out = kms_wire_put_bytes(out, 1, next + 4, key_len);
         out = kms_wire_put_bytes(out, 2, next + 8 + key_len, value_len);
         next += 8 + (size_t)key_len + value_len;
@@ -43,9 +43,10 @@ static uint8_t *put_pairs(uint8_t *out, const kms_call *call) {
 static size_t write_again(uint8_t *out, const kms_call *call, kms_operation operation, const uint8_t *raw) {
     uint32_t key_len = call->identity_len - (operation == KMS_DECRYPT ? KMS_PREFIX_SIZE : 0);
     uint8_t *begin = out;
-    out = kms_wire_put_bytes(out, operation == KMS_DECRYPT ? 4 : 3, raw + call->data.at, call->data.len);
+    out = kms_wire_put_bytes(out, operation == KMS_DECRYPT ? KMS_BLOB : KMS_PLAINTEXT, raw + call->data.at,
+                             call->data.len);
     out = put_pairs(out, call);
-    if (key_len) out = kms_wire_put_bytes(out, 1, call->identity, key_len);
+    if (key_len) out = kms_wire_put_bytes(out, KMS_KEY, call->identity, key_len);
     return (size_t)(out - begin);
 }
 

@@ -1,4 +1,4 @@
-#include "registers.h"
+#include "vector_registers.h"
 
 /* A file of its own: the ABI lets every function that is called spoil these registers, so callers keep nothing in them. */
 #if defined(__x86_64__)
