@@ -374,19 +374,19 @@ typedef struct {
 } kms_budget_t;
 
 /* Before anybody else sees `uses`. `granted` outlives it. messages and bytes: 0 to 2^63 - 1. */
-void kms_budget_begin(kms_budget_t *uses, uint64_t *granted, int64_t messages, int64_t bytes, double ends);
+void kms_budget_begin(kms_budget_t *budget, uint64_t *granted, int64_t messages, int64_t bytes, double ends);
 /* What kms_record_seal_within may take from now on: never more than what is left. */
-void kms_budget_allow(kms_budget_t *uses, double until, int64_t least_messages, int64_t least_bytes);
+void kms_budget_allow(kms_budget_t *budget, double until, int64_t least_messages, int64_t least_bytes);
 /* One record of so many bytes. 1, or 0: nothing was taken. */
-int kms_budget_take(kms_budget_t *uses, double now, int64_t bytes);
+int kms_budget_take(kms_budget_t *budget, double now, int64_t bytes);
 /* As many of these records, from the first on, as may be; how many. */
-size_t kms_budget_grant(kms_budget_t *uses, double now, const uint64_t *lens, size_t most);
+size_t kms_budget_grant(kms_budget_t *budget, double now, const uint64_t *lens, size_t most);
 
 /* A data key as who seals has it. */
 typedef struct {
     uint64_t key; /* handle */
     uint8_t wrapped[KMS_WRAPPED_DATA_KEY_SIZE];
-    kms_budget_t uses;
+    kms_budget_t budget;
 } kms_data_key_t;
 
 /* kms_record_seal, where one more record of these bytes is allowed without asking; else KMS_USED_UP. */

@@ -5,6 +5,6 @@
 #include "core.h"
 
 /* One record of so many bytes, before `until`, where `least_messages` and `least_bytes` stay. 1, or 0: nothing was taken. */
-int kms_budget_take_unasked(kms_budget_t *uses, double now, int64_t bytes);
+int kms_budget_take_unasked(kms_budget_t *budget, double now, int64_t bytes);
 
 #endif

@@ -126,7 +126,7 @@ kms_status kms_record_seal_within(uint8_t *record, size_t record_len, kms_data_k
                                   size_t plaintext_len) {
     const size_t wrapped_len = sizeof key->wrapped;
     if (fits(wrapped_len, context_len, plaintext_len) &&
-        !kms_budget_take_unasked(&key->uses, now, (int64_t)plaintext_len)) {
+        !kms_budget_take_unasked(&key->budget, now, (int64_t)plaintext_len)) {
         OPENSSL_cleanse(record, record_len);
         return KMS_USED_UP;
     }

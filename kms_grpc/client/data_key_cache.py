@@ -115,21 +115,21 @@ class CachedKey:
         self.asked = share == 1
         """Whether the next one is on its way, or shall never be asked for ahead."""
         self.successor: CachedKey | None = None
-        key.uses.begin(counter, self.ends, messages, size)
+        key.budget.begin(counter, self.ends, messages, size)
 
     def is_due(self, now: float) -> bool:
         """Whether the next one should be asked for."""
-        left = self.key.uses
+        left = self.key.budget
         return now >= self.soft_end or left.messages <= self.soft_messages or left.bytes <= self.soft_bytes
 
     def lend(self, now: float) -> None:
         """Who has it lent comes back at the latest when the next one is to be asked for."""
         if self.asked:
-            self.key.uses.allow(self.ends)
+            self.key.budget.allow(self.ends)
         elif self.is_due(now):
-            self.key.uses.allow(self.not_before)
+            self.key.budget.allow(self.not_before)
         else:
-            self.key.uses.allow(self.soft_end, self.soft_messages + 1, self.soft_bytes + 1)
+            self.key.budget.allow(self.soft_end, self.soft_messages + 1, self.soft_bytes + 1)
 
 
 class Wanted(NamedTuple):
@@ -199,7 +199,7 @@ class DataKeyCache:
             held = self._held.get(wanted.name)
             if held is None:
                 return None
-            granted = held.key.uses.grant(now, sizes)
+            granted = held.key.budget.grant(now, sizes)
             if not granted:
                 held, granted = self._next(wanted.name, held, now, sizes)
                 if held is None:
@@ -215,7 +215,7 @@ class DataKeyCache:
     def take_from(self, held: CachedKey, sizes: Sequence[int]) -> int:
         """So many records, from the first on, after waiting for this very key; it may have left the cache by now."""
         with self._lock:
-            granted = held.key.uses.grant(self.clock(), sizes)
+            granted = held.key.budget.grant(self.clock(), sizes)
             self._waited += granted
             return granted
 
@@ -238,7 +238,7 @@ class DataKeyCache:
     ) -> tuple[CachedKey | None, int]:
         """The one that stood by, in the place of one that may not be used for this record."""
         following = used_up.successor
-        granted = following.key.uses.grant(now, sizes) if following else 0
+        granted = following.key.budget.grant(now, sizes) if following else 0
         if following is None or not granted:
             return None, 0
         used_up.successor = None
@@ -259,11 +259,11 @@ class DataKeyCache:
         at hand goes on being used, if it still can."""
         now = self.clock()
         with self._lock:
-            granted = fresh.key.uses.grant(now, sizes)
+            granted = fresh.key.budget.grant(now, sizes)
             self._waited += granted
             fresh.lend(now)
             held = self._held.get(wanted.name)
-            usable = held is not None and now < held.ends and held.key.uses.messages > 0
+            usable = held is not None and now < held.ends and held.key.budget.messages > 0
             if held is not None and ahead and wanted.encrypts and usable:
                 self._make_room(now, wanted.name)
                 self._standing_by += held.successor is None
@@ -298,7 +298,7 @@ class DataKeyCache:
         return min((name for name in self._held if name != kept), key=self._last_used, default=None)
 
     def _last_used(self, name: Hashable) -> int:
-        return self._held[name].key.uses.last
+        return self._held[name].key.budget.last
 
     def _make_room(self, now: float, kept: Hashable) -> None:
         """For one more, beside `kept`: what is over goes, then what was unused for longest."""

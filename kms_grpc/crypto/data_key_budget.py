@@ -38,7 +38,7 @@ class DataKeyBudget:
     def __init__(self, data_key: Any) -> None:
         """`data_key`: a kms_data_key_t, which lives as long as this."""
         self._data_key = data_key
-        self.in_c = ffi.addressof(data_key, "uses")
+        self.in_c = ffi.addressof(data_key, "budget")
 
     def begin(self, counter: Counter, ends: float, messages: int = UNBOUNDED, size: int = UNBOUNDED) -> None:
         """From now on until `ends`, for so many records of so many bytes together."""

@@ -49,7 +49,7 @@ class DataKey:
     """A data key in the keyring, the blob that wraps it, and what it may still be used for. The slot is given back with
     the last reference."""
 
-    __slots__ = ("handle", "wrapped", "uses", "address", "_evict")
+    __slots__ = ("handle", "wrapped", "budget", "address", "_evict")
 
     def __init__(self, data_key: bytes, wrapped: bytes) -> None:
         """`data_key` has 32 bytes, and its blob 159: else CryptoFailure. Let go of `data_key` after this. Its `uses`
@@ -66,7 +66,7 @@ class DataKey:
         self.wrapped = wrapped
         in_c = ffi.new("kms_data_key_t *", {"key": self.handle})
         ffi.memmove(in_c.wrapped, wrapped, len(wrapped))
-        self.uses = DataKeyBudget(in_c)
+        self.budget = DataKeyBudget(in_c)
         self.address = int(ffi.cast("uintptr_t", in_c))
 
     def __del__(self) -> None:
