@@ -1,8 +1,8 @@
 /* Generated from protos/ by `python build.py --stubs`: do not edit.
  *
- * For each message that the core reads or writes: the numbers of its fields, and as two sets of bits (bit n for field n)
- * which of them protobuf writes as a length and bytes, and which as a varint. Numbers above 15 have tags of two bytes,
- * which the core does not read; they are in neither set.
+ * For each message that the core reads or writes: the numbers of its fields, and two sets of bits (bit n for field n).
+ * LENGTH_DELIMITED has the fields that protobuf writes as a length and bytes, VARINTS those that it writes as a varint.
+ * Both sets end at field 15: higher numbers have tags of two bytes, which the core does not read.
  */
 #ifndef KMS_CONTRACT_FIELDS_H
 #define KMS_CONTRACT_FIELDS_H

@@ -1,10 +1,11 @@
-/* How often, how much and how long a data key may still be used: taken from by atomic steps, so that threads that seal at
- * the same time need no lock, and no bound is passed by any order of them.
+/* The budget of a data key: the records, bytes and seconds that remain. Its counters are atomic, so threads that seal
+ * at the same time need no lock, and no order of their steps exceeds a bound.
  *
- * Who takes needs a message and some bytes. It looks first whether both are there, then takes one after the other, and gives
- * the first one back should the second be gone by then. Meanwhile others may see a message too few, never one too many.
+ * A record takes one message and some bytes. The code checks both counters, takes from the first, then from the second,
+ * and returns the message if the bytes are gone by then. Meanwhile other threads may see one message too few, never one
+ * too many.
  *
- * A fork copies these counts, but not the key: see keyring.c.
+ * A fork copies the counters but not the key: see keyring.c.
  */
 #include "data_key_budget.h"
 
@@ -23,7 +24,7 @@ static int is_before(double now, const double *end) {
     return now < atomic_load_explicit((const _Atomic double *)end, memory_order_relaxed);
 }
 
-/* Takes `count` where at least `least` stays. */
+/* Takes `count` if at least `least` remains. */
 static int take_from(int64_t *left, int64_t count, int64_t least) {
     int64_t before = seen(left);
     do {
@@ -33,7 +34,8 @@ static int take_from(int64_t *left, int64_t count, int64_t least) {
     return 1;
 }
 
-static int take_both(kms_budget_t *budget, int64_t messages, int64_t bytes, int64_t least_messages, int64_t least_bytes) {
+static int take_both(kms_budget_t *budget, int64_t messages, int64_t bytes, int64_t least_messages,
+                     int64_t least_bytes) {
     if (seen(&budget->bytes) - bytes < least_bytes || !take_from(&budget->messages, messages, least_messages)) return 0;
     if (take_from(&budget->bytes, bytes, least_bytes)) return 1;
     atomic_fetch_add_explicit((_Atomic int64_t *)&budget->messages, messages, memory_order_relaxed);
@@ -67,7 +69,7 @@ int kms_budget_take(kms_budget_t *budget, double now, int64_t bytes) {
     return 1;
 }
 
-int kms_budget_take_unasked(kms_budget_t *budget, double now, int64_t bytes) {
+int kms_budget_take_allowed(kms_budget_t *budget, double now, int64_t bytes) {
     if (!is_before(now, &budget->until) || bytes < 0 ||
         !take_both(budget, 1, bytes, seen(&budget->least_messages), seen(&budget->least_bytes)))
         return 0;
@@ -75,7 +77,7 @@ int kms_budget_take_unasked(kms_budget_t *budget, double now, int64_t bytes) {
     return 1;
 }
 
-/* As many as are there at this moment, and their bytes. */
+/* Returns how many of these records fit at this moment, and their total bytes. */
 static size_t fitting(int64_t *total, const kms_budget_t *budget, const uint64_t *lens, size_t most) {
     uint64_t messages = (uint64_t)seen(&budget->messages), bytes = (uint64_t)seen(&budget->bytes), sum = 0;
     size_t count = 0;

@@ -1,4 +1,5 @@
-/* The context parser: what it takes, it gives back in order, and takes again unchanged; what it refuses leaves nothing. */
+/* Fuzzes encryption contexts: what it takes, it gives back in order, and takes again unchanged; what it refuses leaves
+ * nothing. */
 #include <stdlib.h>
 #include <string.h>
 

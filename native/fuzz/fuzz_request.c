@@ -1,5 +1,5 @@
-/* The scanner of requests: what it takes it takes again, written in another way, and reads the same in it; what it answers
- * is within its bounds. The first byte of an input chooses the operation, the rest is the request. */
+/* The scanner of requests: what it takes it takes again, written in another way, and reads the same in it; what it
+ * answers is within its bounds. The first byte of an input chooses the operation, the rest is the request. */
 #include "core.h"
 #include "fuzz.h"
 #include "keyring.h"
@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static uint8_t written[3 * (MOST + KMS_MAXIMUM_CONTEXT + KMS_MAXIMUM_IDENTITY)];
     if (size == 0) return 0;
     kms_operation operation = data[0] & 1 ? KMS_DECRYPT : KMS_ENCRYPT;
-    uint8_t *raw = malloc(size); /* of its own: a byte read beyond it is seen */
+    uint8_t *raw = malloc(size); /* an exact allocation, so that ASan sees a read beyond it */
     REQUIRE(raw);
     memcpy(raw, data + 1, size - 1);
     if (kms_call_scan(&call, operation, raw, size - 1, MOST)) {
