@@ -36,7 +36,8 @@ ROOT = Path(__file__).resolve().parent
 MODULE = "kms_grpc.crypto._native"
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Wvla"]
 HARDENING = ["-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-fvisibility=hidden"]
-# For `build.py --core` only: cffi's generated C fails -Wconversion, and a user's newer compiler must not fail on warnings.
+# For `build.py --core` only: the C that cffi generates fails -Wconversion, and a user's newer compiler must not fail
+# on a warning.
 STRICT = ["-Werror", "-Wconversion", "-Wno-error=conversion", "-Wno-sign-conversion"]
 
 
@@ -227,9 +228,7 @@ def build_client(target: Path = ROOT / "kms_grpc" / "client" / "aio") -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Generates files from protos/ and compiles the C core; all of it without an option."
-    )
+    parser = argparse.ArgumentParser(description="Generates files from protos/ and compiles the C core. Default: all.")
     parser.add_argument("--stubs", action="store_true", help="only the gRPC stubs and native/contract_fields.h")
     parser.add_argument("--core", action="store_true", help="only the C core")
     parser.add_argument("--client", action="store_true", help="only the asyncio client")

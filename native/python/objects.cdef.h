@@ -1,5 +1,6 @@
-/* --- python/objects.c: reads and creates Python objects. Call these by ctypes, which holds the GIL; cffi releases
- * it */
+/* --- python/objects.c: reads and creates Python objects ------------------------------------------------------------ */
+
+/* Call these functions by ctypes, which holds the GIL; cffi releases it. */
 
 /* Gives address and length of each element of a tuple of `bytes`. Returns 0, or -1 with TypeError for another type. */
 int kms_bytes_read(void *tuple, const uint8_t **places, uint64_t *lens);
