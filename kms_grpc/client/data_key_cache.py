@@ -120,22 +120,22 @@ class CachedKey:
         self.requested = share == 1
         """True while the successor is being fetched, and always if none is fetched ahead of time."""
         self.successor: CachedKey | None = None
-        key.uses.begin(counter, self.ends, messages, size)
+        key.budget.begin(counter, self.ends, messages, size)
 
     def is_due(self, now: float) -> bool:
         """Returns whether the successor should be requested."""
-        left = self.key.uses
+        left = self.key.budget
         return now >= self.soft_end or left.messages <= self.soft_messages or left.bytes <= self.soft_bytes
 
     def allow_direct_use(self, now: float) -> None:
         """Sets how much of the budget holders of `reference` may use before they must ask the cache again: up to the
         bounds, or only up to the point at which the successor should be requested."""
         if self.requested:
-            self.key.uses.allow(self.ends)
+            self.key.budget.allow(self.ends)
         elif self.is_due(now):
-            self.key.uses.allow(self.not_before)
+            self.key.budget.allow(self.not_before)
         else:
-            self.key.uses.allow(self.soft_end, self.soft_messages + 1, self.soft_bytes + 1)
+            self.key.budget.allow(self.soft_end, self.soft_messages + 1, self.soft_bytes + 1)
 
 
 class DataKeyRequest(NamedTuple):
@@ -211,7 +211,7 @@ class DataKeyCache:
             entry = self._entries.get(request.name)
             if entry is None:
                 return None
-            granted = entry.key.uses.grant(now, sizes)
+            granted = entry.key.budget.grant(now, sizes)
             if not granted:
                 entry, granted = self._next(request.name, entry, now, sizes)
                 if entry is None:
@@ -228,7 +228,7 @@ class DataKeyCache:
         """Returns how many of the records, counted from the first, may use a data key that a caller has waited for. The
         cache may have evicted it meanwhile."""
         with self._lock:
-            granted = entry.key.uses.grant(self.clock(), sizes)
+            granted = entry.key.budget.grant(self.clock(), sizes)
             self._waited += granted
             return granted
 
@@ -252,7 +252,7 @@ class DataKeyCache:
     ) -> tuple[CachedKey | None, int]:
         """Replaces a data key that cannot take the first record by its successor, if that can."""
         successor = used_up.successor
-        granted = successor.key.uses.grant(now, sizes) if successor else 0
+        granted = successor.key.budget.grant(now, sizes) if successor else 0
         if successor is None or not granted:
             return None, 0
         used_up.successor = None
@@ -275,11 +275,11 @@ class DataKeyCache:
         """
         now = self.clock()
         with self._lock:
-            granted = new.key.uses.grant(now, sizes)
+            granted = new.key.budget.grant(now, sizes)
             self._waited += granted
             new.allow_direct_use(now)
             entry = self._entries.get(request.name)
-            usable = entry is not None and now < entry.ends and entry.key.uses.messages > 0
+            usable = entry is not None and now < entry.ends and entry.key.budget.messages > 0
             if entry is not None and ahead and request.encrypts and usable:
                 self._make_room(now, request.name)
                 self._successors += entry.successor is None
@@ -314,7 +314,7 @@ class DataKeyCache:
         return min((name for name in self._entries if name != kept), key=self._last_used, default=None)
 
     def _last_used(self, name: Hashable) -> int:
-        return self._entries[name].key.uses.last
+        return self._entries[name].key.budget.last
 
     def _make_room(self, now: float, kept: Hashable) -> None:
         """Makes room for one entry beside `kept`: evicts expired entries, then the least recently used ones."""

@@ -57,7 +57,7 @@ class Keys:
         assert lib.kms_data_key(secret, 32, blob, 159, *head) == lib.KMS_OK
         try:
             made = record.DataKey(secret, bytes(ffi.buffer(blob)))
-            made.uses.begin(Counter(), 1.0)
+            made.budget.begin(Counter(), 1.0)
             return made
         finally:
             lib.kms_cleanse(secret, 32)

@@ -22,7 +22,7 @@ def data_key(
 ) -> DataKey:
     keyring.open_keyring()
     key = DataKey(bytes(32), bytes(159))
-    key.uses.begin(counter or Counter(), ends, messages, size)
+    key.budget.begin(counter or Counter(), ends, messages, size)
     return key
 
 
@@ -50,12 +50,12 @@ def test_no_bound_is_passed(messages: int, size: int, records: list[int], made: 
     counter = Counter()
     one, other, third = (data_key(counter, 10.0, messages, size) for _ in range(3))
     assert [sealed(one, length) for length in records] == made
-    assert [other.uses.take(0.0, length) for length in records] == made
-    assert [third.uses.grant(0.0, [length]) for length in records] == made
+    assert [other.budget.take(0.0, length) for length in records] == made
+    assert [third.budget.grant(0.0, [length]) for length in records] == made
     assert counter.value == 3 * sum(made)
-    assert one.uses.messages == messages - sum(made) == other.uses.messages == third.uses.messages
+    assert one.budget.messages == messages - sum(made) == other.budget.messages == third.budget.messages
     spent = sum(length for length, was in zip(records, made, strict=True) if was)
-    assert one.uses.bytes == size - spent == other.uses.bytes == third.uses.bytes
+    assert one.budget.bytes == size - spent == other.budget.bytes == third.budget.bytes
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ def test_no_bound_is_passed(messages: int, size: int, records: list[int], made: 
     ],
 )
 def test_of_many_as_many_as_fit(sizes: list[int], granted: int) -> None:
-    assert data_key(messages=5, size=100).uses.grant(0.0, sizes) == granted
-    assert data_key(messages=5, size=100).uses.grant(0.0, memoryview(numbers(sizes))) == granted
+    assert data_key(messages=5, size=100).budget.grant(0.0, sizes) == granted
+    assert data_key(messages=5, size=100).budget.grant(0.0, memoryview(numbers(sizes))) == granted
 
 
 @pytest.mark.parametrize("now", [10.0, 11.0, float("nan"), float("inf")])
 def test_at_its_end_it_is_over(now: float) -> None:
     key = data_key()
-    assert not sealed(key, now=now) and not key.uses.take(now, 1) and not key.uses.grant(now, [1])
+    assert not sealed(key, now=now) and not key.budget.take(now, 1) and not key.budget.grant(now, [1])
     assert sealed(key, now=9.999)
 
 
@@ -98,22 +98,22 @@ def test_at_its_end_it_is_over(now: float) -> None:
 )
 def test_who_is_not_asked(until: float, messages: int, size: int, now: float, may: bool) -> None:
     key = data_key(messages=10, size=100)
-    key.uses.allow(until, messages, size)
+    key.budget.allow(until, messages, size)
     assert sealed(key, now=now) == may
-    assert key.uses.messages == 10 - may
-    assert key.uses.take(0.0, 100 - may), "who asks is bound by what is left alone"
+    assert key.budget.messages == 10 - may
+    assert key.budget.take(0.0, 100 - may), "who asks is bound by what is left alone"
 
 
 def test_no_allowance_gives_more_than_there_is() -> None:
     key = data_key(messages=2)
-    key.uses.allow(1e9, -(1 << 62), -(1 << 62))
+    key.budget.allow(1e9, -(1 << 62), -(1 << 62))
     assert [sealed(key) for _ in range(3)] == [True, True, False]
 
 
 def test_before_they_begin_they_allow_nothing() -> None:
     keyring.open_keyring()
     key = DataKey(bytes(32), bytes(159))
-    assert not sealed(key, 0) and not key.uses.take(-1.0, 0) and not key.uses.grant(-1.0, [0])
+    assert not sealed(key, 0) and not key.budget.take(-1.0, 0) and not key.budget.grant(-1.0, [0])
 
 
 @pytest.mark.parametrize(("messages", "size"), [(5_000, UNBOUNDED), (UNBOUNDED, 5_000 * 3), (5_000, 5_000 * 3), (7, 7)])
@@ -126,7 +126,7 @@ def test_threads_that_take_at_once_take_what_is_there_and_no_more(messages: int,
     def work(number: int) -> int:
         taken, length = 0, 3 if size > 7 else 1
         while True:
-            got = sealed(key, length) if number % 2 else key.uses.grant(0.0, [length] * 5)
+            got = sealed(key, length) if number % 2 else key.budget.grant(0.0, [length] * 5)
             if not got:
                 return taken
             taken += got
@@ -135,15 +135,15 @@ def test_threads_that_take_at_once_take_what_is_there_and_no_more(messages: int,
     total = sum(at_once(THREADS, work))
     assert counter.value == total == min(messages, size // (3 if size > 7 else 1))
     assert sum(bytes_taken) <= size
-    assert key.uses.messages == messages - total and key.uses.bytes == size - sum(bytes_taken)
+    assert key.budget.messages == messages - total and key.budget.bytes == size - sum(bytes_taken)
 
 
 def test_the_last_use_is_known() -> None:
     counter = Counter()
     one, other = data_key(counter), data_key(counter)
-    sealed(one), other.uses.grant(0.0, [1, 1]), sealed(one)
-    assert (one.uses.last, other.uses.last, counter.value) == (4, 3, 4)
-    assert data_key(counter).uses.last == 4
+    sealed(one), other.budget.grant(0.0, [1, 1]), sealed(one)
+    assert (one.budget.last, other.budget.last, counter.value) == (4, 3, 4)
+    assert data_key(counter).budget.last == 4
 
 
 def test_a_fork_that_nobody_is_told_of_has_no_key_to_pass_its_limits_with(core: ModuleType) -> None:
@@ -155,10 +155,10 @@ def test_a_fork_that_nobody_is_told_of_has_no_key_to_pass_its_limits_with(core: 
     refused, made = ffi.new("size_t *"), ffi.new("uint64_t *")
     assert lib.kms_record_key_import(handle, bytes(32), 32) == lib.KMS_OK
     key.key = handle[0]
-    lib.kms_budget_begin(ffi.addressof(key, "uses"), granted, UNBOUNDED, UNBOUNDED, 10.0)
+    lib.kms_budget_begin(ffi.addressof(key, "budget"), granted, UNBOUNDED, UNBOUNDED, 10.0)
     assert lib.kms_test_forks_while_sealing(refused, made, key, forks) == lib.KMS_OK
     assert refused[0] == forks and made[0] > 0
-    assert granted[0] == made[0] == UNBOUNDED - key.uses.messages == UNBOUNDED - key.uses.bytes
+    assert granted[0] == made[0] == UNBOUNDED - key.budget.messages == UNBOUNDED - key.budget.bytes
     assert lib.kms_keyring_evict(handle[0]) == lib.KMS_OK
 
 

@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kms_grpc.crypto import envelope
 from kms_grpc.crypto._native import ffi, lib
-from kms_grpc.crypto.reference import BatchYardstick, CoreYardstick
+from kms_grpc.crypto.yardsticks import BatchYardstick, CoreYardstick
 from kms_grpc.v1 import envelope_pb2 as pb
 from tests.crypto.conftest import Loaded
 

@@ -1,6 +1,7 @@
-#include "registers.h"
+#include "vector_registers.h"
 
-/* A file of its own: the ABI lets every function that is called spoil these registers, so callers keep nothing in them. */
+/* This function is in a file of its own so that it is never inlined: the ABI makes these registers caller-saved, so its
+ * callers keep nothing in them. */
 #if defined(__x86_64__)
 
 #define UPPER "16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31"

@@ -1,7 +1,7 @@
-"""Yardsticks for `kms-grpc bench`: the core beside bare AES-256-GCM on the same libcrypto, in the same process.
+"""Yardsticks of `kms-grpc bench`: the core next to bare AES-256-GCM of the same libcrypto in the same process.
 
-Each method runs one C call over all items and returns the thread's CPU nanoseconds per item; nothing of Python is
-timed. The service itself calls none of this.
+Each method runs one C call over all items and returns the thread's CPU nanoseconds per item, without Python's share.
+The service itself calls none of this.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TAG = 16
 class CoreYardstick:
     """Buffers for `count` items of `size` bytes under one key, one prefix and one associated data.
 
-    The bare messages have the same associated data as the blobs: header and `associated`.
+    Bare AES-256-GCM gets the same associated data as the blobs: header and `associated`.
     """
 
     def __init__(self, handle: int, prefix: bytes, associated: bytes, size: int = 1024, count: int = 1000) -> None:
@@ -41,13 +41,13 @@ class CoreYardstick:
         self.bare_seal()
 
     def seal(self) -> float:
-        """`core.seal.1k`: all items in one call."""
+        """Row `core.seal.1k`: seals all items in one call."""
         return self._timed(
             lib.kms_seal_many, self._blobs, len(self._blobs), *self._key, self._plain, self._lengths, self.count
         )
 
     def open(self) -> float:
-        """`core.open.1k`. Raises InvalidCiphertextException should an item not open."""
+        """Row `core.open.1k`: opens all items. Raises InvalidCiphertextException if one does not open."""
         handle, associated = self._key[0], self._associated
         out = (self._opened, len(self._opened), self._statuses)
         blobs = (self._blobs, self._blob_lengths, self.count)
@@ -57,28 +57,28 @@ class CoreYardstick:
         return taken
 
     def bare_seal(self) -> float:
-        """AES-256-GCM by EVP: a reused context, a new key for each item."""
+        """Encrypts with AES-256-GCM by EVP, in a reused context with a new key for each item."""
         associated = self._bare_associated
         return self._timed(
             lib.kms_reference_seal, self._bare, associated, len(associated), self._plain, self.size, self.count
         )
 
     def bare_open(self) -> float:
-        """The other way round."""
+        """Decrypts the results of `bare_seal`."""
         associated = self._bare_associated
         return self._timed(
             lib.kms_reference_open, self._opened, associated, len(associated), self._bare, self.size, self.count
         )
 
     def seal_singly(self) -> float:
-        """`core.seal.1k.single`: one item a call; each draws its nonce and overwrites its contexts."""
+        """Row `core.seal.1k.single`: one item per call; each call draws its nonce and wipes its cipher contexts."""
         size = self.size
         return self._timed(
             lib.kms_seal_singly, self._blobs, size + lib.KMS_BLOB_OVERHEAD, *self._key, self._plain, size, self.count
         )
 
     def bare_seal_singly(self) -> float:
-        """AES-256-GCM by EVP: a reused context, a new key and a nonce of RAND_bytes for each item."""
+        """Encrypts with AES-256-GCM by EVP, in a reused context with a new key and RAND_bytes nonce for each item."""
         associated = self._bare_associated
         return self._timed(
             lib.kms_reference_seal_singly, self._bare, associated, len(associated), self._plain, self.size, self.count
@@ -93,7 +93,8 @@ class CoreYardstick:
         return taken / self.count
 
     def envelopes(self) -> float:
-        """`batch.core.envelope.1k`: for each item a new data key, wrapped as a blob; the item encrypted under it."""
+        """Row `batch.core.envelope.1k`: for each item a new data key, sealed as a blob, and the item encrypted under
+        it."""
         size = (self.size + lib.KMS_ENVELOPE_OVERHEAD) * self.count
         if self._envelopes is None:
             self._envelopes = ffi.new("uint8_t[]", size)
@@ -101,8 +102,10 @@ class CoreYardstick:
 
 
 class BatchYardstick:
-    """The items of one EncryptBatch, scanned and with their places: `raw` has `count` of `size` bytes, all of one key
-    with a handle, a prefix and an ARN behind its length."""
+    """The items of one EncryptBatch request, scanned and planned.
+
+    `raw` is the request with `count` items of `size` bytes under one key; `arn` is ciphertext_blob.associated_prefix.
+    """
 
     def __init__(self, raw: bytes, handle: int, prefix: bytes, arn: bytes, size: int, count: int) -> None:
         batch = raw_batch.scan(raw_request.ENCRYPT, raw)
@@ -115,14 +118,16 @@ class BatchYardstick:
         self._buffer = ffi.new("uint8_t[]", size + _TAG)
 
     def alone(self) -> float:
-        """GB/s of plaintext, by this thread's CPU time."""
+        """Returns GB/s of plaintext, by this thread's CPU time."""
         begun = thread_time_ns()
         self._batch.run()
         return self._bytes / (thread_time_ns() - begun)
 
     def run(self, threads: int, times: int = 50) -> float:
-        """GB/s of plaintext, by the clock; each thread does a part, so many times: to wake a thread takes as long as to
-        encrypt a megabyte."""
+        """Returns GB/s of plaintext by wall time, with a part of the batch for each thread.
+
+        Each thread repeats its part `times` times, because waking a thread takes as long as encrypting a megabyte.
+        """
         parts = [self._count * part // threads for part in range(threads + 1)]
 
         def work(first: int, end: int, times: int) -> None:
@@ -130,13 +135,13 @@ class BatchYardstick:
                 self._batch.run(first, end)
 
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, parts[:-1], parts[1:], [1] * threads))  # each thread has its contexts then
+            list(pool.map(work, parts[:-1], parts[1:], [1] * threads))  # creates each thread's cipher contexts
             begun = perf_counter_ns()
             list(pool.map(work, parts[:-1], parts[1:], [times] * threads))
             return times * self._bytes / (perf_counter_ns() - begun)
 
     def speed(self) -> float:
-        """GB/s as `openssl speed -evp aes-256-gcm -aead` measures them: one buffer, encrypted where it is."""
+        """Returns GB/s as `openssl speed -evp aes-256-gcm -aead` measures: one buffer, encrypted in place."""
         begun = thread_time_ns()
         status = lib.kms_reference_speed(self._buffer, self._size, self._count)
         taken = thread_time_ns() - begun

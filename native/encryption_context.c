@@ -1,9 +1,14 @@
-/* The encryption context, canonical form. All integers are big-endian.
+/* The canonical form of an encryption context. Integers are big-endian.
  *
- *     u32 count, then for each pair, in the order of the keys' bytes:  u32 length · key · u32 length · value
+ *     offset  bytes  field
+ *          0      4  count of pairs; then for each pair, ordered by the bytes of the keys
+ *                 4  length of the key
+ *                 k  key
+ *                 4  length of the value
+ *                 v  value
  *
- * Keys and values are UTF-8 and may be empty; no key comes twice; the whole is at most KMS_MAXIMUM_CONTEXT bytes. The
- * joined form that Python hands over is the same with the pairs in any order.
+ * Keys and values are UTF-8, without Unicode normalisation, and may be empty. No key occurs twice. The whole form has
+ * at most KMS_MAXIMUM_CONTEXT bytes. The joined form, the input, is the same with the pairs in any order.
  */
 #include <openssl/crypto.h>
 #include <stdlib.h>
@@ -12,7 +17,7 @@
 #include "core.h"
 #include "utf8.h"
 
-#define PAIR_SIZE 8 /* the least: two lengths */
+#define PAIR_SIZE 8 /* of an empty key and value: two lengths */
 #define MAXIMUM_PAIRS (KMS_MAXIMUM_CONTEXT / PAIR_SIZE)
 
 struct field {
@@ -28,7 +33,7 @@ struct reader {
     size_t rest;
 };
 
-/* --- reading, strictly ------------------------------------------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------------------------------------------------ */
 
 static int read_u32(uint32_t *value, struct reader *reader) {
     if (reader->rest < 4) return 0;
@@ -59,7 +64,7 @@ static kms_status read_pairs(struct pair *pairs, uint32_t count, struct reader *
     return reader->rest == 0 ? KMS_OK : KMS_CONTEXT_MALFORMED;
 }
 
-/* --- ordering and writing --------------------------------------------------------------------------------------------- */
+/* --- ordering and writing ----------------------------------------------------------------------------------------- */
 
 static int compare(const void *left, const void *right) {
     const struct field *a = &((const struct pair *)left)->key, *b = &((const struct pair *)right)->key;
