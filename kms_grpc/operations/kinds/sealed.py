@@ -34,7 +34,7 @@ class Under(NamedTuple):
 
     material: LoadedMaterial
     in_core: raw_request.CMaterial | None
-    """The same for the C core; None where the key's ARN is longer than the core takes."""
+    """The material for the C core; None where the key's ARN is longer than the core takes."""
     parameters: msgspec.Raw
     """requestParameters of a call without an encryption context."""
     details: msgspec.Raw
