@@ -21,7 +21,7 @@ from kms_grpc.operations.contract.descriptors import field_limits
 from kms_grpc.operations.kinds.stream_work import PIECE_BYTES
 from kms_grpc.v1 import envelope_pb2 as pb
 from tests import stock_library
-from tests.operations import key_life, streams
+from tests.operations import external_keys, streams
 from tests.operations.service import AWAY, BOB, EVE, HOUR_NS, Host, Refusal, Worker, refusal_of
 from tests.operations.streams import CONTEXT, FRAME, Stream, decrypt, decrypting, encrypt, encrypting, refusal
 from tests.operations.test_key_states import ERRORS, MATRIX, STATES
@@ -401,9 +401,9 @@ def test_a_change_in_another_worker_ends_the_stream_at_its_next_message(
     host: Host, name: str, happens: Callable[[Worker, str], None], code: str, state: str
 ) -> None:
     worker, other = host.worker(), host.worker()
-    made = key_life.external(worker)
-    key_life.provide_pair(worker.shard())
-    worker.call("ImportKeyMaterial", **key_life.package(worker, made.key_id, MATERIAL))
+    made = external_keys.external(worker)
+    external_keys.provide_pair(worker.shard())
+    worker.call("ImportKeyMaterial", **external_keys.package(worker, made.key_id, MATERIAL))
     written = encrypt(worker, made.key_id, CONTENT)
     messages = list(encrypting(made.key_id, CONTENT, 1000) if name == "EncryptStream" else decrypting(written, 1500))
     stream = Stream(worker, name)
@@ -446,10 +446,10 @@ def test_a_moved_alias_leaves_a_stream_with_its_key(host: Host, name: str) -> No
 
 def test_material_that_expires_ends_the_stream(host: Host) -> None:
     worker = host.worker()
-    made = key_life.external(worker)
-    key_life.provide_pair(worker.shard())
-    until = key_life.expiring(host.clock.now_ns + HOUR_NS)
-    worker.call("ImportKeyMaterial", **key_life.package(worker, made.key_id, MATERIAL, **until))
+    made = external_keys.external(worker)
+    external_keys.provide_pair(worker.shard())
+    until = external_keys.expiring(host.clock.now_ns + HOUR_NS)
+    worker.call("ImportKeyMaterial", **external_keys.package(worker, made.key_id, MATERIAL, **until))
     messages = list(encrypting(made.key_id, CONTENT, 1000))
     stream = Stream(worker, "EncryptStream")
     stream.send(messages[0])

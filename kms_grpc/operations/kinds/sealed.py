@@ -120,7 +120,6 @@ class Sealed(Row[Request], Generic[Request, Response]):
 def _enter(call: Call, permit: Permit) -> Under:
     """Gives the call what its Permit holds."""
     call.called, call.keys, call.permit_head = permit.shard, permit.keys, permit.audit_head
-    under = permit.under
-    assert isinstance(under, Under)
+    under: Under = permit.under
     call.record.additionalEventData = under.details
     return under
