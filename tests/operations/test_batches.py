@@ -176,30 +176,32 @@ def test_an_item_is_answered_like_a_single_call(scene: Scene, data: st.DataObjec
         for name in ("plaintext", "ciphertext_blob"):
             if name in item:
                 alone[name] = item[name]
-        told = refusal_in(result)
-        if told is None:
+        refused = refusal_in(result)
+        if refused is None:
             check_done(scene.worker, single, alone, answer, result)
         else:
             expected = scene.worker.refusal(single, **alone)
-            assert (told.code, told.key, told.state) == (expected.code, expected.key, expected.state)
-            same_words = told.text[:100] in expected.text.replace("Encrypt.", "EncryptBatch.")
-            assert same_words or told.code == "ValidationException", "it counts what is wrong with an item alone"
+            assert (refused.code, refused.key, refused.state) == (expected.code, expected.key, expected.state)
+            same_words = refused.text[:100] in expected.text.replace("Encrypt.", "EncryptBatch.")
+            assert same_words or refused.code == "ValidationException", (
+                "a single call also reports its other fields"
+            )
 
 
 def check_done(worker: Worker, single: str, alone: Item, answer: Any, result: Any) -> None:
     """Checks that a result equals a single call's answer, or decrypts like it."""
-    told = worker.call(single, **alone)
+    answered = worker.call(single, **alone)
     key = answer.keys[result.key]
-    assert key.key_id == told.key_id
+    assert key.key_id == answered.key_id
     if single == "Decrypt":
-        assert (result.plaintext, key.key_material_id) == (told.plaintext, told.key_material_id)
+        assert (result.plaintext, key.key_material_id) == (answered.plaintext, answered.key_material_id)
         return
     if single == "Encrypt":
         assert opened(worker, result.ciphertext_blob, alone.get("encryption_context")) == alone["plaintext"]
         return
-    assert answer.keys[result.source_key].key_id == told.source_key_id
+    assert answer.keys[result.source_key].key_id == answered.source_key_id
     context = alone.get("destination_encryption_context")
-    assert opened(worker, result.ciphertext_blob, context) == opened(worker, told.ciphertext_blob, context)
+    assert opened(worker, result.ciphertext_blob, context) == opened(worker, answered.ciphertext_blob, context)
 
 
 # --- sizes ----------------------------------------------------------------------------------------------------------
@@ -228,9 +230,11 @@ def test_ten_thousand_items_are_the_most(shared: Worker, name: str) -> None:
     answer = shared.call(name, items=[item] * 10_000, **used)
     assert len(answer.results) == 10_000
     assert not any(codes(answer))
-    told = shared.refusal(name, items=[item] * 10_001, **used)
-    assert told.code == "ValidationException"
-    assert "at 'items' failed to satisfy constraint: Member must have length less than or equal to 10000" in told.text
+    refused = shared.refusal(name, items=[item] * 10_001, **used)
+    assert refused.code == "ValidationException"
+    assert (
+        "at 'items' failed to satisfy constraint: Member must have length less than or equal to 10000" in refused.text
+    )
     assert shared.refusal(name, **used).text.endswith(
         "Value null at 'items' failed to satisfy constraint: Member must not be null"
     )
@@ -242,9 +246,9 @@ def test_an_answer_that_would_be_too_large_is_refused_before_anything_is_done(ma
     limits = worker.call("GetLimits").batches
     assert (limits.max_items, limits.max_plaintext_bytes, limits.max_ciphertext_blob_bytes) == (10_000, 65_536, 65_663)
     assert limits.max_response_message_bytes == limits.max_request_message_bytes == 300_000
-    told = worker.refusal("EncryptBatch", key_id=key.key_id, items=[{"plaintext": b"p" * 1000}] * 280)
-    assert told.code == "ValidationException"
-    assert "the largest has 300000 (GetLimits: Batches.MaxResponseMessageBytes)" in told.text
+    refused = worker.refusal("EncryptBatch", key_id=key.key_id, items=[{"plaintext": b"p" * 1000}] * 280)
+    assert refused.code == "ValidationException"
+    assert "the largest has 300000 (GetLimits: Batches.MaxResponseMessageBytes)" in refused.text
     assert len(worker.call("EncryptBatch", key_id=key.key_id, items=[{"plaintext": b"p" * 1000}] * 250).results) == 250
     errors_alone = worker.refusal("EncryptBatch", key_id="alias/none", items=[{"plaintext": b"p"}] * 2000)
     assert errors_alone.code == "ValidationException", "an answer of errors has the same limit"
@@ -256,8 +260,8 @@ def test_a_batch_whose_answer_is_too_large_is_not_begun(
     worker = make_host(limits={"message_bytes": 300_000}).worker()
     key = worker.create()
     monkeypatch.setattr(raw_batch.Batch, "run", lambda *_: pytest.fail("it was begun"))
-    told = worker.refusal("GenerateDataKeyBatch", key_id=key.key_id, number_of_bytes=1024, items=[{"count": 200}])
-    assert "the largest has 300000" in told.text
+    refused = worker.refusal("GenerateDataKeyBatch", key_id=key.key_id, number_of_bytes=1024, items=[{"count": 200}])
+    assert "the largest has 300000" in refused.text
 
 
 def test_blobs_are_encrypted_again_under_another_key(shared: Worker) -> None:
@@ -273,8 +277,8 @@ def test_blobs_are_encrypted_again_under_another_key(shared: Worker) -> None:
         for i, (source, destination) in enumerate(pairs)
     ]
     answer = shared.call("ReEncryptBatch", destination_encryption_context={"to": ""}, items=items)
-    told = [(answer.keys[done.source_key].key_id, answer.keys[done.key].key_id) for done in answer.results]
-    assert told == [(source.arn, destination.arn) for source, destination in pairs]
+    answered = [(answer.keys[done.source_key].key_id, answer.keys[done.key].key_id) for done in answer.results]
+    assert answered == [(source.arn, destination.arn) for source, destination in pairs]
     for i, (done, (_, destination)) in enumerate(zip(answer.results, pairs, strict=True)):
         single = {"ciphertext_blob": done.ciphertext_blob, "encryption_context": {"to": ""}}
         assert shared.call("Decrypt", key_id=destination.key_id, **single).plaintext == b"%d" % i
@@ -327,9 +331,9 @@ BAD_LENGTHS = [
 @pytest.mark.parametrize(("fields", "text", "reason"), BAD_LENGTHS)
 def test_lengths_of_data_keys(shared: Worker, fields: Item, text: str, reason: str) -> None:
     key = shared.create()
-    told = shared.refusal("GenerateDataKeyBatch", **{"key_id": key.key_id, "items": [{}], **fields})
-    assert told.code == "ValidationException", reason
-    assert text in told.text
+    refused = shared.refusal("GenerateDataKeyBatch", **{"key_id": key.key_id, "items": [{}], **fields})
+    assert refused.code == "ValidationException", reason
+    assert text in refused.text
 
 
 # --- admission ------------------------------------------------------------------------------------------------------
@@ -348,10 +352,10 @@ def test_a_decision_that_reads_no_context_holds_for_the_whole_group(host: Host) 
     answer = worker.call("EncryptBatch", key_id=key.key_id, items=items * 2)
     assert [i for i, code in enumerate(codes(answer)) if code] == [7, 107]
     assert len([context for action, context in asked if action == "kms:Encrypt"]) == 101, (
-        "each context once, and one to see"
+        "each context is asked about once, and one call found that they are read"
     )
     assert not worker.is_warm("EncryptBatch", key_id=key.key_id, items=items)
-    assert len(worker.executor._permits) == 0, "what depends on a context is asked every time"
+    assert len(worker.executor._permits) == 0, "a decision that reads a context is never kept"
 
 
 def test_a_warm_batch_has_the_answer_of_a_cold_one(host: Host) -> None:
@@ -372,7 +376,7 @@ def test_a_warm_batch_has_the_answer_of_a_cold_one(host: Host) -> None:
         for own in ("requestID", "eventID"):
             record.pop(own)
     assert records[0] == records[1]
-    assert worker.counted()["DecryptBatch"] == {"OK": 3}, "each answer, and no look that came to nothing"
+    assert worker.counted()["DecryptBatch"] == {"OK": 3}, "only answers are counted, not warm attempts without one"
 
 
 MANY = [{"plaintext": b"p"}] * (WARM_ITEMS + 1)
@@ -382,7 +386,7 @@ NOT_WARM: list[tuple[str, dict[str, Any], str]] = [
     ("EncryptBatch", {"items": [{"plaintext": bytes(65_536)}] * 33}, "a large request"),
     ("GenerateDataKeyBatch", {"number_of_bytes": 16, "items": [{"count": WARM_ITEMS + 1}]}, "many data keys"),
     ("EncryptBatch", {"items": [{"plaintext": b"p"}, {"plaintext": b"p", "key_id": "alias/none"}]}, "another key"),
-    ("EncryptBatch", {"items": [{"plaintext": b"p"}], "by": "token-of-nobody"}, "nobody's call"),
+    ("EncryptBatch", {"items": [{"plaintext": b"p"}], "by": "token-of-nobody"}, "an unknown caller"),
     ("EncryptBatch", {"items": [{"plaintext": b"p"}], "region": "eu-north-9"}, "a region that is not served"),
     ("EncryptBatch", {"items": [{"plaintext": b"p"}], "encryption_context": {"k": "v" * 9000}}, "what must be worded"),
 ]
@@ -400,7 +404,7 @@ def test_batches_that_no_permit_answers_are_executed(
     assert shared.is_warm(name, key_id=key.key_id, **one)
     shared.audit()
     assert not shared.is_warm(name, **{"key_id": key.key_id, **fields}), reason
-    assert shared.audit() == [], "it is told by who answers"
+    assert shared.audit() == [], "the call that answers is the one that is recorded"
 
 
 def test_batches_obey_what_another_worker_acknowledged(host: Host) -> None:
@@ -480,8 +484,8 @@ def test_a_key_that_changes_while_its_batch_is_done_in_parts(
     refused = [place for place, code in enumerate(codes(answer)) if code == "DisabledException"]
     assert refused == ([7] if change == "DisableKey" else [])
     for result in answer.results:
-        told = answer.keys[result.key].key_material_id
-        assert result.HasField("error") or told == result.ciphertext_blob[19:51].hex()
+        answered = answer.keys[result.key].key_material_id
+        assert result.HasField("error") or answered == result.ciphertext_blob[19:51].hex()
     assert ran == [*range(7), *range(20)]
     [whole] = forgot
     assert set(whole[: len(keys) * 130]) == {0}
@@ -528,9 +532,9 @@ def test_the_request_as_a_whole(shared: Worker) -> None:
     ]
     operation = OPERATIONS["EncryptBatch"]
     for sent, text, reason in cases:
-        with pytest.raises(errors.ValidationException) as told:
+        with pytest.raises(errors.ValidationException) as refused:
             shared.executor.execute(operation, shared.credentials(), sent)
-        assert text in told.value.text, reason
+        assert text in refused.value.text, reason
 
 
 def test_requests_that_only_protobuf_reads_are_answered_too(shared: Worker) -> None:
@@ -578,6 +582,10 @@ def test_the_audit_record_counts_items_with_their_own_context(shared: Worker, pa
     shared.audit()
     shared.executor.execute(OPERATIONS["EncryptBatch"], shared.credentials(), request.SerializeToString() + padding)
     (record,) = shared.audit()
-    told = record["requestParameters"]
-    assert (told["items"], told["itemsWithOwnEncryptionContext"], told["encryptionContext"]["a"]) == (2, 1, "1")
-    assert ("c" in told["encryptionContext"]) is bool(padding)
+    recorded = record["requestParameters"]
+    assert (recorded["items"], recorded["itemsWithOwnEncryptionContext"], recorded["encryptionContext"]["a"]) == (
+        2,
+        1,
+        "1",
+    )
+    assert ("c" in recorded["encryptionContext"]) is bool(padding)

@@ -14,7 +14,7 @@ SYMMETRIC = keys_pb2.ENCRYPTION_ALGORITHM_SPEC_SYMMETRIC_DEFAULT
 BAD_BLOB = ("InvalidCiphertextException", "")
 
 
-def told(refusal: Refusal) -> tuple[str, str]:
+def code_and_text(refusal: Refusal) -> tuple[str, str]:
     return refusal.code, refusal.text
 
 
@@ -133,7 +133,7 @@ def test_data_keys(shared: Worker, key: Any, fields: dict[str, Any], size: int) 
     assert (made.key_id, made.key_material_id, len(made.plaintext)) == (key.arn, key.current_key_material_id, size)
     opened = shared.call("Decrypt", ciphertext_blob=made.ciphertext_blob, encryption_context=context)
     assert opened.plaintext == made.plaintext
-    assert told(shared.refusal("Decrypt", ciphertext_blob=made.ciphertext_blob)) == BAD_BLOB
+    assert code_and_text(shared.refusal("Decrypt", ciphertext_blob=made.ciphertext_blob)) == BAD_BLOB
     silent = shared.call("GenerateDataKeyWithoutPlaintext", key_id=key.arn, encryption_context=context, **fields)
     assert (silent.key_id, silent.key_material_id) == (key.arn, key.current_key_material_id)
     other = shared.call("Decrypt", ciphertext_blob=silent.ciphertext_blob, encryption_context=context).plaintext
@@ -191,11 +191,11 @@ def test_contexts_that_differ(
 ) -> None:
     for one, other in ((sealed, opened), (opened, sealed)):
         blob = shared.encrypt(key.key_id, encryption_context=one)
-        assert told(shared.refusal("Decrypt", ciphertext_blob=blob, encryption_context=other)) == BAD_BLOB
+        assert code_and_text(shared.refusal("Decrypt", ciphertext_blob=blob, encryption_context=other)) == BAD_BLOB
         moved = shared.refusal(
             "ReEncrypt", ciphertext_blob=blob, source_encryption_context=other, destination_key_id=key.key_id
         )
-        assert told(moved) == BAD_BLOB
+        assert code_and_text(moved) == BAD_BLOB
 
 
 LONGEST = 8192 - 4 - 8 - 1
@@ -266,7 +266,7 @@ def test_re_encrypt_to_the_same_key_with_another_context(shared: Worker, key: An
         destination_encryption_context={"new": "2"},
     ).ciphertext_blob
     assert shared.call("Decrypt", ciphertext_blob=moved, encryption_context={"new": "2"}).plaintext == b"plaintext"
-    assert told(shared.refusal("Decrypt", ciphertext_blob=moved, encryption_context={"old": "1"})) == BAD_BLOB
+    assert code_and_text(shared.refusal("Decrypt", ciphertext_blob=moved, encryption_context={"old": "1"})) == BAD_BLOB
     assert shared.call("Decrypt", ciphertext_blob=blob, encryption_context={"old": "1"}).plaintext == b"plaintext"
 
 
@@ -277,9 +277,11 @@ def test_incorrect_key(shared: Worker, key: Any) -> None:
         "The key ID in the request does not identify a CMK that can perform this operation.",
     )
     for text in (other.key_id, other.arn):
-        assert told(shared.refusal("Decrypt", ciphertext_blob=blob, key_id=text)) == expected
+        assert code_and_text(shared.refusal("Decrypt", ciphertext_blob=blob, key_id=text)) == expected
         assert (
-            told(shared.refusal("ReEncrypt", ciphertext_blob=blob, source_key_id=text, destination_key_id=key.key_id))
+            code_and_text(
+                shared.refusal("ReEncrypt", ciphertext_blob=blob, source_key_id=text, destination_key_id=key.key_id)
+            )
             == expected
         )
 
@@ -295,8 +297,10 @@ def test_every_damaged_blob_gets_the_same_error(shared: Worker, key: Any) -> Non
     spliced = [blob[:i] + other[i:] for i in (79, 87, 103)]
     for bad in itertools.chain(flipped, cut, [blob + b"\0", blob + blob], spliced, [b"\1", bytes(135), bytes(65_663)]):
         for named in ({}, {"key_id": key.key_id}):
-            assert told(shared.refusal("Decrypt", ciphertext_blob=bad, **named)) == BAD_BLOB
-        assert told(shared.refusal("ReEncrypt", ciphertext_blob=bad, destination_key_id=key.key_id)) == BAD_BLOB
+            assert code_and_text(shared.refusal("Decrypt", ciphertext_blob=bad, **named)) == BAD_BLOB
+        assert (
+            code_and_text(shared.refusal("ReEncrypt", ciphertext_blob=bad, destination_key_id=key.key_id)) == BAD_BLOB
+        )
 
 
 @pytest.mark.parametrize(

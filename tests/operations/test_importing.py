@@ -127,10 +127,10 @@ def test_import_by_every_spec_and_algorithm(
         encrypted = wrap_with_openssl(tmp_path, got.public_key, algorithm, material, command)
         fields = {"import_token": got.import_token, "encrypted_key_material": encrypted, "expiration_model": NEVER}
         answer = shared.call(IMPORT, key_id=made.key_id, **fields)
-        told = metadata(shared, made.key_id)
+        described = metadata(shared, made.key_id)
         assert answer.key_id == made.arn
-        assert answer.key_material_id == told.current_key_material_id
-        assert (told.expiration_model, told.enabled) == (NEVER, True)
+        assert answer.key_material_id == described.current_key_material_id
+        assert (described.expiration_model, described.enabled) == (NEVER, True)
         blobs.append(shared.encrypt(made.key_id))
         assert {blob[19:51].hex() for blob in blobs} == {answer.key_material_id}
         assert all(opens(shared, blob) for blob in blobs)
@@ -287,8 +287,8 @@ def test_ten_failed_imports_invalidate_a_token(shared: Worker) -> None:
         for _ in range(failures):
             refusal = shared.refusal(IMPORT, **fields | {"encrypted_key_material": os.urandom(256)})
             assert refusal == Refusal("InvalidCiphertextException", "")
-        told = [(record["eventName"], record["errorCode"]) for record in shared.outbox()]
-        assert told == [(IMPORT, "InvalidCiphertextException")] * failures
+        recorded = [(record["eventName"], record["errorCode"]) for record in shared.outbox()]
+        assert recorded == [(IMPORT, "InvalidCiphertextException")] * failures
         if code is None:
             shared.call(IMPORT, **fields)
         else:
@@ -395,19 +395,21 @@ def test_only_the_same_bytes_can_be_imported_again(shared: Worker) -> None:
     material_id = bring_in(shared, key_id, material, key_material_description="from the safe")
     blob = shared.encrypt(key_id)
     assert shared.call(DELETE, key_id=key_id).key_material_id == material_id
-    told = metadata(shared, key_id)
-    assert (told.key_state, told.enabled) == (keys_pb2.KEY_STATE_PENDING_IMPORT, False)
-    assert (told.expiration_model, told.current_key_material_id) == (0, material_id), "the id stays, the model goes"
-    assert shared.refusal("Decrypt", ciphertext_blob=blob).text == f"{told.arn} is pending import."
+    described = metadata(shared, key_id)
+    assert (described.key_state, described.enabled) == (keys_pb2.KEY_STATE_PENDING_IMPORT, False)
+    assert (described.expiration_model, described.current_key_material_id) == (0, material_id), (
+        "the material id stays, the expiration model goes"
+    )
+    assert shared.refusal("Decrypt", ciphertext_blob=blob).text == f"{described.arn} is pending import."
     answer = shared.call(DELETE, key_id=key_id)
-    assert answer.key_id == told.arn, "deleting what is not there has no effect, and is no error"
+    assert answer.key_id == described.arn, "deleting again has no effect and is no error"
     fields, before = package(shared, key_id, os.urandom(32)), stored(shared, key_id)
     assert shared.refusal(IMPORT, **fields).code == WRONG
     assert stored(shared, key_id) == before
     got = package(shared, key_id, material)
     assert shared.call(IMPORT, **got).key_material_id == material_id
     assert opens(shared, blob)
-    assert materials(shared, key_id)[0].description == "from the safe", "kept where none is given"
+    assert materials(shared, key_id)[0].description == "from the safe", "the description stays where the import gives none"
 
 
 def test_deleting_acts_at_once_in_every_worker(host: Host) -> None:
@@ -427,18 +429,22 @@ def test_expiry_acts_at_its_very_moment_also_through_a_permit(host: Host) -> Non
     worker, material = host.worker(), os.urandom(32)
     key_id = external(worker).key_id
     bring_in(worker, key_id, material, **expiring(in_days(worker, 1)))
-    told = metadata(worker, key_id)
-    assert (told.expiration_model, told.valid_to.ToNanoseconds()) == (EXPIRES, in_days(worker, 1))
+    described = metadata(worker, key_id)
+    assert (described.expiration_model, described.valid_to.ToNanoseconds()) == (EXPIRES, in_days(worker, 1))
     blob = worker.encrypt(key_id)
     host.clock.step(DAY_NS - 1)
     assert opens(worker, blob)
     assert worker.is_warm("Decrypt", ciphertext_blob=blob)
     host.clock.step(1)
     assert not worker.is_warm("Decrypt", ciphertext_blob=blob)
-    assert worker.refusal("Decrypt", ciphertext_blob=blob).text == f"{told.arn} is pending import."
-    told = metadata(worker, key_id)
-    assert (told.key_state, told.enabled, told.expiration_model) == (keys_pb2.KEY_STATE_PENDING_IMPORT, False, 0)
-    assert not told.HasField("valid_to")
+    assert worker.refusal("Decrypt", ciphertext_blob=blob).text == f"{described.arn} is pending import."
+    described = metadata(worker, key_id)
+    assert (described.key_state, described.enabled, described.expiration_model) == (
+        keys_pb2.KEY_STATE_PENDING_IMPORT,
+        False,
+        0,
+    )
+    assert not described.HasField("valid_to")
     bring_in(worker, key_id, material)
     assert opens(worker, blob)
 
@@ -493,9 +499,9 @@ def test_new_material_is_pending_until_rotation(shared: Worker) -> None:
     key_id = made.key_id
     first = bring_in(shared, key_id, secrets[0])
     blob = shared.encrypt(key_id)
-    assert shared.refusal(IMPORT, **package(shared, key_id, secrets[0], import_type=NEW)).code == WRONG, "bound already"
+    assert shared.refusal(IMPORT, **package(shared, key_id, secrets[0], import_type=NEW)).code == WRONG, "the material is bound to the key already"
     second = bring_in(shared, key_id, secrets[1], import_type=NEW, **expiring(in_days(shared, 9)))
-    assert metadata(shared, key_id).current_key_material_id == first, "it encrypts nothing yet"
+    assert metadata(shared, key_id).current_key_material_id == first, "material pending rotation encrypts nothing"
     assert not metadata(shared, key_id).HasField("valid_to"), "and its expiry is not the key's"
     fields = package(shared, key_id, secrets[2], import_type=NEW)
     refusal = shared.refusal(IMPORT, **fields)
@@ -513,8 +519,8 @@ def test_new_material_is_pending_until_rotation(shared: Worker) -> None:
     ]  # fmt: skip
     assert not shared.call("ListKeyRotations", key_id=key_id).rotations
     shared.call("RotateKeyOnDemand", key_id=key_id)
-    told = metadata(shared, key_id)
-    assert (told.current_key_material_id, told.valid_to.ToNanoseconds()) == (second, in_days(shared, 9))
+    described = metadata(shared, key_id)
+    assert (described.current_key_material_id, described.valid_to.ToNanoseconds()) == (second, in_days(shared, 9))
     assert opens(shared, blob)
     assert shared.encrypt(key_id)[19:51].hex() == second
     refused = shared.refusal("RotateKeyOnDemand", key_id=key_id)

@@ -193,8 +193,8 @@ class Histories(RuleBasedStateMachine):
     @rule(external=st.booleans(), description=st.sampled_from("ab"))
     def describe(self, external: bool, description: str) -> None:
         if self.ask(external, "UpdateKeyDescription", description=description) is not None:
-            told = self.worker.call("DescribeKey", key_id=self.keys[external]).key_metadata
-            assert told.description == description
+            described = self.worker.call("DescribeKey", key_id=self.keys[external]).key_metadata
+            assert described.description == description
 
     @rule(external=st.booleans(), tag=st.sampled_from("ab"), away=st.booleans())
     def tag(self, external: bool, tag: str, away: bool) -> None:
@@ -203,8 +203,8 @@ class Histories(RuleBasedStateMachine):
             self.models[external].tags ^= (
                 {tag} & self.models[external].tags if away else {tag} - self.models[external].tags
             )
-        told = self.worker.call("ListResourceTags", key_id=self.keys[external]).tags
-        assert {one.tag_key for one in told} == self.models[external].tags
+        answered = self.worker.call("ListResourceTags", key_id=self.keys[external]).tags
+        assert {one.tag_key for one in answered} == self.models[external].tags
 
     @rule(external=st.booleans(), name=st.sampled_from(ALIASES), operation=st.sampled_from(["Create", "Update"]))
     def point(self, external: bool, name: str, operation: str) -> None:

@@ -46,7 +46,7 @@ def test_describing_makes_it(worker: Worker) -> None:
     key = managed(worker)
     assert key.key_manager == keys_pb2.KEY_MANAGER_TYPE_AWS
     assert (key.enabled, key.origin, key.aws_account_id) == (True, keys_pb2.ORIGIN_TYPE_AWS_KMS, ALICE.account)
-    assert managed(worker, BOB) == key, "one for the account, whoever asks"
+    assert managed(worker, BOB) == key, "all callers of the account get the same one"
     assert managed(worker, EVE).arn != key.arn, "another account has its own"
     assert managed(worker, region=AWAY).key_id != key.key_id, "and so has another region"
     assert [entry.key_id for entry in worker.call("ListKeys").keys] == [key.key_id]

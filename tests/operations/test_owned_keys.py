@@ -90,8 +90,8 @@ def uses(worker: Worker) -> list[Event]:
         assert record["readOnly"] is (record["eventName"] != "CreateKey")
     details = [record["serviceEventDetails"] for record in records]
     return [
-        (record["eventName"], told["purpose"], record.get("errorCode"), told.get("requestID"))
-        for record, told in zip(records, details, strict=True)
+        (record["eventName"], detail["purpose"], record.get("errorCode"), detail.get("requestID"))
+        for record, detail in zip(records, details, strict=True)
     ]
 
 
@@ -107,7 +107,7 @@ def test_each_use_is_in_the_services_own_audit(host: Host) -> None:
     ]
     assert sealed[:3] == ("Encrypt", IMPORT_TOKENS, None)
 
-    def told(request_id: str, **changed: Any) -> list[Event]:
+    def recorded(request_id: str, **changed: Any) -> list[Event]:
         try:
             worker.call("ImportKeyMaterial", request_id=request_id, **fields | changed)
         except KMSError as error:
@@ -116,12 +116,12 @@ def test_each_use_is_in_the_services_own_audit(host: Host) -> None:
 
     opened = ("Decrypt", IMPORT_TOKENS, None)
     unwrapped = ("Decrypt", IMPORT_WRAPPING_KEYS, None)
-    assert told("forged", import_token=b"x" * 200) == [
+    assert recorded("forged", import_token=b"x" * 200) == [
         ("Decrypt", IMPORT_TOKENS, "InvalidCiphertextException", "forged")
     ]
-    assert told("rubbish", encrypted_key_material=b"x" * 256) == [(*opened, "rubbish"), (*unwrapped, "rubbish")]
-    assert told("right") == [(*opened, "right"), (*unwrapped, "right")]
-    assert told("again") == [(*opened, "again")]
+    assert recorded("rubbish", encrypted_key_material=b"x" * 256) == [(*opened, "rubbish"), (*unwrapped, "rubbish")]
+    assert recorded("right") == [(*opened, "right"), (*unwrapped, "right")]
+    assert recorded("again") == [(*opened, "again")]
     worker.call("GetParametersForImport", request_id="fresh", **wanted(key_id))
     assert uses(worker) == [(PAIR_MADE, IMPORT_WRAPPING_KEYS, None, "fresh"), ("Encrypt", IMPORT_TOKENS, None, "fresh")]
 

@@ -288,6 +288,6 @@ def test_a_call_past_its_deadline_is_not_begun(worker: Worker, name: str) -> Non
     fields = {"Encrypt": {"key_id": key.key_id, "plaintext": b"p"}}.get(name, {})
     raw = OPERATIONS[name].request(**fields).SerializeToString()
     late = worker.credentials()._replace(deadline_ns=time.monotonic_ns())
-    told = refusal_of(lambda: worker.executor.execute(OPERATIONS[name], late, raw))
-    assert told == Refusal("DependencyTimeoutException", "The call's deadline had passed before it was begun.")
+    refused = refusal_of(lambda: worker.executor.execute(OPERATIONS[name], late, raw))
+    assert refused == Refusal("DependencyTimeoutException", "The call's deadline had passed before it was begun.")
     assert len(worker.call("ListKeys").keys) == 1

@@ -1,7 +1,7 @@
 """Key rotation: the new material encrypts, every former one decrypts, and the dates are kept.
 
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/rotate-keys.html. The keeper's rotations are in
-tests/processes/test_key_life.py.
+tests/processes/.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ SPENT = (
 
 def status(worker: Worker, key_id: str) -> tuple[bool, int | None, int | None]:
     """Returns whether rotation is enabled, its period in days, and its next date in ns."""
-    told = worker.call("GetKeyRotationStatus", key_id=key_id)
-    days = told.rotation_period_in_days if told.HasField("rotation_period_in_days") else None
-    date = told.next_rotation_date.ToNanoseconds() if told.HasField("next_rotation_date") else None
-    return told.key_rotation_enabled, days, date
+    answered = worker.call("GetKeyRotationStatus", key_id=key_id)
+    days = answered.rotation_period_in_days if answered.HasField("rotation_period_in_days") else None
+    date = answered.next_rotation_date.ToNanoseconds() if answered.HasField("next_rotation_date") else None
+    return answered.key_rotation_enabled, days, date
 
 
 @pytest.mark.parametrize(("asked", "days"), [({}, 365), ({"rotation_period_in_days": 90}, 90),
                                              ({"rotation_period_in_days": 2560}, 2560)])  # fmt: skip
 def test_periods(shared: Worker, asked: dict[str, int], days: int) -> None:
     key_id = shared.create().key_id
-    assert status(shared, key_id) == (False, None, None), "off unless asked for"
+    assert status(shared, key_id) == (False, None, None), "rotation is off by default"
     shared.call("EnableKeyRotation", key_id=key_id, **asked)
     assert status(shared, key_id) == (True, days, shared.service.clock.wall_ns() + days * DAY_NS)
     shared.call("DisableKeyRotation", key_id=key_id)
@@ -84,7 +84,7 @@ def test_status_in_each_state(shared: Worker, state: KeyState, expected: Any, re
     if state is KeyState.PENDING_DELETION:
         shared.call("CancelKeyDeletion", key_id=key_id)
     shared.call("EnableKey", key_id=key_id)
-    assert status(shared, key_id) == before, "and comes back as it was"
+    assert status(shared, key_id) == before, "a cancelled deletion restores the setting"
 
 
 def test_on_demand_twenty_five_times(shared: Worker) -> None:
@@ -175,7 +175,7 @@ def test_rotations_and_materials_are_listed(shared: Worker, limit: int) -> None:
     assert not first.rotation_type
     assert {entry.rotation_type for entry in rotations} == {keys_pb2.ROTATION_TYPE_ON_DEMAND}
     assert {entry.rotation_date.ToNanoseconds() for entry in rotations} == {shared.service.clock.wall_ns()}
-    assert {entry.import_state for entry in everything} == {0}, "told of imported keys alone"
+    assert {entry.import_state for entry in everything} == {0}, "only imported keys have it"
 
 
 def test_a_marker_is_valid_for_one_listing_only(shared: Worker) -> None:
@@ -226,8 +226,8 @@ def test_keys_that_do_not_rotate(shared: Worker, name: str, sort: str, cell: str
         shared.call(name, key_id=made.key_id)
         return
     code, text = TEXTS[cell]
-    told = Refusal(code, text.format(arn=made.arn, origin=key.origin, spec=key.spec), made.arn, "Enabled")
-    assert shared.refusal(name, key_id=made.key_id) == told
+    refused = Refusal(code, text.format(arn=made.arn, origin=key.origin, spec=key.spec), made.arn, "Enabled")
+    assert shared.refusal(name, key_id=made.key_id) == refused
 
 
 @pytest.mark.parametrize(
@@ -240,8 +240,8 @@ def test_keys_that_do_not_rotate(shared: Worker, name: str, sort: str, cell: str
 )  # fmt: skip
 def test_an_external_key_without_material(shared: Worker, name: str, code: str, text: str) -> None:
     made = shared.call("CreateKey", origin=EXTERNAL).key_metadata
-    told = Refusal(code, text.format(arn=made.arn, origin="EXTERNAL"), made.arn, "PendingImport")
-    assert shared.refusal(name, key_id=made.key_id) == told
+    refused = Refusal(code, text.format(arn=made.arn, origin="EXTERNAL"), made.arn, "PendingImport")
+    assert shared.refusal(name, key_id=made.key_id) == refused
 
 
 def test_disabled_is_reported_before_unsupported(shared: Worker) -> None:

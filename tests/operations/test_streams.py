@@ -118,9 +118,9 @@ def test_the_default_frame_length_is_the_contracts(shared: Worker, key: Any) -> 
     assert header is not None
     limits = field_limits(pb.EncryptStreamRequest, "frame_length")
     assert header.frame_length == limits.default_value == FRAME_LENGTH
-    told = shared.call("GetLimits").streams
-    assert (told.default_frame_length, told.max_frame_length) == (limits.default_value, limits.max)
-    assert (told.max_streams, told.max_header_bytes) == (128, 65536)
+    answered = shared.call("GetLimits").streams
+    assert (answered.default_frame_length, answered.max_frame_length) == (limits.default_value, limits.max)
+    assert (answered.max_streams, answered.max_header_bytes) == (128, 65536)
 
 
 @pytest.mark.parametrize("length", [1024, 1025, 1048576])
@@ -156,8 +156,8 @@ def test_key_states(shared: Worker, state: str, cell: str) -> None:
         return
     code, text = ERRORS[cell]
     for name, messages in (("EncryptStream", encrypting(made.key_id, CONTENT)), ("DecryptStream", decrypting(written))):
-        told = refusal(shared, name, messages)
-        assert (told.code, told.text, told.state) == (code, text.format(arn=made.arn), state)
+        refused = refusal(shared, name, messages)
+        assert (refused.code, refused.text, refused.state) == (code, text.format(arn=made.arn), state)
 
 
 def first(**fields: Any) -> list[Any]:
@@ -188,9 +188,9 @@ REFUSED_FIRST: list[tuple[str, Callable[[Any], list[Any]], str, str]] = [
 def test_encrypt_streams_that_are_refused(
     shared: Worker, key: Any, reason: str, messages: Callable[[Any], list[Any]], code: str, text: str
 ) -> None:
-    told = refusal(shared, "EncryptStream", messages(key.key_id))
-    assert told.code == code
-    assert text in told.text
+    refused = refusal(shared, "EncryptStream", messages(key.key_id))
+    assert refused.code == code
+    assert text in refused.text
 
 
 @pytest.mark.parametrize(
@@ -203,9 +203,9 @@ def test_encrypt_streams_that_are_refused(
 )
 def test_later_messages_hold_only_parts(shared: Worker, key: Any, fields: Any, text: str) -> None:
     later = pb.EncryptStreamRequest(plaintext=b"x", last=True, **fields)
-    told = refusal(shared, "EncryptStream", [pb.EncryptStreamRequest(key_id=key.key_id), later])
-    assert told.code == "ValidationException"
-    assert text in told.text
+    refused = refusal(shared, "EncryptStream", [pb.EncryptStreamRequest(key_id=key.key_id), later])
+    assert refused.code == "ValidationException"
+    assert text in refused.text
     odd = later.SerializeToString() + b"\x9a\x06\x01x"
     assert "unknown field" in refusal(shared, "EncryptStream", [pb.EncryptStreamRequest(key_id=key.key_id), odd]).text
 
@@ -215,7 +215,7 @@ def test_callers_without_permission(shared: Worker, key: Any, message: bytes) ->
     assert refusal(shared, "EncryptStream", encrypting(key.arn, b"x"), by=EVE).code == "AccessDeniedException"
     shared.audit()
     assert refusal(shared, "DecryptStream", decrypting(message), by=EVE).code == "AccessDeniedException"
-    assert [resource["ARN"] for resource in shared.audit()[0]["resources"]] == [key.arn], "whoever keeps the log knows"
+    assert [resource["ARN"] for resource in shared.audit()[0]["resources"]] == [key.arn], "the audit record names it"
     assert (
         refusal(shared, "DecryptStream", decrypting(message), by="nobody's token").code == "UnrecognizedClientException"
     )
@@ -231,8 +231,8 @@ def test_the_key_and_the_context_that_a_caller_expects(shared: Worker, key: Any,
     other = shared.create()
     assert decrypt(shared, message, key_id=key.arn, encryption_context=CONTEXT) == CONTENT
     assert decrypt(shared, message, encryption_context={}) == CONTENT
-    told = refusal(shared, "DecryptStream", decrypting(message, key_id=other.key_id))
-    assert told.code == "IncorrectKeyException"
+    refused = refusal(shared, "DecryptStream", decrypting(message, key_id=other.key_id))
+    assert refused.code == "IncorrectKeyException"
     for wrong in ({"dept": "hr"}, CONTEXT | {"more": "x"}):
         assert refusal(shared, "DecryptStream", decrypting(message, encryption_context=wrong)) == INVALID
 
@@ -329,9 +329,9 @@ def test_suites_that_do_not_commit(make_host: Callable[..., Host]) -> None:
         for suite in (0x0378, 0x0346, 0x0214, 0x0178, 0x0146, 0x0114, 0x0078, 0x0046, 0x0014):
             written = stock_library.write(CONTENT, streams.key_of_worker(worker, arn), CONTEXT, suite, FRAME)
             if worker is strict:
-                told = refusal(worker, "DecryptStream", decrypting(written))
-                assert told.code == "UnsupportedOperationException"
-                assert f"{suite:#06x}" in told.text
+                refused = refusal(worker, "DecryptStream", decrypting(written))
+                assert refused.code == "UnsupportedOperationException"
+                assert f"{suite:#06x}" in refused.text
             else:
                 assert decrypt(worker, written) == CONTENT
                 assert refusal(worker, "DecryptStream", decrypting(written[:-1])) == INVALID
@@ -411,8 +411,8 @@ def test_a_change_in_another_worker_ends_the_stream_at_its_next_message(
     stream.send(messages[1])
     worker.audit()
     happens(other, made.key_id)
-    told = refusal_of(lambda: stream.send(messages[2]))
-    assert (told.code, told.state) == (code, state)
+    refused = refusal_of(lambda: stream.send(messages[2]))
+    assert (refused.code, refused.state) == (code, state)
     (record,) = worker.audit()
     assert (record["errorCode"], record["additionalEventData"]["stream"]) == (code, "failed")
 
@@ -520,8 +520,8 @@ def test_no_plaintext_before_its_audit_record(worker: Worker, monkeypatch: pytes
 
     monkeypatch.setattr(FileAuditLog, "write", full)
     stream = Stream(worker, "DecryptStream")
-    told = refusal_of(lambda: stream.send(next(decrypting(written))))
-    assert (told.code, stream.answers) == ("DependencyTimeoutException", [])
+    refused = refusal_of(lambda: stream.send(next(decrypting(written))))
+    assert (refused.code, stream.answers) == ("DependencyTimeoutException", [])
     assert encrypt(worker, made.key_id, CONTENT)
 
 

@@ -106,7 +106,7 @@ def test_paging(shared: Worker, limit: int, pages: int) -> None:
     other = shared.call("CreateKey", tags=many(5)).key_metadata.key_id
     marker = shared.call("ListResourceTags", key_id=key_id, limit=1).next_marker
     refusal = shared.refusal("ListResourceTags", key_id=other, limit=1, marker=marker)
-    assert refusal.code == "InvalidMarkerException", "a marker serves one listing alone"
+    assert refusal.code == "InvalidMarkerException", "a marker is valid for one listing only"
 
 
 def test_tags_are_in_no_metadata_and_each_change_is_recorded(host: Host) -> None:
@@ -115,12 +115,12 @@ def test_tags_are_in_no_metadata_and_each_change_is_recorded(host: Host) -> None
     worker.call("TagResource", key_id=made.key_id, tags=tags(("team", "billing")))
     worker.call("UntagResource", key_id=made.arn, tag_keys=["team"])
     assert b"payroll" not in worker.call("DescribeKey", key_id=made.key_id).SerializeToString()
-    told = [(record["eventName"], record["requestParameters"]) for record in worker.outbox()]
-    assert told[1:] == [
+    recorded = [(record["eventName"], record["requestParameters"]) for record in worker.outbox()]
+    assert recorded[1:] == [
         ("TagResource", {"keyId": made.key_id, "tags": [{"tagKey": "team", "tagValue": "billing"}]}),
         ("UntagResource", {"keyId": made.arn, "tagKeys": ["team"]}),
     ]
-    assert told[0][1]["tags"] == [{"tagKey": "team", "tagValue": "payroll"}]
+    assert recorded[0][1]["tags"] == [{"tagKey": "team", "tagValue": "payroll"}]
 
 
 def test_while_pending_deletion_tags_can_only_be_listed(shared: Worker) -> None:

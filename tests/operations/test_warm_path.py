@@ -18,7 +18,7 @@ from tests.operations.service import OPERATIONS, STREAMS, Worker
 
 
 class Fault(Exception):
-    """Stands for an error that nobody foresaw."""
+    """An unexpected error."""
 
 
 def broken(*args: Any) -> Any:
