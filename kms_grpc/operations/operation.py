@@ -51,7 +51,7 @@ class Row(Generic[Request]):
 
     @property
     def is_slow(self) -> bool:
-        """Whether a call may take seconds; such calls have threads of their own."""
+        """True where a call may take seconds. Doors run such calls on threads of their own."""
         return False
 
     def run(self, call: Call, operation: Operation, raw: bytes, wire: Wire, permits: Permits) -> bytes:

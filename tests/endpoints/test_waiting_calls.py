@@ -29,7 +29,7 @@ from kms_grpc.operations.operation import Operation, compiled
 from kms_grpc.operations.table import TABLE
 from kms_grpc.v1 import envelope_pb2
 from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata, refused
-from tests.operations.key_life import EXTERNAL, wanted
+from tests.operations.external_keys import EXTERNAL, wanted
 from tests.operations.service import ALICE, Host, Worker, prepare
 
 pytestmark = pytest.mark.xdist_group("door")

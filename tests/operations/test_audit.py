@@ -18,7 +18,7 @@ from kms_grpc import errors
 from kms_grpc.operations.executor import Executor
 from kms_grpc.v1 import keys_pb2
 from tests.canary.forms import forms
-from tests.operations.key_life import external, package, provide_pair, wanted
+from tests.operations.external_keys import external, package, provide_pair, wanted
 from tests.operations.service import ALICE, AWAY, BOB, EVE, HOME, OPERATIONS, Host, Worker, refusal_of
 
 MEMBERS = {

@@ -8,7 +8,7 @@ disabled key, a moved alias and a new key material take effect at once.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
@@ -34,7 +34,7 @@ class Permit(NamedTuple):
     """The beginning of the audit records of all calls that this Permit admits."""
     ends_ns: int = FOR_EVER
     """Wall clock, ns since 1970."""
-    under: object = None
+    under: Any = None
     """The key materials of the call, in kinds of operations that keep them."""
 
 

@@ -33,7 +33,7 @@ class KeySelector:
     context: str | None = None
     """The request's field with the encryption context that goes with this key."""
     warm: ClassVar[bool] = True
-    """Whether a Permit may stand for the selection."""
+    """A Permit may stand for the selection."""
 
     def identity(self, request: Any) -> bytes:
         """Returns what the request says about this key. Requests with equal identities mean the same key and material;

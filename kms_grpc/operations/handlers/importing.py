@@ -63,7 +63,7 @@ _VERSION: Final = 1
 
 
 class _Terms(NamedTuple):
-    """What the request says beside the key material."""
+    """The request's parameters, without the key material."""
 
     expires_ns: int | None
     is_new: bool

@@ -34,7 +34,7 @@ class Under(NamedTuple):
 
     material: LoadedMaterial
     in_core: raw_request.CMaterial | None
-    """The same for the C core; None where the key's ARN is longer than the core takes."""
+    """The material for the C core; None where the key's ARN is longer than the core takes."""
     parameters: msgspec.Raw
     """requestParameters of a call without an encryption context."""
     details: msgspec.Raw
@@ -120,7 +120,6 @@ class Sealed(Row[Request], Generic[Request, Response]):
 def _enter(call: Call, permit: Permit) -> Under:
     """Gives the call what its Permit holds."""
     call.called, call.keys, call.permit_head = permit.shard, permit.keys, permit.audit_head
-    under = permit.under
-    assert isinstance(under, Under)
+    under: Under = permit.under
     call.record.additionalEventData = under.details
     return under

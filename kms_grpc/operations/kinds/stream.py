@@ -78,22 +78,22 @@ class StreamCall:
 
     @property
     def is_open(self) -> bool:
-        """Whether the stream was admitted."""
+        """True once the stream was admitted."""
         return self._work is not None
 
     @property
     def is_last(self) -> bool:
-        """Whether the last message taken said that it is the last one."""
+        """True once a message was taken that says that it is the last one."""
         return self._work is not None and self._work.is_last
 
     @property
     def is_whole(self) -> bool:
-        """Whether the messages so far may be all."""
+        """True where the stream may end after the messages so far."""
         return self._work is not None and self._work.is_whole
 
     @property
     def must_be_admitted(self) -> bool:
-        """Whether `admit` must be called with the next message first, on a thread that may block."""
+        """True where `admit` must be called with the next message first, on a thread that may block."""
         shard = self._call.called
         is_current = shard is not None and self._epoch == shard.epoch.value
         return self._work is None or not is_current or self._call.service.clock.wall_ns() >= self._ends_ns
@@ -118,7 +118,7 @@ class StreamCall:
 
     @property
     def wants_next(self) -> bool:
-        """Whether the next message may be read while `answer` works: the message taken is soon released."""
+        """True where the next message may be read while `answer` works: the message taken is soon released."""
         return self._work is not None and self._work.wants_next
 
     def done(self) -> None:

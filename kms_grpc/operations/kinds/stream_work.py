@@ -43,7 +43,7 @@ class StreamWork:
         self.content_bytes = 0
         """Bytes of plaintext so far."""
         self.is_whole = False
-        """Whether the parts so far may be all."""
+        """True where the stream may end after the parts so far."""
         self._ready = iter((answer.SerializeToString(),))
         self.put(first)
 
@@ -52,11 +52,11 @@ class StreamWork:
         self._part: Part | None = part
         self._at = 0
         self.is_last = part.last
-        """Whether this part is the last one."""
+        """True where this part is the last one."""
 
     @property
     def wants_next(self) -> bool:
-        """Whether at most one piece of the part is left and another part follows."""
+        """True where at most one piece of the part is left and another part follows."""
         return not self.is_last and (self._part is None or self._at + PIECE_BYTES >= len(self._part.content))
 
     def answer(self) -> bytes | None:

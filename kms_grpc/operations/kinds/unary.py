@@ -37,7 +37,7 @@ class Unary(Row[Request], Generic[Request, Response, *Keys]):
         return wire.write(while_stale(lambda: self.handler(call, request, *keys)))
 
     def warm(self, call: Call, operation: Operation, raw: bytes, wire: Wire, permits: Permits) -> bytes | None:
-        """Calls the handler with the Permit's keys. What the handler reads of them is as at admission."""
+        """Calls the handler with the keys of the Permit, as they were at admission."""
         request, validate = wire.read(operation.request, raw)
         permit = permits.find(call, operation.identity(request))
         if permit is None:

@@ -26,7 +26,7 @@ class Write(Row[Request], Generic[Request, Response, *Keys]):
 
     handler: Callable[[Call, Request, Unpack[Keys]], Response]
     idempotent: bool = False
-    """The same `kms-request-id` with the same request gives the same answer for 24 hours."""
+    """A call with the same `kms-request-id` and the same request gets the same answer for 24 hours."""
     prepare: Callable[[Call, Request], object] | None = None
     """Does what takes too long for a transaction, before it begins. Its result becomes `call.prepared`."""
     writes: ClassVar[bool] = True
@@ -34,7 +34,7 @@ class Write(Row[Request], Generic[Request, Response, *Keys]):
 
     @property
     def is_slow(self) -> bool:
-        """Whether a call is prepared, which may take seconds."""
+        """True where a call is prepared, which may take seconds."""
         return self.prepare is not None
 
     def run(self, call: Call, operation: Operation, raw: bytes, wire: Wire, permits: Permits) -> bytes:
