@@ -1,7 +1,7 @@
-"""Time as one parameter: wall clock, boot clock and boot id travel together.
+"""Clocks as a parameter: wall clock, boot clock and boot id in one object.
 
-Validity is judged by the wall clock only as far as the boot clock agrees with it, so code never reads a clock by
-itself; it is handed one. Tests step wall and boot together, or apart to play a clock that jumped.
+The wall clock is trusted only as far as the boot clock agrees with it. No other module reads the system's clocks: each
+gets a Clock. Tests step both clocks together, or apart to simulate a jump.
 """
 
 from __future__ import annotations
@@ -42,10 +42,8 @@ class SystemClock:
 
 
 class JudgedClock:
-    """Another clock whose wall time never goes back behind what was recorded: validity is judged by it.
-
-    Who set the wall clock back revives nothing that was over. `raise_floor` is told the latest time that a shard has
-    recorded."""
+    """A clock whose wall time never goes back behind the latest time that a shard has recorded (`raise_floor`). Validity
+    is judged by it, so that a wall clock that was set back does not make anything valid again."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""Which usages a key spec allows: a key has one usage, for ever.
+"""The usages that each key spec allows. A key has one usage, which never changes.
 
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/symm-asymm-choose-key-spec.html
 """
@@ -33,4 +33,4 @@ USAGES: dict[str, tuple[str, ...]] = {
     "ML_KEM_768": _ENCAPSULATION,
     "ML_KEM_1024": _ENCAPSULATION,
 }
-"""By AWS's spelling of the spec."""
+"""Allowed usages by key spec, in AWS's spelling."""
