@@ -42,8 +42,8 @@ class SystemClock:
 
 
 class JudgedClock:
-    """A clock whose wall time never goes back behind the latest time that a shard has recorded (`raise_floor`). Validity
-    is judged by it, so that a wall clock that was set back does not make anything valid again."""
+    """A clock whose wall time never goes back behind the latest time that a shard has recorded (`raise_floor`).
+    Validity is judged by it, so that a wall clock that was set back does not make anything valid again."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""Shards with something in them, for the tests of this folder; also run in processes of their own."""
+"""Makes shards, keys and aliases for the tests of this folder, also in other processes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def installation(folder: Path, regions: Sequence[str] = (REGION,), **other: str)
 
 
 def start(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Installation:
-    """What the one-off process before the workers does."""
+    """Prepares a data directory, as the process that runs before the workers does."""
     open_keyring()
     made = installation(folder, regions, **other)
     prepare(made, RootKeyFile(folder / "root.key"), SystemClock())
@@ -39,7 +39,7 @@ def start(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Ins
 
 
 def opened(folder: Path, regions: Sequence[str] = (REGION,), cached_keys: int = 1_000) -> Shards:
-    """What a worker does."""
+    """Opens the shards, as a worker does."""
     open_keyring()
     return open_shards(installation(folder, regions), RootKeyFile(folder / "root.key"), cached_keys)
 
@@ -68,7 +68,8 @@ def add_alias(shard: Shard, name: str, target: Key, account: str = ACCOUNT) -> A
 
 
 def in_another_process(code: str, *arguments: object, fault: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `code` with this module's names and `arguments` as `argv`; with a fault point armed it dies there."""
+    """Runs `code` in a new process with this module's names and with `arguments` as `argv`. If `fault` names a fault
+    point, the process is killed there."""
     environment = {**os.environ, **({"KMS_GRPC_FAULT": fault} if fault else {})}
     program = f"import sys; from pathlib import Path; from tests.registry.made import *; argv = sys.argv[1:]; {code}"
     command = [sys.executable, "-c", program, *map(str, arguments)]

@@ -1,4 +1,4 @@
-"""A byte changed on disk, in any column of a protected row: that key, alias or answer is unavailable, by name."""
+"""A change on disk in any column of a protected row makes that key, alias or answer unavailable, by name."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from kms_grpc.registry.sql import tables
 from tests.registry.made import ACCOUNT, OTHER_ACCOUNT, REGION, add_alias, add_key, opened, start
 
 FLIPS = ("first", "last", "type")
-"""Which byte; or the same bytes as a value of another type."""
+"""The byte to change; `type` stores the same bytes as a value of another type."""
 
 
 def _columns(table: Any) -> list[tuple[str, str]]:
-    """All but another type in SQLite's own row number, which can have none."""
+    """Returns all cases but a change of type in SQLite's row number, which SQLite does not allow."""
     every = [(column.name, flip) for column in table.c for flip in FLIPS]
     return [case for case in every if (table.name, *case) != ("shard", "id", "type")]
 
 
 @dataclass(frozen=True)
 class Filled:
-    """Three keys with a material and an alias each; the one in the middle is the one to be damaged."""
+    """Three keys with a material and an alias each; tests damage the second."""
 
     folder: Path
     keys: list[Key]
@@ -81,7 +81,7 @@ def _changed(value: Any, flip: str) -> Any:
 
 
 def damage(filled: Filled, table: str, which: str, name: Any, column: str, flip: str) -> None:
-    """Change one column of the row where `which` is `name`."""
+    """Changes one column of the row whose column `which` is `name`."""
     with closing(sqlite3.connect(filled.path)) as connection:
         (value,) = connection.execute(f"SELECT {column} FROM {table} WHERE {which} = ?", [name]).fetchone()
         changed = _changed(value, flip)
@@ -96,7 +96,7 @@ def damage(filled: Filled, table: str, which: str, name: Any, column: str, flip:
 
 @pytest.fixture
 def reopened(filled: Filled) -> Iterator[list[Shard]]:
-    """Filled by `open_damaged` once the damage is done."""
+    """Shards that `open_damaged` opens; closed after the test."""
     shards: list[Shard] = []
     yield shards
     for shard in shards:
@@ -115,7 +115,7 @@ def in_use(shard: Shard, key: Key) -> None:
 
 
 def undamaged(filled: Filled, shard: Shard, rows: str) -> None:
-    """The neighbours are as they were, and lists show them and nothing else, under their account and no other."""
+    """Checks that the other rows are as they were, and that listings show them and nothing else."""
     first, middle, last = filled.keys
     in_use(shard, first)
     in_use(shard, last)
@@ -131,7 +131,7 @@ def undamaged(filled: Filled, shard: Shard, rows: str) -> None:
 
 
 @pytest.mark.parametrize(("column", "flip"), _columns(tables.keys))
-def test_a_key(filled: Filled, reopened: list[Shard], column: str, flip: str) -> None:
+def test_a_damaged_key_is_unavailable(filled: Filled, reopened: list[Shard], column: str, flip: str) -> None:
     key = filled.keys[1]
     damage(filled, "keys", "key_id", key.key_id, column, flip)
     shard = open_damaged(filled, reopened)
@@ -145,7 +145,7 @@ def test_a_key(filled: Filled, reopened: list[Shard], column: str, flip: str) ->
 
 
 @pytest.mark.parametrize(("column", "flip"), _columns(tables.materials))
-def test_a_material(filled: Filled, reopened: list[Shard], column: str, flip: str) -> None:
+def test_a_damaged_material_is_unavailable(filled: Filled, reopened: list[Shard], column: str, flip: str) -> None:
     key = filled.keys[1]
     damage(filled, "materials", "key_id", key.key_id, column, flip)
     shard = open_damaged(filled, reopened)
@@ -159,7 +159,7 @@ def test_a_material(filled: Filled, reopened: list[Shard], column: str, flip: st
 
 
 @pytest.mark.parametrize(("column", "flip"), _columns(tables.aliases))
-def test_an_alias(filled: Filled, reopened: list[Shard], column: str, flip: str) -> None:
+def test_a_damaged_alias_is_unavailable(filled: Filled, reopened: list[Shard], column: str, flip: str) -> None:
     alias = filled.aliases[1]
     damage(filled, "aliases", "name", alias.name, column, flip)
     shard = open_damaged(filled, reopened)
@@ -174,7 +174,7 @@ def test_an_alias(filled: Filled, reopened: list[Shard], column: str, flip: str)
 
 
 @pytest.mark.parametrize(("column", "flip"), _columns(tables.remembered_answers))
-def test_a_remembered_answer(filled: Filled, reopened: list[Shard], column: str, flip: str) -> None:
+def test_a_damaged_answer_is_not_repeated(filled: Filled, reopened: list[Shard], column: str, flip: str) -> None:
     damage(filled, "remembered_answers", "request_id", "request-1", column, flip)
     shard = open_damaged(filled, reopened)
     with shard.writing() as transaction:
@@ -185,15 +185,14 @@ def test_a_remembered_answer(filled: Filled, reopened: list[Shard], column: str,
 
 
 @pytest.mark.parametrize(("column", "flip"), _columns(tables.shard))
-def test_the_shards_own_row(filled: Filled, column: str, flip: str) -> None:
+def test_a_damaged_own_row_stops_the_start(filled: Filled, column: str, flip: str) -> None:
     damage(filled, "shard", "id", 1, column, flip)
     for begin in (start, opened):
         with pytest.raises(WillNotStart, match=r"eu-west-1\.sqlite: the shard's own row was changed on disk.*backup"):
             begin(filled.folder)
 
 
-def test_the_name_that_damage_made_stays_unknown(filled: Filled, reopened: list[Shard]) -> None:
-    """Who asks for what the row is now called asks for something that never was."""
+def test_a_name_that_is_the_result_of_damage_is_unknown(filled: Filled, reopened: list[Shard]) -> None:
     damage(filled, "aliases", "name", "alias/app-1", "name", "last")
     damage(filled, "keys", "key_id", filled.keys[1].key_id, "key_id", "last")
     shard = open_damaged(filled, reopened)
@@ -202,7 +201,7 @@ def test_the_name_that_damage_made_stays_unknown(filled: Filled, reopened: list[
     assert len(shard.registry.damaged_rows()) == 2
 
 
-def test_rows_that_are_gone(filled: Filled, reopened: list[Shard]) -> None:
+def test_a_deleted_row_makes_the_key_unavailable(filled: Filled, reopened: list[Shard]) -> None:
     with closing(sqlite3.connect(filled.path)) as connection:
         connection.execute("DELETE FROM materials WHERE key_id = ?", [filled.keys[1].key_id])
         connection.commit()
@@ -212,8 +211,8 @@ def test_rows_that_are_gone(filled: Filled, reopened: list[Shard]) -> None:
     undamaged(filled, shard, "materials")
 
 
-def test_a_row_of_another_shard_is_no_row_of_this_one(filled: Filled, reopened: list[Shard], tmp_path: Path) -> None:
-    """A whole, valid row, copied from another service's shard of the same region."""
+def test_a_row_copied_from_another_shard_is_refused(filled: Filled, reopened: list[Shard], tmp_path: Path) -> None:
+    """The row comes from another installation's shard of the same region, where its MAC holds."""
     other = tmp_path / "other"
     start(other)
     shards = opened(other)
@@ -234,6 +233,6 @@ def test_damage_is_logged_once(filled: Filled, reopened: list[Shard], caplog: py
     shard = open_damaged(filled, reopened)
     for _ in range(3):
         shard.registry.keys.list_after(ACCOUNT, 0, 10)
-    told = [record.getMessage() for record in caplog.records if "changed on disk" in record.getMessage()]
-    assert len(told) == 1
-    assert filled.keys[1].arn in told[0]
+    logged = [record.getMessage() for record in caplog.records if "changed on disk" in record.getMessage()]
+    assert len(logged) == 1
+    assert filled.keys[1].arn in logged[0]

@@ -1,4 +1,4 @@
-"""A key's life in the registry: many materials, what is due when, tags, import pairs, deletion that leaves nothing."""
+"""The registry's contract for materials, due work, tags, import pairs, AWS owned keys and deletion."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ OLD_SHARD = Path(__file__).parents[1] / "vectors" / "shard_0001.zip"
 
 
 def another(shard: Shard, key: Key, **changes: Any) -> Material:
-    """Fresh material for a key that there is."""
+    """Returns fresh material for a key that exists."""
     return replace(shard.generate_material(key.key_id, key.account, 5), **changes)
 
 
@@ -148,7 +148,7 @@ STALE: list[tuple[str, Write]] = [
 
 
 @pytest.mark.parametrize(("what", "write"), STALE, ids=[what for what, _ in STALE])
-def test_a_write_names_the_revision_it_saw(store: Shard, what: str, write: Write) -> None:
+def test_a_write_of_another_revision_is_refused(store: Shard, what: str, write: Write) -> None:
     key, first = new_key(store)
     ready = pair(b"ready")
     with store.registry.writing() as transaction:
@@ -167,7 +167,7 @@ def test_a_write_names_the_revision_it_saw(store: Shard, what: str, write: Write
         write(transaction, replace(key, revision=2), replace(material, revision=2), replace(ready, revision=2))
 
 
-def test_a_material_is_there_once(store: Shard) -> None:
+def test_a_material_can_be_added_once(store: Shard) -> None:
     key, material = new_key(store)
     with store.registry.writing() as transaction:
         transaction.keys.add(key, material)
@@ -178,7 +178,7 @@ def test_a_material_is_there_once(store: Shard) -> None:
 # --- many materials ----------------------------------------------------------------------------------------------
 
 
-def test_a_rotated_key_encrypts_under_the_new_material_and_opens_the_old(store: Shard, folder: Path) -> None:
+def test_a_rotated_key_encrypts_under_the_new_material_and_decrypts_under_the_old(store: Shard, folder: Path) -> None:
     key = add_key(store)
     shards = opened(folder)
     other, blobs = shards.default, []
@@ -198,7 +198,7 @@ def test_a_rotated_key_encrypts_under_the_new_material_and_opens_the_old(store: 
     shards.close()
 
 
-def test_materials_come_in_the_order_of_rotation_a_page_at_a_time(store: Shard) -> None:
+def test_materials_are_listed_in_the_order_of_rotation_page_by_page(store: Shard) -> None:
     key = add_key(store)
     for _ in range(7):
         key = rotate(store, key)
@@ -224,14 +224,14 @@ def test_a_first_import_makes_its_material_the_current_one(store: Shard) -> None
     assert store.current_material(key).material_id == material.material_id
 
 
-def test_material_that_does_not_open_is_told_of_at_once(store: Shard) -> None:
-    """The C core's wrap of another key: a rotation counts only when the new material opens."""
+def test_a_rotation_fails_if_the_new_material_does_not_unwrap(store: Shard) -> None:
+    """The material was wrapped for another key."""
     key, other = add_key(store), add_key(store)
     with pytest.raises(KeyUnavailableException, match=key.key_id), store.writing() as transaction:
         transaction.keys.make_current(key, replace(another(store, other), key_id=key.key_id))
 
 
-def test_deleted_material_is_gone_from_the_keyring_and_comes_back(store: Shard) -> None:
+def test_deleted_material_leaves_the_keyring_and_can_be_imported_again(store: Shard) -> None:
     key = rotate(store, add_key(store))
     assert key.current_material_id is not None
     loaded = store.current_material(key)
@@ -249,7 +249,7 @@ def test_deleted_material_is_gone_from_the_keyring_and_comes_back(store: Shard) 
     assert store.current_material(key).material_id == material.material_id
 
 
-def test_material_that_waits_for_a_rotation_opens_nothing(store: Shard) -> None:
+def test_material_that_waits_for_a_rotation_decrypts_nothing(store: Shard) -> None:
     key = add_key(store)
     with store.writing() as transaction:
         waits = transaction.materials.add(another(store, key, state=MaterialState.PENDING_ROTATION))
@@ -264,12 +264,12 @@ def test_material_that_waits_for_a_rotation_opens_nothing(store: Shard) -> None:
 
 
 def _everywhere(folder: Path, secret: bytes) -> list[str]:
-    """The files of a data directory that hold these bytes."""
+    """Returns the files of a data directory that hold these bytes."""
     return [path.name for path in folder.rglob("*") if path.is_file() and secret in path.read_bytes()]
 
 
-def _with_all_that_a_key_has(store: Shard) -> tuple[Key, list[bytes]]:
-    """A key with two materials, two aliases, tags and an import pair; and the secrets that its rows hold."""
+def _with_rows_of_all_kinds(store: Shard) -> tuple[Key, list[bytes]]:
+    """Returns a key with two materials, two aliases, a tag and an import pair, and the secrets that its rows hold."""
     key = rotate(store, add_key(store))
     for n in range(2):
         add_alias(store, f"alias/{key.key_id}-{n}", key)
@@ -281,11 +281,11 @@ def _with_all_that_a_key_has(store: Shard) -> tuple[Key, list[bytes]]:
     return key, [secret for secret in (*wrapped, given.wrapped) if secret is not None]
 
 
-def test_a_removed_key_takes_all_that_is_its_own_with_it(store: Shard, folder: Path) -> None:
-    key, secrets = _with_all_that_a_key_has(store)
-    other, others_secrets = _with_all_that_a_key_has(store)
+def test_a_removed_key_leaves_no_row_and_no_secret_behind(store: Shard, folder: Path) -> None:
+    key, secrets = _with_rows_of_all_kinds(store)
+    other, others_secrets = _with_rows_of_all_kinds(store)
     loaded, before = store.current_material(key), store.registry.changes.last()
-    assert all(_everywhere(folder, secret) for secret in secrets), "what is looked for later is there now"
+    assert all(_everywhere(folder, secret) for secret in secrets), "the files hold them before"
     with store.writing() as transaction:
         transaction.keys.remove(key)
     assert store.registry.erase_removed()
@@ -306,7 +306,7 @@ def test_a_removed_key_takes_all_that_is_its_own_with_it(store: Shard, folder: P
 
 
 def test_deleted_material_and_used_pairs_are_in_no_file(store: Shard, folder: Path) -> None:
-    key, secrets = _with_all_that_a_key_has(store)
+    key, secrets = _with_rows_of_all_kinds(store)
     with store.writing() as transaction:
         for material in transaction.materials.list_after(key.key_id, -1, 9):
             transaction.materials.change(replace(material, wrapped=None))
@@ -317,7 +317,7 @@ def test_deleted_material_and_used_pairs_are_in_no_file(store: Shard, folder: Pa
     assert [_everywhere(folder, secret) for secret in secrets] == [[]] * len(secrets)
 
 
-def test_erasing_waits_for_readers_and_says_so(store: Shard, folder: Path) -> None:
+def test_erasing_fails_while_a_reader_is_active(store: Shard, folder: Path) -> None:
     key = add_key(store)
     with closing(sqlite3.connect(folder / "regions" / f"{REGION}.sqlite", isolation_level=None)) as reader:
         reader.execute("BEGIN")
@@ -340,10 +340,10 @@ KILLED: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize("fault", ["commit.before", "commit.after", "epoch.after"])
 @pytest.mark.parametrize(("what", "write"), KILLED, ids=[what for what, _ in KILLED])
-def test_killed_around_its_commit_a_write_is_whole_or_not_there(
+def test_a_writer_killed_around_its_commit_has_written_all_or_nothing(
     store: Shard, folder: Path, what: str, write: str, fault: str
 ) -> None:
-    key, _ = _with_all_that_a_key_has(store)
+    key, _ = _with_rows_of_all_kinds(store)
     before = _contents(folder / "regions" / f"{REGION}.sqlite")
     code = f"""
 from dataclasses import replace
@@ -366,7 +366,7 @@ with shard.writing() as t: key = t.keys.find(argv[1]); {write}
     assert store.registry.damaged_rows() == []
 
 
-# --- by the clock ------------------------------------------------------------------------------------------------
+# --- due work ----------------------------------------------------------------------------------------------------
 
 PENDING = {"state": KeyState.PENDING_DELETION}
 ROTATES = {"rotation_period_days": 90}
@@ -384,7 +384,7 @@ DUE: list[tuple[Due, dict[str, Any], int | None, str]] = [
 
 
 @pytest.mark.parametrize(("due", "changes", "at", "reason"), DUE)
-def test_what_is_due(store: Shard, due: Due, changes: dict[str, Any], at: int | None, reason: str) -> None:
+def test_keys_due(store: Shard, due: Due, changes: dict[str, Any], at: int | None, reason: str) -> None:
     key, material = new_key(store)
     with store.writing() as transaction:
         key = transaction.keys.add(replace(key, **changes), material)
@@ -393,7 +393,7 @@ def test_what_is_due(store: Shard, due: Due, changes: dict[str, Any], at: int | 
 
 
 def test_keys_with_a_material_that_expires_are_due_once_each(store: Shard) -> None:
-    """Whatever the key's state, and for material that waits for a rotation too; what was deleted expires no more."""
+    """The key's state does not matter. Material that waits for a rotation expires too; deleted material does not."""
     with store.writing() as transaction:
         every = [transaction.keys.add(*external(store)) for _ in range(3)]
         for key in every[:2]:
@@ -406,7 +406,7 @@ def test_keys_with_a_material_that_expires_are_due_once_each(store: Shard) -> No
     assert store.registry.keys.upcoming().next_expiry_ns == 9
 
 
-def test_the_longest_due_come_first_and_damaged_ones_keep_nobody_waiting(store: Shard, folder: Path) -> None:
+def test_the_longest_due_come_first_and_damaged_keys_take_no_place(store: Shard, folder: Path) -> None:
     made = [new_key(store) for _ in range(6)]
     with store.writing() as transaction:
         keys = [
@@ -419,7 +419,7 @@ def test_the_longest_due_come_first_and_damaged_ones_keep_nobody_waiting(store: 
     assert store.registry.keys.due(Due.DELETION, 99, 9) == [keys[2], keys[1], keys[0]], "damaged ones are never deleted"
 
 
-def test_the_outlook(store: Shard) -> None:
+def test_upcoming(store: Shard) -> None:
     assert store.registry.keys.upcoming() == type(store.registry.keys.upcoming())(0, None, None)
     states = (KeyState.PENDING_DELETION, KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION, KeyState.ENABLED)
     with store.writing() as transaction:
@@ -442,7 +442,7 @@ def test_the_latest_time_never_goes_back(store: Shard) -> None:
 # --- tags and pairs ----------------------------------------------------------------------------------------------
 
 
-def test_tags_are_listed_by_their_keys_and_have_one_value(store: Shard) -> None:
+def test_tags_are_sorted_by_their_keys_and_have_one_value(store: Shard) -> None:
     key, other = add_key(store), add_key(store)
     names = ["b", "a", "Z", "é", "aa", "🔑"]
     with store.writing() as transaction:
@@ -459,7 +459,7 @@ def test_tags_are_listed_by_their_keys_and_have_one_value(store: Shard) -> None:
     assert [tag.tag_value for tag in store.registry.tags.list_after(other.key_id, "", 9)] == ["of the other"]
 
 
-def test_pairs_lie_ready_until_they_are_given_to_a_key(store: Shard) -> None:
+def test_pairs_are_ready_until_they_are_assigned_to_a_key(store: Shard) -> None:
     key = add_key(store)
     with store.writing() as transaction:
         for n in range(3):
@@ -483,7 +483,7 @@ def test_pairs_lie_ready_until_they_are_given_to_a_key(store: Shard) -> None:
 # --- AWS owned keys ----------------------------------------------------------------------------------------------
 
 
-def test_an_owned_key_is_made_once_whoever_asks_first(store: Shard, folder: Path) -> None:
+def test_an_owned_key_is_made_once_by_concurrent_callers(store: Shard, folder: Path) -> None:
     shards = opened(folder)
     found: list[Key] = []
     ask = [
@@ -508,8 +508,8 @@ def test_an_owned_key_is_made_once_whoever_asks_first(store: Shard, folder: Path
     shards.close()
 
 
-def test_a_worker_that_knew_of_no_owned_key_uses_the_one_that_was_made_meanwhile(store: Shard, folder: Path) -> None:
-    """Before it is told of any change: it has asked for the key, and been told that there is none."""
+def test_a_worker_with_a_stale_cache_finds_a_new_owned_key(store: Shard, folder: Path) -> None:
+    """The worker has looked the key up before it was made, and has not caught up since."""
     shards = opened(folder)
     assert owned_keys.find_owned_key(shards.default, "import-tokens") is None
     made, kept = owned_keys.owned_key(store, "import-tokens", 7), []
@@ -527,13 +527,13 @@ def _at(folder: Path) -> Any:
 
 
 def _cases(table: Any) -> list[tuple[str, str]]:
-    """All but another type in SQLite's own row number, which can have none."""
+    """Returns all cases but a change of type in SQLite's row number, which SQLite does not allow."""
     every = [(column.name, flip) for column in table.c for flip in FLIPS]
     return [case for case in every if (table.name, *case) != ("latest_time", "id", "type")]
 
 
 @pytest.mark.parametrize(("column", "flip"), _cases(tables.tags))
-def test_a_damaged_tag_is_left_out(store: Shard, folder: Path, column: str, flip: str) -> None:
+def test_a_damaged_tag_is_not_listed(store: Shard, folder: Path, column: str, flip: str) -> None:
     key = add_key(store)
     every = [Tag(key.key_id, ACCOUNT, name, "v") for name in ("first", "second", "third")]
     with store.writing() as transaction:
@@ -550,7 +550,7 @@ def test_a_damaged_tag_is_left_out(store: Shard, folder: Path, column: str, flip
 
 
 @pytest.mark.parametrize(("column", "flip"), _cases(tables.import_pairs))
-def test_a_damaged_pair_is_used_by_nobody(store: Shard, folder: Path, column: str, flip: str) -> None:
+def test_a_damaged_pair_is_never_used(store: Shard, folder: Path, column: str, flip: str) -> None:
     with store.writing() as transaction:
         for n in range(3):
             transaction.pairs.add(pair(b"a%d" % n, created_ns=n + 1))
@@ -563,12 +563,12 @@ def test_a_damaged_pair_is_used_by_nobody(store: Shard, folder: Path, column: st
     else:
         with pytest.raises(KMSInternalException, match=r"changed on disk.*GetParametersForImport again"):
             store.registry.pairs.find(name)
-    (told,) = store.registry.damaged_rows()
-    assert told.startswith("import wrapping key ")
+    (damaged,) = store.registry.damaged_rows()
+    assert damaged.startswith("import wrapping key ")
 
 
 @pytest.mark.parametrize(("column", "flip"), _cases(tables.latest_time))
-def test_a_damaged_latest_time_is_not_believed(store: Shard, folder: Path, column: str, flip: str) -> None:
+def test_a_damaged_latest_time_is_refused(store: Shard, folder: Path, column: str, flip: str) -> None:
     with store.writing() as transaction:
         transaction.latest_time.advance(1_000)
     damage(_at(folder), "latest_time", "latest_ns", 1_000, column, flip)
@@ -584,7 +584,7 @@ def test_a_damaged_latest_time_is_not_believed(store: Shard, folder: Path, colum
 
 
 @pytest.mark.parametrize("column", ["number", "state", "wrapped"])
-def test_a_damaged_material_is_left_out_of_lists_and_refused_by_name(store: Shard, folder: Path, column: str) -> None:
+def test_a_damaged_material_is_not_listed_and_is_refused_by_name(store: Shard, folder: Path, column: str) -> None:
     key = rotate(store, rotate(store, add_key(store)))
     first, second, third = store.registry.materials.list_after(key.key_id, -1, 9)
     damage(_at(folder), "materials", "material_id", second.material_id, column, "first")
@@ -600,8 +600,9 @@ def test_a_damaged_material_is_left_out_of_lists_and_refused_by_name(store: Shar
 # --- from revision 0001 ------------------------------------------------------------------------------------------
 
 
-def test_a_shard_of_revision_0001_opens_and_goes_on(tmp_path: Path) -> None:
-    """Made by the release that had that revision alone: its rows, MACs and blobs hold, and can be changed."""
+def test_a_shard_of_revision_0001_can_be_used(tmp_path: Path) -> None:
+    """The shard was made by a release that had only that revision. Its MACs hold, its blobs decrypt, and its rows can
+    be changed."""
     folder = tmp_path / "data"
     with zipfile.ZipFile(OLD_SHARD) as archive:
         archive.extractall(folder)
@@ -611,19 +612,19 @@ def test_a_shard_of_revision_0001_opens_and_goes_on(tmp_path: Path) -> None:
     shards = opened(folder)
     shard = shards.default
     assert shard.registry.damaged_rows() == []
-    for told in written:
-        key = shard.find_key(told["key_id"])
+    for row in written:
+        key = shard.find_key(row["key_id"])
         assert key is not None
-        assert (key.arn, key.description) == (told["arn"], told["description"])
+        assert (key.arn, key.description) == (row["arn"], row["description"])
         assert (key.rotation_period_days, key.on_demand_rotations, key.material_missing) == (None, 0, False)
-        assert (key.current_material_id or b"").hex() == told["material_id"]
-        blob = bytes.fromhex(told["blob"])
+        assert (key.current_material_id or b"").hex() == row["material_id"]
+        blob = bytes.fromhex(row["blob"])
         key = rotate(shard, key)
         loaded = shard.material(key, blob[:55])
         assert loaded is not None
-        assert open_blob(loaded.handle, loaded.associated_prefix + NO_CONTEXT, blob) == told["plaintext"].encode()
+        assert open_blob(loaded.handle, loaded.associated_prefix + NO_CONTEXT, blob) == row["plaintext"].encode()
         assert [one.number for one in shard.registry.materials.list_after(key.key_id, -1, 9)] == [0, 1]
-        alias = shard.find_alias(ACCOUNT, told["alias"])
+        alias = shard.find_alias(ACCOUNT, row["alias"])
         assert alias is not None
     with shard.writing() as transaction:
         transaction.keys.remove(key)
@@ -633,7 +634,7 @@ def test_a_shard_of_revision_0001_opens_and_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["migration.before", "migration.between", "migration.after"])
-def test_killed_while_it_migrates_an_old_shard_it_starts_again(tmp_path: Path, fault: str) -> None:
+def test_a_migration_of_an_old_shard_that_was_killed_is_run_again(tmp_path: Path, fault: str) -> None:
     folder = tmp_path / "data"
     with zipfile.ZipFile(OLD_SHARD) as archive:
         archive.extractall(folder)
