@@ -228,7 +228,7 @@ class FileAuditLog:
             os.fdatasync(old)
             reserve.release(old)
         os.close(old)
-        _log.warning("the audit log %s was moved or deleted; a new one is begun", self.path)
+        _log.warning("the audit log %s was moved or deleted; a new file is used", self.path)
 
     def _sync_or_block(self) -> None:
         try:

@@ -1,9 +1,9 @@
 """SIGKILL to the whole process group at every fault point and at random moments: nothing acknowledged is ever
 lost.
 
-Two data directories, each killed while it is made, while regions are added to it, at each point of a write, in the
-copying of the outbox, and at random. After every kill the service is started again and held against the journal. The
-seed stands at the head of the run; KMS_GRPC_TEST_SEED repeats one.
+Services on two data directories are killed during their first start, while regions are added, at each point of a write,
+during the copying of the outbox, and at random. After each kill the service is started again and compared with the
+journal. pytest prints the seed at the start; KMS_GRPC_TEST_SEED repeats a run.
 """
 
 from __future__ import annotations

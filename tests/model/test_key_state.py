@@ -1,5 +1,5 @@
-"""What each operation is answered for keys of each state, origin, spec and kind: AWS's published table, cell by cell,
-for operations that are not built as well; and what leads from state to state.
+"""The answers of each operation for keys of each state, origin, spec and kind, by AWS's published table; also of
+operations that are not built. And the changes of state.
 
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html. Where it leaves the error of a key pending
 deletion open, it is KMSInvalidStateException. Rows that the page lacks are recorded, or follow their neighbours.

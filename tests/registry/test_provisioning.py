@@ -145,8 +145,8 @@ def test_a_refused_start_leaves_no_key_loaded(tmp_path: Path) -> None:
     ("why", "spoil", "text"),
     [
         ("not made yet", lambda folder: shard_file(folder).unlink(), "is missing. Start the server"),
-        ("another set of regions", lambda folder: (folder / "run" / "epochs").write_bytes(bytes(16)), "of 2 regions"),
-        ("not migrated", _newer, "is not migrated"),
+        ("another set of regions", lambda folder: (folder / "run" / "epochs").write_bytes(bytes(16)), "made for 2
+        regions, not 1"), ("not migrated", _newer, "is not migrated"),
     ],
 )
 def test_opening_shards_makes_no_file(tmp_path: Path, why: str, spoil: Callable[[Path], object], text: str) -> None:
