@@ -13,14 +13,10 @@ import pytest
 
 from kms_grpc.crypto.keyring import keyring_facts
 from kms_grpc.registry.own_row import WillNotStart
-from tests.registry.made import REGION, add_key, in_another_process, opened, start
+from tests.registry.made import REGION, add_key, in_another_process, opened, shard_file, start
 
 SECOND = "us-east-1"
 REGIONS = (REGION, SECOND)
-
-
-def shard_file(folder: Path, region: str = REGION) -> Path:
-    return folder / "regions" / f"{region}.sqlite"
 
 
 def names(folder: Path) -> set[str]:
@@ -145,8 +141,12 @@ def test_a_refused_start_leaves_no_key_loaded(tmp_path: Path) -> None:
     ("why", "spoil", "text"),
     [
         ("not made yet", lambda folder: shard_file(folder).unlink(), "is missing. Start the server"),
-        ("another set of regions", lambda folder: (folder / "run" / "epochs").write_bytes(bytes(16)), "made for 2
-        regions, not 1"), ("not migrated", _newer, "is not migrated"),
+        (
+            "another set of regions",
+            lambda folder: (folder / "run" / "epochs").write_bytes(bytes(16)),
+            "made for 2 regions, not 1",
+        ),
+        ("not migrated", _newer, "is not migrated"),
     ],
 )
 def test_opening_shards_makes_no_file(tmp_path: Path, why: str, spoil: Callable[[Path], object], text: str) -> None:
