@@ -345,7 +345,7 @@ class Transaction(Protocol):
 
     @property
     def changed(self) -> bool:
-        """Whether a key, an alias or an access key was touched, so that caches must drop it."""
+        """True if a key, an alias or an access key was touched, so that caches must drop it."""
 
     @property
     def created(self) -> Sequence[tuple[Key, Material | None]]:

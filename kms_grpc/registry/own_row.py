@@ -78,8 +78,8 @@ def in_words(path: Path, act: Callable[[], T]) -> T:
     except (OSError, sqlite3.Error, SQLAlchemyError) as error:
         original = getattr(error, "orig", None) or error
         raise WillNotStart(
-            f"{path} cannot be used: {original}. Look at the path, its permissions and the room on its disk; a damaged "
-            "file has to come back from a backup."
+            f"{path} cannot be used: {original}. Look at the path, its permissions and the room on its disk. If the "
+            "file is damaged, restore it from a backup."
         ) from error
 
 

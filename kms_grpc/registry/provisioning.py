@@ -82,7 +82,9 @@ def open_shards(installation: Installation, root_keys: RootKeySource, cached_key
     path = epochs_path(installation.data_dir)
     epochs = Epochs(path)
     if len(epochs) != len(installation.regions):
-        raise WillNotStart(f"{path} is of {len(epochs)} regions. Restart the server.")
+        raise WillNotStart(
+            f"{path} was made for {len(epochs)} regions, not {len(installation.regions)}. Restart the server."
+        )
     root = _with_root_key(root_keys.open)
     capacity = max(2, cached_keys // len(installation.regions))
     try:

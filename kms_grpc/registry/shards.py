@@ -24,7 +24,7 @@ from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.key import Alias, Key, Material
 from kms_grpc.registry.base import Change, Registry, Transaction
 from kms_grpc.registry.generational_cache import GenerationalCache
-from kms_grpc.registry.loaded_materials import LoadedMaterial, LoadedMaterials, WrappingPlace
+from kms_grpc.registry.loaded_materials import LoadedMaterials, WrappingPlace
 from kms_grpc.registry.missing_material import missing_material
 
 T = TypeVar("T")
@@ -76,6 +76,10 @@ class Shard:
         self._lock = threading.RLock()
         self._place = WrappingPlace(partition, region, region_key)
         self._materials = LoadedMaterials(registry, self._place, self._lock, capacity)
+        self.current_material = self._materials.current
+        self.material = self._materials.find
+        self.forget_material = self._materials.drop
+        """Takes a material out of the cache after StaleHandle or KeyringLost; the next look-up loads it again."""
         self._keys: GenerationalCache[str, Key] = GenerationalCache(capacity, weigh=_weight)
         self._aliases: GenerationalCache[str, Alias] = GenerationalCache(capacity)
         self._access_keys: GenerationalCache[str, AccessKey] = GenerationalCache(capacity)
@@ -150,18 +154,6 @@ class Shard:
     def warm_access_key(self, access_key_id: str) -> AccessKey | None:
         """Returns the access key if it was used lately and nothing was committed since. Reads nothing from disk."""
         return self._access_keys.warm(access_key_id) if self.is_fresh() else None
-
-    def current_material(self, key: Key) -> LoadedMaterial:
-        """See LoadedMaterials.current."""
-        return self._materials.current(key)
-
-    def material(self, key: Key, prefix: bytes) -> LoadedMaterial | None:
-        """See LoadedMaterials.find."""
-        return self._materials.find(key, prefix)
-
-    def forget_material(self, loaded: LoadedMaterial) -> None:
-        """Takes a material out of the cache after StaleHandle or KeyringLost; the next look-up loads it anew."""
-        self._materials.drop(loaded)
 
     # --- under the region key ------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Shards on a disk of their own for each test; the first one is made once and copied."""
+"""Fixtures with shards. One data directory is made per session; each test gets a copy of it."""
 
 from __future__ import annotations
 

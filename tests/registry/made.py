@@ -1,21 +1,26 @@
-"""Shards with something in them, for the tests of this folder; also run in processes of their own."""
+"""Makes shards, keys and aliases for the tests of this folder, also in other processes."""
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import uuid
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kms_grpc.clock import SystemClock
 from kms_grpc.crypto.keyring import open_keyring
 from kms_grpc.model.arn import alias_arn, key_arn
-from kms_grpc.model.key import Alias, Key, KeyState, Material
+from kms_grpc.model.key import Alias, ImportPair, Key, KeyState, Material, Origin, RotationType
 from kms_grpc.registry.epochs import create_epochs, epochs_path
 from kms_grpc.registry.provisioning import Installation, open_shards, prepare
 from kms_grpc.registry.shards import Shard, Shards
+from kms_grpc.registry.sql import tables
 from kms_grpc.root_key.file import RootKeyFile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +28,8 @@ ACCOUNT = "123456789012"
 OTHER_ACCOUNT = "210987654321"
 SERVICE_ACCOUNT = "000000000000"
 REGION = "eu-west-1"
+NO_CONTEXT = b"\0\0\0\0"
+"""The canonical form of an empty encryption context."""
 
 
 def installation(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Installation:
@@ -30,7 +37,7 @@ def installation(folder: Path, regions: Sequence[str] = (REGION,), **other: str)
 
 
 def start(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Installation:
-    """What the one-off process before the workers does."""
+    """Prepares a data directory, as the process that runs before the workers does."""
     open_keyring()
     made = installation(folder, regions, **other)
     prepare(made, RootKeyFile(folder / "root.key"), SystemClock())
@@ -39,7 +46,7 @@ def start(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Ins
 
 
 def opened(folder: Path, regions: Sequence[str] = (REGION,), cached_keys: int = 1_000) -> Shards:
-    """What a worker does."""
+    """Opens the shards, as a worker does."""
     open_keyring()
     return open_shards(installation(folder, regions), RootKeyFile(folder / "root.key"), cached_keys)
 
@@ -68,8 +75,44 @@ def add_alias(shard: Shard, name: str, target: Key, account: str = ACCOUNT) -> A
 
 
 def in_another_process(code: str, *arguments: object, fault: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `code` with this module's names and `arguments` as `argv`; with a fault point armed it dies there."""
+    """Runs `code` in a new process with this module's names and with `arguments` as `argv`. If `fault` names a fault
+    point, the process is killed there."""
     environment = {**os.environ, **({"KMS_GRPC_FAULT": fault} if fault else {})}
     program = f"import sys; from pathlib import Path; from tests.registry.made import *; argv = sys.argv[1:]; {code}"
     command = [sys.executable, "-c", program, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def another(shard: Shard, key: Key, **changes: Any) -> Material:
+    """Returns fresh material for a key that exists."""
+    return replace(shard.generate_material(key.key_id, key.account, 5), **changes)
+
+
+def rotate(shard: Shard, key: Key, **changes: Any) -> Key:
+    """Gives a key another current material."""
+    rotated = {"rotated_ns": 5, "rotation_type": RotationType.ON_DEMAND, **changes}
+    with shard.writing() as transaction:
+        return transaction.keys.make_current(key, another(shard, key, **rotated))
+
+
+def pair(name: bytes, **changes: Any) -> ImportPair:
+    """Returns an import pair whose id begins with `name`."""
+    made = ImportPair(name.ljust(16, b"."), "RSA_2048", b"public " + name, b"wrapped " + name * 20, 7)
+    return replace(made, **changes)
+
+
+def external(shard: Shard, **changes: Any) -> tuple[Key, None]:
+    """Returns a key without material that waits for its first import."""
+    key, _ = new_key(shard)
+    given = {"origin": Origin.EXTERNAL, "state": KeyState.PENDING_IMPORT, "material_missing": True}
+    return replace(key, current_material_id=None, **{**given, **changes}), None
+
+
+def contents(path: Path) -> dict[str, list[Any]]:
+    """Returns all rows of all tables of a shard's file."""
+    with closing(sqlite3.connect(path)) as connection:
+        return {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables.metadata.tables}
+
+
+def shard_file(folder: Path, region: str = REGION) -> Path:
+    return folder / "regions" / f"{region}.sqlite"

@@ -1,4 +1,4 @@
-"""A disk that is full: writes are refused in words, what is stored stays readable, and all is well with room again."""
+"""A full disk: writes are refused with the reason, stored rows stay readable, and writes succeed again with room."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Take all that is left, to the last byte."""
+    """Fills the file system to the last byte."""
     filler = disk / "filler"
     with filler.open("ab", buffering=0) as file:
         for size in (65_536, 4_096, 1):
@@ -62,7 +62,7 @@ def read_all(shard: Shard, names: list[str]) -> None:
         shard.current_material(found)
 
 
-def test_a_full_disk(disk: Path) -> None:
+def test_a_full_disk_refuses_writes_and_serves_reads(disk: Path) -> None:
     start(disk / "data")
     shards = opened(disk / "data")
     shard = shards.default
@@ -74,7 +74,9 @@ def test_a_full_disk(disk: Path) -> None:
     with pytest.raises(DependencyTimeoutException, match="no space left"), shard.writing() as transaction:
         for n in range(100):
             transaction.outbox.add(OutboxRow(f"event-{n}", ACCOUNT, bytes(10_000)))
-    readers = [threading.Thread(target=read_all, args=(shard, names)) for _ in range(12)]  # more than are held open
+    readers = [
+        threading.Thread(target=read_all, args=(shard, names)) for _ in range(12)
+    ]  # more than SqliteStore keeps open
     for reader in readers:
         reader.start()
     for reader in readers:

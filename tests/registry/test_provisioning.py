@@ -1,4 +1,4 @@
-"""What the start makes, what it refuses and in which words, and that a crash at any point of it can be gone on from."""
+"""The start: the files that it makes, its refusals with their reasons, and restarts after a crash at any point."""
 
 from __future__ import annotations
 
@@ -13,21 +13,17 @@ import pytest
 
 from kms_grpc.crypto.keyring import keyring_facts
 from kms_grpc.registry.own_row import WillNotStart
-from tests.registry.made import REGION, add_key, in_another_process, opened, start
+from tests.registry.made import REGION, add_key, in_another_process, opened, shard_file, start
 
 SECOND = "us-east-1"
 REGIONS = (REGION, SECOND)
-
-
-def shard_file(folder: Path, region: str = REGION) -> Path:
-    return folder / "regions" / f"{region}.sqlite"
 
 
 def names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-# --- what is made ------------------------------------------------------------------------------------------------
+# --- made files --------------------------------------------------------------------------------------------------
 
 
 def test_a_first_start_makes_the_root_key_and_a_shard_for_each_region(tmp_path: Path) -> None:
@@ -52,7 +48,7 @@ def test_a_second_start_changes_nothing_and_a_new_region_is_added(tmp_path: Path
     shards.close()
 
 
-def test_no_key_stays_behind_in_the_keyring(tmp_path: Path) -> None:
+def test_closed_shards_leave_no_key_in_the_keyring(tmp_path: Path) -> None:
     start(tmp_path, REGIONS)
     before = keyring_facts().used
     shards = opened(tmp_path, REGIONS)
@@ -61,7 +57,7 @@ def test_no_key_stays_behind_in_the_keyring(tmp_path: Path) -> None:
     assert keyring_facts().used == before
 
 
-# --- what is refused ---------------------------------------------------------------------------------------------
+# --- refusals ----------------------------------------------------------------------------------------------------
 
 
 def _other_root_key(folder: Path) -> None:
@@ -127,7 +123,7 @@ def test_a_start_is_refused_with_a_reason(
     assert names(folder) - {"regions/eu-west-1.sqlite-shm", "regions/eu-west-1.sqlite-wal"} <= files, "nothing is made"
 
 
-def test_a_data_directory_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_data_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(WillNotStart, match="file/regions cannot be used"):
         start(tmp_path / "file")
@@ -145,11 +141,15 @@ def test_a_refused_start_leaves_no_key_loaded(tmp_path: Path) -> None:
     ("why", "spoil", "text"),
     [
         ("not made yet", lambda folder: shard_file(folder).unlink(), "is missing. Start the server"),
-        ("another set of regions", lambda folder: (folder / "run" / "epochs").write_bytes(bytes(16)), "of 2 regions"),
+        (
+            "another set of regions",
+            lambda folder: (folder / "run" / "epochs").write_bytes(bytes(16)),
+            "made for 2 regions, not 1",
+        ),
         ("not migrated", _newer, "is not migrated"),
     ],
 )
-def test_a_worker_makes_nothing(tmp_path: Path, why: str, spoil: Callable[[Path], object], text: str) -> None:
+def test_opening_shards_makes_no_file(tmp_path: Path, why: str, spoil: Callable[[Path], object], text: str) -> None:
     start(tmp_path)
     spoil(tmp_path)
     before = names(tmp_path)
@@ -158,7 +158,7 @@ def test_a_worker_makes_nothing(tmp_path: Path, why: str, spoil: Callable[[Path]
     assert names(tmp_path) == before
 
 
-# --- killed on the way -------------------------------------------------------------------------------------------
+# --- crashes -----------------------------------------------------------------------------------------------------
 
 CRASHES = [
     ("start.root_key.before", set()),
@@ -174,11 +174,11 @@ CRASHES = [
     ("migration.between:4", {"root.key", f"regions/{REGION}.sqlite"}),
     ("start.shard.after:2", {"root.key", f"regions/{REGION}.sqlite", f"regions/{SECOND}.sqlite"}),
 ]
-"""Where it is killed, and which finished files there are then."""
+"""The fault point at which the start is killed, and the complete files at that time."""
 
 
 @pytest.mark.parametrize(("fault", "finished"), CRASHES, ids=[fault for fault, _ in CRASHES])
-def test_a_start_goes_on_from_where_the_last_one_was_killed(tmp_path: Path, fault: str, finished: set[str]) -> None:
+def test_a_start_completes_one_that_was_killed(tmp_path: Path, fault: str, finished: set[str]) -> None:
     dead = in_another_process(f"start(Path(argv[0]), {REGIONS})", tmp_path, fault=fault)
     assert dead.returncode == -signal.SIGKILL, dead.stderr
     whole = {"root.key", f"regions/{REGION}.sqlite", f"regions/{SECOND}.sqlite"}
@@ -194,8 +194,8 @@ def test_a_start_goes_on_from_where_the_last_one_was_killed(tmp_path: Path, faul
 
 
 @pytest.mark.parametrize("fault", ["migration.before", "migration.between", "migration.after"])
-def test_a_migration_is_whole_or_not_at_all(tmp_path: Path, fault: str) -> None:
-    """The first revision, over an empty file that already has its final name."""
+def test_a_killed_migration_has_done_all_or_nothing(tmp_path: Path, fault: str) -> None:
+    """The first revision runs over an empty file that already has its final name."""
     file = tmp_path / "shard.sqlite"
     sqlite3.connect(file).close()
     file.touch()

@@ -1,4 +1,4 @@
-"""What every registry keeps to, whatever stores it."""
+"""The registry's contract for keys, aliases, answers, outbox and change log, on every engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.registry.made import ACCOUNT, OTHER_ACCOUNT, add_alias, add_key, new_
 ANSWER = RememberedAnswer(ACCOUNT, "CreateKey", "request-1", b"\1" * 32, b"response", 7)
 
 
-# --- what is written is there ------------------------------------------------------------------------------------
+# --- reads after writes ------------------------------------------------------------------------------------------
 
 
 def test_everything_comes_back_as_it_was_written(store: Shard) -> None:
@@ -50,7 +50,7 @@ ABSENT: list[tuple[str, Callable[[Registry], Any]]] = [
 
 
 @pytest.mark.parametrize(("what", "find"), ABSENT, ids=[what for what, _ in ABSENT])
-def test_what_is_not_there_is_none(store: Shard, what: str, find: Callable[[Registry], Any]) -> None:
+def test_a_missing_row_is_none(store: Shard, what: str, find: Callable[[Registry], Any]) -> None:
     add_alias(store, "alias/a", add_key(store))
     assert find(store.registry) is None, what
 
@@ -65,7 +65,7 @@ def test_an_alias_belongs_to_its_account(store: Shard) -> None:
         add_alias(store, "alias/same", ours)
 
 
-# --- whole or nothing --------------------------------------------------------------------------------------------
+# --- transactions ------------------------------------------------------------------------------------------------
 
 
 def _seen(registry: Registry, key: Key) -> tuple[Any, ...]:
@@ -105,7 +105,7 @@ STALE: list[tuple[str, Write]] = [
 
 
 @pytest.mark.parametrize(("what", "write"), STALE, ids=[what for what, _ in STALE])
-def test_a_write_names_the_revision_it_saw(store: Shard, what: str, write: Write) -> None:
+def test_a_write_of_another_revision_is_refused(store: Shard, what: str, write: Write) -> None:
     key = add_key(store)
     alias = add_alias(store, "alias/a", key)
     with store.registry.writing() as transaction:
@@ -120,7 +120,7 @@ def test_a_write_names_the_revision_it_saw(store: Shard, what: str, write: Write
 # --- the change log ----------------------------------------------------------------------------------------------
 
 
-def test_the_change_log_names_what_a_commit_touched(store: Shard) -> None:
+def test_the_change_log_names_the_rows_that_a_commit_touched(store: Shard) -> None:
     key = add_key(store)
     alias = add_alias(store, "alias/a", key)
     with store.registry.writing() as transaction:
@@ -160,7 +160,7 @@ def test_pages_are_stable_while_keys_come_and_aliases_go(store: Shard) -> None:
     assert len(store.registry.keys.list_after(ACCOUNT, key_at, 100)) == 4
 
 
-def test_aliases_of_one_key(store: Shard) -> None:
+def test_aliases_of_one_key_are_listed_by_page(store: Shard) -> None:
     first, second = add_key(store), add_key(store)
     for n in range(6):
         add_alias(store, f"alias/{n}", (first, second)[n % 2])
@@ -194,7 +194,7 @@ def test_an_answer_is_kept_until_it_is_forgotten_or_replaced(store: Shard) -> No
     assert kept() is None
 
 
-def test_the_outbox_gives_the_oldest_first_until_cleared(store: Shard) -> None:
+def test_the_outbox_gives_the_oldest_records_first_until_they_are_removed(store: Shard) -> None:
     rows = [OutboxRow(f"event-{n}", ACCOUNT, b"%d" % n) for n in range(1_200)]
     with store.registry.writing() as transaction:
         for row in rows:

@@ -66,7 +66,7 @@ def test_the_change_log_is_trimmed(shard: Shard, monkeypatch: pytest.MonkeyPatch
     assert add_key(shard).sequence == 101, "numbers are never used again"
 
 
-# --- the store does not answer -----------------------------------------------------------------------------------
+# --- failures of file and locks ----------------------------------------------------------------------------------
 
 
 def _remove_from_outbox(shard: Shard) -> None:
@@ -94,7 +94,7 @@ def _use(shard: Shard) -> Sequence[Callable[[], object]]:
     ],
     ids=["overwritten", "removed"],
 )
-def test_a_lost_file_is_told_in_words(folder: Path, content: bytes | None, way_out: str) -> None:
+def test_a_lost_file_is_refused_with_the_reason(folder: Path, content: bytes | None, way_out: str) -> None:
     shards = opened(folder)
     path = folder / "regions" / f"{REGION}.sqlite"
     shards.default.registry.close()
@@ -110,7 +110,7 @@ def test_a_lost_file_is_told_in_words(folder: Path, content: bytes | None, way_o
     shards.close()
 
 
-def test_a_write_waits_for_another_process_and_not_for_ever(
+def test_a_write_waits_a_limited_time_for_another_process(
     shard: Shard, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "PATIENCE_S", 0.3)
@@ -145,7 +145,7 @@ def test_a_closed_registry_refuses(folder: Path) -> None:
         ("foreign_keys", 1),
     ],
 )
-def test_every_connection_is_set_up(folder: Path, pragma: str, value: object) -> None:
+def test_every_connection_has_its_settings(folder: Path, pragma: str, value: object) -> None:
     with closing(sqlite.connect(folder / "regions" / f"{REGION}.sqlite")) as connection:
         assert connection.execute(f"PRAGMA {pragma}").fetchone() == (value,)
 
@@ -179,8 +179,8 @@ PLANS = [
         "SELECT * FROM keys WHERE state = ? AND next_rotation_ns <= ? ORDER BY next_rotation_ns LIMIT 9",
     ),
     ("materials that expire", "SELECT key_id FROM materials WHERE expires_ns <= ?"),
-    ("outlook of deletions", "SELECT count(*), min(deletion_ns) FROM keys WHERE state IN (?, ?)"),
-    ("outlook of expiry", "SELECT min(expires_ns) FROM materials"),
+    ("upcoming deletions", "SELECT count(*), min(deletion_ns) FROM keys WHERE state IN (?, ?)"),
+    ("upcoming expiry", "SELECT min(expires_ns) FROM materials"),
     ("tags of a key", "SELECT * FROM tags WHERE key_id = ? AND tag_key > ? ORDER BY tag_key LIMIT 9"),
     ("a pair that lies ready", "SELECT * FROM import_pairs WHERE spec = ? AND key_id IS NULL ORDER BY created_ns"),
     ("pairs of a key", "DELETE FROM import_pairs WHERE key_id = ?"),
@@ -190,7 +190,7 @@ PLANS = [
 
 
 @pytest.mark.parametrize(("what", "statement"), PLANS, ids=[what for what, _ in PLANS])
-def test_nothing_that_a_call_does_scans_a_table(folder: Path, what: str, statement: str) -> None:
+def test_no_statement_of_a_call_scans_a_table(folder: Path, what: str, statement: str) -> None:
     with closing(sqlite3.connect(folder / "regions" / f"{REGION}.sqlite")) as connection:
         plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", [1] * statement.count("?")).fetchall()
     steps = [row[3] for row in plan]

@@ -1,4 +1,4 @@
-"""alembic's entry: runs the migrations over the connection that migrate.py hands it."""
+"""Runs the migrations over the connection of migrate.py. alembic imports this module."""
 
 from typing import Any
 

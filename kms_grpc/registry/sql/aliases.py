@@ -40,8 +40,7 @@ class SqlAliases:
         self._reader = reader
 
     def find(self, account: str, name: str) -> Alias | None:
-        by_name = {"account": account, "name": name}
-        row, damaged = self._reader.find(ALIAS, _BY_NAME, by_name, _BY_DIGEST, digest(account, name))
+        row, damaged = self._reader.find(ALIAS, _BY_NAME, _BY_DIGEST, account=account, name=name)
         if any(_is_row_of(other, account, name) for other in damaged):
             raise self._reader.damage.unavailable(alias_arn(*self._reader.damage.place, account, name))
         return _alias(row) if row is not None else None

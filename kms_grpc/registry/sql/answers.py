@@ -35,8 +35,9 @@ class SqlWritableAnswers:
         self._writer = writer
 
     def find(self, account: str, operation: str, request_id: str) -> RememberedAnswer | None:
-        name = {"account": account, "operation": operation, "request_id": request_id}
-        row, damaged = self._writer.find(ANSWER, _BY_NAME, name, _BY_DIGEST, digest(account, operation, request_id))
+        row, damaged = self._writer.find(
+            ANSWER, _BY_NAME, _BY_DIGEST, account=account, operation=operation, request_id=request_id
+        )
         if damaged:
             raise KMSInternalException(
                 f"The answer that was given to request {request_id} of {operation} was changed on disk. List the "

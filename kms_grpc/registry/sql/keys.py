@@ -62,7 +62,7 @@ class SqlKeys:
         self._reader = reader
 
     def find(self, key_id: str) -> Key | None:
-        row, damaged = self._reader.find(KEY, _BY_NAME, {"key_id": key_id}, _BY_DIGEST, digest(key_id))
+        row, damaged = self._reader.find(KEY, _BY_NAME, _BY_DIGEST, key_id=key_id)
         for other in damaged:
             if _is_row_of(other, key_id):
                 damage, values = self._reader.damage, {**KEY.values(other), "key_id": key_id}

@@ -44,8 +44,7 @@ class SqlMaterials:
         self._reader = reader
 
     def find(self, key_id: str, material_id: bytes) -> Material | None:
-        name = {"key_id": key_id, "material_id": material_id}
-        row, damaged = self._reader.find(MATERIAL, _BY_NAME, name, _BY_DIGEST, digest(key_id, material_id))
+        row, damaged = self._reader.find(MATERIAL, _BY_NAME, _BY_DIGEST, key_id=key_id, material_id=material_id)
         if damaged:
             damage, values = self._reader.damage, {**MATERIAL.values(damaged[0]), "key_id": key_id}
             raise damage.unavailable(damage.place.key_arn(values), "key material")

@@ -56,7 +56,7 @@ class SqlPairs:
         if row is not None and not self._reader.macs.holds(PAIR, row):
             raise KMSInternalException(
                 "The wrapping key of this import was changed on disk. Call GetParametersForImport again, and wrap the "
-                "key material anew."
+                "key material with the new one."
             )
         return _pair(row) if row is not None else None
 

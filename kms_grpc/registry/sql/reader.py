@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, Executable, bindparam
 
 from kms_grpc.registry.sql.damage import DamageReports
-from kms_grpc.registry.sql.rows import Row, RowKind, RowMac, Values
+from kms_grpc.registry.sql.rows import Row, RowKind, RowMac, Values, digest
 
 AFTER: BindParameter[Any] = bindparam("after")
 """Parameter of a statement that reads a page: the position before it."""
@@ -44,17 +44,16 @@ class Reader:
         return (row[0] or 0) if row is not None else 0
 
     def find(
-        self, kind: RowKind, by_name: Executable, name: Values, by_digest: Executable, second: bytes
+        self, kind: RowKind, by_name: Executable, by_digest: Executable, **name: str | bytes
     ) -> tuple[Row | None, list[Row]]:
         """Returns the row of that name if it is whole, and otherwise the damaged rows that may be it."""
-        damaged: list[Row] = []
-        for statement, parameters in ((by_name, name), (by_digest, {"of_digest": second})):
-            row = self.first(statement, parameters)
-            if row is not None and self.macs.holds(kind, row):
-                return row, []
-            if row is not None:
-                damaged.append(row)
-        return None, damaged
+        named = self.first(by_name, name)
+        if named is not None and self.macs.holds(kind, named):
+            return named, []
+        second = self.first(by_digest, {"of_digest": digest(*name.values())})
+        if second is not None and self.macs.holds(kind, second):
+            return second, []
+        return None, [row for row in (named, second) if row is not None]
 
     def page(self, kind: RowKind, statement: Executable, parameters: Values, limit: int) -> list[Row]:
         """Returns the first `limit` whole rows that the statement gives. Damaged rows among them take no place of

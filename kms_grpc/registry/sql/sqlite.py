@@ -1,11 +1,11 @@
-"""SQLite as a shard's store: one file in WAL, durable before it answers, many readers beside one writer.
+"""Connections to a shard's SQLite file: in WAL mode, many readers beside one writer.
 
-- `synchronous=FULL`: a commit is on the disk when it returns. `secure_delete`: what is deleted is overwritten.
-- Readers are held open and lent out; each statement sees the last commit.
-- Writers of one process wait for a lock; those of several processes meet in `BEGIN IMMEDIATE`, asked for again every
-  half millisecond. SQLite's own busy handler sleeps up to 100 ms between two tries, by which some writers starve.
+- `synchronous=FULL`: a commit is on the disk when it returns. `secure_delete`: deleted content is overwritten.
+- Read connections stay open and are lent out; each statement sees the last commit.
+- Writers of one process wait for a lock. Writers of several processes try `BEGIN IMMEDIATE` every half millisecond:
+  SQLite's own busy handler sleeps up to 100 ms between two tries, which starves some writers.
 
-Nothing else in a serving process may open a shard's file: closing it would drop SQLite's locks (fcntl(2)).
+A serving process must not open a shard's file by other means: closing it would drop SQLite's locks (fcntl(2)).
 Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html
 """
 
@@ -30,7 +30,7 @@ from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.faults import fault_point
 
 PATIENCE_S = 10.0
-"""How long a read or a write waits for others before it is refused."""
+"""Seconds that a read or a write waits for others before it is refused."""
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 0.0005
@@ -45,12 +45,12 @@ _PRAGMAS = (
 
 
 def _lenient(text: bytes) -> str:
-    """Text that was damaged on disk is for the row's MAC to refuse, not for the driver."""
+    """Decodes text that may be damaged; the row's MAC finds the damage."""
     return text.decode("utf-8", "surrogateescape")
 
 
 def connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
-    """A connection with the settings of all; `mode` is `rw`, or `rwc` to create the file."""
+    """Opens a connection with the settings that all have; `mode` is `rw`, or `rwc` to create the file."""
     uri = f"file:{quote(str(path))}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
     connection.text_factory = _lenient
@@ -64,7 +64,7 @@ def connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
 
 
 class SqliteStore:
-    """Connections to one shard's file. Thread-safe. DependencyTimeoutException for all that file and disk do."""
+    """Connections to one shard's file. Thread-safe. All errors of file and disk become DependencyTimeoutException."""
 
     def __init__(self, path: Path, region: str) -> None:
         self._path = path
@@ -77,7 +77,7 @@ class SqliteStore:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection for statements of one row or one page each; results must be fetched whole."""
+        """Lends a connection for statements that read one row or one page. Results must be fetched completely."""
         with self._in_words("read"):
             reader = self._lend()
             try:
@@ -92,7 +92,8 @@ class SqliteStore:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A connection in a transaction of its own, the only one of the shard; leaving commits, an exception undoes."""
+        """Lends a connection in a transaction, the only write transaction of the shard. The end of the block commits;
+        an exception rolls back."""
         deadline = time.monotonic() + PATIENCE_S
         with self._in_words("written"):
             if not self._writer_lock.acquire(timeout=PATIENCE_S):
@@ -103,8 +104,8 @@ class SqliteStore:
                 self._writer_lock.release()
 
     def empty_log(self) -> bool:
-        """Bring the whole write-ahead log into the file and cut it to nothing, so that what was overwritten is in
-        neither. False where others held it for a second."""
+        """Copies the write-ahead log into the file and truncates it, so that neither holds overwritten content. Returns
+        False if other connections prevented that for a second."""
         with self._in_words("written"), closing(connect(self._path)) as connection:
             self._check_open()
             connection.execute("PRAGMA busy_timeout=1000")
@@ -112,7 +113,7 @@ class SqliteStore:
             return not busy
 
     def close(self) -> None:
-        """Close all connections that are not lent out; those close when they come back."""
+        """Closes all connections that are not lent out; the others close when they are returned."""
         self._closed = True
         with self._writer_lock:
             self._drop_writer()
@@ -150,7 +151,7 @@ class SqliteStore:
                 return self._writer
 
     def _undo(self, writer: Connection) -> None:
-        """Roll back; SQLite may have done it by itself. A writer that cannot is replaced."""
+        """Rolls back, unless SQLite has done it itself. Replaces a connection that cannot roll back."""
         try:
             if writer.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
                 writer.exec_driver_sql("ROLLBACK")
@@ -223,6 +224,6 @@ _REASONS = {
 
 
 def _code(error: Exception) -> int:
-    """SQLite's primary result code, 0 where there is none."""
+    """Returns SQLite's primary result code, 0 if there is none."""
     original = error.orig if isinstance(error, DBAPIError) else error
     return (getattr(original, "sqlite_errorcode", 0) or 0) & 0xFF

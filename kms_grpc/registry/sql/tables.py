@@ -1,7 +1,8 @@
-"""The tables of a shard, for every engine; the migrations make them, a drift test holds the two together.
+"""The tables of a shard, for every engine. The migrations make them; a test compares the two.
 
-A column that comes later is nullable and has no default: an absent value takes no part in a row's MAC (rows.py), so the
-rows of before keep theirs. No CHECK constraints on protected rows: what is wrong with one is for its MAC to say.
+A column that a later migration adds is nullable and has no default. An absent value is no part of a row's MAC
+(rows.py), so the MACs of older rows still hold. Protected rows have no CHECK constraints: their MAC finds what is
+wrong.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBina
 from sqlalchemy.engine import Dialect
 
 HEAD = "0003"
-"""The newest migration. Known here too, so that a worker that finds its shard up to date need not import alembic."""
+"""The newest migration, stated here so that a worker whose shard is up to date need not import alembic."""
 
 metadata = MetaData(
     naming_convention={
@@ -26,7 +27,8 @@ metadata = MetaData(
 
 
 class Bytes(LargeBinary):
-    """Bytes as the driver has them: a value of a wrong type on disk must reach the MAC, not fail in a conversion."""
+    """Bytes without conversion, so that the MAC finds a value of a wrong type on disk, and no conversion fails on
+    it."""
 
     cache_ok = True
 
@@ -38,7 +40,7 @@ class Bytes(LargeBinary):
 
 
 BIG = BigInteger().with_variant(Integer(), "sqlite")
-"""64 bits everywhere; SQLite gives automatic numbers to `INTEGER` alone."""
+"""64 bits on every engine. SQLite has automatic numbers for the type `INTEGER` only."""
 
 
 def _text(name: str, **more: Any) -> Column[Any]:
@@ -100,7 +102,7 @@ keys = Table(
     Index(None, "state", "deletion_ns"),
     Index(None, "state", "next_rotation_ns"),
 )
-"""`digest` is of the key id (rows.digest): it finds the row whose id was changed on disk."""
+"""`digest` is rows.digest of the key id. It finds a row whose id was changed on disk."""
 
 materials = Table(
     "materials",
@@ -122,7 +124,7 @@ materials = Table(
     _bytes("mac"),
     Index(None, "key_id", "number"),
 )
-"""`number` of a key's first material and `revision` of a row never changed are absent (rows.py)."""
+"""`number` of a key's first material and `revision` of a row that was never changed are absent (materials.py)."""
 
 tags = Table(
     "tags",
@@ -151,7 +153,7 @@ import_pairs = Table(
     _bytes("mac"),
     Index(None, "spec", "key_id", "created_ns"),
 )
-"""`key_id` is absent while a pair lies ready."""
+"""`key_id` is absent until a pair is assigned to a key."""
 
 latest_time = Table(
     "latest_time",
@@ -171,7 +173,7 @@ access_keys = Table(
     _number("created_ns"),
     _bytes("mac"),
 )
-"""In the shard of the default region alone: callers are the service's, not a region's."""
+"""Only in the shard of the default region, since access keys belong to the whole service."""
 
 aliases = Table(
     "aliases",
@@ -196,7 +198,7 @@ key_counts = Table(
     _text("account", primary_key=True),
     _number("keys"),
 )
-"""Customer managed keys by account, kept with each write: a quota costs the same at 100 keys and at 100,000."""
+"""The number of customer managed keys by account; see key_counts.py."""
 
 change_log = Table(
     "change_log",
