@@ -1,9 +1,9 @@
-"""What happens in processes of their own: each function is a scene that prints JSON.
+"""Scripts that tests run in processes of their own. Each function is a script that prints JSON.
 
-    python -m tests.crypto.scenes NAME FOLDER
+    python -m tests.crypto.keyring_process NAME FOLDER
 
-FOLDER has root.key and keys.json, as `stage` of test_keyring.py lays them out. No scene ever holds a key as a Python
-object.
+FOLDER has root.key and keys.json, written by the fixture `key_folder` of test_keyring.py. No script holds a key as a
+Python object.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CONTEXT = b"\0\0\0\0"
 
 
 class Keys:
-    """Root, region and one material, loaded."""
+    """A root key, a region key and one material, loaded into the keyring."""
 
     def __init__(self, slots: int = 256) -> None:
         keyring.open_keyring(slots)
@@ -51,7 +51,7 @@ class Keys:
         return envelope.open_blob(self.key, CONTEXT, blob)
 
     def data_key(self) -> record.DataKey:
-        """A data key that only C has seen."""
+        """Returns a data key that was drawn in C and never was a Python object."""
         secret, blob = ffi.new("uint8_t[32]"), ffi.new("uint8_t[159]")
         head = (self.key, self.prefix, len(self.prefix), CONTEXT, len(CONTEXT))
         assert lib.kms_data_key(secret, 32, blob, 159, *head) == lib.KMS_OK
@@ -63,7 +63,7 @@ class Keys:
             lib.kms_cleanse(secret, 32)
 
     def operations(self, blob: bytes, data_key: record.DataKey, made: bytes) -> dict[str, Callable[[], Any]]:
-        """Every function that needs a key. `made` is a record under the data key."""
+        """Returns a call of every function that needs a key. `made` is a record under the data key."""
         key, prefix, kid = self.key, self.prefix, self.row["kid"]
         return {
             "seal": self.seal,
@@ -109,15 +109,15 @@ def outcomes(operations: dict[str, Callable[[], Any]]) -> dict[str, str]:
     return {name: outcome(call) for name, call in operations.items()}
 
 
-def in_child(play: Callable[[], Any]) -> Any:
-    """Forks, and gives what the child's `play` gave. A child that hangs is killed by its alarm."""
+def in_child(work: Callable[[], Any]) -> Any:
+    """Forks and returns the result of `work` in the child. An alarm kills a child that hangs."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         status = 1
         try:
             signal.alarm(20)
-            os.write(writing, json.dumps(play()).encode())
+            os.write(writing, json.dumps(work()).encode())
             status = 0
         finally:
             os._exit(status)
@@ -128,11 +128,12 @@ def in_child(play: Callable[[], Any]) -> Any:
     return json.loads(answer)
 
 
-# --- the scenes --------------------------------------------------------------------------------------------------
+# --- the scripts --------------------------------------------------------------------------------------------------
 
 
 def mapping() -> Any:
-    """The keyring's pages in smaps after it was opened, and what a child has of them. glibc 2.41 has such, too."""
+    """Prints the flags of the keyring's pages in smaps, in this process and in a child. (glibc 2.41 has such pages
+    too.)"""
 
     def marked() -> dict[str, list[str]]:
         smaps = Path("/proc/self/smaps").read_text()
@@ -157,7 +158,7 @@ def mapping() -> Any:
 
 
 def forked() -> Any:
-    """A child's keyring: lost, opened anew, and not its parent's."""
+    """Prints the results of a child: with the lost keyring, after it opened it again, and with its parent's handles."""
     keys = Keys()
     blob, data_key = keys.seal(), keys.data_key()
     made = record.seal(data_key, CONTEXT, b"plaintext")
@@ -189,7 +190,8 @@ def sealed_within(data_key: record.DataKey) -> None:
 
 
 def raw_outputs(keys: Keys, blob: bytes, data_key: record.DataKey, made: bytes) -> list[tuple[int, bool]]:
-    """Statuses, and whether any output byte differs from zero after a call into buffers full of ones."""
+    """Returns for each function its status and whether an output byte is not zero, after a call into buffers of
+    0xFF."""
     size, aad = 9 + 127, (CONTEXT, len(CONTEXT))
     head = (keys.key, keys.prefix, len(keys.prefix), *aad)
     out, second = ffi.new("uint8_t[]", b"\1" * size), ffi.new("uint8_t[]", b"\1" * 9)
@@ -207,7 +209,7 @@ def raw_outputs(keys: Keys, blob: bytes, data_key: record.DataKey, made: bytes) 
 
 
 def raw_record_outputs(data_key: record.DataKey, made: bytes) -> list[tuple[int, Any]]:
-    """The same of records of nine bytes."""
+    """Returns the same for records of nine bytes."""
     size, aad, wrapped = 9 + record.OVERHEAD, (CONTEXT, len(CONTEXT)), data_key.wrapped
     out, second = ffi.new("uint8_t[]", b"\1" * size), ffi.new("uint8_t[]", b"\1" * 9)
     many, third = ffi.new("uint8_t[]", b"\1" * size), ffi.new("uint8_t[]", b"\1" * 9)
@@ -227,7 +229,7 @@ def raw_record_outputs(data_key: record.DataKey, made: bytes) -> list[tuple[int,
 
 
 def forked_while_a_thread_seals() -> Any:
-    """Forks in the middle of another thread's batches, again and again."""
+    """Forks repeatedly while another thread seals batches."""
     keys = Keys()
     data_key = keys.data_key()
     operations = keys.operations(keys.seal(), data_key, record.seal(data_key, CONTEXT, b"plaintext"))
@@ -252,15 +254,16 @@ def forked_while_a_thread_seals() -> Any:
 
 
 def work_then_evict() -> Any:
-    """Uses every key in every way, lets its memory be read, evicts all, and lets it be read again.
+    """Uses every key in every function, waits while its memory is read, evicts all keys, and waits again.
 
-    Each use is the last thing that a thread of its own does before it waits: what a call left on its stack stays there.
+    Each use is the last action of a thread of its own before it waits, so nothing overwrites what the call left on its
+    stack.
     """
     keys = Keys()
     blob, data_key = keys.seal(b"the blob whose message key is looked for"), keys.data_key()
     made = record.seal(data_key, CONTEXT, b"the record whose message key is looked for")
     end, threads = threading.Event(), []
-    threading.stack_size(512 * 1024)  # the less there is to read
+    threading.stack_size(512 * 1024)  # so that less memory must be read
     for name, call in keys.operations(blob, data_key, made).items():
         if name != "evict":
             threads.append(waiting_thread(call, end))
@@ -277,7 +280,7 @@ def work_then_evict() -> Any:
 
 
 def far_down(call: Callable[[], Any], levels: int = 30) -> Any:
-    """Calls deep in C's stack, so that nothing that comes later reaches as far and overwrites what is left there."""
+    """Calls deep in the stack, so that later calls do not reach the same depth and overwrite what is left there."""
     return call() if levels == 0 else max([0], key=lambda _: (far_down(call, levels - 1), 0)[1])
 
 
@@ -301,13 +304,13 @@ def waiting_thread(call: Callable[[], Any], end: threading.Event) -> threading.T
 
 
 def range_of_handles(keys: Keys) -> list[int]:
-    """All handles that may be: generations are counted from one, slots are few."""
+    """Returns all possible handles: generations count from one, and slots are few."""
     last = keys.load() >> 32
     return [generation << 32 | slot for generation in range(1, last + 1) for slot in range(256)]
 
 
 def full() -> Any:
-    """More keys than slots."""
+    """Loads more keys than there are slots."""
     keys = Keys(slots=40)
     handles = []
     try:
@@ -321,13 +324,13 @@ def full() -> Any:
 
 
 def unlocked() -> Any:
-    """Where memory may not be locked."""
+    """Opens the keyring in a process that may not lock memory."""
     keys = Keys()
     return {"facts": keyring.keyring_facts()._asdict(), "works": keys.open(keys.seal()) == b"plaintext"}
 
 
 def never_opened() -> Any:
-    """Before open_keyring."""
+    """Calls functions before open_keyring."""
     head = (1 << 32, bytes(55), b"")
     calls = [lambda: envelope.seal(*head, b"x"), lambda: key_wrapping.mac(1 << 32, b""), lambda: keyring.evict(1)]
     return [*map(outcome, calls), keyring.keyring_facts().slots]
@@ -342,7 +345,7 @@ def no_core_dumps() -> Any:
 
 
 def readers_and_an_evictor() -> Any:
-    """Seals under a key that another thread evicts and loads anew, into few slots, beside a second key."""
+    """Seals under a key that another thread evicts and loads again, in few slots, next to a second key."""
     keys = Keys(slots=8)
     steady, current, stop = keys.key, [keys.load()], threading.Event()
     sealed, stale = 0, 0

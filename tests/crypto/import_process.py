@@ -1,9 +1,9 @@
-"""A process that imports, to be looked into: see test_import_wrapping.py.
+"""A process that imports key material, whose memory test_import_wrapping.py reads.
 
-    python -m tests.crypto.import_scene import_material FOLDER
+    python -m tests.crypto.import_process import_material FOLDER
 
-Each call is the last thing that a thread of its own does before it waits, deep in C's stack: what the call left there
-stays there.
+Each call is the last action of a thread of its own, deep in its stack, before the thread waits. So nothing overwrites
+what the call left on the stack.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import threading
 
 from kms_grpc.crypto import import_wrapping
 from kms_grpc.errors import InvalidCiphertextException
-from tests.crypto import scenes
+from tests.crypto import keyring_process
 
 
 def import_material() -> None:
-    """Makes a wrapping pair, imports what it is sent, right and wrong, and lets its memory be read."""
-    keys, end, threads, made, answers = scenes.Keys(), threading.Event(), [], [], []
-    threading.stack_size(512 * 1024)  # the less there is to read
+    """Generates a wrapping pair, imports valid and invalid inputs, and waits while its memory is read."""
+    keys, end, threads, made, answers = keyring_process.Keys(), threading.Event(), [], [], []
+    threading.stack_size(512 * 1024)  # so that less memory must be read
     generate = lambda: made.extend(import_wrapping.generate_wrapping_pair(keys.region, 2048, b"pair"))  # noqa: E731
-    threads.append(scenes.waiting_thread(generate, end))
+    threads.append(keyring_process.waiting_thread(generate, end))
     print(json.dumps({"public_key": made[0].hex(), "pair": made[1].hex()}), flush=True)
 
     def unwrap(algorithm: str, encrypted: bytes) -> None:
@@ -34,7 +34,7 @@ def import_material() -> None:
 
     for algorithm, encrypted in json.loads(sys.stdin.readline()):
         call = lambda algorithm=algorithm, encrypted=encrypted: unwrap(algorithm, bytes.fromhex(encrypted))  # noqa: E731
-        threads.append(scenes.waiting_thread(call, end))
+        threads.append(keyring_process.waiting_thread(call, end))
     print(json.dumps(answers), flush=True)
     sys.stdin.readline()
     end.set()
