@@ -1,6 +1,6 @@
-"""Answers as plain data in AWS's shape: AWS's member names and enum spellings, blobs as base64, times as ISO 8601.
+"""Answers as plain data, as `--output json` prints them for programs.
 
-It is what `--output json` prints, and stays as it is: programs read it.
+Member names and enum values are AWS's. Blobs are base64, times are ISO 8601.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kms_grpc.v1 import options_pb2
 
 
 def to_aws(message: Message) -> dict[str, Any]:
-    """All members that the answer has. Lists stand even when they are empty; what is absent is left out."""
+    """Returns the members that are present in an answer. Lists are present even when they are empty."""
     return _members(message, empty_lists=True)
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from kms_grpc.cli import quickstart_key_life, quickstart_runner
+from kms_grpc.cli import quickstart_key_changes, quickstart_runner
 from kms_grpc.cli.failures import ExitCode
 from kms_grpc.cli.quickstart_runner import QuickstartRunner, StepFailed
 from tests.cli.conftest import Run
 from tests.served import clean
 
-TOLD = [
+SHOWN = [
     "A server with two regions", "A key, and a name for it", "A file, encrypted under a data key", "Decrypted again",
     "refused, as it must be: IncorrectKeyException", "refused, as it must be: AccessDeniedException",
     "refused, as it must be: NotFoundException", "refused, as it must be: InvalidCiphertextException",
@@ -65,7 +65,7 @@ def test_it_walks_serves_ends_and_comes_back(tmp_path: Path) -> None:
     process = quickstart(folder, "--file", str(secret), "--listen", "127.0.0.1:0")
     try:
         text = read_until(process, "Ctrl-C ends it")
-        assert in_order(text, TOLD), text
+        assert in_order(text, SHOWN), text
         paste = text.split("paste this into another terminal:")[1].split("Or this,")[0]
         pasted = subprocess.run(["bash", "-ec", paste], capture_output=True, text=True, env=clean(), check=True)
         assert "alias/quickstart " in pasted.stdout
@@ -94,8 +94,8 @@ def test_without_openssl_the_import_is_left_out_and_the_walk_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing of it is run; the rest of the walk is."""
-    monkeypatch.setattr(quickstart_key_life, "search_path", lambda: "/nowhere")
-    walk = quickstart_key_life.KeyLifeScript(QuickstartRunner(tmp_path), "KEY", "false", "false")
+    monkeypatch.setattr(quickstart_key_changes, "search_path", lambda: "/nowhere")
+    walk = quickstart_key_changes.KeyChangesScript(QuickstartRunner(tmp_path), "KEY", "false", "false")
     monkeypatch.setattr(walk, "_rotate", lambda: None)
     monkeypatch.setattr(walk, "_delete", lambda: None)
     walk.run()
@@ -124,26 +124,26 @@ def test_a_folder_that_is_not_its_own_is_left_alone(tmp_path: Path, run: Run) ->
 @pytest.mark.parametrize(
     "lie",
     [
-        lambda stage: stage.run("false"),  # should have succeeded
-        lambda stage: stage.run("false | true"),  # in a pipe as well
-        lambda stage: stage.refuse("true", "DisabledException", ExitCode.KEY_STATE),  # should have been refused
-        lambda stage: stage.refuse("echo DisabledException", "DisabledException", ExitCode.KEY_STATE),
-        lambda stage: stage.refuse("echo IncorrectKeyException; exit 6", "DisabledException", ExitCode.KEY_STATE),
-        lambda stage: stage.require(False, "it is so"),
+        lambda runner: runner.run("false"),  # should have succeeded
+        lambda runner: runner.run("false | true"),  # in a pipe as well
+        lambda runner: runner.refuse("true", "DisabledException", ExitCode.KEY_STATE),  # should have been refused
+        lambda runner: runner.refuse("echo DisabledException", "DisabledException", ExitCode.KEY_STATE),
+        lambda runner: runner.refuse("echo IncorrectKeyException; exit 6", "DisabledException", ExitCode.KEY_STATE),
+        lambda runner: runner.require(False, "it is so"),
     ],
 )
 def test_a_step_that_does_not_do_what_it_says_fails_the_walk(
     lie: object, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quickstart_runner.Server, "start", lambda server: lie(server._stage))  # type: ignore[operator]
+    monkeypatch.setattr(quickstart_runner.Server, "start", lambda server: lie(server._runner))  # type: ignore[operator]
     ran = run("quickstart", "--exit", "--data-dir", tmp_path / "q")
     assert ran.code == 1
     assert "FAILED" in ran.text
 
 
 def test_a_true_step_passes(tmp_path: Path) -> None:
-    played = QuickstartRunner(tmp_path)
-    assert played.run("echo said") == "said\n"
-    played.refuse("echo DisabledException; exit 6", "DisabledException", ExitCode.KEY_STATE)
+    runner = QuickstartRunner(tmp_path)
+    assert runner.run("echo said") == "said\n"
+    runner.refuse("echo DisabledException; exit 6", "DisabledException", ExitCode.KEY_STATE)
     with pytest.raises(StepFailed):
-        played.run("exit 3")
+        runner.run("exit 3")
