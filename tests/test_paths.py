@@ -95,7 +95,8 @@ def resolves(name: str) -> bool:
     """Returns whether a dotted name is a module or package of the tree, or a name that stands in one."""
     parts = name.split(".")
     if parts[:2] == ["kms_grpc", "v1"]:
-        return len(parts) == 2 or any(re.search(rf"\b{parts[2]}\b", text) for text in contract())
+        message = re.sub(r"_pb2(_grpc)?$", ".proto", parts[2]) if len(parts) > 2 else "v1"
+        return message in entries() or any(re.search(rf"\b{message}\b", text) for text in contract())
     if name in BUILT_MODULES:
         return True
     for end in range(len(parts), 0, -1):

@@ -44,16 +44,16 @@ CONNECTIONS: Final = 16
 JSON: Final = b"application/x-amz-json-1.1"
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
+def measure(name: str, bench_data: BenchData) -> list[Row]:
     if name == "aws.sigv4":
-        return _verification(ground)
-    with own_server(ground.fresh("serve"), 1, aws=True) as target, _connections(target) as connections:
+        return _verification(bench_data)
+    with own_server(bench_data.fresh("serve"), 1, aws=True) as target, _connections(target) as connections:
         load = _Load(target, connections)
         encrypt = signed_call(target, "Encrypt", load.encrypt_request())
         echo = echo_call(target, encrypt, load.answer_bytes(encrypt))
-        seconds, rounds = ground.effort.seconds, ground.effort.rounds
-        load.run(encrypt, ground.effort.warm_up)
-        load.run(echo, ground.effort.warm_up)
+        seconds, rounds = bench_data.effort.seconds, bench_data.effort.rounds
+        load.run(encrypt, bench_data.effort.warm_up)
+        load.run(echo, bench_data.effort.warm_up)
         return [
             interleaved(
                 name, "µs CPU/call", GOALS[name], lambda: load.run(encrypt, seconds), lambda: load.run(echo, seconds),
@@ -173,11 +173,11 @@ def _more(connection: socket.socket) -> bytes:
 # --- signatures --------------------------------------------------------------------------------------------------
 
 
-def _verification(ground: BenchData) -> list[Row]:
+def _verification(bench_data: BenchData) -> list[Row]:
     if importlib.util.find_spec("botocore") is None:
         click.echo("aws.sigv4 is left out: its reference, botocore, is not installed (pip install botocore)", err=True)
         return []
-    body, calls = bytes(SIGNED_BODY_BYTES), ground.effort.calls
+    body, calls = bytes(SIGNED_BODY_BYTES), bench_data.effort.calls
     headers = _signed(b"127.0.0.1:8080", b"TrentService.Encrypt", body)
     request = SignedRequest(b"POST", b"/", b"", headers, body)
     credentials = Credentials(None, REGION, "bench", False, "127.0.0.1", "", None, request)
@@ -187,7 +187,7 @@ def _verification(ground: BenchData) -> list[Row]:
     return [
         interleaved(
             "aws.sigv4", "µs", GOALS["aws.sigv4"], lambda: _cpu_us(lambda: verifier.principal(credentials), calls),
-            lambda: _cpu_us(sign, calls), ground.effort.rounds,
+            lambda: _cpu_us(sign, calls), bench_data.effort.rounds,
         )
     ]  # fmt: skip
 

@@ -47,17 +47,17 @@ GOALS: Final[Mapping[str, tuple[float, float]]] = {
 NAMES: Final = ("batch.core.64k", "batch.core.64k.threads2", "batch.core.envelope.1k", "batch.grpc.1k")
 
 
-def measure(name: str, ground: BenchData) -> tuple[list[Row], list[LoadReport]]:
+def measure(name: str, bench_data: BenchData) -> tuple[list[Row], list[LoadReport]]:
     if name == "batch.grpc.1k":
-        return _over_grpc(name, ground)
+        return _over_grpc(name, bench_data)
     if name == "batch.core.envelope.1k":
-        return [_envelopes(name, ground)], []
+        return [_envelopes(name, bench_data)], []
     with _large_items() as yardstick:
         if name == "batch.core.64k":
             ours, bare, goal = _best(yardstick.alone), _best(yardstick.speed), GOAL_OF_SPEED
         else:
             ours, bare, goal = _best(lambda: yardstick.run(2)), _best(lambda: yardstick.run(1)), GOAL_OF_THREADS
-        return [interleaved(name, "GB/s", goal, ours, bare, ground.effort.rounds, at_least=True)], []
+        return [interleaved(name, "GB/s", goal, ours, bare, bench_data.effort.rounds, at_least=True)], []
 
 
 def _goal(name: str) -> float:
@@ -77,8 +77,8 @@ def _large_items() -> Iterator[BatchYardstick]:
         yield BatchYardstick(raw, handle, prefix, associated_prefix(ARN), MAXIMUM_PLAINTEXT, LARGE_ITEMS)
 
 
-def _envelopes(name: str, ground: BenchData) -> Row:
-    batches = ground.effort.batches
+def _envelopes(name: str, bench_data: BenchData) -> Row:
+    batches = bench_data.effort.batches
     with core_yardstick() as yardstick:
         return interleaved(
             name,
@@ -86,7 +86,7 @@ def _envelopes(name: str, ground: BenchData) -> Row:
             _goal(name),
             lambda: GB * batches / sum(yardstick.envelopes() for _ in range(batches)),
             lambda: GB * batches / sum(_in_python() for _ in range(batches)),
-            ground.effort.rounds,
+            bench_data.effort.rounds,
             at_least=True,
         )
 
@@ -102,8 +102,8 @@ def _in_python(items: int = 100) -> float:
     return (thread_time_ns() - begun) / items
 
 
-def _over_grpc(name: str, ground: BenchData) -> tuple[list[Row], list[LoadReport]]:
-    echoes, ours = echo_beside(name, ground, "encrypt-batch", ITEM_BYTES, connections=2, in_flight=4)
+def _over_grpc(name: str, bench_data: BenchData) -> tuple[list[Row], list[LoadReport]]:
+    echoes, ours = echo_beside(name, bench_data, "encrypt-batch", ITEM_BYTES, connections=2, in_flight=4)
     size = ITEM_BYTES * SMALL_ITEMS / GB
     values, references = ([report.rate * size for report in reports] for reports in (ours, echoes))
     row = row_of(name, "GB/s", _goal(name), values, references, at_least=True)

@@ -10,15 +10,15 @@ from pathlib import Path
 from kms_grpc.bench.own_service import own_service
 from kms_grpc.bench.sizes import Effort
 
-Told = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 class BenchData:
     """`told` hears what takes time, in words for a person who waits."""
 
-    def __init__(self, folder: Path, effort: Effort, told: Told) -> None:
+    def __init__(self, folder: Path, effort: Effort, progress: Progress) -> None:
         self.effort = effort
-        self.told = told
+        self.progress = progress
         self._folder = folder
         self._keys: dict[int, list[str]] = {}
 
@@ -32,12 +32,12 @@ class BenchData:
         if count not in self._keys:
             with own_service(path) as service:
                 self._keys[count] = service.make_keys(
-                    count, lambda done: self.told(f"making keys: {done:,} of {count:,}")
+                    count, lambda done: self.progress(f"making keys: {done:,} of {count:,}")
                 )
         return path, self._keys[count]
 
 
 @contextmanager
-def ground(effort: Effort, told: Told) -> Iterator[BenchData]:
+def temporary_data(effort: Effort, progress: Progress) -> Iterator[BenchData]:
     with tempfile.TemporaryDirectory(prefix="kms-grpc-bench-") as folder:
-        yield BenchData(Path(folder), effort, told)
+        yield BenchData(Path(folder), effort, progress)

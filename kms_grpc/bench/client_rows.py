@@ -41,9 +41,9 @@ def goal_of(name: str, libcrypto: str) -> float:
     return (GOALS_ON_3_0 if libcrypto.startswith("OpenSSL 3.0.") else GOALS)[name]
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
-    plaintexts, turns = [bytes(ITEM_BYTES)] * AT_ONCE, ground.effort.batches
-    with _bound(ground) as bound:
+def measure(name: str, bench_data: BenchData) -> list[Row]:
+    plaintexts, turns = [bytes(ITEM_BYTES)] * AT_ONCE, bench_data.effort.batches
+    with _bound(bench_data) as bound:
         ours, bare = _one_by_one(bound) if name == ONE_BY_ONE else bound.encrypt_many, reference()
         for warm_up in (ours, bare):
             cpu_us(warm_up, plaintexts, 1)
@@ -54,7 +54,7 @@ def measure(name: str, ground: BenchData) -> list[Row]:
                 goal_of(name, libcrypto_version()),
                 lambda: cpu_us(ours, plaintexts, turns),
                 lambda: cpu_us(bare, plaintexts, turns),
-                ground.effort.rounds,
+                bench_data.effort.rounds,
             )
         ]
 
@@ -89,10 +89,10 @@ def _one_by_one(bound: BoundEnvelope) -> Encrypt:
 
 
 @contextmanager
-def _bound(ground: BenchData) -> Iterator[BoundEnvelope]:
+def _bound(bench_data: BenchData) -> Iterator[BoundEnvelope]:
     """Under a key of a server of its own, which is called once."""
     with (
-        own_server(ground.fresh("client"), 1) as target,
+        own_server(bench_data.fresh("client"), 1) as target,
         KeyManagementClient(target.endpoint, token=target.token, region=target.region) as kms,
         EnvelopeClient(kms, LIMITS) as envelope,
     ):

@@ -22,7 +22,7 @@ from kms_grpc.bench import (
     start_row,
     stream_rows,
 )
-from kms_grpc.bench.bench_data import BenchData, ground
+from kms_grpc.bench.bench_data import BenchData, temporary_data
 from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.facts import facts
 from kms_grpc.bench.load import GENERATOR, LoadReport
@@ -38,7 +38,7 @@ Measure = Callable[[str, BenchData], Outcome]
 
 
 def _without_load(measure: Callable[[str, BenchData], list[Row]]) -> Measure:
-    return lambda name, ground: (measure(name, ground), [])
+    return lambda name, bench_data: (measure(name, bench_data), [])
 
 
 FAMILIES: Final[Mapping[str, tuple[Sequence[str], Measure]]] = {
@@ -128,9 +128,9 @@ def run(names: Sequence[str], glimpse: bool, output: str) -> None:
     """Measure and print. A measurement that can't be made is one line and exit code 1."""
     rows: list[Row] = []
     loads: list[LoadReport] = []
-    with ground(GLIMPSE if glimpse else FULL, _tell) as place:
+    with temporary_data(GLIMPSE if glimpse else FULL, _tell) as bench_data:
         for name in names:
-            place.told(name)
+            bench_data.progress(name)
             try:
                 measured, loaded = ROWS[name](name, place)
             except BenchFailed as problem:

@@ -24,12 +24,12 @@ IN_FLIGHT: Final = 64
 """Over all connections, and one on each at least."""
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
-    with own_server(ground.fresh("serve"), WORKERS) as target:
+def measure(name: str, bench_data: BenchData) -> list[Row]:
+    with own_server(bench_data.fresh("serve"), WORKERS) as target:
         workload = Workload(target)
-        plan = _plan(name, target, workload.call("encrypt", ITEM_BYTES), ground.effort)
+        plan = _plan(name, target, workload.call("encrypt", ITEM_BYTES), bench_data.effort)
         workload.close()
-        reports = [require_success(report) for report in run_plans([plan] * ground.effort.rounds)]
+        reports = [require_success(report) for report in run_plans([plan] * bench_data.effort.rounds)]
     even = 100 / WORKERS
     return [row_of(name, "% of calls", None, [_busiest(report) for report in reports], [even] * len(reports))]
 

@@ -41,13 +41,13 @@ def goal_of(name: str, libcrypto: str) -> float:
     return GOAL_ON_3_0 if libcrypto.startswith("OpenSSL 3.0.") else GOAL
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
+def measure(name: str, bench_data: BenchData) -> list[Row]:
     ours, bare = _PAIRS[name]
-    batches = ground.effort.batches
+    batches = bench_data.effort.batches
     with core_yardstick() as yardstick:
         measured, reference = _mean(lambda: ours(yardstick), batches), _mean(lambda: bare(yardstick), batches)
         return [
-            interleaved(name, "ns/item", goal_of(name, libcrypto_version()), measured, reference, ground.effort.rounds)
+            interleaved(name, "ns/item", goal_of(name, libcrypto_version()), measured, reference, bench_data.effort.rounds)
         ]
 
 

@@ -32,9 +32,9 @@ NONCE_BYTES: Final = 12
 Handle = Callable[[bytes], bytes | None]
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
-    calls, rounds = ground.effort.calls, ground.effort.rounds
-    with _warm_encrypt(ground) as (ours, raw, arn):
+def measure(name: str, bench_data: BenchData) -> list[Row]:
+    calls, rounds = bench_data.effort.calls, bench_data.effort.rounds
+    with _warm_encrypt(bench_data) as (ours, raw, arn):
         bare = reference(arn)
         return [
             interleaved(name, "µs", GOAL, lambda: cpu_us(ours, raw, calls), lambda: cpu_us(bare, raw, calls), rounds)
@@ -66,9 +66,9 @@ def reference(key_id: str) -> Handle:
 
 
 @contextmanager
-def _warm_encrypt(ground: BenchData) -> Iterator[tuple[Handle, bytes, str]]:
+def _warm_encrypt(bench_data: BenchData) -> Iterator[tuple[Handle, bytes, str]]:
     """The executor's warm way, a request that it answers, and the key's ARN."""
-    with own_service(ground.fresh("executor")) as service:
+    with own_service(bench_data.fresh("executor")) as service:
         (key_id,) = service.make_keys(1)
         raw = pb.EncryptRequest(key_id=key_id, plaintext=bytes(ITEM_BYTES)).SerializeToString()
         operation, credentials = service.operation("Encrypt"), service.credentials

@@ -29,16 +29,16 @@ _ROWS: Final = {
 NAMES: Final = tuple(_ROWS)
 
 
-def measure(name: str, ground: BenchData) -> tuple[list[Row], list[LoadReport]]:
+def measure(name: str, bench_data: BenchData) -> tuple[list[Row], list[LoadReport]]:
     operation, workers, goal = _ROWS[name]
-    echoes, ours = echo_beside(name, ground, operation, ITEM_BYTES, workers=workers)
+    echoes, ours = echo_beside(name, bench_data, operation, ITEM_BYTES, workers=workers)
     bare, measured = [_cpu_us(report) for report in echoes], [_cpu_us(report) for report in ours]
     return [row_of(name, "µs CPU/call", goal, measured, bare)], [_middle(echoes), _middle(ours)]
 
 
 def echo_beside(
     name: str,
-    ground: BenchData,
+    bench_data: BenchData,
     operation: str,
     size: int,
     *,
@@ -48,14 +48,14 @@ def echo_beside(
 ) -> tuple[list[LoadReport], list[LoadReport]]:
     """Reports of an echo of the same sizes, and of the operation, taken by turns. BenchFailed where a call failed.
     Connections and calls in flight are those of each worker."""
-    with own_server(ground.fresh("serve"), workers) as target:
+    with own_server(bench_data.fresh("serve"), workers) as target:
         workload = Workload(target)
         call = workload.call(operation, size)
         plans = [
-            _plan(each, target, sent, workers, ground.effort, connections, in_flight)
+            _plan(each, target, sent, workers, bench_data.effort, connections, in_flight)
             for each, sent in (("echo", echo_of(call)), (name, call))
         ]
-        reports = [require_success(report) for report in run_plans(plans * ground.effort.rounds)]
+        reports = [require_success(report) for report in run_plans(plans * bench_data.effort.rounds)]
         workload.close()
     return reports[::2], reports[1::2]
 

@@ -48,9 +48,9 @@ class RawKeyring:
         return Answer("", self._wrapping.decrypt(nonce, wrapped, None), ciphertext_blob)
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
+def measure(name: str, bench_data: BenchData) -> list[Row]:
     frame_length, on_3_0, newer = _ROWS[name]
-    content = bytes(ground.effort.message_mib * MIB)
+    content = bytes(bench_data.effort.message_mib * MIB)
     messages, out = MessageClient(RawKeyring()), bytearray(len(content) + ROOM)
     sdk = _sdk_encrypts(frame_length)
 
@@ -58,7 +58,7 @@ def measure(name: str, ground: BenchData) -> list[Row]:
         return _rate(lambda: messages.encrypt_into(out, "bench", content, CONTEXT, frame_length), len(content))
 
     goal = on_3_0 if libcrypto_version().startswith("OpenSSL 3.0.") else newer
-    rounds = ground.effort.rounds
+    rounds = bench_data.effort.rounds
     return [
         interleaved(name, "GB/s", goal, ours, lambda: _rate(lambda: sdk(content), len(content)), rounds, at_least=True)
     ]

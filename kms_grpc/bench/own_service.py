@@ -48,14 +48,14 @@ class OwnService:
     def operation(self, name: str) -> Operation:
         return TABLE[NAMES.index(name)]
 
-    def make_keys(self, count: int, told: Callable[[int], None] = lambda done: None) -> list[str]:
+    def make_keys(self, count: int, progress: Callable[[int], None] = lambda done: None) -> list[str]:
         """Keys as CreateKey makes them, many to a transaction; no quota is asked. `told` hears how many there are."""
         made: list[str] = []
         while len(made) < count:
             with self.shard.registry.writing() as transaction:
                 made += [self._make_key(transaction) for _ in range(min(KEYS_AT_ONCE, count - len(made)))]
             self.shard.epoch.bump()
-            told(len(made))
+            progress(len(made))
         return made
 
     def _make_key(self, transaction: Transaction) -> str:

@@ -30,15 +30,15 @@ SAMPLE: Final = 50
 """Keys that are used, and as many others that are described, per round."""
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
-    effort = ground.effort
-    few, many = ground.with_keys(effort.few_keys), ground.with_keys(effort.keys)
-    ground.told(f"cold calls with {effort.few_keys:,} and {effort.keys:,} keys")
+def measure(name: str, bench_data: BenchData) -> list[Row]:
+    effort = bench_data.effort
+    few, many = bench_data.with_keys(effort.few_keys), bench_data.with_keys(effort.keys)
+    bench_data.progress(f"cold calls with {effort.few_keys:,} and {effort.keys:,} keys")
     rounds = [(_cold(*many), _cold(*few)) for _ in range(effort.rounds)]
     ours, bare = [pair[0] for pair in rounds], [pair[1] for pair in rounds]
     encrypt = row_of(name, "µs", GOAL, [each[0] for each in ours], [each[0] for each in bare])
     describe = row_of(f"{name}.describe", "µs", GOAL, [each[1] for each in ours], [each[1] for each in bare])
-    return [encrypt, describe, _memory(f"{name}.memory", many[0], ground)]
+    return [encrypt, describe, _memory(f"{name}.memory", many[0], bench_data)]
 
 
 def _cold(data_dir: Path, keys: Sequence[str]) -> tuple[float, float]:
@@ -67,8 +67,8 @@ def _timed(service: OwnService, name: str, requests: Sequence[Message]) -> float
     return median(taken) / 1000
 
 
-def _memory(name: str, data_dir: Path, ground: BenchData) -> Row:
+def _memory(name: str, data_dir: Path, bench_data: BenchData) -> Row:
     """In a process of its own: what others left behind must not be counted."""
-    ground.told("a worker uses all keys")
-    told = run_module("kms_grpc.bench.memory_process", str(data_dir), str(ground.effort.cached_keys))
+    bench_data.progress("a worker uses all keys")
+    told = run_module("kms_grpc.bench.memory_process", str(data_dir), str(bench_data.effort.cached_keys))
     return row_of(name, "bytes/key", 1.0, [float(told)], [float(BYTES_PER_CACHED_KEY)])

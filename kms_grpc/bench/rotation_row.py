@@ -28,12 +28,12 @@ SAMPLE: Final = 50
 """Old materials whose blobs are kept, keys of a single one, and so the cold calls of each per round."""
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
-    path = ground.fresh("rotation")
-    effort = ground.effort
+def measure(name: str, bench_data: BenchData) -> list[Row]:
+    path = bench_data.fresh("rotation")
+    effort = bench_data.effort
     with own_service(path) as service:
         (rotated,) = service.make_keys(1)
-        old = _rotate(service, rotated, effort.materials, ground)
+        old = _rotate(service, rotated, effort.materials, bench_data)
         single = {key_id: _seal(service, key_id) for key_id in service.make_keys(len(old))}
     rounds = [_round(path, (rotated, old), single, effort.calls) for _ in range(effort.rounds)]
     return [
@@ -42,13 +42,13 @@ def measure(name: str, ground: BenchData) -> list[Row]:
     ]
 
 
-def _rotate(service: OwnService, key_id: str, count: int, ground: BenchData) -> list[bytes]:
+def _rotate(service: OwnService, key_id: str, count: int, bench_data: BenchData) -> list[bytes]:
     """Give the key `count` materials in all; returns blobs of some of them, spread over its life."""
     blobs, shard = [], service.shard
     for done in range(1, count):
         if done % max(1, count // SAMPLE) == 0:
             blobs.append(_seal(service, key_id))
-            ground.told(f"rotating a key: {done:,} of {count:,}")
+            bench_data.progress(f"rotating a key: {done:,} of {count:,}")
         with shard.writing() as transaction:
             key = transaction.find_key(key_id)
             assert key is not None, "it was made just now"

@@ -28,21 +28,21 @@ STALLED: Final = 64
 MIB_PER_STREAM: Final = 8.0
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
-    with own_server(ground.fresh("serve"), 1, tls=name.endswith(_TLS)) as target:
+def measure(name: str, bench_data: BenchData) -> list[Row]:
+    with own_server(bench_data.fresh("serve"), 1, tls=name.endswith(_TLS)) as target:
         if name == MEMORY:
-            return [_memory(target, ground)]
+            return [_memory(target, bench_data)]
         mode, echo = _STREAMS[name.removesuffix(_TLS)]
-        megabytes, rounds = ground.effort.stream_mib, ground.effort.rounds
+        megabytes, rounds = bench_data.effort.stream_mib, bench_data.effort.rounds
         pairs = [(_rate(target, mode, megabytes), _rate(target, echo, megabytes)) for _ in range(rounds)]
     goal = GOAL_ON_3_0 if libcrypto_version().startswith("OpenSSL 3.0.") else GOAL
     values, references = [value for value, _ in pairs], [bare for _, bare in pairs]
     return [row_of(name, "GB/s", goal, values, references, at_least=True)]
 
 
-def _memory(target: Target, ground: BenchData) -> Row:
+def _memory(target: Target, bench_data: BenchData) -> Row:
     """MiB that the worker grew by for each stream whose reader doesn't read, beside what it may."""
-    grown = float(_run(target, "stall", ground.effort.stalled_streams))
+    grown = float(_run(target, "stall", bench_data.effort.stalled_streams))
     return row_of(MEMORY, "MiB", 1.0, [grown / MIB], [MIB_PER_STREAM])
 
 
