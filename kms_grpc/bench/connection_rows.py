@@ -1,8 +1,8 @@
-"""`connections.*`: how even a load is over the workers, by the number of connections that it comes on.
+"""Rows `connections.*`: the distribution of a load over the workers, by its number of connections.
 
-The kernel gives each new connection to one of the workers that listen, by a hash of its addresses. The value is the
-share of the calls that the busiest worker answered, in per cent, the reference an even share. Each round makes its
-connections anew.
+The kernel assigns each new connection to one of the listening workers, by a hash of the addresses. The value is the
+percentage of the calls that the busiest worker answered; the reference is an even share. Each round opens new
+connections.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ROWS: Final = {f"connections.{count}": count for count in (1, 2, 8, 64)}
 NAMES: Final = tuple(_ROWS)
 WORKERS: Final = 2
 IN_FLIGHT: Final = 64
-"""Over all connections, and one on each at least."""
+"""Calls in flight over all connections; each connection has at least one."""
 
 
 def measure(name: str, bench_data: BenchData) -> list[Row]:

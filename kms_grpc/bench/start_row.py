@@ -1,4 +1,4 @@
-"""`start`: seconds from exec of `kms-grpc serve` to SERVING, with many keys and with few."""
+"""Row `start`: seconds from exec of `kms-grpc serve` to SERVING, with many keys and with few."""
 
 from __future__ import annotations
 

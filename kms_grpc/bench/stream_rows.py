@@ -1,7 +1,7 @@
-"""`stream.*`, `memory.stream`: streams of 1 MiB messages, beside a stream that echoes them; what a stalled one holds.
+"""Rows `stream.*` and `memory.stream`: streams of 1 MiB messages beside an echo, and the memory of a stalled stream.
 
-A stream and its echo take turns, through the same client in a process of its own (stream_process.py), on the last
-processor. Under TLS (1.3, by a certificate of the bench's own) the echo is too, and the goals are the same.
+A stream and its echo take turns, with the same client in a child process (`stream_process.py`) on the last processor.
+For the rows under TLS 1.3 the echo is under TLS too, and the goals are the same.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ def measure(name: str, bench_data: BenchData) -> list[Row]:
 
 
 def _memory(target: Target, bench_data: BenchData) -> Row:
-    """MiB that the worker grew by for each stream whose reader doesn't read, beside what it may."""
+    """Measures the worker's growth in MiB per stream that the client does not read, beside the allowed growth."""
     grown = float(_run(target, "stall", bench_data.effort.stalled_streams))
     return row_of(MEMORY, "MiB", 1.0, [grown / MIB], [MIB_PER_STREAM])
 
 
 def _rate(target: Target, mode: str, megabytes: int) -> float:
-    """GB/s of plaintext."""
+    """Returns GB/s of plaintext."""
     return megabytes * MIB / float(_run(target, mode, megabytes)) / 1e9
 
 

@@ -101,9 +101,9 @@ def test_skipped_and_unreadable_entries_of_a_directory_are_named(server: Served,
     command = [*WITHOUT_ROOTS_RIGHTS, *command] if os.geteuid() == 0 else command
     ran = subprocess.run(command, env=clean() | server.variables(), capture_output=True, text=True, timeout=60)
     (tree / "closed").chmod(0o700)
-    told = ran.stderr.splitlines()
+    lines = ran.stderr.splitlines()
     left = [f"{tree}/{name}: skipped: a link or a special file" for name in ("folder", "link", "pipe")]
-    assert (ran.returncode, sorted(told)) == (2, sorted([*left, f"{tree}/closed: Permission denied"]))
+    assert (ran.returncode, sorted(lines)) == (2, sorted([*left, f"{tree}/closed: Permission denied"]))
     assert names(out) == ["\x1b[31m[red]\nb.kms", "c.kms"]
     assert [line.split(" -> ")[0] for line in ran.stdout.splitlines()] == [rf"{tree}/\x1b[31m[red]\nb", f"{tree}/c"]
 
