@@ -117,7 +117,7 @@ def per_cpu_second(report: LoadReport) -> float:
 
 
 def overload(scene: Scene, kind: str, times: float, seconds: float, connections: int) -> dict[str, Any]:
-    """Loads the server with `times` its peak: `open` by the rate of calls, `closed` by the number of calls in flight."""
+    """Offers `times` the peak: for kind `open` by the rate of calls, for `closed` by the number of calls in flight."""
 
     def peak() -> LoadReport:
         return scene.load(connections=connections, in_flight=max(64, connections), seconds=seconds / 4)

@@ -11,7 +11,7 @@ import os
 import pytest
 
 ALLOWED: dict[str, str] = {
-    "tests/aws/test_terraform.py::*": "Terraform's AWS provider is only in HashiCorp's registry, which some machines cannot reach",
+    "tests/aws/test_terraform.py::*": "Terraform's AWS provider is in HashiCorp's registry only",
 }
 """Maps patterns of test ids to the reasons why CI may skip them."""
 

@@ -102,9 +102,7 @@ def test_lower_layers_never_import_higher_ones(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The layers are the contracts of import-linter in pyproject.toml."""
-    monkeypatch.setattr(
-        logging.config, "dictConfig", lambda _: None
-    )  # else import-linter disables every logger of this process
+    monkeypatch.setattr(logging.config, "dictConfig", lambda _: None)  # else import-linter disables all loggers
     status = importlinter_cli.lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
     assert status == 0, capsys.readouterr().out
 
@@ -129,7 +127,7 @@ def imported_names(tree: ast.Module) -> Iterator[str]:
 def test_only_crypto_reaches_into_the_core() -> None:
     """import-linter does not see extension modules, so this test reads the imports."""
     users = [path for path, tree in TREES.items() if any("_native" in name for name in imported_names(tree))]
-    assert users, "no module imports kms_grpc.crypto._native: this test looks for the wrong name"
+    assert users, "no module imports kms_grpc.crypto._native: correct the name in this test"
     assert [place(path) for path in users if path.parent != PACKAGE / "crypto"] == []
 
 

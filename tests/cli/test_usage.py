@@ -262,3 +262,11 @@ def test_a_terminal_shows_the_progress_of_long_work(monkeypatch: pytest.MonkeyPa
     shown = terminal.getvalue()
     assert list(key_list._with_progress(iter([None]), 1)) == [None]
     assert terminal.getvalue() == shown, "short work shows no progress"
+
+
+@pytest.mark.parametrize("document", ["README.md", "kms_grpc/cli/README.md"])
+def test_documents_name_the_commands_in_the_order_of_the_help(document: str) -> None:
+    text = (Path(__file__).parents[2] / document).read_text("utf-8")
+    order = [command if isinstance(command, str) else command.name for row in SECTIONS.values() for command in row]
+    named = list(dict.fromkeys(name for name in re.findall(r"kms-grpc ([a-z-]+)", text) if name in order))
+    assert named == [name for name in order if name in named]
