@@ -26,7 +26,7 @@ class Row:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the ratio meets the goal; None without a goal."""
+        """True if the ratio meets the goal; None without a goal."""
         if self.goal is None or self.ratio is None:
             return None
         return self.ratio >= self.goal if self.at_least else self.ratio <= self.goal

@@ -162,7 +162,7 @@ def test_h2load_as_the_generator() -> None:
         (["load", "--connections", "1", "--workers", "2"], 2, "--connections must be at least --workers"),
         (["load", "--endpoint", "10.0.0.1:1"], 2, "only loopback"),  # a token in clear leaves no machine
         (["load", "--tls-ca", "ca.pem"], 2, "give --endpoint as well"),  # its own server has none
-        (["load", "--endpoint", "127.0.0.1:1"], 1, "127.0.0.1:1"),  # nobody is there
+        (["load", "--endpoint", "127.0.0.1:1"], 1, "127.0.0.1:1"),  # no server
         (["load", "--generator", "h2load", "--rate", "5"], 2, "h2load makes a closed loop"),
     ],
 )

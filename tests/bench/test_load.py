@@ -70,7 +70,7 @@ def test_calls_in_flight_on_a_lost_connection_have_failed(refusing: RefusingServ
     report = load(refusing.endpoint, "Vanish", seconds=5.0)
     assert report.failed > 0
     assert set(report.failures) <= {"UNAVAILABLE", "CANCELLED"}
-    assert report.seconds < 5, "nobody is left to call"
+    assert report.seconds < 5, "no connection is left"
 
 
 def test_an_open_loop_counts_latency_from_when_a_call_was_due(refusing: RefusingServer) -> None:

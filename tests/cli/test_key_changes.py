@@ -149,7 +149,7 @@ def test_the_command_offers_the_wrapping_algorithms_of_the_client() -> None:
 
 @pytest.mark.parametrize("algorithm", OFFERED)
 def test_key_material_is_wrapped_and_imported(kms: Run, external: str, material: Path, algorithm: str) -> None:
-    """The same bytes, imported again, get the same id and decrypt earlier ciphertexts."""
+    """Key material that is imported again gets the same id and decrypts earlier ciphertexts."""
     assert kms("encrypt", "--key", external, stdin=b"x").code == 6
     done = kms("import", external, "--file", material, "--algorithm", algorithm, "--wrapping-key", "RSA_2048")
     assert done.code == 0, done.err
