@@ -1,4 +1,4 @@
-"""Deletion, tags, rotation and importing on the command line, against a real server."""
+"""Commands that schedule deletions, tag, rotate and import, run against a real server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEW = "--new"
 
 @pytest.fixture
 def external(kms: Run) -> str:
-    """The id of a key that waits for its material."""
+    """The id of a key in state PendingImport."""
     key_id: str = kms("keys", "create", "--origin", "external", "-o", "json").json["KeyMetadata"]["KeyId"]
     return key_id
 
@@ -41,7 +41,7 @@ def material(tmp_path: Path) -> Path:
 
 
 def row_of(kms: Run, key_id: str) -> str:
-    """The key's line of the detailed list, its gaps closed."""
+    """Returns the key's line of `kms-grpc keys list`, with single spaces."""
     [row] = [line for line in kms("keys", "list").text.splitlines() if line.startswith(key_id)]
     return re.sub(" +", " ", row)
 
@@ -49,7 +49,7 @@ def row_of(kms: Run, key_id: str) -> str:
 # --- deletion -----------------------------------------------------------------------------------------------------
 
 
-def test_a_deletion_is_scheduled_told_and_called_off(kms: Run, key: str) -> None:
+def test_a_deletion_is_scheduled_shown_and_cancelled(kms: Run, key: str) -> None:
     blob = kms("encrypt", "--key", key, stdin=b"x").out
     answer = kms("keys", "schedule-deletion", key, "-o", "json").json
     assert set(answer) == {"KeyId", "PendingWindowInDays", "DeletionDate", "KeyState"}
@@ -79,19 +79,19 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
         ({"KeyState": "Enabled"}, None, ""),
         ({"KeyState": "PendingImport"}, None, "waits for its key material"),
         ({"DeletionDate": timedelta(days=30)}, None, "deleted on 2026-12-24, in 30 days"),
-        ({"DeletionDate": timedelta(days=29, hours=1)}, None, "deleted on 2026-12-23, in 30 days"),  # never too soon
+        ({"DeletionDate": timedelta(days=29, hours=1)}, None, "deleted on 2026-12-23, in 30 days"),  # rounded up
         ({"DeletionDate": timedelta(days=1)}, None, "deleted on 2026-11-25, in 24 hours"),
         ({"DeletionDate": timedelta(minutes=5)}, None, "deleted on 2026-11-24, in 1 hour"),
         ({"DeletionDate": timedelta(minutes=-5)}, None, "deleted on 2026-11-24, which is now"),
         (
-            {"ValidTo": timedelta(days=20), "DeletionDate": timedelta(days=10)},  # what comes first stands first
+            {"ValidTo": timedelta(days=20), "DeletionDate": timedelta(days=10)},  # the next event comes first
             None,
             "deleted on 2026-12-04, in 10 days; material expires on 2026-12-14, in 20 days",
         ),
         ({}, {"NextRotationDate": timedelta(days=365)}, "rotated on 2027-11-24, in 365 days"),
     ],
 )
-def test_the_outlook(key: dict[str, Any], rotation: dict[str, Any] | None, says: str) -> None:
+def test_upcoming_events_in_words(key: dict[str, Any], rotation: dict[str, Any] | None, says: str) -> None:
     def dated(members: dict[str, Any]) -> dict[str, Any]:
         return {
             name: (NOW + value).isoformat() if isinstance(value, timedelta) else value
@@ -142,14 +142,14 @@ def test_rotation(kms: Run, key: str) -> None:
 # --- importing ----------------------------------------------------------------------------------------------------
 
 
-def test_the_command_offers_what_the_client_wraps() -> None:
-    """Its help must not import cryptography, so it has the names for itself."""
+def test_the_command_offers_the_wrapping_algorithms_of_the_client() -> None:
+    """The command has its own list, since its help must not import cryptography."""
     assert (OFFERED, OFFERED_KEYS, NEEDED) == (wrapping.ALGORITHMS, wrapping.WRAPPING_KEYS, wrapping.MATERIAL_BYTES)
 
 
 @pytest.mark.parametrize("algorithm", OFFERED)
-def test_material_is_wrapped_here_and_unwrapped_there(kms: Run, external: str, material: Path, algorithm: str) -> None:
-    """The same bytes come back by the same id, and open what they encrypted."""
+def test_key_material_is_wrapped_and_imported(kms: Run, external: str, material: Path, algorithm: str) -> None:
+    """Key material that is imported again gets the same id and decrypts earlier ciphertexts."""
     assert kms("encrypt", "--key", external, stdin=b"x").code == 6
     done = kms("import", external, "--file", material, "--algorithm", algorithm, "--wrapping-key", "RSA_2048")
     assert done.code == 0, done.err
@@ -165,8 +165,8 @@ def test_material_is_wrapped_here_and_unwrapped_there(kms: Run, external: str, m
     assert kms("decrypt", stdin=blob).out == b"kept"
 
 
-def test_terms_of_an_import(kms: Run, external: str, material: Path) -> None:
-    """It expires by a date; other bytes are refused, unless they are new ones, which wait for a rotation."""
+def test_options_of_an_import(kms: Run, external: str, material: Path) -> None:
+    """Key material expires at its date. Other bytes are refused, but accepted with --new until the next rotation."""
     date = datetime.now(UTC).date() + timedelta(days=100)
     ran = kms("import", external, "--file", material, "--expires", date, "--description", "first", "-o", "json")
     material_id = ran.json["KeyMaterialId"]
@@ -197,8 +197,8 @@ def test_far_dates_and_keys_of_the_service_are_refused(kms: Run, key: str, exter
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
 @pytest.mark.parametrize("algorithm", OFFERED)
-def test_the_plan_can_be_pasted(kms: Run, server: Served, external: str, tmp_path: Path, algorithm: str) -> None:
-    """In bash, with the real openssl; pasted again it brings the same material, and never writes over it."""
+def test_the_commands_of_a_plan_run(kms: Run, server: Served, external: str, tmp_path: Path, algorithm: str) -> None:
+    """The commands run in bash with the real openssl. Run again, they import the same key material."""
     options = ["--algorithm", algorithm, "--wrapping-key", "RSA_2048"]
     commands = kms("import", external, "--plan", *options, "-o", "json").json["Commands"]
     text = kms("import", external, "--plan", *options).text
@@ -213,24 +213,24 @@ def test_the_plan_can_be_pasted(kms: Run, server: Served, external: str, tmp_pat
         assert done.returncode == 0, done.stderr
     folder = tmp_path / f"import-{external}"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert not list(folder.glob("AesKey*")), "the key that wraps the material does not stay behind"
+    assert not list(folder.glob("AesKey*")), "the AES key that wraps the key material is removed"
     assert kms("encrypt", "--key", external, stdin=b"x").code == 0
     used = kms("import", external, "--wrapped", folder / "EncryptedKeyMaterial.bin", "--parameters", folder)
     assert (used.code, "InvalidImportTokenException" in used.err, "--plan" in used.err) == (1, True, True)
 
 
-def test_a_plan_for_a_file_takes_the_file(kms: Run, external: str) -> None:
+def test_a_plan_for_a_file_names_the_file(kms: Run, external: str) -> None:
     text = kms("import", external, "--plan", "--file", "my material.bin", NEW, "--expires", "2027-01-31").text
     assert "-in 'my material.bin'" in text
     assert "openssl rand" not in text
     assert "--expires 2027-01-31T00:00:00+00:00 --new" in text
 
 
-# --- the server's part --------------------------------------------------------------------------------------------
+# --- metrics --------------------------------------------------------------------------------------------
 
 
-def test_metrics_tell_what_will_happen(start_server: StartServer, run: Run, material: Path) -> None:
-    """And -1 where nothing will."""
+def test_metrics_show_upcoming_deletions_and_expiries(start_server: StartServer, run: Run, material: Path) -> None:
+    """A metric is -1 if no such event is ahead."""
     served = start_server("--metrics-listen", "127.0.0.1:0", workers=1, regions=["eu-central-1"])
     gauges = [f"kms_grpc_keeper_{name}" for name in ("keys_pending_deletion", "seconds_to_next_deletion")]
     [address] = set(re.findall(r"http://(127[0-9.]+:\d+)/metrics", served.log_text()))
@@ -243,7 +243,7 @@ def test_metrics_tell_what_will_happen(start_server: StartServer, run: Run, mate
 
 
 def metrics_of(address: str, when: Any) -> dict[str, float]:
-    """Samples without labels, once they are as wanted."""
+    """Returns the samples without labels once they satisfy `when`."""
     import time
     import urllib.request
 
