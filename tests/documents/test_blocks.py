@@ -24,7 +24,6 @@ ELSEWHERE = {
     ("README.md", "apt-get update"): ".ci/run",
     ("README.md", "nghttp2-client"): ".ci/run",
     ("README.md", "@grpc/proto-loader"): "tests/languages/test_readme.py",
-    ("README.md", "aws kms create-key"): "tests/aws/test_cli.py",
     ("kms_grpc/endpoints/README.md", "aws kms create-key"): "tests/aws/test_cli.py",
     ("kms_grpc/processes/README.md", "openssl req"): "test_tls",
     ("kms_grpc/processes/README.md", "KMS_GRPC_TLS_CA"): "test_tls",
