@@ -172,7 +172,13 @@ def operation_pages() -> Iterator[tuple[str, str]]:
     yield "protos/operations/README.md", "\n\n".join(lists) + "\n"
 
 
-TABLES = {"Settings": "", "Tls": "[tls]", "Quotas": "[quotas]", "Limits": "[limits]", "PrincipalSettings": "[[principals]]"}
+TABLES = {
+    "Settings": "",
+    "Tls": "[tls]",
+    "Quotas": "[quotas]",
+    "Limits": "[limits]",
+    "PrincipalSettings": "[[principals]]",
+}
 """The classes of config.py, and the table of the file that each describes."""
 
 

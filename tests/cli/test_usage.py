@@ -248,15 +248,6 @@ def test_bash_completes(words: str, completes: str) -> None:
     assert completes in done.stdout
 
 
-def test_readme_lists_exactly_these_commands() -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    section = text.split("## The command line", 1)[1].split("\n## ", 1)[0]
-    listed = set(re.findall(r"^\| `kms-grpc ([a-z -]+)` \|", section, re.MULTILINE))
-    assert listed == {" ".join(path) for path in COMMANDS} | set(ELSEWHERE)
-    for code, meaning in failures.MEANINGS.items():
-        assert f"| {code.value} | {meaning} |" in section
-
-
 def test_a_terminal_is_told_how_far_long_work_is(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -46,7 +46,11 @@ def blocks(document: str, language: str = "", containing: str = "") -> list[Bloc
     """The blocks of a document, named by its path in the tree, in their order."""
     text = (ROOT / document).read_text("utf-8")
     found = [
-        Block(document, text.count("\n", 0, match.start("language")) + 1, *match.group("language", "text", "prints", "reason"))
+        Block(
+            document,
+            text.count("\n", 0, match.start("language")) + 1,
+            *match.group("language", "text", "prints", "reason"),
+        )
         for match in _BLOCK.finditer(text)
     ]
     return [block for block in found if language in ("", block.language) and containing in block.text]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from kms_grpc.cli.failures import MEANINGS
+from kms_grpc.cli.main import ELSEWHERE, cli
 from tests.documents.blocks import ROOT, blocks, documents
 
 DOCUMENTS = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in documents()]
@@ -65,3 +69,18 @@ def test_the_pages_are_made_from_the_files_as_they_stand(tmp_path: Path) -> None
 def test_every_setting_is_explained() -> None:
     text = (ROOT / "kms_grpc" / "processes" / "configuration.md").read_text("utf-8")
     assert re.findall(r"^\| `\w+` .*\|  \|$", text, re.MULTILINE) == []
+
+
+def test_every_command_is_listed() -> None:
+    text = (ROOT / "kms_grpc" / "cli" / "commands.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `kms-grpc ([a-z -]+)` \|", text, re.MULTILINE)) == set(commands(cli)) | set(ELSEWHERE)
+    assert set(re.findall(r"^\| (\d+) \|", text, re.MULTILINE)) == {str(code.value) for code in MEANINGS}
+
+
+def commands(group: click.Group, before: str = "") -> Iterator[str]:
+    """Yields the path of each command that is not hidden, without the program's name."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{before}{name} ")
+        elif not command.hidden:
+            yield before + name
