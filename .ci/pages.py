@@ -188,8 +188,8 @@ def configuration_page() -> tuple[str, str]:
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     parts = [MADE.format("kms_grpc/config.py") + "# Configuration"]
     parts.append(
-        "Every setting of the TOML file that `kms-grpc serve --config FILE` reads. Unknown names are refused. Options of "
-        "the command line go before the file."
+        "The settings of the TOML file that `kms-grpc serve --config FILE` reads. An unknown name stops the start. An "
+        "option of the command line overrides the file."
     )
     for name, table in TABLES.items():
         parts.append(f"## {f'`{table}`' if table else 'Top level'}")

@@ -103,8 +103,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     in_flight_bytes: int = 64 * 1024 * 1024
     """Bytes of large requests and answers that a worker holds at once."""
     calls_per_connection: int = 72
-    """Calls under way on one connection, streams included. HTTP/2 announces it, and the client holds further calls back.
-    With a larger number the server has to refuse more of an overload itself."""
+    """Calls under way on one connection, streams included. HTTP/2 announces it, and the client holds further calls
+    back. With a larger number the server has to refuse more of an overload itself."""
     threads: int = 4
     """Threads of a worker for calls that may block: writes, and reads of keys that are not cached."""
     streams: int = 128

@@ -85,8 +85,8 @@ FILES = {
 
 
 def script(text: str) -> str:
-    """A block as a script against the server of the tests: it exports no endpoint and starts no server; KEY-ID is the key
-    that the block made last."""
+    """Makes a script of a block that runs against the server of the tests: the script exports no endpoint and starts
+    no server. KEY-ID is the key that the block made last."""
     kept = [line for line in text.splitlines() if not re.match(r"export KMS_GRPC_|kms-grpc serve ", line)]
     created = r"key=$(\1 | tee /dev/stderr | awk '/^KeyId/ {print $2}')"
     lines = [re.sub(r"^(kms-grpc keys create[^#]*)(#.*)?$", created, line) for line in kept]
