@@ -36,8 +36,15 @@ class Block:
 
 
 def documents() -> list[Path]:
-    """Every document that is written by hand or made from other files."""
+    """Every document, written by hand or made from other files."""
     folders = [ROOT / name for name in (".github", "kms_grpc", "native", "protos", "tests")]
+    found = [path for folder in folders for path in folder.rglob("*.md") if "node_modules" not in path.parts]
+    return sorted([*ROOT.glob("*.md"), *found])
+
+
+def blocks(document: str, language: str = "", containing: str = "") -> list[Block]:
+    """The blocks of a document, named by its path in the tree, in their order."""
+    text = (ROOT / document).read_text("utf-8")
     found = []
     for match in _BLOCK.finditer(text):
         line = text.count("\n", 0, match.start("language")) + 1
