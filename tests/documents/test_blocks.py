@@ -72,9 +72,11 @@ def test_python(found: Block, server: Served) -> None:
 
 PROLOGUE = """
 key=$(kms-grpc keys create --description test | awk '/^KeyId/ {print $2}')
-kms-grpc alias create alias/orders $key >/dev/null 2>&1 || kms-grpc alias update alias/orders $key >/dev/null
+kms-grpc alias delete alias/orders >/dev/null 2>&1 || true
 """
-"""Before each block: a key for KEY-ID, with the alias that the documents use."""
+"""Before each block: a key for KEY-ID."""
+ALIAS = "kms-grpc alias create alias/orders"
+"""The alias that the documents use; made before a block that does not make it itself."""
 
 FILES = {
     "password.txt": b"correct horse",
@@ -90,7 +92,8 @@ def script(text: str) -> str:
     kept = [line for line in text.splitlines() if not re.match(r"export KMS_GRPC_|kms-grpc serve ", line)]
     created = r"key=$(\1 | tee /dev/stderr | awk '/^KeyId/ {print $2}')"
     lines = [re.sub(r"^(kms-grpc keys create[^#]*)(#.*)?$", created, line) for line in kept]
-    return PROLOGUE + "\n".join(lines).replace("KEY-ID", "$key")
+    alias = "" if ALIAS in text else f"{ALIAS} $key >/dev/null\n"
+    return PROLOGUE + alias + "\n".join(lines).replace("KEY-ID", "$key")
 
 
 @pytest.mark.timeout(400)
