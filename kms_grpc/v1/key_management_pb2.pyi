@@ -5,7 +5,8 @@ The key management service: one rpc per operation of AWS KMS, under AWS's names.
 
 Each field's `json_name` is AWS's member name. A request's fields are Required or Optional; their limits stand in the
 comment for people and in `limits` for the validator. Unknown fields are refused (ValidationException), and so are
-unknown enum values. A field whose feature is not built is refused with UnsupportedOperationException, which names it.
+unknown enum values. A field whose feature is not built is refused with UnsupportedOperationException, which names
+it.
 
 Field numbers. A member has the same number in all requests and answers of its kind:
   cryptographic calls   1 KeyId · 2 EncryptionContext · 3 Plaintext · 4 CiphertextBlob · 5 EncryptionAlgorithm ·
@@ -20,8 +21,8 @@ Field numbers. A member has the same number in all requests and answers of its k
   100 to 199            members that are ours
 
 Metadata of every call: `authorization: Bearer TOKEN`; `kms-region`, the called region (default: the server's first);
-`kms-request-id`, which makes calls that create idempotent for 24 hours. A refused call carries a google.rpc.Status in
-`grpc-status-details-bin`, whose ErrorInfo.reason is the error's name (domain "kms_grpc.v1").
+`kms-request-id`, which makes calls that create idempotent for 24 hours. A refused call carries a google.rpc.Status
+in `grpc-status-details-bin`, whose ErrorInfo.reason is the error's name (domain "kms_grpc.v1").
 
 Any call can also answer ValidationException, AccessDeniedException, ThrottlingException,
 UnsupportedOperationException (for fields that are not built), and UNAUTHENTICATED with
@@ -74,7 +75,7 @@ class CreateKeyRequest(_message.Message):
     Not built: every value but SYMMETRIC_DEFAULT.
     """
     key_usage: _keys_pb2.KeyUsageType.ValueType
-    """Optional. What the key may be used for; it must fit the KeySpec. Required for every KeySpec but SYMMETRIC_DEFAULT,
+    """Optional. Usage of the key; it must fit the KeySpec. Required for every KeySpec but SYMMETRIC_DEFAULT,
     whose only usage, ENCRYPT_DECRYPT, is the default.
     Not built: every value but ENCRYPT_DECRYPT.
     """
@@ -83,7 +84,7 @@ class CreateKeyRequest(_message.Message):
     Not built: every value but AWS_KMS and EXTERNAL.
     """
     multi_region: _builtins.bool
-    """Optional. Whether to create a multi-Region primary key. Default: false.
+    """Optional. True creates a multi-Region primary key. Default: false.
     Not built: true.
     """
     policy: _builtins.str
@@ -91,7 +92,7 @@ class CreateKeyRequest(_message.Message):
     Not built.
     """
     bypass_policy_lockout_safety_check: _builtins.bool
-    """Optional. Whether to accept a policy that locks its author out. Default: false.
+    """Optional. True accepts a policy that locks its author out. Default: false.
     Not built: true.
     """
     @_builtins.property
@@ -249,7 +250,7 @@ class ListKeysRequest(_message.Message):
     """
     @_builtins.property
     def resource_owners(self) -> _containers.RepeatedScalarFieldContainer[_keys_pb2.ResourceOwnerType.ValueType]:
-        """Optional. Whose keys to list, at most 2 values. Default: SELF.
+        """Optional. Owners whose keys are listed, at most 2 values. Default: SELF.
         Not built: every value but SELF.
         """
 
@@ -285,7 +286,7 @@ class ListKeysResponse(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     NEXT_MARKER_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
-    """Output only. Whether there is more. A page may be shorter than its Limit although there is."""
+    """Output only. True if there is another page. A page may be shorter than its Limit although there is another."""
     next_marker: _builtins.str
     """Output only. Marker of the next page. Absent on the last one."""
     @_builtins.property
@@ -500,7 +501,7 @@ Global___ScheduleKeyDeletionResponse: _TypeAlias = ScheduleKeyDeletionResponse  
 
 @_typing.final
 class CancelKeyDeletionRequest(_message.Message):
-    """Asks to call a deletion off."""
+    """Asks to cancel a deletion."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -522,7 +523,7 @@ Global___CancelKeyDeletionRequest: _TypeAlias = CancelKeyDeletionRequest  # noqa
 
 @_typing.final
 class CancelKeyDeletionResponse(_message.Message):
-    """The deletion is called off."""
+    """The deletion is cancelled."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -683,7 +684,7 @@ class ListResourceTagsResponse(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     NEXT_MARKER_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
-    """Output only. Whether there is more. A page may be shorter than its Limit although there is."""
+    """Output only. True if there is another page. A page may be shorter than its Limit although there is another."""
     next_marker: _builtins.str
     """Output only. Marker of the next page. Absent on the last one."""
     @_builtins.property
@@ -827,7 +828,7 @@ class GetKeyRotationStatusResponse(_message.Message):
     key_id: _builtins.str
     """Output only. ARN of the key."""
     key_rotation_enabled: _builtins.bool
-    """Output only. Whether automatic rotation is on. False while the key is pending deletion."""
+    """Output only. True if automatic rotation is on. False while the key is pending deletion."""
     rotation_period_in_days: _builtins.int
     """Output only. Days between two rotations. Absent without automatic rotation."""
     @_builtins.property
@@ -920,7 +921,9 @@ class ListKeyRotationsRequest(_message.Message):
     listing's or region's.
     """
     include_key_material: _keys_pb2.IncludeKeyMaterial.ValueType
-    """Optional. Whether the first material and those that wait for a rotation are listed too. Default: ROTATIONS_ONLY."""
+    """Optional. Selects the rotations alone, or also the first material and those that wait for a rotation. Default:
+    ROTATIONS_ONLY.
+    """
     def __init__(
         self,
         *,
@@ -954,7 +957,7 @@ class ListKeyRotationsResponse(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     NEXT_MARKER_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
-    """Output only. Whether there is more. A page may be shorter than its Limit although there is."""
+    """Output only. True if there is another page. A page may be shorter than its Limit although there is another."""
     next_marker: _builtins.str
     """Output only. Marker of the next page. Absent on the last one."""
     @_builtins.property
@@ -990,7 +993,7 @@ class GetParametersForImportRequest(_message.Message):
     key_id: _builtins.str
     """Required. Id or ARN of the key, 1 to 2,048 characters."""
     wrapping_algorithm: _keys_pb2.AlgorithmSpec.ValueType
-    """Required. How the key material will be wrapped.
+    """Required. Algorithm that the key material will be wrapped with.
     Not built: every value but RSAES_OAEP_SHA_1, RSAES_OAEP_SHA_256, RSA_AES_KEY_WRAP_SHA_1 and
     RSA_AES_KEY_WRAP_SHA_256.
     """
@@ -1070,9 +1073,9 @@ class ImportKeyMaterialRequest(_message.Message):
     encrypted_key_material: _builtins.bytes
     """Required. The key material, wrapped under the public key, 1 to 6,144 bytes."""
     expiration_model: _keys_pb2.ExpirationModelType.ValueType
-    """Optional. Whether the key material expires. Default: KEY_MATERIAL_EXPIRES."""
+    """Optional. Says if the key material expires. Default: KEY_MATERIAL_EXPIRES."""
     import_type: _keys_pb2.ImportType.ValueType
-    """Optional. Whether the key material is the key's already. Default: NEW_KEY_MATERIAL for the key's first, else
+    """Optional. Says if the key has had this key material before. Default: NEW_KEY_MATERIAL for the key's first, else
     EXISTING_KEY_MATERIAL.
     """
     key_material_description: _builtins.str
@@ -1386,7 +1389,7 @@ class ListAliasesResponse(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     NEXT_MARKER_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
-    """Output only. Whether there is more. A page may be shorter than its Limit although there is."""
+    """Output only. True if there is another page. A page may be shorter than its Limit although there is another."""
     next_marker: _builtins.str
     """Output only. Marker of the next page. Absent on the last one."""
     @_builtins.property
@@ -1454,8 +1457,8 @@ class EncryptRequest(_message.Message):
     """Optional. Check everything and do nothing: DryRunOperationException if the call would have succeeded."""
     @_builtins.property
     def encryption_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. Encryption context, not secret: the same pairs must be given to decrypt. At most 8 KiB, counted as 4 bytes,
-        and for each pair 8 bytes and its key and value in UTF-8.
+        """Optional. Encryption context, not secret: the same pairs must be given to decrypt. At most 8 KiB, counted as 4
+        bytes, and for each pair 8 bytes and its key and value in UTF-8.
         """
 
     @_builtins.property
@@ -1572,7 +1575,7 @@ class DecryptRequest(_message.Message):
 
     @_builtins.property
     def dry_run_modifiers(self) -> _containers.RepeatedScalarFieldContainer[_keys_pb2.DryRunModifierType.ValueType]:
-        """Optional. What a dry run leaves out, at most 10 values. With DryRun only.
+        """Optional. Checks that a dry run leaves out, at most 10 values. With DryRun only.
         Not built.
         """
 
@@ -1717,8 +1720,8 @@ class ReEncryptRequest(_message.Message):
     SOURCE_ENCRYPTION_CONTEXT_FIELD_NUMBER: _builtins.int
     SOURCE_ENCRYPTION_ALGORITHM_FIELD_NUMBER: _builtins.int
     destination_key_id: _builtins.str
-    """Required. Id, ARN, alias name or alias ARN of the key that shall encrypt, 1 to 2,048 characters. It may be the source
-    key.
+    """Required. Id, ARN, alias name or alias ARN of the key that shall encrypt, 1 to 2,048 characters. It may be the
+    source key.
     """
     ciphertext_blob: _builtins.bytes
     """Required, except in a dry run with IGNORE_CIPHERTEXT. The ciphertext blob, 1 to 65,663 bytes."""
@@ -1748,7 +1751,7 @@ class ReEncryptRequest(_message.Message):
 
     @_builtins.property
     def dry_run_modifiers(self) -> _containers.RepeatedScalarFieldContainer[_keys_pb2.DryRunModifierType.ValueType]:
-        """Optional. What a dry run leaves out, at most 10 values. With DryRun only.
+        """Optional. Checks that a dry run leaves out, at most 10 values. With DryRun only.
         Not built.
         """
 
@@ -2077,7 +2080,7 @@ class GenerateRandomRequest(_message.Message):
     RECIPIENT_FIELD_NUMBER: _builtins.int
     CUSTOM_KEY_STORE_ID_FIELD_NUMBER: _builtins.int
     number_of_bytes: _builtins.int
-    """Required. How many bytes, 1 to 1,024."""
+    """Required. Number of bytes, 1 to 1,024."""
     custom_key_store_id: _builtins.str
     """Optional. The CloudHSM key store that shall make the bytes, 1 to 64 characters.
     Not built.

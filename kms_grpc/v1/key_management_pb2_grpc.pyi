@@ -5,7 +5,8 @@ The key management service: one rpc per operation of AWS KMS, under AWS's names.
 
 Each field's `json_name` is AWS's member name. A request's fields are Required or Optional; their limits stand in the
 comment for people and in `limits` for the validator. Unknown fields are refused (ValidationException), and so are
-unknown enum values. A field whose feature is not built is refused with UnsupportedOperationException, which names it.
+unknown enum values. A field whose feature is not built is refused with UnsupportedOperationException, which names
+it.
 
 Field numbers. A member has the same number in all requests and answers of its kind:
   cryptographic calls   1 KeyId · 2 EncryptionContext · 3 Plaintext · 4 CiphertextBlob · 5 EncryptionAlgorithm ·
@@ -20,8 +21,8 @@ Field numbers. A member has the same number in all requests and answers of its k
   100 to 199            members that are ours
 
 Metadata of every call: `authorization: Bearer TOKEN`; `kms-region`, the called region (default: the server's first);
-`kms-request-id`, which makes calls that create idempotent for 24 hours. A refused call carries a google.rpc.Status in
-`grpc-status-details-bin`, whose ErrorInfo.reason is the error's name (domain "kms_grpc.v1").
+`kms-request-id`, which makes calls that create idempotent for 24 hours. A refused call carries a google.rpc.Status
+in `grpc-status-details-bin`, whose ErrorInfo.reason is the error's name (domain "kms_grpc.v1").
 
 Any call can also answer ValidationException, AccessDeniedException, ThrottlingException,
 UnsupportedOperationException (for fields that are not built), and UNAUTHENTICATED with
@@ -52,8 +53,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class KeyManagementServiceStub:
-    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN where
-    the rpc says so; else by id or ARN. A key of another account is named by an ARN.
+    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN
+    where the rpc says so; else by id or ARN. A key of another account is named by an ARN.
     """
 
     @_typing.overload
@@ -89,7 +90,7 @@ class KeyManagementServiceStub:
     LimitExceededException, KMSInvalidStateException.
     """
     DisableKey: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.DisableKeyRequest, _key_management_pb2.DisableKeyResponse]
-    """Disables a key: no cryptographic use until it is enabled. Every worker obeys from the answer on.
+    """Disables a key: it has no cryptographic use until it is enabled. Every worker obeys from the answer on.
 
     Permission: kms:DisableKey on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -103,15 +104,16 @@ class KeyManagementServiceStub:
     KMSInvalidStateException.
     """
     ScheduleKeyDeletion: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ScheduleKeyDeletionRequest, _key_management_pb2.ScheduleKeyDeletionResponse]
-    """Schedules the deletion of a key: no use and no change until its window is over, then the key and all that belongs
-    to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys only.
+    """Schedules the deletion of a key. Until its window is over the key can be neither used nor changed; then the key and
+    all that belongs to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys
+    only.
 
     Permission: kms:ScheduleKeyDeletion on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
     KMSInvalidStateException (also for a key that is pending deletion already).
     """
     CancelKeyDeletion: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.CancelKeyDeletionRequest, _key_management_pb2.CancelKeyDeletionResponse]
-    """Calls a scheduled deletion off. The key is Disabled after it; an external key without its material is
+    """Cancels a scheduled deletion. The key is Disabled after it; an external key without its material is
     PendingImport.
 
     Permission: kms:CancelKeyDeletion on the key.
@@ -119,14 +121,14 @@ class KeyManagementServiceStub:
     KMSInvalidStateException.
     """
     TagResource: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.TagResourceRequest, _key_management_pb2.TagResourceResponse]
-    """Adds tags to a key, or gives those it has new values. Customer managed keys only.
+    """Adds tags to a key, or gives existing tags new values. Customer managed keys only.
 
     Permission: kms:TagResource on the key.
     Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException,
     LimitExceededException, TagException.
     """
     UntagResource: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.UntagResourceRequest, _key_management_pb2.UntagResourceResponse]
-    """Removes tags of a key. A tag that is not there is removed already.
+    """Removes tags of a key. Removing a tag that is not there succeeds.
 
     Permission: kms:UntagResource on the key.
     Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
@@ -142,18 +144,18 @@ class KeyManagementServiceStub:
     keys of origin AWS_KMS only.
 
     Permission: kms:EnableKeyRotation on the key.
-    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-    KMSInvalidStateException, UnsupportedOperationException.
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+    KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
     """
     DisableKeyRotation: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.DisableKeyRotationRequest, _key_management_pb2.DisableKeyRotationResponse]
     """Turns automatic rotation off.
 
     Permission: kms:DisableKeyRotation on the key.
-    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-    KMSInvalidStateException, UnsupportedOperationException.
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+    KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
     """
     GetKeyRotationStatus: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.GetKeyRotationStatusRequest, _key_management_pb2.GetKeyRotationStatusResponse]
-    """Tells whether, how often and when next a key is rotated automatically.
+    """Returns if a key is rotated automatically, how often, and when next.
 
     Permission: kms:GetKeyRotationStatus on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -164,9 +166,9 @@ class KeyManagementServiceStub:
     material that was imported for it. Every worker encrypts under the new material from the answer on.
 
     Permission: kms:RotateKeyOnDemand on the key.
-    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-    KMSInvalidStateException, UnsupportedOperationException, LimitExceededException, ConflictException (an automatic
-    rotation is due within 20 minutes).
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+    KMSInternalException, KMSInvalidStateException, UnsupportedOperationException, LimitExceededException,
+    ConflictException (an automatic rotation is due within 20 minutes).
     """
     ListKeyRotations: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ListKeyRotationsRequest, _key_management_pb2.ListKeyRotationsResponse]
     """Lists the rotations of a key, or all its key materials, the oldest first.
@@ -176,7 +178,7 @@ class KeyManagementServiceStub:
     KMSInvalidStateException, UnsupportedOperationException.
     """
     GetParametersForImport: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.GetParametersForImportRequest, _key_management_pb2.GetParametersForImportResponse]
-    """Gives a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
+    """Returns a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
 
     Permission: kms:GetParametersForImport on the key.
     Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
@@ -237,8 +239,8 @@ class KeyManagementServiceStub:
     DryRunOperationException.
     """
     Decrypt: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.DecryptRequest, _key_management_pb2.DecryptResponse]
-    """Decrypts a ciphertext blob. The blob itself names its key; a key that is unknown here and one that the caller may not
-    use get the same AccessDeniedException.
+    """Decrypts a ciphertext blob. The blob itself names its key; a key that is unknown here and one that the caller may
+    not use get the same AccessDeniedException.
 
     Permission: kms:Decrypt on the key.
     Errors: NotFoundException, DisabledException, InvalidCiphertextException (always with an empty message),
@@ -246,8 +248,8 @@ class KeyManagementServiceStub:
     InvalidGrantTokenException, KMSInternalException, KMSInvalidStateException, DryRunOperationException.
     """
     ReEncrypt: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ReEncryptRequest, _key_management_pb2.ReEncryptResponse]
-    """Decrypts a ciphertext blob and encrypts it again, under another key, context or material. The plaintext never leaves
-    the service.
+    """Decrypts a ciphertext blob and encrypts it again, under another key, context or material. The plaintext never
+    leaves the service.
 
     Permission: kms:ReEncryptFrom on the source key and kms:ReEncryptTo on the destination key.
     Errors: NotFoundException, DisabledException, InvalidCiphertextException (always with an empty message),
@@ -263,7 +265,7 @@ class KeyManagementServiceStub:
     DryRunOperationException.
     """
     GenerateDataKeyWithoutPlaintext: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.GenerateDataKeyWithoutPlaintextRequest, _key_management_pb2.GenerateDataKeyWithoutPlaintextResponse]
-    """Makes a data key and answers it encrypted only. The key may be named by its alias.
+    """Makes a data key and returns it encrypted only. The key may be named by its alias.
 
     Permission: kms:GenerateDataKeyWithoutPlaintext on the key.
     Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
@@ -280,8 +282,8 @@ class KeyManagementServiceStub:
 
 @_typing.type_check_only
 class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
-    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN where
-    the rpc says so; else by id or ARN. A key of another account is named by an ARN.
+    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN
+    where the rpc says so; else by id or ARN. A key of another account is named by an ARN.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -314,7 +316,7 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     LimitExceededException, KMSInvalidStateException.
     """
     DisableKey: _aio.UnaryUnaryMultiCallable[_key_management_pb2.DisableKeyRequest, _key_management_pb2.DisableKeyResponse]  # type: ignore[assignment]
-    """Disables a key: no cryptographic use until it is enabled. Every worker obeys from the answer on.
+    """Disables a key: it has no cryptographic use until it is enabled. Every worker obeys from the answer on.
 
     Permission: kms:DisableKey on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -328,15 +330,16 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     KMSInvalidStateException.
     """
     ScheduleKeyDeletion: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ScheduleKeyDeletionRequest, _key_management_pb2.ScheduleKeyDeletionResponse]  # type: ignore[assignment]
-    """Schedules the deletion of a key: no use and no change until its window is over, then the key and all that belongs
-    to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys only.
+    """Schedules the deletion of a key. Until its window is over the key can be neither used nor changed; then the key and
+    all that belongs to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys
+    only.
 
     Permission: kms:ScheduleKeyDeletion on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
     KMSInvalidStateException (also for a key that is pending deletion already).
     """
     CancelKeyDeletion: _aio.UnaryUnaryMultiCallable[_key_management_pb2.CancelKeyDeletionRequest, _key_management_pb2.CancelKeyDeletionResponse]  # type: ignore[assignment]
-    """Calls a scheduled deletion off. The key is Disabled after it; an external key without its material is
+    """Cancels a scheduled deletion. The key is Disabled after it; an external key without its material is
     PendingImport.
 
     Permission: kms:CancelKeyDeletion on the key.
@@ -344,14 +347,14 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     KMSInvalidStateException.
     """
     TagResource: _aio.UnaryUnaryMultiCallable[_key_management_pb2.TagResourceRequest, _key_management_pb2.TagResourceResponse]  # type: ignore[assignment]
-    """Adds tags to a key, or gives those it has new values. Customer managed keys only.
+    """Adds tags to a key, or gives existing tags new values. Customer managed keys only.
 
     Permission: kms:TagResource on the key.
     Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException,
     LimitExceededException, TagException.
     """
     UntagResource: _aio.UnaryUnaryMultiCallable[_key_management_pb2.UntagResourceRequest, _key_management_pb2.UntagResourceResponse]  # type: ignore[assignment]
-    """Removes tags of a key. A tag that is not there is removed already.
+    """Removes tags of a key. Removing a tag that is not there succeeds.
 
     Permission: kms:UntagResource on the key.
     Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
@@ -367,18 +370,18 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     keys of origin AWS_KMS only.
 
     Permission: kms:EnableKeyRotation on the key.
-    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-    KMSInvalidStateException, UnsupportedOperationException.
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+    KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
     """
     DisableKeyRotation: _aio.UnaryUnaryMultiCallable[_key_management_pb2.DisableKeyRotationRequest, _key_management_pb2.DisableKeyRotationResponse]  # type: ignore[assignment]
     """Turns automatic rotation off.
 
     Permission: kms:DisableKeyRotation on the key.
-    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-    KMSInvalidStateException, UnsupportedOperationException.
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+    KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
     """
     GetKeyRotationStatus: _aio.UnaryUnaryMultiCallable[_key_management_pb2.GetKeyRotationStatusRequest, _key_management_pb2.GetKeyRotationStatusResponse]  # type: ignore[assignment]
-    """Tells whether, how often and when next a key is rotated automatically.
+    """Returns if a key is rotated automatically, how often, and when next.
 
     Permission: kms:GetKeyRotationStatus on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -389,9 +392,9 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     material that was imported for it. Every worker encrypts under the new material from the answer on.
 
     Permission: kms:RotateKeyOnDemand on the key.
-    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-    KMSInvalidStateException, UnsupportedOperationException, LimitExceededException, ConflictException (an automatic
-    rotation is due within 20 minutes).
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+    KMSInternalException, KMSInvalidStateException, UnsupportedOperationException, LimitExceededException,
+    ConflictException (an automatic rotation is due within 20 minutes).
     """
     ListKeyRotations: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ListKeyRotationsRequest, _key_management_pb2.ListKeyRotationsResponse]  # type: ignore[assignment]
     """Lists the rotations of a key, or all its key materials, the oldest first.
@@ -401,7 +404,7 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     KMSInvalidStateException, UnsupportedOperationException.
     """
     GetParametersForImport: _aio.UnaryUnaryMultiCallable[_key_management_pb2.GetParametersForImportRequest, _key_management_pb2.GetParametersForImportResponse]  # type: ignore[assignment]
-    """Gives a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
+    """Returns a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
 
     Permission: kms:GetParametersForImport on the key.
     Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
@@ -462,8 +465,8 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     DryRunOperationException.
     """
     Decrypt: _aio.UnaryUnaryMultiCallable[_key_management_pb2.DecryptRequest, _key_management_pb2.DecryptResponse]  # type: ignore[assignment]
-    """Decrypts a ciphertext blob. The blob itself names its key; a key that is unknown here and one that the caller may not
-    use get the same AccessDeniedException.
+    """Decrypts a ciphertext blob. The blob itself names its key; a key that is unknown here and one that the caller may
+    not use get the same AccessDeniedException.
 
     Permission: kms:Decrypt on the key.
     Errors: NotFoundException, DisabledException, InvalidCiphertextException (always with an empty message),
@@ -471,8 +474,8 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     InvalidGrantTokenException, KMSInternalException, KMSInvalidStateException, DryRunOperationException.
     """
     ReEncrypt: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ReEncryptRequest, _key_management_pb2.ReEncryptResponse]  # type: ignore[assignment]
-    """Decrypts a ciphertext blob and encrypts it again, under another key, context or material. The plaintext never leaves
-    the service.
+    """Decrypts a ciphertext blob and encrypts it again, under another key, context or material. The plaintext never
+    leaves the service.
 
     Permission: kms:ReEncryptFrom on the source key and kms:ReEncryptTo on the destination key.
     Errors: NotFoundException, DisabledException, InvalidCiphertextException (always with an empty message),
@@ -488,7 +491,7 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     DryRunOperationException.
     """
     GenerateDataKeyWithoutPlaintext: _aio.UnaryUnaryMultiCallable[_key_management_pb2.GenerateDataKeyWithoutPlaintextRequest, _key_management_pb2.GenerateDataKeyWithoutPlaintextResponse]  # type: ignore[assignment]
-    """Makes a data key and answers it encrypted only. The key may be named by its alias.
+    """Makes a data key and returns it encrypted only. The key may be named by its alias.
 
     Permission: kms:GenerateDataKeyWithoutPlaintext on the key.
     Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
@@ -504,8 +507,8 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     """
 
 class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN where
-    the rpc says so; else by id or ARN. A key of another account is named by an ARN.
+    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN
+    where the rpc says so; else by id or ARN. A key of another account is named by an ARN.
     """
 
     @_abc_1.abstractmethod
@@ -566,7 +569,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.DisableKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.DisableKeyResponse, _abc.Awaitable[_key_management_pb2.DisableKeyResponse]]:
-        """Disables a key: no cryptographic use until it is enabled. Every worker obeys from the answer on.
+        """Disables a key: it has no cryptographic use until it is enabled. Every worker obeys from the answer on.
 
         Permission: kms:DisableKey on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -592,8 +595,9 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.ScheduleKeyDeletionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.ScheduleKeyDeletionResponse, _abc.Awaitable[_key_management_pb2.ScheduleKeyDeletionResponse]]:
-        """Schedules the deletion of a key: no use and no change until its window is over, then the key and all that belongs
-        to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys only.
+        """Schedules the deletion of a key. Until its window is over the key can be neither used nor changed; then the key and
+        all that belongs to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys
+        only.
 
         Permission: kms:ScheduleKeyDeletion on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -606,7 +610,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.CancelKeyDeletionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.CancelKeyDeletionResponse, _abc.Awaitable[_key_management_pb2.CancelKeyDeletionResponse]]:
-        """Calls a scheduled deletion off. The key is Disabled after it; an external key without its material is
+        """Cancels a scheduled deletion. The key is Disabled after it; an external key without its material is
         PendingImport.
 
         Permission: kms:CancelKeyDeletion on the key.
@@ -620,7 +624,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.TagResourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.TagResourceResponse, _abc.Awaitable[_key_management_pb2.TagResourceResponse]]:
-        """Adds tags to a key, or gives those it has new values. Customer managed keys only.
+        """Adds tags to a key, or gives existing tags new values. Customer managed keys only.
 
         Permission: kms:TagResource on the key.
         Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException,
@@ -633,7 +637,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.UntagResourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.UntagResourceResponse, _abc.Awaitable[_key_management_pb2.UntagResourceResponse]]:
-        """Removes tags of a key. A tag that is not there is removed already.
+        """Removes tags of a key. Removing a tag that is not there succeeds.
 
         Permission: kms:UntagResource on the key.
         Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
@@ -661,8 +665,8 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         keys of origin AWS_KMS only.
 
         Permission: kms:EnableKeyRotation on the key.
-        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-        KMSInvalidStateException, UnsupportedOperationException.
+        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+        KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
         """
 
     @_abc_1.abstractmethod
@@ -674,8 +678,8 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         """Turns automatic rotation off.
 
         Permission: kms:DisableKeyRotation on the key.
-        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-        KMSInvalidStateException, UnsupportedOperationException.
+        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+        KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
         """
 
     @_abc_1.abstractmethod
@@ -684,7 +688,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.GetKeyRotationStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.GetKeyRotationStatusResponse, _abc.Awaitable[_key_management_pb2.GetKeyRotationStatusResponse]]:
-        """Tells whether, how often and when next a key is rotated automatically.
+        """Returns if a key is rotated automatically, how often, and when next.
 
         Permission: kms:GetKeyRotationStatus on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -701,9 +705,9 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         material that was imported for it. Every worker encrypts under the new material from the answer on.
 
         Permission: kms:RotateKeyOnDemand on the key.
-        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-        KMSInvalidStateException, UnsupportedOperationException, LimitExceededException, ConflictException (an automatic
-        rotation is due within 20 minutes).
+        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+        KMSInternalException, KMSInvalidStateException, UnsupportedOperationException, LimitExceededException,
+        ConflictException (an automatic rotation is due within 20 minutes).
         """
 
     @_abc_1.abstractmethod
@@ -725,7 +729,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.GetParametersForImportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.GetParametersForImportResponse, _abc.Awaitable[_key_management_pb2.GetParametersForImportResponse]]:
-        """Gives a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
+        """Returns a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
 
         Permission: kms:GetParametersForImport on the key.
         Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
@@ -834,8 +838,8 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.DecryptRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.DecryptResponse, _abc.Awaitable[_key_management_pb2.DecryptResponse]]:
-        """Decrypts a ciphertext blob. The blob itself names its key; a key that is unknown here and one that the caller may not
-        use get the same AccessDeniedException.
+        """Decrypts a ciphertext blob. The blob itself names its key; a key that is unknown here and one that the caller may
+        not use get the same AccessDeniedException.
 
         Permission: kms:Decrypt on the key.
         Errors: NotFoundException, DisabledException, InvalidCiphertextException (always with an empty message),
@@ -849,8 +853,8 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.ReEncryptRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.ReEncryptResponse, _abc.Awaitable[_key_management_pb2.ReEncryptResponse]]:
-        """Decrypts a ciphertext blob and encrypts it again, under another key, context or material. The plaintext never leaves
-        the service.
+        """Decrypts a ciphertext blob and encrypts it again, under another key, context or material. The plaintext never
+        leaves the service.
 
         Permission: kms:ReEncryptFrom on the source key and kms:ReEncryptTo on the destination key.
         Errors: NotFoundException, DisabledException, InvalidCiphertextException (always with an empty message),
@@ -878,7 +882,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.GenerateDataKeyWithoutPlaintextRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.GenerateDataKeyWithoutPlaintextResponse, _abc.Awaitable[_key_management_pb2.GenerateDataKeyWithoutPlaintextResponse]]:
-        """Makes a data key and answers it encrypted only. The key may be named by its alias.
+        """Makes a data key and returns it encrypted only. The key may be named by its alias.
 
         Permission: kms:GenerateDataKeyWithoutPlaintext on the key.
         Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
