@@ -80,7 +80,7 @@ class CreateKeyRequest(_message.Message):
     Not built: every value but ENCRYPT_DECRYPT.
     """
     origin: _keys_pb2.OriginType.ValueType
-    """Optional. Where the key material comes from. Default: AWS_KMS.
+    """Optional. Source of the key material. Default: AWS_KMS.
     Not built: every value but AWS_KMS and EXTERNAL.
     """
     multi_region: _builtins.bool
@@ -110,7 +110,7 @@ class CreateKeyRequest(_message.Message):
         """
 
     custom_key_store_id: _builtins.str
-    """Optional. The custom key store that shall hold the key, 1 to 64 characters.
+    """Optional. The custom key store that is to hold the key, 1 to 64 characters.
     Not built.
     """
     xks_key_id: _builtins.str
@@ -245,7 +245,7 @@ class ListKeysRequest(_message.Message):
     limit: _builtins.int
     """Optional. Most entries of a page, 1 to 1,000. Default: 100."""
     marker: _builtins.str
-    """Optional. NextMarker of the page before, 1 to 1,024 characters, as it came. InvalidMarkerException if it is another
+    """Optional. NextMarker of the page before, 1 to 1,024 characters, unchanged. InvalidMarkerException if it is another
     listing's or region's.
     """
     @_builtins.property
@@ -479,7 +479,7 @@ class ScheduleKeyDeletionResponse(_message.Message):
     """Output only. State of the key: PendingDeletion, or PendingReplicaDeletion."""
     @_builtins.property
     def deletion_date(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the window is over. Absent for a primary key with replicas, whose window begins with the
+        """Output only. End of the window. Absent for a primary key with replicas, whose window begins with the
         deletion of the last of them.
         """
 
@@ -649,7 +649,7 @@ class ListResourceTagsRequest(_message.Message):
     limit: _builtins.int
     """Optional. Most entries of a page, 1 to 50. Default: 50."""
     marker: _builtins.str
-    """Optional. NextMarker of the page before, 1 to 1,024 characters, as it came. InvalidMarkerException if it is another
+    """Optional. NextMarker of the page before, 1 to 1,024 characters, unchanged. InvalidMarkerException if it is another
     listing's or region's.
     """
     def __init__(
@@ -833,11 +833,11 @@ class GetKeyRotationStatusResponse(_message.Message):
     """Output only. Days between two rotations. Absent without automatic rotation."""
     @_builtins.property
     def next_rotation_date(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the key will be rotated next. Absent without automatic rotation."""
+        """Output only. Time at which the key will be rotated next. Absent without automatic rotation."""
 
     @_builtins.property
     def on_demand_rotation_start_date(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When a rotation on demand began that is still going on."""
+        """Output only. Start of a rotation on demand that is not finished."""
 
     def __init__(
         self,
@@ -917,7 +917,7 @@ class ListKeyRotationsRequest(_message.Message):
     limit: _builtins.int
     """Optional. Most entries of a page, 1 to 1,000. Default: 100."""
     marker: _builtins.str
-    """Optional. NextMarker of the page before, 1 to 1,024 characters, as it came. InvalidMarkerException if it is another
+    """Optional. NextMarker of the page before, 1 to 1,024 characters, unchanged. InvalidMarkerException if it is another
     listing's or region's.
     """
     include_key_material: _keys_pb2.IncludeKeyMaterial.ValueType
@@ -1034,7 +1034,7 @@ class GetParametersForImportResponse(_message.Message):
     """Output only. The wrapping key: SubjectPublicKeyInfo in DER."""
     @_builtins.property
     def parameters_valid_to(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When public key and token expire, 24 hours after the call."""
+        """Output only. Time at which public key and token expire, 24 hours after the call."""
 
     def __init__(
         self,
@@ -1088,8 +1088,8 @@ class ImportKeyMaterialRequest(_message.Message):
     """
     @_builtins.property
     def valid_to(self) -> _timestamp_pb2.Timestamp:
-        """Optional. When the key material expires, at most 365 days ahead. With KEY_MATERIAL_EXPIRES, and then it must be
-        there.
+        """Optional. Time at which the key material expires, at most 365 days ahead. With KEY_MATERIAL_EXPIRES, and then it
+        must be there.
         """
 
     def __init__(
@@ -1350,7 +1350,7 @@ class ListAliasesRequest(_message.Message):
     limit: _builtins.int
     """Optional. Most entries of a page, 1 to 100. Default: 50."""
     marker: _builtins.str
-    """Optional. NextMarker of the page before, 1 to 1,024 characters, as it came. InvalidMarkerException if it is another
+    """Optional. NextMarker of the page before, 1 to 1,024 characters, unchanged. InvalidMarkerException if it is another
     listing's or region's.
     """
     def __init__(
@@ -1720,7 +1720,7 @@ class ReEncryptRequest(_message.Message):
     SOURCE_ENCRYPTION_CONTEXT_FIELD_NUMBER: _builtins.int
     SOURCE_ENCRYPTION_ALGORITHM_FIELD_NUMBER: _builtins.int
     destination_key_id: _builtins.str
-    """Required. Id, ARN, alias name or alias ARN of the key that shall encrypt, 1 to 2,048 characters. It may be the
+    """Required. Id, ARN, alias name or alias ARN of the key that is to encrypt, 1 to 2,048 characters. It may be the
     source key.
     """
     ciphertext_blob: _builtins.bytes
@@ -2082,7 +2082,7 @@ class GenerateRandomRequest(_message.Message):
     number_of_bytes: _builtins.int
     """Required. Number of bytes, 1 to 1,024."""
     custom_key_store_id: _builtins.str
-    """Optional. The CloudHSM key store that shall make the bytes, 1 to 64 characters.
+    """Optional. The CloudHSM key store that is to make the bytes, 1 to 64 characters.
     Not built.
     """
     @_builtins.property

@@ -222,7 +222,7 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EnableKey(self, request, context):
-        """Enables a disabled key. An enabled key stays as it is. Every worker obeys from the answer on.
+        """Enables a disabled key. An enabled key stays as it is. Every worker obeys as soon as the call is answered.
 
         Permission: kms:EnableKey on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -233,7 +233,8 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DisableKey(self, request, context):
-        """Disables a key: it has no cryptographic use until it is enabled. Every worker obeys from the answer on.
+        """Disables a key: it has no cryptographic use until it is enabled. Every worker obeys as soon as the call is
+        answered.
 
         Permission: kms:DisableKey on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -256,8 +257,8 @@ class KeyManagementServiceServicer(object):
 
     def ScheduleKeyDeletion(self, request, context):
         """Schedules the deletion of a key. Until its window is over the key can be neither used nor changed; then the key and
-        all that belongs to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys
-        only.
+        all that belongs to it is destroyed, within an hour. Every worker obeys as soon as the call is answered. Customer
+        managed keys only.
 
         Permission: kms:ScheduleKeyDeletion on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -346,7 +347,7 @@ class KeyManagementServiceServicer(object):
 
     def RotateKeyOnDemand(self, request, context):
         """Rotates a key now, at most 25 times in its life; the automatic schedule stays as it is. An external key takes the
-        material that was imported for it. Every worker encrypts under the new material from the answer on.
+        material that was imported for it. Every worker encrypts under the new material as soon as the call is answered.
 
         Permission: kms:RotateKeyOnDemand on the key.
         Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
@@ -380,8 +381,9 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ImportKeyMaterial(self, request, context):
-        """Imports key material. Public key and token are used up by it; a refused call leaves them as they are, save that ten
-        materials that can't be unwrapped use them up. Every worker obeys from the answer on. Keys of origin EXTERNAL only.
+        """Imports key material. A successful import uses up the public key and its token. A refused call does not, but ten
+        materials that cannot be unwrapped do. Every worker obeys as soon as the call is answered. Keys of origin EXTERNAL
+        only.
 
         Permission: kms:ImportKeyMaterial on the key.
         Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
@@ -417,7 +419,7 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateAlias(self, request, context):
-        """Points an alias at another key of the same kind and usage. Every worker obeys from the answer on.
+        """Points an alias at another key of the same kind and usage. Every worker obeys as soon as the call is answered.
 
         Permission: kms:UpdateAlias on the alias, on its former key and on the new one.
         Errors: DependencyTimeoutException, NotFoundException, KMSInternalException, LimitExceededException,

@@ -83,14 +83,15 @@ class KeyManagementServiceStub:
     Errors: DependencyTimeoutException, KMSInternalException, InvalidMarkerException.
     """
     EnableKey: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.EnableKeyRequest, _key_management_pb2.EnableKeyResponse]
-    """Enables a disabled key. An enabled key stays as it is. Every worker obeys from the answer on.
+    """Enables a disabled key. An enabled key stays as it is. Every worker obeys as soon as the call is answered.
 
     Permission: kms:EnableKey on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
     LimitExceededException, KMSInvalidStateException.
     """
     DisableKey: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.DisableKeyRequest, _key_management_pb2.DisableKeyResponse]
-    """Disables a key: it has no cryptographic use until it is enabled. Every worker obeys from the answer on.
+    """Disables a key: it has no cryptographic use until it is enabled. Every worker obeys as soon as the call is
+    answered.
 
     Permission: kms:DisableKey on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -105,8 +106,8 @@ class KeyManagementServiceStub:
     """
     ScheduleKeyDeletion: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ScheduleKeyDeletionRequest, _key_management_pb2.ScheduleKeyDeletionResponse]
     """Schedules the deletion of a key. Until its window is over the key can be neither used nor changed; then the key and
-    all that belongs to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys
-    only.
+    all that belongs to it is destroyed, within an hour. Every worker obeys as soon as the call is answered. Customer
+    managed keys only.
 
     Permission: kms:ScheduleKeyDeletion on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -163,7 +164,7 @@ class KeyManagementServiceStub:
     """
     RotateKeyOnDemand: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.RotateKeyOnDemandRequest, _key_management_pb2.RotateKeyOnDemandResponse]
     """Rotates a key now, at most 25 times in its life; the automatic schedule stays as it is. An external key takes the
-    material that was imported for it. Every worker encrypts under the new material from the answer on.
+    material that was imported for it. Every worker encrypts under the new material as soon as the call is answered.
 
     Permission: kms:RotateKeyOnDemand on the key.
     Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
@@ -185,8 +186,9 @@ class KeyManagementServiceStub:
     KMSInternalException, KMSInvalidStateException.
     """
     ImportKeyMaterial: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ImportKeyMaterialRequest, _key_management_pb2.ImportKeyMaterialResponse]
-    """Imports key material. Public key and token are used up by it; a refused call leaves them as they are, save that ten
-    materials that can't be unwrapped use them up. Every worker obeys from the answer on. Keys of origin EXTERNAL only.
+    """Imports key material. A successful import uses up the public key and its token. A refused call does not, but ten
+    materials that cannot be unwrapped do. Every worker obeys as soon as the call is answered. Keys of origin EXTERNAL
+    only.
 
     Permission: kms:ImportKeyMaterial on the key.
     Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
@@ -210,7 +212,7 @@ class KeyManagementServiceStub:
     "alias/aws/".
     """
     UpdateAlias: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.UpdateAliasRequest, _key_management_pb2.UpdateAliasResponse]
-    """Points an alias at another key of the same kind and usage. Every worker obeys from the answer on.
+    """Points an alias at another key of the same kind and usage. Every worker obeys as soon as the call is answered.
 
     Permission: kms:UpdateAlias on the alias, on its former key and on the new one.
     Errors: DependencyTimeoutException, NotFoundException, KMSInternalException, LimitExceededException,
@@ -309,14 +311,15 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     Errors: DependencyTimeoutException, KMSInternalException, InvalidMarkerException.
     """
     EnableKey: _aio.UnaryUnaryMultiCallable[_key_management_pb2.EnableKeyRequest, _key_management_pb2.EnableKeyResponse]  # type: ignore[assignment]
-    """Enables a disabled key. An enabled key stays as it is. Every worker obeys from the answer on.
+    """Enables a disabled key. An enabled key stays as it is. Every worker obeys as soon as the call is answered.
 
     Permission: kms:EnableKey on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
     LimitExceededException, KMSInvalidStateException.
     """
     DisableKey: _aio.UnaryUnaryMultiCallable[_key_management_pb2.DisableKeyRequest, _key_management_pb2.DisableKeyResponse]  # type: ignore[assignment]
-    """Disables a key: it has no cryptographic use until it is enabled. Every worker obeys from the answer on.
+    """Disables a key: it has no cryptographic use until it is enabled. Every worker obeys as soon as the call is
+    answered.
 
     Permission: kms:DisableKey on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -331,8 +334,8 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     """
     ScheduleKeyDeletion: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ScheduleKeyDeletionRequest, _key_management_pb2.ScheduleKeyDeletionResponse]  # type: ignore[assignment]
     """Schedules the deletion of a key. Until its window is over the key can be neither used nor changed; then the key and
-    all that belongs to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys
-    only.
+    all that belongs to it is destroyed, within an hour. Every worker obeys as soon as the call is answered. Customer
+    managed keys only.
 
     Permission: kms:ScheduleKeyDeletion on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -389,7 +392,7 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     """
     RotateKeyOnDemand: _aio.UnaryUnaryMultiCallable[_key_management_pb2.RotateKeyOnDemandRequest, _key_management_pb2.RotateKeyOnDemandResponse]  # type: ignore[assignment]
     """Rotates a key now, at most 25 times in its life; the automatic schedule stays as it is. An external key takes the
-    material that was imported for it. Every worker encrypts under the new material from the answer on.
+    material that was imported for it. Every worker encrypts under the new material as soon as the call is answered.
 
     Permission: kms:RotateKeyOnDemand on the key.
     Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
@@ -411,8 +414,9 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     KMSInternalException, KMSInvalidStateException.
     """
     ImportKeyMaterial: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ImportKeyMaterialRequest, _key_management_pb2.ImportKeyMaterialResponse]  # type: ignore[assignment]
-    """Imports key material. Public key and token are used up by it; a refused call leaves them as they are, save that ten
-    materials that can't be unwrapped use them up. Every worker obeys from the answer on. Keys of origin EXTERNAL only.
+    """Imports key material. A successful import uses up the public key and its token. A refused call does not, but ten
+    materials that cannot be unwrapped do. Every worker obeys as soon as the call is answered. Keys of origin EXTERNAL
+    only.
 
     Permission: kms:ImportKeyMaterial on the key.
     Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
@@ -436,7 +440,7 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     "alias/aws/".
     """
     UpdateAlias: _aio.UnaryUnaryMultiCallable[_key_management_pb2.UpdateAliasRequest, _key_management_pb2.UpdateAliasResponse]  # type: ignore[assignment]
-    """Points an alias at another key of the same kind and usage. Every worker obeys from the answer on.
+    """Points an alias at another key of the same kind and usage. Every worker obeys as soon as the call is answered.
 
     Permission: kms:UpdateAlias on the alias, on its former key and on the new one.
     Errors: DependencyTimeoutException, NotFoundException, KMSInternalException, LimitExceededException,
@@ -556,7 +560,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.EnableKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.EnableKeyResponse, _abc.Awaitable[_key_management_pb2.EnableKeyResponse]]:
-        """Enables a disabled key. An enabled key stays as it is. Every worker obeys from the answer on.
+        """Enables a disabled key. An enabled key stays as it is. Every worker obeys as soon as the call is answered.
 
         Permission: kms:EnableKey on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -569,7 +573,8 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.DisableKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.DisableKeyResponse, _abc.Awaitable[_key_management_pb2.DisableKeyResponse]]:
-        """Disables a key: it has no cryptographic use until it is enabled. Every worker obeys from the answer on.
+        """Disables a key: it has no cryptographic use until it is enabled. Every worker obeys as soon as the call is
+        answered.
 
         Permission: kms:DisableKey on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -596,8 +601,8 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.ScheduleKeyDeletionResponse, _abc.Awaitable[_key_management_pb2.ScheduleKeyDeletionResponse]]:
         """Schedules the deletion of a key. Until its window is over the key can be neither used nor changed; then the key and
-        all that belongs to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys
-        only.
+        all that belongs to it is destroyed, within an hour. Every worker obeys as soon as the call is answered. Customer
+        managed keys only.
 
         Permission: kms:ScheduleKeyDeletion on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -702,7 +707,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.RotateKeyOnDemandResponse, _abc.Awaitable[_key_management_pb2.RotateKeyOnDemandResponse]]:
         """Rotates a key now, at most 25 times in its life; the automatic schedule stays as it is. An external key takes the
-        material that was imported for it. Every worker encrypts under the new material from the answer on.
+        material that was imported for it. Every worker encrypts under the new material as soon as the call is answered.
 
         Permission: kms:RotateKeyOnDemand on the key.
         Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
@@ -742,8 +747,9 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.ImportKeyMaterialRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.ImportKeyMaterialResponse, _abc.Awaitable[_key_management_pb2.ImportKeyMaterialResponse]]:
-        """Imports key material. Public key and token are used up by it; a refused call leaves them as they are, save that ten
-        materials that can't be unwrapped use them up. Every worker obeys from the answer on. Keys of origin EXTERNAL only.
+        """Imports key material. A successful import uses up the public key and its token. A refused call does not, but ten
+        materials that cannot be unwrapped do. Every worker obeys as soon as the call is answered. Keys of origin EXTERNAL
+        only.
 
         Permission: kms:ImportKeyMaterial on the key.
         Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
@@ -785,7 +791,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.UpdateAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.UpdateAliasResponse, _abc.Awaitable[_key_management_pb2.UpdateAliasResponse]]:
-        """Points an alias at another key of the same kind and usage. Every worker obeys from the answer on.
+        """Points an alias at another key of the same kind and usage. Every worker obeys as soon as the call is answered.
 
         Permission: kms:UpdateAlias on the alias, on its former key and on the new one.
         Errors: DependencyTimeoutException, NotFoundException, KMSInternalException, LimitExceededException,

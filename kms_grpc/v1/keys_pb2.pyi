@@ -228,7 +228,7 @@ class _OriginTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OriginType
     """In an external key store."""
 
 class OriginType(_OriginType, metaclass=_OriginTypeEnumTypeWrapper):
-    """Where the key material comes from. It is chosen when the key is created and never changes."""
+    """Source of the key material. It is chosen when the key is created and never changes."""
 
 ORIGIN_TYPE_UNSPECIFIED: OriginType.ValueType  # 0
 """Absent."""
@@ -722,7 +722,7 @@ class _KeyEncryptionMechanismEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper
     """RSA-OAEP with SHA-256."""
 
 class KeyEncryptionMechanism(_KeyEncryptionMechanism, metaclass=_KeyEncryptionMechanismEnumTypeWrapper):
-    """How the answer is encrypted to an attested recipient."""
+    """Algorithm that the answer to an attested recipient is encrypted with."""
 
 KEY_ENCRYPTION_MECHANISM_UNSPECIFIED: KeyEncryptionMechanism.ValueType  # 0
 """Absent."""
@@ -834,7 +834,7 @@ class KeyMetadata(_message.Message):
     key_usage: Global___KeyUsageType.ValueType
     """Output only. Usage of the key."""
     origin: Global___OriginType.ValueType
-    """Output only. Where the key material comes from."""
+    """Output only. Source of the key material."""
     key_manager: Global___KeyManagerType.ValueType
     """Output only. Manager of the key."""
     multi_region: _builtins.bool
@@ -855,7 +855,7 @@ class KeyMetadata(_message.Message):
     """Output only. The CloudHSM cluster that holds the key material."""
     @_builtins.property
     def creation_date(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the key was created."""
+        """Output only. Time at which the key was created."""
 
     @_builtins.property
     def encryption_algorithms(self) -> _containers.RepeatedScalarFieldContainer[Global___EncryptionAlgorithmSpec.ValueType]:
@@ -879,11 +879,11 @@ class KeyMetadata(_message.Message):
 
     @_builtins.property
     def deletion_date(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the key will be deleted. In the state PendingDeletion only."""
+        """Output only. Time at which the key will be deleted. In the state PendingDeletion only."""
 
     @_builtins.property
     def valid_to(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the first of the imported materials expires. With KEY_MATERIAL_EXPIRES only."""
+        """Output only. Time at which the first of the imported materials expires. With KEY_MATERIAL_EXPIRES only."""
 
     @_builtins.property
     def multi_region_configuration(self) -> Global___MultiRegionConfiguration:
@@ -949,7 +949,7 @@ Global___KeyMetadata: _TypeAlias = KeyMetadata  # noqa: Y015
 
 @_typing.final
 class MultiRegionConfiguration(_message.Message):
-    """Primary and replicas of a multi-Region key."""
+    """The primary and the replicas of a multi-Region key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1074,11 +1074,11 @@ class AliasListEntry(_message.Message):
     """Output only. Id of the key that the alias points at. Absent for a predefined alias that has no key yet."""
     @_builtins.property
     def creation_date(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the alias was created."""
+        """Output only. Time at which the alias was created."""
 
     @_builtins.property
     def last_updated_date(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the alias was last pointed at a key."""
+        """Output only. Time at which the alias was last pointed at a key."""
 
     def __init__(
         self,
@@ -1130,11 +1130,11 @@ class RotationsListEntry(_message.Message):
     """Output only. Cause of the rotation. Absent for the first and for those that wait."""
     @_builtins.property
     def valid_to(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the key material expires. With KEY_MATERIAL_EXPIRES only."""
+        """Output only. Time at which the key material expires. With KEY_MATERIAL_EXPIRES only."""
 
     @_builtins.property
     def rotation_date(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the key material became the current one. Absent for the first and for those that wait."""
+        """Output only. Time at which the key material became the current one. Absent for the first and for those that wait."""
 
     def __init__(
         self,
