@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from kms_grpc.cli.failures import MEANINGS  # noqa: E402 - from this tree, wherever the script is called
-from kms_grpc.cli.main import ELSEWHERE, SECTIONS  # noqa: E402
+from kms_grpc.cli.main import cli  # noqa: E402
 from kms_grpc.v1 import options_pb2  # noqa: E402 - its extensions must be known before the descriptors are read
 
 AWS = "https://docs.aws.amazon.com/kms/latest/APIReference/API_{}.html"
@@ -247,23 +247,31 @@ def commands_page() -> tuple[str, str]:
     """Returns path and text of the list of all commands, in the order of `kms-grpc --help`."""
     parts = [MADE.format("kms_grpc/cli") + "# Commands"]
     parts.append("`kms-grpc COMMAND --help` explains each command, with its options and examples.")
-    for section, commands in SECTIONS.items():
-        rows = [row for command in commands for row in command_rows(command, "kms-grpc")]
-        if section == list(SECTIONS)[-1]:
-            rows += [f"| `kms-grpc {name}` | {short} |" for name, (_, short) in ELSEWHERE.items()]
+    for section, commands in sections_of_help():
+        rows = [
+            row for name, text in commands for row in command_rows(cli.commands.get(name), f"kms-grpc {name}", text)
+        ]
         parts.append("\n".join([f"## {section}\n", "| command | |", "|---|---|", *rows]))
     codes = [f"| {code.value} | {meaning} |" for code, meaning in MEANINGS.items()]
     parts.append("\n".join(["## Exit codes\n", "| exit code | meaning |", "|---|---|", *codes]))
     return "kms_grpc/cli/commands.md", "\n\n".join(parts) + "\n"
 
 
-def command_rows(command: click.Command, before: str) -> Iterator[str]:
-    path = f"{before} {command.name}"
+def sections_of_help() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yields each section of `kms-grpc --help`, with its commands and their lines."""
+    text = cli.get_help(click.Context(cli, info_name="kms-grpc", terminal_width=200))
+    _, _, lists = text.partition("Show this message and exit.")
+    for section, rows in re.findall(r"^(\S[^\n]*):\n((?:  \S+  +[^\n]+\n)+)", lists, re.MULTILINE):
+        yield section, [tuple(row.split(None, 1)) for row in rows.splitlines()]
+
+
+def command_rows(command: click.Command | None, path: str, text: str) -> Iterator[str]:
+    """Yields the rows of a command, or of the commands of a group. `bench`, which is loaded when it runs, is None."""
     if isinstance(command, click.Group):
         for inner in command.commands.values():
-            yield from command_rows(inner, path)
-    elif not command.hidden:
-        yield f"| `{path}` | {command.get_short_help_str(limit=120)} |"
+            yield from command_rows(inner, f"{path} {inner.name}", inner.get_short_help_str(limit=120))
+    else:
+        yield f"| `{path}` | {text} |"
 
 
 def main(target: Path) -> None:

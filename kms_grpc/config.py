@@ -51,15 +51,10 @@ class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """A caller: known by a bearer token, given here or in a file (at least 16 characters)."""
 
     name: str
-    """The name of the caller in logs and in `kms-grpc principals`."""
     arn: str
-    """The ARN that audit records name."""
     account: str
-    """12 digits. The caller may use the keys of this account."""
     token: str | None = None
-    """The bearer token, at least 16 characters. Exactly one of `token` and `token_file` is given."""
     token_file: Path | None = None
-    """A file with the bearer token."""
     service: str | None = None
     """Service principal (`s3.amazonaws.com`) acting for the account."""
 
@@ -80,9 +75,7 @@ class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Resource quotas per account and region; exceeding one is LimitExceededException. AWS's defaults."""
 
     keys_per_account: int = 100_000
-    """Customer managed keys of an account in a region, in all states."""
     aliases_per_key: int = 50
-    """Aliases of one key."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,31 +91,28 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     waiting_calls: int = 256
     """Calls that may wait for a worker's threads; one more is ThrottlingException with RetryInfo."""
     bulk_waiting_ms: int = 1000
-    """Milliseconds that a large call (a batch) may wait for its turn before it is refused, at most half the time to its
-    deadline. A waiting client does not ask again, so a longer wait makes an overload cheaper."""
+    """So long a large call (a batch) may wait for its turn before it is turned away, and half the time to its deadline
+    at most. Who waits is not asking again: so the longer it is, the less an overload costs."""
     in_flight_bytes: int = 64 * 1024 * 1024
-    """Bytes of large requests and answers that a worker holds at once."""
+    """Of requests and answers that a worker holds at once."""
     calls_per_connection: int = 72
-    """Calls under way on one connection, streams included. HTTP/2 announces it, and the client holds further calls
-    back. With a larger number the server has to refuse more of an overload itself."""
+    """Calls under way on one connection, streams included; HTTP/2 tells the client, which keeps the next to itself.
+    The more a client may have under way, the more of an overload is the server's to refuse."""
     threads: int = 4
-    """Threads of a worker for calls that may block: writes, and reads of keys that are not cached."""
     streams: int = 128
     """EncryptStream and DecryptStream that a worker runs at once, each in up to 8 MiB; one more is
     ThrottlingException."""
     stream_idle_seconds: float = 30.0
-    """Time without progress, sending or reading, after which a stream can lose its place to a new one."""
+    """A stream whose caller has neither sent nor read anything for so long gives its place to one that has none."""
     cached_keys: int = 16_384
-    """Keys whose row and material a worker caches."""
+    """Keys whose row and material a worker keeps at hand."""
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The certificate of the server. The start fails if the files do not fit (endpoints/certificate.py)."""
+    """The server's certificate. What is wrong with the files is said at the start (endpoints/certificate.py)."""
 
     certificate_file: Path
-    """PEM: the certificate of the server first, then those that lead to its CA."""
     key_file: Path
-    """PEM: the private key of the certificate, without a passphrase, closed to others."""
 
 
 DATA_DIR = Path("kms-data")
@@ -130,43 +120,31 @@ DATA_DIR = Path("kms-data")
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data_dir: Path = DATA_DIR
-    """The folder of the root key, the shards and the audit log."""
     listen: str = "127.0.0.1:50051"
-    """The address of the gRPC door: HOST:PORT on loopback, unix:/path, or with `[tls]` any HOST:PORT."""
     aws_listen: str | None = None
-    """The address of the AWS door, as for `listen`; none if it is not given."""
+    """Where AWS's JSON over HTTP is served; nowhere unless it is given."""
     metrics_listen: str | None = None
-    """The loopback address of the Prometheus page, http://HOST:PORT/metrics; none if it is not given."""
     tls: Tls | None = None
     """Serve the TCP ports of both doors under TLS; Unix sockets never are."""
     regions: list[str] = []
-    """The regions that the server serves, at least one; a call that names none goes to the first."""
     workers: int = msgspec.field(default_factory=lambda: max(2, os.cpu_count() or 1))
-    """Processes that serve, 1 to 256."""
     partition: str = "aws"
-    """The partition in every ARN; fixed when the first shard is made."""
     service_account: str = "000000000000"
     """The account that the service's own keys live in; fixed when the first shard is made."""
     reflection: bool = True
-    """Whether the gRPC door answers grpc.reflection, by which tools learn the API."""
     drain_seconds: float = 30.0
-    """Time that calls under way have to finish after SIGTERM, at most 3600."""
     dev: bool = False
     """One principal, the root of account 123456789012, with its token in DIR/dev.token."""
     bench: bool = False
     """Also serve the echo methods that `kms-grpc bench` measures against."""
     log_level: str = "info"
-    """One of debug, info, warning, error."""
     principals: list[PrincipalSettings] = []
-    """The callers."""
     managed_services: list[str] = msgspec.field(default_factory=lambda: list(MANAGED_SERVICES))
     """Services that have an AWS managed key, `alias/aws/<service>`."""
     non_committing_suites: bool = False
     """DecryptStream also reads messages of the AWS Encryption SDK whose suite does not commit to its key."""
     quotas: Quotas = Quotas()
-    """Resource quotas."""
     limits: Limits = Limits()
-    """Limits of one worker."""
 
     @property
     def default_region(self) -> str:

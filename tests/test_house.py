@@ -172,7 +172,7 @@ def test_every_fault_point_is_passed_somewhere_and_no_other_name_is() -> None:
 # --- the tree ----------------------------------------------------------------------------------------------------
 
 TOP = {
-    ".ci": "what the project's CI runs",
+    ".ci": "scripts of CI and of build.py",
     ".github": "how to contribute, how to report a vulnerability",
     ".clang-format": "layout of native/",
     ".clang-tidy": "checks of native/",
