@@ -2,6 +2,7 @@
 
     protos/operations/*.md                 a page per operation, from the comments of protos/
     kms_grpc/processes/configuration.md    every setting, from kms_grpc/config.py
+    kms_grpc/processes/metrics.md          every metric, from kms_grpc/processes/metrics.py and gauges.py
     kms_grpc/cli/commands.md               every command and exit code, from kms_grpc/cli/main.py
 
 FOLDER stands for the top of the tree; a test makes the pages elsewhere and compares. Needs grpcio-tools.
@@ -27,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from kms_grpc.cli.failures import MEANINGS  # noqa: E402 - from this tree, wherever the script is called
 from kms_grpc.cli.main import cli  # noqa: E402
+from kms_grpc.processes import gauges  # noqa: E402
 from kms_grpc.v1 import options_pb2  # noqa: E402 - its extensions must be known before the descriptors are read
 
 AWS = "https://docs.aws.amazon.com/kms/latest/APIReference/API_{}.html"
@@ -243,6 +245,18 @@ def default_of(value: ast.expr | None) -> str:
     return DEFAULTS.get(text, f"`{text.lower() if text in ('True', 'False') else text}`").replace("'", '"')
 
 
+def metrics_page() -> tuple[str, str]:
+    """Returns path and text of the list of all metrics."""
+    text = (ROOT / "kms_grpc" / "processes" / "metrics.py").read_text("utf-8")
+    named = r'(Counter|Gauge|Histogram)MetricFamily\(\s*f"{PREFIX}(\w+)",\s*"([^"]+)"'
+    found = [(kind, name + "_total" * (kind == "Counter"), said) for kind, name, said in re.findall(named, text)]
+    for process, names in (("worker", gauges.WORKER), ("keeper", gauges.KEEPER)):
+        found += [("Gauge", f"{process}_{name}", said) for name, said in names.items()]
+    rows = [f"| `kms_grpc_{name}` | {kind.lower()} | {said} |" for kind, name, said in found]
+    head = MADE.format("kms_grpc/processes") + "# Metrics\n\nThe page http://`metrics_listen`/metrics has:\n\n"
+    return "kms_grpc/processes/metrics.md", head + "\n".join(["| metric | kind | |", "|---|---|---|", *rows]) + "\n"
+
+
 def commands_page() -> tuple[str, str]:
     """Returns path and text of the list of all commands, in the order of `kms-grpc --help`."""
     parts = [MADE.format("kms_grpc/cli") + "# Commands"]
@@ -277,7 +291,7 @@ def command_rows(command: click.Command | None, path: str, text: str) -> Iterato
 def main(target: Path) -> None:
     folder = target / "protos" / "operations"
     folder.mkdir(parents=True, exist_ok=True)
-    pages = dict([*operation_pages(), configuration_page(), commands_page()])
+    pages = dict([*operation_pages(), configuration_page(), metrics_page(), commands_page()])
     for stale in folder.glob("*.md"):
         if f"protos/operations/{stale.name}" not in pages:
             stale.unlink()
