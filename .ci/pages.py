@@ -1,6 +1,7 @@
 """Makes the pages that repeat what other files say:  python .ci/pages.py [FOLDER]   (`python build.py --stubs` runs it)
 
     protos/operations/*.md                 a page per operation, from the comments of protos/
+    protos/errors.md                       every error, from kms_grpc/errors.py
     kms_grpc/processes/configuration.md    every setting, from kms_grpc/config.py
     kms_grpc/processes/metrics.md          every metric, from kms_grpc/processes/metrics.py and gauges.py
     kms_grpc/cli/commands.md               every command and exit code, from kms_grpc/cli/main.py
@@ -26,7 +27,8 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorS
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from kms_grpc.cli.failures import MEANINGS  # noqa: E402 - from this tree, wherever the script is called
+from kms_grpc import errors  # noqa: E402 - from this tree, wherever the script is called
+from kms_grpc.cli.failures import MEANINGS  # noqa: E402
 from kms_grpc.cli.main import cli  # noqa: E402
 from kms_grpc.processes import gauges  # noqa: E402
 from kms_grpc.v1 import options_pb2  # noqa: E402 - its extensions must be known before the descriptors are read
@@ -174,6 +176,24 @@ def operation_pages() -> Iterator[tuple[str, str]]:
     yield "protos/operations/README.md", "\n\n".join(lists) + "\n"
 
 
+def errors_page() -> tuple[str, str]:
+    """Returns path and text of the list of all errors, in the order and sections of errors.py."""
+    parts = [MADE.format("kms_grpc/errors.py") + "# Errors"]
+    parts.append("`retry` marks errors after which the same call may succeed later.")
+    source = (ROOT / "kms_grpc" / "errors.py").read_text("utf-8")
+    for section, text in re.findall(r"^# --- (.+?) -+\n(.*?)(?=^# ---|\Z)", source, re.MULTILINE | re.DOTALL):
+        rows = [error_row(getattr(errors, name)) for name in re.findall(r"^class (\w+)", text, re.MULTILINE)]
+        table = ["| error | gRPC | HTTP | retry | |", "|---|---|---|---|---|", *rows]
+        parts.append("\n".join([f"## {section.capitalize()}\n", *table]))
+    return "protos/errors.md", "\n\n".join(parts) + "\n"
+
+
+def error_row(error: type[errors.KMSError]) -> str:
+    said = one_line(vars(error).get("__doc__") or "")
+    retry = "retry" if error.retryable else ""
+    return f"| `{error.__name__}` | {error.status} | {error.http_status} | {retry} | {said} |"
+
+
 TABLES = {
     "Settings": "",
     "Tls": "[tls]",
@@ -291,7 +311,7 @@ def command_rows(command: click.Command | None, path: str, text: str) -> Iterato
 def main(target: Path) -> None:
     folder = target / "protos" / "operations"
     folder.mkdir(parents=True, exist_ok=True)
-    pages = dict([*operation_pages(), configuration_page(), metrics_page(), commands_page()])
+    pages = dict([*operation_pages(), errors_page(), configuration_page(), metrics_page(), commands_page()])
     for stale in folder.glob("*.md"):
         if f"protos/operations/{stale.name}" not in pages:
             stale.unlink()
