@@ -179,7 +179,10 @@ def operation_pages() -> Iterator[tuple[str, str]]:
 def errors_page() -> tuple[str, str]:
     """Returns path and text of the list of all errors, in the order and sections of errors.py."""
     parts = [MADE.format("kms_grpc/errors.py") + "# Errors"]
-    parts.append("`retry` marks errors after which the same call may succeed later.")
+    parts.append(
+        "`retry` marks errors after which the same call may succeed later. The pages of the operations say when "
+        "an error is answered."
+    )
     source = (ROOT / "kms_grpc" / "errors.py").read_text("utf-8")
     for section, text in re.findall(r"^# --- (.+?) -+\n(.*?)(?=^# ---|\Z)", source, re.MULTILINE | re.DOTALL):
         rows = [error_row(getattr(errors, name)) for name in re.findall(r"^class (\w+)", text, re.MULTILINE)]
