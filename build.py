@@ -1,8 +1,7 @@
 """Builds what is made from other files: the gRPC stubs and the C core.
 
     python build.py            stubs from protos/ into the package, the asyncio client, then the C core in place
-    python build.py --stubs    the stubs alone, and the pages made from protos/ and config.py (needs grpcio-tools and
-                               mypy-protobuf)
+    python build.py --stubs    the stubs alone (needs grpcio-tools and mypy-protobuf)
     python build.py --client   the asyncio client alone, from the other one (needs ruff)
     python build.py --core     the C core alone (needs cffi, a C compiler, libssl-dev)
 
@@ -116,11 +115,6 @@ def build_stubs(target: Path = ROOT) -> None:
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PATH": path})
 
 
-def build_pages(target: Path = ROOT) -> None:
-    """Makes the reference pages under `target`, as .ci/pages.py says."""
-    subprocess.run([sys.executable, str(ROOT / ".ci" / "pages.py"), str(target)], check=True, cwd=ROOT)
-
-
 # What makes a method of the client one of its asyncio twin: calls are awaited, listings walk asynchronously.
 TWIN_NAMES = ("key_life", "batches", "key_management")
 TWIN = (
@@ -153,6 +147,11 @@ def build_client(target: Path = ROOT / "kms_grpc" / "client" / "aio") -> None:
         (target / f"{name}.py").write_text(twin(name), "utf-8")
 
 
+def build_pages(target: Path = ROOT) -> None:
+    """Makes the pages of reference under `target` from protos/, config.py and the rest that .ci/pages.py names."""
+    subprocess.run([sys.executable, str(ROOT / ".ci" / "pages.py"), str(target)], check=True, cwd=ROOT)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Builds the gRPC stubs and the C core in place.")
     parser.add_argument("--stubs", action="store_true", help="the stubs alone")
@@ -162,11 +161,12 @@ def main() -> None:
     every = not (chosen.stubs or chosen.core or chosen.client)
     if chosen.stubs or every:
         build_stubs()
-        build_pages()
     if chosen.client or every:
         build_client()
     if chosen.core or every:
         build_core()
+    if chosen.stubs or every:
+        build_pages()
 
 
 ffibuilder = extension()
