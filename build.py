@@ -243,6 +243,11 @@ def build_client(target: Path = CLIENT / "aio") -> None:
         (target / f"{name}.py").write_text(twin(name), "utf-8")
 
 
+def build_pages(target: Path = ROOT) -> None:
+    """Makes the pages of reference under `target` from protos/, config.py and the rest that .ci/pages.py names."""
+    subprocess.run([sys.executable, str(ROOT / ".ci" / "pages.py"), str(target)], check=True, cwd=ROOT)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Generates files from protos/ and compiles the C core. Default: all.")
     parser.add_argument("--stubs", action="store_true", help="only the gRPC stubs and native/contract_fields.h")
@@ -257,6 +262,8 @@ def main() -> None:
         build_client()
     if chosen.core or every:
         build_core()
+    if chosen.stubs or every:
+        build_pages()
 
 
 ffibuilder = extension()

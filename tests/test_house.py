@@ -171,11 +171,12 @@ def test_the_fault_points_in_the_code_are_the_declared_ones() -> None:
 # --- the tree ----------------------------------------------------------------------------------------------------
 
 TOP = {
-    ".ci": "what the project's CI runs",
+    ".ci": "scripts of CI and of build.py",
+    ".github": "how to contribute, how to report a vulnerability",
     ".clang-format": "layout of native/",
     ".clang-tidy": "checks of native/",
     ".gitignore": "",
-    "CHANGELOG.md": "decisions and their reasons",
+    "CHANGELOG.md": "changes by version",
     "LICENSE": "",
     "MANIFEST.in": "what the sdist carries",
     "README.md": "",
@@ -220,8 +221,3 @@ def test_the_project_stands_alone() -> None:
         text = path.read_bytes()
         found += [(place(path), word) for word in words if word.encode() in text]
     assert found == []
-
-
-def test_what_readme_points_to_is_there() -> None:
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / "README.md").read_text("utf-8"))
-    assert [link for link in links if not (ROOT / link).exists()] == []
