@@ -22,7 +22,7 @@ CANCELLED: Final = "The caller cancelled the call before it started."
 class BlockingPool:
     """The two thread pools of a worker, shared by all its doors.
 
-    Operations with a `prepare` step may take seconds. They have one thread and a queue to themselves, so that they
+    Slow operations (`Operation.is_slow`) may take seconds. They have one thread and a queue to themselves, so that they
     never delay other calls. Both queues draw on one memory budget.
     """
 
@@ -56,7 +56,7 @@ class BlockingPool:
 
         Raises: KMSError, among others ThrottlingException if the queue is full.
         """
-        slow = operation.prepare is not None
+        slow = operation.is_slow
         queue, threads = (self._slow_queue, self._slow_thread) if slow else (self._queue, self.threads)
         turn = queue.turn(connection, 0, credentials.deadline_ns)
         try:

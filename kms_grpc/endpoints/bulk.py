@@ -35,7 +35,7 @@ NOTHING_ARRIVED: Final = (
 
 def is_bulk(operation: Operation) -> bool:
     """True for operations whose messages may be large: the batches."""
-    return operation.batch is not None
+    return operation.batches
 
 
 class Bulk:
@@ -79,7 +79,7 @@ class Bulk:
     async def _answer(self, operation: Operation, credentials: Credentials, turn: Turn, context: Context) -> bytes:
         raw = await self._read(operation, credentials, turn, context)
         turn.resize(2 * len(raw))
-        answer = self._executor.warm_batch(operation, credentials, raw)
+        answer = self._executor.warm(operation, credentials, raw)
         if answer is None:
             answer = await self._blocking_pool.execute(
                 operation, credentials, raw, connection=turn.connection, held=True

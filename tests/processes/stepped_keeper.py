@@ -87,7 +87,7 @@ class SteppedKeeper:
 
 def events(shard: Shard, name: str | None = None) -> list[dict[str, Any]]:
     """Returns the audit records in the outbox, optionally those with one event name."""
-    records = [json.loads(row.record) for row in shard.registry.outbox(10_000)]
+    records = [json.loads(row.record) for row in shard.registry.outbox.oldest(10_000)]
     return [record for record in records if name in (None, record["eventName"])]
 
 

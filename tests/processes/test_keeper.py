@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,9 @@ from kms_grpc.clock import SystemClock
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.processes import outbox
 from kms_grpc.processes.clock_trust import ClockTrust
-from kms_grpc.processes.keeper import ANSWERS_KEPT_NS, PeriodicWork
+from kms_grpc.processes.keeper import PeriodicWork
 from kms_grpc.processes.outbox import BATCH, OutboxCopier
-from kms_grpc.registry.base import OutboxRow, Registry, RememberedAnswer
+from kms_grpc.registry.base import ANSWERS_KEPT_NS, Registry, RememberedAnswer, Transaction
 from tests.processes.outbox_copies import REGIONS, copied, copy, put_into_outbox
 from tests.processes.small_disk import fill, small_disk
 from tests.processes.stand_in_server import ROOT
@@ -124,26 +125,24 @@ def test_the_position_advances_so_that_a_start_reads_little(folder: Path, monkey
     assert len(list(outbox.ids_after(log, outbox.Position(0, 0)))) == len(ALL)
 
 
-class _ReadOnlyOutbox:
-    """An outbox that can be read but, while `read_only`, not cleared."""
+class _ReadOnlyShard:
+    """A shard that can be read but, while `read_only`, not written."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self.outbox = registry.outbox
         self.read_only = True
 
-    def outbox(self, limit: int) -> list[OutboxRow]:
-        return list(self._registry.outbox(limit))
-
-    def clear_outbox(self, event_ids: list[str]) -> None:
+    def writing(self) -> AbstractContextManager[Transaction]:
         if self.read_only:
             raise DependencyTimeoutException("The disk is full.")
-        self._registry.clear_outbox(event_ids)
+        return self._registry.writing()
 
 
 def test_a_failing_region_delays_no_other_and_repeats_no_record(folder: Path) -> None:
     shards = opened(folder, REGIONS)
     first, second = shards
-    failing = _ReadOnlyOutbox(first.registry)
+    failing = _ReadOnlyShard(first.registry)
     (folder / "audit").mkdir()
     log = FileAuditLog(folder / "audit" / "keeper.jsonl", SystemClock())
     registries = {first.region: failing, second.region: second.registry}
@@ -167,7 +166,7 @@ def test_a_full_disk_keeps_the_records_in_the_outbox(folder: Path, small_disk: P
     copier = OutboxCopier({s.region: s.registry for s in shards}, log, small_disk / "keeper.position")
     copier.copy_all()
     assert copier.failing == 2
-    assert all(len(shard.registry.outbox(ROWS)) == ROWS for shard in shards)
+    assert all(len(shard.registry.outbox.oldest(ROWS)) == ROWS for shard in shards)
     filler.unlink()
     log._check()  # the log does this once a second
     copier.copy_all()
@@ -209,7 +208,9 @@ def test_remembered_responses_are_removed_after_a_day_once_the_clock_is_trusted(
     clock = ManualClock(NOW)
     shards = opened(folder, REGIONS)
     with shards.default.registry.writing() as transaction:
-        transaction.remember(RememberedAnswer(ACCOUNT, "CreateKey", "a", b"d", b"r", clock.wall_ns() - ANSWERS_KEPT_NS))
+        transaction.answers.remember(
+            RememberedAnswer(ACCOUNT, "CreateKey", "a", b"d", b"r", clock.wall_ns() - ANSWERS_KEPT_NS)
+        )
     log = FileAuditLog(folder / "keeper.jsonl", clock)
 
     class Parts:
