@@ -1,5 +1,6 @@
 /* Fuzzes the scanner of requests: writes an accepted request again in another order and requires the same reading, and
- * answers it within the bounds of the buffer. The first byte of an input chooses the operation, the rest is the request. */
+ * answers it within the bounds of the buffer. The first byte of an input chooses the operation, the rest is the
+ * request. */
 #include "core.h"
 #include "fuzz.h"
 #include "keyring.h"
