@@ -195,36 +195,57 @@ def require_current_fields_header() -> None:
         raise SystemExit(f"{FIELDS_HEADER.relative_to(ROOT)} differs from the stubs; run: python build.py --stubs")
 
 
-# What makes a method of the client one of its asyncio twin: calls are awaited, listings walk asynchronously.
-TWIN_NAMES = ("key_life", "batches", "key_management")
+# Rewrites the synchronous client as the asyncio client: calls are awaited, and iterators become asynchronous.
+CLIENT = ROOT / "kms_grpc" / "client"
 TWIN = (
-    (r'\A"""', '"""Made by `python build.py --client` from ../{name}.py: do not edit.\n\n'),
+    (r"\A", "# Made by `python build.py --client` from kms_grpc/client/{name}.py: do not edit.\n"),
     (r"^    def (\w+\(\s*self)", r"    async def \1"),
     (r"return self\._(call|create)\(", r"return await self._\1("),
     (r"= self\.list_", "= await self.list_"),
     (r"\bIterator\b", "AsyncIterator"),
     (r"^( +)yield from (.+)$", r"\1for entry in \2:\n\1    yield entry"),
-    (r"\b(KeyLifeCalls|BatchCalls|KeyManagementClient)\b", r"Async\1"),
-    (r"from kms_grpc\.client\.(calls|key_life) import Caller\b", r"from kms_grpc.client.aio.\1 import AsyncCaller"),
-    (r"\(Caller\)", "(AsyncCaller)"),
-    (r"from kms_grpc\.client\.(key_life|batches) import", r"from kms_grpc.client.aio.\1 import"),
+    (r"\b(\w+Methods|KeyManagementClient|ServiceClient)\b", r"Async\1"),
+    (r"Threads may share one client\.", "Tasks of one event loop may share one client."),
+    (r"\bkms_grpc\.client\.(methods\.\w+|service_client)\b", r"kms_grpc.client.aio.\1"),
 )
 
 
+def twin_names() -> list[str]:
+    """Returns the files under kms_grpc/client that have a generated asyncio twin, without .py."""
+    methods = sorted(f"methods/{path.stem}" for path in (CLIENT / "methods").glob("*.py") if path.stem != "__init__")
+    return ["key_management", *methods]
+
+
 def twin(name: str) -> str:
-    """The asyncio twin of kms_grpc/client/NAME.py, imports and layout as ruff has them."""
-    text = (ROOT / "kms_grpc" / "client" / f"{name}.py").read_text("utf-8")
+    """Returns the asyncio twin of kms_grpc/client/NAME.py, with imports sorted and formatted by ruff."""
+    text = (CLIENT / f"{name}.py").read_text("utf-8")
     for pattern, replacement in TWIN:
         text = re.sub(pattern, replacement.replace("{name}", name), text, flags=re.MULTILINE)
-    for arguments in (["check", "--quiet", "--select", "I", "--fix", "-"], ["format", "--quiet", "-"]):
+    sort = [
+        "check",
+        "--quiet",
+        "--select",
+        "I",
+        "--config",
+        "lint.isort.known-first-party = ['kms_grpc']",
+        "--fix",
+        "-",
+    ]
+    for arguments in (sort, ["format", "--quiet", "-"]):
         command = [sys.executable, "-m", "ruff", *arguments]
         text = subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT).stdout
     return text
 
 
-def build_client(target: Path = ROOT / "kms_grpc" / "client" / "aio") -> None:
-    for name in TWIN_NAMES:
+def build_client(target: Path = CLIENT / "aio") -> None:
+    """Writes the asyncio twins under `target`."""
+    for name in twin_names():
         (target / f"{name}.py").write_text(twin(name), "utf-8")
+
+
+def build_pages(target: Path = ROOT) -> None:
+    """Makes the pages of reference under `target` from protos/, config.py and the rest that .ci/pages.py names."""
+    subprocess.run([sys.executable, str(ROOT / ".ci" / "pages.py"), str(target)], check=True, cwd=ROOT)
 
 
 def main() -> None:
@@ -241,6 +262,8 @@ def main() -> None:
         build_client()
     if chosen.core or every:
         build_core()
+    if chosen.stubs or every:
+        build_pages()
 
 
 ffibuilder = extension()
