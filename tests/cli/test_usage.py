@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -245,6 +246,14 @@ def test_bash_completes(words: str, completes: str) -> None:
     command = [sys.executable, "-m", "kms_grpc"]
     done = subprocess.run(command, capture_output=True, text=True, env=clean() | variables, check=False)
     assert completes in done.stdout
+
+
+def test_readme_lists_exactly_these_commands() -> None:
+    section = (Path(__file__).parents[2] / "kms_grpc" / "cli" / "commands.md").read_text("utf-8")
+    listed = set(re.findall(r"^\| `kms-grpc ([a-z -]+)` \|", section, re.MULTILINE))
+    assert listed == {" ".join(path) for path in COMMANDS} | set(ELSEWHERE)
+    for code, meaning in failures.MEANINGS.items():
+        assert f"| {code.value} | {meaning} |" in section
 
 
 def test_a_terminal_is_told_how_far_long_work_is(monkeypatch: pytest.MonkeyPatch) -> None:
