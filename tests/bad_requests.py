@@ -17,8 +17,9 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from kms_grpc.aws_members import is_map
 from kms_grpc.errors import KMSError
-from kms_grpc.operations.contract.descriptors import is_map, limits
+from kms_grpc.operations.contract.descriptors import limits
 from kms_grpc.operations.contract.validation import decode, validator_for
 from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb

@@ -8,6 +8,7 @@ restarted worker counts on. One block per operation:
 | 0 … CODES-1 | calls by outcome: 0 is OK, then one per error code of `OUTCOMES` |
 | CODES … CODES+BUCKETS-1 | calls by duration: bucket b holds those under 2^b µs, the last one the rest |
 | CODES+BUCKETS | sum of durations, ns |
+| CODES+BUCKETS+1 | unexpected errors on the warm path |
 
 Increments are plain `view[i] += 1`: CPython does not switch threads between the load and the store of such a line.
 """
@@ -24,18 +25,18 @@ from kms_grpc import errors
 
 OUTCOMES: Final = ("OK", *sorted(error.__name__ for error in errors.KMSError.__subclasses__()))
 BUCKETS: Final = 24
-BLOCK: Final = len(OUTCOMES) + BUCKETS + 1
+BLOCK: Final = len(OUTCOMES) + BUCKETS + 2
 _INDEX: Final = {name: index for index, name in enumerate(OUTCOMES)}
 
 
 def size(operations: Sequence[str]) -> int:
-    """Bytes of a counter file."""
+    """Returns the size of a counter file in bytes."""
     return 8 * BLOCK * len(operations)
 
 
 def create(path: Path, operations: Sequence[str]) -> None:
-    """Make the file of a worker, all zero. Allocated in full: counting into a mapped hole would be SIGBUS on a full
-    disk."""
+    """Makes the file of a worker, all zero. All blocks are allocated, because a write to a mapped hole is SIGBUS on a
+    full disk."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.posix_fallocate(descriptor, 0, size(operations))
@@ -58,23 +59,34 @@ class Counters:
 
     @classmethod
     def private(cls, operations: Sequence[str]) -> Counters:
-        """Counters nobody else reads: for a worker without a supervisor, and tests."""
+        """Returns counters that no other process reads, for a worker without a supervisor and for tests."""
         return cls(bytearray(size(operations)), operations)
 
     def count(self, operation: str, outcome: str, duration_ns: int) -> None:
-        """One call ended. `outcome` is OK or an error code."""
+        """Counts one call that has ended. `outcome` is OK or an error code."""
         cells, offset = self._cells, self._offsets[operation]
         bucket = (duration_ns // 1000).bit_length()
         cells[offset + _INDEX[outcome]] += 1
         cells[offset + len(OUTCOMES) + (bucket if bucket < BUCKETS else BUCKETS - 1)] += 1
         cells[offset + len(OUTCOMES) + BUCKETS] += duration_ns
 
+    def count_warm_error(self, operation: str) -> int:
+        """Counts an unexpected error of the warm path, and returns the operation's number of them. The call itself was
+        then executed, and is counted by its outcome."""
+        cell = self._offsets[operation] + len(OUTCOMES) + BUCKETS + 1
+        self._cells[cell] += 1
+        return self._cells[cell]
+
+    def warm_errors(self) -> int:
+        """Returns the number of unexpected errors on the warm path, of all operations."""
+        return sum(self._cells[offset + len(OUTCOMES) + BUCKETS + 1] for offset in self._offsets.values())
+
     def calls(self, operation: str) -> dict[str, int]:
-        """Calls so far by outcome, without those that never happened."""
+        """Returns the number of calls by outcome, without outcomes that have not occurred."""
         offset = self._offsets[operation]
         return {name: self._cells[offset + i] for i, name in enumerate(OUTCOMES) if self._cells[offset + i]}
 
     def durations(self, operation: str) -> tuple[list[int], int]:
-        """(calls per bucket, sum of durations in ns)."""
+        """Returns (calls per bucket, sum of durations in ns)."""
         start = self._offsets[operation] + len(OUTCOMES)
         return self._cells[start : start + BUCKETS].tolist(), self._cells[start + BUCKETS]

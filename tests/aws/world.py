@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from tests.aws.doors import REGION, Door, Members
-from tests.operations.key_life import wrap
+from tests.operations.external_keys import wrap
 
 OTHER_REGION = "eu-west-1"
 ACCOUNT = "123456789012"

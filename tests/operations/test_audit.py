@@ -18,7 +18,7 @@ from kms_grpc import errors
 from kms_grpc.operations.executor import Executor
 from kms_grpc.v1 import keys_pb2
 from tests.canary.forms import forms
-from tests.operations.key_life import external, package, provide_pair, wanted
+from tests.operations.external_keys import external, package, provide_pair, wanted
 from tests.operations.service import ALICE, AWAY, BOB, EVE, HOME, OPERATIONS, Host, Worker, refusal_of
 
 MEMBERS = {
@@ -185,7 +185,7 @@ PARAMETERS: dict[str, Any] = {
 }
 ONCE = {"CreateAlias", "DeleteAlias", "ScheduleKeyDeletion", "CancelKeyDeletion", "ImportKeyMaterial"}
 WITH_MATERIAL = {"Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"}
-WITH_MATERIAL |= {row.name for row in OPERATIONS.values() if row.batch}
+WITH_MATERIAL |= {row.name for row in OPERATIONS.values() if row.batches}
 WITHOUT_KEYS = {"ListKeys", "GenerateRandom", "GetLimits"}
 
 
@@ -218,7 +218,7 @@ def test_what_a_record_says(shared: Worker, name: str) -> None:
     if name == "ImportKeyMaterial":
         told = shared.call("DescribeKey", key_id=sent["key_id"]).key_metadata
         material = {"keyMaterialId": told.current_key_material_id}
-    if OPERATIONS[name].batch:
+    if OPERATIONS[name].batches:
         counted = {"keyId": calls.key.arn, **(material or {}), "items": len(sent["items"])}
         if name == "GenerateDataKeyBatch":
             counted["dataKeys"] = sum(item["count"] for item in sent["items"])

@@ -96,7 +96,7 @@ def test_every_operation_that_names_a_key_is_in_this_file() -> None:
     by_name = {
         row.name
         for row in OPERATIONS.values()
-        if any(hasattr(key, "aliases") or hasattr(key, "named") for key in row.keys) and not row.batch
+        if any(hasattr(key, "aliases") or hasattr(key, "named") for key in row.keys) and not row.batches
     }  # items of batches are admitted as single calls are: test_batches.py
     assert {name.partition(".")[0] for name in CALLS} == by_name
 

@@ -111,7 +111,7 @@ def fields_of(name: str, keys: Keys) -> dict[str, Any]:
 
 
 def test_every_operation_on_a_key_has_its_row() -> None:
-    on_keys = {row.name for row in OPERATIONS.values() if row.keys and not row.batch}  # a batch has its single's rule
+    on_keys = {row.name for row in OPERATIONS.values() if row.keys and not row.batches}  # a batch has its single's rule
     assert {name.partition(".")[0] for name in ROWS} == on_keys
 
 
@@ -203,8 +203,8 @@ def test_keys_that_aws_manages_are_not_changed_by_their_account(shared: Worker, 
 def test_a_refused_state_changes_nothing(shared: Worker) -> None:
     """PendingDeletion must survive every call that it refuses: a cancelled deletion is the only way out."""
     keys = Keys(shared, KeyState.PENDING_DELETION)
-    before = shared.shard(HOME).registry.find_key(keys.key_id)
+    before = shared.shard(HOME).registry.keys.find(keys.key_id)
     for name, cells in ROWS.items():
         if cells[STATES.index("PendingDeletion")] != "OK":
             shared.refusal(name.partition(".")[0], **fields_of(name, keys))
-    assert shared.shard(HOME).registry.find_key(keys.key_id) == before
+    assert shared.shard(HOME).registry.keys.find(keys.key_id) == before

@@ -1,4 +1,4 @@
-"""One server, several regions: nothing of one is seen from another."""
+"""One server serves several regions, and nothing in one is visible from another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNREADABLE = "does not exist in this region"
 
 @pytest.fixture
 def far(worker: Worker) -> Worker:
-    """A key with an alias at home, one in each region with the same alias."""
+    """A worker with a key that has an alias in one region, and a key in each region with the same alias."""
     worker.create(alias="alias/both")
     worker.create(alias="alias/both", region=AWAY)
     worker.create(alias="alias/home")
@@ -50,7 +50,7 @@ def test_lists_show_their_own_region(far: Worker) -> None:
 
 
 def test_a_ciphertext_is_refused_elsewhere(far: Worker) -> None:
-    """Without a KeyId, and with any that could be meant."""
+    """It is refused without a KeyId and with every KeyId that might match."""
     blob = far.encrypt("alias/home")
     home = far.call("DescribeKey", key_id="alias/home").key_metadata
     away = far.call("DescribeKey", key_id="alias/both", region=AWAY).key_metadata
@@ -71,8 +71,8 @@ def test_regions_that_are_not_served(far: Worker) -> None:
         assert far.refusal("DescribeKey", key_id="alias/home", region=region).code == "ValidationException"
 
 
-def test_warm_calls_know_their_region(far: Worker) -> None:
-    """A Permit of one region never answers for another, with the same alias in both."""
+def test_permits_are_per_region(far: Worker) -> None:
+    """A Permit of one region never answers in another, even with the same alias in both."""
     for _ in range(3):
         for region in (HOME, AWAY):
             sealed = far.call("Encrypt", key_id="alias/both", plaintext=b"p", region=region)
@@ -80,19 +80,19 @@ def test_warm_calls_know_their_region(far: Worker) -> None:
 
 
 def test_shards_do_not_share_keys(host: Host) -> None:
-    """A key's row and material that were copied into another region's shard open nothing: wraps name their place."""
+    """A key's rows copied into another region's shard open nothing, since wrapped material is bound to its region."""
     worker = host.worker()
     made = worker.create()
     blob = worker.encrypt(made.key_id)
     registry = worker.shard(HOME).registry
     key, material = (
-        registry.find_key(made.key_id),
-        registry.find_material(made.key_id, bytes.fromhex(made.current_key_material_id)),
+        registry.keys.find(made.key_id),
+        registry.materials.find(made.key_id, bytes.fromhex(made.current_key_material_id)),
     )
     assert key is not None
     assert material is not None
     with worker.shard(AWAY).registry.writing() as transaction:
-        transaction.add_key(key, material)
+        transaction.keys.add(key, material)
     assert worker.refusal("Decrypt", ciphertext_blob=blob, region=AWAY).code in (
         "KeyUnavailableException",
         "AccessDeniedException",

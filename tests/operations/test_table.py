@@ -12,8 +12,10 @@ from kms_grpc.model.key_state import RULES
 from kms_grpc.operations import table
 from kms_grpc.operations.admission.selectors import ByBlob, ById
 from kms_grpc.operations.contract.descriptors import permissions
-from kms_grpc.operations.kinds.batch import Materials
+from kms_grpc.operations.kinds.batch import Batch
+from kms_grpc.operations.kinds.batch_groups import Materials
 from kms_grpc.operations.kinds.stream_work import StreamWork
+from kms_grpc.operations.kinds.write import Write
 from kms_grpc.operations.operation import Operation
 from kms_grpc.v1 import envelope_pb2, key_management_pb2
 
@@ -76,11 +78,12 @@ def test_row_speaks_the_messages_of_its_rpc(path: str) -> None:
     row, rpc = ROWS[path], RPCS[path]
     assert row.request.DESCRIPTOR is rpc.input_type
     assert row.response.DESCRIPTOR is rpc.output_type
-    hints = typing.get_type_hints(row.handler)
-    if row.batch:
+    hints = typing.get_type_hints(row.kind.handler)  # type: ignore[attr-defined]
+    if isinstance(row.kind, Batch):
+        item = row.kind.items.item
         assert hints["return"] is Materials
-        assert hints["item"] is row.batch.item
-        assert row.batch.item.DESCRIPTOR is row.request.DESCRIPTOR.fields_by_name["items"].message_type
+        assert hints["item"] is item
+        assert item.DESCRIPTOR is row.request.DESCRIPTOR.fields_by_name["items"].message_type
         return
     assert hints["return"] is (StreamWork if row.streams else row.response)
     assert hints["request"] is row.request, "the handler is written for another message"
@@ -102,7 +105,7 @@ def test_row_reads_fields_that_its_request_has(path: str) -> None:
         for key in row.keys
         for name in (key.context, getattr(key, "field", None), getattr(key, "blob", None), getattr(key, "named", None))
     ]
-    message = row.batch.item if row.batch else row.request
+    message = row.kind.items.item if isinstance(row.kind, Batch) else row.request
     assert {name for name in named if name} <= set(message.DESCRIPTOR.fields_by_name)
     contexts = {name for name in message.DESCRIPTOR.fields_by_name if name.endswith("encryption_context")}
     assert contexts == {key.context for key in row.keys if key.context}, "a context that no authorizer sees"
@@ -142,7 +145,6 @@ INVALID_ARN = {
     ("column", "operations"),
     [
         ("writes", WRITES),
-        ("idempotent", IDEMPOTENT),
         ("yields_secrets", SECRETS),
         ("warm", WARM),
         ("dry_run", USES),
@@ -150,6 +152,10 @@ INVALID_ARN = {
 )
 def test_columns(column: str, operations: set[str]) -> None:
     assert {row.name for row in table.TABLE if getattr(row, column)} == operations
+
+
+def test_creating_operations_are_idempotent() -> None:
+    assert {row.name for row in table.TABLE if isinstance(row.kind, Write) and row.kind.idempotent} == IDEMPOTENT
 
 
 def test_read_only_is_all_that_does_not_write() -> None:
@@ -171,7 +177,7 @@ def test_every_row_with_a_key_has_its_rule() -> None:
         for key in row.keys:
             name = key.action.removeprefix("kms:") if row.streams else single
             assert key.rule is RULES[name] or row.name == "UpdateAlias"
-        assert not row.batch or row.keys == table.TABLE[table.NAMES.index(single)].keys
+        assert not isinstance(row.kind, Batch) or row.keys == table.TABLE[table.NAMES.index(single)].keys
 
 
 def test_streams_are_those_of_the_contract() -> None:
@@ -189,4 +195,16 @@ def test_streams_are_those_of_the_contract() -> None:
 def test_rows_that_make_no_sense_are_refused(changes: dict[str, object], reason: str) -> None:
     row = next(row for row in table.TABLE if row.name == "Encrypt")
     with pytest.raises(TypeError):
-        dataclasses.replace(row, **changes)
+        dataclasses.replace(row.kind, **changes)
+
+
+def test_a_row_without_an_rpc_is_refused() -> None:
+    row = next(row for row in table.TABLE if row.name == "Encrypt")
+    with pytest.raises(TypeError, match=r"Seal: kms_grpc\.v1\.KeyManagementService has no such rpc"):
+        table.joined([dataclasses.replace(row.kind, name="Seal")])
+
+
+def test_two_rows_of_one_name_are_refused() -> None:
+    row = next(row for row in table.TABLE if row.name == "Encrypt")
+    with pytest.raises(TypeError, match="Encrypt: two rows declare it"):
+        table.joined([row.kind], [row.kind])

@@ -21,7 +21,7 @@ from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 from tests.conftest import StartServer
 from tests.faults.service import wait_until
-from tests.operations.key_life import EXTERNAL, NEVER, expiring, wanted, wrap
+from tests.operations.external_keys import EXTERNAL, NEVER, expiring, wanted, wrap
 from tests.served import Served
 from tests.workers.connections import Caller, ask_all, connect
 from tests.workers.stepped import BEGIN, DAY, HOUR, MINUTE, SECOND, SteppedClocks
@@ -125,7 +125,7 @@ def wrapped_materials(server: Served, key_id: str) -> list[bytes]:
     """As they lie in the shard."""
     settings = from_values({"data_dir": str(server.data_dir), "regions": [HOME], "dev": True})
     shards = open_shards(settings)
-    found = [row.wrapped for row in shards.default.registry.materials_after(key_id, -1, 9)]
+    found = [row.wrapped for row in shards.default.registry.materials.list_after(key_id, -1, 9)]
     shards.close()
     return [wrapped for wrapped in found if wrapped is not None]
 
