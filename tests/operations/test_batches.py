@@ -183,9 +183,7 @@ def test_an_item_is_answered_like_a_single_call(scene: Scene, data: st.DataObjec
             expected = scene.worker.refusal(single, **alone)
             assert (refused.code, refused.key, refused.state) == (expected.code, expected.key, expected.state)
             same_words = refused.text[:100] in expected.text.replace("Encrypt.", "EncryptBatch.")
-            assert same_words or refused.code == "ValidationException", (
-                "a single call also reports its other fields"
-            )
+            assert same_words or refused.code == "ValidationException", "a single call also reports its other fields"
 
 
 def check_done(worker: Worker, single: str, alone: Item, answer: Any, result: Any) -> None:
