@@ -71,10 +71,8 @@ class Streams:
 
         async def serve(_: Any, context: Context) -> None:
             credentials = credentials_of(context)
-            stream, messages = (
-                StreamCall(self._executor.service, operation, credentials),
-                _Messages(context, first_seconds),
-            )
+            stream = StreamCall(self._executor.service, operation, credentials)
+            messages = _Messages(context, first_seconds)
             try:
                 await self._serve(stream, messages, credentials)
             except asyncio.CancelledError:
