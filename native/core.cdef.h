@@ -378,13 +378,13 @@ typedef struct {
     uint64_t last;                       /* value of `granted` after this key's last record */
     int64_t messages, bytes;             /* remaining */
     double ends;                         /* the budget grants nothing from this time on */
-    int64_t least_messages, least_bytes; /* kms_record_seal_within must leave at least these, */
-    double until;                        /* and seals nothing from this time on */
+    int64_t least_messages, least_bytes; /* the functions `within` must leave at least these, */
+    double until;                        /* and take nothing from this time on */
 } kms_budget_t;
 
 /* Initialises a budget, before another thread can see it. `granted` must outlive it. messages, bytes: 0 to 2^63 - 1. */
 void kms_budget_begin(kms_budget_t *budget, uint64_t *granted, int64_t messages, int64_t bytes, double ends);
-/* Sets the bounds of kms_record_seal_within, in addition to what remains. */
+/* Sets the bounds of kms_record_seal_within and kms_record_open_within, in addition to what remains. */
 void kms_budget_allow(kms_budget_t *budget, double until, int64_t least_messages, int64_t least_bytes);
 /* Takes one record of so many bytes from the budget. Returns 1, or 0 if nothing was taken. */
 int kms_budget_take(kms_budget_t *budget, double now, int64_t bytes);
@@ -402,6 +402,10 @@ typedef struct {
 kms_status kms_record_seal_within(uint8_t *record, size_t record_len, kms_data_key_t *key, double now,
                                   const uint8_t *context, size_t context_len, const uint8_t *plaintext,
                                   size_t plaintext_len);
+/* Takes one record of 0 bytes from the budget, within the same bounds, and opens it. Else returns KMS_USED_UP. Takes
+ * nothing for a record that kms_record_check rejects. */
+kms_status kms_record_open_within(uint8_t *plaintext, size_t plaintext_len, kms_data_key_t *key, double now,
+                                  const uint8_t *context, size_t context_len, const uint8_t *record, size_t record_len);
 
 /* --- random.c, epoch.c, process.c --------------------------------------------------------------------------------- */
 

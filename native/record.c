@@ -159,6 +159,16 @@ kms_status kms_record_open(uint8_t *plaintext, size_t plaintext_len, uint64_t ke
     return status;
 }
 
+kms_status kms_record_open_within(uint8_t *plaintext, size_t plaintext_len, kms_data_key_t *key, double now,
+                                  const uint8_t *context, size_t context_len, const uint8_t *record,
+                                  size_t record_len) {
+    if (is_known(record, record_len) && !kms_budget_take_allowed(&key->budget, now, 0)) {
+        OPENSSL_cleanse(plaintext, plaintext_len);
+        return KMS_USED_UP;
+    }
+    return kms_record_open(plaintext, plaintext_len, key->key, context, context_len, record, record_len);
+}
+
 /* --- many records ------------------------------------------------------------------------------------------------- */
 
 #define DRAWN_AT_ONCE 1024 /* nonces: 24 KiB of stack */

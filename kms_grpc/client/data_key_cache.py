@@ -142,7 +142,7 @@ class DataKeyRequest(NamedTuple):
     """A request for a data key: a new one under a KMS key, or the one that `wrapped` holds encrypted."""
 
     name: Hashable
-    """Identifies the entry in the cache."""
+    """Identifies the entry in the cache. For decryption: `bytes`, the wrapped data key and the canonical context."""
     key_id: str | None
     wrapped: bytes | None
     context: dict[str, str]
@@ -169,6 +169,8 @@ class DataKeyCache:
         self._refresh = refresh
         self._lock = threading.Lock()
         self._entries: dict[Hashable, CachedKey] = {}
+        self.decryption_keys: dict[bytes, tuple[int, DataKey]] = {}
+        """The cached data keys for decryption by name, for `record.open_within`, which needs no lock to read them."""
         self._successors = 0
         self._granted = Counter()
         self._waited = self._own_keys = self._calls = 0
@@ -288,7 +290,16 @@ class DataKeyCache:
                 self._evict(request.name)
                 self._make_room(now, request.name)
                 self._entries[request.name] = new
+                if isinstance(request.name, bytes):
+                    self.decryption_keys[request.name] = (new.key.address, new.key)
             return granted
+
+    def awaits_successor(self, request: DataKeyRequest) -> bool:
+        """Returns whether the current data key still needs the successor that `refresh` was called for."""
+        now = self.clock()
+        with self._lock:
+            entry = self._entries.get(request.name)
+            return entry is not None and entry.requested and entry.successor is None and entry.is_due(now)
 
     def failed(self, request: DataKeyRequest) -> None:
         """Notes that a call failed. The current data key stays in use; the next attempt is RETRY_SECONDS later."""
@@ -329,6 +340,8 @@ class DataKeyCache:
 
     def _evict(self, name: Hashable) -> None:
         entry = self._entries.pop(name, None)
+        if isinstance(name, bytes):
+            self.decryption_keys.pop(name, None)
         if entry is not None:
             entry.reference.key = None
             self._successors -= entry.successor is not None

@@ -30,7 +30,7 @@ def encryption_request(key_id: str, context: Context, canonical: bytes) -> DataK
 
 def decryption_request(wrapped: bytes, context: Context, canonical: bytes) -> DataKeyRequest:
     """Returns the request for the data key that a record carries in wrapped form."""
-    return DataKeyRequest((wrapped, canonical, None), None, wrapped, dict(context))
+    return DataKeyRequest(wrapped + canonical, None, wrapped, dict(context))
 
 
 def send(kms: DataKeyOperations, request: DataKeyRequest) -> Any:

@@ -26,6 +26,7 @@ from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.crypto.record import (
     DataKey,
     open_record,
+    open_within,
     seal,
     seal_many,
     seal_within,
@@ -97,10 +98,17 @@ class EnvelopeClient:
 
     def decrypt(self, record: bytes, context: Context | None = None) -> bytes:
         """Returns the plaintext. Raises InvalidCiphertextException if the record was changed or the context differs."""
-        given, form = context or {}, canonical(context or {})
-        request = decryption_request(wrapped_key_of(record), given, form)
-        key = self.cache.take(request, 0) or self._wait_for_key(request, [0])[0]
+        given, cache = context or {}, self.cache
+        form = canonical(given)
+        plaintext = open_within(cache.decryption_keys, cache.clock(), form, record)
+        return plaintext if type(plaintext) is bytes else self._decrypt_after(plaintext, record, given, form)  # type: ignore[arg-type]
+
+    def _decrypt_after(self, status: int, record: bytes, context: Context, form: bytes) -> bytes:
+        """Decrypts with a data key that the service is asked for if need be, after the core returned `status`."""
         try:
+            why_not(status)
+            request = decryption_request(wrapped_key_of(record), context, form)
+            key = self.cache.take(request, 0) or self._wait_for_key(request, [0])[0]
             return open_record(key, form, record)
         except forks.LOST:
             forks.after_fork_in_child()
@@ -140,20 +148,25 @@ class EnvelopeClient:
         while True:
             flight, leads = self._flights.join(request.name)
             if leads:
-                entry, granted = self._lead(flight, request, sizes, ahead=False)
+                taken = self._lead(flight, request, sizes, ahead=False)
             elif (finished := flight.wait()) is not None:
-                entry, granted = finished, self.cache.take_from(finished, sizes)
+                taken = finished.key, self.cache.take_from(finished, sizes)
             else:
                 continue
-            if granted:
-                return entry.key, granted
+            if taken is not None and taken[1]:
+                return taken
 
     def _lead(
         self, flight: SingleFlight[CachedKey], request: DataKeyRequest, sizes: Sequence[int], *, ahead: bool
-    ) -> tuple[CachedKey, int]:
+    ) -> tuple[DataKey, int] | None:
+        """Fetches a data key as the leader of a flight, if it is still needed. An earlier flight may have ended after the
+        caller looked into the cache; to replace what it stored would give up a data key before its end."""
+        entry = None
         try:
-            entry = self._fetch(request)
-            granted = self.cache.store(request, entry, ahead=ahead, sizes=sizes)
+            taken = None if ahead else self.cache.take_many(request, sizes)
+            if taken is None and (not ahead or self.cache.awaits_successor(request)):
+                entry = self._fetch(request)
+                taken = entry.key, self.cache.store(request, entry, ahead=ahead, sizes=sizes)
             self._flights.end(request.name)
             flight.finish(entry)
         except BaseException as error:
@@ -161,7 +174,7 @@ class EnvelopeClient:
             self._flights.end(request.name)
             flight.finish(error=error if isinstance(error, Exception) else None)
             raise
-        return entry, granted
+        return taken
 
     def _fetch(self, request: DataKeyRequest) -> CachedKey:
         requested_at = self.cache.clock()
@@ -187,7 +200,7 @@ class EnvelopeClient:
 class BoundEnvelope:
     """Encrypts and decrypts records under one KMS key and one encryption context."""
 
-    __slots__ = ("_client", "_context", "_form", "_request", "_reference", "_clock")
+    __slots__ = ("_client", "_context", "_form", "_request", "_reference", "_clock", "_decryption_keys")
 
     def __init__(self, client: EnvelopeClient, key_id: str, context: Context) -> None:
         self._client = client
@@ -196,6 +209,7 @@ class BoundEnvelope:
         self._request = encryption_request(key_id, context, self._form)
         self._reference = NO_KEY
         self._clock = client.cache.clock
+        self._decryption_keys = client.cache.decryption_keys
 
     def encrypt(self, plaintext: bytes) -> bytes:
         """Returns the encrypted record."""
@@ -237,7 +251,10 @@ class BoundEnvelope:
 
     def decrypt(self, record: bytes) -> bytes:
         """Returns the plaintext of a record that has this encryption context, under any KMS key."""
-        return self._client.decrypt(record, self._context)
+        plaintext = open_within(self._decryption_keys, self._clock(), self._form, record)
+        if type(plaintext) is bytes:
+            return plaintext
+        return self._client._decrypt_after(plaintext, record, self._context, self._form)  # type: ignore[arg-type]
 
     def decrypt_many(self, records: Sequence[bytes]) -> list[bytes]:
         """Returns the plaintexts of records that have this encryption context; see EnvelopeClient.decrypt_many."""

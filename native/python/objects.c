@@ -7,9 +7,12 @@
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
+#include <string.h>
 
 #include "core.h"
 #include "objects.cdef.h"
+
+#define WRAPPED_AT (KMS_RECORD_PREFIX_SIZE - KMS_WRAPPED_DATA_KEY_SIZE)
 
 /* --- many bytes objects ------------------------------------------------------------------------------------------- */
 
@@ -57,51 +60,98 @@ void *kms_bytes_make(uint8_t **places, const uint64_t *lens, size_t count, int64
 
 /* --- one record --------------------------------------------------------------------------------------------------- */
 
-struct sealed {
-    kms_data_key_t *key;
+/* The arguments of a built-in function after its first: the time, the context, and a plaintext or a record. */
+struct message {
     double now;
-    char *context, *plaintext;
-    Py_ssize_t context_len, plaintext_len;
+    char *context, *in;
+    Py_ssize_t context_len, in_len;
 };
 
-static int parse(struct sealed *sealed, PyObject *const *arguments, Py_ssize_t count) {
+static int parse(struct message *message, PyObject *const *arguments, Py_ssize_t count) {
     if (count != 4) {
-        PyErr_SetString(PyExc_TypeError, "key, now, context and plaintext");
+        PyErr_SetString(PyExc_TypeError, "four arguments");
         return 0;
     }
-    sealed->key = PyLong_AsVoidPtr(arguments[0]);
-    sealed->now = PyFloat_AsDouble(arguments[1]);
-    if (!sealed->key && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "no key");
-    return sealed->key && !(sealed->now == -1.0 && PyErr_Occurred()) &&
-           PyBytes_AsStringAndSize(arguments[2], &sealed->context, &sealed->context_len) == 0 &&
-           PyBytes_AsStringAndSize(arguments[3], &sealed->plaintext, &sealed->plaintext_len) == 0;
+    message->now = PyFloat_AsDouble(arguments[1]);
+    return !(message->now == -1.0 && PyErr_Occurred()) &&
+           PyBytes_AsStringAndSize(arguments[2], &message->context, &message->context_len) == 0 &&
+           PyBytes_AsStringAndSize(arguments[3], &message->in, &message->in_len) == 0;
 }
 
-static kms_status seal(uint8_t *record, size_t record_len, const struct sealed *sealed) {
+static kms_data_key_t *data_key_at(PyObject *address) {
+    kms_data_key_t *key = PyLong_AsVoidPtr(address);
+    if (!key && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "no key");
+    return key;
+}
+
+typedef kms_status within(uint8_t *out, size_t out_len, kms_data_key_t *key, double now, const uint8_t *context,
+                          size_t context_len, const uint8_t *in, size_t in_len);
+
+/* Returns new bytes that `work` has filled, or its status. */
+static PyObject *made_by(within *work, Py_ssize_t len, kms_data_key_t *key, const struct message *message) {
+    PyObject *made = PyBytes_FromStringAndSize(NULL, len);
+    if (!made) return NULL;
+    uint8_t *out = (uint8_t *)PyBytes_AsString(made);
     kms_status status = KMS_OK;
     Py_BEGIN_ALLOW_THREADS;
-    status = kms_record_seal_within(record, record_len, sealed->key, sealed->now, (const uint8_t *)sealed->context,
-                                    (size_t)sealed->context_len, (const uint8_t *)sealed->plaintext,
-                                    (size_t)sealed->plaintext_len);
+    status = work(out, (size_t)len, key, message->now, (const uint8_t *)message->context, (size_t)message->context_len,
+                  (const uint8_t *)message->in, (size_t)message->in_len);
     Py_END_ALLOW_THREADS;
-    return status;
+    if (status == KMS_OK) return made;
+    Py_DECREF(made);
+    return PyLong_FromLong(status);
 }
 
 static PyObject *seal_within(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
-    struct sealed sealed;
+    struct message message;
     (void)self;
-    if (!parse(&sealed, arguments, count)) return NULL;
-    if (sealed.plaintext_len > KMS_MAXIMUM_RECORD_PLAINTEXT) return PyLong_FromLong(KMS_WRONG_LENGTH);
-    const Py_ssize_t len = sealed.plaintext_len + KMS_RECORD_OVERHEAD;
-    PyObject *record = PyBytes_FromStringAndSize(NULL, len);
-    if (!record) return NULL;
-    kms_status status = seal((uint8_t *)PyBytes_AsString(record), (size_t)len, &sealed);
-    if (status == KMS_OK) return record;
-    Py_DECREF(record);
-    return PyLong_FromLong(status);
+    if (!parse(&message, arguments, count)) return NULL;
+    kms_data_key_t *key = data_key_at(arguments[0]);
+    if (!key) return NULL;
+    if (message.in_len > KMS_MAXIMUM_RECORD_PLAINTEXT) return PyLong_FromLong(KMS_WRONG_LENGTH);
+    return made_by(kms_record_seal_within, message.in_len + KMS_RECORD_OVERHEAD, key, &message);
 }
 
 void *kms_seal_function(void) {
     static PyMethodDef method = {"seal_within", (PyCFunction)(void (*)(void))seal_within, METH_FASTCALL, NULL};
+    return PyCFunction_NewEx(&method, NULL, NULL);
+}
+
+/* Returns a borrowed reference to the dict's entry for the record and the context; NULL if there is none, or with an
+ * exception. */
+static PyObject *find(PyObject *cached, const struct message *message) {
+    PyObject *name = PyBytes_FromStringAndSize(NULL, KMS_WRAPPED_DATA_KEY_SIZE + message->context_len);
+    if (!name) return NULL;
+    char *bytes = PyBytes_AsString(name);
+    memcpy(bytes, message->in + WRAPPED_AT, KMS_WRAPPED_DATA_KEY_SIZE);
+    memcpy(bytes + KMS_WRAPPED_DATA_KEY_SIZE, message->context, (size_t)message->context_len);
+    PyObject *found = PyDict_GetItemWithError(cached, name);
+    Py_DECREF(name);
+    return found;
+}
+
+static PyObject *opened_by(PyObject *entry, const struct message *message) {
+    PyObject *address = PyTuple_GetItem(entry, 0);
+    kms_data_key_t *key = address ? data_key_at(address) : NULL;
+    return key ? made_by(kms_record_open_within, message->in_len - KMS_RECORD_OVERHEAD, key, message) : NULL;
+}
+
+static PyObject *open_within(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
+    struct message message;
+    (void)self;
+    if (!parse(&message, arguments, count)) return NULL;
+    kms_status status = kms_record_check((const uint8_t *)message.in, (size_t)message.in_len);
+    if (status != KMS_OK) return PyLong_FromLong(status);
+    if (message.context_len > KMS_MAXIMUM_CONTEXT) return PyLong_FromLong(KMS_WRONG_LENGTH);
+    PyObject *entry = find(arguments[0], &message);
+    if (!entry) return PyErr_Occurred() ? NULL : PyLong_FromLong(KMS_USED_UP);
+    Py_INCREF(entry); /* another thread may remove it from the dict while the record is opened */
+    PyObject *opened = opened_by(entry, &message);
+    Py_DECREF(entry);
+    return opened;
+}
+
+void *kms_open_function(void) {
+    static PyMethodDef method = {"open_within", (PyCFunction)(void (*)(void))open_within, METH_FASTCALL, NULL};
     return PyCFunction_NewEx(&method, NULL, NULL);
 }

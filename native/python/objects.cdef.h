@@ -11,3 +11,8 @@ void *kms_bytes_make(uint8_t **places, const uint64_t *lens, size_t count, int64
 /* Creates the built-in function seal_within(address of a kms_data_key_t, now, context, plaintext). It returns a record
  * as bytes, or a kms_status as int, and raises TypeError. */
 void *kms_seal_function(void);
+/* Creates the built-in function open_within(cached, now, context, record). `cached` is a dict from a wrapped data key and
+ * canonical context, joined as `bytes`, to a tuple whose first element is the address of a kms_data_key_t, which the rest
+ * of the tuple keeps alive. Returns the plaintext as bytes, or a kms_status as int: KMS_USED_UP if the dict has no such
+ * data key. Raises TypeError. */
+void *kms_open_function(void);

@@ -22,6 +22,7 @@ from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.crypto.record import (
     DataKey,
     open_record,
+    open_within,
     seal,
     seal_many,
     seal_within,
@@ -92,14 +93,23 @@ class AsyncEnvelopeClient:
 
     async def decrypt(self, record: bytes, context: Context | None = None) -> bytes:
         """Returns the plaintext. Raises InvalidCiphertextException if the record was changed or the context differs."""
-        form = canonical(context or {})
-        request = decryption_request(wrapped_key_of(record), context or {}, form)
-        while True:
+        given, cache = context or {}, self.cache
+        form = canonical(given)
+        plaintext = open_within(cache.decryption_keys, cache.clock(), form, record)
+        if isinstance(plaintext, bytes):
+            return plaintext
+        return await self._decrypt_after(plaintext, record, given, form)
+
+    async def _decrypt_after(self, status: int, record: bytes, context: Context, form: bytes) -> bytes:
+        """Decrypts with a data key that the service is asked for if need be, after the core returned `status`."""
+        try:
+            why_not(status)
+            request = decryption_request(wrapped_key_of(record), context, form)
             key = self.cache.take(request, 0) or (await self._wait_for_key(request, [0]))[0]
-            try:
-                return open_record(key, form, record)
-            except forks.LOST:
-                forks.after_fork_in_child()
+            return open_record(key, form, record)
+        except forks.LOST:
+            forks.after_fork_in_child()
+            return await self.decrypt(record, context)
 
     async def decrypt_many(self, records: Sequence[bytes], context: Context | None = None) -> list[bytes]:
         """Returns the plaintexts in the order of the records. Fetches each data key once, 64 at a time, and makes one C
@@ -176,7 +186,7 @@ def _retrieve_error(flight: asyncio.Task[CachedKey]) -> None:
 class AsyncBoundEnvelope:
     """Encrypts and decrypts records under one KMS key and one encryption context."""
 
-    __slots__ = ("_client", "_context", "_form", "_request", "_reference", "_clock")
+    __slots__ = ("_client", "_context", "_form", "_request", "_reference", "_clock", "_decryption_keys")
 
     def __init__(self, client: AsyncEnvelopeClient, key_id: str, context: Context) -> None:
         self._client = client
@@ -185,6 +195,7 @@ class AsyncBoundEnvelope:
         self._request = encryption_request(key_id, context, self._form)
         self._reference = NO_KEY
         self._clock = client.cache.clock
+        self._decryption_keys = client.cache.decryption_keys
 
     async def encrypt(self, plaintext: bytes) -> bytes:
         """Returns the encrypted record."""
@@ -224,7 +235,10 @@ class AsyncBoundEnvelope:
 
     async def decrypt(self, record: bytes) -> bytes:
         """Returns the plaintext of a record that has this encryption context, under any KMS key."""
-        return await self._client.decrypt(record, self._context)
+        plaintext = open_within(self._decryption_keys, self._clock(), self._form, record)
+        if isinstance(plaintext, bytes):
+            return plaintext
+        return await self._client._decrypt_after(plaintext, record, self._context, self._form)
 
     async def decrypt_many(self, records: Sequence[bytes]) -> list[bytes]:
         """Returns the plaintexts of records that have this encryption context; see AsyncEnvelopeClient.decrypt_many."""
