@@ -76,7 +76,7 @@ kms_status kms_ciphers_of_thread(struct kms_ciphers **ciphers) {
 /* Sets a zero key: it overwrites the whole key schedule, and GCM derives its hash key and state again. */
 static int overwrite(struct kms_ciphers *ciphers) {
     return EVP_EncryptInit_ex2(ciphers->ecb, NULL, zeros, NULL, NULL) == 1 &&
-           EVP_EncryptInit_ex2(ciphers->gcm, NULL, zeros, zeros, NULL) == 1;
+           EVP_EncryptInit_ex2(ciphers->gcm, NULL, zeros, NULL, NULL) == 1;
 }
 
 void kms_ciphers_forget(struct kms_ciphers *ciphers) {

@@ -18,21 +18,18 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, NamedTuple
 
 from kms_grpc.client import forks
-from kms_grpc.crypto.data_key_budget import UNBOUNDED, Counter
+from kms_grpc.crypto.data_key_budget import UNBOUNDED, Counter, since_boot
 from kms_grpc.crypto.record import DataKey
 
 RETRY_SECONDS: Final = 1.0
 """Time between a failed attempt to fetch a data key ahead and the next attempt."""
 
 _jitter = random.SystemRandom()
-_since_boot = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +157,7 @@ class DataKeyCache:
         self,
         limits: CacheLimits,
         refresh: Callable[[DataKeyRequest], None],
-        clock: Callable[[], float] = _since_boot,
+        clock: Callable[[], float] = since_boot,
     ) -> None:
         """`refresh` is called, outside the lock, with a request to send ahead of time. When the call has finished, the
         client calls `store` or `failed`."""

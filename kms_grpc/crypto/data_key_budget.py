@@ -6,13 +6,17 @@ caller's clock. Counts are 0 to 2^63 - 1.
 
 from __future__ import annotations
 
+import ctypes
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from kms_grpc.crypto._native import ffi, lib
-from kms_grpc.crypto.bytes_lists import numbers
+from kms_grpc.crypto.bytes_lists import numbers, with_the_gil
 
+since_boot: Final[Callable[[], float]] = with_the_gil("kms_clock_function", ctypes.py_object)()
+"""since_boot() returns the seconds since the machine started, its sleep included: in half the time that
+`time.clock_gettime` takes."""
 UNBOUNDED: Final = (1 << 63) - 1
 """A number of messages or bytes that is never reached."""
 

@@ -8,6 +8,7 @@
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 #include <string.h>
+#include <time.h>
 
 #include "core.h"
 #include "objects.cdef.h"
@@ -87,16 +88,31 @@ static kms_data_key_t *data_key_at(PyObject *address) {
 typedef kms_status within(uint8_t *out, size_t out_len, kms_data_key_t *key, double now, const uint8_t *context,
                           size_t context_len, const uint8_t *in, size_t in_len);
 
+/* Below this size a call keeps the GIL, as CPython's hashlib does: to hand it to a waiting thread takes longer than the
+ * cipher. */
+#define RELEASES_THE_GIL 2048
+
+static kms_status run(within *work, uint8_t *out, size_t out_len, kms_data_key_t *key, const struct message *message) {
+    return work(out, out_len, key, message->now, (const uint8_t *)message->context, (size_t)message->context_len,
+                (const uint8_t *)message->in, (size_t)message->in_len);
+}
+
+static kms_status run_without_the_gil(within *work, uint8_t *out, size_t out_len, kms_data_key_t *key,
+                                      const struct message *message) {
+    kms_status status = KMS_OK;
+    Py_BEGIN_ALLOW_THREADS;
+    status = run(work, out, out_len, key, message);
+    Py_END_ALLOW_THREADS;
+    return status;
+}
+
 /* Returns new bytes that `work` has filled, or its status. */
 static PyObject *made_by(within *work, Py_ssize_t len, kms_data_key_t *key, const struct message *message) {
     PyObject *made = PyBytes_FromStringAndSize(NULL, len);
     if (!made) return NULL;
     uint8_t *out = (uint8_t *)PyBytes_AsString(made);
-    kms_status status = KMS_OK;
-    Py_BEGIN_ALLOW_THREADS;
-    status = work(out, (size_t)len, key, message->now, (const uint8_t *)message->context, (size_t)message->context_len,
-                  (const uint8_t *)message->in, (size_t)message->in_len);
-    Py_END_ALLOW_THREADS;
+    kms_status status = message->in_len < RELEASES_THE_GIL ? run(work, out, (size_t)len, key, message)
+                                                           : run_without_the_gil(work, out, (size_t)len, key, message);
     if (status == KMS_OK) return made;
     Py_DECREF(made);
     return PyLong_FromLong(status);
@@ -153,5 +169,20 @@ static PyObject *open_within(PyObject *self, PyObject *const *arguments, Py_ssiz
 
 void *kms_open_function(void) {
     static PyMethodDef method = {"open_within", (PyCFunction)(void (*)(void))open_within, METH_FASTCALL, NULL};
+    return PyCFunction_NewEx(&method, NULL, NULL);
+}
+
+/* --- the clock ---------------------------------------------------------------------------------------------------- */
+
+static PyObject *since_boot(PyObject *self, PyObject *nothing) {
+    struct timespec now = {0};
+    (void)self;
+    (void)nothing;
+    if (clock_gettime(CLOCK_BOOTTIME, &now) != 0) return PyErr_SetFromErrno(PyExc_OSError);
+    return PyFloat_FromDouble((double)now.tv_sec + (double)now.tv_nsec * 1e-9);
+}
+
+void *kms_clock_function(void) {
+    static PyMethodDef method = {"since_boot", since_boot, METH_NOARGS, NULL};
     return PyCFunction_NewEx(&method, NULL, NULL);
 }

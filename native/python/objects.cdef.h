@@ -16,3 +16,5 @@ void *kms_seal_function(void);
  * of the tuple keeps alive. Returns the plaintext as bytes, or a kms_status as int: KMS_USED_UP if the dict has no such
  * data key. Raises TypeError. */
 void *kms_open_function(void);
+/* Creates the built-in function since_boot(): seconds since the machine started, its sleep included. */
+void *kms_clock_function(void);
