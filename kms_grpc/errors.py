@@ -9,7 +9,8 @@ Source: https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html an
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+import copyreg
+from typing import Any, ClassVar, Final
 
 DOMAIN: Final = "kms_grpc.v1"
 """ErrorInfo.domain of the errors of the service, in gRPC responses."""
@@ -19,7 +20,14 @@ DEADLINE_PASSED: Final = "The deadline of the call passed before the call starte
 """Text of the DependencyTimeoutException for a call that does not start for this reason."""
 
 
-class KMSError(Exception):
+class Portable(Exception):
+    """Base of exceptions that pickle and copy make again without their constructors, which take different arguments."""
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
+
+class KMSError(Portable):
     """Base of the errors that a caller can get. `text` is the message sent to the caller; it may be empty."""
 
     status: ClassVar[str] = "INTERNAL"

@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from kms_grpc import errors
 
 
-class ClientError(Exception):
+class ClientError(errors.Portable):
     """Base of the errors that do not come from the service. The text says what happened."""
 
 
