@@ -1,16 +1,17 @@
-"""A generator of bad requests: a valid message with one thing changed, by the type that its descriptor says.
+"""A generator of bad requests: the example of an operation (examples.py) with one field or some bytes changed.
 
-Sizes at and around each limit, enum values, ids of every malformed shape, contexts of ten thousand pairs, text that is
-not UTF-8, ARNs of other regions and accounts; and raw bytes that were truncated, spliced, or carry what the contract
-doesn't know. Cases at a limit are valid on purpose: they show that the limit is where it is said to be.
+Fields change by the type that their descriptor states: sizes at and around each limit, enum values, malformed
+identifiers, contexts of ten thousand pairs, text that is not UTF-8. Bytes are truncated, spliced, or extended by fields
+that the contract does not know. Cases at a limit are valid on purpose: they show where the limit is.
 
-Everything follows from the seed. `World` says which keys and blobs there are; the caller makes them.
+The cases of an operation follow from the seed and the operation's name, so that a new operation changes no other's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,22 +21,13 @@ from google.protobuf.message import Message
 from kms_grpc.errors import KMSError
 from kms_grpc.operations.contract.descriptors import is_map, limits
 from kms_grpc.operations.contract.validation import decode, validator_for
-from kms_grpc.v1 import envelope_pb2, keys_pb2
-from kms_grpc.v1 import key_management_pb2 as pb
+from tests import examples
+from tests.examples import CONTEXT, EXAMPLES, request, request_class
 from tests.identifier_shapes import MARKERS, World, alias_names, key_ids
 
-SERVICES = (
-    pb.DESCRIPTOR.services_by_name["KeyManagementService"],
-    envelope_pb2.DESCRIPTOR.services_by_name["EnvelopeService"],
-)
-METHODS = {
-    method.name: method
-    for service in SERVICES
-    for method in service.methods
-    if method.input_type.fields and not method.client_streaming
-}
-"""Of requests without fields nothing can be wrong; streams have tests of their own."""
-CONTEXT_FIELDS = ("encryption_context", "source_encryption_context", "destination_encryption_context")
+METHODS = {name: method for name, method in examples.METHODS.items() if method.input_type.fields}
+NAMES = [name for name in EXAMPLES if name in METHODS and not METHODS[name].client_streaming]
+"""Operations with something to change in their request. Streams have tests of their own."""
 MARK = "\u2603MARK\u2603"
 """Stands where bytes that are not UTF-8 will be: as long as NOT_UTF8, and found nowhere else."""
 NOT_UTF8 = (b"\xc3\x28\xa0\xa1MA\xed\xa0\x80", b"\xff\xfe\xfd\xfcMA\xf8\x88\x80", b"\xc0\xaf\xc0\xafMARK\xe2")
@@ -43,7 +35,7 @@ NOT_UTF8 = (b"\xc3\x28\xa0\xa1MA\xed\xa0\x80", b"\xff\xfe\xfd\xfcMA\xf8\x88\x80"
 
 @dataclass(frozen=True)
 class BadRequest:
-    """`raw` is the serialised request; `member` the AWS name of the one member that was changed, if it was one."""
+    """`raw` is the serialised request, `member` AWS's name of the changed member; None where bytes were changed."""
 
     operation: str
     what: str
@@ -55,33 +47,44 @@ class BadRequest:
         return f"/{METHODS[self.operation].containing_service.full_name}/{self.operation}"
 
 
-def bad_requests(seed: int, world: World | None = None, count: int | None = None) -> list[BadRequest]:
-    """All cases of all operations, in an order that the seed shuffles; or `count` of them, half of which get far."""
-    world, chance = world or World(), random.Random(seed)
-    cases = [case for name in VALID for case in _of_operation(name, world, chance)]
-    chance.shuffle(cases)
-    if count is None:
+def bad_requests(seed: int, world: World | None = None, each: int | None = None) -> list[BadRequest]:
+    """Returns all cases of all operations, or `each` of every operation, in an order that the seed shuffles.
+
+    Half of `each` come to a handler, where the operation has as many such cases.
+    """
+    world = world or World()
+    cases = [case for name in NAMES for case in _of_operation(name, world, seed, each)]
+    return sorted(cases, key=lambda case: hashlib.sha256(f"{seed} {case.what}".encode()).digest())
+
+
+def _of_operation(name: str, world: World, seed: int, each: int | None) -> list[BadRequest]:
+    chance = random.Random(f"{seed} {name}")
+    cases = list(_all_of_operation(name, world, chance))
+    if each is None:
         return cases
-    far = [case for case in cases if gets_far(case, world)]
+    chance.shuffle(cases)
+    far = [case for case in cases if gets_far(case, world)][: each // 2]
     near = [case for case in cases if not gets_far(case, world)]
-    half = min(count // 2, len(far))
-    picked = far[:half] + near[: count - half]
-    chance.shuffle(picked)
-    return picked
+    return far + near[: each - len(far)]
+
+
+def valid(name: str, world: World) -> Any:
+    """The operation's valid request, which every case starts from."""
+    return request(name, world.value_of)
 
 
 def gets_far(case: BadRequest, world: World) -> bool:
-    """Whether nothing is wrong with the request as such and the keys that it names are there: it comes to a handler."""
-    request_class = type(VALID[case.operation](world))
+    """Says whether the case comes to a handler: the request is valid as such, and the keys that it names exist."""
+    message_class = request_class(case.operation)
     try:
-        request = decode(request_class, case.raw)
-        validator_for(request_class)(request)
+        message = decode(message_class, case.raw)
+        validator_for(message_class)(message)
     except KMSError:
         return False
     good = {world.key_id, world.second_key_id, world.arn(), ""}
-    messages = [request, *getattr(request, "items", ())]
-    named = [_name(message, field) for message in messages for field in message.DESCRIPTOR.fields]
-    return set(named) <= good and all(_names_its_key(message, world) for message in messages)
+    messages = [message, *getattr(message, "items", ())]
+    named = [_name(inside, field) for inside in messages for field in inside.DESCRIPTOR.fields]
+    return set(named) <= good and all(_names_its_key(inside, world) for inside in messages)
 
 
 def _name(message: Any, field: FieldDescriptor) -> str:
@@ -95,101 +98,25 @@ def _names_its_key(message: Any, world: World) -> bool:
     )
 
 
-# --- valid requests ----------------------------------------------------------------------------------------------
-
-VALID: dict[str, Callable[[World], Message]] = {
-    "CreateKey": lambda w: pb.CreateKeyRequest(
-        description="bad requests", key_spec=keys_pb2.KEY_SPEC_SYMMETRIC_DEFAULT
-    ),
-    "DescribeKey": lambda w: pb.DescribeKeyRequest(key_id=w.key_id),
-    "ListKeys": lambda w: pb.ListKeysRequest(limit=10),
-    "EnableKey": lambda w: pb.EnableKeyRequest(key_id=w.key_id),
-    "DisableKey": lambda w: pb.DisableKeyRequest(key_id=w.second_key_id),
-    "UpdateKeyDescription": lambda w: pb.UpdateKeyDescriptionRequest(key_id=w.key_id, description="changed"),
-    "ScheduleKeyDeletion": lambda w: pb.ScheduleKeyDeletionRequest(key_id=w.second_key_id, pending_window_in_days=7),
-    "CancelKeyDeletion": lambda w: pb.CancelKeyDeletionRequest(key_id=w.second_key_id),
-    "TagResource": lambda w: pb.TagResourceRequest(
-        key_id=w.key_id, tags=[keys_pb2.Tag(tag_key="key", tag_value="value")]
-    ),
-    "UntagResource": lambda w: pb.UntagResourceRequest(key_id=w.key_id, tag_keys=["key"]),
-    "ListResourceTags": lambda w: pb.ListResourceTagsRequest(key_id=w.key_id, limit=10),
-    "EnableKeyRotation": lambda w: pb.EnableKeyRotationRequest(key_id=w.key_id, rotation_period_in_days=365),
-    "DisableKeyRotation": lambda w: pb.DisableKeyRotationRequest(key_id=w.key_id),
-    "GetKeyRotationStatus": lambda w: pb.GetKeyRotationStatusRequest(key_id=w.key_id),
-    "RotateKeyOnDemand": lambda w: pb.RotateKeyOnDemandRequest(key_id=w.key_id),
-    "ListKeyRotations": lambda w: pb.ListKeyRotationsRequest(key_id=w.key_id, limit=10),
-    "GetParametersForImport": lambda w: pb.GetParametersForImportRequest(
-        key_id=w.key_id,
-        wrapping_algorithm=keys_pb2.ALGORITHM_SPEC_RSAES_OAEP_SHA_256,
-        wrapping_key_spec=keys_pb2.WRAPPING_KEY_SPEC_RSA_2048,
-    ),
-    "ImportKeyMaterial": lambda w: pb.ImportKeyMaterialRequest(
-        key_id=w.key_id,
-        import_token=b"token",
-        encrypted_key_material=b"wrapped",
-        expiration_model=keys_pb2.EXPIRATION_MODEL_TYPE_KEY_MATERIAL_DOES_NOT_EXPIRE,
-    ),
-    "DeleteImportedKeyMaterial": lambda w: pb.DeleteImportedKeyMaterialRequest(key_id=w.key_id),
-    "CreateAlias": lambda w: pb.CreateAliasRequest(target_key_id=w.key_id, alias_name=f"{w.alias}-more"),
-    "UpdateAlias": lambda w: pb.UpdateAliasRequest(target_key_id=w.key_id, alias_name=w.alias),
-    "DeleteAlias": lambda w: pb.DeleteAliasRequest(alias_name=f"{w.alias}-more"),
-    "ListAliases": lambda w: pb.ListAliasesRequest(key_id=w.key_id, limit=10),
-    "Encrypt": lambda w: pb.EncryptRequest(key_id=w.key_id, plaintext=b"plain", encryption_context=dict(w.context)),
-    "Decrypt": lambda w: pb.DecryptRequest(key_id=w.key_id, ciphertext_blob=w.blob, encryption_context=dict(w.context)),
-    "ReEncrypt": lambda w: pb.ReEncryptRequest(
-        destination_key_id=w.key_id,
-        source_key_id=w.key_id,
-        ciphertext_blob=w.blob,
-        source_encryption_context=dict(w.context),
-        destination_encryption_context={"new": "context"},
-    ),
-    "GenerateDataKey": lambda w: pb.GenerateDataKeyRequest(
-        key_id=w.key_id, number_of_bytes=32, encryption_context=dict(w.context)
-    ),
-    "GenerateDataKeyWithoutPlaintext": lambda w: pb.GenerateDataKeyWithoutPlaintextRequest(
-        key_id=w.key_id, number_of_bytes=32, encryption_context=dict(w.context)
-    ),
-    "GenerateRandom": lambda w: pb.GenerateRandomRequest(number_of_bytes=32),
-    "EncryptBatch": lambda w: envelope_pb2.EncryptBatchRequest(
-        key_id=w.key_id, encryption_context=dict(w.context), items=[_item_of("EncryptBatchItem", w)] * 2
-    ),
-    "DecryptBatch": lambda w: envelope_pb2.DecryptBatchRequest(
-        encryption_context=dict(w.context), items=[_item_of("DecryptBatchItem", w)] * 2
-    ),
-    "ReEncryptBatch": lambda w: envelope_pb2.ReEncryptBatchRequest(
-        destination_key_id=w.key_id,
-        source_encryption_context=dict(w.context),
-        items=[_item_of("ReEncryptBatchItem", w)] * 2,
-    ),
-    "GenerateDataKeyBatch": lambda w: envelope_pb2.GenerateDataKeyBatchRequest(
-        key_id=w.key_id, number_of_bytes=32, items=[_item_of("GenerateDataKeyBatchItem", w)] * 2
-    ),
-}
-"""One valid request per operation: what every case starts from."""
-
-
-def _item_of(name: str, world: World) -> Any:
-    """A good message of a list, of that type."""
-    if name == "Tag":
-        return keys_pb2.Tag(tag_key="key", tag_value="value")
-    item = getattr(envelope_pb2, name)()
-    fields = item.DESCRIPTOR.fields_by_name
-    if "plaintext" in fields:
-        item.plaintext = b"plain"
-    if "ciphertext_blob" in fields:
-        item.ciphertext_blob = world.blob
+def _item_of(item_class: type[Message], world: World) -> Any:
+    """A valid message for a list: its required members, and the blob or plaintext that a batch's item carries."""
+    item: Any = item_class()
+    for field in item.DESCRIPTOR.fields:
+        if field.type == FieldDescriptor.TYPE_BYTES:
+            setattr(item, field.name, world.blob if field.name == "ciphertext_blob" else b"plain")
+        elif limits(field).required:
+            setattr(item, field.name, "text")
     return item
 
 
-def _of_operation(name: str, world: World, chance: random.Random) -> Iterator[BadRequest]:
-    make = VALID[name]
-    for field in make(world).DESCRIPTOR.fields:
+def _all_of_operation(name: str, world: World, chance: random.Random) -> Iterator[BadRequest]:
+    for field in METHODS[name].input_type.fields:
         for what, value in [*variants(field, world), *within(field, chance)]:
-            changed = make(world)
+            changed = valid(name, world)
             put(changed, field, value)
             yield BadRequest(name, f"{name}.{field.name}: {what}", changed.SerializeToString(), field.json_name)
-        yield from _not_utf8(name, make(world), field)
-    for what, raw in raw_variants(make(world).SerializeToString(), chance):
+        yield from _not_utf8(name, valid(name, world), field)
+    for what, raw in raw_variants(valid(name, world).SerializeToString(), chance):
         yield BadRequest(name, f"{name}: {what}", raw)
 
 
@@ -281,9 +208,9 @@ def contexts(world: World) -> Iterator[tuple[str, dict[str, str]]]:
     yield from (
         ("no pairs", {}),
         ("an empty pair", {"": ""}),
-        ("another value", dict.fromkeys(dict(world.context), "other")),
+        ("another value", dict.fromkeys(CONTEXT, "other")),
     )
-    yield from (("a pair more", {**dict(world.context), "more": ""}), ("NUL and controls", {"\0": "\x01\x7f"}))
+    yield from (("a pair more", {**CONTEXT, "more": ""}), ("NUL and controls", {"\0": "\x01\x7f"}))
     yield from (
         ("composed", {"\u00e9": "\u00e9"}),
         ("decomposed", {"e\u0301": "e\u0301"}),
@@ -307,7 +234,7 @@ def _lists(field: FieldDescriptor, world: World) -> Iterator[tuple[str, list[Any
 
 def _item(field: FieldDescriptor, world: World) -> Any:
     if field.message_type is not None:
-        return _item_of(field.message_type.name, world)
+        return _item_of(field.message_type._concrete_class, world)
     return 1 if field.enum_type is not None else "item"
 
 

@@ -97,7 +97,7 @@ def filled(value: Any, make: Callable[[Thing], Any]) -> Any:
 
 
 def request(name: str, make: Callable[[Thing], Any]) -> Any:
-    """The example's message. Enum values may be given by name."""
+    """Returns the example's message. Enum values of an example are given by name."""
     return request_class(name)(**filled(EXAMPLES[name].fields, make))
 
 
@@ -164,7 +164,7 @@ EXAMPLES: dict[str, Example] = {
             "destinationEncryptionAlgorithm": "SYMMETRIC_DEFAULT",
         },
     ),
-    "GenerateDataKey": Example({"key_id": KEY, "key_spec": "DATA_KEY_SPEC_AES_256", **SEALED}),
+    "GenerateDataKey": Example({"key_id": KEY, "number_of_bytes": 32, **SEALED}),
     "GenerateDataKeyWithoutPlaintext": Example({"key_id": KEY, "number_of_bytes": 24, **SEALED}),
     "GenerateRandom": Example({"number_of_bytes": 16}),
     "EncryptBatch": Example({"key_id": KEY, "items": [{"plaintext": PLAINTEXT}] * 3, **SEALED}),
@@ -176,7 +176,7 @@ EXAMPLES: dict[str, Example] = {
             **MOVED,
         }
     ),
-    "GenerateDataKeyBatch": Example({"key_id": KEY, "key_spec": "DATA_KEY_SPEC_AES_256", "items": [{"count": 2}]}),
+    "GenerateDataKeyBatch": Example({"key_id": KEY, "number_of_bytes": 32, "items": [{"count": 2}]}),
     "EncryptStream": Example({"key_id": KEY, "plaintext": PLAINTEXT, "last": True, **SEALED}),
     "DecryptStream": Example({"ciphertext": Thing("message")}),
     "GetLimits": Example({}),

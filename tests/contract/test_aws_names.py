@@ -5,9 +5,7 @@ Where the contract differs from the model on purpose, the difference stands in a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,27 +14,12 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from kms_grpc.operations.contract.descriptors import aws_names, is_map, is_secret, limits
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
+from tests.aws_facts import MODEL, SHAPES, limits_of
 
-MODEL = json.loads(Path(__file__).with_name("aws_model.json").read_text())
-SHAPES = MODEL["shapes"]
 SERVICE = pb.DESCRIPTOR.services_by_name["KeyManagementService"]
 
 ONE_ENUM_FOR_TWO_SHAPES = {"CustomerMasterKeySpec": "KeySpec"}
 """AWS keeps the former name's values in a shape of its own, though both members always carry the same value."""
-
-OWN_LIMITS = {
-    ("DecryptRequest", "CiphertextBlob"): (1, 65663, "what a batch of 64 KiB items made must open alone"),
-    ("ReEncryptRequest", "CiphertextBlob"): (1, 65663, "the same"),
-    ("CreateKeyRequest", "Tags"): (None, 200, "AWS answers TagException beyond 50; a list must end somewhere"),
-    ("TagResourceRequest", "Tags"): (None, 200, "the same"),
-    ("UntagResourceRequest", "TagKeys"): (None, 200, "the same"),
-    ("DecryptRequest", "DryRunModifiers"): (None, 10, "AWS has one value and no end"),
-    ("ReEncryptRequest", "DryRunModifiers"): (None, 10, "the same"),
-    ("ListAliasesRequest", "Limit"): (1, 100, "AWS's text says 1 to 100, its shape is shared with ListKeys"),
-    ("ListResourceTagsRequest", "Limit"): (1, 50, "AWS's text says 1 to 50, its shape is shared with ListKeys"),
-    ("ScheduleKeyDeletionRequest", "PendingWindowInDays"): (7, 30, "AWS's text; its shape says 1 to 365"),
-}
-"""(message, member) → smallest, largest, and why they aren't the shape's."""
 
 
 def messages() -> Iterator[tuple[Descriptor, str]]:
@@ -122,11 +105,6 @@ def test_zero_means_absent_and_names_follow_the_spelling(enum: EnumDescriptor) -
         assert tail.replace("_", "").casefold() == spelling.replace("_", "").casefold()
 
 
-def expected_limits(field: FieldDescriptor, shape: dict[str, Any]) -> tuple[int | None, int | None]:
-    own = OWN_LIMITS.get((field.containing_type.name, field.json_name))
-    return own[:2] if own else (shape.get("min"), shape.get("max"))
-
-
 REQUEST_FIELDS = [
     param
     for param in FIELDS
@@ -139,7 +117,7 @@ REQUEST_FIELDS = [
 def test_limits_are_awss(field: FieldDescriptor, name: str) -> None:
     """An absent `min` and a `min` of 0 say the same of a length; a list that is empty is absent."""
     rule, shape = limits(field), SHAPES[name]
-    smallest, largest = expected_limits(field, shape)
+    smallest, largest = limits_of(field.containing_type.name, field.json_name, name)
     assert (rule.max if rule.HasField("max") else None) == largest
     if not field.is_repeated:
         assert rule.min == (smallest or 0)

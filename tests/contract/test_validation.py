@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +19,9 @@ from kms_grpc.operations.contract.descriptors import descriptor, field_named, is
 from kms_grpc.operations.contract.validation import decode, refuse_unknown_fields, refuse_unsupported, validator_for
 from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
-from tests.bad_requests import VALID, World, bad_requests, put
+from tests.aws_facts import MODEL, SHAPES, limits_of
+from tests.bad_requests import NAMES, World, bad_requests, put, valid
+from tests.examples import METHODS, request_class
 
 FAILED = "failed to satisfy constraint:"
 WORLD = World()
@@ -245,92 +248,54 @@ def test_no_secret_is_shown_and_no_text_outgrows_the_trailers() -> None:
 
 # --- limits ------------------------------------------------------------------------------------------------------
 
+
+def limits_of_aws() -> Iterator[tuple[str, str, int, int]]:
+    """(operation, field, smallest, largest) for every limit that AWS's model gives a member that is built."""
+    for name in NAMES:
+        shape = MODEL["operations"].get(name, {}).get("input")
+        for field in METHODS[name].input_type.fields if shape else ():
+            member = SHAPES[shape]["members"][field.json_name]
+            smallest, largest = limits_of(field.containing_type.name, field.json_name, member)
+            if largest is not None and not field.is_repeated and not limits(field).unsupported:
+                yield name, field.name, smallest or 0, largest
+
+
 LIMITS = [
-    ("Encrypt", "plaintext", 1, 4096, "AWS: one block of data, or a data key"),
-    ("Encrypt", "key_id", 1, 2048, "AWS"),
-    ("Decrypt", "ciphertext_blob", 1, 65663, "a batch item of 64 KiB and 127 bytes around it"),
-    ("Decrypt", "key_id", 1, 2048, "AWS"),
-    ("ReEncrypt", "ciphertext_blob", 1, 65663, "as Decrypt"),
-    ("ReEncrypt", "source_key_id", 1, 2048, "AWS"),
-    ("ReEncrypt", "destination_key_id", 1, 2048, "AWS"),
-    ("GenerateDataKey", "number_of_bytes", 1, 1024, "AWS"),
-    ("GenerateDataKey", "key_id", 1, 2048, "AWS"),
-    ("GenerateDataKeyWithoutPlaintext", "number_of_bytes", 1, 1024, "AWS"),
-    ("GenerateDataKeyWithoutPlaintext", "key_id", 1, 2048, "AWS"),
-    ("GenerateRandom", "number_of_bytes", 1, 1024, "AWS"),
-    ("CreateKey", "description", 0, 8192, "AWS, in characters"),
-    ("UpdateKeyDescription", "description", 0, 8192, "AWS, in characters; empty clears it"),
-    ("UpdateKeyDescription", "key_id", 1, 2048, "AWS"),
-    ("CreateAlias", "alias_name", 1, 256, "AWS, its prefix included"),
-    ("CreateAlias", "target_key_id", 1, 2048, "AWS"),
-    ("UpdateAlias", "alias_name", 1, 256, "AWS"),
-    ("UpdateAlias", "target_key_id", 1, 2048, "AWS"),
-    ("DeleteAlias", "alias_name", 1, 256, "AWS"),
-    ("DescribeKey", "key_id", 1, 2048, "AWS"),
-    ("EnableKey", "key_id", 1, 2048, "AWS"),
-    ("DisableKey", "key_id", 1, 2048, "AWS"),
-    ("ScheduleKeyDeletion", "key_id", 1, 2048, "AWS"),
-    ("CancelKeyDeletion", "key_id", 1, 2048, "AWS"),
-    ("TagResource", "key_id", 1, 2048, "AWS"),
-    ("UntagResource", "key_id", 1, 2048, "AWS"),
-    ("ListResourceTags", "key_id", 1, 2048, "AWS"),
-    ("EnableKeyRotation", "key_id", 1, 2048, "AWS"),
-    ("DisableKeyRotation", "key_id", 1, 2048, "AWS"),
-    ("GetKeyRotationStatus", "key_id", 1, 2048, "AWS"),
-    ("RotateKeyOnDemand", "key_id", 1, 2048, "AWS"),
-    ("ListKeyRotations", "key_id", 1, 2048, "AWS"),
-    ("GetParametersForImport", "key_id", 1, 2048, "AWS"),
-    ("ImportKeyMaterial", "key_id", 1, 2048, "AWS"),
-    ("DeleteImportedKeyMaterial", "key_id", 1, 2048, "AWS"),
-    ("ScheduleKeyDeletion", "pending_window_in_days", 7, 30, "AWS's text; its shape says 1 to 365"),
-    ("EnableKeyRotation", "rotation_period_in_days", 90, 2560, "AWS"),
-    ("ListResourceTags", "limit", 1, 50, "AWS's text; its shape says 1,000"),
-    ("ListResourceTags", "marker", 1, 1024, "AWS"),
-    ("ListKeyRotations", "limit", 1, 1000, "AWS"),
-    ("ListKeyRotations", "marker", 1, 1024, "AWS"),
-    ("ImportKeyMaterial", "import_token", 1, 6144, "AWS"),
-    ("ImportKeyMaterial", "encrypted_key_material", 1, 6144, "AWS"),
-    ("ImportKeyMaterial", "key_material_description", 0, 256, "AWS, in characters"),
-    ("ImportKeyMaterial", "key_material_id", 64, 64, "AWS: exactly 64"),
-    ("DeleteImportedKeyMaterial", "key_material_id", 64, 64, "AWS: exactly 64"),
-    ("ListKeys", "limit", 1, 1000, "AWS"),
-    ("ListKeys", "marker", 1, 1024, "AWS"),
-    ("ListAliases", "limit", 1, 100, "AWS's text; its shape says 1,000"),
-    ("ListAliases", "marker", 1, 1024, "AWS"),
-    ("ListAliases", "key_id", 1, 2048, "AWS"),
-    ("EncryptBatch", "key_id", 0, 2048, "as Encrypt; items may name their own"),
-    ("DecryptBatch", "key_id", 0, 2048, "as Decrypt; the blobs name their keys"),
-    ("ReEncryptBatch", "destination_key_id", 0, 2048, "as ReEncrypt; items may name their own"),
-    ("ReEncryptBatch", "source_key_id", 0, 2048, "as ReEncrypt; the blobs name their keys"),
-    ("GenerateDataKeyBatch", "key_id", 0, 2048, "as GenerateDataKey; items may name their own"),
-    ("GenerateDataKeyBatch", "number_of_bytes", 1, 1024, "as GenerateDataKey"),
+    *limits_of_aws(),
+    ("EncryptBatch", "key_id", 0, 2048),
+    ("DecryptBatch", "key_id", 0, 2048),
+    ("ReEncryptBatch", "destination_key_id", 0, 2048),
+    ("ReEncryptBatch", "source_key_id", 0, 2048),
+    ("GenerateDataKeyBatch", "key_id", 0, 2048),
+    ("GenerateDataKeyBatch", "number_of_bytes", 1, 1024),
 ]
+"""Batches have the limits of the single operation; their items may name a key of their own, or the blobs name it."""
 
 
 def of_size(field: FieldDescriptor, size: int) -> Any:
     return {FieldDescriptor.TYPE_STRING: "a" * size, FieldDescriptor.TYPE_BYTES: b"a" * size}.get(field.type, size)
 
 
-@pytest.mark.parametrize(("operation", "name", "smallest", "largest", "reason"), LIMITS)
-def test_a_limit_is_where_it_is_said_to_be(operation: str, name: str, smallest: int, largest: int, reason: str) -> None:
-    request = VALID[operation](WORLD)
+@pytest.mark.parametrize(("operation", "name", "smallest", "largest"), LIMITS)
+def test_a_limit_is_where_it_is_said_to_be(operation: str, name: str, smallest: int, largest: int) -> None:
+    request = valid(operation, WORLD)
     field = field_named(type(request), name)
     for size, is_good in ((smallest - 1, False), (smallest, True), (largest, True), (largest + 1, False)):
         if size >= 0:
             put(request, field, of_size(field, size))
-            assert (refusal(request) is None) is is_good, (size, reason)
+            assert (refusal(request) is None) is is_good, size
 
 
 def test_the_table_above_has_every_limit_of_what_is_built() -> None:
     sized = {
         (name, field.name)
-        for name, make in VALID.items()
-        for field in descriptor(make(WORLD)).fields
+        for name in NAMES
+        for field in METHODS[name].input_type.fields
         if (limits(field).HasField("max") or limits(field).min)
         and not limits(field).unsupported
         and not field.is_repeated
     }
-    assert sized == {row[:2] for row in LIMITS}
+    assert sized == {(operation, name) for operation, name, _, _ in LIMITS}
 
 
 def test_strings_are_measured_in_characters() -> None:
@@ -378,13 +343,13 @@ def test_a_door_can_have_a_limit_of_its_own() -> None:
     assert refusal(pb.DecryptRequest(ciphertext_blob=b"c" * 6145)) is None
 
 
-FIELDS = [(name, field) for name, make in VALID.items() for field in descriptor(make(WORLD)).fields]
+FIELDS = [(name, field) for name in NAMES for field in METHODS[name].input_type.fields]
 
 
 @given(choice=st.sampled_from(FIELDS), data=st.data())
 def test_a_value_out_of_range_is_refused_by_name(choice: tuple[str, FieldDescriptor], data: st.DataObject) -> None:
     name, field = choice
-    request, camel_case = VALID[name](WORLD), field.json_name[0].lower() + field.json_name[1:]
+    request, camel_case = valid(name, WORLD), field.json_name[0].lower() + field.json_name[1:]
     put(request, field, data.draw(out_of_range(field)))
     error = refusal(request)
     if limits(field).HasField("max") or field.enum_type is not None:
@@ -556,9 +521,9 @@ def test_the_expression_and_the_words_agree_on_every_bad_request() -> None:
     """All cases of the generator: what the expression passes has nothing wrong, what it stops is worded."""
     seen = {True: 0, False: 0}
     for case in bad_requests(seed=20261124):
-        request_class = type(VALID[case.operation](WORLD))
+        message_class = request_class(case.operation)
         try:
-            request = decode(request_class, case.raw)
+            request = decode(message_class, case.raw)
         except ValidationException:
             continue
         passes = fits(descriptor(request), {})(request)

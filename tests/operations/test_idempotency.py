@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.operations.service import AWAY, BOB, EVE, HOUR_NS, Host, Refusal, Worker, together
+from tests.operations.scenes import NAMES, Scene
+from tests.operations.service import AWAY, BOB, EVE, HOUR_NS, OPERATIONS, Host, Refusal, Worker, together
 
 DAY_NS = 24 * HOUR_NS
 OTHER_REQUEST = "kms-request-id {id} was used before with another request; use a new one."
@@ -61,6 +62,18 @@ def test_calls_without_an_id_are_not_remembered(worker: Worker) -> None:
     """The door makes an id for each; those are no names."""
     assert worker.call("CreateKey") != worker.call("CreateKey")
     assert keys(worker) == 2
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if OPERATIONS[name].idempotent])
+def test_every_creating_call_can_be_repeated(worker: Worker, name: str) -> None:
+    """The second call does nothing; another request with the same id is refused."""
+    scene, other = Scene(worker, name), Scene(worker, name)
+    first = scene.call(request_id="once")
+    worker.outbox()
+    assert scene.call(request_id="once") == first
+    assert [record["eventName"] for record in worker.outbox()] == [name]
+    if other.fields != scene.fields:
+        assert other.refusal(request_id="once").text == OTHER_REQUEST.format(id="once")
 
 
 def test_create_alias_repeats_itself(worker: Worker) -> None:

@@ -13,7 +13,10 @@ from kms_grpc import errors
 from kms_grpc.crypto.ciphertext_blob import header_prefix, kid_of
 from kms_grpc.endpoints import rich_errors
 from kms_grpc.model.key import KeyState, KeyUsage
-from tests.operations.service import ALICE, AWAY, EVE, HOME, Caller, Refusal, Worker
+from kms_grpc.operations.admission.selectors import ById
+from tests.aws_facts import TAKES_ALIASES
+from tests.operations.scenes import SINGLE, Scene
+from tests.operations.service import ALICE, AWAY, EVE, HOME, OPERATIONS, Caller, Refusal, Worker
 
 ABSENT = "12345678-90ab-4cde-8f01-234567890abc"
 UNREADABLE = (
@@ -56,35 +59,19 @@ def world(shared: Worker) -> World:
     return World(shared)
 
 
-BY_ARN: dict[str, dict[str, Any]] = {
-    "DescribeKey": {},
-    "EnableKey": {},
-    "DisableKey": {},
-    "UpdateKeyDescription": {"description": "mine"},
-    "ListAliases": {},
-    "CreateAlias": {"alias_name": "alias/mine"},
-    "UpdateAlias": {"alias_name": "alias/own"},
-    "Encrypt": {"plaintext": b"p"},
-    "GenerateDataKey": {"number_of_bytes": 16},
-    "GenerateDataKeyWithoutPlaintext": {"number_of_bytes": 16},
-    "ReEncrypt": {},
-}
-FIELD = {"CreateAlias": "target_key_id", "UpdateAlias": "target_key_id", "ReEncrypt": "destination_key_id"}
+BY_ID = [(row.name, key.field, key.action) for row in (OPERATIONS[name] for name in SINGLE)
+         for key in row.keys if isinstance(key, ById)]  # fmt: skip
+"""(operation, field, permission) for every key that is named by its id; a blob's key has tests of its own below."""
 
 
-@pytest.mark.parametrize("name", BY_ARN)
-def test_keys_of_another_account_by_arn(world: World, name: str) -> None:
+@pytest.mark.parametrize(("name", "field", "action"), BY_ID)
+def test_keys_of_another_account_by_arn(world: World, name: str, field: str, action: str) -> None:
     """AccessDeniedException whether there is such a key or not."""
-    fields, field = BY_ARN[name], FIELD.get(name, "key_id")
-    if name == "ReEncrypt":
-        fields = {"ciphertext_blob": world.own_blob}
-    present = on_the_wire(world.worker, name, **fields, **{field: world.foreign.arn})
-    absent = on_the_wire(world.worker, name, **fields, **{field: world.absent})
+    fields = Scene(world.worker, name).fields
+    present = on_the_wire(world.worker, name, **fields | {field: world.foreign.arn})
+    absent = on_the_wire(world.worker, name, **fields | {field: world.absent})
     assert present == absent
-    action = {"ReEncrypt": "ReEncryptTo"}.get(name, name)
-    assert present.text.startswith(
-        f"User: {ALICE.arn} is not authorized to perform: kms:{action} on this resource because"
-    )
+    assert present.text.startswith(f"User: {ALICE.arn} is not authorized to perform: {action} on this resource because")
     assert present.code.name == "PERMISSION_DENIED"
 
 
@@ -98,15 +85,11 @@ def test_the_state_of_a_foreign_key_is_nobodys_business(shared: Worker, state: K
         assert on_the_wire(shared, "Encrypt", key_id=key.arn, plaintext=b"p") == absent
 
 
-@pytest.mark.parametrize(
-    "name", ["DescribeKey", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncrypt"]
-)
-def test_aliases_of_another_account_by_arn(world: World, name: str) -> None:
-    fields, field = BY_ARN[name], FIELD.get(name, "key_id")
-    if name == "ReEncrypt":
-        fields = {"ciphertext_blob": world.own_blob}
-    present = on_the_wire(world.worker, name, **fields, **{field: world.foreign_alias})
-    assert present == on_the_wire(world.worker, name, **fields, **{field: world.absent_alias})
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name, field, _ in BY_ID if name in TAKES_ALIASES])
+def test_aliases_of_another_account_by_arn(world: World, name: str, field: str) -> None:
+    fields = Scene(world.worker, name).fields
+    present = on_the_wire(world.worker, name, **fields | {field: world.foreign_alias})
+    assert present == on_the_wire(world.worker, name, **fields | {field: world.absent_alias})
     assert present.code.name == "PERMISSION_DENIED"
 
 
