@@ -29,7 +29,7 @@ METHODS = {name: method for name, method in examples.METHODS.items() if method.i
 NAMES = [name for name in EXAMPLES if name in METHODS and not METHODS[name].client_streaming]
 """Operations with something to change in their request. Streams have tests of their own."""
 MARK = "\u2603MARK\u2603"
-"""Stands where bytes that are not UTF-8 will be: as long as NOT_UTF8, and found nowhere else."""
+"""A placeholder for bytes that are not UTF-8: as long as those of NOT_UTF8, and found nowhere else in a request."""
 NOT_UTF8 = (b"\xc3\x28\xa0\xa1MA\xed\xa0\x80", b"\xff\xfe\xfd\xfcMA\xf8\x88\x80", b"\xc0\xaf\xc0\xafMARK\xe2")
 
 
@@ -69,7 +69,7 @@ def _of_operation(name: str, world: World, seed: int, each: int | None) -> list[
 
 
 def valid(name: str, world: World) -> Any:
-    """The operation's valid request, which every case starts from."""
+    """Returns the operation's valid request, which every case starts from."""
     return request(name, world.value_of)
 
 
@@ -92,7 +92,7 @@ def _name(message: Any, field: FieldDescriptor) -> str:
 
 
 def _names_its_key(message: Any, world: World) -> bool:
-    """A blob names its key in its first 55 bytes: no handler sees a blob that doesn't."""
+    """Says whether the blob's first 55 bytes, which name its key, are intact: otherwise no handler sees the blob."""
     return "ciphertext_blob" not in message.DESCRIPTOR.fields_by_name or (
         message.ciphertext_blob[:55] == world.blob[:55] and len(message.ciphertext_blob) > 127
     )
@@ -121,7 +121,7 @@ def _all_of_operation(name: str, world: World, chance: random.Random) -> Iterato
 
 
 def put(message: Message, field: FieldDescriptor, value: Any) -> None:
-    """Sets a field of any type to `value`, clearing it first."""
+    """Clears a field of any type and sets it to `value`."""
     message.ClearField(field.name)
     if is_map(field):
         getattr(message, field.name).update(value)
@@ -137,7 +137,7 @@ def put(message: Message, field: FieldDescriptor, value: Any) -> None:
 
 
 def variants(field: FieldDescriptor, world: World) -> Iterator[tuple[str, Any]]:
-    """What `field` could be instead, each with its name."""
+    """Yields other values of `field`, each with a description."""
     if is_map(field):
         yield from contexts(world)
     elif field.is_repeated:
@@ -157,7 +157,7 @@ def variants(field: FieldDescriptor, world: World) -> Iterator[tuple[str, Any]]:
 
 
 def around(field: FieldDescriptor, rule: Any = None) -> list[int]:
-    """Sizes at and beside each limit; 0, and for the unlimited a few that hurt."""
+    """Returns the sizes at and next to each limit, and 0; without a limit, 0 to 2."""
     rule = rule or limits(field)
     ends = [end for end, known in ((rule.min, rule.HasField("min")), (rule.max, rule.HasField("max"))) if known]
     return sorted({size for end in ends or [1] for size in (end - 1, end, end + 1) if size >= 0} | {0})
@@ -204,7 +204,10 @@ def strings(field: FieldDescriptor, world: World) -> Iterator[tuple[str, str | N
 
 
 def contexts(world: World) -> Iterator[tuple[str, dict[str, str]]]:
-    """Contexts that don't fit the blob, and those around 8 KiB in canonical form: 4 bytes, 8 more for each pair."""
+    """Yields encryption contexts that are not the blob's, and some around the limit of 8 KiB.
+
+    The canonical form has 4 bytes, and 8 more than its text for each pair.
+    """
     yield from (
         ("no pairs", {}),
         ("an empty pair", {"": ""}),
@@ -247,7 +250,7 @@ def _messages(field: FieldDescriptor, world: World) -> Iterator[tuple[str, Messa
 
 
 def _not_utf8(name: str, message: Message, field: FieldDescriptor) -> Iterator[BadRequest]:
-    """The field with bytes in it that are not UTF-8, which no protobuf library would write: patched afterwards."""
+    """Yields requests with bytes in the field that are not UTF-8. Protobuf would not write them."""
     if field.type == FieldDescriptor.TYPE_STRING:
         put(message, field, [MARK] if field.is_repeated else MARK)
         places = ["text"]
@@ -263,7 +266,7 @@ def _not_utf8(name: str, message: Message, field: FieldDescriptor) -> Iterator[B
 
 
 def within(field: FieldDescriptor, chance: random.Random) -> Iterator[tuple[str, Any]]:
-    """Values that the seed picks from inside the field's limits: strange, and right."""
+    """Yields unusual but valid values, which the seed picks within the field's limits."""
     rule = limits(field)
     if rule.unsupported or field.name.endswith(("key_id", "_blob")):
         return
@@ -300,11 +303,11 @@ UNKNOWN_FIELDS = {
     "an endless varint": b"\x38" + b"\xff" * 11,
     "groups in groups": b"\xfb\x7f" * 5000,
 }
-"""What the contract doesn't know, or no message may have, put behind or before a valid request."""
+"""Bytes that the contract does not know or that no message may have. They are put before and after a valid request."""
 
 
 def raw_variants(raw: bytes, chance: random.Random) -> Iterator[tuple[str, bytes]]:
-    """Truncations, splices, and additions, at places that the seed picks."""
+    """Yields truncated, spliced and extended bytes; the seed picks the places."""
     yield from (("nothing at all", b""), ("twice over", raw + raw), ("a gRPC frame within", b"\0\0\0\0\x05" + raw))
     for cut in sorted({chance.randrange(len(raw)) for _ in range(12)}):
         yield f"cut after {cut} bytes", raw[:cut]

@@ -1,8 +1,8 @@
 """One valid request for each operation, and what must exist before it is sent. All tables of operations in tests/ draw
 on `EXAMPLES`: bad requests, identifiers, key states, audit records, both front doors, information hiding.
 
-A new operation gets one entry here. Values that must be made first are named by a `Thing`; who sends the request makes
-them: `World` for the generator of bad requests, `Scene` in this process, tests/aws/world.py through a front door.
+A new operation gets one entry here. Values that must be made first are named by a `Thing`; the sender of the request
+makes them: `World` for the generator of bad requests, `Scene` in this process, tests/aws/world.py through a front door.
 
 This file states what must be written by hand. Facts that AWS publishes are in aws_facts.py; what the protos state
 (permissions, required fields, limits, secrets) is read from their descriptors.
@@ -88,7 +88,7 @@ def _things(value: Any) -> Iterator[Thing]:
 
 
 def filled(value: Any, make: Callable[[Thing], Any]) -> Any:
-    """`value` with every Thing replaced by `make(thing)`."""
+    """Returns `value` with every Thing replaced by `make(thing)`."""
     if isinstance(value, Thing):
         return make(value)
     if isinstance(value, Mapping):
@@ -181,4 +181,4 @@ EXAMPLES: dict[str, Example] = {
     "DecryptStream": Example({"ciphertext": Thing("message")}),
     "GetLimits": Example({}),
 }
-"""Of a stream the example is its first and only message."""
+"""A stream's example is its first and only message."""

@@ -25,7 +25,7 @@ class World:
         return f"arn:aws:kms:{self.region if region is None else region}:{account or self.account}:{resource}"
 
     def value_of(self, thing: Thing) -> str | bytes:
-        """The value of one of an example's things. No import package is valid here, only well-formed."""
+        """Returns the value of one of an example's things. Import packages are well-formed, but not valid."""
         made: dict[str, str | bytes] = {
             "key_id": self.second_key_id if thing.key == "to" else self.key_id,
             "alias": self.alias,

@@ -1,4 +1,4 @@
-"""The seed of tests that leave something to chance: printed at the head of each run, `KMS_GRPC_TEST_SEED` repeats it.
+"""The seed of randomised tests. Each run prints it in its header; setting `KMS_GRPC_TEST_SEED` repeats a run.
 
 tests/conftest.py takes the hooks from here.
 """
@@ -12,7 +12,7 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set once, before xdist starts its workers, so that all have the same."""
+    """Chooses the seed before xdist starts its workers, so that all of them use the same."""
     os.environ.setdefault("KMS_GRPC_TEST_SEED", str(secrets.randbelow(10**9)))
 
 

@@ -1,6 +1,6 @@
-"""The table of cases: what is called, what must have been made before, and what is answered. Both doors run all rows.
+"""Cases for both front doors: an operation, what must exist before the call, and the expected error.
 
-A good row names no error. Texts are AWS's where AWS's are known; {arn}, {id}, {alias} … are of what the case made.
+A case without an error succeeds. Texts are AWS's where known; {arn}, {id}, {alias} … are those of the case's key.
 Sources: https://docs.aws.amazon.com/kms/latest/APIReference/ and the service model of botocore (kms/2014-11-01).
 """
 
@@ -20,7 +20,7 @@ Prepare = Callable[[World], Members]
 
 
 class Case(NamedTuple):
-    """`prepare` makes what has to be there and gives the members of the call."""
+    """`prepare` makes what must exist and returns the members of the call."""
 
     operation: str
     why: str
@@ -44,7 +44,7 @@ UNSUPPORTED = "UnsupportedOperationException"
 
 
 def on(operation: str, key: Callable[[World], str]) -> Prepare:
-    """The operation's example, for the key that `key` makes last, so that facts name it."""
+    """Prepares the operation's example for the key that `key` makes; it is made last, so that facts name it."""
     field = ON_A_KEY[operation]
     member = METHODS[operation].input_type.fields_by_name[field].json_name
     return lambda world: world.example(operation, without=field) | {member: key(world)}
@@ -55,7 +55,7 @@ def in_state(state: str) -> Callable[[World], str]:
 
 
 def _of_names() -> Iterator[Case]:
-    """What a key may be called, for every operation on one."""
+    """Yields every operation on a key with identifiers of each kind."""
     for name in ON_A_KEY:
         unknown = f"Key '{arn_of(UNKNOWN)}' does not exist"
         yield Case(name, "unknown id", on(name, lambda w: UNKNOWN), "NotFoundException", unknown)
@@ -98,16 +98,16 @@ REACHABLE = {
     "PendingDeletion": "symmetric",
     "PendingImport": "external",
 }
-"""The states that a door leads a key to, and the sort of key, as tests/aws_facts.py calls it."""
+"""The states that calls lead a key to, each with the sort of key (tests/aws_facts.py)."""
 
 
 def _of_states() -> Iterator[Case]:
-    """AWS's published table of key states, where a door leads to the state."""
+    """Yields the cells of AWS's published table of key states that a door can reach."""
     for name in ON_A_KEY:
         for state, sort in REACHABLE.items():
             error, text = answer_in(name, state, sort) or ("", "")
             made_before = name == "Decrypt" or (name == "ImportKeyMaterial" and not error)
-            if not made_before:  # a blob, or a valid package, of the key: cases of their own
+            if not made_before:  # they have cases of their own
                 yield Case(name, state, on(name, in_state(state)), error, text)
 
 

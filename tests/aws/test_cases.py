@@ -26,16 +26,16 @@ ALIAS = re.compile(r"alias/case-[0-9]+-[0-9]+")
 
 NOT_HERE: Mapping[str, str] = {
     "CloudHsmClusterInvalidConfiguration": "custom key stores are not built: UnsupportedOperationException names them",
-    "ConflictException": "an automatic rotation is due within 20 minutes: test_by_the_clock.py",
-    "CustomKeyStore": "likewise",
+    "ConflictException": "an automatic rotation is due within 20 minutes: test_due_work.py",
+    "CustomKeyStore": "custom key stores are not built",
     "DependencyTimeoutException": "the disk does not answer: test_trouble.py",
-    "ExpiredImportTokenException": "24 hours: test_by_the_clock.py",
+    "ExpiredImportTokenException": "24 hours: test_due_work.py",
     "InvalidGrantTokenException": "grants are not built: UnsupportedOperationException names GrantTokens",
     "InvalidKeyUsageException": "keys of other usages are not built",
     "KeyUnavailableException": "a key was changed on the disk: test_trouble.py",
     "KMSInternalException": "a defect; what answers it is tests/operations/test_audit.py",
     "MalformedPolicyDocumentException": "key policies are not built: UnsupportedOperationException names Policy",
-    "Xks": "likewise",
+    "Xks": "custom key stores are not built",
     "CreateKey InvalidArnException": "no member of it takes an ARN that is built",
     "CreateKey LimitExceededException": "the account's quota of keys: test_trouble.py",
     "EnableKey LimitExceededException": "AWS's older quota of enabled keys; no quota here looks at the state",
@@ -43,17 +43,17 @@ NOT_HERE: Mapping[str, str] = {
     "RotateKeyOnDemand UnsupportedOperationException": "keys that cannot rotate are not built",
     "TagResource LimitExceededException": "AWS names two errors for too many tags: TagException is answered",
 }
-"""Errors of the model without a row, by the beginning of their name or with their operation, and why."""
+"""Errors of the model without a case, by the beginning of their name or with their operation, and the reason."""
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_both_doors_say_the_same(case: Case, doors: dict[str, Door]) -> None:
+def test_both_doors_answer_alike(case: Case, doors: dict[str, Door]) -> None:
     told = {name: _told(case, door) for name, door in doors.items()}
     assert told["aws"] == told["grpc"]
 
 
 def _told(case: Case, door: Door) -> Any:
-    """The answer without what is made by chance; an error is compared with the case's own first."""
+    """Returns the answer without random parts. An error is compared with the case's."""
     world = World(door)
     members = case.prepare(world)
     try:
@@ -91,7 +91,7 @@ def _anonymous(text: str, seen: dict[str, str]) -> str:
 # --- nothing is left out -----------------------------------------------------------------------------------------
 
 
-def test_operations_are_awss_or_stand_in_a_service_of_their_own() -> None:
+def test_operations_are_those_of_aws_or_belong_to_the_envelope_service() -> None:
     assert set(OPERATIONS) <= set(MODEL.operation_names)
     others = {operation.name: operation.service for operation in TABLE if operation.name not in OPERATIONS}
     assert not set(others) & set(MODEL.operation_names), f"AWS's clients do not reach {others}"
@@ -109,11 +109,11 @@ def _is_excused(operation: str, error: str) -> bool:
     if error == "KMSInvalidStateException" and operation in KEY_STATES:
         told = [answer_in(operation, state, sort) for state, sort in REACHABLE.items()]
         if not any(answer and answer[0] == error for answer in told):
-            return True  # as published, no state that a door leads to is refused
+            return True  # no state that calls lead to is refused, as published
     return f"{operation} {error}" in NOT_HERE or any(error.startswith(name) for name in NOT_HERE)
 
 
-def test_no_excuse_is_out_of_date() -> None:
+def test_every_exception_is_needed() -> None:
     rows = {name for case in CASES for name in (case.error, f"{case.operation} {case.error}")} - {""}
     assert {name for name in NOT_HERE if name in rows} == set()
     assert all(NOT_HERE.values())

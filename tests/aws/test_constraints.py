@@ -1,4 +1,4 @@
-"""Every limit that botocore's model gives a member, broken once: both doors refuse it in AWS's words.
+"""Every limit of botocore's model is violated once: both doors refuse the request with AWS's text.
 
 The words are made from the model here, and by the service from its own contract.
 """
@@ -17,7 +17,7 @@ from tests.aws.world import UNKNOWN, in_days
 
 
 class Broken(NamedTuple):
-    """A request with one member beyond its limits, and what is said of it."""
+    """A request with one member beyond its limits, and the expected text."""
 
     operation: str
     why: str
@@ -30,13 +30,13 @@ NARROWER = {
     "ListAliases Limit": (1, 100),
     "ListResourceTags Limit": (1, 50),
 }
-"""Where the model's own words are narrower than its numbers."""
+"""Limits that the model's documentation states narrower than its shapes."""
 WIDER_BY_GRPC = ("Decrypt CiphertextBlob", "ReEncrypt CiphertextBlob")
-"""The contract takes larger ones; the AWS door does not."""
+"""Members that may be larger by gRPC than by the AWS door."""
 
 
 def _good(shape: Shape) -> Any:
-    """A value within the limits of the shape."""
+    """Returns a value within the limits of the shape."""
     if isinstance(shape, StructureShape):
         return {name: _good(shape.members[name]) for name in shape.required_members}
     if isinstance(shape, ListShape):
@@ -52,7 +52,7 @@ def _required(operation: str) -> Members:
 
 
 def _broken_values(member: str, shape: Shape) -> Iterator[tuple[Any, str, str]]:
-    """(value, how it is shown, the constraint's words). What is empty breaks its pattern as well, where it has one."""
+    """Yields (value, value as shown, constraint). Empty values are left out where they violate a pattern as well."""
     least, most = shape.metadata.get("min"), shape.metadata.get("max")
     least, most = NARROWER.get(member, (least, most))
     if isinstance(shape, ListShape | MapShape | StructureShape) or shape.type_name in ("boolean", "timestamp"):
@@ -113,14 +113,14 @@ INSIDE = [
 
 
 @pytest.mark.parametrize("broken", [*BROKEN, *INSIDE], ids=lambda broken: f"{broken.operation} {broken.why}")
-def test_both_doors_refuse_it_in_awss_words(broken: Broken, doors: dict[str, Door]) -> None:
+def test_both_doors_refuse_it_with_the_text_of_aws(broken: Broken, doors: dict[str, Door]) -> None:
     is_wider = f"{broken.operation} {broken.why}".startswith(WIDER_BY_GRPC)
     told = {name: _refusal(door, broken) for name, door in doors.items() if not (is_wider and name == "grpc")}
     assert told == {name: ("ValidationException", _as_said_by(name, broken)) for name in told}
 
 
 def _as_said_by(door: str, broken: Broken) -> str:
-    """By gRPC a required string that is empty was not sent: proto3 gives it no presence."""
+    """Returns the text by door. By gRPC an empty required string counts as absent: proto3 gives it no presence."""
     if door == "aws" or "" not in broken.members.values():
         return broken.text
     row = OPERATIONS[broken.operation].request.DESCRIPTOR
@@ -137,7 +137,7 @@ def _refusal(door: Door, broken: Broken) -> tuple[str, str] | str:
 
 
 def test_an_empty_string_inside_a_list_is_shown_as_sent(doors: dict[str, Door]) -> None:
-    """By AWS's wire it was sent; only there it can be told from nothing."""
+    """Only JSON tells an empty string from an absent one here."""
     tags = [{"TagKey": "a", "TagValue": ""}, {"TagKey": "", "TagValue": ""}]
     with pytest.raises(Refused) as refused:
         doors["aws"].call("TagResource", {"KeyId": UNKNOWN, "Tags": tags})

@@ -39,7 +39,7 @@ def stepped(start_server: StartServer, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def refusals(asked: dict[str, tuple[World, str, dict[str, Any]]]) -> dict[str, tuple[str, str]]:
-    """What each door says, with the key's ARN as {arn}."""
+    """Returns each door's answer, with the key's ARN as {arn}."""
     told = {}
     for name, (world, operation, members) in asked.items():
         with pytest.raises(Refused) as refused:

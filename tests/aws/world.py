@@ -1,4 +1,4 @@
-"""What a case needs to be there, made through the door under test: keys in a state, aliases, material, ciphertexts."""
+"""Keys, aliases, key material and ciphertexts that a case needs, made through the door under test."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class World:
         return self.door.call(operation, members)
 
     def example(self, operation: str, without: str | None = None) -> Members:
-        """The members of the operation's example (tests/examples.py), with all that it needs; `without` one field."""
+        """Makes what the operation's example (tests/examples.py) needs, and returns its members, without one field."""
         keys: dict[str, str] = {}
         example = EXAMPLES[operation]
         fields = {name: value for name, value in example.fields.items() if name != without}
@@ -68,7 +68,7 @@ class World:
     # --- keys ---------------------------------------------------------------------------------------------------
 
     def key(self, state: str = "Enabled", **members: Any) -> str:
-        """Its id. PendingImport and EXTERNAL go together."""
+        """Creates a key and returns its id. A key in state PendingImport has origin EXTERNAL."""
         if state == "PendingImport":
             members["Origin"] = "EXTERNAL"
         made = self.call("CreateKey", **members)["KeyMetadata"]
@@ -80,13 +80,13 @@ class World:
         return str(made["KeyId"])
 
     def imported(self, material: bytes | None = None) -> str:
-        """An external key with its material."""
+        """Creates an external key, imports its material, and returns its id."""
         key_id = self.key("PendingImport")
         self.call("ImportKeyMaterial", **self.package(key_id, material), **NEVER)
         return key_id
 
     def package(self, key_id: str, material: bytes | None = None, **other: Any) -> Members:
-        """Token and wrapped material for an import."""
+        """Returns the members of an ImportKeyMaterial: key id, token and wrapped material."""
         got = self.call("GetParametersForImport", KeyId=key_id, **WRAPPING)
         wrapped = wrap(got["PublicKey"], OAEP, os.urandom(32) if material is None else material)
         return {"KeyId": key_id, "ImportToken": got["ImportToken"], "EncryptedKeyMaterial": wrapped} | other
@@ -103,7 +103,7 @@ class World:
     # --- names --------------------------------------------------------------------------------------------------
 
     def name(self) -> str:
-        """A name that no alias has."""
+        """Returns an alias name that is free."""
         self.facts["alias"] = f"alias/case-{os.getpid()}-{next(_numbers)}"
         return self.facts["alias"]
 
@@ -119,7 +119,7 @@ class World:
         return made
 
     def blob_in_state(self, state: str, **more: Any) -> Members:
-        """A ciphertext of a key that has come into that state since."""
+        """Returns a ciphertext of a key that was led into `state` afterwards."""
         key_id = self.imported() if state == "PendingImport" else self.key()
         blob = self.blob(key_id)
         if state == "Disabled":

@@ -19,11 +19,11 @@ from tests.aws_facts import MODEL, SHAPES, limits_of
 SERVICE = pb.DESCRIPTOR.services_by_name["KeyManagementService"]
 
 ONE_ENUM_FOR_TWO_SHAPES = {"CustomerMasterKeySpec": "KeySpec"}
-"""AWS keeps the former name's values in a shape of its own, though both members always carry the same value."""
+"""AWS has a second shape for the deprecated member's values; both members always have the same value."""
 
 
 def messages() -> Iterator[tuple[Descriptor, str]]:
-    """Every message that stands for a shape of AWS's, and the shape's name."""
+    """Yields every message that stands for a shape of AWS's model, with the shape's name."""
     described = [method for method in SERVICE.methods if method.name in MODEL["operations"]]
     for method in described:  # tests/test_completeness.py names the others
         operation = MODEL["operations"][method.name]
@@ -45,7 +45,7 @@ FIELDS = [
 
 
 def test_the_contract_is_compared_with_every_shape_it_has() -> None:
-    """Shapes that no message or enum stands for are AWS's names for strings, numbers, lists and maps."""
+    """Only shapes of strings, numbers, lists and maps have no message or enum."""
     compared = {shape for _, shape in messages()}
     assert {name for name, shape in SHAPES.items() if shape["type"] == "structure"} == compared
     assert set(keys_pb2.DESCRIPTOR.message_types_by_name) <= compared, "python tests/contract/extract_aws_model.py"
@@ -56,16 +56,16 @@ def test_each_operation_is_an_rpc_with_messages_of_its_own(name: str) -> None:
     method = SERVICE.methods_by_name[name]
     assert (method.input_type.name, method.output_type.name) == (f"{name}Request", f"{name}Response")
     if "output" not in MODEL["operations"][name]:
-        assert not method.output_type.fields, "AWS answers nothing here"
+        assert not method.output_type.fields, "AWS's answer is empty"
 
 
 @pytest.mark.parametrize(("message", "shape"), MESSAGES)
-def test_members_are_awss_all_of_them_and_no_others(message: Descriptor, shape: dict[str, Any]) -> None:
+def test_a_message_has_exactly_the_members_of_aws(message: Descriptor, shape: dict[str, Any]) -> None:
     assert {field.json_name for field in message.fields} == set(shape["members"])
 
 
 def type_name(field: FieldDescriptor) -> str:
-    """How AWS's model would call the field's type."""
+    """Returns the name that AWS's model has for the field's type."""
     if is_map(field):
         return "map"
     if field.is_repeated:
@@ -81,7 +81,7 @@ def type_name(field: FieldDescriptor) -> str:
 
 
 @pytest.mark.parametrize(("field", "shape"), FIELDS)
-def test_types_are_awss(field: FieldDescriptor, shape: str) -> None:
+def test_a_field_has_the_type_of_aws(field: FieldDescriptor, shape: str) -> None:
     assert type_name(field) == SHAPES[shape]["type"]
     item = SHAPES[shape].get("member", shape)
     if "enum" in SHAPES[item]:
@@ -91,7 +91,7 @@ def test_types_are_awss(field: FieldDescriptor, shape: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if "enum" in shape])
-def test_enums_carry_all_of_awss_values_in_awss_spelling(name: str) -> None:
+def test_an_enum_has_all_values_of_aws_in_the_same_spelling(name: str) -> None:
     enum = keys_pb2.DESCRIPTOR.enum_types_by_name[ONE_ENUM_FOR_TWO_SHAPES.get(name, name)]
     spelled = set(aws_names(enum).values())
     if name in ONE_ENUM_FOR_TWO_SHAPES:
@@ -117,8 +117,8 @@ REQUEST_FIELDS = [
 
 
 @pytest.mark.parametrize(("field", "name"), REQUEST_FIELDS)
-def test_limits_are_awss(field: FieldDescriptor, name: str) -> None:
-    """An absent `min` and a `min` of 0 say the same of a length; a list that is empty is absent."""
+def test_a_field_has_the_limits_of_aws(field: FieldDescriptor, name: str) -> None:
+    """For a length, no `min` means 0. An empty list counts as absent, so its `min` is not compared."""
     rule, shape = limits(field), SHAPES[name]
     smallest, largest = limits_of(field.containing_type.name, field.json_name, name)
     assert (rule.max if rule.HasField("max") else None) == largest
@@ -130,6 +130,6 @@ def test_limits_are_awss(field: FieldDescriptor, name: str) -> None:
 
 
 @pytest.mark.parametrize(("message", "shape"), [p for p in MESSAGES if p.values[0].name.endswith("Request")])
-def test_what_aws_requires_is_required(message: Descriptor, shape: dict[str, Any]) -> None:
+def test_a_request_requires_the_members_that_aws_requires(message: Descriptor, shape: dict[str, Any]) -> None:
     required = {field.json_name for field in message.fields if limits(field).required}
     assert required == set(shape.get("required", []))

@@ -1,4 +1,4 @@
-"""The generator of bad requests keeps its promises: every field is changed, and a seed always gives the same cases."""
+"""The generator of bad requests changes every field, and a seed always gives the same cases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_seed_decides_everything() -> None:
 
 
 def test_an_operation_changes_no_cases_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither which they are nor their order among themselves."""
+    """The cases of the other operations stay the same, in the same order."""
     all_of_them = bad_requests(seed=1, each=36)
     monkeypatch.setattr(generator, "NAMES", [name for name in NAMES if name != "EnableKey"])
     assert bad_requests(seed=1, each=36) == [case for case in all_of_them if case.operation != "EnableKey"]
@@ -32,7 +32,7 @@ def test_every_operation_and_every_field_is_there() -> None:
     assert {(case.operation, case.member) for case in CASES if case.member} == fields
 
 
-def test_of_some_cases_a_third_comes_to_a_handler_whatever_the_seed() -> None:
+def test_a_third_of_the_cases_comes_to_a_handler_with_any_seed() -> None:
     for seed in range(3):
         cases = bad_requests(seed, each=36)
         assert Counter(case.operation for case in cases) == dict.fromkeys(NAMES, 36)
@@ -41,7 +41,7 @@ def test_of_some_cases_a_third_comes_to_a_handler_whatever_the_seed() -> None:
         assert set(far) == set(NAMES), "every handler is reached"
 
 
-def test_text_that_is_not_utf8_is_really_in_the_bytes() -> None:
+def test_bytes_that_are_not_utf8_are_in_the_request() -> None:
     patched = [case for case in CASES if "not UTF-8" in case.what]
     assert len(patched) > 100
     assert all(any(bad in case.raw for bad in NOT_UTF8) for case in patched)

@@ -1,4 +1,4 @@
-"""The validator: AWS's words for what is wrong, limits where they are said to be, nothing unknown, nothing unbuilt."""
+"""The validator of requests: AWS's error texts, limits, unknown fields, features that are not built."""
 
 from __future__ import annotations
 
@@ -225,13 +225,13 @@ TEXTS = [
 
 
 @pytest.mark.parametrize(("message", "text", "reason"), TEXTS)
-def test_what_is_wrong_is_said_in_awss_words(message: Message, text: str, reason: str) -> None:
+def test_a_violation_has_the_text_of_aws(message: Message, text: str, reason: str) -> None:
     error = refusal(message)
     assert (type(error), error and error.text) == (ValidationException, text), reason
 
 
-def test_no_secret_is_shown_and_no_text_outgrows_the_trailers() -> None:
-    """The longest name worth reading is shown whole, more is cut, and many violations together too."""
+def test_a_text_shows_no_secret_and_fits_into_the_trailers() -> None:
+    """A name is shown whole up to 257 bytes and cut beyond; a text with many violations is cut as well."""
     whole, longer = "alias/" + "?" * (SHOWN_VALUE_BYTES - 6), "alias/" + "\u2603" * 900
     assert f"'{whole}'" in str(refusal(pb.DeleteAliasRequest(alias_name=whole)))
     assert longer[:50] in str(refusal(pb.DeleteAliasRequest(alias_name=longer)))
@@ -271,7 +271,7 @@ LIMITS = [
     ("GenerateDataKeyBatch", "key_id", 0, 2048),
     ("GenerateDataKeyBatch", "number_of_bytes", 1, 1024),
 ]
-"""Batches have the limits of the single operation; their items may name a key of their own, or the blobs name it."""
+"""A batch has the limits of the single operation, but its items or their blobs may name the key instead."""
 
 
 def of_size(field: FieldDescriptor, size: int) -> Any:
@@ -279,7 +279,9 @@ def of_size(field: FieldDescriptor, size: int) -> Any:
 
 
 @pytest.mark.parametrize(("operation", "name", "smallest", "largest"), LIMITS)
-def test_a_limit_is_where_it_is_said_to_be(operation: str, name: str, smallest: int, largest: int) -> None:
+def test_values_at_a_limit_are_taken_and_beyond_it_refused(
+    operation: str, name: str, smallest: int, largest: int
+) -> None:
     request = valid(operation, WORLD)
     field = field_named(type(request), name)
     for size, is_good in ((smallest - 1, False), (smallest, True), (largest, True), (largest + 1, False)):
@@ -288,7 +290,7 @@ def test_a_limit_is_where_it_is_said_to_be(operation: str, name: str, smallest: 
             assert (refusal(request) is None) is is_good, size
 
 
-def test_the_table_above_has_every_limit_of_what_is_built() -> None:
+def test_the_table_above_has_every_limit() -> None:
     sized = {
         (name, field.name)
         for name in NAMES
@@ -301,7 +303,7 @@ def test_the_table_above_has_every_limit_of_what_is_built() -> None:
 
 
 def test_strings_are_measured_in_characters() -> None:
-    """8,192 snowmen are 24,576 bytes, and a description."""
+    """8,192 snowmen have 24,576 bytes in UTF-8, and fit into a description."""
     assert refusal(pb.CreateKeyRequest(description="\u2603" * 8192)) is None
 
 
@@ -327,7 +329,7 @@ ENDLESS = [
 
 
 @pytest.mark.parametrize(("message", "member", "largest", "reason"), ENDLESS)
-def test_a_list_beyond_its_length_is_refused_for_that_alone(
+def test_a_list_that_is_too_long_is_refused_before_its_items_are_checked(
     message: Message, member: str, largest: int, reason: str
 ) -> None:
     error = refusal(message)
@@ -337,7 +339,7 @@ def test_a_list_beyond_its_length_is_refused_for_that_alone(
 
 
 def test_a_door_can_have_a_limit_of_its_own() -> None:
-    """AWS's door takes blobs of 6,144 bytes, as AWS does."""
+    """The AWS door takes blobs of up to 6,144 bytes, as AWS does."""
     validate = validator_for(pb.DecryptRequest, (("ciphertext_blob", 6144),))
     validate(pb.DecryptRequest(ciphertext_blob=b"c" * 6144))
     with pytest.raises(ValidationException, match=r"at 'ciphertextBlob' .* less than or equal to 6144$"):
@@ -360,7 +362,7 @@ def test_a_value_out_of_range_is_refused_by_name(choice: tuple[str, FieldDescrip
 
 
 def out_of_range(field: FieldDescriptor) -> st.SearchStrategy[Any]:
-    """Values beyond the field's limits; for what has none, any."""
+    """Returns values beyond the field's limits, or any values where it has no limit."""
     rule = limits(field)
     if field.enum_type is not None:
         unknown = st.integers(max(value.number for value in field.enum_type.values) + 1, 2**31 - 1) | st.integers(
@@ -381,7 +383,7 @@ def out_of_range(field: FieldDescriptor) -> st.SearchStrategy[Any]:
     return st.integers(rule.max + 1, rule.max + 5000).map(lambda size: of_size(field, size))
 
 
-# --- what the contract doesn't know, and what isn't built ---------------------------------------------------------
+# --- unknown fields, features that are not built -----------------------------------------------------------------
 
 UNKNOWN = [
     (
@@ -415,8 +417,8 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize(("message_class", "raw", "text", "reason"), UNKNOWN)
-def test_what_the_contract_does_not_know_is_refused(message_class: Any, raw: bytes, text: str, reason: str) -> None:
-    """Before anything else: the rest of the request may be whatever it is."""
+def test_unknown_fields_and_values_are_refused(message_class: Any, raw: bytes, text: str, reason: str) -> None:
+    """They are refused before the rest of the request is checked."""
     error = refusal(decode(message_class, raw))
     assert (type(error), error and error.text) == (ValidationException, text), reason
 
@@ -434,7 +436,7 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize(("raw", "reason"), UNREADABLE)
-def test_bytes_that_are_no_message_are_a_validation_error(raw: bytes, reason: str) -> None:
+def test_bytes_that_are_not_a_message_are_a_validation_error(raw: bytes, reason: str) -> None:
     with pytest.raises(ValidationException, match=r"^The request can't be read as kms_grpc\.v1\.EncryptRequest: "):
         decode(pb.EncryptRequest, raw)
 
@@ -500,15 +502,15 @@ UNUSED = [
 
 
 @pytest.mark.parametrize(("message", "reason"), UNUSED)
-def test_what_asks_for_nothing_unbuilt_is_good(message: Message, reason: str) -> None:
+def test_a_field_of_a_feature_that_is_not_built_may_be_empty(message: Message, reason: str) -> None:
     assert refusal(message) is None, reason
 
 
-# --- the quick way and the slow way ------------------------------------------------------------------------------
+# --- the compiled expression and the texts -----------------------------------------------------------------------
 
 
 def is_worded(request: Message) -> bool:
-    """Whether the slow way finds something wrong with single fields."""
+    """Says whether the code that words violations finds one in a single field."""
     try:
         refuse_unknown_fields(request)
         if any(True for _ in violations(request, {})):
@@ -519,8 +521,8 @@ def is_worded(request: Message) -> bool:
     return False
 
 
-def test_the_expression_and_the_words_agree_on_every_bad_request() -> None:
-    """All cases of the generator: what the expression passes has nothing wrong, what it stops is worded."""
+def test_the_expression_and_the_texts_agree_on_every_bad_request() -> None:
+    """A request passes the expression if, and only if, no violation is worded for it."""
     seen = {True: 0, False: 0}
     for case in bad_requests(seed=20261124):
         message_class = request_class(case.operation)
@@ -545,5 +547,5 @@ TAGS = [
 
 
 @pytest.mark.parametrize(("tags", "is_good"), TAGS)
-def test_messages_within_are_judged_by_the_expression_too(tags: list[keys_pb2.Tag], is_good: bool) -> None:
+def test_the_expression_checks_nested_messages(tags: list[keys_pb2.Tag], is_good: bool) -> None:
     assert fits(descriptor(pb.CreateKeyRequest), {})(pb.CreateKeyRequest(tags=tags)) is is_good

@@ -1,4 +1,4 @@
-"""Thousands of bad requests against a server of two workers: each is answered in words, and the server goes on.
+"""Thousands of bad requests to a server of two workers: each gets an error with a text, and the server stays up.
 
 `KMS_GRPC_TEST_SEED` repeats a run.
 """
@@ -38,7 +38,7 @@ SEED = int(os.environ.get("KMS_GRPC_TEST_SEED", "1"))
 
 
 def allowed(operation: str) -> set[str]:
-    """The errors that an operation may answer: those of AWS's model, and a few that any operation has."""
+    """Returns the errors that an operation may answer: those of AWS's model, and a few that any operation has."""
     return (errors_of(operation.removesuffix("Batch")) | EVERYWHERE | OWN.get(operation, set())) - NEVER
 
 
@@ -66,7 +66,7 @@ class Attack:
         return reply.answer
 
     def restore(self) -> None:
-        """Both keys are enabled again; the first has its alias, and no other."""
+        """Enables both keys, and leaves the first with its one alias."""
         for key_id in (self.world.key_id, self.world.second_key_id):
             state = self._do("DescribeKey", pb.DescribeKeyRequest(key_id=key_id)).key_metadata.key_state
             if state == keys_pb2.KEY_STATE_PENDING_DELETION:
@@ -94,7 +94,7 @@ class Attack:
 
 
 def problems(case: BadRequest, reply: Reply) -> Iterator[str]:
-    """What is wrong with an answer."""
+    """Yields what is wrong with an answer."""
     if reply.code == "OK":
         results = getattr(reply.answer, "results", ())
         yield from (p for r in results if r.HasField("error") for p in item_problems(case, r.error))
@@ -110,7 +110,7 @@ def problems(case: BadRequest, reply: Reply) -> Iterator[str]:
 
 
 def item_problems(case: BadRequest, error: Any) -> Iterator[str]:
-    """The same, of an item of a batch."""
+    """Yields what is wrong with the error of a batch's item."""
     info = error_details_pb2.ErrorInfo()
     if not (error.details and error.details[0].Unpack(info) and error.code):
         yield f"an error without its details: {error}"
@@ -121,7 +121,7 @@ def item_problems(case: BadRequest, error: Any) -> Iterator[str]:
 
 
 def records(served: Served, count: int) -> list[dict[str, Any]]:
-    """The audit records of all cases, once all are there; what the keeper did by the clock has no request id."""
+    """Waits for the audit records of all cases and returns them. Records of the keeper have no request id."""
     for _ in range(300):
         lines = [line for log in (served.data_dir / "audit").glob("*.jsonl") for line in log.read_bytes().splitlines()]
         found = [record for record in map(json.loads, lines) if record.get("requestID", "").startswith("bad-")]
@@ -138,7 +138,7 @@ def reached_a_handler(record: dict[str, Any]) -> bool:
 
 
 @pytest.mark.timeout(600)
-def test_bad_requests_are_answered_in_words(server: Served) -> None:
+def test_every_bad_request_gets_an_error_with_a_text(server: Served) -> None:
     attack = Attack(server)
     before = children(server)
     cases = [
@@ -163,7 +163,7 @@ def test_bad_requests_are_answered_in_words(server: Served) -> None:
 
 
 def children(served: Served) -> list[int]:
-    """The ids of the server's processes."""
+    """Returns the ids of the server's processes."""
     group = served.process.pid
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):

@@ -22,11 +22,6 @@ KEYS = [(name, key) for name in SINGLE for key in EXAMPLES[name].keys]
 _numbers = itertools.count()
 
 
-def operation_and(part: Any) -> str:
-    """A test case's id, of a pair such as ("ReEncrypt", "from")."""
-    return str(part) or "key"
-
-
 class Scene:
     """The example of one operation, ready to be sent: its keys are made, and `fields` is a valid request.
 

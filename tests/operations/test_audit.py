@@ -1,4 +1,4 @@
-"""One audit record per call, whatever came of it, with CloudTrail's members and without a secret.
+"""Every call leaves one audit record, done or failed, with CloudTrail's members and without a secret.
 
 Source: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 """
@@ -47,7 +47,7 @@ MEMBERS = {
 
 
 def record_of(worker: Worker, name: str, /, **fields: Any) -> dict[str, Any]:
-    """The one record that a call leaves, in the log or in the outbox."""
+    """Makes a call and returns its one record, from the log or from the outbox."""
     worker.audit(), [worker.outbox(region) for region in (HOME, AWAY)]
     try:
         worker.call(name, **fields)
@@ -70,7 +70,7 @@ def in_camel_case(name: str) -> str:
 
 
 def recorded(name: str, field: str, value: Any) -> Any:
-    """A field of a request as CloudTrail records it: enum values in AWS's spelling, of a batch the number of items."""
+    """Returns a field as CloudTrail records it: enum values in AWS's spelling, a batch's items by their number."""
     described = METHODS[name].input_type.fields_by_name[field]
     if field == "items":
         return len(value)
@@ -82,14 +82,14 @@ def recorded(name: str, field: str, value: Any) -> Any:
 
 
 def parameters_of(scene: Scene) -> dict[str, Any] | None:
-    """The requestParameters of a scene's record: every member but blobs and tokens, and those left to their default."""
+    """Returns the requestParameters of a scene's record: all members but blobs and tokens, with defaults."""
     sent = {field: value for field, value in scene.fields.items() if not isinstance(value, bytes)}
     members = {in_camel_case(field): recorded(scene.name, field, value) for field, value in sent.items()}
     return members | dict(EXAMPLES[scene.name].recorded) or None
 
 
 def additional_data_of(scene: Scene) -> dict[str, Any] | None:
-    """The additionalEventData of a scene's record: the key material that was used or imported."""
+    """Returns the additionalEventData of a scene's record: the key material that was used or imported."""
     name = scene.name.removesuffix("Batch")
     if name == "ImportKeyMaterial":
         told = scene.worker.call("DescribeKey", key_id=scene.fields["key_id"]).key_metadata
@@ -103,14 +103,14 @@ def additional_data_of(scene: Scene) -> dict[str, Any] | None:
 
 
 def entry_of(scene: Scene, key: Any) -> dict[str, Any]:
-    """A batch's entry for one of its keys."""
+    """Returns a batch's entry for one of its keys."""
     items = scene.fields["items"]
     entry = {"keyId": key.arn, "keyMaterialId": key.current_key_material_id, "items": len(items)}
     return entry | ({"dataKeys": sum(item["count"] for item in items)} if "count" in items[0] else {})
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_a_record_says(shared: Worker, name: str) -> None:
+def test_members_of_a_record(shared: Worker, name: str) -> None:
     scene = ready(shared, name)
     record = record_of(shared, name, request_id=f"call-{name}", **scene.fields)
     assert set(record) == MEMBERS
@@ -143,8 +143,8 @@ def test_what_a_record_says(shared: Worker, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_failures_are_recorded_as_they_were_told(shared: Worker, name: str) -> None:
-    """No token, a wrong one, a bad region, bytes that are no message: each with the error's code and text."""
+def test_a_failure_is_recorded_with_the_error_that_was_answered(shared: Worker, name: str) -> None:
+    """The failures are no token, a wrong token, an unknown region, and bytes that are not a message."""
     raw = OPERATIONS[name].request(**Scene(shared, name).fields).SerializeToString()
     for by, region, sent in ((None, None, raw), ("wrong", None, raw), (ALICE, "mars-1", raw), (ALICE, None, b"\xff")):
         shared.audit()
@@ -160,7 +160,7 @@ def test_failures_are_recorded_as_they_were_told(shared: Worker, name: str) -> N
         assert record["requestParameters"] is None
 
 
-def test_denied_calls_are_recorded_with_who_asked_for_what(shared: Worker) -> None:
+def test_a_denied_call_is_recorded_with_caller_and_key(shared: Worker) -> None:
     key = shared.create()
     record = record_of(shared, "Encrypt", by=EVE, key_id=key.arn, plaintext=PLAINTEXT)
     assert record["errorCode"] == "AccessDeniedException"
@@ -170,7 +170,7 @@ def test_denied_calls_are_recorded_with_who_asked_for_what(shared: Worker) -> No
 
 
 def test_a_record_names_the_key_as_it_was_sent(shared: Worker) -> None:
-    """By alias, warm and cold; the ARN stands in resources."""
+    """The call names the key by alias, first without and then with a Permit; `resources` has the ARN."""
     key = shared.create(alias="alias/audited")
     for _ in range(2):
         record = record_of(shared, "Encrypt", key_id="alias/audited", plaintext=PLAINTEXT)
@@ -186,8 +186,8 @@ LARGE: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "fields"), LARGE)
-def test_what_no_call_needs_does_not_fill_the_log(shared: Worker, name: str, fields: dict[str, Any]) -> None:
-    """A message of 4 MiB that is refused leaves a record of its own all the same."""
+def test_the_record_of_an_oversized_request_is_short(shared: Worker, name: str, fields: dict[str, Any]) -> None:
+    """A refused message of 4 MiB still leaves a record."""
     record = record_of(shared, name, **fields)
     assert record["errorCode"] == "ValidationException"
     assert record["requestParameters"]["omitted"] is True
@@ -222,7 +222,7 @@ def test_no_two_records_have_the_same_id(shared: Worker) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_record_holds_a_secret(shared: Worker, name: str) -> None:
-    """Whether the call is done, denied, refused or a dry run: no plaintext, no ciphertext, no token."""
+    """Done, denied, refused and dry-run calls record no plaintext, no ciphertext and no token."""
     scene = ready(shared, name)
     shared.audit(), shared.outbox()
     secrets = [PLAINTEXT, MATERIAL, ALICE.token.encode(), EVE.token.encode()]
@@ -230,7 +230,7 @@ def test_no_record_holds_a_secret(shared: Worker, name: str) -> None:
     told = ("plaintext", "ciphertext_blob", "import_token")
     secrets += [value for field in told if (value := getattr(answer, field, b""))]
     secrets += [value for value in scene.fields.values() if isinstance(value, bytes)]
-    with suppress(errors.KMSError):  # a second time: by a Permit, or refused because it was done
+    with suppress(errors.KMSError):  # the second call is answered by a Permit, or refused
         scene.call()
     refusal_of(lambda: shared.executor.execute(OPERATIONS[name], shared.credentials(), PLAINTEXT + b"\xff"))
     refusal_of(lambda: shared.executor.execute(OPERATIONS[name], shared.credentials(EVE, "nowhere"), b""))
@@ -246,7 +246,7 @@ def test_no_record_holds_a_secret(shared: Worker, name: str) -> None:
 
 
 def test_a_write_and_its_record_are_one_commit(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit that fails takes the record of success with it, and leaves one of failure."""
+    """A commit that fails discards the record of success; a record of the failure is written instead."""
     worker = host.worker()
     registry = worker.shard().registry
     broken = errors.DependencyTimeoutException("the disk is gone")
@@ -278,8 +278,8 @@ def test_a_repeated_call_is_recorded_each_time(worker: Worker) -> None:
     assert len({record["eventID"] for record in records}) == 2
 
 
-def test_answers_with_secrets_wait_for_their_record(host: Host) -> None:
-    """Where the log cannot be written, they are refused; others are answered."""
+def test_an_answer_with_a_secret_is_refused_if_its_record_cannot_be_written(host: Host) -> None:
+    """Other calls are answered."""
 
     class FullLog:
         def __init__(self) -> None:
@@ -308,8 +308,8 @@ def test_answers_with_secrets_wait_for_their_record(host: Host) -> None:
                 executor.execute(operation, worker.credentials(), raw)
 
 
-def test_calls_that_a_door_turns_away_are_recorded(shared: Worker) -> None:
-    """By whom, since the door knows the token."""
+def test_a_call_that_a_door_refuses_is_recorded(shared: Worker) -> None:
+    """The record names the caller, because the door passes the token on."""
     shared.audit()
     before = shared.counted().get("Encrypt", {}).get("ThrottlingException", 0)
     busy = errors.ThrottlingException("busy")

@@ -1,4 +1,4 @@
-"""How keys and aliases are named, and what a caller learns from a name that is none.
+"""Identifiers of keys and aliases: the forms that each operation takes, and the errors for all others.
 
 Texts are AWS's. Source: https://docs.aws.amazon.com/kms/latest/developerguide/find-cmk-id-arn.html
 """
@@ -55,14 +55,14 @@ def is_target(field: str) -> bool:
 
 @pytest.mark.parametrize("name", SINGLE)
 def test_examples_name_every_key_of_the_request(name: str) -> None:
-    """Fields are compared with the contract's; items of batches are admitted as single calls are: test_batches.py."""
+    """The fields are those of the contract. Items of batches are admitted like single calls: see test_batches.py."""
     fields = [field for field in METHODS[name].input_type.fields if not limits(field).unsupported]
     assert set(EXAMPLES[name].named) == {field.name for field in fields if field.name.endswith("key_id")}
 
 
 @FIELDS
 @pytest.mark.parametrize("form", ["key_id", "arn"])
-def test_key_id_and_arn_are_taken_everywhere(shared: Worker, name: str, field: str, form: str) -> None:
+def test_every_operation_takes_key_id_and_arn(shared: Worker, name: str, field: str, form: str) -> None:
     scene = ready(shared, name)
     key = scene.keys[EXAMPLES[name].named[field]]
     scene.call(**{field: getattr(key, form)})
@@ -70,7 +70,7 @@ def test_key_id_and_arn_are_taken_everywhere(shared: Worker, name: str, field: s
 
 @FIELDS
 @pytest.mark.parametrize("form", ["alias name", "alias ARN"])
-def test_aliases_are_taken_by_some(shared: Worker, name: str, field: str, form: str) -> None:
+def test_aliases_are_taken_where_aws_takes_them(shared: Worker, name: str, field: str, form: str) -> None:
     scene = Scene(shared, name, state="Enabled")
     key = scene.keys[EXAMPLES[name].named[field]]
     alias = f"alias/{key.key_id}"
@@ -79,7 +79,7 @@ def test_aliases_are_taken_by_some(shared: Worker, name: str, field: str, form: 
     if takes_aliases(name):
         answer = scene.call(**{field: text})
         if hasattr(answer, "key_id") and field != "source_key_id":
-            assert answer.key_id == key.arn, "the answer names the key by its ARN, whatever was sent"
+            assert answer.key_id == key.arn, "the answer names the key by its ARN"
     elif is_target(field):
         told = Refusal("ValidationException", "Aliases must refer to keys. Not aliases")
         assert scene.refusal(**{field: text}) == told
@@ -110,7 +110,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize(("text", "reason"), MALFORMED, ids=[reason for _, reason in MALFORMED])
 @FIELDS
-def test_what_is_no_name_is_invalid(named: Named, name: str, field: str, text: str, reason: str) -> None:
+def test_malformed_identifiers(named: Named, name: str, field: str, text: str, reason: str) -> None:
     refusal = named.refusal(name, field, text)
     if is_target(field) and (text.startswith("alias/") or ":alias/" in text):
         assert refusal.code == "ValidationException"
@@ -139,7 +139,7 @@ def test_absent_aliases(named: Named, name: str, field: str) -> None:
 
 @FIELDS
 def test_arns_of_another_region(named: Named, name: str, field: str) -> None:
-    """Its own region's name is the whole text, whether there is such a key or not, and whoever owns it."""
+    """The error names only the ARN's region, whether the key exists or not, and in any account."""
     for text in (
         named.away.arn,
         named.away.arn.replace(named.away.key_id, ABSENT),
@@ -159,21 +159,21 @@ BROKEN_ARNS = [
 
 @pytest.mark.parametrize("text", BROKEN_ARNS)
 @FIELDS
-def test_arns_that_cannot_be_read(named: Named, name: str, field: str, text: str) -> None:
+def test_malformed_arns(named: Named, name: str, field: str, text: str) -> None:
     if knows_invalid_arn(name):
         assert named.refusal(name, field, text) == Refusal("InvalidArnException", f"Invalid arn '{text}'")
     else:
         assert named.refusal(name, field, text) == Refusal("NotFoundException", f"Invalid keyId '{text}'")
 
 
-def test_arns_of_another_partition_are_not_here(named: Named) -> None:
+def test_arns_of_another_partition_are_not_found(named: Named) -> None:
     text = named.key.arn.replace("arn:aws:", "arn:aws-cn:")
     assert named.refusal("DescribeKey", "key_id", text).code == "NotFoundException"
 
 
 @FIELDS
 @pytest.mark.parametrize("size", [0, 2049])
-def test_length_of_names(named: Named, name: str, field: str, size: int) -> None:
+def test_length_of_identifiers(named: Named, name: str, field: str, size: int) -> None:
     refusal = named.refusal(name, field, "x" * size)
     described = METHODS[name].input_type.fields_by_name[field]
     member = described.json_name[0].lower() + described.json_name[1:]

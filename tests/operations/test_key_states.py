@@ -1,4 +1,4 @@
-"""What each operation does to a key in each state: AWS's published table (tests/aws_facts.py), on real keys."""
+"""Each operation on a real key in each state, against AWS's published table (tests/aws_facts.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One server, several regions: nothing of one is seen from another."""
+"""A server of several regions: nothing in one region is visible from another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNREADABLE = "does not exist in this region"
 
 @pytest.fixture
 def far(worker: Worker) -> Worker:
-    """A key with an alias at home, one in each region with the same alias."""
+    """A worker with a key and alias in the home region, and a key with the same alias in both regions."""
     worker.create(alias="alias/both")
     worker.create(alias="alias/both", region=AWAY)
     worker.create(alias="alias/home")
@@ -50,7 +50,7 @@ def test_lists_show_their_own_region(far: Worker) -> None:
 
 
 def test_a_ciphertext_is_refused_elsewhere(far: Worker) -> None:
-    """Without a KeyId, and with any that could be meant."""
+    """The ciphertext is refused without a KeyId, and with every KeyId that could be meant."""
     blob = far.encrypt("alias/home")
     home = far.call("DescribeKey", key_id="alias/home").key_metadata
     away = far.call("DescribeKey", key_id="alias/both", region=AWAY).key_metadata
@@ -71,8 +71,8 @@ def test_regions_that_are_not_served(far: Worker) -> None:
         assert far.refusal("DescribeKey", key_id="alias/home", region=region).code == "ValidationException"
 
 
-def test_warm_calls_know_their_region(far: Worker) -> None:
-    """A Permit of one region never answers for another, with the same alias in both."""
+def test_a_permit_is_valid_in_one_region_only(far: Worker) -> None:
+    """A Permit of one region never answers for the other, though both have the alias."""
     for _ in range(3):
         for region in (HOME, AWAY):
             sealed = far.call("Encrypt", key_id="alias/both", plaintext=b"p", region=region)
@@ -80,7 +80,7 @@ def test_warm_calls_know_their_region(far: Worker) -> None:
 
 
 def test_shards_do_not_share_keys(host: Host) -> None:
-    """A key's row and material that were copied into another region's shard open nothing: wraps name their place."""
+    """A key copied into another region's shard decrypts nothing: its wrapped material is bound to its region."""
     worker = host.worker()
     made = worker.create()
     blob = worker.encrypt(made.key_id)

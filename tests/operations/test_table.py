@@ -1,4 +1,4 @@
-"""The table of operations agrees with the contract: rows, messages, permissions, and what is served."""
+"""The table of operations agrees with the contract and with AWS's model: messages, permissions, columns."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ ROWS: dict[str, Operation] = {operation.path: operation for operation in table.T
 
 def test_rows_are_the_rpcs_of_the_services() -> None:
     assert ROWS.keys() == RPCS.keys()
-    assert len(table.TABLE) == len(ROWS), "a row stands twice"
+    assert len(table.TABLE) == len(ROWS), "two rows for one rpc"
     assert sorted(table.NAMES) == sorted(EXAMPLES)
 
 
 @pytest.mark.parametrize("path", ROWS)
-def test_row_speaks_the_messages_of_its_rpc(path: str) -> None:
+def test_a_row_has_the_messages_of_its_rpc(path: str) -> None:
     row, rpc = ROWS[path], RPCS[path]
     assert row.request.DESCRIPTOR is rpc.input_type
     assert row.response.DESCRIPTOR is rpc.output_type
@@ -44,7 +44,7 @@ def test_row_speaks_the_messages_of_its_rpc(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ROWS)
-def test_row_asks_for_the_permissions_of_its_rpc(path: str) -> None:
+def test_a_row_requires_the_permissions_of_its_rpc(path: str) -> None:
     row = ROWS[path]
     asked = [row.action] if row.action else []
     asked += [key.action for key in row.keys]
@@ -52,7 +52,7 @@ def test_row_asks_for_the_permissions_of_its_rpc(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ROWS)
-def test_row_reads_fields_that_its_request_has(path: str) -> None:
+def test_a_row_names_fields_of_its_request(path: str) -> None:
     row = ROWS[path]
     named = [
         name
@@ -86,18 +86,18 @@ def is_unary(row: Operation) -> bool:
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.name)
 def test_columns(row: Operation) -> None:
-    """Each column against what the example, the contract or AWS's model says; none is read from the row itself."""
+    """The expected columns come from the example, the contract or AWS's model, never from the row itself."""
     rpc, example = RPCS[row.path], EXAMPLES[row.name]
     assert row.writes is example.writes
     assert row.read_only is not example.writes
-    assert row.idempotent is row.name.startswith("Create"), "what creates can be repeated by its request id"
+    assert row.idempotent is row.name.startswith("Create"), "a call that creates can be repeated"
     assert row.yields_secrets is (holds_a_secret(rpc.output_type) and row.name not in NO_PLAINTEXT)
     assert row.dry_run is ("DryRun" in members_of(row.name))
     assert row.warm is (is_unary(row) and not example.writes and names_its_key(rpc.input_type))
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.name)
-def test_aliases_and_invalid_arns_are_known_where_aws_says(row: Operation) -> None:
+def test_a_row_takes_aliases_and_answers_invalid_arns_as_aws_does(row: Operation) -> None:
     by_id = [key for key in row.keys if isinstance(key, ById)]
     takes_aliases = any(key.aliases for key in by_id) or any(isinstance(key, ByBlob) for key in row.keys)
     single = row.name.removesuffix("Batch")
@@ -107,7 +107,7 @@ def test_aliases_and_invalid_arns_are_known_where_aws_says(row: Operation) -> No
 
 
 def test_every_row_with_a_key_has_its_rule() -> None:
-    """A batch's and a stream's is that of the operation whose permission it needs; a batch has the same keys."""
+    """A batch has the keys of its single operation; a stream the rule of the operation whose permission it needs."""
     for row in table.TABLE:
         single = row.name.removesuffix("Batch")
         for key in row.keys:
@@ -124,11 +124,11 @@ def test_streams_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"keys": (), "action": None}, "a row that asks for nothing would serve everybody"),
-        ({"idempotent": True}, "what is remembered must be written with the work"),
+        ({"keys": (), "action": None}, "a row without a permission would serve everybody"),
+        ({"idempotent": True}, "an answer is remembered in the transaction of its write"),
     ],
 )
-def test_rows_that_make_no_sense_are_refused(changes: dict[str, object], reason: str) -> None:
+def test_contradictory_rows_are_refused(changes: dict[str, object], reason: str) -> None:
     row = next(row for row in table.TABLE if row.name == "Encrypt")
     with pytest.raises(TypeError):
         dataclasses.replace(row, **changes)

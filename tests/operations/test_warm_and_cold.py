@@ -1,6 +1,6 @@
-"""The warm way is the long way, only shorter: the same answers, audit records and counts for whatever is sent.
+"""A call that a Permit answers has the same answer, audit record and counts as one without a Permit.
 
-One worker answers through its Permits, another is asked the long way alone; both get the same calls.
+One worker answers with its Permits, another without; both get the same calls.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Two:
             "marker": [None, "none of ours"],
             "include_key_material": [0, 1, 2, 99],
         }
-        """Of each field what is good comes first."""
+        """Values by field; the first of each is valid."""
 
     def request(self, draw: st.DrawFn, operation: Operation) -> bytes:
         """A valid request, changed in up to two fields."""
@@ -81,13 +81,13 @@ def two(shared_host: Host) -> Two:
 
 
 def by_permit(two: Two, operation: Operation, credentials: Credentials, raw: bytes) -> bytes:
-    """As the door does."""
+    """Answers a call as a door does: with a Permit if there is one."""
     answer = two.warm.executor.warm(operation, credentials, raw)
     return two.warm.executor.execute(operation, credentials, raw) if answer is None else answer
 
 
 def outcome(ask: Any, operation: Operation) -> Any:
-    """The answer without what is drawn anew each time, or the error."""
+    """Returns the error, or the answer with random bytes replaced by zeros."""
     try:
         answer = operation.response().FromString(ask())
     except errors.KMSError as error:
@@ -131,7 +131,7 @@ def test_warm_is_cold(two: Two, name: str, data: st.DataObject) -> None:
 
 
 def added(before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -> dict[tuple[str, str], int]:
-    """Calls counted since, by operation and outcome."""
+    """Returns the number of calls counted since, by operation and outcome."""
     return {
         (name, code): count - before.get(name, {}).get(code, 0)
         for name, codes in after.items()
@@ -142,7 +142,7 @@ def added(before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -
 
 @pytest.mark.parametrize("name", WARM)
 def test_a_permit_answers_the_valid_request(two: Two, name: str) -> None:
-    """The test above would show nothing for an operation that no Permit answers."""
+    """Otherwise the test above would show nothing."""
     scene = Scene(two.warm, name)
     scene.call()
     assert two.warm.is_warm(name, **scene.fields)
