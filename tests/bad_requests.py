@@ -18,8 +18,9 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from kms_grpc.aws_members import is_map
 from kms_grpc.errors import KMSError
-from kms_grpc.operations.contract.descriptors import is_map, limits
+from kms_grpc.operations.contract.descriptors import limits
 from kms_grpc.operations.contract.validation import decode, validator_for
 from tests import examples
 from tests.examples import CONTEXT, EXAMPLES, request, request_class

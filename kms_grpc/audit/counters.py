@@ -8,6 +8,7 @@ restarted worker counts on. One block per operation:
 | 0 … CODES-1 | calls by outcome: 0 is OK, then one per error code of `OUTCOMES` |
 | CODES … CODES+BUCKETS-1 | calls by duration: bucket b holds those under 2^b µs, the last one the rest |
 | CODES+BUCKETS | sum of durations, ns |
+| CODES+BUCKETS+1 | unexpected errors on the warm path |
 
 Increments are plain `view[i] += 1`: CPython does not switch threads between the load and the store of such a line.
 """
@@ -24,7 +25,7 @@ from kms_grpc import errors
 
 OUTCOMES: Final = ("OK", *sorted(error.__name__ for error in errors.KMSError.__subclasses__()))
 BUCKETS: Final = 24
-BLOCK: Final = len(OUTCOMES) + BUCKETS + 1
+BLOCK: Final = len(OUTCOMES) + BUCKETS + 2
 _INDEX: Final = {name: index for index, name in enumerate(OUTCOMES)}
 
 
@@ -68,6 +69,17 @@ class Counters:
         cells[offset + _INDEX[outcome]] += 1
         cells[offset + len(OUTCOMES) + (bucket if bucket < BUCKETS else BUCKETS - 1)] += 1
         cells[offset + len(OUTCOMES) + BUCKETS] += duration_ns
+
+    def count_warm_error(self, operation: str) -> int:
+        """Counts an unexpected error of the warm path, and returns the operation's number of them. The call itself was
+        then executed, and is counted by its outcome."""
+        cell = self._offsets[operation] + len(OUTCOMES) + BUCKETS + 1
+        self._cells[cell] += 1
+        return self._cells[cell]
+
+    def warm_errors(self) -> int:
+        """Returns the number of unexpected errors on the warm path, of all operations."""
+        return sum(self._cells[offset + len(OUTCOMES) + BUCKETS + 1] for offset in self._offsets.values())
 
     def calls(self, operation: str) -> dict[str, int]:
         """Calls so far by outcome, without those that never happened."""

@@ -1,56 +1,57 @@
-"""Answers as plain data in AWS's shape: AWS's member names and enum spellings, blobs as base64, times as ISO 8601.
+"""Writes answers in AWS's shape: AWS's member names and enum spellings, blobs as base64, times as ISO 8601.
 
-It is what `--output json` prints, and stays as it is: programs read it.
+`--output json` prints this, and programs read it, so it stays as it is.
 """
 
 from __future__ import annotations
 
 import base64
 from datetime import UTC
+from functools import cache
 from typing import Any
 
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from kms_grpc.v1 import options_pb2
+from kms_grpc.aws_members import Presence, Reader, Shape, reader_for
 
 
 def to_aws(message: Message) -> dict[str, Any]:
-    """All members that the answer has. Lists stand even when they are empty; what is absent is left out."""
-    return _members(message, empty_lists=True)
+    """Returns all members that the answer has. Its own lists are present even when empty, those of structures in it
+    are not; absent members are left out."""
+    of: Any = message.DESCRIPTOR
+    return _answer(of)(message)
 
 
-def _members(message: Message, empty_lists: bool = False) -> dict[str, Any]:
-    shown = (field for field in message.DESCRIPTOR.fields if _is_present(message, field, empty_lists))
-    return {field.json_name: _value(field, getattr(message, field.name)) for field in shown}
+@cache
+def _answer(of: Descriptor) -> Reader:
+    return reader_for(of, _ANSWER)
 
 
-def _is_present(message: Message, field: Any, empty_lists: bool) -> bool:
+@cache
+def _structure(of: Descriptor) -> Reader:
+    return reader_for(of, _STRUCTURE)
+
+
+def _presence_in_answer(field: FieldDescriptor) -> Presence:
+    return Presence.ALWAYS if field.is_repeated else _presence(field)
+
+
+def _presence(field: FieldDescriptor) -> Presence:
     if field.has_presence:
-        return message.HasField(field.name)
-    if field.is_repeated:
-        return empty_lists or bool(getattr(message, field.name))
-    return field.enum_type is None or getattr(message, field.name) != 0
+        return Presence.IF_SET
+    return Presence.IF_NOT_EMPTY if field.is_repeated or field.enum_type is not None else Presence.ALWAYS
 
 
-def _value(field: Any, value: Any) -> Any:
-    if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        return dict(value)
-    if field.is_repeated:
-        return [_single(field, item) for item in value]
-    return _single(field, value)
+def _shape(presence: Any) -> Shape:
+    return Shape(
+        name=lambda field: field.json_name,
+        presence=presence,
+        time=lambda time: time.ToDatetime(UTC).isoformat(timespec="milliseconds"),
+        blob=lambda blob: base64.b64encode(blob).decode(),
+        unknown=str,
+        structure=_structure,
+    )
 
 
-def _single(field: Any, value: Any) -> Any:
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, Timestamp):
-        return value.ToDatetime(UTC).isoformat(timespec="milliseconds")
-    if isinstance(value, Message):
-        return _members(value)
-    return value if field.enum_type is None else _aws_name(field, value)
-
-
-def _aws_name(field: Any, number: int) -> str:
-    value = field.enum_type.values_by_number.get(number)
-    return str(value.GetOptions().Extensions[options_pb2.aws_name] if value else number)
+_ANSWER, _STRUCTURE = _shape(_presence_in_answer), _shape(_presence)

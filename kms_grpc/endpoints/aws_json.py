@@ -23,12 +23,11 @@ import msgspec
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from kms_grpc.endpoints.aws_answers import writer_for
+from kms_grpc.aws_members import is_map, is_time
+from kms_grpc.endpoints.aws_answers import members_of
 from kms_grpc.errors import SerializationException, ValidationException
-from kms_grpc.operations.contract.descriptors import aws_maxima, descriptor, is_map, numbers
+from kms_grpc.operations.contract.descriptors import aws_maxima, descriptor, numbers
 from kms_grpc.operations.contract.validation import Validator, validator_for
-from kms_grpc.operations.kinds.answering import MessageForm
-from kms_grpc.operations.operation import Operation
 
 Put = Callable[[Message, Any, str, dict[int | str, str]], None]
 """Sets a field of a message to a member's value: (message, value, path, spellings)."""
@@ -48,24 +47,20 @@ _LATEST = 253_402_300_799
 class AwsJson:
     """The AWS door's wire (operations/contract/wire.py)."""
 
-    def __init__(self) -> None:
-        self._form = MessageForm(self)
+    is_protobuf = False
 
-    def read(self, operation: Operation, raw: bytes) -> tuple[Any, Validator]:
+    def read(self, message_class: type[Message], raw: bytes) -> tuple[Any, Validator]:
         """SerializationException where the body is no JSON object or a member's value is of a wrong type,
         ValidationException for members that the operation doesn't have."""
-        request, spellings = operation.request(), dict[int | str, str]()
+        request, spellings = message_class(), dict[int | str, str]()
         _fill(request, _object(raw), "", spellings)
-        judge = _validator(operation.request)  # type: ignore[arg-type]  # classes hash
+        judge = _validator(message_class)  # type: ignore[arg-type]  # classes hash
         return request, partial(judge, spellings=spellings) if spellings else judge
-
-    def form(self, operation: Operation) -> MessageForm:
-        return self._form
 
     def write(self, answer: Message) -> bytes:
         if not descriptor(answer).fields:
             return b""
-        return _encode(writer_for(descriptor(answer))(answer))
+        return _encode(members_of(descriptor(answer))(answer))
 
 
 @cache
@@ -111,11 +106,7 @@ def _put_for(field: FieldDescriptor) -> Put:
 
 
 def _is_structure(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and not _is_time(field)
-
-
-def _is_time(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.full_name == "google.protobuf.Timestamp"
+    return field.message_type is not None and not is_time(field)
 
 
 # --- what is put where -------------------------------------------------------------------------------------------
@@ -191,7 +182,7 @@ def _structure(value: Any, path: str) -> dict[str, Any]:
 def _convert_for(field: FieldDescriptor) -> Convert:
     if field.enum_type is not None:
         return partial(_enum, numbers(field.enum_type))
-    if _is_time(field):
+    if is_time(field):
         return _time
     if field.type in _RANGES:
         return partial(_number, *_RANGES[field.type])

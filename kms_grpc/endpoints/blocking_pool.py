@@ -20,7 +20,7 @@ GIVEN_UP: Final = "Cancelled by the caller before it was begun."
 
 
 class BlockingPool:
-    """Two pools: what a row prepares at length (`Operation.prepare`) keeps nobody else waiting. All doors of a worker
+    """Two pools: what takes long by its row (`Operation.is_slow`) keeps nobody else waiting. All doors of a worker
     share this, and with it the budget of bytes."""
 
     def __init__(self, executor: Executor, limits: Limits) -> None:
@@ -49,7 +49,7 @@ class BlockingPool:
         """As Executor.execute, when it is this connection's turn. A call that is turned away, or cancelled before it
         was begun, is not begun any more; it is audited and counted as any other. `held`: its bytes are counted already.
         """
-        slow = operation.prepare is not None
+        slow = operation.is_slow
         queue, threads = (self._slow_queue, self._slow_thread) if slow else (self._queue, self.threads)
         turn = queue.turn(connection, 0, credentials.deadline_ns)
         try:

@@ -33,7 +33,7 @@ NONE: Final = "No request arrived. One has at most {} bytes (GetLimits: Batches.
 
 def is_bulk(operation: Operation) -> bool:
     """Whether its messages may be large: those of batches are."""
-    return operation.batch is not None
+    return operation.batches
 
 
 class Bulk:
@@ -77,7 +77,7 @@ class Bulk:
     async def _answer(self, operation: Operation, credentials: Credentials, turn: Turn, context: Context) -> bytes:
         raw = await self._read(operation, credentials, turn, context)
         turn.resize(2 * len(raw))
-        answer = self._executor.warm_batch(operation, credentials, raw)
+        answer = self._executor.warm(operation, credentials, raw)
         if answer is None:
             answer = await self._blocking_pool.execute(
                 operation, credentials, raw, connection=turn.connection, held=True

@@ -69,7 +69,10 @@ class Streams:
 
         async def serve(_: Any, context: Context) -> None:
             credentials = credentials_of(context)
-            stream, messages = self._executor.stream(operation, credentials), _Messages(context, first_seconds)
+            stream, messages = (
+                StreamCall(self._executor.service, operation, credentials),
+                _Messages(context, first_seconds),
+            )
             try:
                 await self._serve(stream, messages, credentials)
             except asyncio.CancelledError:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from kms_grpc.model.key_spec import SYMMETRIC_DEFAULT
+
 
 class KeyState(StrEnum):
     """What may be done with a key; key_state.py has the rules."""
@@ -77,7 +79,6 @@ class ExpirationModel(StrEnum):
     DOES_NOT_EXPIRE = "KEY_MATERIAL_DOES_NOT_EXPIRE"
 
 
-SYMMETRIC_DEFAULT = "SYMMETRIC_DEFAULT"
 SUITE_KC_XAES_256_GCM = 1
 
 

@@ -1,9 +1,12 @@
-"""Which usages a key spec allows: a key has one usage, for ever.
+"""The usages and algorithms that a key spec allows. A key has one usage, which never changes.
 
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/symm-asymm-choose-key-spec.html
 """
 
 from __future__ import annotations
+
+SYMMETRIC_DEFAULT = "SYMMETRIC_DEFAULT"
+"""The spec of symmetric encryption keys, and the one algorithm that such a key has."""
 
 _RSA = ("ENCRYPT_DECRYPT", "SIGN_VERIFY")
 _NIST_CURVE = ("SIGN_VERIFY", "KEY_AGREEMENT")
@@ -12,7 +15,7 @@ _MAC = ("GENERATE_VERIFY_MAC",)
 _ENCAPSULATION = ("ENCAPSULATE_DECAPSULATE",)
 
 USAGES: dict[str, tuple[str, ...]] = {
-    "SYMMETRIC_DEFAULT": ("ENCRYPT_DECRYPT",),
+    SYMMETRIC_DEFAULT: ("ENCRYPT_DECRYPT",),
     "RSA_2048": _RSA,
     "RSA_3072": _RSA,
     "RSA_4096": _RSA,
@@ -34,3 +37,11 @@ USAGES: dict[str, tuple[str, ...]] = {
     "ML_KEM_1024": _ENCAPSULATION,
 }
 """By AWS's spelling of the spec."""
+
+ENCRYPTION_ALGORITHMS: dict[str, tuple[str, ...]] = {SYMMETRIC_DEFAULT: (SYMMETRIC_DEFAULT,)}
+"""The encryption algorithms that are supported, by AWS's spelling of the spec."""
+
+
+def is_symmetric_encryption(spec: str) -> bool:
+    """Returns whether keys of this spec are symmetric encryption keys."""
+    return spec == SYMMETRIC_DEFAULT

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from kms_grpc.errors import DisabledException, KMSError, KMSInvalidStateException, UnsupportedOperationException
-from kms_grpc.model.key import SYMMETRIC_DEFAULT, Key, KeyKind, KeyState, Origin
+from kms_grpc.model.key import Key, KeyKind, KeyState, Origin
+from kms_grpc.model.key_spec import is_symmetric_encryption
 
 S = KeyState
 
@@ -24,7 +25,7 @@ def _always(key: Key) -> bool:
 
 
 def _is_asymmetric(key: Key) -> bool:
-    return key.spec != SYMMETRIC_DEFAULT
+    return not is_symmetric_encryption(key.spec)
 
 
 def _is_in_a_key_store(key: Key) -> bool:

@@ -1,1 +1,1 @@
-"""What the service does: a row per operation, one executor, handlers by topic."""
+"""The operations of the service: a table with a row per operation, one executor, handlers by topic."""

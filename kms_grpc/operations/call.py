@@ -1,10 +1,10 @@
-"""One call on its way through the executor, and what every call may draw on."""
+"""One call on its way through the executor, and the parts of the service that every call may use."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -22,13 +22,10 @@ from kms_grpc.model.principal import Principal
 from kms_grpc.registry.base import OutboxRow, Transaction
 from kms_grpc.registry.shards import Shard, Shards
 
-if TYPE_CHECKING:
-    from kms_grpc.operations.operation import Operation
-
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The parts of a running service, put together by app.py."""
+    """The parts of a running service. app.py puts them together."""
 
     shards: Shards
     authentication: Authentication
@@ -41,65 +38,76 @@ class Service:
     managed_services: frozenset[str] = frozenset()
     """Services that have an AWS managed key, by the name after `alias/aws/`."""
     non_committing_suites: bool = False
-    """DecryptStream reads messages whose suite does not commit to its key."""
+    """DecryptStream reads messages whose algorithm suite does not commit to its key."""
 
 
 class Call(msgspec.Struct):
-    """What a handler gets beside its request and keys; a Struct because one is made per call, at a third of a
-    dataclass's price."""
+    """The state of one call. A handler gets it beside its request and keys.
 
-    operation: Operation
+    It is a msgspec Struct because one is made per call, at a third of the cost of a dataclass."""
+
+    operation: str
+    """The operation's name."""
+    read_only: bool
+    """CloudTrail's readOnly."""
     service: Service
     credentials: Credentials
     time_ns: int
-    """Wall clock at which the call came in, ns since 1970."""
+    """Wall clock at which the call arrived, ns since 1970."""
     record: AuditRecord
     caller: Principal | None = None
     called: Shard | None = None
     keys: tuple[Key, ...] = ()
-    """Those that the call is about, as far as they are known."""
+    """The keys that the call concerns, as far as they are known."""
     transaction: Transaction | None = None
     prepared: Any = None
-    """What the row's `prepare` made."""
+    """The result of the row's `prepare`."""
     beside: list[OutboxRow] = msgspec.field(default_factory=list)
-    """Records of what the service did with keys of its own for this call; they go the way of the call's own."""
+    """Audit records of what the service did with its own keys for this call. They are written with the call's own."""
     refusal: KMSError | None = None
-    """An error that the caller gets although the transaction is kept: what it counts must not be undone."""
+    """An error that the caller gets although the transaction commits, because what it counted must be kept."""
     stable: bool = True
-    """Whether all decisions so far read nothing but what a Permit may rely on."""
+    """True while all authorization decisions of this call have read only attributes that a Permit may rely on."""
+    permit_head: bytes = b""
+    """The audit record's head, where a Permit holds it ready."""
 
     @property
     def principal(self) -> Principal:
+        """The caller, after authentication."""
         assert self.caller is not None
         return self.caller
 
     @property
     def shard(self) -> Shard:
+        """The shard of the called region, after it was found."""
         assert self.called is not None
         return self.called
 
     @property
     def account(self) -> str:
+        """The caller's account."""
         return self.principal.account
 
     @property
     def region(self) -> str:
-        """The called region, as named by the caller or by default; it may be one that is not served."""
+        """The called region, as the caller named it, else the default one. It may be a region that is not served."""
         return self.credentials.region or self.service.shards.default.region
 
     @property
     def audit_head(self) -> bytes:
-        return head(self.operation.name, self.region, self.operation.read_only, self.caller, self.keys)
+        """The beginning of the audit record: the members that calls with the same caller and keys share."""
+        return self.permit_head or head(self.operation, self.region, self.read_only, self.caller, self.keys)
 
     def may(self, action: str, key: Key | None, context: Mapping[str, str]) -> bool:
-        """Ask the authorizer, and keep in mind whether its answer may be kept."""
+        """Returns the authorizer's decision, and notes in `stable` whether a Permit may rely on it."""
         decision = self.service.authorizer.decide(Question(self.principal, action, key, context))
         self.stable = self.stable and decision.read <= STABLE_ATTRIBUTES
         return decision.allowed
 
     @property
     def writing(self) -> Transaction:
-        assert self.transaction is not None, f"{self.operation.name}: its row does not say that it writes"
+        """The call's transaction, in operations that write."""
+        assert self.transaction is not None, f"{self.operation}: declare its row as a Write"
         return self.transaction
 
 

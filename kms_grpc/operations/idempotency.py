@@ -1,8 +1,6 @@
-"""Calls that create can be repeated: the same `kms-request-id` with the same request gives the same answer for 24
-hours.
+"""Answers of calls that create, remembered for 24 hours: the same `kms-request-id` with the same request gets them.
 
-The answer is remembered in the transaction that did the work, so there is no moment in which one exists without the
-other.
+The transaction that did the work also remembers the answer, so neither exists without the other.
 """
 
 from __future__ import annotations
@@ -12,37 +10,32 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from kms_grpc.clock import DAY_NS
 from kms_grpc.errors import ValidationException
 from kms_grpc.operations.call import Call
 from kms_grpc.registry.base import RememberedAnswer
 
-REMEMBERED_NS = 24 * 3600 * 10**9
 
-
-def remembered(call: Call, request: Any) -> Message | None:
-    """The answer given before, or None. ValidationException where the id came with another request."""
-    if not (call.operation.idempotent and call.credentials.repeatable):
-        return None
-    answer = call.writing.find_answer(call.account, call.operation.name, call.credentials.request_id)
-    if answer is None or answer.created_ns + REMEMBERED_NS <= call.time_ns:
+def remembered(call: Call, request: Any, response: type[Message]) -> Message | None:
+    """Returns the answer given before, or None. ValidationException where the id came with another request."""
+    answer = call.writing.find_answer(call.account, call.operation, call.credentials.request_id)
+    if answer is None or answer.created_ns + DAY_NS <= call.time_ns:
         return None
     if answer.request_digest != _digest(request):
         raise ValidationException(
             f"kms-request-id {answer.request_id} was used before with another request; use a new one."
         )
-    response = call.operation.response()
-    response.ParseFromString(answer.response)
-    return response
+    found = response()
+    found.ParseFromString(answer.response)
+    return found
 
 
 def remember(call: Call, request: Any, response: Message) -> None:
-    """Keep the answer beside the work that it tells of, in the same transaction."""
-    if not (call.operation.idempotent and call.credentials.repeatable):
-        return
+    """Stores the answer in the call's transaction."""
     call.writing.remember(
         RememberedAnswer(
             call.account,
-            call.operation.name,
+            call.operation,
             call.credentials.request_id,
             _digest(request),
             response.SerializeToString(deterministic=True),

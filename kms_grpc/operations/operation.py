@@ -1,123 +1,127 @@
-"""A row of the table: all that is particular to one operation, as data."""
+"""A row of the table, which declares an operation, and the compiled operation, with the facts derived from its rpc."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar, Generic, TypeVar
 
 from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from kms_grpc.crypto.errors import StaleHandle
-from kms_grpc.errors import DRY_RUN_SUCCEEDS, DependencyTimeoutException, DryRunOperationException
-from kms_grpc.model.key import Key
+from kms_grpc.operations.admission.permits import Permits
 from kms_grpc.operations.admission.selectors import KeySelector
-from kms_grpc.operations.contract.audit_fields import describer_for
-from kms_grpc.operations.contract.validation import validator_for
-from kms_grpc.operations.kinds.answering import MESSAGE_FORM, MessageForm, RawForm
-from kms_grpc.operations.kinds.batch import BatchForm
+from kms_grpc.operations.call import Call
+from kms_grpc.operations.contract.audit_fields import Describer, describer_for
+from kms_grpc.operations.contract.wire import Wire
 
-if TYPE_CHECKING:
-    from kms_grpc.operations.call import Call
+KEY_MANAGEMENT = "kms_grpc.v1.KeyManagementService"
+ENVELOPE = "kms_grpc.v1.EnvelopeService"
 
-T = TypeVar("T")
-Form = RawForm | MessageForm
-Handler = Callable[..., Any]
-"""Answers with the rpc's response; of a stream with its Flow, of a batch with a group's Materials."""
 
-LOOKS = 32
-"""How often a key is looked up for one call, where others keep pushing it out of the keyring."""
+Request = TypeVar("Request", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Generic[Request]):
+    """The columns that all kinds of operations have. A subclass in kinds/ adds a handler and says how it is run."""
+
+    name: str
+    """The rpc's name."""
+    request: type[Request]
+    _: KW_ONLY
+    keys: tuple[KeySelector, ...] = ()
+    """Where the request names its keys; the handler gets one key per selector, after all checks."""
+    action: str | None = None
+    """The permission of an operation without a key (`kms:CreateKey`). None: no permission (GetLimits)."""
+    yields_secrets: bool = False
+    """The audit record is in the log before the answer is sent, or the call is refused."""
+    service: str = KEY_MANAGEMENT
+    writes: ClassVar[bool] = False
+    """The operation runs in one transaction of the shard, which also holds its audit record."""
+    batches: ClassVar[bool] = False
+    """A request has many items, and may be large."""
+    may_be_warm: ClassVar[bool] = True
+    """A Permit may stand for the admission of a call."""
+
+    def __post_init__(self) -> None:
+        if not (self.keys or self.action or self.service == ENVELOPE):
+            raise TypeError(f"{self.name}: a row needs keys with actions, or an action")
+
+    @property
+    def is_slow(self) -> bool:
+        """True where a call may take seconds. Doors run such calls on threads of their own."""
+        return False
+
+    def run(self, call: Call, operation: Operation, raw: bytes, wire: Wire, permits: Permits) -> bytes:
+        """Admits and answers a call whose caller and shard are known. Keeps a Permit where it may."""
+        raise NotImplementedError
+
+    def warm(self, call: Call, operation: Operation, raw: bytes, wire: Wire, permits: Permits) -> bytes | None:
+        """Answers a call that a Permit admits; None, or an error, leaves the call to `run`."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`handler(call, request, *keys)` is called with one key per selector, after every check that the row asks for."""
+    """A compiled row. `compiled` makes it once, at start."""
 
+    kind: Row[Any]
+    """The row. Its class is the kind of the operation."""
     name: str
+    service: str
+    path: str
+    """The gRPC method, `/kms_grpc.v1.KeyManagementService/Encrypt`."""
     request: type[Message]
-    handler: Handler
-    keys: tuple[KeySelector, ...] = ()
-    action: str | None = None
-    """The permission of an operation without a key (`kms:CreateKey`); None: nothing to ask (GetLimits)."""
-    writes: bool = False
-    """Runs in one transaction of the shard, its audit record in the same one."""
-    idempotent: bool = False
-    """The same `kms-request-id` gives the same answer for 24 hours."""
-    read_only: bool = True
+    response: type[Message]
+    keys: tuple[KeySelector, ...]
+    action: str | None
+    writes: bool
+    read_only: bool
     """CloudTrail's readOnly."""
-    yields_secrets: bool = False
-    """Its record is in the log before the answer goes out, or the call is refused."""
-    form: Form = MESSAGE_FORM
-    """How it is answered under a Permit: over a message or over the request's own bytes."""
-    batch: BatchForm | None = None
-    """Of a batch: how its items are found and done. The keys are those of an item."""
-    prepare: Callable[[Call, Any], object] | None = None
-    """`prepare(call, request)` is called before the transaction of a write is begun, for what takes longer than others
-    may be kept waiting; its result is `call.prepared`. Doors keep such calls apart from the others."""
-    service: str = "kms_grpc.v1.KeyManagementService"
-    response: type[Message] = field(init=False)
-    """What its rpc answers. A row without an rpc cannot be made (KeyError)."""
-    validate: Callable[[Any], None] = field(init=False)
-    identity: Callable[[Any], Hashable] = field(init=False)
-    """What a request says about its keys: with the caller and the region, what a Permit is found by."""
-    describe: Callable[[Any], dict[str, Any] | None] = field(init=False)
-    """What of a request stands in its audit record."""
-    dry_run: bool = field(init=False)
-    warm: bool = field(init=False)
-    """May be answered from a Permit, on the door's own loop."""
-    streams: bool = field(init=False)
-    """Messages go both ways until one side ends it; the handler answers with a Flow."""
-
-    def __post_init__(self) -> None:
-        if not (self.keys or self.action or self.service.endswith("EnvelopeService")):
-            raise TypeError(f"{self.name}: a row needs keys with actions, or an action")
-        if (self.idempotent or self.prepare) and not self.writes:
-            raise TypeError(f"{self.name}: what is remembered or prepared must be written")
-        rpc = Default().FindMethodByName(f"{self.service}.{self.name}")
-        object.__setattr__(self, "response", GetMessageClass(rpc.output_type))
-        object.__setattr__(self, "validate", validator_for(self.request))  # type: ignore[arg-type]  # classes hash
-        object.__setattr__(self, "describe", describer_for(self.request))
-        object.__setattr__(self, "dry_run", "dry_run" in self.request.DESCRIPTOR.fields_by_name)
-        object.__setattr__(self, "streams", rpc.client_streaming and rpc.server_streaming)
-        alone = not (self.writes or self.streams or self.batch)
-        warm = alone and bool(self.keys) and all(key.warm for key in self.keys)
-        object.__setattr__(self, "warm", warm)
-        object.__setattr__(self, "identity", _identity(self.keys) if warm else _nothing)
-
-    def handle(self, call: Call, request: Any, keys: tuple[Key | None, ...]) -> Any:
-        """The handler's answer; a dry run ends before it."""
-        if self.dry_run and request.dry_run:
-            raise DryRunOperationException(DRY_RUN_SUCCEEDS)
-        answer: Message = _while_stale(lambda: self.handler(call, request, *keys))
-        return answer
-
-    def make_ready(self, call: Call, request: Any) -> None:
-        """All that `prepare` does."""
-        if self.prepare is not None:
-            prepare = self.prepare
-            call.prepared = _while_stale(lambda: prepare(call, request))
-
-    @property
-    def path(self) -> str:
-        """The gRPC method, `/kms_grpc.v1.KeyManagementService/Encrypt`."""
-        return f"/{self.service}/{self.name}"
+    yields_secrets: bool
+    dry_run: bool
+    """The request has a field `dry_run`."""
+    batches: bool
+    """A request has many items, and may be large."""
+    streams: bool
+    """Messages go both ways until one side ends the call."""
+    warm: bool
+    """A call may be answered from a Permit, on the door's event loop."""
+    is_slow: bool
+    identity: Callable[[Any], Hashable]
+    """Returns what a request says about its keys. A Permit is found by it, with caller, region and operation."""
+    describe: Describer
+    """Returns the requestParameters of the audit record."""
 
 
-def _while_stale(use: Callable[[], T]) -> T:
-    """Where another thread made room in the keyring between look-up and use of a key, it is used again: the next
-    look-up loads the key anew."""
-    for _ in range(LOOKS):
-        try:
-            return use()
-        except StaleHandle:
-            continue
-    raise DependencyTimeoutException("The key left the keyring as often as it was loaded into it. Repeat the call.")
-
-
-def _nothing(request: Any) -> Hashable:
-    return None
+def compiled(row: Row[Any]) -> Operation:
+    """Returns the operation that a row declares. Raises TypeError where the contract has no such rpc."""
+    try:
+        rpc = Default().FindMethodByName(f"{row.service}.{row.name}")
+    except KeyError:
+        raise TypeError(f"{row.name}: {row.service} has no such rpc; declare it in protos/") from None
+    return Operation(
+        kind=row,
+        name=row.name,
+        service=row.service,
+        path=f"/{row.service}/{row.name}",
+        request=row.request,
+        response=GetMessageClass(rpc.output_type),
+        keys=row.keys,
+        action=row.action,
+        writes=row.writes,
+        read_only=not row.writes,
+        yields_secrets=row.yields_secrets,
+        dry_run="dry_run" in row.request.DESCRIPTOR.fields_by_name,
+        batches=row.batches,
+        streams=rpc.client_streaming and rpc.server_streaming,
+        warm=row.may_be_warm and bool(row.keys) and all(key.warm for key in row.keys),
+        is_slow=row.is_slow,
+        identity=_identity(row.keys),
+        describe=describer_for(row.request),
+    )
 
 
 def _identity(keys: tuple[KeySelector, ...]) -> Callable[[Any], Hashable]:

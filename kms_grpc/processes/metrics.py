@@ -50,6 +50,7 @@ class ServerCollector(Collector):
         yield from self._processes()
         yield self._calls()
         yield self._durations()
+        yield self._warm_path_errors()
         yield from self._worker_gauges()
         for name, value in self._keeper.values().items():
             yield GaugeMetricFamily(f"{PREFIX}keeper_{name}", KEEPER[name], value=value)
@@ -93,6 +94,16 @@ class ServerCollector(Collector):
             if any(counts):
                 durations.add_metric([operation], _cumulative(counts), total_ns / 1e9)
         return durations
+
+    def _warm_path_errors(self) -> Metric:
+        family = CounterMetricFamily(
+            f"{PREFIX}warm_path_errors",
+            "Unexpected errors on the warm path; the calls were executed without it",
+            labels=["worker"],
+        )
+        for worker, counters in self._counters.items():
+            family.add_metric([worker], counters.warm_errors())
+        return family
 
     def _worker_gauges(self) -> Iterator[Metric]:
         values = {worker: gauges.values() for worker, gauges in self._gauges.items()}

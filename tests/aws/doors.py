@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from kms_grpc.operations.contract.descriptors import is_map
+from kms_grpc.aws_members import is_map
 from kms_grpc.operations.table import TABLE
 from kms_grpc.v1.options_pb2 import aws_name
 from tests.aws.judge import judge_everything

@@ -11,7 +11,7 @@ from typing import Any
 from tests import examples
 from tests.aws.doors import REGION, Door, Members, members_sent
 from tests.examples import EXAMPLES, Thing, filled, request_class
-from tests.operations.key_life import wrap
+from tests.operations.external_keys import wrap
 
 OTHER_REGION = "eu-west-1"
 ACCOUNT = "123456789012"

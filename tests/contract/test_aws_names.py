@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from kms_grpc.operations.contract.descriptors import aws_names, is_map, is_secret, limits
+from kms_grpc.aws_members import aws_names, is_map
+from kms_grpc.operations.contract.descriptors import is_secret, limits
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 from tests.aws_facts import MODEL, SHAPES, limits_of

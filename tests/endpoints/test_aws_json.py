@@ -29,7 +29,7 @@ ENUM_OF_SPECS = "Member must satisfy enum value set: [AES_256, AES_128]"
 def refusal(name: str, body: bytes | dict[str, Any]) -> tuple[str, str]:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     try:
-        request, judge = WIRE.read(OPERATIONS[name], raw)
+        request, judge = WIRE.read(OPERATIONS[name].request, raw)
         judge(request)
     except KMSError as error:
         return error.code, error.text
@@ -37,7 +37,7 @@ def refusal(name: str, body: bytes | dict[str, Any]) -> tuple[str, str]:
 
 
 def read(name: str, body: dict[str, Any]) -> Any:
-    request, judge = WIRE.read(OPERATIONS[name], json.dumps(body).encode())
+    request, judge = WIRE.read(OPERATIONS[name].request, json.dumps(body).encode())
     judge(request)
     return request
 

@@ -25,11 +25,11 @@ from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.grpc_server import GrpcServer
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.handlers.importing import take_pair
-from kms_grpc.operations.operation import Operation
+from kms_grpc.operations.operation import Operation, compiled
 from kms_grpc.operations.table import TABLE
 from kms_grpc.v1 import envelope_pb2
 from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata, refused
-from tests.operations.key_life import EXTERNAL, wanted
+from tests.operations.external_keys import EXTERNAL, wanted
 from tests.operations.service import ALICE, Host, Worker, prepare
 
 pytestmark = pytest.mark.xdist_group("door")
@@ -162,7 +162,7 @@ def test_calls_that_may_take_seconds_are_in_nobodys_way(host: Host, loop: asynci
         assert gate.wait(60)
         return take_pair(call, request)
 
-    rows = [row if row.prepare is None else dataclasses.replace(row, prepare=slow) for row in TABLE]
+    rows = [compiled(dataclasses.replace(row.kind, prepare=slow)) if row.is_slow else row for row in TABLE]
     door = Door(host, loop, rows)
     made = door.ask("CreateKey", origin=EXTERNAL).answer.key_metadata
     with ThreadPoolExecutor(2) as threads:

@@ -1,4 +1,4 @@
-"""Services for the tests of operations: made once, copied for each test that wants one of its own."""
+"""Services for the tests of operations: prepared once, copied for each test that wants its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IN_MEMORY = "/dev/shm"
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
-    """In memory where that can be had: thousands of small writes need not wait for a disk here."""
+    """A folder for data, in memory where possible: thousands of small writes need not wait for a disk."""
     made = Path(tempfile.mkdtemp(prefix="kms-grpc-", dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None))
     yield made
     shutil.rmtree(made)
@@ -26,7 +26,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def prepared(folder: Path) -> Path:
-    """A data directory after its first start."""
+    """A prepared data directory, as after a first start."""
     data = folder / "prepared"
     data.mkdir()
     prepare(data)
@@ -60,7 +60,7 @@ def worker(host: Host) -> Worker:
 
 @pytest.fixture(scope="module")
 def shared_host(prepared: Path, folder: Path) -> Iterator[Host]:
-    """A service that the tests of one module share: what they create is told apart by its id."""
+    """A service that the tests of one module share. They tell apart what they create by its id."""
     host = Host(copied(prepared, folder))
     yield host
     host.close()

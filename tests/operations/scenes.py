@@ -7,7 +7,7 @@ from typing import Any
 
 from kms_grpc.model.key import KeyState
 from tests.examples import CONTEXT, EXAMPLES, MATERIAL, METHODS, PLAINTEXT, Thing, filled
-from tests.operations import key_life, streams
+from tests.operations import external_keys, streams
 from tests.operations.service import ALICE, HOME, OPERATIONS, Caller, Refusal, Worker
 
 NAMES = [name for name in OPERATIONS if name in EXAMPLES]
@@ -62,7 +62,7 @@ class Scene:
         self.worker.change(self.keys[key].key_id, **columns)
 
     def _key(self) -> Any:
-        more = {"origin": key_life.EXTERNAL} if self._external else {}
+        more = {"origin": external_keys.EXTERNAL} if self._external else {}
         return self.worker.call("CreateKey", by=self._by, **more).key_metadata
 
     def _lead(self, key: str, state: str) -> None:
@@ -97,7 +97,7 @@ class Scene:
         if not self._external:
             return {"import_token": b"token", "encrypted_key_material": b"material"}
         if not hasattr(self, "_made_package"):
-            self._made_package = key_life.package(self.worker, key_id, MATERIAL)
+            self._made_package = external_keys.package(self.worker, key_id, MATERIAL)
         return self._made_package
 
 
@@ -105,5 +105,5 @@ def ready(worker: Worker, name: str, **how: Any) -> Scene:
     """A scene whose call needs nothing made on the way: an import's wrapping key pair lies ready."""
     scene = Scene(worker, name, **how)
     if name == "GetParametersForImport":
-        key_life.provide_pair(worker.shard(HOME))
+        external_keys.provide_pair(worker.shard(HOME))
     return scene

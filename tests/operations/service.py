@@ -1,4 +1,4 @@
-"""A whole service in this process: real registry, keyring, audit log, executor. Only clock and identities are made up.
+"""A whole service in this process, with real registry, keyring, audit log and executor. Clock and callers are fakes.
 
 Several workers may share a data directory, as they do in a real server; each has caches and Permits of its own.
 """
@@ -37,7 +37,7 @@ HOUR_NS = 3600 * 10**9
 
 
 class Caller(NamedTuple):
-    """Someone whom the service knows."""
+    """A caller that the service knows."""
 
     name: str
     account: str
@@ -54,7 +54,7 @@ EVE = Caller("eve", "444455556666", "token-of-eve-000003")
 
 
 class SteppedClock:
-    """Stands still until a test steps it."""
+    """A clock that stands still until a test steps it."""
 
     def __init__(self) -> None:
         self.now_ns = 1_800_000_000 * 10**9
@@ -76,7 +76,7 @@ class SteppedClock:
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """All that a caller learns from an error."""
+    """The parts of an error that a caller sees."""
 
     code: str
     text: str
@@ -85,7 +85,7 @@ class Refusal:
 
 
 def refusal_of(call: Callable[[], object]) -> Refusal:
-    """The error of a call that must not succeed."""
+    """Returns the error of a call that must fail."""
     try:
         answer = call()
     except errors.KMSError as error:
@@ -94,22 +94,23 @@ def refusal_of(call: Callable[[], object]) -> Refusal:
 
 
 def settings(folder: Path, **changes: Any) -> config.Settings:
-    """Two regions, three callers of two accounts."""
+    """Returns settings with two regions and three callers of two accounts."""
     callers = [{"name": c.name, "arn": c.arn, "account": c.account, "token": c.token} for c in (ALICE, BOB, EVE)]
     values = {"data_dir": str(folder), "regions": [HOME, AWAY], "workers": 64, "principals": callers}
     return config.from_values(values | changes)
 
 
 class Worker:
-    """One worker's executor and its parts. Calls go the way that the door takes: a Permit first, the long way else."""
+    """One worker's executor and its parts. Calls are answered as a door does it: warm where a Permit holds, else
+    executed."""
 
     def __init__(self, service: Service, log: Path) -> None:
         self.service = service
-        self.executor = Executor(service)
+        self.executor = Executor(service, raises_on_warm_path=True)
         self._log = log
         self._read = 0
         self.of_the_service: list[dict[str, Any]] = []
-        """Records of the service's own account, as they were come across by audit() and outbox()."""
+        """Records of the service's own account that audit() and outbox() have read."""
         self._ids = itertools.count(1)
 
     def credentials(
@@ -143,25 +144,24 @@ class Worker:
         return refusal_of(lambda: self.call(name, **fields))
 
     def is_warm(self, name: str, /, *, by: Caller = ALICE, region: str | None = None, **fields: Any) -> bool:
-        """Whether a Permit answers this very call."""
+        """Returns whether a Permit answers this call."""
         operation = OPERATIONS[name]
         raw = operation.request(**fields).SerializeToString()
         return self._warm(operation, self.credentials(by, region), raw) is not None
 
     def _warm(self, operation: Operation, credentials: Credentials, raw: bytes) -> bytes | None:
-        if operation.batch is not None:
-            return self.executor.warm_batch(operation, credentials, raw)
-        return self.executor.warm(operation, credentials, raw) if operation.warm else None
+        tries_warm = operation.warm or operation.batches
+        return self.executor.warm(operation, credentials, raw) if tries_warm else None
 
     def shard(self, region: str = HOME) -> Shard:
         shard = self.service.shards.get(region)
         assert shard is not None
         return shard
 
-    # --- what the registry is told directly -------------------------------------------------------------------------
+    # --- direct changes of the registry -----------------------------------------------------------------------------
 
     def change(self, key_id: str, region: str = HOME, **columns: Any) -> Key:
-        """Put a real key into a state that no operation of the spine reaches."""
+        """Changes columns of a key's row, to reach states that no operation here reaches."""
         with self.shard(region).writing() as transaction:
             key = transaction.find_key(key_id)
             assert key is not None
@@ -178,7 +178,7 @@ class Worker:
         state: KeyState | None = None,
         description: str = "",
     ) -> Any:
-        """A new key's metadata; with an alias, and in a state, if asked."""
+        """Creates a key, perhaps with an alias or in another state, and returns its metadata."""
         made = self.call("CreateKey", by=by, region=region, description=description).key_metadata
         if alias is not None:
             self.call("CreateAlias", by=by, region=region, alias_name=alias, target_key_id=made.key_id)
@@ -190,10 +190,11 @@ class Worker:
         blob: bytes = self.call("Encrypt", key_id=key_id, plaintext=plaintext, **more).ciphertext_blob
         return blob
 
-    # --- what was written down --------------------------------------------------------------------------------------
+    # --- audit records ----------------------------------------------------------------------------------------------
 
     def audit(self) -> list[dict[str, Any]]:
-        """The records that this worker's log took since the last look, without the service's own."""
+        """Returns the audit records that this worker has logged since the last call, without the service account's
+        own."""
         self.service.audit_log.write(b"")
         with self._log.open("rb") as file:
             file.seek(self._read)
@@ -202,7 +203,7 @@ class Worker:
         return self._of_callers(lines.splitlines())
 
     def outbox(self, region: str = HOME) -> list[dict[str, Any]]:
-        """The records of writes since the last look, likewise; they are cleared, as the keeper does."""
+        """Returns the audit records of writes since the last call, likewise, and clears them, as the keeper does."""
         registry = self.shard(region).registry
         rows = registry.outbox(10_000)
         registry.clear_outbox([row.event_id for row in rows])
@@ -223,7 +224,7 @@ class Worker:
 
 
 class Host:
-    """One host: a data directory and the workers on it."""
+    """A data directory and the workers on it."""
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.settings = settings(folder, **changes)
@@ -246,7 +247,8 @@ class Host:
 
 
 def prepare(folder: Path) -> None:
-    """What the supervisor does before it starts workers. One keyring serves all workers of this process."""
+    """Prepares a data directory as the supervisor does before it starts workers. All workers of this process share one
+    keyring."""
     open_keyring(32_768)
     made = settings(folder)
     app.prepare(made, SteppedClock())
@@ -256,7 +258,7 @@ def prepare(folder: Path) -> None:
 
 
 def together(*calls: Callable[[], object]) -> list[object]:
-    """Run all calls at the same time; their answers, or the errors they ended in."""
+    """Runs all calls at the same time, and returns their answers or the errors they raised."""
     gate = threading.Barrier(len(calls))
     results: list[object] = [None] * len(calls)
 
@@ -280,7 +282,7 @@ def request(name: str, **fields: Any) -> Message:
 
 
 def violation(member: str, constraint: str, value: object = "") -> str:
-    """AWS's text for one violated constraint; blobs are not shown, and None is null."""
+    """Returns AWS's text for one violated constraint. Blobs are not shown, and None is null."""
     shown = " null" if value is None else f" '{value}'" if value != "" else ""
     value_at = f"Value{shown} at '{member}'"
     return f"1 validation error detected: {value_at} failed to satisfy constraint: Member must {constraint}"

@@ -1,4 +1,4 @@
-"""Streams through the executor, as the door takes them: one message, its answers, the next message."""
+"""Runs streams as the gRPC door does: one message, its answers, the next message."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parts_of(content: bytes, step: int) -> list[bytes]:
 
 
 def encrypting(key_id: str, content: bytes, step: int = 1 << 20, **first: Any) -> Iterator[Message]:
-    """The messages of an EncryptStream."""
+    """Yields the messages of an EncryptStream."""
     first = {"frame_length": FRAME, "encryption_context": CONTEXT} | first
     parts = parts_of(content, step)
     for i, part in enumerate(parts):
@@ -30,7 +30,7 @@ def encrypting(key_id: str, content: bytes, step: int = 1 << 20, **first: Any) -
 
 
 def decrypting(message: bytes, step: int = 1 << 20, **first: Any) -> Iterator[Message]:
-    """The messages of a DecryptStream; it ends by its end."""
+    """Yields the messages of a DecryptStream, none of which says that it is the last."""
     for i, part in enumerate(parts_of(message, step)):
         yield pb.DecryptStreamRequest(ciphertext=part, **(first if i == 0 else {}))
 
@@ -40,11 +40,11 @@ class Stream:
 
     def __init__(self, worker: Worker, name: str, by: Caller | str | None = ALICE, region: str | None = None) -> None:
         self.operation = STREAMS[name]
-        self.call: StreamCall = worker.executor.stream(self.operation, worker.credentials(by, region))
+        self.call: StreamCall = StreamCall(worker.service, self.operation, worker.credentials(by, region))
         self.answers: list[Any] = []
 
     def send(self, message: Message | bytes) -> list[Any]:
-        """The answers to one message. What it raises has been worded, audited and counted."""
+        """Returns the answers to one message. An error that it raises has been audited and counted."""
         raw = message if isinstance(message, bytes) else message.SerializeToString()
         with self._failing():
             if self.call.must_be_admitted:
@@ -78,7 +78,7 @@ class _Failing:
 
 
 def run(worker: Worker, name: str, messages: Iterable[Message | bytes], **how: Any) -> list[Any]:
-    """A whole stream; its answers."""
+    """Runs a whole stream and returns its answers."""
     stream = Stream(worker, name, **how)
     for message in messages:
         stream.send(message)
@@ -99,7 +99,7 @@ def refusal(worker: Worker, name: str, messages: Iterable[Message | bytes], **ho
 
 
 def key_of_worker(worker: Worker, arn: str) -> stock_library.Key:
-    """The stock library's data keys, by this worker."""
+    """A master key of the AWS Encryption SDK that takes its data keys from this worker."""
 
     def wrap(size: int, context: Mapping[str, str]) -> tuple[bytes, bytes]:
         made = worker.call("GenerateDataKey", key_id=arn, number_of_bytes=size, encryption_context=context)

@@ -88,7 +88,7 @@ def test_names_are_unique_in_account_and_region(shared: Worker) -> None:
     assert shared.call("DescribeKey", key_id="alias/unique").key_metadata.key_id == made.key_id
 
 
-def test_update_alias_moves_and_keeps_the_rest(worker: Worker) -> None:
+def test_update_alias_changes_only_target_and_date(worker: Worker) -> None:
     first, second = worker.create(alias="alias/moving"), worker.create()
     created = worker.service.clock.wall_ns()
     worker.service.clock.step(10**9)  # type: ignore[attr-defined]
@@ -103,7 +103,7 @@ def test_update_alias_moves_and_keeps_the_rest(worker: Worker) -> None:
     assert not worker.call("ListAliases", key_id=first.key_id).aliases
 
 
-def test_a_moved_alias_does_not_open_what_was_encrypted_under_it(shared: Worker) -> None:
+def test_a_moved_alias_does_not_decrypt_former_blobs(shared: Worker) -> None:
     shared.create(alias="alias/leaving")
     second = shared.create()
     blob = shared.encrypt("alias/leaving")
@@ -127,7 +127,7 @@ def test_a_moved_alias_does_not_open_what_was_encrypted_under_it(shared: Worker)
         ({"usage": KeyUsage.SIGN_VERIFY, "spec": "RSA_2048"}, "asymmetric, with another usage"),
     ],
 )
-def test_aliases_do_not_change_class_or_usage(shared: Worker, changes: dict[str, Any], reason: str) -> None:
+def test_an_alias_moves_between_keys_of_one_kind_only(shared: Worker, changes: dict[str, Any], reason: str) -> None:
     first, second = shared.create(), shared.create()
     name = f"alias/{first.key_id}"
     shared.call("CreateAlias", alias_name=name, target_key_id=first.key_id)
@@ -148,7 +148,7 @@ def test_delete_alias_leaves_the_key(shared: Worker) -> None:
 
 
 def test_quota_of_aliases(make_host: Any) -> None:
-    """Per key: for new ones and for those that come from another key, but not for one that stays."""
+    """The quota is per key. It covers new aliases and those moved from another key, but not one that stays."""
     worker = make_host(quotas={"aliases_per_key": 2}).worker()
     full, other = worker.create(alias="alias/1"), worker.create(alias="alias/3")
     worker.call("CreateAlias", alias_name="alias/2", target_key_id=full.key_id)

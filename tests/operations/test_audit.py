@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kms_grpc import errors
-from kms_grpc.operations.contract.descriptors import aws_names
+from kms_grpc.aws_members import aws_names
 from kms_grpc.operations.executor import Executor
 from tests.aws_facts import errors_of
 from tests.canary.forms import forms
@@ -130,7 +130,7 @@ def test_members_of_a_record(shared: Worker, name: str) -> None:
     assert record["recipientAccountId"] == ALICE.account
     assert record["requestParameters"] == parameters_of(scene)
     told = record["additionalEventData"]
-    if OPERATIONS[name].batch:
+    if OPERATIONS[name].batches:
         told["keys"].sort(key=itemgetter("keyId"))
     assert told == additional_data_of(scene)
     arns = [entry.pop("ARN") for entry in record["resources"]]
@@ -294,7 +294,7 @@ def test_an_answer_with_a_secret_is_refused_if_its_record_cannot_be_written(host
     worker = host.worker()
     log = FullLog()
     executor = Executor(dataclasses.replace(worker.service, audit_log=log))
-    for name in [row.name for row in OPERATIONS.values() if row.warm or row.yields_secrets if not row.batch]:
+    for name in [row.name for row in OPERATIONS.values() if row.warm or row.yields_secrets if not row.batches]:
         operation, raw = OPERATIONS[name], OPERATIONS[name].request(**Scene(worker, name).fields).SerializeToString()
         for _ in range(2):  # the second time with a Permit
             if operation.yields_secrets:

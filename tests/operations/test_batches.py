@@ -1,4 +1,4 @@
-"""Batches: every item is answered by itself, in its place, as the single call would have answered it."""
+"""Batches: each item is answered in its place, as a single call would answer it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kms_grpc import errors
 from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Decision, Question
 from kms_grpc.crypto import raw_batch
-from kms_grpc.operations.kinds.batch import LOOKS, WARM_MESSAGES
+from kms_grpc.operations.kinds.batch_run import ATTEMPTS, WARM_ITEMS
 from kms_grpc.v1 import envelope_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 from tests.operations.service import ALICE, AWAY, EVE, OPERATIONS, Host, Refusal, Worker
@@ -26,7 +26,7 @@ MODEL_REGION = "eu-central-1"
 
 
 def refusal_in(result: Any) -> Refusal | None:
-    """The error of an item, as far as a caller is told."""
+    """Returns the parts of an item's error that a caller sees."""
     if not result.HasField("error"):
         return None
     info = error_details_pb2.ErrorInfo()
@@ -47,7 +47,7 @@ def opened(worker: Worker, blob: bytes, context: dict[str, str] | None = None) -
 
 
 class ReadsContexts:
-    """Alice may use her keys, but with no context that says `secret`."""
+    """An authorizer that refuses every encryption context with `secret` in it."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, str]]] = []
@@ -59,11 +59,11 @@ class ReadsContexts:
         return Decision(own and "secret" not in question.encryption_context, read)
 
 
-# --- the whole of it -------------------------------------------------------------------------------------------------
+# --- whole batches --------------------------------------------------------------------------------------------------
 
 
-def test_one_bad_item_never_sinks_the_rest(host: Host) -> None:
-    """A thousand blobs, five of them wrong, each in its own way."""
+def test_a_bad_item_fails_alone(host: Host) -> None:
+    """Of a thousand blobs five are damaged, each in another way."""
     plain, authorizer = host.worker(), ReadsContexts()
     worker = host.worker(authorizer)
     key, second, disabled = plain.create(), plain.create(), plain.create()
@@ -110,12 +110,12 @@ def test_one_bad_item_never_sinks_the_rest(host: Host) -> None:
     assert worker.counted()["DecryptBatch"] == {"OK": 1}
 
 
-# --- one by one as alone ----------------------------------------------------------------------------------------------
+# --- batches against single calls -----------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(repr=False)
 class Scene:
-    """A worker, and of each field of an item what it may be."""
+    """A worker, and possible values of each field of an item."""
 
     worker: Worker
     values: dict[str, list[Any]]
@@ -160,9 +160,9 @@ def scene(shared_host: Host) -> Scene:
 
 @settings(max_examples=120, deadline=None)
 @given(data=st.data())
-def test_an_item_is_answered_as_if_it_came_alone(scene: Scene, data: st.DataObject) -> None:
+def test_an_item_is_answered_like_a_single_call(scene: Scene, data: st.DataObject) -> None:
     single = data.draw(st.sampled_from(sorted(BATCHES)))
-    item_fields = list(OPERATIONS[BATCHES[single]].batch.item.DESCRIPTOR.fields_by_name)  # type: ignore[union-attr]
+    item_fields = list(OPERATIONS[BATCHES[single]].kind.items.item.DESCRIPTOR.fields_by_name)  # type: ignore[attr-defined]
     draw_item = st.fixed_dictionaries({}, optional={name: st.sampled_from(scene.values[name]) for name in item_fields})
     items = data.draw(st.lists(draw_item, min_size=1, max_size=6))
     shared = [name for name in item_fields if name.endswith(("key_id", "context"))]
@@ -176,36 +176,36 @@ def test_an_item_is_answered_as_if_it_came_alone(scene: Scene, data: st.DataObje
         for name in ("plaintext", "ciphertext_blob"):
             if name in item:
                 alone[name] = item[name]
-        told = refusal_in(result)
-        if told is None:
+        refused = refusal_in(result)
+        if refused is None:
             check_done(scene.worker, single, alone, answer, result)
         else:
             expected = scene.worker.refusal(single, **alone)
-            assert (told.code, told.key, told.state) == (expected.code, expected.key, expected.state)
-            same_words = told.text[:100] in expected.text.replace("Encrypt.", "EncryptBatch.")
-            assert same_words or told.code == "ValidationException", "it counts what is wrong with an item alone"
+            assert (refused.code, refused.key, refused.state) == (expected.code, expected.key, expected.state)
+            same_words = refused.text[:100] in expected.text.replace("Encrypt.", "EncryptBatch.")
+            assert same_words or refused.code == "ValidationException", "a single call also reports its other fields"
 
 
 def check_done(worker: Worker, single: str, alone: Item, answer: Any, result: Any) -> None:
-    """What a single call would have answered, or opens like it."""
-    told = worker.call(single, **alone)
+    """Checks that a result equals a single call's answer, or decrypts like it."""
+    answered = worker.call(single, **alone)
     key = answer.keys[result.key]
-    assert key.key_id == told.key_id
+    assert key.key_id == answered.key_id
     if single == "Decrypt":
-        assert (result.plaintext, key.key_material_id) == (told.plaintext, told.key_material_id)
+        assert (result.plaintext, key.key_material_id) == (answered.plaintext, answered.key_material_id)
         return
     if single == "Encrypt":
         assert opened(worker, result.ciphertext_blob, alone.get("encryption_context")) == alone["plaintext"]
         return
-    assert answer.keys[result.source_key].key_id == told.source_key_id
+    assert answer.keys[result.source_key].key_id == answered.source_key_id
     context = alone.get("destination_encryption_context")
-    assert opened(worker, result.ciphertext_blob, context) == opened(worker, told.ciphertext_blob, context)
+    assert opened(worker, result.ciphertext_blob, context) == opened(worker, answered.ciphertext_blob, context)
 
 
-# --- sizes ------------------------------------------------------------------------------------------------------------
+# --- sizes ----------------------------------------------------------------------------------------------------------
 
 
-def test_64_kib_open_alone_and_the_other_way_round(shared: Worker) -> None:
+def test_batches_and_single_calls_read_each_others_64_kib(shared: Worker) -> None:
     key = shared.create()
     plaintexts = [b"p" * 65_536, b"q", b"r" * 65_535]
     sealed = shared.call("EncryptBatch", key_id=key.key_id, items=[{"plaintext": text} for text in plaintexts])
@@ -220,7 +220,7 @@ def test_64_kib_open_alone_and_the_other_way_round(shared: Worker) -> None:
 
 
 @pytest.mark.parametrize("name", ["EncryptBatch", "DecryptBatch", "ReEncryptBatch"])
-def test_ten_thousand_items_and_one_more(shared: Worker, name: str) -> None:
+def test_ten_thousand_items_are_the_most(shared: Worker, name: str) -> None:
     key = shared.create()
     blob = shared.encrypt(key.key_id, b"p")
     item = {"EncryptBatch": {"plaintext": b"p"}}.get(name, {"ciphertext_blob": blob})
@@ -228,9 +228,11 @@ def test_ten_thousand_items_and_one_more(shared: Worker, name: str) -> None:
     answer = shared.call(name, items=[item] * 10_000, **used)
     assert len(answer.results) == 10_000
     assert not any(codes(answer))
-    told = shared.refusal(name, items=[item] * 10_001, **used)
-    assert told.code == "ValidationException"
-    assert "at 'items' failed to satisfy constraint: Member must have length less than or equal to 10000" in told.text
+    refused = shared.refusal(name, items=[item] * 10_001, **used)
+    assert refused.code == "ValidationException"
+    assert (
+        "at 'items' failed to satisfy constraint: Member must have length less than or equal to 10000" in refused.text
+    )
     assert shared.refusal(name, **used).text.endswith(
         "Value null at 'items' failed to satisfy constraint: Member must not be null"
     )
@@ -242,26 +244,26 @@ def test_an_answer_that_would_be_too_large_is_refused_before_anything_is_done(ma
     limits = worker.call("GetLimits").batches
     assert (limits.max_items, limits.max_plaintext_bytes, limits.max_ciphertext_blob_bytes) == (10_000, 65_536, 65_663)
     assert limits.max_response_message_bytes == limits.max_request_message_bytes == 300_000
-    told = worker.refusal("EncryptBatch", key_id=key.key_id, items=[{"plaintext": b"p" * 1000}] * 280)
-    assert told.code == "ValidationException"
-    assert "the largest has 300000 (GetLimits: Batches.MaxResponseMessageBytes)" in told.text
+    refused = worker.refusal("EncryptBatch", key_id=key.key_id, items=[{"plaintext": b"p" * 1000}] * 280)
+    assert refused.code == "ValidationException"
+    assert "the largest has 300000 (GetLimits: Batches.MaxResponseMessageBytes)" in refused.text
     assert len(worker.call("EncryptBatch", key_id=key.key_id, items=[{"plaintext": b"p" * 1000}] * 250).results) == 250
     errors_alone = worker.refusal("EncryptBatch", key_id="alias/none", items=[{"plaintext": b"p"}] * 2000)
     assert errors_alone.code == "ValidationException", "an answer of errors has the same limit"
 
 
-def test_what_does_not_go_into_an_answer_is_not_begun(
+def test_a_batch_whose_answer_is_too_large_is_not_begun(
     make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = make_host(limits={"message_bytes": 300_000}).worker()
     key = worker.create()
     monkeypatch.setattr(raw_batch.Batch, "run", lambda *_: pytest.fail("it was begun"))
-    told = worker.refusal("GenerateDataKeyBatch", key_id=key.key_id, number_of_bytes=1024, items=[{"count": 200}])
-    assert "the largest has 300000" in told.text
+    refused = worker.refusal("GenerateDataKeyBatch", key_id=key.key_id, number_of_bytes=1024, items=[{"count": 200}])
+    assert "the largest has 300000" in refused.text
 
 
-def test_a_blob_goes_from_one_key_to_another(shared: Worker) -> None:
-    """Each key in its own place, also where keys change from item to item."""
+def test_blobs_are_encrypted_again_under_another_key(shared: Worker) -> None:
+    """Results name the right keys, even where keys change from item to item."""
     one, two = shared.create(), shared.create()
     pairs = [(one, two), (two, one), (one, one), (one, two)]
     items = [
@@ -273,14 +275,14 @@ def test_a_blob_goes_from_one_key_to_another(shared: Worker) -> None:
         for i, (source, destination) in enumerate(pairs)
     ]
     answer = shared.call("ReEncryptBatch", destination_encryption_context={"to": ""}, items=items)
-    told = [(answer.keys[done.source_key].key_id, answer.keys[done.key].key_id) for done in answer.results]
-    assert told == [(source.arn, destination.arn) for source, destination in pairs]
+    answered = [(answer.keys[done.source_key].key_id, answer.keys[done.key].key_id) for done in answer.results]
+    assert answered == [(source.arn, destination.arn) for source, destination in pairs]
     for i, (done, (_, destination)) in enumerate(zip(answer.results, pairs, strict=True)):
         single = {"ciphertext_blob": done.ciphertext_blob, "encryption_context": {"to": ""}}
         assert shared.call("Decrypt", key_id=destination.key_id, **single).plaintext == b"%d" % i
 
 
-# --- data keys --------------------------------------------------------------------------------------------------------
+# --- data keys ------------------------------------------------------------------------------------------------------
 
 
 def test_data_keys_open_and_differ(shared: Worker) -> None:
@@ -305,7 +307,7 @@ def test_data_keys_open_and_differ(shared: Worker) -> None:
 
 
 @pytest.mark.parametrize(("spec", "size"), [(keys_pb2.DATA_KEY_SPEC_AES_128, 16), (keys_pb2.DATA_KEY_SPEC_AES_256, 32)])
-def test_the_spec_says_the_length(shared: Worker, spec: int, size: int) -> None:
+def test_a_key_spec_sets_the_length(shared: Worker, spec: int, size: int) -> None:
     key = shared.create()
     answer = shared.call("GenerateDataKeyBatch", key_id=key.key_id, key_spec=spec, items=[{"count": 2}])
     assert [len(made.plaintext) for made in answer.results[0].data_keys] == [size] * 2
@@ -327,15 +329,15 @@ BAD_LENGTHS = [
 @pytest.mark.parametrize(("fields", "text", "reason"), BAD_LENGTHS)
 def test_lengths_of_data_keys(shared: Worker, fields: Item, text: str, reason: str) -> None:
     key = shared.create()
-    told = shared.refusal("GenerateDataKeyBatch", **{"key_id": key.key_id, "items": [{}], **fields})
-    assert told.code == "ValidationException", reason
-    assert text in told.text
+    refused = shared.refusal("GenerateDataKeyBatch", **{"key_id": key.key_id, "items": [{}], **fields})
+    assert refused.code == "ValidationException", reason
+    assert text in refused.text
 
 
 # --- admission ------------------------------------------------------------------------------------------------------
 
 
-def test_a_decision_that_reads_no_context_serves_for_all(host: Host) -> None:
+def test_a_decision_that_reads_no_context_holds_for_the_whole_group(host: Host) -> None:
     worker = host.worker(ReadsContexts())
     key = worker.create()
     asked: list[tuple[str, dict[str, str]]] = worker.service.authorizer.asked  # type: ignore[attr-defined]
@@ -348,13 +350,13 @@ def test_a_decision_that_reads_no_context_serves_for_all(host: Host) -> None:
     answer = worker.call("EncryptBatch", key_id=key.key_id, items=items * 2)
     assert [i for i, code in enumerate(codes(answer)) if code] == [7, 107]
     assert len([context for action, context in asked if action == "kms:Encrypt"]) == 101, (
-        "each context once, and one to see"
+        "each context is asked about once, and one call found that they are read"
     )
     assert not worker.is_warm("EncryptBatch", key_id=key.key_id, items=items)
-    assert len(worker.executor._permits) == 0, "what depends on a context is asked every time"
+    assert len(worker.executor._permits) == 0, "a decision that reads a context is never kept"
 
 
-def test_a_permit_answers_a_batch_as_the_long_way_does(host: Host) -> None:
+def test_a_warm_batch_has_the_answer_of_a_cold_one(host: Host) -> None:
     worker = host.worker()
     key = worker.create()
     blob = worker.encrypt(key.key_id, b"text")
@@ -372,24 +374,24 @@ def test_a_permit_answers_a_batch_as_the_long_way_does(host: Host) -> None:
         for own in ("requestID", "eventID"):
             record.pop(own)
     assert records[0] == records[1]
-    assert worker.counted()["DecryptBatch"] == {"OK": 3}, "each answer, and no look that came to nothing"
+    assert worker.counted()["DecryptBatch"] == {"OK": 3}, "only answers are counted, not warm attempts without one"
 
 
-MANY = [{"plaintext": b"p"}] * (WARM_MESSAGES + 1)
+MANY = [{"plaintext": b"p"}] * (WARM_ITEMS + 1)
 NOT_WARM: list[tuple[str, dict[str, Any], str]] = [
     ("EncryptBatch", {"items": [{"plaintext": b"p"}, {"plaintext": b""}]}, "an item that must be judged"),
     ("EncryptBatch", {"items": MANY}, "items that take long together"),
     ("EncryptBatch", {"items": [{"plaintext": bytes(65_536)}] * 33}, "a large request"),
-    ("GenerateDataKeyBatch", {"number_of_bytes": 16, "items": [{"count": WARM_MESSAGES + 1}]}, "many data keys"),
+    ("GenerateDataKeyBatch", {"number_of_bytes": 16, "items": [{"count": WARM_ITEMS + 1}]}, "many data keys"),
     ("EncryptBatch", {"items": [{"plaintext": b"p"}, {"plaintext": b"p", "key_id": "alias/none"}]}, "another key"),
-    ("EncryptBatch", {"items": [{"plaintext": b"p"}], "by": "token-of-nobody"}, "nobody's call"),
+    ("EncryptBatch", {"items": [{"plaintext": b"p"}], "by": "token-of-nobody"}, "an unknown caller"),
     ("EncryptBatch", {"items": [{"plaintext": b"p"}], "region": "eu-north-9"}, "a region that is not served"),
     ("EncryptBatch", {"items": [{"plaintext": b"p"}], "encryption_context": {"k": "v" * 9000}}, "what must be worded"),
 ]
 
 
 @pytest.mark.parametrize(("name", "fields", "reason"), NOT_WARM, ids=[reason for *_, reason in NOT_WARM])
-def test_the_long_way_is_gone_where_a_permit_does_not_answer(
+def test_batches_that_no_permit_answers_are_executed(
     shared: Worker, name: str, fields: dict[str, Any], reason: str
 ) -> None:
     key = shared.create()
@@ -400,10 +402,10 @@ def test_the_long_way_is_gone_where_a_permit_does_not_answer(
     assert shared.is_warm(name, key_id=key.key_id, **one)
     shared.audit()
     assert not shared.is_warm(name, **{"key_id": key.key_id, **fields}), reason
-    assert shared.audit() == [], "it is told by who answers"
+    assert shared.audit() == [], "the call that answers is the one that is recorded"
 
 
-def test_what_another_worker_acknowledged_holds_for_batches(host: Host) -> None:
+def test_batches_obey_what_another_worker_acknowledged(host: Host) -> None:
     worker, other = host.worker(), host.worker()
     key = worker.create(alias="alias/moving")
     items = [{"plaintext": b"p"}, {"plaintext": b"p", "key_id": "alias/moving"}]
@@ -420,18 +422,18 @@ def test_what_another_worker_acknowledged_holds_for_batches(host: Host) -> None:
 
 
 def test_keys_that_left_the_keyring_are_loaded_anew(make_host: Callable[..., Host]) -> None:
-    """A cache for four keys, and batches that take turns over many."""
+    """The cache has room for four keys; concurrent batches use many."""
     worker = make_host(limits={"cached_keys": 8}).worker()
     keys = [worker.create().key_id for _ in range(12)]
     for _ in range(2):
         for some in (keys[:3], keys[3:6], keys[6:9]):
             answer = worker.call("EncryptBatch", items=[{"plaintext": b"p", "key_id": key} for key in some])
             assert codes(answer) == [None] * 3
-    assert LOOKS > 1
+    assert ATTEMPTS > 1
 
 
 def test_more_keys_than_a_worker_keeps(make_host: Callable[..., Host]) -> None:
-    """Each item under a key of its own, or two: a batch has no bound on keys but that on its items."""
+    """Each item has one or two keys of its own: only the number of items bounds the number of keys."""
     worker = make_host(limits={"cached_keys": 16}).worker()
     keys = [worker.create().key_id for _ in range(60)]
     plaintexts = [b"%d" % place for place in range(180)]
@@ -456,7 +458,7 @@ def test_more_keys_than_a_worker_keeps(make_host: Callable[..., Host]) -> None:
 def test_a_key_that_changes_while_its_batch_is_done_in_parts(
     make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    """Begun anew, and nothing is left of what was done."""
+    """The batch starts again and keeps nothing of the first attempt."""
     host = make_host(limits={"cached_keys": 16})
     worker, other = host.worker(), host.worker()
     keys = [worker.create().key_id for _ in range(20)]
@@ -480,17 +482,15 @@ def test_a_key_that_changes_while_its_batch_is_done_in_parts(
     refused = [place for place, code in enumerate(codes(answer)) if code == "DisabledException"]
     assert refused == ([7] if change == "DisableKey" else [])
     for result in answer.results:
-        told = answer.keys[result.key].key_material_id
-        assert result.HasField("error") or told == result.ciphertext_blob[19:51].hex()
+        answered = answer.keys[result.key].key_material_id
+        assert result.HasField("error") or answered == result.ciphertext_blob[19:51].hex()
     assert ran == [*range(7), *range(20)]
     [whole] = forgot
     assert set(whole[: len(keys) * 130]) == {0}
 
 
-def test_work_that_nobody_waits_for_any_more_is_not_gone_on_with(
-    shared: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The deadline passes while keys are looked up: between two groups."""
+def test_a_batch_stops_at_its_deadline(shared: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadline passes between the admissions of two groups."""
     items = [{"plaintext": b"p", "key_id": f"alias/none-{i}"} for i in range(5)]
     request = pb.EncryptBatchRequest(items=items).SerializeToString()
     asked: list[int] = []
@@ -508,7 +508,7 @@ def test_work_that_nobody_waits_for_any_more_is_not_gone_on_with(
 
 
 def test_the_request_as_a_whole(shared: Worker) -> None:
-    """What is wrong with all of it is nobody's item."""
+    """Errors of the request itself fail the call, not an item."""
     key = shared.create()
     request = pb.EncryptBatchRequest(key_id=key.key_id, items=[{"plaintext": b"p"}])
     raw = request.SerializeToString()
@@ -530,13 +530,13 @@ def test_the_request_as_a_whole(shared: Worker) -> None:
     ]
     operation = OPERATIONS["EncryptBatch"]
     for sent, text, reason in cases:
-        with pytest.raises(errors.ValidationException) as told:
+        with pytest.raises(errors.ValidationException) as refused:
             shared.executor.execute(operation, shared.credentials(), sent)
-        assert text in told.value.text, reason
+        assert text in refused.value.text, reason
 
 
-def test_what_protobuf_reads_and_the_scanner_does_not_is_done_all_the_same(shared: Worker) -> None:
-    """Pairs of a context apart from each other, a pair twice, a length in more bytes than it needs."""
+def test_requests_that_only_protobuf_reads_are_answered_too(shared: Worker) -> None:
+    """Examples are: a context's pairs apart from each other, a pair twice, a length in more bytes than it needs."""
     key = shared.create().key_id.encode()
     item = (
         b"\x12\x06\x0a\x01a\x12\x011" + b"\x1a\x05plain" + b"\x12\x06\x0a\x01b\x12\x012" + b"\x12\x06\x0a\x01a\x12\x013"
@@ -549,7 +549,7 @@ def test_what_protobuf_reads_and_the_scanner_does_not_is_done_all_the_same(share
     assert opened(shared, answer.results[0].ciphertext_blob, {"a": "3", "b": "2"}) == b"plain"
 
 
-def test_the_record_names_what_is_for_all(shared: Worker) -> None:
+def test_the_audit_record_has_the_fields_that_hold_for_all_items(shared: Worker) -> None:
     key = shared.create(alias="alias/recorded-batch")
     shared.audit()
     shared.call(
@@ -572,14 +572,18 @@ def test_the_record_names_what_is_for_all(shared: Worker) -> None:
 
 
 @pytest.mark.parametrize("padding", [b"", b"\x12\x06\x0a\x01c\x12\x011"], ids=["scanned", "by protobuf's reader"])
-def test_the_record_says_of_how_many_items_it_does_not_name_the_context(shared: Worker, padding: bytes) -> None:
-    """`padding`: a pair apart from the others, which the scanner leaves to protobuf."""
+def test_the_audit_record_counts_items_with_their_own_context(shared: Worker, padding: bytes) -> None:
+    """`padding` is a pair apart from the others, which the scanner leaves to protobuf."""
     key = shared.create()
     items: list[Any] = [{"plaintext": b"p"}, {"plaintext": b"p", "encryption_context": {"a": "2"}}]
     request = pb.EncryptBatchRequest(key_id=key.key_id, encryption_context={"a": "1"}, items=items)
     shared.audit()
     shared.executor.execute(OPERATIONS["EncryptBatch"], shared.credentials(), request.SerializeToString() + padding)
     (record,) = shared.audit()
-    told = record["requestParameters"]
-    assert (told["items"], told["itemsWithOwnEncryptionContext"], told["encryptionContext"]["a"]) == (2, 1, "1")
-    assert ("c" in told["encryptionContext"]) is bool(padding)
+    recorded = record["requestParameters"]
+    assert (recorded["items"], recorded["itemsWithOwnEncryptionContext"], recorded["encryptionContext"]["a"]) == (
+        2,
+        1,
+        "1",
+    )
+    assert ("c" in recorded["encryptionContext"]) is bool(padding)

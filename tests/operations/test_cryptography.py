@@ -14,7 +14,7 @@ SYMMETRIC = keys_pb2.ENCRYPTION_ALGORITHM_SPEC_SYMMETRIC_DEFAULT
 BAD_BLOB = ("InvalidCiphertextException", "")
 
 
-def told(refusal: Refusal) -> tuple[str, str]:
+def code_and_text(refusal: Refusal) -> tuple[str, str]:
     return refusal.code, refusal.text
 
 
@@ -111,7 +111,7 @@ MISSING = [
 
 
 @pytest.mark.parametrize(("name", "field", "text"), MISSING)
-def test_what_is_missing(shared: Worker, key: Any, name: str, field: str, text: str) -> None:
+def test_required_members(shared: Worker, key: Any, name: str, field: str, text: str) -> None:
     fields = good(name, key)
     del fields[field]
     assert shared.refusal(name, **fields) == Refusal("ValidationException", text)
@@ -127,13 +127,13 @@ def test_what_is_missing(shared: Worker, key: Any, name: str, field: str, text: 
     ],
 )
 def test_data_keys(shared: Worker, key: Any, fields: dict[str, Any], size: int) -> None:
-    """What Decrypt opens is the data key; the context binds it; each is drawn anew."""
+    """Decrypt returns the data key, only under its context, and each call makes another one."""
     context = {"purpose": "test"}
     made = shared.call("GenerateDataKey", key_id="alias/for-encryption", encryption_context=context, **fields)
     assert (made.key_id, made.key_material_id, len(made.plaintext)) == (key.arn, key.current_key_material_id, size)
     opened = shared.call("Decrypt", ciphertext_blob=made.ciphertext_blob, encryption_context=context)
     assert opened.plaintext == made.plaintext
-    assert told(shared.refusal("Decrypt", ciphertext_blob=made.ciphertext_blob)) == BAD_BLOB
+    assert code_and_text(shared.refusal("Decrypt", ciphertext_blob=made.ciphertext_blob)) == BAD_BLOB
     silent = shared.call("GenerateDataKeyWithoutPlaintext", key_id=key.arn, encryption_context=context, **fields)
     assert (silent.key_id, silent.key_material_id) == (key.arn, key.current_key_material_id)
     other = shared.call("Decrypt", ciphertext_blob=silent.ciphertext_blob, encryption_context=context).plaintext
@@ -178,7 +178,7 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("sealed", "opened", "reason"), SAME)
-def test_contexts_that_are_the_same(
+def test_contexts_in_another_order_are_equal(
     shared: Worker, key: Any, sealed: dict[str, str], opened: dict[str, str], reason: str
 ) -> None:
     blob = shared.encrypt(key.key_id, encryption_context=sealed)
@@ -191,11 +191,11 @@ def test_contexts_that_differ(
 ) -> None:
     for one, other in ((sealed, opened), (opened, sealed)):
         blob = shared.encrypt(key.key_id, encryption_context=one)
-        assert told(shared.refusal("Decrypt", ciphertext_blob=blob, encryption_context=other)) == BAD_BLOB
+        assert code_and_text(shared.refusal("Decrypt", ciphertext_blob=blob, encryption_context=other)) == BAD_BLOB
         moved = shared.refusal(
             "ReEncrypt", ciphertext_blob=blob, source_encryption_context=other, destination_key_id=key.key_id
         )
-        assert told(moved) == BAD_BLOB
+        assert code_and_text(moved) == BAD_BLOB
 
 
 LONGEST = 8192 - 4 - 8 - 1
@@ -209,8 +209,8 @@ CONTEXT_FIELDS = [
 ]
 
 
-def test_every_context_is_in_this_file() -> None:
-    singles = [row for row in OPERATIONS.values() if not row.batch]  # of batches: test_batches.py
+def test_every_operation_with_a_context_is_tested_here() -> None:
+    singles = [row for row in OPERATIONS.values() if not row.batches]  # test_batches.py has the batches
     used = [(row.name, key.context) for row in singles for key in row.keys if key.context]
     assert sorted(CONTEXT_FIELDS) == sorted(used)
 
@@ -218,7 +218,7 @@ def test_every_context_is_in_this_file() -> None:
 @pytest.mark.parametrize(("name", "field"), CONTEXT_FIELDS)
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_contexts_over_8_kib(shared: Worker, key: Any, name: str, field: str, dry_run: bool) -> None:
-    """Counted in the canonical form; refused before any key is looked up, and before a dry run says yes."""
+    """The canonical form counts. It is refused before any key is looked up, and in a dry run too."""
     longest = {"k": "v" * LONGEST}
     blob = shared.encrypt(key.key_id, encryption_context=longest if field != "destination_encryption_context" else {})
     fits = shared.refusal(name, **good(name, key, blob), **{field: longest}, dry_run=True)
@@ -266,7 +266,7 @@ def test_re_encrypt_to_the_same_key_with_another_context(shared: Worker, key: An
         destination_encryption_context={"new": "2"},
     ).ciphertext_blob
     assert shared.call("Decrypt", ciphertext_blob=moved, encryption_context={"new": "2"}).plaintext == b"plaintext"
-    assert told(shared.refusal("Decrypt", ciphertext_blob=moved, encryption_context={"old": "1"})) == BAD_BLOB
+    assert code_and_text(shared.refusal("Decrypt", ciphertext_blob=moved, encryption_context={"old": "1"})) == BAD_BLOB
     assert shared.call("Decrypt", ciphertext_blob=blob, encryption_context={"old": "1"}).plaintext == b"plaintext"
 
 
@@ -277,9 +277,11 @@ def test_incorrect_key(shared: Worker, key: Any) -> None:
         "The key ID in the request does not identify a CMK that can perform this operation.",
     )
     for text in (other.key_id, other.arn):
-        assert told(shared.refusal("Decrypt", ciphertext_blob=blob, key_id=text)) == expected
+        assert code_and_text(shared.refusal("Decrypt", ciphertext_blob=blob, key_id=text)) == expected
         assert (
-            told(shared.refusal("ReEncrypt", ciphertext_blob=blob, source_key_id=text, destination_key_id=key.key_id))
+            code_and_text(
+                shared.refusal("ReEncrypt", ciphertext_blob=blob, source_key_id=text, destination_key_id=key.key_id)
+            )
             == expected
         )
 
@@ -287,22 +289,24 @@ def test_incorrect_key(shared: Worker, key: Any) -> None:
 # --- damage ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_damaged_blob_is_the_same_refusal(shared: Worker, key: Any) -> None:
-    """Each byte flipped, truncations, appended bytes, halves of two blobs; with and without a KeyId."""
+def test_every_damaged_blob_gets_the_same_error(shared: Worker, key: Any) -> None:
+    """Damage is: each byte flipped, truncations, appended bytes, halves of two blobs; with and without a KeyId."""
     blob, other = shared.encrypt(key.key_id, b"p" * 8), shared.encrypt(key.key_id, b"q" * 8)
     flipped = [blob[:i] + bytes([blob[i] ^ 0x10]) + blob[i + 1 :] for i in range(len(blob))]
     cut = [blob[:i] for i in range(1, len(blob), 7)]
     spliced = [blob[:i] + other[i:] for i in (79, 87, 103)]
     for bad in itertools.chain(flipped, cut, [blob + b"\0", blob + blob], spliced, [b"\1", bytes(135), bytes(65_663)]):
         for named in ({}, {"key_id": key.key_id}):
-            assert told(shared.refusal("Decrypt", ciphertext_blob=bad, **named)) == BAD_BLOB
-        assert told(shared.refusal("ReEncrypt", ciphertext_blob=bad, destination_key_id=key.key_id)) == BAD_BLOB
+            assert code_and_text(shared.refusal("Decrypt", ciphertext_blob=bad, **named)) == BAD_BLOB
+        assert (
+            code_and_text(shared.refusal("ReEncrypt", ciphertext_blob=bad, destination_key_id=key.key_id)) == BAD_BLOB
+        )
 
 
 @pytest.mark.parametrize(
     "algorithm", [keys_pb2.ENCRYPTION_ALGORITHM_SPEC_RSAES_OAEP_SHA_256, keys_pb2.ENCRYPTION_ALGORITHM_SPEC_SM2PKE]
 )
-def test_algorithms_of_other_keys_are_not_built(shared: Worker, key: Any, algorithm: int) -> None:
+def test_algorithms_of_other_keys_are_not_supported(shared: Worker, key: Any, algorithm: int) -> None:
     refusal = shared.refusal("Encrypt", key_id=key.key_id, plaintext=b"p", encryption_algorithm=algorithm)
     assert refusal.code == "UnsupportedOperationException"
     assert refusal.text.startswith("EncryptionAlgorithm ")
@@ -316,7 +320,7 @@ SUCCEEDS = Refusal("DryRunOperationException", "The request would have succeeded
 
 @pytest.mark.parametrize("name", DRY_RUNS)
 def test_dry_run(shared: Worker, key: Any, name: str) -> None:
-    """Warm or not; nothing is made and nothing opened; other errors are told as ever."""
+    """A dry run makes and opens nothing, warm or not. Other errors come before its own."""
     fields = good(name, key, shared.encrypt(key.key_id))
     for _ in range(2):
         assert shared.refusal(name, **fields, dry_run=True) == SUCCEEDS

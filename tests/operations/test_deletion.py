@@ -1,4 +1,4 @@
-"""ScheduleKeyDeletion and CancelKeyDeletion: nothing but an explicit schedule and its whole window deletes a key.
+"""ScheduleKeyDeletion and CancelKeyDeletion: a key is deleted only after its whole waiting period.
 
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html
 """
@@ -15,7 +15,7 @@ from kms_grpc.model.key import KeyState
 from kms_grpc.processes import due_work
 from kms_grpc.v1 import keys_pb2
 from tests.aws_facts import answer_in
-from tests.operations.key_life import bring_in, external, row, state_of, stored
+from tests.operations.external_keys import bring_in, external, row, state_of, stored
 from tests.operations.scenes import KEYS, Scene
 from tests.operations.service import EVE, HOUR_NS, Refusal, Worker, violation
 
@@ -42,7 +42,7 @@ def test_the_window(shared: Worker, asked: dict[str, int], days: int, reason: st
     [(0, "greater than or equal to 7"), (6, "greater than or equal to 7"), (-1, "greater than or equal to 7"),
      (31, "less than or equal to 30"), (365, "less than or equal to 30"), (2**31 - 1, "less than or equal to 30")],
 )  # fmt: skip
-def test_no_other_window(shared: Worker, days: int, constraint: str) -> None:
+def test_windows_out_of_range(shared: Worker, days: int, constraint: str) -> None:
     key = shared.create()
     refusal = shared.refusal("ScheduleKeyDeletion", key_id=key.key_id, pending_window_in_days=days)
     text = violation("pendingWindowInDays", f"have value {constraint}", days)
@@ -60,8 +60,9 @@ def test_a_second_schedule_is_refused_and_shortens_nothing(shared: Worker) -> No
 
 
 @pytest.mark.parametrize("state", [KeyState.ENABLED, KeyState.DISABLED])
-def test_cancelled_it_is_disabled(shared: Worker, state: KeyState) -> None:
-    """Never straight to Enabled, whatever it was; the date goes, and its data opens again once it is enabled."""
+def test_a_cancelled_deletion_leaves_the_key_disabled(shared: Worker, state: KeyState) -> None:
+    """The key is never Enabled at once, whatever it was before. Its deletion date goes, and once enabled it decrypts
+    again."""
     key = shared.create()
     blob = shared.encrypt(key.key_id)
     shared.change(key.key_id, state=state)
@@ -78,7 +79,7 @@ def test_cancelled_it_is_disabled(shared: Worker, state: KeyState) -> None:
 
 
 @pytest.mark.parametrize("imported", [False, True])
-def test_an_external_key_without_material_goes_back_to_waiting_for_it(shared: Worker, imported: bool) -> None:
+def test_cancelling_returns_a_key_without_material_to_pending_import(shared: Worker, imported: bool) -> None:
     key = external(shared)
     if imported:
         bring_in(shared, key.key_id, os.urandom(32))
@@ -96,8 +97,9 @@ def test_what_is_allowed_while_it_is_pending(shared: Worker, name: str) -> None:
     Scene(shared, name, origin="AWS_KMS", state="PendingDeletion").call()
 
 
-def test_time_alone_deletes_nothing_and_another_account_neither(worker: Worker) -> None:
-    """A key past its date that the keeper has not come to yet is still refused, and still saved."""
+def test_neither_time_nor_another_account_deletes_a_key(worker: Worker) -> None:
+    """A key past its date that the keeper has not deleted yet is still refused, and its deletion can still be
+    cancelled."""
     key = worker.create()
     worker.call("ScheduleKeyDeletion", key_id=key.key_id, pending_window_in_days=7)
     for by_whom in ("CancelKeyDeletion", "ScheduleKeyDeletion"):
@@ -108,8 +110,9 @@ def test_time_alone_deletes_nothing_and_another_account_neither(worker: Worker) 
     assert state_of(worker, key.key_id) == "Disabled"
 
 
-def test_after_its_day_it_is_as_if_it_had_never_been(host: Any) -> None:
-    """In every worker, whatever it had at hand: NotFound by its names, AccessDenied by its blobs."""
+def test_a_deleted_key_is_as_one_that_never_existed(host: Any) -> None:
+    """In every worker, whatever its caches had: NotFoundException for its names, AccessDeniedException for its
+    blobs."""
     first, second = host.worker(), host.worker()
     key, never = first.create(alias="alias/doomed"), "12345678-90ab-4cde-8f01-234567890abc"
     blob = first.encrypt(key.key_id)
@@ -134,7 +137,7 @@ def test_after_its_day_it_is_as_if_it_had_never_been(host: Any) -> None:
 
 
 def test_at_once_in_every_worker(host: Any) -> None:
-    """A warm call in another worker is refused from the answer on."""
+    """A warm call in another worker is refused once the call has returned."""
     first, second = host.worker(), host.worker()
     key = first.create()
     second.encrypt(key.key_id)

@@ -24,7 +24,7 @@ from kms_grpc.model.key import ImportPair, KeyState
 from kms_grpc.operations.handlers.importing import FAILURES
 from kms_grpc.registry.sql_life import LifeTransaction
 from kms_grpc.v1 import keys_pb2
-from tests.operations.key_life import (
+from tests.operations.external_keys import (
     ALGORITHMS,
     EXISTING,
     EXPIRES,
@@ -72,7 +72,7 @@ def opens(worker: Worker, blob: bytes) -> bool:
 
 
 def is_usable(worker: Worker, key_id: str) -> bool:
-    """State and use say the same."""
+    """Returns whether the key can be used, and checks that its state agrees."""
     usable = state_of(worker, key_id) == "Enabled"
     try:
         worker.encrypt(key_id)
@@ -83,12 +83,12 @@ def is_usable(worker: Worker, key_id: str) -> bool:
     return True
 
 
-# --- the walk ----------------------------------------------------------------------------------------------------
+# --- all specs and algorithms ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def ready(shared: Worker) -> Callable[[str], None]:
-    """Lays a pair of a size ready: one is made for the module."""
+    """Makes a pair of a given size available; the module's tests share one per size."""
     pairs: dict[str, ImportPair] = {}
 
     def lay(size: str) -> None:
@@ -106,8 +106,10 @@ def ready(shared: Worker) -> Callable[[str], None]:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_the_walk(shared: Worker, ready: Callable[[str], None], tmp_path: Path, algorithm: str, size: str) -> None:
-    """Twelve combinations, each really imported and used; RSA by `openssl pkeyutl`, and by `rsautl` where it can."""
+def test_import_by_every_spec_and_algorithm(
+    shared: Worker, ready: Callable[[str], None], tmp_path: Path, algorithm: str, size: str
+) -> None:
+    """Each of twelve combinations is imported and used; `openssl pkeyutl` does RSA, and `rsautl` where it can."""
     made, material = external(shared), os.urandom(32)
     assert made.key_state == keys_pb2.KEY_STATE_PENDING_IMPORT
     assert not (made.enabled or made.current_key_material_id or made.expiration_model)
@@ -125,10 +127,10 @@ def test_the_walk(shared: Worker, ready: Callable[[str], None], tmp_path: Path, 
         encrypted = wrap_with_openssl(tmp_path, got.public_key, algorithm, material, command)
         fields = {"import_token": got.import_token, "encrypted_key_material": encrypted, "expiration_model": NEVER}
         answer = shared.call(IMPORT, key_id=made.key_id, **fields)
-        told = metadata(shared, made.key_id)
+        described = metadata(shared, made.key_id)
         assert answer.key_id == made.arn
-        assert answer.key_material_id == told.current_key_material_id
-        assert (told.expiration_model, told.enabled) == (NEVER, True)
+        assert answer.key_material_id == described.current_key_material_id
+        assert (described.expiration_model, described.enabled) == (NEVER, True)
         blobs.append(shared.encrypt(made.key_id))
         assert {blob[19:51].hex() for blob in blobs} == {answer.key_material_id}
         assert all(opens(shared, blob) for blob in blobs)
@@ -159,7 +161,7 @@ def test_same_material_in_two_keys_reads_neither_others_data(shared: Worker) -> 
 @pytest.mark.parametrize("algorithm", ["RSAES_OAEP_SHA_256", "RSA_AES_KEY_WRAP_SHA_256"])
 def test_material_has_32_bytes(shared: Worker, algorithm: str, length: int) -> None:
     if length == 0 and algorithm not in OAEP:
-        return  # RFC 5649 wraps one byte at least
+        return  # RFC 5649 wraps at least one byte
     key_id = external(shared).key_id
     got = parameters(shared, key_id, algorithm)
     encrypted = wrap(got.public_key, algorithm, os.urandom(length))
@@ -167,7 +169,7 @@ def test_material_has_32_bytes(shared: Worker, algorithm: str, length: int) -> N
     assert shared.refusal(IMPORT, key_id=key_id, **fields) == Refusal("InvalidCiphertextException", "")
 
 
-# --- what is refused, and what that uses up ----------------------------------------------------------------------
+# --- refusals, and their effect on the token ------------------------------------------------------------------------
 
 SET = "A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES"
 NOT_SET = "A validTo date must not be set if the ExpirationModel is KEY_MATERIAL_DOES_NOT_EXPIRE"
@@ -195,7 +197,8 @@ DATES: list[tuple[Callable[[Worker], dict[str, Any]], str | None, str]] = [
 
 @pytest.mark.parametrize(("changed", "text", "reason"), DATES, ids=[reason for *_, reason in DATES])
 def test_parameters(shared: Worker, changed: Callable[[Worker], dict[str, Any]], text: str | None, reason: str) -> None:
-    """A call refused for its parameters uses nothing up: the same token and material go in afterwards."""
+    """A call refused for its parameters does not count against its token: token and material are accepted
+    afterwards."""
     key_id = external(shared).key_id
     fields, before = package(shared, key_id, os.urandom(32)), stored(shared, key_id)
     if text is None:
@@ -235,7 +238,7 @@ def token_cases(worker: Worker, fields: dict[str, Any]) -> list[tuple[str, dict[
 
 
 def test_tokens(shared: Worker) -> None:
-    """Each its own error, and nothing changed: the right token and material go in after all of them."""
+    """Each bad token has its own error and changes nothing: the right token and material are accepted afterwards."""
     key_id = external(shared).key_id
     fields = package(shared, key_id, os.urandom(32))
     before = stored(shared, key_id)
@@ -247,7 +250,7 @@ def test_tokens(shared: Worker) -> None:
     shared.call(IMPORT, **fields)
 
 
-def test_a_token_ends_after_a_day(host: Host) -> None:
+def test_a_token_expires_after_a_day(host: Host) -> None:
     worker = host.worker()
     key_id = external(worker).key_id
     fields = package(worker, key_id, os.urandom(32))
@@ -261,7 +264,7 @@ def test_a_token_ends_after_a_day(host: Host) -> None:
     assert stored(worker, key_id) == before
 
 
-def test_a_token_is_used_once_also_after_the_material_is_gone(shared: Worker) -> None:
+def test_a_token_is_used_once_even_if_the_material_was_deleted(shared: Worker) -> None:
     key_id, material = external(shared).key_id, os.urandom(32)
     fields = package(shared, key_id, material)
     shared.call(IMPORT, **fields)
@@ -275,8 +278,8 @@ def test_a_token_is_used_once_also_after_the_material_is_gone(shared: Worker) ->
     assert state_of(shared, key_id) == "Enabled"
 
 
-def test_ten_failures_use_a_token_up(shared: Worker) -> None:
-    """Counted although the calls fail, and each recorded once."""
+def test_ten_failed_imports_invalidate_a_token(shared: Worker) -> None:
+    """Failed calls are counted, and each has one audit record."""
     for failures, code in ((FAILURES - 1, None), (FAILURES, NO_TOKEN)):
         key_id = external(shared).key_id
         fields = package(shared, key_id, os.urandom(32))
@@ -284,15 +287,15 @@ def test_ten_failures_use_a_token_up(shared: Worker) -> None:
         for _ in range(failures):
             refusal = shared.refusal(IMPORT, **fields | {"encrypted_key_material": os.urandom(256)})
             assert refusal == Refusal("InvalidCiphertextException", "")
-        told = [(record["eventName"], record["errorCode"]) for record in shared.outbox()]
-        assert told == [(IMPORT, "InvalidCiphertextException")] * failures
+        recorded = [(record["eventName"], record["errorCode"]) for record in shared.outbox()]
+        assert recorded == [(IMPORT, "InvalidCiphertextException")] * failures
         if code is None:
             shared.call(IMPORT, **fields)
         else:
             assert shared.refusal(IMPORT, **fields).code == code
 
 
-def test_of_thirty_two_at_once_one_succeeds(host: Host) -> None:
+def test_one_of_thirty_two_concurrent_imports_succeeds(host: Host) -> None:
     workers = host.worker(), host.worker()
     key_id = external(workers[0]).key_id
     fields = package(workers[0], key_id, os.urandom(32))
@@ -319,7 +322,8 @@ worker.call("ImportKeyMaterial", **fields, **named)
     [("commit.before", False), ("commit.after", True), ("epoch.after", True), ("answer.before", True)],
 )
 def test_killed_before_its_answer(host: Host, point: str, imported: bool) -> None:
-    """Key Enabled, token spent and call recorded, or none of it: then the same token still imports."""
+    """Either the key is Enabled, the token used and the call recorded, or none of it, and then the same token still
+    imports."""
     worker = host.worker()
     key_id = external(worker).key_id
     fields, before = package(worker, key_id, os.urandom(32)), stored(worker, key_id)
@@ -352,8 +356,8 @@ def test_keys_of_another_origin(shared: Worker, name: str) -> None:
     assert shared.refusal(name, **fields) == Refusal("UnsupportedOperationException", text, made.arn, "Enabled")
 
 
-def test_without_a_pair_one_is_made_for_the_call(host: Host) -> None:
-    """On a service that has just been made, and whoever else asks at the same time."""
+def test_a_pair_is_made_for_the_call_where_none_was_made_ahead(host: Host) -> None:
+    """The service is new, and several callers ask at the same time."""
     workers, material = [host.worker(), host.worker()], os.urandom(32)
     key_id = external(workers[0]).key_id
     provide_pair(workers[0].shard(), "RSA_3072")
@@ -368,10 +372,8 @@ def test_without_a_pair_one_is_made_for_the_call(host: Host) -> None:
 
 
 @pytest.mark.parametrize("unwraps", [True, False])
-def test_a_pair_that_another_call_has_used_meanwhile(
-    shared: Worker, monkeypatch: pytest.MonkeyPatch, unwraps: bool
-) -> None:
-    """An engine whose writers do not wait for each other tells of it when the row is written."""
+def test_a_pair_that_a_concurrent_call_has_used(shared: Worker, monkeypatch: pytest.MonkeyPatch, unwraps: bool) -> None:
+    """A storage engine whose writers do not wait for each other reports it when the row is written."""
 
     def moved_on(self: object, pair: ImportPair) -> None:
         raise errors.ConflictException("The wrapping key has been changed by another call meanwhile.")
@@ -385,27 +387,31 @@ def test_a_pair_that_another_call_has_used_meanwhile(
     assert stored(shared, key_id) == before
 
 
-# --- deletion, expiry, and coming back ---------------------------------------------------------------------------
+# --- deletion, expiry, and import again -----------------------------------------------------------------------------
 
 
-def test_the_same_bytes_bring_the_key_back_and_others_do_not(shared: Worker) -> None:
+def test_only_the_same_bytes_can_be_imported_again(shared: Worker) -> None:
     key_id, material = external(shared).key_id, os.urandom(32)
     material_id = bring_in(shared, key_id, material, key_material_description="from the safe")
     blob = shared.encrypt(key_id)
     assert shared.call(DELETE, key_id=key_id).key_material_id == material_id
-    told = metadata(shared, key_id)
-    assert (told.key_state, told.enabled) == (keys_pb2.KEY_STATE_PENDING_IMPORT, False)
-    assert (told.expiration_model, told.current_key_material_id) == (0, material_id), "the id stays, the model goes"
-    assert shared.refusal("Decrypt", ciphertext_blob=blob).text == f"{told.arn} is pending import."
+    described = metadata(shared, key_id)
+    assert (described.key_state, described.enabled) == (keys_pb2.KEY_STATE_PENDING_IMPORT, False)
+    assert (described.expiration_model, described.current_key_material_id) == (0, material_id), (
+        "the material id stays, the expiration model goes"
+    )
+    assert shared.refusal("Decrypt", ciphertext_blob=blob).text == f"{described.arn} is pending import."
     answer = shared.call(DELETE, key_id=key_id)
-    assert answer.key_id == told.arn, "deleting what is not there has no effect, and is no error"
+    assert answer.key_id == described.arn, "deleting again has no effect and is no error"
     fields, before = package(shared, key_id, os.urandom(32)), stored(shared, key_id)
     assert shared.refusal(IMPORT, **fields).code == WRONG
     assert stored(shared, key_id) == before
     got = package(shared, key_id, material)
     assert shared.call(IMPORT, **got).key_material_id == material_id
     assert opens(shared, blob)
-    assert materials(shared, key_id)[0].description == "from the safe", "kept where none is given"
+    assert materials(shared, key_id)[0].description == "from the safe", (
+        "the description stays where the import gives none"
+    )
 
 
 def test_deleting_acts_at_once_in_every_worker(host: Host) -> None:
@@ -421,28 +427,32 @@ def test_deleting_acts_at_once_in_every_worker(host: Host) -> None:
 
 
 def test_expiry_acts_at_its_very_moment_also_through_a_permit(host: Host) -> None:
-    """Nothing sweeps here: the clock alone."""
+    """No keeper runs here; only the clock moves."""
     worker, material = host.worker(), os.urandom(32)
     key_id = external(worker).key_id
     bring_in(worker, key_id, material, **expiring(in_days(worker, 1)))
-    told = metadata(worker, key_id)
-    assert (told.expiration_model, told.valid_to.ToNanoseconds()) == (EXPIRES, in_days(worker, 1))
+    described = metadata(worker, key_id)
+    assert (described.expiration_model, described.valid_to.ToNanoseconds()) == (EXPIRES, in_days(worker, 1))
     blob = worker.encrypt(key_id)
     host.clock.step(DAY_NS - 1)
     assert opens(worker, blob)
     assert worker.is_warm("Decrypt", ciphertext_blob=blob)
     host.clock.step(1)
     assert not worker.is_warm("Decrypt", ciphertext_blob=blob)
-    assert worker.refusal("Decrypt", ciphertext_blob=blob).text == f"{told.arn} is pending import."
-    told = metadata(worker, key_id)
-    assert (told.key_state, told.enabled, told.expiration_model) == (keys_pb2.KEY_STATE_PENDING_IMPORT, False, 0)
-    assert not told.HasField("valid_to")
+    assert worker.refusal("Decrypt", ciphertext_blob=blob).text == f"{described.arn} is pending import."
+    described = metadata(worker, key_id)
+    assert (described.key_state, described.enabled, described.expiration_model) == (
+        keys_pb2.KEY_STATE_PENDING_IMPORT,
+        False,
+        0,
+    )
+    assert not described.HasField("valid_to")
     bring_in(worker, key_id, material)
     assert opens(worker, blob)
 
 
 def test_importing_again_changes_the_expiry(host: Host) -> None:
-    """Also while the material is there."""
+    """This also holds while the key has the material."""
     worker, material = host.worker(), os.urandom(32)
     key_id = external(worker).key_id
     bring_in(worker, key_id, material, **expiring(in_days(worker, 1)))
@@ -458,8 +468,8 @@ def test_importing_again_changes_the_expiry(host: Host) -> None:
 
 
 @pytest.mark.parametrize("state", [KeyState.DISABLED, KeyState.PENDING_DELETION])
-def test_states_that_material_does_not_change(shared: Worker, state: KeyState) -> None:
-    """Imported into a disabled key it stays so; pending deletion takes none."""
+def test_states_that_an_import_does_not_change(shared: Worker, state: KeyState) -> None:
+    """A disabled key stays disabled; a key pending deletion accepts no material."""
     key_id, material = external(shared).key_id, os.urandom(32)
     bring_in(shared, key_id, material)
     fields = package(shared, key_id, material)
@@ -472,12 +482,12 @@ def test_states_that_material_does_not_change(shared: Worker, state: KeyState) -
     assert state_of(shared, key_id) == state
 
 
-# --- several materials -------------------------------------------------------------------------------------------
+# --- several materials ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def rotated(worker: Worker) -> tuple[Worker, str, list[bytes], list[bytes]]:
-    """A key with two permanent materials; the materials, and a blob under each."""
+    """Returns a key with two current or former materials, the materials, and a blob under each."""
     key_id, secrets = external(worker).key_id, [os.urandom(32), os.urandom(32)]
     bring_in(worker, key_id, secrets[0], key_material_description="first")
     blobs = [worker.encrypt(key_id)]
@@ -486,14 +496,16 @@ def rotated(worker: Worker) -> tuple[Worker, str, list[bytes], list[bytes]]:
     return worker, key_id, secrets, [*blobs, worker.encrypt(key_id)]
 
 
-def test_new_material_waits_for_the_rotation(shared: Worker) -> None:
+def test_new_material_is_pending_until_rotation(shared: Worker) -> None:
     made, secrets = external(shared), [os.urandom(32) for _ in range(3)]
     key_id = made.key_id
     first = bring_in(shared, key_id, secrets[0])
     blob = shared.encrypt(key_id)
-    assert shared.refusal(IMPORT, **package(shared, key_id, secrets[0], import_type=NEW)).code == WRONG, "bound already"
+    assert shared.refusal(IMPORT, **package(shared, key_id, secrets[0], import_type=NEW)).code == WRONG, (
+        "the material is bound to the key already"
+    )
     second = bring_in(shared, key_id, secrets[1], import_type=NEW, **expiring(in_days(shared, 9)))
-    assert metadata(shared, key_id).current_key_material_id == first, "it encrypts nothing yet"
+    assert metadata(shared, key_id).current_key_material_id == first, "material pending rotation encrypts nothing"
     assert not metadata(shared, key_id).HasField("valid_to"), "and its expiry is not the key's"
     fields = package(shared, key_id, secrets[2], import_type=NEW)
     refusal = shared.refusal(IMPORT, **fields)
@@ -511,15 +523,15 @@ def test_new_material_waits_for_the_rotation(shared: Worker) -> None:
     ]  # fmt: skip
     assert not shared.call("ListKeyRotations", key_id=key_id).rotations
     shared.call("RotateKeyOnDemand", key_id=key_id)
-    told = metadata(shared, key_id)
-    assert (told.current_key_material_id, told.valid_to.ToNanoseconds()) == (second, in_days(shared, 9))
+    described = metadata(shared, key_id)
+    assert (described.current_key_material_id, described.valid_to.ToNanoseconds()) == (second, in_days(shared, 9))
     assert opens(shared, blob)
     assert shared.encrypt(key_id)[19:51].hex() == second
     refused = shared.refusal("RotateKeyOnDemand", key_id=key_id)
     assert refused.text == f"No available key material pending rotation for the key: {made.arn}."
 
 
-def test_what_waits_can_be_deleted_and_replaced_without_harm(shared: Worker) -> None:
+def test_material_pending_rotation_can_be_deleted_and_replaced(shared: Worker) -> None:
     key_id = external(shared).key_id
     bring_in(shared, key_id, os.urandom(32))
     for _ in range(2):
@@ -530,8 +542,8 @@ def test_what_waits_can_be_deleted_and_replaced_without_harm(shared: Worker) -> 
     assert len(materials(shared, key_id)) == 1
 
 
-def test_waiting_material_that_has_expired_is_not_rotated_to(host: Host) -> None:
-    """Not swept away yet: it is as good as gone, and another may take its place."""
+def test_expired_material_pending_rotation_is_not_rotated_to(host: Host) -> None:
+    """The keeper has not removed it yet; it counts as gone, and another may take its place."""
     worker = host.worker()
     made, lost = external(worker), os.urandom(32)
     bring_in(worker, made.key_id, os.urandom(32))
@@ -569,7 +581,7 @@ def bring_in_and_delete_another(worker: Worker, key_id: str) -> None:
 def test_a_change_while_the_clock_is_a_year_ahead_makes_no_expiry_final(
     host: Host, change: Callable[[Worker, str], None], state: str
 ) -> None:
-    """The material is there: set right, the clock lets the key be what it was, without its material coming anew."""
+    """The key still has its material: with the clock set right, the key is usable again without an import."""
     worker = host.worker()
     key_id = external(worker).key_id
     bring_in(worker, key_id, os.urandom(32), **expiring(in_days(worker, 30)))
@@ -583,8 +595,8 @@ def test_a_change_while_the_clock_is_a_year_ahead_makes_no_expiry_final(
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_enabled_only_while_every_permanent_material_is_there(rotated: Any, which: int) -> None:
-    """One missing, the whole key is unusable, also for what the other one opens."""
+def test_enabled_only_with_every_permanent_material(rotated: Any, which: int) -> None:
+    """With one missing the whole key is unusable, even for blobs under the other."""
     worker, key_id, secrets, blobs = rotated
     assert [opens(worker, blob) for blob in blobs] == [True, True]
     ids = [material.material_id.hex() for material in materials(worker, key_id)]
@@ -597,14 +609,14 @@ def test_enabled_only_while_every_permanent_material_is_there(rotated: Any, whic
     assert states[1 - which] == "IMPORT_STATE_IMPORTED"
     wrong_id = package(worker, key_id, secrets[which], import_type=EXISTING, key_material_id=ids[1 - which])
     assert worker.refusal(IMPORT, **wrong_id).code == WRONG
-    bring_in(worker, key_id, secrets[1 - which])  # what is there already mends nothing
+    bring_in(worker, key_id, secrets[1 - which])  # importing the material that the key has changes nothing
     assert not is_usable(worker, key_id)
     bring_in(worker, key_id, secrets[which], import_type=EXISTING, key_material_id=ids[which])
     assert [opens(worker, blob) for blob in blobs] == [True, True]
     assert is_usable(worker, key_id)
 
 
-def test_both_missing_both_must_come_back(rotated: Any) -> None:
+def test_where_both_are_missing_both_must_be_imported_again(rotated: Any) -> None:
     worker, key_id, secrets, blobs = rotated
     for material in materials(worker, key_id):
         worker.call(DELETE, key_id=key_id, key_material_id=material.material_id.hex())
@@ -629,7 +641,7 @@ def test_the_first_expiry_ends_the_key(rotated: Any) -> None:
     assert not is_usable(worker, key_id)
 
 
-def test_deleting_names_a_material_that_there_is(rotated: Any) -> None:
+def test_deleting_an_unknown_material_is_refused(rotated: Any) -> None:
     worker, key_id, _, _ = rotated
     assert worker.refusal(DELETE, key_id=key_id, key_material_id="0" * 64).code == "NotFoundException"
     assert worker.call(DELETE, key_id=key_id).key_material_id == metadata(worker, key_id).current_key_material_id

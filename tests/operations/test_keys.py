@@ -1,4 +1,4 @@
-"""CreateKey, DescribeKey, UpdateKeyDescription, and what no operation may do by the way."""
+"""CreateKey, DescribeKey, UpdateKeyDescription, and requests that every operation refuses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALWAYS_ABSENT = [
 
 
 def test_create_key(shared: Worker) -> None:
-    """AWS's defaults; the members that a plain key has not are absent, not empty."""
+    """The key has AWS's defaults. Members that a plain key does not have are absent, not empty."""
     made = shared.call("CreateKey").key_metadata
     assert made.arn == f"arn:aws:kms:{HOME}:{ALICE.account}:key/{made.key_id}"
     assert len(made.key_id) == 36
@@ -111,7 +111,7 @@ RSA = keys_pb2.KEY_SPEC_RSA_2048
     ],
 )
 def test_create_key_refuses(shared: Worker, fields: dict[str, Any], code: str, text: str) -> None:
-    """A feature that is not built is named; what would be wrong even then is ValidationException."""
+    """The error names a feature that is not supported; a request that AWS refuses too is ValidationException."""
     refusal = shared.refusal("CreateKey", **fields)
     assert refusal.code == code
     assert refusal.text.startswith(text)
@@ -127,7 +127,9 @@ UNBUILT = [
 
 
 @pytest.mark.parametrize(("name", "field", "member"), UNBUILT)
-def test_features_that_are_not_built_are_refused_by_name(shared: Worker, name: str, field: str, member: str) -> None:
+def test_features_that_are_not_supported_are_refused_by_name(
+    shared: Worker, name: str, field: str, member: str
+) -> None:
     made = shared.create()
     value: Any = {
         "grant_tokens": ["t"],
@@ -149,7 +151,7 @@ def test_features_that_are_not_built_are_refused_by_name(shared: Worker, name: s
 
 
 def test_unknown_fields_are_refused(shared: Worker) -> None:
-    """Also inside a message of a list; and a known field of another wire type is not skipped."""
+    """This includes fields inside the messages of a list, and known fields of another wire type."""
     tag = keys_pb2.Tag(tag_key="a", tag_value="b").SerializeToString() + b"\x98\x06\x01"
     raws = {
         b"\x98\x06\x01": "CreateKeyRequest: unknown field, number 99.",
@@ -169,8 +171,8 @@ def refusal_of_bytes(worker: Worker, name: str, raw: bytes) -> Refusal:
 
 @pytest.mark.parametrize("raw", [b"\x0a\xff", b"\xff", b"\x0a\x02\xc3\x28", b"\x0a\x03\xed\xa0\x80"])
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_bytes_that_are_no_message(shared: Worker, name: str, raw: bytes) -> None:
-    """Cut short, no tag at all, a string that is not UTF-8, a lone surrogate."""
+def test_undecodable_requests(shared: Worker, name: str, raw: bytes) -> None:
+    """They are: cut short, no valid tag, a string that is not UTF-8, a lone surrogate."""
     assert refusal_of_bytes(shared, name, raw).code == "ValidationException"
 
 
@@ -203,12 +205,12 @@ def test_update_key_description(shared: Worker, description: str) -> None:
 
 
 def test_update_key_description_needs_one(shared: Worker) -> None:
-    """Empty is a description, absent is none."""
+    """An empty description is accepted, an absent one is not."""
     text = violation("description", "not be null", None)
     assert shared.refusal("UpdateKeyDescription", key_id=shared.create().key_id) == Refusal("ValidationException", text)
 
 
-def test_all_that_is_wrong_is_told_at_once(shared: Worker) -> None:
+def test_all_violations_are_reported_at_once(shared: Worker) -> None:
     refusal = shared.refusal("Encrypt", encryption_algorithm=99)
     assert refusal.text.startswith("3 validation errors detected: Value null at 'keyId'")
     assert "Value null at 'plaintext'" in refusal.text
@@ -216,7 +218,7 @@ def test_all_that_is_wrong_is_told_at_once(shared: Worker) -> None:
 
 
 def test_quota_of_keys(make_host: Any) -> None:
-    """All states count, keys that AWS manages don't, and each account and region has its own."""
+    """Keys in all states count, except AWS managed keys. Each account and region has its own quota."""
     worker = make_host(quotas={"keys_per_account": 2}).worker()
     worker.create()
     worker.create(state=KeyState.PENDING_DELETION)
@@ -227,8 +229,8 @@ def test_quota_of_keys(make_host: Any) -> None:
     assert len(worker.call("ListKeys").keys) == 2
 
 
-def test_no_operation_creates_a_key_by_the_way(host: Host) -> None:
-    """But for AWS managed keys, of the services that are configured: see test_managed_keys.py."""
+def test_only_create_key_creates_keys(host: Host) -> None:
+    """The exception are AWS managed keys of configured services: see test_managed_keys.py."""
     worker = host.worker()
     for name in ("alias/aws/nothing", "alias/aws/", "alias/new", "12345678-90ab-4cde-8f01-234567890abc"):
         assert worker.refusal("DescribeKey", key_id=name).code == "NotFoundException"

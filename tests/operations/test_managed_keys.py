@@ -1,6 +1,6 @@
-"""AWS managed keys: who brings one into being, who uses it, and what nobody may do with it.
+"""AWS managed keys: which calls make one, who uses it, and the operations that are refused on it.
 
-Source: https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-cmk. Keys that AWS owns are in
+Source: https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-cmk. AWS owned keys are in
 test_owned_keys.py.
 """
 
@@ -16,7 +16,7 @@ from kms_grpc.config import MANAGED_SERVICES
 from kms_grpc.model.key import KeyKind
 from kms_grpc.v1 import keys_pb2
 from tests.aws_facts import AWS_MANAGED
-from tests.operations.key_life import provide_pair, row
+from tests.operations.external_keys import provide_pair, row
 from tests.operations.scenes import NAMED_KEYS, Scene
 from tests.operations.service import ALICE, AWAY, BOB, EVE, Caller, Host, Worker, together
 
@@ -36,7 +36,7 @@ def principals() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def host(make_host: Callable[..., Host]) -> Host:
-    """As everywhere, with three services among the callers."""
+    """A host with three services among the callers."""
     return make_host(principals=principals())
 
 
@@ -44,11 +44,11 @@ def managed(worker: Worker, by: Caller = ALICE, **fields: Any) -> Any:
     return worker.call("DescribeKey", by=by, key_id=MINE, **fields).key_metadata
 
 
-def test_described_it_is_there(worker: Worker) -> None:
+def test_describing_makes_it(worker: Worker) -> None:
     key = managed(worker)
     assert key.key_manager == keys_pb2.KEY_MANAGER_TYPE_AWS
     assert (key.enabled, key.origin, key.aws_account_id) == (True, keys_pb2.ORIGIN_TYPE_AWS_KMS, ALICE.account)
-    assert managed(worker, BOB) == key, "one for the account, whoever asks"
+    assert managed(worker, BOB) == key, "all callers of the account get the same one"
     assert managed(worker, EVE).arn != key.arn, "another account has its own"
     assert managed(worker, region=AWAY).key_id != key.key_id, "and so has another region"
     assert [entry.key_id for entry in worker.call("ListKeys").keys] == [key.key_id]
@@ -76,7 +76,7 @@ BEGINNINGS: list[tuple[Caller, str, bool, str]] = [
 
 
 @pytest.mark.parametrize(("by", "name", "begins", "reason"), BEGINNINGS)
-def test_who_may_begin(worker: Worker, by: Caller, name: str, begins: bool, reason: str) -> None:
+def test_callers_that_make_one(worker: Worker, by: Caller, name: str, begins: bool, reason: str) -> None:
     asked: dict[str, Any] = {"key_id": MINE}
     asked |= {"Encrypt": {"plaintext": b"p"}, "GenerateDataKey": {"number_of_bytes": 32}}.get(name, {})
     if begins or by.account != ALICE.account:
@@ -87,12 +87,12 @@ def test_who_may_begin(worker: Worker, by: Caller, name: str, begins: bool, reas
 
 
 @pytest.mark.parametrize("name", ["alias/aws/nothing", "alias/aws/S3", "alias/aws/s3/x", "alias/aws/"])
-def test_no_other_name_makes_one(worker: Worker, name: str) -> None:
+def test_other_names_make_none(worker: Worker, name: str) -> None:
     assert worker.refusal("DescribeKey", key_id=name).code == "NotFoundException"
     assert not worker.call("ListKeys").keys
 
 
-def test_another_account_does_not_make_one_here(worker: Worker) -> None:
+def test_another_account_makes_none_in_this_account(worker: Worker) -> None:
     arn = f"arn:aws:kms:eu-central-1:{ALICE.account}:{MINE}"
     assert worker.refusal("DescribeKey", by=EVE, key_id=arn).code == "AccessDeniedException"
     assert not worker.call("ListKeys").keys
@@ -120,7 +120,7 @@ CHANGES = [(name, field) for name, field in NAMED_KEYS if name in AWS_MANAGED["N
 
 
 @pytest.mark.parametrize("by", [ALICE, S3])
-def test_nobody_changes_it(worker: Worker, by: Caller) -> None:
+def test_changes_are_refused(worker: Worker, by: Caller) -> None:
     key = managed(worker)
     before = row(worker, key.key_id)
     provide_pair(worker.shard())
@@ -143,7 +143,7 @@ def test_its_aliases_are_reserved(worker: Worker) -> None:
     assert refusal.code == "UnsupportedOperationException"
 
 
-def test_it_rotates_by_itself(worker: Worker) -> None:
+def test_it_rotates_automatically(worker: Worker) -> None:
     key = managed(worker)
     status = worker.call("GetKeyRotationStatus", key_id=key.key_id)
     assert (status.key_rotation_enabled, status.rotation_period_in_days) == (True, 365)
@@ -152,7 +152,7 @@ def test_it_rotates_by_itself(worker: Worker) -> None:
     assert not worker.call("ListResourceTags", key_id=key.key_id).tags
 
 
-def test_it_is_in_no_quota(make_host: Callable[..., Host]) -> None:
+def test_it_counts_in_no_quota(make_host: Callable[..., Host]) -> None:
     worker = make_host(principals=principals(), quotas={"keys_per_account": 1}).worker()
     for service in ("s3", "sqs", "ebs"):
         worker.call("DescribeKey", key_id=f"alias/aws/{service}")
@@ -162,7 +162,7 @@ def test_it_is_in_no_quota(make_host: Callable[..., Host]) -> None:
     assert worker.shard().registry.damaged_rows() == [], "the counts are right"
 
 
-def test_many_who_begin_at_once_get_one(host: Host) -> None:
+def test_concurrent_first_calls_make_one(host: Host) -> None:
     workers = host.worker(), host.worker()
     found = together(*(lambda w=w: managed(w).key_id for w in workers * 8))
     assert len(set(map(str, found))) == 1

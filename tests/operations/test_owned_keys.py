@@ -1,5 +1,4 @@
-"""Keys that AWS owns are there for nobody: not by id, ARN, alias or blob, and not in any list. Their use is in the
-audit of the service's own account."""
+"""AWS owned keys are invisible: by id, ARN, alias, blob and in lists. The service's own account audits their use."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from kms_grpc.errors import KMSError
 from kms_grpc.model.arn import alias_arn
 from kms_grpc.model.key import Key
 from kms_grpc.registry.owned_keys import IMPORT_TOKENS, IMPORT_WRAPPING_KEYS, find_owned_key, owned_key
-from tests.operations.key_life import external, package, wanted
+from tests.operations.external_keys import external, package, wanted
 from tests.operations.service import HOME, Host, Worker
 
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
@@ -33,7 +32,7 @@ ASKED: list[tuple[str, Callable[[Key], dict[str, Any]], str]] = [
 
 @pytest.mark.parametrize(("name", "fields", "code"), ASKED)
 def test_no_request_finds_one(shared: Worker, name: str, fields: Callable[[Key], dict[str, Any]], code: str) -> None:
-    """The answer is that of a key that does not exist, word for word."""
+    """The error is exactly that of a key that does not exist."""
     key = owned_key(shared.shard(HOME), "import-tokens", 7)
     asked = fields(key)
     refusal = shared.refusal(name, **asked)
@@ -53,7 +52,7 @@ def test_its_alias_cannot_be_named_across_accounts(shared: Worker) -> None:
     assert (there.code, there.text) == (nothing.code, nothing.text) == ("AccessDeniedException", nothing.text)
 
 
-def test_its_blobs_are_opened_for_nobody(shared: Worker) -> None:
+def test_its_blobs_cannot_be_decrypted(shared: Worker) -> None:
     shard = shared.shard(HOME)
     key = owned_key(shard, "import-tokens", 7)
     loaded = shard.current_material(key)
@@ -70,7 +69,7 @@ def test_no_list_shows_one(shared: Worker) -> None:
     assert ALIAS not in {entry.alias_name for entry in shared.call("ListAliases", limit=100).aliases}
 
 
-# --- the service's own audit -------------------------------------------------------------------------------------
+# --- the service's own audit ----------------------------------------------------------------------------------------
 
 Event = tuple[str, str, str | None, str]
 """(eventName, purpose, errorCode, requestID)."""
@@ -78,7 +77,7 @@ PAIR_MADE = "GenerateDataKeyPairWithoutPlaintext"
 
 
 def uses(worker: Worker) -> list[Event]:
-    """What the service's own account has been told since the last look; every record whole."""
+    """Returns the records of the service's own account since the last call, and checks that each is complete."""
     worker.audit(), worker.outbox()
     records, worker.of_the_service = worker.of_the_service, []
     for record in records:
@@ -91,13 +90,14 @@ def uses(worker: Worker) -> list[Event]:
         assert record["readOnly"] is (record["eventName"] != "CreateKey")
     details = [record["serviceEventDetails"] for record in records]
     return [
-        (record["eventName"], told["purpose"], record.get("errorCode"), told.get("requestID"))
-        for record, told in zip(records, details, strict=True)
+        (record["eventName"], detail["purpose"], record.get("errorCode"), detail.get("requestID"))
+        for record, detail in zip(records, details, strict=True)
     ]
 
 
 def test_each_use_is_in_the_services_own_audit(host: Host) -> None:
-    """From the first pair to the import, refused ones too; in the transaction of the call where that is kept."""
+    """Every use is recorded from the first pair to the import, also in refused calls; in the call's transaction if it
+    commits."""
     worker = host.worker()
     key_id, material = external(worker).key_id, os.urandom(32)
     fields = package(worker, key_id, material)
@@ -107,7 +107,7 @@ def test_each_use_is_in_the_services_own_audit(host: Host) -> None:
     ]
     assert sealed[:3] == ("Encrypt", IMPORT_TOKENS, None)
 
-    def told(request_id: str, **changed: Any) -> list[Event]:
+    def recorded(request_id: str, **changed: Any) -> list[Event]:
         try:
             worker.call("ImportKeyMaterial", request_id=request_id, **fields | changed)
         except KMSError as error:
@@ -116,12 +116,12 @@ def test_each_use_is_in_the_services_own_audit(host: Host) -> None:
 
     opened = ("Decrypt", IMPORT_TOKENS, None)
     unwrapped = ("Decrypt", IMPORT_WRAPPING_KEYS, None)
-    assert told("forged", import_token=b"x" * 200) == [
+    assert recorded("forged", import_token=b"x" * 200) == [
         ("Decrypt", IMPORT_TOKENS, "InvalidCiphertextException", "forged")
     ]
-    assert told("rubbish", encrypted_key_material=b"x" * 256) == [(*opened, "rubbish"), (*unwrapped, "rubbish")]
-    assert told("right") == [(*opened, "right"), (*unwrapped, "right")]
-    assert told("again") == [(*opened, "again")]
+    assert recorded("rubbish", encrypted_key_material=b"x" * 256) == [(*opened, "rubbish"), (*unwrapped, "rubbish")]
+    assert recorded("right") == [(*opened, "right"), (*unwrapped, "right")]
+    assert recorded("again") == [(*opened, "again")]
     worker.call("GetParametersForImport", request_id="fresh", **wanted(key_id))
     assert uses(worker) == [(PAIR_MADE, IMPORT_WRAPPING_KEYS, None, "fresh"), ("Encrypt", IMPORT_TOKENS, None, "fresh")]
 

@@ -1,4 +1,4 @@
-"""ListKeys and ListAliases: pages that neither lose nor repeat, and markers that serve one listing alone."""
+"""ListKeys and ListAliases: pages lose and repeat nothing, and a marker is valid for one listing only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BAD_MARKER = Refusal(
 
 
 def pages(worker: Worker, name: str, between: Callable[[int], None] = lambda _: None, **fields: Any) -> list[list[str]]:
-    """All pages of a listing, as ids or names; `between` runs after each page with its number."""
+    """Returns all pages of a listing, as ids or names. `between` is called after each page with its number."""
     found: list[list[str]] = []
     while True:
         page = worker.call(name, **fields)
@@ -42,7 +42,7 @@ def joined(found: list[list[str]]) -> list[str]:
 
 @pytest.fixture
 def full(worker: Worker) -> Worker:
-    """Seven keys, each with an alias, in two accounts and two regions."""
+    """A worker with seven keys, each with an alias, in two accounts and two regions."""
     for whose in ({}, {"by": EVE}, {"region": AWAY}):
         for i in range(7):
             worker.create(alias=f"alias/{i}", **whose)  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ def full(worker: Worker) -> Worker:
 )
 @pytest.mark.parametrize("name", ["ListKeys", "ListAliases"])
 def test_limit(full: Worker, name: str, limit: int, lengths: list[int]) -> None:
-    """A last page that is full is the last: no marker to an empty one."""
+    """A full last page has no marker to an empty one."""
     found = pages(full, name, limit=limit)
     assert [len(page) for page in found] == lengths
     assert joined(found) == joined(pages(full, name))
@@ -65,7 +65,7 @@ LIMITS = [("ListKeys", 1000), ("ListAliases", 100)]
 
 
 @pytest.mark.parametrize(("name", "most"), LIMITS)
-def test_limits_of_limit(full: Worker, name: str, most: int) -> None:
+def test_limit_out_of_range(full: Worker, name: str, most: int) -> None:
     full.call(name, limit=most)
     for limit in (0, -1, -(2**31)):
         assert full.refusal(name, limit=limit) == Refusal(
@@ -94,15 +94,16 @@ def test_default_limit(worker: Worker, name: str, default: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["ListKeys", "ListAliases"])
-def test_stable_while_others_come_and_go(full: Worker, name: str) -> None:
-    """What is there all the time is listed once; what comes later may be listed, what goes may not, nothing twice."""
+def test_a_listing_is_stable_while_rows_come_and_go(full: Worker, name: str) -> None:
+    """Rows that stay are listed once. Rows added meanwhile may be listed, removed ones are not, and none is listed
+    twice."""
     before = joined(pages(full, name))
 
     def between(page: int) -> None:
         full.create(alias=f"alias/new-{page}")
         if name == "ListAliases":
-            full.call("DeleteAlias", alias_name=f"alias/{page - 1}")  # of a page already read
-            full.call("DeleteAlias", alias_name=f"alias/{7 - page}")  # of a page to come
+            full.call("DeleteAlias", alias_name=f"alias/{page - 1}")  # on a page already read
+            full.call("DeleteAlias", alias_name=f"alias/{7 - page}")  # on a page not read yet
 
     found = joined(pages(full, name, between, limit=2))
     assert len(found) == len(set(found))
@@ -112,7 +113,7 @@ def test_stable_while_others_come_and_go(full: Worker, name: str) -> None:
         assert "alias/6" not in found, "deleted before its page"
 
 
-def test_a_marker_survives_the_row_that_it_stands_on(full: Worker) -> None:
+def test_a_marker_survives_the_removal_of_its_row(full: Worker) -> None:
     first = full.call("ListAliases", limit=2)
     full.call("DeleteAlias", alias_name=first.aliases[-1].alias_name)
     rest = full.call("ListAliases", marker=first.next_marker).aliases
@@ -125,8 +126,8 @@ def test_a_marker_is_good_on_every_worker_and_for_another_limit(host: Host, full
     assert len(full.call("ListKeys", marker=marker).keys) == 5
 
 
-def test_markers_serve_one_listing_alone(full: Worker) -> None:
-    """Of another listing, region, account, filter or key: all of them refused."""
+def test_a_marker_is_valid_for_one_listing_only(full: Worker) -> None:
+    """Markers of another listing, region, account, filter or key are refused."""
     made = full.call("DescribeKey", key_id="alias/0").key_metadata
     full.call("CreateAlias", alias_name="alias/second", target_key_id=made.key_id)
     keys = full.call("ListKeys", limit=1).next_marker
@@ -150,7 +151,7 @@ def test_markers_serve_one_listing_alone(full: Worker) -> None:
 
 
 def test_forged_markers(full: Worker) -> None:
-    """Every character changed, every truncation, another spelling of the same bytes, bytes that are none."""
+    """Forgeries are: every character changed, every truncation, another spelling of the same bytes, invalid base64."""
     marker = full.call("ListKeys", limit=1).next_marker
     assert len(marker) == 34
     changed = [marker[:i] + ("A" if marker[i] != "A" else "B") + marker[i + 1 :] for i in range(len(marker))]

@@ -1,6 +1,6 @@
-"""Permits: what one worker has acknowledged, every other obeys from its next call on; and what may be kept at all.
+"""Permits: each worker obeys from its next call on what another has acknowledged; and which decisions may be kept.
 
-Two workers share a data directory here, each with its own caches: what one writes, the other only learns by the epoch.
+Two workers share a data directory, each with its own caches: one learns of the other's writes only by the epoch.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def fields_of(name: str, worker: Worker, key: Any) -> dict[str, Any]:
 
 
 def warmed(worker: Worker, name: str, **fields: Any) -> dict[str, Any]:
-    """Asks until a Permit answers."""
+    """Calls until a Permit answers."""
     worker.call(name, **fields)
     assert worker.is_warm(name, **fields), "no Permit was kept, so this test would show nothing"
     return fields
@@ -93,8 +93,8 @@ def test_a_moved_alias_is_obeyed_by_the_next_call(pair: tuple[Worker, Worker]) -
     assert worker.call("Decrypt", **opening).plaintext == b"plaintext"
 
 
-def test_what_was_unknown_is_found_once_it_is_there(pair: tuple[Worker, Worker]) -> None:
-    """A worker remembers for a while what does not exist; the epoch ends that as well."""
+def test_a_key_that_was_unknown_is_found_once_it_exists(pair: tuple[Worker, Worker]) -> None:
+    """A worker caches for a while that a key does not exist; a new epoch ends that too."""
     worker, other = pair
     assert worker.refusal("DescribeKey", key_id="alias/to-come").code == "NotFoundException"
     key = other.create(alias="alias/to-come")
@@ -103,7 +103,7 @@ def test_what_was_unknown_is_found_once_it_is_there(pair: tuple[Worker, Worker])
 
 
 def test_new_material_is_used_by_the_next_call(pair: tuple[Worker, Worker]) -> None:
-    """A rotation, told to the registry directly: what was encrypted before still opens."""
+    """The rotation is written to the registry directly; former blobs can still be decrypted."""
     worker, other = pair
     key = worker.create()
     blob = worker.encrypt(key.key_id)
@@ -122,7 +122,7 @@ def test_new_material_is_used_by_the_next_call(pair: tuple[Worker, Worker]) -> N
 
 
 def add_material(transaction: Any, material: Any) -> None:
-    """No operation of the spine adds a second material to a key, so the Protocol has no method for it yet."""
+    """Adds a second material to a key, directly in the registry."""
     transaction._add(sql.ADD_MATERIAL, MATERIAL, material_values(material), "exists")
 
 
@@ -141,7 +141,7 @@ def test_any_commit_of_the_region_ends_permits_and_no_other_regions(pair: tuple[
 
 
 def test_permits_are_the_callers_own(worker: Worker) -> None:
-    """Another token, account, region, operation or name of the key is asked anew."""
+    """A call with another token, account, region, operation or name of the key is admitted anew."""
     key = worker.create(alias="alias/mine")
     fields = warmed(worker, "Encrypt", key_id=key.key_id, plaintext=b"p")
     assert not worker.is_warm("Encrypt", by=BOB, **fields)
@@ -157,7 +157,8 @@ def test_permits_are_the_callers_own(worker: Worker) -> None:
 
 
 def test_a_blob_of_another_material_is_not_covered(worker: Worker) -> None:
-    """A Permit for Decrypt names key and material by the blob's first bytes; a change in any of them is looked at."""
+    """A Permit for Decrypt names key and material by the blob's first 55 bytes; a change in any of them finds no
+    Permit."""
     key, other = worker.create(), worker.create()
     warmed(worker, "Decrypt", ciphertext_blob=worker.encrypt(key.key_id))
     assert worker.is_warm("Decrypt", ciphertext_blob=worker.encrypt(key.key_id))
@@ -170,7 +171,7 @@ def test_a_blob_of_another_material_is_not_covered(worker: Worker) -> None:
 
 
 class ReadsContexts:
-    """Allows what the context says; notes each question."""
+    """An authorizer that decides by the encryption context, and notes each question."""
 
     def __init__(self, reads: frozenset[str]) -> None:
         self.reads = reads
@@ -195,7 +196,7 @@ def test_a_decision_that_reads_the_context_is_asked_every_time(host: Host, name:
 
 
 def test_one_unstable_decision_of_two_is_enough(host: Host) -> None:
-    """ReEncrypt asks twice; a Permit would answer for both."""
+    """ReEncrypt takes two decisions, and a Permit would stand for both."""
 
     class ReadsSourceOnly(ReadsContexts):
         def decide(self, question: Question) -> Decision:
@@ -247,7 +248,7 @@ def test_a_full_table_of_permits_is_emptied_and_goes_on(make_host: Callable[...,
 
 
 def test_keys_that_push_each_other_out_of_the_caches(make_host: Callable[..., Host]) -> None:
-    """Two threads over more keys than the caches hold: a key evicted between look-up and use is loaded anew."""
+    """Two threads use more keys than the caches hold: a key evicted between look-up and use is loaded anew."""
     worker = make_host(limits={"cached_keys": 2}).worker()
     keys = [worker.create() for _ in range(8)]
     blobs = [worker.encrypt(key.key_id) for key in keys]
@@ -262,7 +263,7 @@ def test_keys_that_push_each_other_out_of_the_caches(make_host: Callable[..., Ho
 
 
 def test_disable_under_load_is_obeyed(pair: tuple[Worker, Worker]) -> None:
-    """Calls that begin after the acknowledgement are refused, each of them, on the other worker."""
+    """Every call that begins on the other worker after the acknowledgement is refused."""
     worker, other = pair
     key = worker.create()
     for _ in range(20):
@@ -273,7 +274,7 @@ def test_disable_under_load_is_obeyed(pair: tuple[Worker, Worker]) -> None:
         other.call("EnableKey", key_id=key.key_id)
 
 
-def test_pending_deletion_told_to_the_registry_is_obeyed(pair: tuple[Worker, Worker]) -> None:
+def test_pending_deletion_written_to_the_registry_is_obeyed(pair: tuple[Worker, Worker]) -> None:
     worker, other = pair
     key = worker.create()
     fields = warmed(worker, "Encrypt", key_id=key.key_id, plaintext=b"p")
@@ -282,11 +283,11 @@ def test_pending_deletion_told_to_the_registry_is_obeyed(pair: tuple[Worker, Wor
 
 
 @pytest.mark.parametrize("name", ["CreateKey", "Encrypt", "ListKeys"])
-def test_work_that_nobody_waits_for_is_not_begun(worker: Worker, name: str) -> None:
+def test_a_call_past_its_deadline_is_not_begun(worker: Worker, name: str) -> None:
     key = worker.create()
     fields = {"Encrypt": {"key_id": key.key_id, "plaintext": b"p"}}.get(name, {})
     raw = OPERATIONS[name].request(**fields).SerializeToString()
     late = worker.credentials()._replace(deadline_ns=time.monotonic_ns())
-    told = refusal_of(lambda: worker.executor.execute(OPERATIONS[name], late, raw))
-    assert told == Refusal("DependencyTimeoutException", "The call's deadline had passed before it was begun.")
+    refused = refusal_of(lambda: worker.executor.execute(OPERATIONS[name], late, raw))
+    assert refused == Refusal("DependencyTimeoutException", "The call's deadline had passed before it was begun.")
     assert len(worker.call("ListKeys").keys) == 1

@@ -1,7 +1,7 @@
-"""EnableKeyRotation and its siblings: the new material encrypts, every old one opens, and the dates are kept.
+"""Key rotation: the new material encrypts, every former one decrypts, and the dates are kept.
 
-Source: https://docs.aws.amazon.com/kms/latest/developerguide/rotate-keys.html. What the keeper does by the clock is in
-tests/processes/test_key_life.py.
+Source: https://docs.aws.amazon.com/kms/latest/developerguide/rotate-keys.html. The keeper's rotations are in
+tests/processes/.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from kms_grpc.clock import DAY_NS
 from kms_grpc.model.key import KeyState, KeyUsage, Origin
 from kms_grpc.v1 import keys_pb2
 from tests.aws_facts import answer_in
-from tests.operations.key_life import EXTERNAL, row, stored
+from tests.operations.external_keys import EXTERNAL, row, stored
 from tests.operations.service import Host, Refusal, Worker, violation
 
 EVERYTHING = keys_pb2.INCLUDE_KEY_MATERIAL_ALL_KEY_MATERIAL
@@ -27,18 +27,18 @@ SPENT = (
 
 
 def status(worker: Worker, key_id: str) -> tuple[bool, int | None, int | None]:
-    """Enabled, period in days, next date in ns."""
-    told = worker.call("GetKeyRotationStatus", key_id=key_id)
-    days = told.rotation_period_in_days if told.HasField("rotation_period_in_days") else None
-    date = told.next_rotation_date.ToNanoseconds() if told.HasField("next_rotation_date") else None
-    return told.key_rotation_enabled, days, date
+    """Returns whether rotation is enabled, its period in days, and its next date in ns."""
+    answered = worker.call("GetKeyRotationStatus", key_id=key_id)
+    days = answered.rotation_period_in_days if answered.HasField("rotation_period_in_days") else None
+    date = answered.next_rotation_date.ToNanoseconds() if answered.HasField("next_rotation_date") else None
+    return answered.key_rotation_enabled, days, date
 
 
 @pytest.mark.parametrize(("asked", "days"), [({}, 365), ({"rotation_period_in_days": 90}, 90),
                                              ({"rotation_period_in_days": 2560}, 2560)])  # fmt: skip
 def test_periods(shared: Worker, asked: dict[str, int], days: int) -> None:
     key_id = shared.create().key_id
-    assert status(shared, key_id) == (False, None, None), "off unless asked for"
+    assert status(shared, key_id) == (False, None, None), "rotation is off by default"
     shared.call("EnableKeyRotation", key_id=key_id, **asked)
     assert status(shared, key_id) == (True, days, shared.service.clock.wall_ns() + days * DAY_NS)
     shared.call("DisableKeyRotation", key_id=key_id)
@@ -50,7 +50,7 @@ def test_periods(shared: Worker, asked: dict[str, int], days: int) -> None:
     ("days", "constraint"),
     [(89, "greater than or equal to 90"), (0, "greater than or equal to 90"), (2561, "less than or equal to 2560")],
 )
-def test_no_other_period(shared: Worker, days: int, constraint: str) -> None:
+def test_periods_out_of_range(shared: Worker, days: int, constraint: str) -> None:
     key_id = shared.create().key_id
     refusal = shared.refusal("EnableKeyRotation", key_id=key_id, rotation_period_in_days=days)
     text = violation("rotationPeriodInDays", f"have value {constraint}", days)
@@ -58,7 +58,7 @@ def test_no_other_period(shared: Worker, days: int, constraint: str) -> None:
     assert status(shared, key_id) == (False, None, None)
 
 
-def test_called_again_it_changes_period_and_date(worker: Worker) -> None:
+def test_a_second_call_changes_period_and_date(worker: Worker) -> None:
     key_id = worker.create().key_id
     worker.call("EnableKeyRotation", key_id=key_id)
     worker.service.clock.step(10 * DAY_NS)  # type: ignore[attr-defined]
@@ -85,11 +85,11 @@ def test_status_in_each_state(shared: Worker, state: KeyState, expected: Any, re
     if state is KeyState.PENDING_DELETION:
         shared.call("CancelKeyDeletion", key_id=key_id)
     shared.call("EnableKey", key_id=key_id)
-    assert status(shared, key_id) == before, "and comes back as it was"
+    assert status(shared, key_id) == before, "a cancelled deletion restores the setting"
 
 
 def test_on_demand_twenty_five_times(shared: Worker) -> None:
-    """Each changes the current material, none the schedule; the blobs of all of them open."""
+    """Each rotation changes the current material and none the schedule; blobs of all materials can be decrypted."""
     made = shared.create()
     shared.call("EnableKeyRotation", key_id=made.key_id)
     date, blobs, ids = status(shared, made.key_id), [], set()
@@ -144,7 +144,7 @@ def test_near_an_automatic_rotation(host: Host, before_ns: int, conflict: bool, 
 
 
 def listing(worker: Worker, key_id: str, limit: int, include: Any = None) -> list[Any]:
-    """All entries over all pages, none of which but the last is short."""
+    """Returns the entries of all pages. Only the last page may be short."""
     found, fields = (
         [],
         {"key_id": key_id, "limit": limit} | ({} if include is None else {"include_key_material": include}),
@@ -160,8 +160,8 @@ def listing(worker: Worker, key_id: str, limit: int, include: Any = None) -> lis
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 1000])
-def test_lists(shared: Worker, limit: int) -> None:
-    """By default the first material is left out; it and the pending one have neither date nor type."""
+def test_rotations_and_materials_are_listed(shared: Worker, limit: int) -> None:
+    """By default the first material is left out. It and a material pending rotation have neither date nor type."""
     key_id = shared.create().key_id
     for _ in range(3):
         shared.call("RotateKeyOnDemand", key_id=key_id)
@@ -176,10 +176,10 @@ def test_lists(shared: Worker, limit: int) -> None:
     assert not first.rotation_type
     assert {entry.rotation_type for entry in rotations} == {keys_pb2.ROTATION_TYPE_ON_DEMAND}
     assert {entry.rotation_date.ToNanoseconds() for entry in rotations} == {shared.service.clock.wall_ns()}
-    assert {entry.import_state for entry in everything} == {0}, "told of imported keys alone"
+    assert {entry.import_state for entry in everything} == {0}, "only imported keys have it"
 
 
-def test_a_marker_serves_one_listing_alone(shared: Worker) -> None:
+def test_a_marker_is_valid_for_one_listing_only(shared: Worker) -> None:
     keys = [shared.create().key_id for _ in range(2)]
     for key_id in keys * 2:
         shared.call("RotateKeyOnDemand", key_id=key_id)
@@ -224,12 +224,12 @@ def test_keys_that_do_not_rotate(shared: Worker, name: str, sort: str) -> None:
 )  # fmt: skip
 def test_an_external_key_without_material(shared: Worker, name: str, code: str, text: str) -> None:
     made = shared.call("CreateKey", origin=EXTERNAL).key_metadata
-    told = Refusal(code, text.format(arn=made.arn, origin="EXTERNAL"), made.arn, "PendingImport")
-    assert shared.refusal(name, key_id=made.key_id) == told
+    refused = Refusal(code, text.format(arn=made.arn, origin="EXTERNAL"), made.arn, "PendingImport")
+    assert shared.refusal(name, key_id=made.key_id) == refused
 
 
-def test_disabled_comes_before_unfit(shared: Worker) -> None:
-    """A disabled RSA key is DisabledException, as recorded."""
+def test_disabled_is_reported_before_unsupported(shared: Worker) -> None:
+    """A disabled RSA key gets DisabledException, as recorded from AWS."""
     made = shared.create()
     shared.change(made.key_id, state=KeyState.DISABLED, **FIT["rsa"])
     for name in ("EnableKeyRotation", "DisableKeyRotation", "RotateKeyOnDemand"):
@@ -237,7 +237,7 @@ def test_disabled_comes_before_unfit(shared: Worker) -> None:
 
 
 def test_rotation_by_hand(shared: Worker) -> None:
-    """A new key and UpdateAlias: the old blob opens without a KeyId, and is the wrong key's under the moved alias."""
+    """After UpdateAlias to a new key the old blob opens without a KeyId; with the alias it is IncorrectKeyException."""
     old, new = shared.create(alias="alias/by-hand"), shared.create()
     blob = shared.encrypt("alias/by-hand")
     shared.call("UpdateAlias", alias_name="alias/by-hand", target_key_id=new.key_id)

@@ -1,4 +1,4 @@
-"""Any sequence of calls, over two workers, two accounts and two regions, against a model of forty lines."""
+"""Random sequences of calls, over two workers, two accounts and two regions, compared with a model of forty lines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Place = tuple[Caller, str]
 
 
 class Model:
-    """What the service must know: per account and region the keys with state and description, and the aliases."""
+    """The expected state: keys with state and description, and aliases, per account and region."""
 
     def __init__(self) -> None:
         self.keys: dict[Place, dict[str, list[str]]] = {}
@@ -42,7 +42,7 @@ class Model:
         return self.keys.setdefault(place, {}), self.aliases.setdefault(place, {})
 
     def meant(self, place: Place, name: str) -> tuple[str | None, str | None]:
-        """(key id, None) or (None, error) of an id or alias name."""
+        """Returns (key id, None) or (None, error) for an id or alias name."""
         keys, aliases = self.of(place)
         key_id = aliases.get(name, name)
         return (key_id, None) if key_id in keys else (None, "NotFoundException")
@@ -77,7 +77,7 @@ class Service(RuleBasedStateMachine):
         self.model = Model()
 
     def ask(self, place: Place, name: str, expected: str | None, **fields: Any) -> Any:
-        """By the other worker each time; with the error that the model says, or none."""
+        """Calls the two workers in turn, and checks that the error is the model's."""
         self.turn += 1
         try:
             answer = self.workers[self.turn % 2].call(name, by=place[0], region=place[1], **fields)

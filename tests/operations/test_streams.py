@@ -1,4 +1,4 @@
-"""EncryptStream and DecryptStream: with the stock library on the other side, their audit, and what ends them."""
+"""EncryptStream and DecryptStream: exchange with the AWS Encryption SDK, audit records, and reasons why streams end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kms_grpc.operations.kinds.stream_work import PIECE_BYTES
 from kms_grpc.v1 import envelope_pb2 as pb
 from tests import stock_library
 from tests.aws_facts import STATES, answer_in
-from tests.operations import key_life, streams
+from tests.operations import external_keys, streams
 from tests.operations.service import AWAY, BOB, EVE, HOUR_NS, Host, Refusal, Worker, refusal_of
 from tests.operations.streams import CONTEXT, FRAME, Stream, decrypt, decrypting, encrypt, encrypting, refusal
 
@@ -42,11 +42,11 @@ def message(shared: Worker, key: Any) -> bytes:
     return encrypt(shared, key.key_id, CONTENT)
 
 
-# --- with the stock library --------------------------------------------------------------------------------------
+# --- with the AWS Encryption SDK ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_stock_library_reads_what_the_service_wrote(shared: Worker, key: Any, size: int) -> None:
+def test_aws_encryption_sdk_reads_messages_of_the_service(shared: Worker, key: Any, size: int) -> None:
     content = os.urandom(size)
     for step in (1_000_000, size // 2 + 1, size // 7 + 1):
         written = encrypt(shared, key.key_id, content, step)
@@ -55,7 +55,7 @@ def test_the_stock_library_reads_what_the_service_wrote(shared: Worker, key: Any
 
 @pytest.mark.parametrize("suite", [0x0478, 0x0578])
 @pytest.mark.parametrize("size", SIZES)
-def test_the_service_reads_what_the_stock_library_wrote(shared: Worker, key: Any, size: int, suite: int) -> None:
+def test_service_reads_messages_of_the_aws_encryption_sdk(shared: Worker, key: Any, size: int, suite: int) -> None:
     content = os.urandom(size)
     written = stock_library.write(content, streams.key_of_worker(shared, key.arn), CONTEXT, suite, FRAME)
     for step in (1_000_000, len(written) // 2 + 1, len(written) // 7 + 1):
@@ -63,7 +63,7 @@ def test_the_service_reads_what_the_stock_library_wrote(shared: Worker, key: Any
 
 
 def test_parts_may_be_of_any_size(shared: Worker, key: Any, message: bytes) -> None:
-    """Headers come in pieces as well."""
+    """The header may be cut at any byte too."""
     for step in (1, 13, 5_000):
         assert decrypt(shared, message, step) == CONTENT
         assert decrypt(shared, encrypt(shared, key.key_id, CONTENT, step)) == CONTENT
@@ -79,8 +79,9 @@ def test_parts_may_be_of_any_size(shared: Worker, key: Any, message: bytes) -> N
     assert decrypt(shared, b"".join(answer.ciphertext for answer in stream.end())) == b"abc"
 
 
-def test_a_message_is_let_go_with_its_last_piece(shared: Worker, key: Any) -> None:
-    """Before the answer to it goes out, which may take its time; only then may the next one be read."""
+def test_a_message_is_released_with_its_last_piece(shared: Worker, key: Any) -> None:
+    """The release comes before the answer is sent, since sending may wait for the caller; then the next message may be
+    read."""
     stream = Stream(shared, "EncryptStream")
     stream.send(pb.EncryptStreamRequest(key_id=key.key_id))
     raw = pb.EncryptStreamRequest(plaintext=bytes(2 * PIECE_BYTES + 1)).SerializeToString()
@@ -98,7 +99,7 @@ def test_a_message_is_let_go_with_its_last_piece(shared: Worker, key: Any) -> No
     stream.end()
 
 
-def test_what_the_first_answer_says(shared: Worker, key: Any, message: bytes) -> None:
+def test_the_first_answer_has_key_and_material(shared: Worker, key: Any, message: bytes) -> None:
     first, *others = streams.run(shared, "EncryptStream", encrypting(key.key_id, CONTENT, FRAME))
     blob_header = shared.call("DescribeKey", key_id=key.key_id).key_metadata
     assert (first.key_id, first.key_material_id) == (key.arn, blob_header.current_key_material_id)
@@ -111,20 +112,20 @@ def test_what_the_first_answer_says(shared: Worker, key: Any, message: bytes) ->
     assert answers[0].key_material_id == first.key_material_id
 
 
-def test_a_frame_length_that_nobody_asked_for_is_the_contracts(shared: Worker, key: Any) -> None:
+def test_the_default_frame_length_is_the_contracts(shared: Worker, key: Any) -> None:
     written = encrypt(shared, key.key_id, b"x", frame_length=None)
     header = read_header(written)
     assert header is not None
     limits = field_limits(pb.EncryptStreamRequest, "frame_length")
     assert header.frame_length == limits.default_value == FRAME_LENGTH
-    told = shared.call("GetLimits").streams
-    assert (told.default_frame_length, told.max_frame_length) == (limits.default_value, limits.max)
-    assert (told.max_streams, told.max_header_bytes) == (128, 65536)
+    answered = shared.call("GetLimits").streams
+    assert (answered.default_frame_length, answered.max_frame_length) == (limits.default_value, limits.max)
+    assert (answered.max_streams, answered.max_header_bytes) == (128, 65536)
 
 
 @pytest.mark.parametrize("length", [1024, 1025, 1048576])
-def test_the_frame_length_that_is_asked_for(shared: Worker, key: Any, length: int) -> None:
-    """From the shortest to the longest: two whole frames, and a final one of a byte."""
+def test_frame_lengths(shared: Worker, key: Any, length: int) -> None:
+    """Each message has two whole frames and a final one of one byte."""
     content = os.urandom(2 * length + 1)
     written = encrypt(shared, key.key_id, content, frame_length=length)
     header = read_header(written)
@@ -138,7 +139,7 @@ def test_the_frame_length_that_is_asked_for(shared: Worker, key: Any, length: in
     assert decrypt(shared, written) == content
 
 
-# --- who may, and with what --------------------------------------------------------------------------------------
+# --- permissions and contexts ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -190,9 +191,9 @@ REFUSED_FIRST: list[tuple[str, Callable[[Any], list[Any]], str, str]] = [
 def test_encrypt_streams_that_are_refused(
     shared: Worker, key: Any, reason: str, messages: Callable[[Any], list[Any]], code: str, text: str
 ) -> None:
-    told = refusal(shared, "EncryptStream", messages(key.key_id))
-    assert told.code == code
-    assert text in told.text
+    refused = refusal(shared, "EncryptStream", messages(key.key_id))
+    assert refused.code == code
+    assert text in refused.text
 
 
 @pytest.mark.parametrize(
@@ -203,21 +204,21 @@ def test_encrypt_streams_that_are_refused(
         ({"frame_length": 4096}, "FrameLength: in the first"),
     ],
 )
-def test_later_messages_hold_parts_alone(shared: Worker, key: Any, fields: Any, text: str) -> None:
+def test_later_messages_hold_only_parts(shared: Worker, key: Any, fields: Any, text: str) -> None:
     later = pb.EncryptStreamRequest(plaintext=b"x", last=True, **fields)
-    told = refusal(shared, "EncryptStream", [pb.EncryptStreamRequest(key_id=key.key_id), later])
-    assert told.code == "ValidationException"
-    assert text in told.text
+    refused = refusal(shared, "EncryptStream", [pb.EncryptStreamRequest(key_id=key.key_id), later])
+    assert refused.code == "ValidationException"
+    assert text in refused.text
     odd = later.SerializeToString() + b"\x9a\x06\x01x"
     assert "unknown field" in refusal(shared, "EncryptStream", [pb.EncryptStreamRequest(key_id=key.key_id), odd]).text
 
 
-def test_who_may_not(shared: Worker, key: Any, message: bytes) -> None:
-    """What is said of a key that is not the caller's is what is said of none."""
+def test_callers_without_permission(shared: Worker, key: Any, message: bytes) -> None:
+    """A key of another account gets the error of a key that does not exist."""
     assert refusal(shared, "EncryptStream", encrypting(key.arn, b"x"), by=EVE).code == "AccessDeniedException"
     shared.audit()
     assert refusal(shared, "DecryptStream", decrypting(message), by=EVE).code == "AccessDeniedException"
-    assert [resource["ARN"] for resource in shared.audit()[0]["resources"]] == [key.arn], "whoever keeps the log knows"
+    assert [resource["ARN"] for resource in shared.audit()[0]["resources"]] == [key.arn], "the audit record names it"
     assert (
         refusal(shared, "DecryptStream", decrypting(message), by="nobody's token").code == "UnrecognizedClientException"
     )
@@ -233,13 +234,13 @@ def test_the_key_and_the_context_that_a_caller_expects(shared: Worker, key: Any,
     other = shared.create()
     assert decrypt(shared, message, key_id=key.arn, encryption_context=CONTEXT) == CONTENT
     assert decrypt(shared, message, encryption_context={}) == CONTENT
-    told = refusal(shared, "DecryptStream", decrypting(message, key_id=other.key_id))
-    assert told.code == "IncorrectKeyException"
+    refused = refusal(shared, "DecryptStream", decrypting(message, key_id=other.key_id))
+    assert refused.code == "IncorrectKeyException"
     for wrong in ({"dept": "hr"}, CONTEXT | {"more": "x"}):
         assert refusal(shared, "DecryptStream", decrypting(message, encryption_context=wrong)) == INVALID
 
 
-def test_messages_of_no_key_of_ours(shared: Worker, key: Any, message: bytes) -> None:
+def test_messages_under_unknown_keys(shared: Worker, key: Any, message: bytes) -> None:
     strangers = stock_library.write(b"x", stock_library.known_key(key.arn, bytes(32), b"no blob of ours"), {})
     assert refusal(shared, "DecryptStream", decrypting(strangers)) == INVALID
     moved = stock_library.write(
@@ -249,14 +250,14 @@ def test_messages_of_no_key_of_ours(shared: Worker, key: Any, message: bytes) ->
 
 
 @pytest.mark.parametrize("exists", [True, False], ids=["a stranger's key", "no key at all"])
-def test_of_several_data_keys_the_first_that_its_caller_may_use_counts(shared: Worker, key: Any, exists: bool) -> None:
-    """Whether there is a key that is not the caller's shows by nothing."""
+def test_the_first_data_key_whose_key_the_caller_may_use_counts(shared: Worker, key: Any, exists: bool) -> None:
+    """The answer does not show whether keys of other accounts exist."""
     data_key, strange = os.urandom(32), shared.create(by=EVE)
     mine = shared.encrypt(key.key_id, data_key, encryption_context=CONTEXT)
     also = stock_library.known_key(key.arn, data_key, mine)
 
     def written() -> tuple[bytes, bool]:
-        """Which data key comes first is the library's choice, by their hashes."""
+        """The SDK orders data keys by their hashes."""
         theirs = shared.encrypt(strange.key_id, data_key, encryption_context=CONTEXT, by=EVE)
         blob = theirs if exists else theirs[:2] + kid_of(str(uuid.uuid4())) + theirs[19:]
         message = stock_library.write(CONTENT, stock_library.known_key(strange.arn, data_key, blob, also), CONTEXT)
@@ -268,7 +269,7 @@ def test_of_several_data_keys_the_first_that_its_caller_may_use_counts(shared: W
 
 
 def of_two_keys(worker: Worker, first: Any, second: Any) -> bytes:
-    """A message whose first data key is under `first`; the order is the library's choice, by their hashes."""
+    """Returns a message whose first data key is under `first`. The SDK orders data keys by their hashes."""
     data_key = os.urandom(32)
 
     def wrapped(key: Any) -> bytes:
@@ -284,8 +285,9 @@ def of_two_keys(worker: Worker, first: Any, second: Any) -> bytes:
             return message
 
 
-def test_of_several_data_keys_the_one_under_the_key_that_is_named(worker: Worker) -> None:
-    """By id, ARN or alias, first or not; any other key is the wrong one."""
+def test_the_data_key_of_the_named_key_counts(worker: Worker) -> None:
+    """The key is named by id, ARN or alias, and its data key need not be the first; another key is
+    IncorrectKeyException."""
     first, second, other = worker.create(), worker.create(alias="alias/second"), worker.create()
     message = of_two_keys(worker, first, second)
     for named, key in [
@@ -300,7 +302,7 @@ def test_of_several_data_keys_the_one_under_the_key_that_is_named(worker: Worker
 
 
 class Revokes:
-    """Everything is allowed but what uses the keys in `revoked` (ARNs)."""
+    """An authorizer that allows everything except the use of the keys in `revoked` (ARNs)."""
 
     def __init__(self) -> None:
         self.revoked: set[str] = set()
@@ -309,8 +311,8 @@ class Revokes:
         return Decision(question.key is None or question.key.arn not in self.revoked, STABLE_ATTRIBUTES)
 
 
-def test_another_key_of_the_message_is_none_to_go_on_with(host: Host) -> None:
-    """A stream ends with the right to its own key, also where nobody named it."""
+def test_a_stream_does_not_go_on_under_another_key_of_its_message(host: Host) -> None:
+    """A stream ends when its caller loses the permission for its key, even if the request named none."""
     authorizer = Revokes()
     worker = host.worker(authorizer)
     first, second = worker.create(), worker.create()
@@ -318,31 +320,31 @@ def test_another_key_of_the_message_is_none_to_go_on_with(host: Host) -> None:
     stream = Stream(worker, "DecryptStream")
     stream.send(messages[0])
     authorizer.revoked.add(first.arn)
-    worker.create()  # whatever is committed has the right looked at again
+    worker.create()  # any commit has the stream admitted again
     assert refusal_of(lambda: stream.send(messages[1])).code == "AccessDeniedException"
 
 
 def test_suites_that_do_not_commit(make_host: Callable[..., Host]) -> None:
-    """Only where the configuration says so."""
+    """They are read only if the server is configured to."""
     strict, lenient = make_host().worker(), make_host(non_committing_suites=True).worker()
     for worker in (strict, lenient):
         arn = worker.create().arn
         for suite in (0x0378, 0x0346, 0x0214, 0x0178, 0x0146, 0x0114, 0x0078, 0x0046, 0x0014):
             written = stock_library.write(CONTENT, streams.key_of_worker(worker, arn), CONTEXT, suite, FRAME)
             if worker is strict:
-                told = refusal(worker, "DecryptStream", decrypting(written))
-                assert told.code == "UnsupportedOperationException"
-                assert f"{suite:#06x}" in told.text
+                refused = refusal(worker, "DecryptStream", decrypting(written))
+                assert refused.code == "UnsupportedOperationException"
+                assert f"{suite:#06x}" in refused.text
             else:
                 assert decrypt(worker, written) == CONTENT
                 assert refusal(worker, "DecryptStream", decrypting(written[:-1])) == INVALID
 
 
-# --- what is cut off or changed ----------------------------------------------------------------------------------
+# --- damaged messages -----------------------------------------------------------------------------------------------
 
 
 def test_messages_that_are_not_whole(shared: Worker, message: bytes) -> None:
-    """Refused by the status; plaintext before that is of verified frames."""
+    """They fail with a status; plaintext sent before it is from verified frames."""
     header = read_header(message)
     assert header is not None
     for end in [*range(0, header.size, 29), *range(header.size, len(message), FRAME + 32), len(message) - 1]:
@@ -354,15 +356,15 @@ def test_messages_that_are_not_whole(shared: Worker, message: bytes) -> None:
     assert refusal(shared, "DecryptStream", decrypting(message + b"\0")) == INVALID
 
 
-def test_a_last_message_whose_header_is_not_whole_is_answered_at_once(shared: Worker, message: bytes) -> None:
-    """Its caller waits for the answer, and may not end the stream before."""
+def test_a_last_message_with_half_a_header_is_answered_at_once(shared: Worker, message: bytes) -> None:
+    """The caller may wait for the answer before it ends the stream."""
     stream = Stream(shared, "DecryptStream")
     stream.send(pb.DecryptStreamRequest(ciphertext=message[:20]))
     assert refusal_of(lambda: stream.send(pb.DecryptStreamRequest(ciphertext=message[20:50], last=True))) == INVALID
 
 
 def test_a_header_of_a_megabyte(shared: Worker, message: bytes) -> None:
-    """Refused while it comes in, at whatever pace."""
+    """It is refused while it arrives, in parts of any size."""
     endless = message[:35] + b"\0\0" + b"\xff\xff" + bytes(1 << 20)
     for step in (1 << 20, 40_000):
         stream = Stream(shared, "DecryptStream")
@@ -374,7 +376,7 @@ def test_a_header_of_a_megabyte(shared: Worker, message: bytes) -> None:
         assert sent <= 2 * 65536
 
 
-# --- what happens meanwhile --------------------------------------------------------------------------------------
+# --- changes while a stream runs ------------------------------------------------------------------------------------
 
 
 def disabled(worker: Worker, key_id: str) -> None:
@@ -398,13 +400,13 @@ def without_material(worker: Worker, key_id: str) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["EncryptStream", "DecryptStream"])
-def test_what_another_worker_did_ends_the_stream_at_its_next_message(
+def test_a_change_in_another_worker_ends_the_stream_at_its_next_message(
     host: Host, name: str, happens: Callable[[Worker, str], None], code: str, state: str
 ) -> None:
     worker, other = host.worker(), host.worker()
-    made = key_life.external(worker)
-    key_life.provide_pair(worker.shard())
-    worker.call("ImportKeyMaterial", **key_life.package(worker, made.key_id, MATERIAL))
+    made = external_keys.external(worker)
+    external_keys.provide_pair(worker.shard())
+    worker.call("ImportKeyMaterial", **external_keys.package(worker, made.key_id, MATERIAL))
     written = encrypt(worker, made.key_id, CONTENT)
     messages = list(encrypting(made.key_id, CONTENT, 1000) if name == "EncryptStream" else decrypting(written, 1500))
     stream = Stream(worker, name)
@@ -412,13 +414,13 @@ def test_what_another_worker_did_ends_the_stream_at_its_next_message(
     stream.send(messages[1])
     worker.audit()
     happens(other, made.key_id)
-    told = refusal_of(lambda: stream.send(messages[2]))
-    assert (told.code, told.state) == (code, state)
+    refused = refusal_of(lambda: stream.send(messages[2]))
+    assert (refused.code, refused.state) == (code, state)
     (record,) = worker.audit()
     assert (record["errorCode"], record["additionalEventData"]["stream"]) == (code, "failed")
 
 
-def test_what_concerns_other_keys_ends_nothing(host: Host) -> None:
+def test_changes_of_other_keys_end_no_stream(host: Host) -> None:
     worker, other = host.worker(), host.worker()
     made = worker.create()
     stream = Stream(worker, "EncryptStream")
@@ -430,8 +432,8 @@ def test_what_concerns_other_keys_ends_nothing(host: Host) -> None:
 
 
 @pytest.mark.parametrize("name", ["EncryptStream", "DecryptStream"])
-def test_an_alias_that_moves_leaves_a_stream_with_its_key(host: Host, name: str) -> None:
-    """Which goes on, and ends when that key may no longer be used, whatever the alias names by then."""
+def test_a_moved_alias_leaves_a_stream_with_its_key(host: Host, name: str) -> None:
+    """The stream goes on under its key and ends when that key is disabled, whatever key the alias has by then."""
     worker = host.worker()
     made, another = worker.create(alias="alias/moves"), worker.create()
     written = encrypt(worker, made.key_id, CONTENT)
@@ -447,10 +449,10 @@ def test_an_alias_that_moves_leaves_a_stream_with_its_key(host: Host, name: str)
 
 def test_material_that_expires_ends_the_stream(host: Host) -> None:
     worker = host.worker()
-    made = key_life.external(worker)
-    key_life.provide_pair(worker.shard())
-    until = key_life.expiring(host.clock.now_ns + HOUR_NS)
-    worker.call("ImportKeyMaterial", **key_life.package(worker, made.key_id, MATERIAL, **until))
+    made = external_keys.external(worker)
+    external_keys.provide_pair(worker.shard())
+    until = external_keys.expiring(host.clock.now_ns + HOUR_NS)
+    worker.call("ImportKeyMaterial", **external_keys.package(worker, made.key_id, MATERIAL, **until))
     messages = list(encrypting(made.key_id, CONTENT, 1000))
     stream = Stream(worker, "EncryptStream")
     stream.send(messages[0])
@@ -459,7 +461,7 @@ def test_material_that_expires_ends_the_stream(host: Host) -> None:
     assert refusal_of(lambda: stream.send(messages[1])).code == "KMSInvalidStateException"
 
 
-# --- what is written down ----------------------------------------------------------------------------------------
+# --- audit records and counts ---------------------------------------------------------------------------------------
 
 
 def test_two_records_and_one_count(worker: Worker) -> None:
@@ -511,8 +513,8 @@ def test_a_stream_that_fails_and_one_that_is_cancelled(worker: Worker) -> None:
     assert (refused["errorCode"], refused["additionalEventData"]) == ("NotFoundException", None)
 
 
-def test_no_plaintext_before_its_record(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log that can't be written refuses decryption, not encryption."""
+def test_no_plaintext_before_its_audit_record(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a log that cannot be written, decryption is refused; encryption is not."""
     made = worker.create()
     written = encrypt(worker, made.key_id, CONTENT)
 
@@ -521,12 +523,12 @@ def test_no_plaintext_before_its_record(worker: Worker, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(FileAuditLog, "write", full)
     stream = Stream(worker, "DecryptStream")
-    told = refusal_of(lambda: stream.send(next(decrypting(written))))
-    assert (told.code, stream.answers) == ("DependencyTimeoutException", [])
+    refused = refusal_of(lambda: stream.send(next(decrypting(written))))
+    assert (refused.code, stream.answers) == ("DependencyTimeoutException", [])
     assert encrypt(worker, made.key_id, CONTENT)
 
 
-def test_no_record_holds_what_was_carried(worker: Worker) -> None:
+def test_no_record_holds_content(worker: Worker) -> None:
     made = worker.create()
     worker.audit()
     secret = b"attack at dawn, bring the grapes"

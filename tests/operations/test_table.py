@@ -8,12 +8,15 @@ import typing
 import pytest
 from google.protobuf.descriptor import Descriptor
 
+from kms_grpc.aws_members import is_map
 from kms_grpc.model.key_state import RULES
 from kms_grpc.operations import table
 from kms_grpc.operations.admission.selectors import ByBlob, ById
-from kms_grpc.operations.contract.descriptors import is_map, is_secret, limits, permissions
-from kms_grpc.operations.kinds.batch import Materials
+from kms_grpc.operations.contract.descriptors import is_secret, limits, permissions
+from kms_grpc.operations.kinds.batch import Batch
+from kms_grpc.operations.kinds.batch_groups import Materials
 from kms_grpc.operations.kinds.stream_work import StreamWork
+from kms_grpc.operations.kinds.write import Write
 from kms_grpc.operations.operation import Operation
 from tests.aws_facts import TAKES_ALIASES, errors_of, members_of
 from tests.examples import EXAMPLES, METHODS
@@ -33,11 +36,12 @@ def test_a_row_has_the_messages_of_its_rpc(path: str) -> None:
     row, rpc = ROWS[path], RPCS[path]
     assert row.request.DESCRIPTOR is rpc.input_type
     assert row.response.DESCRIPTOR is rpc.output_type
-    hints = typing.get_type_hints(row.handler)
-    if row.batch:
+    hints = typing.get_type_hints(row.kind.handler)  # type: ignore[attr-defined]
+    if isinstance(row.kind, Batch):
+        item = row.kind.items.item
         assert hints["return"] is Materials
-        assert hints["item"] is row.batch.item
-        assert row.batch.item.DESCRIPTOR is row.request.DESCRIPTOR.fields_by_name["items"].message_type
+        assert hints["item"] is item
+        assert item.DESCRIPTOR is row.request.DESCRIPTOR.fields_by_name["items"].message_type
         return
     assert hints["return"] is (StreamWork if row.streams else row.response)
     assert hints["request"] is row.request, "the handler is written for another message"
@@ -59,7 +63,7 @@ def test_a_row_names_fields_of_its_request(path: str) -> None:
         for key in row.keys
         for name in (key.context, getattr(key, "field", None), getattr(key, "blob", None), getattr(key, "named", None))
     ]
-    message = row.batch.item if row.batch else row.request
+    message = row.kind.items.item if isinstance(row.kind, Batch) else row.request
     assert {name for name in named if name} <= set(message.DESCRIPTOR.fields_by_name)
     contexts = {name for name in message.DESCRIPTOR.fields_by_name if name.endswith("encryption_context")}
     assert contexts == {key.context for key in row.keys if key.context}, "a context that no authorizer sees"
@@ -90,7 +94,8 @@ def test_columns(row: Operation) -> None:
     rpc, example = RPCS[row.path], EXAMPLES[row.name]
     assert row.writes is example.writes
     assert row.read_only is not example.writes
-    assert row.idempotent is row.name.startswith("Create"), "a call that creates can be repeated"
+    idempotent = isinstance(row.kind, Write) and row.kind.idempotent
+    assert idempotent is row.name.startswith("Create"), "a call that creates can be repeated"
     assert row.yields_secrets is (holds_a_secret(rpc.output_type) and row.name not in NO_PLAINTEXT)
     assert row.dry_run is ("DryRun" in members_of(row.name))
     assert row.warm is (is_unary(row) and not example.writes and names_its_key(rpc.input_type))
@@ -113,7 +118,7 @@ def test_every_row_with_a_key_has_its_rule() -> None:
         for key in row.keys:
             name = key.action.removeprefix("kms:") if row.streams else single
             assert key.rule is RULES[name] or row.name == "UpdateAlias"
-        assert not row.batch or row.keys == table.TABLE[table.NAMES.index(single)].keys
+        assert not isinstance(row.kind, Batch) or row.keys == table.TABLE[table.NAMES.index(single)].keys
 
 
 def test_streams_are_those_of_the_contract() -> None:
@@ -131,4 +136,16 @@ def test_streams_are_those_of_the_contract() -> None:
 def test_contradictory_rows_are_refused(changes: dict[str, object], reason: str) -> None:
     row = next(row for row in table.TABLE if row.name == "Encrypt")
     with pytest.raises(TypeError):
-        dataclasses.replace(row, **changes)
+        dataclasses.replace(row.kind, **changes)
+
+
+def test_a_row_without_an_rpc_is_refused() -> None:
+    row = next(row for row in table.TABLE if row.name == "Encrypt")
+    with pytest.raises(TypeError, match=r"Seal: kms_grpc\.v1\.KeyManagementService has no such rpc"):
+        table.joined([dataclasses.replace(row.kind, name="Seal")])
+
+
+def test_two_rows_of_one_name_are_refused() -> None:
+    row = next(row for row in table.TABLE if row.name == "Encrypt")
+    with pytest.raises(TypeError, match="Encrypt: two rows declare it"):
+        table.joined([row.kind], [row.kind])

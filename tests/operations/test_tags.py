@@ -71,7 +71,7 @@ def test_taken(shared: Worker, asked: list[dict[str, str]], reason: str, at_crea
     assert listed(shared, key_id) == {tag["tag_key"]: tag["tag_value"] for tag in asked}
 
 
-def test_growing_past_fifty_is_refused_and_overwriting_at_fifty_is_not(shared: Worker) -> None:
+def test_fifty_tags_may_be_overwritten_but_not_exceeded(shared: Worker) -> None:
     key_id = shared.call("CreateKey", tags=many(49)).key_metadata.key_id
     shared.call("TagResource", key_id=key_id, tags=many(1, first=49))
     refusal = shared.refusal("TagResource", key_id=key_id, tags=many(2, first=49))
@@ -87,7 +87,7 @@ def test_growing_past_fifty_is_refused_and_overwriting_at_fifty_is_not(shared: W
 @pytest.mark.parametrize(("tag_keys", "code"), [(["aws:x"], "TagException"), (["ok", "AWS:"], "TagException"),
                                                 ([""], "ValidationException"), (["k" * 129], "ValidationException"),
                                                 ([], "ValidationException")])  # fmt: skip
-def test_untag_refuses_what_no_key_can_have(shared: Worker, tag_keys: list[str], code: str) -> None:
+def test_untag_refuses_reserved_tag_keys(shared: Worker, tag_keys: list[str], code: str) -> None:
     key_id = shared.call("CreateKey", tags=tags(("ok", "v"))).key_metadata.key_id
     assert shared.refusal("UntagResource", key_id=key_id, tag_keys=tag_keys).code == code
     assert listed(shared, key_id) == {"ok": "v"}
@@ -106,7 +106,7 @@ def test_paging(shared: Worker, limit: int, pages: int) -> None:
     other = shared.call("CreateKey", tags=many(5)).key_metadata.key_id
     marker = shared.call("ListResourceTags", key_id=key_id, limit=1).next_marker
     refusal = shared.refusal("ListResourceTags", key_id=other, limit=1, marker=marker)
-    assert refusal.code == "InvalidMarkerException", "a marker serves one listing alone"
+    assert refusal.code == "InvalidMarkerException", "a marker is valid for one listing only"
 
 
 def test_tags_are_in_no_metadata_and_each_change_is_recorded(host: Host) -> None:
@@ -115,15 +115,15 @@ def test_tags_are_in_no_metadata_and_each_change_is_recorded(host: Host) -> None
     worker.call("TagResource", key_id=made.key_id, tags=tags(("team", "billing")))
     worker.call("UntagResource", key_id=made.arn, tag_keys=["team"])
     assert b"payroll" not in worker.call("DescribeKey", key_id=made.key_id).SerializeToString()
-    told = [(record["eventName"], record["requestParameters"]) for record in worker.outbox()]
-    assert told[1:] == [
+    recorded = [(record["eventName"], record["requestParameters"]) for record in worker.outbox()]
+    assert recorded[1:] == [
         ("TagResource", {"keyId": made.key_id, "tags": [{"tagKey": "team", "tagValue": "billing"}]}),
         ("UntagResource", {"keyId": made.arn, "tagKeys": ["team"]}),
     ]
-    assert told[0][1]["tags"] == [{"tagKey": "team", "tagValue": "payroll"}]
+    assert recorded[0][1]["tags"] == [{"tagKey": "team", "tagValue": "payroll"}]
 
 
-def test_while_pending_deletion_tags_are_read_alone(shared: Worker) -> None:
+def test_while_pending_deletion_tags_can_only_be_listed(shared: Worker) -> None:
     made = shared.call("CreateKey", tags=many(1)).key_metadata
     shared.call("ScheduleKeyDeletion", key_id=made.key_id)
     expected = Refusal("KMSInvalidStateException", f"{made.arn} is pending deletion.", made.arn, "PendingDeletion")

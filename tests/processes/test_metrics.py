@@ -85,3 +85,10 @@ def test_processes_and_gauges(run: RunFolder) -> None:
     assert seen['kms_grpc_worker_audit_dropped{worker="0"}'] == 0
     with pytest.raises(KeyError):
         Gauges(run.worker_gauges(1), WORKER).put({"no_such": 1})
+
+
+def test_errors_on_the_warm_path_by_worker(run: RunFolder) -> None:
+    Counters.open(run.counters(1), OPERATIONS).count_warm_error("Decrypt")
+    found = metrics(run)
+    assert found['kms_grpc_warm_path_errors_total{worker="0"}'] == 0
+    assert found['kms_grpc_warm_path_errors_total{worker="1"}'] == 1

@@ -21,7 +21,7 @@ from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 from tests.conftest import StartServer
 from tests.faults.service import wait_until
-from tests.operations.key_life import EXTERNAL, NEVER, expiring, wanted, wrap
+from tests.operations.external_keys import EXTERNAL, NEVER, expiring, wanted, wrap
 from tests.served import Served
 from tests.workers.connections import Caller, ask_all, connect
 from tests.workers.stepped import BEGIN, DAY, HOUR, MINUTE, SECOND, SteppedClocks

@@ -11,7 +11,7 @@ from kms_grpc.v1 import key_management_pb2 as pb
 from tests.conftest import StartServer
 from tests.faults.audit_log import records
 from tests.faults.service import wait_until
-from tests.operations.key_life import EXTERNAL, NEVER, wanted, wrap
+from tests.operations.external_keys import EXTERNAL, NEVER, wanted, wrap
 from tests.served import Served
 from tests.workers.connections import ask_all, connect, outcome
 

@@ -19,7 +19,7 @@ from kms_grpc.client import item_error
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1.keys_pb2 import INCLUDE_KEY_MATERIAL_ALL_KEY_MATERIAL as ALL
 from tests.conftest import StartServer
-from tests.operations.key_life import EXTERNAL, NEVER, wanted, wrap
+from tests.operations.external_keys import EXTERNAL, NEVER, wanted, wrap
 from tests.served import Served
 from tests.workers.connections import Caller, ask_all, connect, outcome, worker_pid
 

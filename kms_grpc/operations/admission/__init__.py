@@ -1,1 +1,1 @@
-"""Decides whether a call may go on: which keys it means, who may use them, and what may be remembered of that."""
+"""Admission: which keys a call concerns, and whether it may go on."""

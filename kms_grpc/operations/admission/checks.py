@@ -1,4 +1,4 @@
-"""Whether a call may go on: deadline, region, keys, authorization, usage, kind and state, in that order."""
+"""Checks whether a call may go on: deadline, region, keys, authorization, usage, kind and state, in that order."""
 
 from __future__ import annotations
 
@@ -20,13 +20,22 @@ from kms_grpc.model.key_state import may_use, refusal, refusal_of_kind
 from kms_grpc.operations.admission import identifiers
 from kms_grpc.operations.admission.selectors import UNREADABLE, ByBlob, KeySelector
 from kms_grpc.operations.call import NO_CONTEXT, Call
+from kms_grpc.operations.operation import Operation
 from kms_grpc.registry.shards import Shard
 
 REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
+def identify(call: Call) -> None:
+    """Sets the call's caller and shard. Raises KMSError where either is unknown, or the call may not begin."""
+    call.caller = call.service.authentication.principal(call.credentials)
+    check_call(call)
+    call.called = called_shard(call)
+
+
 def check_call(call: Call) -> None:
-    """Work that nobody waits for any more is not begun, and a request id must be fit to be kept."""
+    """Raises ValidationException for a request id that cannot be stored, DependencyTimeoutException where the deadline
+    has passed: the caller no longer waits."""
     if not REQUEST_ID.fullmatch(call.credentials.request_id):
         raise ValidationException("kms-request-id must have 1 to 128 printable ASCII characters without spaces.")
     deadline = call.credentials.deadline_ns
@@ -35,7 +44,7 @@ def check_call(call: Call) -> None:
 
 
 def called_shard(call: Call) -> Shard:
-    """The shard of the called region: `kms-region`, else the first one configured."""
+    """Returns the shard of the called region: `kms-region`, else the first configured one."""
     shards = call.service.shards
     region = call.credentials.region
     shard = shards.default if region is None else shards.get(region)
@@ -44,10 +53,9 @@ def called_shard(call: Call) -> Shard:
     return shard
 
 
-def admit(call: Call, request: Any) -> tuple[Key | None, ...]:
-    """The keys of the call, one per selector of its row, each of them allowed, fit and usable. ValidationException
-    for an encryption context that is too long, before anything is looked up."""
-    operation = call.operation
+def admit(call: Call, operation: Operation, request: Any) -> tuple[Key | None, ...]:
+    """Returns the call's keys, one per selector; the caller may use each of them, and each fits the operation. Raises
+    KMSError. An encryption context that is too long is refused first, before any key is looked up."""
     for selector in operation.keys:
         canonical(_context(selector, request))
     call.keys = ()
@@ -63,8 +71,8 @@ def admit(call: Call, request: Any) -> tuple[Key | None, ...]:
 
 
 def _permitted_key(call: Call, selector: KeySelector, request: Any) -> Key | None:
-    """Found and allowed before the next key is looked for: what is said of that one may not depend on whether this
-    one exists."""
+    """Resolves and authorizes one key. This is done before the next key is looked up: the error about that one must
+    not depend on whether this one exists."""
     key = selector.resolve(call, request)
     if key is None:
         return None
@@ -76,21 +84,22 @@ def _permitted_key(call: Call, selector: KeySelector, request: Any) -> Key | Non
 
 
 def _context(selector: KeySelector, request: Any) -> Mapping[str, str]:
-    """The encryption context that goes with a selector's key."""
+    """Returns the encryption context that goes with a selector's key."""
     context: Mapping[str, str] = getattr(request, selector.context) if selector.context else NO_CONTEXT
     return context
 
 
 def _denial(call: Call, action: str, selector: KeySelector) -> KMSError:
-    """A blob's key that may not be used and one that does not exist are told apart by nothing."""
+    """Returns the error for a key that may not be used. A blob's key gets the same error as one that does not exist."""
     return AccessDeniedException(UNREADABLE) if isinstance(selector, ByBlob) else identifiers.denied(call, action)
 
 
 def _check_fit(call: Call, selector: KeySelector, key: Key) -> None:
     if selector.usage is not None and key.usage is not selector.usage:
-        name = call.operation.name
         raise InvalidKeyUsageException(
-            f"{key.arn} key usage is {key.usage} which is not valid for {name}.", key=key.arn, state=key.state
+            f"{key.arn} key usage is {key.usage} which is not valid for {call.operation}.",
+            key=key.arn,
+            state=key.state,
         )
     error = refusal_of_kind(selector.rule, key) or refusal(selector.rule, key)
     if error is not None:

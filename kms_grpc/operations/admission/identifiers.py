@@ -1,4 +1,4 @@
-"""From what a caller sends as KeyId to the key it means.
+"""Resolves a KeyId that a caller sends to the key.
 
 Key ids and alias names mean keys of the caller's own account in the called region; only an ARN reaches another
 account, and there the answer is AccessDeniedException whether such a key exists or not. Texts are AWS's. Source:
@@ -23,8 +23,8 @@ from kms_grpc.operations.call import Call
 
 
 def resolve(call: Call, text: str, action: str, *, aliases: bool, invalid_arn: bool) -> Key:
-    """The key that `text` names. `aliases`: alias names and ARNs are accepted; `invalid_arn`: the operation knows
-    InvalidArnException."""
+    """Returns the key that `text` names. `aliases`: alias names and ARNs are accepted. `invalid_arn`: the operation has
+    InvalidArnException among its errors."""
     if text.startswith("arn:"):
         return _by_arn(call, text, action, aliases, invalid_arn)
     if aliases and is_alias_name(text):
@@ -35,29 +35,30 @@ def resolve(call: Call, text: str, action: str, *, aliases: bool, invalid_arn: b
 
 
 def find_key(call: Call, key_id: str) -> Key | None:
-    """Inside a write the transaction's own view, else the shard's cache. As it is now: a material that has expired is
-    gone. AWS owned keys are not there for anybody."""
+    """Returns a key as of now (expired material is gone), from the transaction inside a write, else from the shard's
+    cache. None for AWS owned keys, which callers cannot see."""
     key = call.shard.find_key(key_id) if call.transaction is None else call.transaction.find_key(key_id)
     return None if key is None or key.kind is KeyKind.AWS_OWNED else as_of(key, call.time_ns)
 
 
 def stored(call: Call, key: Key) -> Key:
-    """The key as its row has it, inside a write: there `as_of` is judged anew at each look, and a change of something
-    else must not make an expiry final that a wrong clock told of."""
+    """Returns the key as its row has it, inside a write, without applying expiries. A handler that changes something
+    else must start from this: writing the key as of now would make an expiry final even if the clock was wrong."""
     found = call.writing.find_key(key.key_id)
     assert found is not None, "the transaction has just found it"
     return found
 
 
 def find_alias(call: Call, account: str, name: str) -> Alias | None:
-    """As find_key."""
+    """Returns an alias, from the transaction inside a write, else from the shard's cache."""
     return (
         call.shard.find_alias(account, name) if call.transaction is None else call.transaction.find_alias(account, name)
     )
 
 
 def denied(call: Call, action: str) -> KMSError:
-    """One text for keys that exist and for keys that don't: nobody learns which ids another account has."""
+    """Returns the error for a caller without permission. Its text is the same whether the key exists or not, so that no
+    caller learns which key ids another account has."""
     return AccessDeniedException(
         f"User: {call.principal.arn} is not authorized to perform: {action} on this resource because the resource does"
         " not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly"
@@ -66,7 +67,7 @@ def denied(call: Call, action: str) -> KMSError:
 
 
 def alias_not_found(call: Call, account: str, name: str) -> KMSError:
-    """AWS's words for an alias that is not there."""
+    """Returns AWS's error for an alias that does not exist."""
     return NotFoundException(f"Alias {alias_arn(call.shard.partition, call.shard.region, account, name)} is not found.")
 
 
@@ -112,7 +113,7 @@ def _by_alias(call: Call, account: str, name: str) -> Key:
 
 
 def alias_target(call: Call, name: str) -> Key:
-    """The key that an alias of the caller's account points at. NotFoundException where there is no such alias."""
+    """Returns the target of an alias of the caller's account. NotFoundException where there is no such alias."""
     check_alias_prefix(name)
     if not is_alias_name(name):
         raise alias_not_found(call, call.account, name)
@@ -120,7 +121,7 @@ def alias_target(call: Call, name: str) -> Key:
 
 
 def check_alias_prefix(name: str) -> None:
-    """What every operation on aliases asks of the name itself; `alias/aws/` belongs to the service."""
+    """Checks an alias name as every operation on aliases does. Names in `alias/aws/` belong to AWS managed keys."""
     if not name.startswith(ALIAS_PREFIX):
         raise ValidationException(
             f'Alias must start with the prefix "{ALIAS_PREFIX}". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html'

@@ -1,7 +1,7 @@
 """AWS managed keys: `alias/aws/<service>`, made when it is first described, or first used by its service.
 
-They are of the account, KeyManager AWS; they rotate every 365 days by themselves, count in no quota, and nobody but
-their service uses them. Source: https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-cmk
+They belong to the account and have the KeyManager AWS. They rotate automatically every 365 days, count in no quota, and
+only their service uses them. Source: https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-cmk
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ SERVICE_SUFFIX: Final = ".amazonaws.com"
 
 
 def provide(call: Call, account: str, name: str) -> Alias | None:
-    """The alias of an AWS managed key, made now if this call may bring it into being; None where there is none to
-    be."""
+    """Returns the alias of an AWS managed key, and makes the key now if this call may; None where there is no such
+    key."""
     service = name.removeprefix(RESERVED_ALIAS_PREFIX)
-    if account != call.account or service not in call.service.managed_services or not _may_begin(call, service):
+    if account != call.account or service not in call.service.managed_services or not _may_make(call, service):
         return None
     try:
         _make(call, service, name)
     except AlreadyExistsException:
-        return call.shard.registry.find_alias(account, name)  # another call has just made it, and perhaps not told yet
+        return call.shard.registry.find_alias(account, name)  # caches may not know it yet
     return call.shard.find_alias(account, name)
 
 
-def _may_begin(call: Call, service: str) -> bool:
-    """Anyone of the account by describing it, its service by using it."""
-    return call.operation.name == "DescribeKey" or call.principal.service == service + SERVICE_SUFFIX
+def _may_make(call: Call, service: str) -> bool:
+    """Returns whether the call describes the key, or is made by the key's service."""
+    return call.operation == "DescribeKey" or call.principal.service == service + SERVICE_SUFFIX
 
 
 def _make(call: Call, service: str, name: str) -> None:

@@ -1,10 +1,10 @@
-"""The key of a stream that carries a message of the AWS Encryption SDK: the one that wrapped its data key."""
+"""The key selector of a stream that carries a message of the AWS Encryption SDK: the key that wrapped its data key."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from kms_grpc.crypto.ciphertext_blob import key_id_of, read_header
 from kms_grpc.crypto.message_format import PROVIDER, MessageHeader
@@ -14,49 +14,50 @@ from kms_grpc.model.key import Key
 from kms_grpc.model.key_state import may_use
 from kms_grpc.operations.admission import identifiers
 from kms_grpc.operations.admission.selectors import UNREADABLE, ByBlob
-
-if TYPE_CHECKING:
-    from kms_grpc.operations.call import Call
+from kms_grpc.operations.call import Call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByMessage(ByBlob):
-    """`blob` is the field with the message's first bytes. Of several data keys the one counts whose key the request
-    names, as in the AWS Encryption SDK; else the first whose key is here and may be used: a key that may not be used is
-    as one that does not exist, or its existence would show."""
+    """`blob` is the field with the message's first bytes.
+
+    Where the message has several data keys, the one counts whose key the request names, as in the AWS Encryption SDK;
+    else the first one whose key is here and may be used. A key that may not be used is treated as one that does not
+    exist, so that the caller does not learn of its existence."""
 
     warm: ClassVar[bool] = False
-    gathers: ClassVar[bool] = True
 
     def is_ready(self, request: Any) -> bool:
-        """Whether the header is whole. The request's encryption context, pairs that the message's must have, becomes
-        the message's own, which its key is asked for with."""
-        header = read_message_header(getattr(request, self.blob))
-        if header is None:
-            return False
+        """Returns whether the request has the whole header of the message."""
+        return read_message_header(getattr(request, self.blob)) is not None
+
+    def take_context(self, request: Any) -> None:
+        """Replaces the request's encryption context with the message's, for which the key is authorized. Pairs that the
+        request has must be in the message's; else InvalidCiphertextException is raised."""
+        header = header_of(getattr(request, self.blob))
         assert self.context is not None
         asked = getattr(request, self.context)
         if any(header.context.get(name) != asked[name] for name in asked):
             raise InvalidCiphertextException
         asked.clear()
         asked.update(header.context)
-        return True
 
     def resolve(self, call: Call, request: Any) -> Key:
-        """InvalidCiphertextException where no data key is a blob of ours, AccessDeniedException where none of their
-        keys may be used here."""
+        """Raises InvalidCiphertextException where no data key is a blob of this service, AccessDeniedException where
+        none of their keys may be used here."""
         blobs = list(_blobs(header_of(getattr(request, self.blob))))
         if not blobs:
             raise InvalidCiphertextException
         found = [key for key_id, _ in blobs if (key := identifiers.find_key(call, key_id)) is not None]
         usable = [key for key in found if self._may_use(call, request, key)]
         if not usable:
-            call.keys = tuple(found)  # for the record
+            call.keys = tuple(found)  # for the audit record
             raise AccessDeniedException(UNREADABLE)
-        return self._named_of(call, request, usable)
+        return self._chosen(call, request, usable)
 
-    def _named_of(self, call: Call, request: Any, usable: list[Key]) -> Key:
-        """The one that the request names; where it names another one, that is for `confirm` to say."""
+    def _chosen(self, call: Call, request: Any, usable: list[Key]) -> Key:
+        """Returns the usable key that the request names, else the first; `confirm` refuses a request that names
+        another key."""
         text = getattr(request, self.named)
         if not text or len(usable) == 1:
             return usable[0]
@@ -70,7 +71,7 @@ class ByMessage(ByBlob):
 
 
 def header_of(message: bytes) -> MessageHeader:
-    """The header of a message that has it whole."""
+    """Returns the header of a message. InvalidCiphertextException where it is not whole."""
     header = read_message_header(message)
     if header is None:
         raise InvalidCiphertextException
@@ -78,11 +79,12 @@ def header_of(message: bytes) -> MessageHeader:
 
 
 def blob_of(header: MessageHeader, key: Key) -> bytes:
-    """The data key as `key`, which was selected by it, wrapped it."""
+    """Returns the data key that `key` wrapped. `key` must have been selected by this header."""
     return next(blob for key_id, blob in _blobs(header) if key_id == key.key_id)
 
 
 def _blobs(header: MessageHeader) -> Iterator[tuple[str, bytes]]:
+    """Yields the key id and blob of each data key that is a ciphertext blob of this service."""
     for data_key in header.data_keys:
         if data_key.provider == PROVIDER:
             try:

@@ -1,20 +1,25 @@
-"""Permits: what admission found out, kept so that the next such call need not ask again.
+"""Permits: results of admission, kept so that the next such call need not be admitted again.
 
-A Permit answers for (caller, called region, operation, keys as sent). It dies with the shard's epoch: whatever any
-worker of this host acknowledged since makes it stale, so a disabled key, a moved alias and a new material are obeyed
-at once.
+A Permit is found by caller, called region, operation and the request's identity (what it says about its keys). It is
+valid while the shard's epoch is unchanged. Any write that any worker of this host acknowledges raises the epoch, so a
+disabled key, a moved alias and a new key material take effect at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
+from kms_grpc.operations.call import Call
 from kms_grpc.registry.shards import Shard
 
 FOR_EVER = 1 << 63
+
+
+class NotWarm(Exception):
+    """The call cannot be answered from a Permit: it must be admitted."""
 
 
 class Permit(NamedTuple):
@@ -24,37 +29,44 @@ class Permit(NamedTuple):
     shard: Shard
     keys: tuple[Key, ...]
     epoch: int
-    """The shard's epoch that admission was made under."""
+    """The shard's epoch at admission."""
     audit_head: bytes
-    """What the audit records of all such calls begin with."""
+    """The beginning of the audit records of all calls that this Permit admits."""
     ends_ns: int = FOR_EVER
-    """Wall clock; a principal that expires takes its Permits with it."""
-    under: object = None
-    """What the operation's form, if it is a raw one, answers under."""
+    """Wall clock, ns since 1970."""
+    under: Any = None
+    """The key materials of the call, in kinds of operations that keep them."""
 
 
 class Permits:
-    """The Permits of one worker. Bounded: a full table is emptied, since a Permit costs microseconds to make anew."""
+    """The Permits of one worker. A full table is emptied: making a Permit again costs microseconds."""
 
     def __init__(self, limit: int) -> None:
         self._permits: dict[Hashable, Permit] = {}
         self._limit = limit
 
-    def find(self, identity: Hashable, now_ns: int) -> Permit | None:
-        permit = self._permits.get(identity)
-        if permit is None or permit.epoch != permit.shard.epoch.value or now_ns >= permit.ends_ns:
+    def find(self, call: Call, identity: Hashable) -> Permit | None:
+        """Returns the valid Permit of a call whose caller is known."""
+        permit = self._permits.get((call.caller, call.credentials.region, call.operation, identity))
+        if permit is None or permit.epoch != permit.shard.epoch.value or call.time_ns >= permit.ends_ns:
             return None
         return permit
 
-    def keep(self, identity: Hashable, permit: Permit) -> None:
+    def keep(self, call: Call, identity: Hashable, permit: Permit) -> None:
+        """Keeps the Permit of a call whose decisions were stable (Call.stable)."""
         if len(self._permits) >= self._limit:
             self._permits.clear()
-        self._permits[identity] = permit
+        self._permits[call.caller, call.credentials.region, call.operation, identity] = permit
 
     def __len__(self) -> int:
         return len(self._permits)
 
 
+def permit_for(call: Call, epoch: int, under: object = None) -> Permit:
+    """Returns the Permit of an admitted call. `epoch` was read before admission."""
+    return Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, end_for(call.keys), under)
+
+
 def end_for(keys: tuple[Key, ...]) -> int:
-    """When a Permit for `keys` ends, by the wall clock: when the first material of them expires."""
+    """Returns when the first material of `keys` expires: wall clock, ns since 1970."""
     return min((key.expires_ns for key in keys if key.expires_ns is not None), default=FOR_EVER)

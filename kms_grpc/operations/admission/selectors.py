@@ -1,24 +1,20 @@
-"""How an operation's request says which keys it is about, and what must hold for each: action, usage, kind, state.
+"""Key selectors: how a request names a key, and what must hold for it: action, usage, kind and state.
 
-A selector resolves before anything is authorized; what may be said only to those who may use the key (`confirm`:
-IncorrectKeyException) comes after.
+A selector resolves its key before authorization. A check whose outcome only a permitted caller may learn (`confirm`:
+IncorrectKeyException) comes after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from kms_grpc.crypto.ciphertext_blob import PREFIX_SIZE, key_id_of, read_header
 from kms_grpc.errors import INCORRECT_KEY, AccessDeniedException, IncorrectKeyException
 from kms_grpc.model.key import Key, KeyUsage
-from kms_grpc.model.key_state import Rule
+from kms_grpc.model.key_state import LET_GO, RULES, Rule
 from kms_grpc.operations.admission import identifiers
-
-if TYPE_CHECKING:
-    from kms_grpc.operations.call import Call
+from kms_grpc.operations.call import Call
 
 UNREADABLE = (
     "The ciphertext refers to a customer master key that does not exist, does not exist in this region,"
@@ -28,43 +24,42 @@ UNREADABLE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySelector:
-    """Where a key is named in the request, and what is asked of it."""
+    """One key of a request, and the conditions on it."""
 
     action: str
-    """The permission that the caller needs for it, `kms:Encrypt`."""
+    """The permission that the caller needs, `kms:Encrypt`."""
     rule: Rule
     usage: KeyUsage | None = None
     context: str | None = None
     """The request's field with the encryption context that goes with this key."""
-    identity: Callable[[Any], Hashable] = field(init=False)
-    """What a request says about this key: part of what a Permit is found by."""
     warm: ClassVar[bool] = True
-    """Whether a Permit may stand for the selection."""
-    gathers: ClassVar[bool] = False
-    """Of a stream: the key is named by what the stream carries, perhaps not in its first message alone."""
+    """A Permit may stand for the selection."""
 
-    def resolve(self, call: Call, request: Any) -> Key | None:
+    def identity(self, request: Any) -> bytes:
+        """Returns what the request says about this key. Requests with equal identities mean the same key and material;
+        a Permit is found by them."""
         raise NotImplementedError
 
-    def is_ready(self, request: Any) -> bool:
-        """Whether the request, of a stream that gathers, says which key it is about."""
-        return True
+    def resolve(self, call: Call, request: Any) -> Key | None:
+        """Returns the key, or None where the request may leave it out and does. Raises KMSError."""
+        raise NotImplementedError
 
     def confirm(self, call: Call, request: Any, key: Key) -> None:
-        """After the key was authorized: what else the request says of it must hold."""
+        """Checks, after authorization, what else the request says about the key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ById(KeySelector):
-    """The key that a field names: by id or ARN, and where `aliases` is set by alias name or alias ARN as well."""
+    """A field names the key by id or ARN; with `aliases` also by alias name or alias ARN."""
 
     field: str
     aliases: bool = False
     invalid_arn: bool = False
-    """The operation knows InvalidArnException."""
+    """The operation has InvalidArnException among its errors."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "identity", attrgetter(self.field))
+    def identity(self, request: Any) -> bytes:
+        text: str = getattr(request, self.field)
+        return text.encode()
 
     def resolve(self, call: Call, request: Any) -> Key | None:
         text = getattr(request, self.field)
@@ -73,7 +68,7 @@ class ById(KeySelector):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByIdIfNamed(ById):
-    """The same, for a filter that may be left out."""
+    """A field names the key, as in ById, or is left out."""
 
     warm: ClassVar[bool] = False
 
@@ -83,14 +78,18 @@ class ByIdIfNamed(ById):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByBlob(KeySelector):
-    """The key that a ciphertext blob's header names; the key named in the request, if any, must be that one."""
+    """A ciphertext blob's header names the key. The request may name it too, and then must name the same."""
 
     blob: str
+    """The field with the blob."""
     named: str
+    """The field that may name the key."""
 
-    def __post_init__(self) -> None:
-        named, blob = attrgetter(self.named), attrgetter(self.blob)
-        object.__setattr__(self, "identity", lambda request: (named(request), blob(request)[:PREFIX_SIZE]))
+    def identity(self, request: Any) -> bytes:
+        """Returns the named key, then the blob's first 55 bytes: the C core's `Scanned.identity` is the same."""
+        text: str = getattr(request, self.named)
+        blob: bytes = getattr(request, self.blob)
+        return text.encode() + blob[:PREFIX_SIZE].ljust(PREFIX_SIZE, b"\0")
 
     def resolve(self, call: Call, request: Any) -> Key:
         key = _blob_key(call, getattr(request, self.blob))
@@ -112,7 +111,7 @@ class ByBlob(KeySelector):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByAlias(KeySelector):
-    """The key that an alias of the caller's account points at."""
+    """A field has an alias of the caller's account; the key is the alias's target."""
 
     field: str
     warm: ClassVar[bool] = False
@@ -121,8 +120,31 @@ class ByAlias(KeySelector):
         return identifiers.alias_target(call, getattr(request, self.field))
 
 
+def by_id_or_arn(operation: str) -> ById:
+    """Returns the selector of operations on one key that reject aliases: `key_id` is a key id or key ARN."""
+    return ById(field="key_id", action=f"kms:{operation}", rule=RULES[operation], invalid_arn=True)
+
+
+def encrypting_key(operation: str) -> ById:
+    """Returns the selector of operations that encrypt: `key_id` is a key id, alias or ARN of a symmetric key."""
+    return ById(
+        field="key_id",
+        action=f"kms:{operation}",
+        rule=RULES[operation],
+        usage=KeyUsage.ENCRYPT_DECRYPT,
+        context="encryption_context",
+        aliases=True,
+    )
+
+
+def alias_key(operation: str) -> ByAlias:
+    """Returns the selector of operations that take an alias from its key, whatever the key's state is."""
+    return ByAlias(field="alias_name", action=f"kms:{operation}", rule=LET_GO)
+
+
 def _blob_key(call: Call, blob: bytes) -> Key | None:
-    """InvalidCiphertextException where the header is damaged; None where it names no key of this region."""
+    """Returns the key of a blob, or None where its header names no key of this region. InvalidCiphertextException where
+    the header is damaged."""
     header = read_header(blob)
     try:
         return identifiers.find_key(call, key_id_of(header.kid))

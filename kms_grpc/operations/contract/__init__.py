@@ -1,1 +1,1 @@
-"""Reads the protobuf contract: limits, names, validation, and what of a request the audit records."""
+"""The protobuf contract at work: limits, names, validation, encodings, and the audited part of requests."""

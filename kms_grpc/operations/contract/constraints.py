@@ -1,12 +1,12 @@
-"""What a request's fields must satisfy, in AWS's words.
+"""Constraints on the fields of a request, and AWS's texts for those that it violates.
 
 AWS collects all violated constraints of a request in one ValidationException:
 
     2 validation errors detected: Value null at 'keyId' failed to satisfy constraint: Member must not be null; Value at
     'plaintext' failed to satisfy constraint: Member must have length less than or equal to 4096
 
-Members are spelled in camelCase and list positions count from 1 (`tags.1.member.tagKey`). Of blobs and secrets no value
-is shown.
+Members are spelled in camelCase and list positions count from 1 (`tags.1.member.tagKey`). Values of blobs and secrets
+are not shown.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from kms_grpc.operations.contract.descriptors import aws_names, camel_case, descriptor, is_map, is_secret, limits
+from kms_grpc.aws_members import aws_names, is_map
+from kms_grpc.operations.contract.descriptors import camel_case, descriptor, is_secret, limits
 from kms_grpc.v1.options_pb2 import Limits
 
 SHOWN_VALUE_BYTES = 257
-"""A value is shown up to here: one more than the longest name that is worth reading, an alias of 256 characters."""
+"""Longest value that is shown: an alias of 256 characters, and one byte that shows that a longer name goes on."""
 
 SHOWN_ITEMS = 20
 
 TEXT_BYTES = 800
-"""Longest text: it travels twice in trailers of 4 KiB, once percent-encoded and once in base64."""
+"""Longest error text. It is sent twice in trailers of 4 KiB: percent-encoded and in base64."""
 
 NOT_NULL = "Member must not be null"
 
@@ -36,13 +37,13 @@ LimitsOf = dict[str, Limits]
 """Limits of a message's own fields that differ from the contract's, by the field's proto name."""
 
 Spellings = Mapping[int | str, str]
-"""What a caller wrote that a message doesn't hold: where an enum value is none of the contract's, by the number that
-stands for it; where an empty string was sent for a field without presence, by the path (`tags.1.member.tagKey`)."""
+"""Values in a request that its message cannot hold: an unknown enum value, by the number that the message has in its
+place; an empty string for a field without presence, by its path (`tags.1.member.tagKey`)."""
 NO_SPELLINGS: Spellings = {}
 
 
 def violations(message: Message, own: LimitsOf, spellings: Spellings = NO_SPELLINGS, prefix: str = "") -> Iterator[str]:
-    """All violated constraints of `message`, depth first. `prefix` is the path of the message itself."""
+    """Yields all violated constraints of `message`, depth first. `prefix` is the path of the message itself."""
     for field in descriptor(message).fields:
         path = prefix + camel_case(field)
         rule = own.get(field.name) or limits(field)
@@ -60,14 +61,14 @@ def violations(message: Message, own: LimitsOf, spellings: Spellings = NO_SPELLI
 
 
 def is_absent(message: Message, field: FieldDescriptor) -> bool:
-    """Whether the field isn't there. Without presence of its own, its empty value counts as absent."""
+    """Returns whether the field is absent. A field without presence is absent when empty."""
     if field.has_presence:
         return not message.HasField(field.name)
     return not getattr(message, field.name)
 
 
 def _inside(field: FieldDescriptor, value: Any, spellings: Spellings, path: str) -> Iterator[str]:
-    """The violations inside a message, or inside each message of a list."""
+    """Yields the violations inside a message, or inside each message of a list."""
     if field.message_type is None or is_map(field):
         return
     if limits(field).judged_apart:
@@ -80,7 +81,7 @@ def _inside(field: FieldDescriptor, value: Any, spellings: Spellings, path: str)
 
 
 def _broken(field: FieldDescriptor, rule: Limits, value: Any) -> Iterator[str]:
-    """The constraints that a field's value violates: a list's length, or if it is good those of its items as one."""
+    """Yields the constraints that a field's value violates; those of a list's items are one text."""
     checked = _range(rule, len(value), "length") if field.is_repeated else constraints(field, rule, value)
     broken = [text for holds, text in checked if not holds]
     yield from broken
@@ -92,7 +93,7 @@ def _broken(field: FieldDescriptor, rule: Limits, value: Any) -> Iterator[str]:
 
 
 def constraints(field: FieldDescriptor, rule: Limits, value: Any) -> Iterator[tuple[bool, str]]:
-    """Each constraint on one value: whether it holds, and its text."""
+    """Yields each constraint on one value: whether it holds, and its text."""
     if field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
         yield from _range(rule, len(value), "length")
     elif field.enum_type is not None:
@@ -133,18 +134,18 @@ def _spelled(field: FieldDescriptor, value: Any, spellings: Spellings) -> str:
 
 
 def not_null(field: FieldDescriptor) -> str:
-    """The text of the ValidationException for a member that must be there and isn't."""
+    """Returns the text of the ValidationException for a required member that is absent."""
     return summary([_violation(camel_case(field), " null", NOT_NULL)])
 
 
 def summary(violated: Sequence[str]) -> str:
-    """The text of the ValidationException that reports `violated`."""
+    """Returns the text of the ValidationException that reports `violated`."""
     count = len(violated)
     detected = "1 validation error detected" if count == 1 else f"{count} validation errors detected"
     return cut(f"{detected}: {'; '.join(violated)}", TEXT_BYTES)
 
 
 def cut(text: str, size: int) -> str:
-    """`text`, or as much of it as fits into `size` bytes of UTF-8, and an ellipsis."""
+    """Returns `text`, or as much of it as fits into `size` bytes of UTF-8, and an ellipsis."""
     encoded = text.encode()
     return text if len(encoded) <= size else encoded[:size].decode(errors="ignore") + "…"

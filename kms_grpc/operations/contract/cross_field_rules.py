@@ -1,4 +1,4 @@
-"""What a request must satisfy beyond the limits of its single fields. Each rule raises ValidationException.
+"""Rules between the fields of a request. Each raises ValidationException.
 
 The texts are AWS's where they are known.
 """
@@ -10,11 +10,12 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from kms_grpc.aws_members import aws_names
 from kms_grpc.errors import ValidationException
 from kms_grpc.model.arn import ALIAS_PREFIX, Arn
-from kms_grpc.model.key_spec import USAGES
+from kms_grpc.model.key_spec import SYMMETRIC_DEFAULT, USAGES, is_symmetric_encryption
 from kms_grpc.operations.contract.constraints import not_null
-from kms_grpc.operations.contract.descriptors import aws_names, field_named
+from kms_grpc.operations.contract.descriptors import field_named
 from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 
@@ -23,15 +24,15 @@ USAGE_NAMES = aws_names(keys_pb2.KeyUsageType.DESCRIPTOR)
 
 
 def key_kind(request: pb.CreateKeyRequest) -> None:
-    """One name for the key spec, and a usage that fits it."""
+    """Requires one key spec, under one of its two names, and a key usage that it allows."""
     if request.key_spec and request.customer_master_key_spec:
         raise ValidationException(
             "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. "
             "CustomerMasterKeySpec is deprecated."
         )
-    spec = SPEC_NAMES.get(request.key_spec or request.customer_master_key_spec, "SYMMETRIC_DEFAULT")
+    spec = SPEC_NAMES.get(request.key_spec or request.customer_master_key_spec, SYMMETRIC_DEFAULT)
     usage = USAGE_NAMES.get(request.key_usage)
-    if usage is None and spec != "SYMMETRIC_DEFAULT":
+    if usage is None and not is_symmetric_encryption(spec):
         raise ValidationException(
             "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys."
         )
@@ -44,19 +45,19 @@ def data_key_length(
     | pb.GenerateDataKeyWithoutPlaintextRequest
     | envelope_pb2.GenerateDataKeyBatchRequest,
 ) -> None:
-    """Exactly one of KeySpec and NumberOfBytes."""
+    """Requires exactly one of KeySpec and NumberOfBytes."""
     if bool(request.key_spec) is request.HasField("number_of_bytes"):
         raise ValidationException("Please specify either number of bytes or key spec.")
 
 
 def random_length(request: pb.GenerateRandomRequest) -> None:
-    """A number of bytes: AWS has no default, and a text of its own for its absence."""
+    """Requires NumberOfBytes. AWS has no default for it, and its own text for its absence."""
     if not request.HasField("number_of_bytes"):
         raise ValidationException("NumberOfBytes is required.")
 
 
 def ciphertext(request: pb.DecryptRequest | pb.ReEncryptRequest) -> None:
-    """A blob, unless the call is a dry run that ignores it."""
+    """Requires a blob, unless the call is a dry run that ignores it."""
     if request.HasField("ciphertext_blob"):
         return
     if not (request.dry_run and keys_pb2.DRY_RUN_MODIFIER_TYPE_IGNORE_CIPHERTEXT in request.dry_run_modifiers):
@@ -64,14 +65,14 @@ def ciphertext(request: pb.DecryptRequest | pb.ReEncryptRequest) -> None:
 
 
 def alias_target(request: pb.CreateAliasRequest | pb.UpdateAliasRequest) -> None:
-    """An alias means a key, never another alias."""
+    """Refuses an alias as the target of an alias."""
     arn = Arn.parse(request.target_key_id)
     if request.target_key_id.startswith(ALIAS_PREFIX) or (arn is not None and arn.is_alias):
         raise ValidationException("Aliases must refer to keys. Not aliases")
 
 
 def import_of_material(request: pb.ImportKeyMaterialRequest) -> None:
-    """A date if and only if the material expires; an id of material that is new is not known yet."""
+    """Requires ValidTo exactly where the material expires, and no KeyMaterialId for new material."""
     expires = request.expiration_model != keys_pb2.EXPIRATION_MODEL_TYPE_KEY_MATERIAL_DOES_NOT_EXPIRE
     if expires and not request.HasField("valid_to"):
         raise ValidationException("A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES")

@@ -1,4 +1,4 @@
-"""Facts that stand in the contract's descriptors: limits, AWS's spellings, permissions. Read here and nowhere else.
+"""Reads the facts that the protos declare as options: limits, AWS's spellings, permissions.
 
 The options are declared in protos/kms_grpc/v1/options.proto.
 """
@@ -11,75 +11,65 @@ from typing import cast
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
+from kms_grpc.aws_members import aws_names
 from kms_grpc.v1 import options_pb2
 from kms_grpc.v1.options_pb2 import Limits
 
 
 def descriptor(message: Message | type[Message]) -> Descriptor:
-    """The descriptor of a message or its class (the type stubs of protobuf know two kinds; there is one)."""
+    """Returns the descriptor of a message or its class. protobuf's type stubs know two classes of it; there is one."""
     return cast("Descriptor", message.DESCRIPTOR)
 
 
 def field_named(message_class: type[Message], name: str) -> FieldDescriptor:
-    """A field by its proto name."""
+    """Returns a field by its proto name."""
     return cast("FieldDescriptor", message_class.DESCRIPTOR.fields_by_name[name])
 
 
 def limits(field: FieldDescriptor) -> Limits:
-    """What `field` may hold; all members unset where the contract says nothing."""
+    """Returns the limits of a field; all members are unset where the contract has none."""
     return field.GetOptions().Extensions[options_pb2.limits]
 
 
 def field_limits(message_class: type[Message], name: str) -> Limits:
-    """The limits of one field by its proto name: `field_limits(ListKeysRequest, "limit").default_value` is 100."""
+    """Returns a field's limits by its proto name: `field_limits(ListKeysRequest, "limit").default_value` is 100."""
     return limits(field_named(message_class, name))
 
 
 def value_or_default(request: Message, name: str) -> int:
-    """A number as sent, or what its absence means by the contract (`limits.default_value`)."""
+    """Returns a number as sent, or the contract's default for it (`limits.default_value`)."""
     if request.HasField(name):
         return int(getattr(request, name))
     return field_limits(type(request), name).default_value
 
 
 def is_secret(field: FieldDescriptor) -> bool:
-    """Whether the field's value must not be shown: it is marked `debug_redact`."""
+    """Returns whether the field is marked `debug_redact`: its value must not be shown."""
     return bool(field.GetOptions().debug_redact)
 
 
 def is_always_sent(field: FieldDescriptor) -> bool:
-    """Whether AWS sends the member also where it is false, 0, "" or empty."""
+    """Returns whether AWS sends the member even where it is false, 0, "" or empty."""
     return bool(field.GetOptions().Extensions[options_pb2.always_sent])
 
 
 def aws_maxima(message_class: type[Message]) -> tuple[tuple[str, int], ...]:
-    """Where the AWS door takes less than the contract: (("ciphertext_blob", 6144),)."""
+    """Returns the maxima of the AWS door that are lower than the contract's: (("ciphertext_blob", 6144),)."""
     fields = descriptor(message_class).fields
     return tuple((field.name, limits(field).aws_max) for field in fields if limits(field).HasField("aws_max"))
 
 
 def camel_case(field: FieldDescriptor) -> str:
-    """A member as AWS's constraint texts and CloudTrail's records spell it: KeyId is keyId."""
+    """Returns a member's name as AWS's constraint texts and CloudTrail's records spell it: keyId for KeyId."""
     return field.json_name[0].lower() + field.json_name[1:]
 
 
-def is_map(field: FieldDescriptor) -> bool:
-    """Whether the field is a map, as encryption contexts are."""
-    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
-
-
 def permissions(method: MethodDescriptor) -> tuple[str, ...]:
-    """The IAM actions that an rpc needs, e.g. ("kms:ReEncryptFrom", "kms:ReEncryptTo")."""
+    """Returns the IAM actions that an rpc needs, e.g. ("kms:ReEncryptFrom", "kms:ReEncryptTo")."""
     return tuple(method.GetOptions().Extensions[options_pb2.permissions])
 
 
 @cache
-def aws_names(enum: EnumDescriptor) -> dict[int, str]:
-    """AWS's spelling of each value, in the contract's order. The zero value, which says "absent", has none."""
-    return {value.number: value.GetOptions().Extensions[options_pb2.aws_name] for value in enum.values if value.number}
-
-
-@cache
 def numbers(enum: EnumDescriptor) -> dict[str, int]:
-    """The value that AWS's spelling means: `numbers(KeyState.DESCRIPTOR)["PendingDeletion"]` is 4."""
+    """Returns the number of each value by AWS's spelling: `numbers(KeyState.DESCRIPTOR)["PendingDeletion"]` is 4."""
     return {name: number for number, name in aws_names(enum).items()}

@@ -1,7 +1,7 @@
-"""An error as google.rpc.Status: in the trailers of a call, and in the place of a batch's item.
+"""Writes an error as google.rpc.Status, for the trailers of a call and for the result of a batch's item.
 
-ErrorInfo.reason is AWS's name of the error, domain `kms_grpc.v1`, metadata key, state and region; RetryInfo where a
-retry helps. Source: https://google.aip.dev/193
+ErrorInfo has AWS's error name as its reason, the domain `kms_grpc.v1`, and key, state and region as metadata.
+RetryInfo is added where a retry helps. Source: https://google.aip.dev/193
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ RETRY_AFTER = Duration(nanos=200_000_000)
 
 
 def status_of(error: KMSError, text: str, region: str) -> status_pb2.Status:
-    """`text` is the error's own, perhaps shortened."""
+    """Returns the status of an error. `text` is the error's text, or its beginning."""
     status = status_pb2.Status(code=code_pb2.Code.Value(error.status), message=text)
     facts = {"region": region, "key": error.key, "state": error.state}
     info = error_details_pb2.ErrorInfo(reason=error.code, domain=DOMAIN, metadata={k: v for k, v in facts.items() if v})

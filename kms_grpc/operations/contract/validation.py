@@ -1,7 +1,7 @@
-"""From a request's bytes to a request that may be worked on.
+"""Decodes and validates requests.
 
 Order of refusals: bytes that are no such message, unknown fields, constraints of single fields (all of them in one
-ValidationException), rules between fields (ValidationException), features that are not built
+ValidationException), rules between fields (ValidationException), features that are not supported
 (UnsupportedOperationException, which names the member).
 """
 
@@ -15,20 +15,21 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from kms_grpc.aws_members import aws_names, is_map
 from kms_grpc.errors import UnsupportedOperationException, ValidationException
 from kms_grpc.operations.contract.conditions import fits
 from kms_grpc.operations.contract.constraints import NO_SPELLINGS, LimitsOf, Spellings, is_absent, summary, violations
 from kms_grpc.operations.contract.cross_field_rules import CROSS_FIELD_RULES
-from kms_grpc.operations.contract.descriptors import aws_names, descriptor, field_named, is_map, limits
+from kms_grpc.operations.contract.descriptors import descriptor, field_named, limits
 from kms_grpc.v1.options_pb2 import Limits
 
 M = TypeVar("M", bound=Message)
 Validator = Callable[..., None]
-"""Takes the request, and what was written that the request doesn't hold (constraints.Spellings)."""
+"""Takes the request, and the values in it that its message cannot hold (constraints.Spellings). Raises KMSError."""
 
 
 def decode(message_class: type[M], raw: bytes) -> M:
-    """The message in `raw`. ValidationException if its bytes are no such message or a string is not UTF-8."""
+    """Returns the message in `raw`. ValidationException if it is not such a message, or a string is not UTF-8."""
     try:
         return message_class.FromString(raw)
     except DecodeError:
@@ -40,7 +41,8 @@ def decode(message_class: type[M], raw: bytes) -> M:
 
 @cache
 def validator_for(message_class: type[Message], largest: tuple[tuple[str, int], ...] = ()) -> Validator:
-    """What refuses a request beyond the contract: ValidationException, or UnsupportedOperationException.
+    """Returns the function that raises ValidationException or UnsupportedOperationException for a request that the
+    contract does not allow.
 
     `largest` are a door's own maxima, e.g. (("ciphertext_blob", 6144),). Made once per message type and door.
     """
@@ -62,18 +64,18 @@ def validator_for(message_class: type[Message], largest: tuple[tuple[str, int], 
 
 
 def refuse_unknown_fields(message: Message) -> None:
-    """ValidationException if `message` or a message in it has a field that the contract doesn't know."""
+    """Raises ValidationException if `message`, or a message in it, has a field that the contract does not have."""
     unknown = UnknownFieldSet(message)
     if len(unknown):
         raise ValidationException(f"{descriptor(message).name}: {_about(message, unknown[0].field_number)}.")
     for field, value in message.ListFields():
         if field.message_type is not None and not is_map(field):
-            for item in _worth_reading(field, value) if field.is_repeated else (value,):
+            for item in _items_to_read(field, value) if field.is_repeated else (value,):
                 refuse_unknown_fields(item)
 
 
-def _worth_reading(field: FieldDescriptor, items: Any) -> Any:
-    """Nothing of a list that is refused for its length: a message of 4 MiB can hold two million empty items."""
+def _items_to_read(field: FieldDescriptor, items: Any) -> Any:
+    """Returns no items of a list that is too long: a message of 4 MiB can hold two million empty items."""
     return () if limits(field).HasField("max") and len(items) > limits(field).max else items
 
 
@@ -96,7 +98,7 @@ def _refuse_violations(message: Message, own: LimitsOf, spellings: Spellings) ->
 
 
 def refuse_unsupported(message: Message) -> None:
-    """UnsupportedOperationException if a message without violations uses a feature that is not built."""
+    """Raises UnsupportedOperationException if a message without violations uses a feature that is not supported."""
     for field in descriptor(message).fields:
         if is_absent(message, field):
             continue

@@ -1,41 +1,38 @@
-"""What differs between doors for the executor: how a request's bytes are read, and how an answer's are written."""
+"""Reads requests and writes answers in a door's encoding: protobuf at the gRPC door, JSON at the AWS door."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
-from kms_grpc.operations.contract.validation import Validator, decode
-
-if TYPE_CHECKING:
-    from kms_grpc.operations.operation import Form, Operation
+from kms_grpc.operations.contract.validation import Validator, decode, validator_for
 
 
 class Wire(Protocol):
-    """A door's form of messages. What may be in them is the contract's, whatever the door."""
+    """A door's encoding of messages. The contract says what messages may hold, at every door."""
 
-    def read(self, operation: Operation, raw: bytes) -> tuple[Any, Validator]:
-        """The request in `raw`, not judged yet, and what judges it. A KMSError where there is no request in it."""
+    is_protobuf: bool
+    """The bytes are protobuf, which the C core reads and writes as well."""
+
+    def read(self, message_class: type[Message], raw: bytes) -> tuple[Any, Validator]:
+        """Returns the request in `raw`, not validated yet, and its validator. Raises a KMSError where `raw` is not
+        such a request."""
 
     def write(self, answer: Message) -> bytes: ...
 
-    def form(self, operation: Operation) -> Form:
-        """How the operation is answered where a Permit holds (forms.py)."""
-
 
 class Protobuf:
-    """The gRPC door's."""
+    """The gRPC door's encoding."""
 
-    def read(self, operation: Operation, raw: bytes) -> tuple[Any, Validator]:
-        return decode(operation.request, raw), operation.validate
+    is_protobuf = True
+
+    def read(self, message_class: type[Message], raw: bytes) -> tuple[Any, Validator]:
+        return decode(message_class, raw), validator_for(message_class)  # type: ignore[arg-type]  # classes hash
 
     def write(self, answer: Message) -> bytes:
         serialised: bytes = answer.SerializeToString()
         return serialised
-
-    def form(self, operation: Operation) -> Form:
-        return operation.form
 
 
 PROTOBUF = Protobuf()

@@ -1,2 +1,4 @@
-"""One function per operation, by topic. A handler is the operation and nothing else: who may call it, and in which
-state of which key, is in the table."""
+"""Handlers by topic. Each module holds the functions of its operations and their rows in the table (ROWS).
+
+Modules to come: signing, macs, key_agreement, policies, grants, replication.
+"""

@@ -15,16 +15,22 @@ from kms_grpc.errors import (
 )
 from kms_grpc.model.arn import alias_arn, is_alias_name
 from kms_grpc.model.key import Alias, Key
+from kms_grpc.model.key_spec import is_symmetric_encryption
+from kms_grpc.model.key_state import RULES
 from kms_grpc.operations.admission.identifiers import alias_not_found, check_alias_prefix
+from kms_grpc.operations.admission.selectors import ById, ByIdIfNamed, alias_key
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.handlers.key_metadata import timestamp
 from kms_grpc.operations.handlers.pages import page
+from kms_grpc.operations.kinds.unary import Unary
+from kms_grpc.operations.kinds.write import Write
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 
 
 def create_alias(call: Call, request: pb.CreateAliasRequest, key: Key) -> pb.CreateAliasResponse:
-    """Name a key. AlreadyExistsException, InvalidAliasNameException, LimitExceededException (50 per key unless set)."""
+    """Creates an alias of a key. AlreadyExistsException, InvalidAliasNameException, LimitExceededException (50 per
+    key unless configured)."""
     name = request.alias_name
     check_alias_prefix(name)
     if not is_alias_name(name):
@@ -41,8 +47,8 @@ def create_alias(call: Call, request: pb.CreateAliasRequest, key: Key) -> pb.Cre
 
 
 def update_alias(call: Call, request: pb.UpdateAliasRequest, old: Key, new: Key) -> pb.UpdateAliasResponse:
-    """Old and new key must be of the same kind: same usage, both symmetric or both not."""
-    if (old.usage, _is_symmetric(old)) != (new.usage, _is_symmetric(new)):
+    """Points the alias at another key of the same usage; both must be symmetric, or neither."""
+    if (old.usage, is_symmetric_encryption(old.spec)) != (new.usage, is_symmetric_encryption(new.spec)):
         raise ValidationException(
             f"Alias {request.alias_name} cannot be moved from a {old.spec} key to a {new.spec} key."
         )
@@ -54,13 +60,13 @@ def update_alias(call: Call, request: pb.UpdateAliasRequest, old: Key, new: Key)
 
 
 def delete_alias(call: Call, request: pb.DeleteAliasRequest, key: Key) -> pb.DeleteAliasResponse:
-    """Remove the name; the key stays."""
+    """Deletes the alias. Its key stays."""
     call.writing.remove_alias(_present(call, request.alias_name))
     return pb.DeleteAliasResponse()
 
 
 def list_aliases(call: Call, request: pb.ListAliasesRequest, key: Key | None) -> pb.ListAliasesResponse:
-    """The account's aliases in the region, or those of one key, in order of creation."""
+    """Lists the account's aliases in the region, or those of one key, in order of creation."""
     key_id = key.key_id if key else None
     registry, account = call.shard.registry, call.account
     aliases, marker = page(
@@ -96,5 +102,19 @@ def _check_quota(call: Call, key: Key) -> None:
         )
 
 
-def _is_symmetric(key: Key) -> bool:
-    return key.spec == "SYMMETRIC_DEFAULT"
+def _target(operation: str) -> ById:
+    return ById(field="target_key_id", action=f"kms:{operation}", rule=RULES[operation])
+
+
+ROWS = (
+    Write("CreateAlias", pb.CreateAliasRequest, create_alias, idempotent=True, keys=(_target("CreateAlias"),)),
+    Write("UpdateAlias", pb.UpdateAliasRequest, update_alias, keys=(alias_key("UpdateAlias"), _target("UpdateAlias"))),
+    Write("DeleteAlias", pb.DeleteAliasRequest, delete_alias, keys=(alias_key("DeleteAlias"),)),
+    Unary(
+        "ListAliases",
+        pb.ListAliasesRequest,
+        list_aliases,
+        keys=(ByIdIfNamed(field="key_id", action="kms:ListAliases", rule=RULES["ListAliases"], invalid_arn=True),),
+        action="kms:ListAliases",
+    ),
+)

@@ -1,16 +1,17 @@
 """GetParametersForImport, ImportKeyMaterial, DeleteImportedKeyMaterial.
 
-A pair of RSA keys lies ready (processes/import_pairs.py), or else is made for the call, and is given to one key. The
-import token is a ciphertext blob under a key that AWS owns, of this layout inside:
+An RSA wrapping key pair is taken from the store of pairs made ahead (processes/import_pairs.py), or made for the call,
+and assigned to one key. The import token is a ciphertext blob under an AWS owned key; its plaintext is:
 
 | offset | bytes | field |
 |---|---|---|
 | 0 | 1 | version, 1 |
 | 1 | 16 | pair id |
-| 17 | 8 | when it ends, ns since 1970, big-endian |
+| 17 | 8 | expiry, ns since 1970, big-endian |
 
-with key and account as its encryption context, so that it opens for them alone. What it allows is in the pair's row:
-used once, the row is gone. Material is unwrapped and wrapped anew in one call into C; it never is a Python object.
+Key and account are its encryption context, so it opens for them alone. The pair's row says what the token allows, and
+its first use deletes the row. Key material is unwrapped and wrapped again in one call into C; it never is a Python
+object.
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/importing-keys.html
 """
 
@@ -23,6 +24,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from kms_grpc.audit.record import service_event
+from kms_grpc.aws_members import aws_names
 from kms_grpc.clock import DAY_NS
 from kms_grpc.crypto import envelope
 from kms_grpc.crypto.encryption_context import canonical
@@ -39,9 +41,11 @@ from kms_grpc.errors import (
 from kms_grpc.model.key import ImportPair, Key, Material, MaterialState, Origin
 from kms_grpc.model.key_transitions import Event, after, with_materials
 from kms_grpc.operations.admission.identifiers import stored
+from kms_grpc.operations.admission.selectors import by_id_or_arn
 from kms_grpc.operations.call import Call
-from kms_grpc.operations.contract.descriptors import aws_names
 from kms_grpc.operations.handlers.key_metadata import timestamp
+from kms_grpc.operations.handlers.rotation import IMPORTED_MATERIALS
+from kms_grpc.operations.kinds.write import Write
 from kms_grpc.registry import imports
 from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.owned_keys import IMPORT_TOKENS, Reason, provide, using
@@ -50,19 +54,17 @@ from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 
 VALID_NS: Final = DAY_NS
-"""How long token and public key are good for."""
+"""How long import token and public key are valid."""
 FAILURES: Final = 10
-"""Imports that do not unwrap before the token is used up."""
+"""Failed imports after which the token is invalid."""
 LONGEST_NS: Final = 365 * DAY_NS
 """How far ahead ValidTo may be."""
-MATERIALS: Final = 1_000
-"""More than a key can have: 1, 25 rotations and one that waits."""
 _TOKEN: Final = struct.Struct(">B16sQ")
 _VERSION: Final = 1
 
 
 class _Terms(NamedTuple):
-    """What the request asks for beside the material itself."""
+    """The request's parameters, without the key material."""
 
     expires_ns: int | None
     is_new: bool
@@ -71,8 +73,8 @@ class _Terms(NamedTuple):
 
 
 def take_pair(call: Call, request: pb.GetParametersForImportRequest) -> ImportPair:
-    """Give the key a pair: one that lies ready, else one made now, which takes up to seconds. Without the token it is
-    of no use to anybody, and goes by itself when it expires."""
+    """Assigns a wrapping key pair to the key: one made ahead, else one made now, which takes up to seconds. A pair
+    whose token is never returned to a caller stays unused and is deleted when it expires."""
     (key,), shard = call.keys, call.shard
     spec = aws_names(keys_pb2.WrappingKeySpec.DESCRIPTOR)[request.wrapping_key_spec]
     algorithm = aws_names(keys_pb2.AlgorithmSpec.DESCRIPTOR)[request.wrapping_algorithm]
@@ -81,23 +83,23 @@ def take_pair(call: Call, request: pb.GetParametersForImportRequest) -> ImportPa
     with shard.registry.writing() as transaction:
         ready = transaction.ready_pair(spec)
         if ready is not None:
-            return transaction.change_pair(_given(ready, key, algorithm, expires_ns))
+            return transaction.change_pair(_assigned(ready, key, algorithm, expires_ns))
     fresh, record = imports.make_pair(shard, spec, call.time_ns, call.record.requestID)
     with shard.registry.writing() as transaction:
         transaction.record(record)
-        return transaction.add_pair(_given(fresh, key, algorithm, expires_ns))
+        return transaction.add_pair(_assigned(fresh, key, algorithm, expires_ns))
 
 
-def _given(pair: ImportPair, key: Key, algorithm: str, expires_ns: int) -> ImportPair:
+def _assigned(pair: ImportPair, key: Key, algorithm: str, expires_ns: int) -> ImportPair:
     return dataclasses.replace(pair, key_id=key.key_id, account=key.account, algorithm=algorithm, expires_ns=expires_ns)
 
 
 def get_parameters_for_import(
     call: Call, request: pb.GetParametersForImportRequest, key: Key
 ) -> pb.GetParametersForImportResponse:
-    """A public key and a token that belong together, for one import within 24 hours."""
+    """Returns a public key and its import token, for one import within 24 hours."""
     pair: ImportPair = call.prepared
-    assert pair.expires_ns is not None, "take_pair gave it to the key"
+    assert pair.expires_ns is not None, "take_pair assigned it to the key"
     return pb.GetParametersForImportResponse(
         key_id=key.arn,
         import_token=_seal(call, key, pair.pair_id, pair.expires_ns),
@@ -107,8 +109,8 @@ def get_parameters_for_import(
 
 
 def import_key_material(call: Call, request: pb.ImportKeyMaterialRequest, key: Key) -> pb.ImportKeyMaterialResponse:
-    """All of it or nothing: the pair is gone, the material there and the key usable in one transaction."""
-    materials = list(call.writing.materials_after(key.key_id, -1, MATERIALS))
+    """Imports key material. One transaction deletes the pair, stores the material and makes the key usable."""
+    materials = list(call.writing.materials_after(key.key_id, -1, IMPORTED_MATERIALS))
     terms = _terms(call, request, materials)
     pair = _pair(call, key, request.import_token)
     unwrapped = imports.unwrap(call.shard, key, pair, request.encrypted_key_material, _reason(call))
@@ -131,7 +133,7 @@ def import_key_material(call: Call, request: pb.ImportKeyMaterialRequest, key: K
 def delete_imported_key_material(
     call: Call, request: pb.DeleteImportedKeyMaterialRequest, key: Key
 ) -> pb.DeleteImportedKeyMaterialResponse:
-    """At once, in every worker. Where there is no material it has no effect."""
+    """Deletes imported key material, in every worker at once. No effect where there is none."""
     named = bytes.fromhex(request.key_material_id) if request.key_material_id else key.current_material_id
     answer = pb.DeleteImportedKeyMaterialResponse(key_id=key.arn, key_material_id=named.hex() if named else None)
     material = call.writing.find_material(key.key_id, named) if named else None
@@ -139,7 +141,7 @@ def delete_imported_key_material(
         raise NotFoundException(f"{key.arn} has no key material {request.key_material_id}.", key=key.arn)
     if material is None or material.wrapped is None:
         return answer
-    _lose(call, key, material)
+    _delete(call, key, material)
     call.record.additionalEventData = {"keyMaterialId": material.material_id.hex()}
     return answer
 
@@ -153,7 +155,8 @@ def _seal(call: Call, key: Key, pair_id: bytes, expires_ns: int) -> bytes:
 
 
 def _pair(call: Call, key: Key, token: bytes) -> ImportPair:
-    """The pair that the token stands for. Each way in which it is no good has its own error."""
+    """Returns the pair of an import token. ExpiredImportTokenException, or InvalidImportTokenException for a token that
+    is damaged, of another key, or used before."""
     try:
         version, pair_id, expires_ns = _TOKEN.unpack(_open(call, key, token))
     except (InvalidCiphertextException, struct.error):
@@ -192,8 +195,8 @@ def _count_failure(call: Call, pair: ImportPair) -> None:
 
 @contextmanager
 def _used_by_others(key: Key) -> Iterator[None]:
-    """Of several calls with one pair one has it. Where transactions do not wait for each other, the rest learn of it
-    only when they write."""
+    """Turns a conflict on the pair's row into InvalidImportTokenException. Where transactions do not wait for each
+    other, a call learns only when it writes that another call has used the pair."""
     try:
         yield
     except ConflictException:
@@ -204,11 +207,11 @@ def _used_before(key: Key) -> InvalidImportTokenException:
     return InvalidImportTokenException("The import token was used before: get new parameters.", key=key.arn)
 
 
-# --- what is asked for -------------------------------------------------------------------------------------------
+# --- the request -------------------------------------------------------------------------------------------------
 
 
 def _terms(call: Call, request: pb.ImportKeyMaterialRequest, materials: list[Material]) -> _Terms:
-    """Checked before the token is looked at: a call refused for its parameters uses nothing up."""
+    """Checks the request's parameters, before the token: a call refused for them does not count against the token."""
     kind = request.import_type
     is_new = kind == keys_pb2.IMPORT_TYPE_NEW_KEY_MATERIAL or (not kind and not materials)
     if request.key_material_id and is_new:
@@ -226,7 +229,7 @@ def _expiry(call: Call, request: pb.ImportKeyMaterialRequest) -> int | None:
     return expires_ns
 
 
-# --- where it belongs --------------------------------------------------------------------------------------------
+# --- the key's materials -----------------------------------------------------------------------------------------
 
 
 def _place(call: Call, key: Key, materials: list[Material], fresh: Material, terms: _Terms) -> None:
@@ -247,7 +250,8 @@ def _place(call: Call, key: Key, materials: list[Material], fresh: Material, ter
 
 
 def _sweep(call: Call, key: Key, material: Material) -> bool:
-    """Remove a material that expired while it waited for its rotation: it is not in the way of another."""
+    """Removes the material if it expired while pending rotation, so that another can be imported. Returns whether it
+    did."""
     if material.state is not MaterialState.PENDING_ROTATION or not material.has_expired(call.time_ns):
         return False
     call.writing.remove_material(material)
@@ -279,12 +283,36 @@ def _add(call: Call, key: Key, materials: list[Material], fresh: Material, found
     call.writing.change_key(with_materials(stored(call, key), [*materials, later]))
 
 
-def _lose(call: Call, key: Key, material: Material) -> None:
-    """A permanent material leaves its row behind, for the same bytes to come back to; one that waited leaves
-    nothing."""
-    others = [one for one in call.writing.materials_after(key.key_id, -1, MATERIALS) if one.number != material.number]
+def _delete(call: Call, key: Key, material: Material) -> None:
+    """Deletes one key material. The row of a material that was current stays, so that the same bytes can be imported
+    again; the row of one pending rotation is removed."""
+    every = call.writing.materials_after(key.key_id, -1, IMPORTED_MATERIALS)
+    others = [one for one in every if one.number != material.number]
     if material.state is MaterialState.PENDING_ROTATION:
         call.writing.remove_material(material)
     else:
         others.append(call.writing.change_material(dataclasses.replace(material, wrapped=None, expires_ns=None)))
     call.writing.change_key(after(with_materials(stored(call, key), others), Event.MATERIAL_LOST))
+
+
+ROWS = (
+    Write(
+        "GetParametersForImport",
+        pb.GetParametersForImportRequest,
+        get_parameters_for_import,
+        prepare=take_pair,
+        keys=(by_id_or_arn("GetParametersForImport"),),
+    ),
+    Write(
+        "ImportKeyMaterial",
+        pb.ImportKeyMaterialRequest,
+        import_key_material,
+        keys=(by_id_or_arn("ImportKeyMaterial"),),
+    ),
+    Write(
+        "DeleteImportedKeyMaterial",
+        pb.DeleteImportedKeyMaterialRequest,
+        delete_imported_key_material,
+        keys=(by_id_or_arn("DeleteImportedKeyMaterial"),),
+    ),
+)

@@ -1,4 +1,4 @@
-"""KeyMetadata as callers see it.
+"""KeyMetadata: a key as callers see it.
 
 Source: https://docs.aws.amazon.com/kms/latest/APIReference/API_KeyMetadata.html
 """
@@ -10,12 +10,14 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kms_grpc.model.key import ExpirationModel, Key, KeyKind, KeyState, KeyUsage, Origin
+from kms_grpc.model.key_spec import ENCRYPTION_ALGORITHMS
 from kms_grpc.operations.contract.descriptors import numbers
 from kms_grpc.v1 import keys_pb2 as pb
 
 
 def key_metadata(key: Key) -> pb.KeyMetadata:
-    """Members that AWS sends only at times are absent at the others; Enabled is true in state Enabled alone."""
+    """Returns a key's KeyMetadata. Members that AWS sends only sometimes are absent otherwise; Enabled is true only in
+    the state Enabled."""
     metadata = pb.KeyMetadata(
         key_id=key.key_id,
         arn=key.arn,
@@ -32,7 +34,8 @@ def key_metadata(key: Key) -> pb.KeyMetadata:
         multi_region=key.multi_region,
     )
     if key.usage is KeyUsage.ENCRYPT_DECRYPT:
-        metadata.encryption_algorithms.append(pb.ENCRYPTION_ALGORITHM_SPEC_SYMMETRIC_DEFAULT)
+        algorithms = ENCRYPTION_ALGORITHMS[key.spec]
+        metadata.encryption_algorithms.extend(number(pb.EncryptionAlgorithmSpec, each) for each in algorithms)
     if key.current_material_id is not None:
         metadata.current_key_material_id = key.current_material_id.hex()
     if key.origin is Origin.EXTERNAL and not key.material_missing:
@@ -46,11 +49,11 @@ def key_metadata(key: Key) -> pb.KeyMetadata:
 
 
 def timestamp(time_ns: int) -> Timestamp:
-    """Nanoseconds since 1970, as the wire has them."""
+    """Returns nanoseconds since 1970 as a Timestamp."""
     seconds, nanos = divmod(time_ns, 1_000_000_000)
     return Timestamp(seconds=seconds, nanos=nanos)
 
 
 def number(enum: Any, name: str) -> Any:
-    """The number of the value that AWS spells `name`."""
+    """Returns the number of the enum value that AWS spells `name`."""
     return numbers(enum.DESCRIPTOR)[name]

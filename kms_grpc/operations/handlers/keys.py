@@ -8,22 +8,26 @@ from __future__ import annotations
 import dataclasses
 import uuid
 
+from kms_grpc.aws_members import aws_names
 from kms_grpc.errors import LimitExceededException
 from kms_grpc.model.arn import key_arn
 from kms_grpc.model.key import Key, Material, Origin
+from kms_grpc.model.key_state import RULES
 from kms_grpc.model.key_transitions import FIRST_STATE, Event, after
 from kms_grpc.operations.admission.identifiers import stored
+from kms_grpc.operations.admission.selectors import ById, by_id_or_arn
 from kms_grpc.operations.call import Call
-from kms_grpc.operations.contract.descriptors import aws_names
 from kms_grpc.operations.handlers.key_metadata import key_metadata
 from kms_grpc.operations.handlers.pages import page
 from kms_grpc.operations.handlers.tags import check_tags, set_tags
+from kms_grpc.operations.kinds.unary import Unary
+from kms_grpc.operations.kinds.write import Write
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 
 
 def create_key(call: Call, request: pb.CreateKeyRequest) -> pb.CreateKeyResponse:
-    """A symmetric encryption key: Enabled with its first material, or PendingImport where that is to be imported.
+    """Creates a symmetric encryption key: Enabled with its first material, or PendingImport if its origin is EXTERNAL.
     LimitExceededException beyond the account's quota of keys."""
     quota = call.service.quotas.keys_per_account
     if call.writing.count_keys(call.account) >= quota:
@@ -36,12 +40,12 @@ def create_key(call: Call, request: pb.CreateKeyRequest) -> pb.CreateKeyResponse
 
 
 def describe_key(call: Call, request: pb.DescribeKeyRequest, key: Key) -> pb.DescribeKeyResponse:
-    """What is known of the key, in whatever state it is."""
+    """Returns the key's metadata, in every key state."""
     return pb.DescribeKeyResponse(key_metadata=key_metadata(key))
 
 
 def list_keys(call: Call, request: pb.ListKeysRequest) -> pb.ListKeysResponse:
-    """All keys of the account in the region, in order of creation."""
+    """Lists the account's keys in the region, in order of creation."""
     registry, account = call.shard.registry, call.account
     keys, marker = page(call, request, "", lambda after, count: registry.keys_after(account, after, count))
     entries = [keys_pb2.KeyListEntry(key_id=key.key_id, key_arn=key.arn) for key in keys]
@@ -49,13 +53,13 @@ def list_keys(call: Call, request: pb.ListKeysRequest) -> pb.ListKeysResponse:
 
 
 def enable_key(call: Call, request: pb.EnableKeyRequest, key: Key) -> pb.EnableKeyResponse:
-    """Make the key usable; one that is stays so."""
+    """Enables the key. An enabled key stays enabled."""
     _switch(call, key, Event.ENABLED)
     return pb.EnableKeyResponse()
 
 
 def disable_key(call: Call, request: pb.DisableKeyRequest, key: Key) -> pb.DisableKeyResponse:
-    """Make the key refuse all use, on every worker from the answer on."""
+    """Disables the key. Every worker refuses its use once this has returned."""
     _switch(call, key, Event.DISABLED)
     return pb.DisableKeyResponse()
 
@@ -63,7 +67,7 @@ def disable_key(call: Call, request: pb.DisableKeyRequest, key: Key) -> pb.Disab
 def update_key_description(
     call: Call, request: pb.UpdateKeyDescriptionRequest, key: Key
 ) -> pb.UpdateKeyDescriptionResponse:
-    """Replace the description: 0 to 8,192 characters."""
+    """Replaces the description: 0 to 8,192 characters."""
     call.writing.change_key(dataclasses.replace(stored(call, key), description=request.description))
     return pb.UpdateKeyDescriptionResponse()
 
@@ -90,7 +94,29 @@ def _new_key(call: Call, request: pb.CreateKeyRequest) -> tuple[Key, Material | 
 
 
 def _switch(call: Call, key: Key, event: Event) -> None:
-    """Both ways are idempotent: a key that is there already is left as it is."""
+    """Writes the key's new state, if it is one."""
     switched = after(key, event)
     if switched.state is not key.state:
         call.writing.change_key(switched)
+
+
+ROWS = (
+    Write("CreateKey", pb.CreateKeyRequest, create_key, idempotent=True, action="kms:CreateKey"),
+    Unary(
+        "DescribeKey",
+        pb.DescribeKeyRequest,
+        describe_key,
+        keys=(
+            ById(field="key_id", action="kms:DescribeKey", rule=RULES["DescribeKey"], aliases=True, invalid_arn=True),
+        ),
+    ),
+    Unary("ListKeys", pb.ListKeysRequest, list_keys, action="kms:ListKeys"),
+    Write("EnableKey", pb.EnableKeyRequest, enable_key, keys=(by_id_or_arn("EnableKey"),)),
+    Write("DisableKey", pb.DisableKeyRequest, disable_key, keys=(by_id_or_arn("DisableKey"),)),
+    Write(
+        "UpdateKeyDescription",
+        pb.UpdateKeyDescriptionRequest,
+        update_key_description,
+        keys=(by_id_or_arn("UpdateKeyDescription"),),
+    ),
+)

@@ -1,4 +1,4 @@
-"""GetLimits: what a client must know to size its requests. The numbers come from where they are declared."""
+"""GetLimits: the limits that a client needs to size its requests. Each number is read from where it is declared."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from kms_grpc.crypto.encryption_context import MAXIMUM_SIZE as CONTEXT_LIMIT
 from kms_grpc.crypto.message_format import MAXIMUM_HEADER
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.contract.descriptors import field_limits
+from kms_grpc.operations.kinds.unary import Unary
+from kms_grpc.operations.operation import ENVELOPE
 from kms_grpc.v1 import envelope_pb2 as pb
 from kms_grpc.v1 import key_management_pb2
 
@@ -16,7 +18,7 @@ LISTINGS = (key_management_pb2.ListKeysRequest, key_management_pb2.ListAliasesRe
 
 
 def get_limits(call: Call, request: pb.GetLimitsRequest) -> pb.GetLimitsResponse:
-    """What this server takes: regions, bytes per call, sizes of pages, quotas."""
+    """Returns regions, bytes per call, page sizes, batch and stream limits, and quotas."""
     quotas = call.service.quotas
     return pb.GetLimitsResponse(
         server_version=version("kms_grpc"),
@@ -67,3 +69,6 @@ def _page_limits(message: type) -> pb.PageLimits:
     limit = field_limits(message, "limit")
     name = message.DESCRIPTOR.name.removesuffix("Request")  # type: ignore[attr-defined]
     return pb.PageLimits(operation=name, default_limit=limit.default_value, max_limit=limit.max)
+
+
+ROWS = (Unary("GetLimits", pb.GetLimitsRequest, get_limits, service=ENVELOPE),)

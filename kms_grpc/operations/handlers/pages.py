@@ -1,4 +1,4 @@
-"""Markers of paged listings: opaque to callers, bound to their listing, and signed, so that none can be made or moved.
+"""Pages of listings, and their markers: opaque to callers, bound to one listing, and authenticated against forgery.
 
 | offset | bytes | field |
 |---|---|---|
@@ -6,8 +6,8 @@
 | 1 | 16 | MAC over version, position, operation, region, account and filter, under the shard's key |
 | 17 | n | position after which the next page begins: a u64, big-endian, or a tag key in UTF-8 |
 
-in base64url without padding: 34 characters for a number, at most 706 for a tag key. A listing walks along an order that
-does not change, so rows that come or go between two pages neither repeat nor hide the others.
+in base64url without padding: 34 characters for a number, at most 706 for a tag key. The order of a listing does not
+change, so rows that are added or removed between two pages neither repeat nor hide the others.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a listing walks along."""
+    """The order of a listing."""
 
     first: Any
-    """The position before all rows."""
+    """The position before the first row."""
     pack: Callable[[Any], bytes]
-    """A row's position, as it stands in a marker."""
+    """Writes a row's position for a marker."""
     unpack: Callable[[bytes], Any]
+    """Reads it back."""
 
 
 BY_SEQUENCE = Order(0, lambda row: row.sequence.to_bytes(8), int.from_bytes)
@@ -53,7 +54,8 @@ def page(
     read: Callable[[Any, int], Sequence[Row]],
     order: Order = BY_SEQUENCE,
 ) -> tuple[Sequence[Row], str | None]:
-    """One page of at most Limit rows from `read(after, count)`, and the marker of the next one or None."""
+    """Returns one page of at most Limit rows from `read(after, count)`, and the marker of the next page or None.
+    InvalidMarkerException where the request's marker is not one of this listing (`filtered_by` is its filter)."""
     limit = value_or_default(request, "limit")
     after = order.unpack(_position(call, request.marker, filtered_by)) if request.marker else order.first
     rows = read(after, limit + 1)
@@ -63,7 +65,7 @@ def page(
 
 
 def _marker(call: Call, position: bytes, filtered_by: str) -> str:
-    parts = (call.operation.name, call.shard.region, call.account, filtered_by)
+    parts = (call.operation, call.shard.region, call.account, filtered_by)
     mac = call.shard.sign(frame(b"kms-grpc v1 marker", _VERSION, position, *(part.encode() for part in parts)))
     return base64.urlsafe_b64encode(_VERSION + mac[:_MAC_SIZE] + position).rstrip(b"=").decode()
 

@@ -1,6 +1,6 @@
 """EnableKeyRotation, DisableKeyRotation, GetKeyRotationStatus, RotateKeyOnDemand, ListKeyRotations.
 
-Automatic rotation itself is the keeper's (processes/key_rotation.py).
+The keeper process rotates keys that are due (processes/key_rotation.py).
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/rotate-keys.html
 """
 
@@ -14,22 +14,26 @@ from kms_grpc.errors import ConflictException, KMSInvalidStateException, LimitEx
 from kms_grpc.model.key import Key, KeyState, Material, MaterialState, Origin, RotationType
 from kms_grpc.model.key_state import NOTHING_TO_ROTATE_TO
 from kms_grpc.model.key_transitions import with_materials
+from kms_grpc.operations.admission.selectors import by_id_or_arn
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.contract.descriptors import value_or_default
 from kms_grpc.operations.handlers.key_metadata import number, timestamp
 from kms_grpc.operations.handlers.pages import BY_NUMBER, page
+from kms_grpc.operations.kinds.unary import Unary
+from kms_grpc.operations.kinds.write import Write
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 
 ON_DEMAND_LIMIT: Final = 25
-"""On-demand rotations in a key's life."""
+"""On-demand rotations that one key may have, ever."""
+IMPORTED_MATERIALS: Final = ON_DEMAND_LIMIT + 2
+"""Materials that a key of origin EXTERNAL can have: the first, one per rotation, and one pending rotation."""
 TOO_NEAR_NS: Final = 20 * 60 * 10**9
-"""An automatic rotation that is due so soon is waited for."""
-ALL_MATERIALS: Final = 10_000
+"""A key whose automatic rotation is due sooner than this is not rotated on demand."""
 
 
 def enable_key_rotation(call: Call, request: pb.EnableKeyRotationRequest, key: Key) -> pb.EnableKeyRotationResponse:
-    """The first rotation comes one period from now. Called again it changes the period, and the date with it."""
+    """Enables automatic rotation: the first one comes one period from now. A second call changes period and date."""
     days = value_or_default(request, "rotation_period_in_days")
     due = call.time_ns + days * DAY_NS
     call.writing.change_key(dataclasses.replace(key, rotation_period_days=days, next_rotation_ns=due))
@@ -37,7 +41,7 @@ def enable_key_rotation(call: Call, request: pb.EnableKeyRotationRequest, key: K
 
 
 def disable_key_rotation(call: Call, request: pb.DisableKeyRotationRequest, key: Key) -> pb.DisableKeyRotationResponse:
-    """No automatic rotation from now on; where there was none it has no effect."""
+    """Disables automatic rotation. No effect where it is disabled."""
     if key.rotation_period_days is not None:
         call.writing.change_key(dataclasses.replace(key, rotation_period_days=None, next_rotation_ns=None))
     return pb.DisableKeyRotationResponse()
@@ -46,7 +50,8 @@ def disable_key_rotation(call: Call, request: pb.DisableKeyRotationRequest, key:
 def get_key_rotation_status(
     call: Call, request: pb.GetKeyRotationStatusRequest, key: Key
 ) -> pb.GetKeyRotationStatusResponse:
-    """While deletion is pending it reads false, and a cancellation brings the setting back."""
+    """Returns the rotation settings. While deletion is pending rotation counts as disabled; cancelling the deletion
+    restores it."""
     status = pb.GetKeyRotationStatusResponse(key_id=key.arn)
     if key.rotation_period_days is None or key.next_rotation_ns is None or key.deletion_ns is not None:
         return status
@@ -58,7 +63,8 @@ def get_key_rotation_status(
 
 
 def rotate_key_on_demand(call: Call, request: pb.RotateKeyOnDemandRequest, key: Key) -> pb.RotateKeyOnDemandResponse:
-    """A new material at once; the automatic schedule stays as it is. An imported key takes the material that waits."""
+    """Rotates the key now, without changing the automatic schedule. A key of origin EXTERNAL takes the imported
+    material that is pending rotation; other keys get a new material."""
     if key.on_demand_rotations >= ON_DEMAND_LIMIT:
         raise LimitExceededException(
             "The on-demand rotations limit has been reached for the given keyId. No more on-demand rotations can be"
@@ -74,7 +80,7 @@ def rotate_key_on_demand(call: Call, request: pb.RotateKeyOnDemandRequest, key: 
         )
     counted = dataclasses.replace(key, on_demand_rotations=key.on_demand_rotations + 1)
     if key.origin is Origin.EXTERNAL:
-        _take_waiting_material(call, counted)
+        _take_pending_material(call, counted)
     else:
         fresh = call.shard.generate_material(key.key_id, key.account, call.time_ns)
         call.writing.make_current(counted, _rotated(fresh, call.time_ns))
@@ -82,7 +88,7 @@ def rotate_key_on_demand(call: Call, request: pb.RotateKeyOnDemandRequest, key: 
 
 
 def list_key_rotations(call: Call, request: pb.ListKeyRotationsRequest, key: Key) -> pb.ListKeyRotationsResponse:
-    """Rotations alone, or with ALL_KEY_MATERIAL the first material and the one that waits as well."""
+    """Lists rotations; with ALL_KEY_MATERIAL also the first material and the one that is pending rotation."""
     registry, everything = call.shard.registry, keys_pb2.INCLUDE_KEY_MATERIAL_ALL_KEY_MATERIAL
 
     def read(after: int, count: int) -> list[Material]:
@@ -98,15 +104,15 @@ def list_key_rotations(call: Call, request: pb.ListKeyRotationsRequest, key: Key
     return pb.ListKeyRotationsResponse(rotations=entries, truncated=marker is not None, next_marker=marker)
 
 
-def _take_waiting_material(call: Call, key: Key) -> None:
+def _take_pending_material(call: Call, key: Key) -> None:
     assert key.pending_material_id is not None, "the key's rule asks for it"
-    waiting = call.writing.find_material(key.key_id, key.pending_material_id)
-    assert waiting is not None, "the key's row names it"
-    if waiting.has_expired(call.time_ns):
+    pending = call.writing.find_material(key.key_id, key.pending_material_id)
+    assert pending is not None, "the key's row names it"
+    if pending.has_expired(call.time_ns):
         text = NOTHING_TO_ROTATE_TO.text.format(arn=key.arn)
         raise KMSInvalidStateException(text, key=key.arn, state=key.state)
-    rotated = _rotated(waiting, call.time_ns)
-    materials = call.writing.materials_after(key.key_id, -1, ALL_MATERIALS)
+    rotated = _rotated(pending, call.time_ns)
+    materials = call.writing.materials_after(key.key_id, -1, IMPORTED_MATERIALS)
     every = [rotated if one.material_id == rotated.material_id else one for one in materials]
     call.writing.make_current(with_materials(key, every), rotated)
 
@@ -127,16 +133,45 @@ def _entry(key: Key, material: Material) -> keys_pb2.RotationsListEntry:
         entry.rotation_date.CopyFrom(timestamp(material.rotated_ns))
         entry.rotation_type = number(keys_pb2.RotationType, material.rotation_type)
     if key.origin is Origin.EXTERNAL:
-        _tell_of_import(entry, material)
+        _add_import_facts(entry, material)
     return entry
 
 
-def _tell_of_import(entry: keys_pb2.RotationsListEntry, material: Material) -> None:
-    there = material.wrapped is not None
-    entry.import_state = keys_pb2.IMPORT_STATE_IMPORTED if there else keys_pb2.IMPORT_STATE_PENDING_IMPORT
+def _add_import_facts(entry: keys_pb2.RotationsListEntry, material: Material) -> None:
+    is_imported = material.wrapped is not None
+    entry.import_state = keys_pb2.IMPORT_STATE_IMPORTED if is_imported else keys_pb2.IMPORT_STATE_PENDING_IMPORT
     if material.description:
         entry.key_material_description = material.description
     if material.expiration_model is not None:
         entry.expiration_model = number(keys_pb2.ExpirationModelType, material.expiration_model)
     if material.expires_ns is not None:
         entry.valid_to.CopyFrom(timestamp(material.expires_ns))
+
+
+ROWS = (
+    Write(
+        "EnableKeyRotation",
+        pb.EnableKeyRotationRequest,
+        enable_key_rotation,
+        keys=(by_id_or_arn("EnableKeyRotation"),),
+    ),
+    Write(
+        "DisableKeyRotation",
+        pb.DisableKeyRotationRequest,
+        disable_key_rotation,
+        keys=(by_id_or_arn("DisableKeyRotation"),),
+    ),
+    Unary(
+        "GetKeyRotationStatus",
+        pb.GetKeyRotationStatusRequest,
+        get_key_rotation_status,
+        keys=(by_id_or_arn("GetKeyRotationStatus"),),
+    ),
+    Write(
+        "RotateKeyOnDemand",
+        pb.RotateKeyOnDemandRequest,
+        rotate_key_on_demand,
+        keys=(by_id_or_arn("RotateKeyOnDemand"),),
+    ),
+    Unary("ListKeyRotations", pb.ListKeyRotationsRequest, list_key_rotations, keys=(by_id_or_arn("ListKeyRotations"),)),
+)

@@ -1,8 +1,8 @@
 """EncryptStream and DecryptStream: content of any size, as a message of the AWS Encryption SDK.
 
-The data key is made, or opened, in the core and stays there; the encryption context is the message's and the data
-key's. A handler is called once, with the first message; its Flow then takes part after part. What is admitted anew
-meanwhile is the key itself, by its ARN: an alias may move. Source:
+The data key is made or opened in the core and stays there. Message and data key have the same encryption context. A
+handler is called once, with the first message; the StreamWork that it returns then takes part after part. While the
+stream runs, the key is admitted again by its ARN, since an alias may move. Source:
 https://docs.aws.amazon.com/encryption-sdk/latest/developer-guide/message-format.html
 """
 
@@ -14,35 +14,39 @@ from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.crypto.message_format import COMMITTING, RESERVED, MessageHeader, MessageReader, MessageWriter
 from kms_grpc.crypto.message_signature import PUBLIC_KEY
 from kms_grpc.errors import InvalidCiphertextException, UnsupportedOperationException, ValidationException
-from kms_grpc.model.key import Key
-from kms_grpc.operations.admission.message_selector import blob_of, header_of
+from kms_grpc.model.key import Key, KeyUsage
+from kms_grpc.model.key_state import RULES
+from kms_grpc.operations.admission.message_selector import ByMessage, blob_of, header_of
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.contract.descriptors import value_or_default
-from kms_grpc.operations.handlers.cryptography import named_material, note_material
-from kms_grpc.operations.kinds.stream_work import Part, StreamWork, lead, taken_out
+from kms_grpc.operations.handlers.data_keys import DATA_KEY_WRAPPING
+from kms_grpc.operations.handlers.encryption import named_material, sealing_material
+from kms_grpc.operations.kinds.steps import note_material
+from kms_grpc.operations.kinds.stream import Stream
+from kms_grpc.operations.kinds.stream_work import Part, StreamWork, lead, without_content
 from kms_grpc.v1 import envelope_pb2 as pb
 
 
 def encrypt_stream(call: Call, request: pb.EncryptStreamRequest, key: Key) -> StreamWork:
-    """Under a fresh data key, wrapped by the key's current material."""
+    """Encrypts under a new data key that the key's current material wraps."""
     context = request.encryption_context
     if any(name.startswith(RESERVED) for name in context):
         raise ValidationException(f"EncryptionContext: keys that begin with {RESERVED} are the message format's own.")
-    material = call.shard.current_material(key)
+    material = sealing_material(call, request, key)
     writer = MessageWriter(context, key.arn, value_or_default(request, "frame_length"))
     writer.under(material.handle, material.prefix, material.associated_prefix + canonical(context))
     note_material(call, material)
     answer = pb.EncryptStreamResponse(
         ciphertext=writer.header, key_id=key.arn, key_material_id=material.material_id.hex()
     )
-    rest, plaintext = taken_out(request, "plaintext")
+    rest, plaintext = without_content(request, "plaintext")
     rest.key_id = key.arn
     return Encryption(writer, rest, Part(plaintext, rest.last), answer, call.service.limits.message_bytes)
 
 
 def decrypt_stream(call: Call, request: pb.DecryptStreamRequest, key: Key) -> StreamWork:
-    """With the data key that the message's header carries. InvalidCiphertextException, always without text."""
-    rest, message = taken_out(request, "ciphertext")
+    """Decrypts with the data key in the message's header. InvalidCiphertextException, always without text."""
+    rest, message = without_content(request, "ciphertext")
     header = header_of(message)
     _check_suite(call, header)
     blob = blob_of(header, key)
@@ -53,7 +57,7 @@ def decrypt_stream(call: Call, request: pb.DecryptStreamRequest, key: Key) -> St
     answer = pb.DecryptStreamResponse(
         key_id=key.arn, key_material_id=material.material_id.hex(), encryption_context=header.context
     )
-    rest.key_id = key.arn  # no other one of the message's keys lets it go on
+    rest.key_id = key.arn  # the stream goes on under this one of the message's keys only
     rest.ciphertext = message[: header.size]
     first = Part(memoryview(message)[header.size :], rest.last)
     return Decryption(reader, rest, first, answer, call.service.limits.message_bytes)
@@ -70,7 +74,7 @@ def _check_suite(call: Call, header: MessageHeader) -> None:
 
 
 class Encryption(StreamWork):
-    """Plaintext in, frames out."""
+    """Encrypts plaintext into frames."""
 
     def __init__(self, writer: MessageWriter, request: Any, first: Part, answer: Any, most: int) -> None:
         super().__init__(first, answer, most)
@@ -91,7 +95,7 @@ class Encryption(StreamWork):
 
 
 class Decryption(StreamWork):
-    """Frames in, the plaintext of those that were verified out."""
+    """Decrypts frames; returns only plaintext that was verified."""
 
     def __init__(self, reader: MessageReader, request: Any, first: Part, answer: Any, most: int) -> None:
         super().__init__(first, answer, most)
@@ -109,3 +113,18 @@ class Decryption(StreamWork):
 
     def close(self) -> None:
         self._reader.close()
+
+
+MESSAGE_KEY = ByMessage(
+    blob="ciphertext",
+    named="key_id",
+    action="kms:Decrypt",
+    rule=RULES["Decrypt"],
+    usage=KeyUsage.ENCRYPT_DECRYPT,
+    context="encryption_context",
+)
+
+ROWS = (
+    Stream("EncryptStream", pb.EncryptStreamRequest, encrypt_stream, keys=(DATA_KEY_WRAPPING,)),
+    Stream("DecryptStream", pb.DecryptStreamRequest, decrypt_stream, keys=(MESSAGE_KEY,), yields_secrets=True),
+)

@@ -10,8 +10,11 @@ from typing import Final
 
 from kms_grpc.errors import TagException
 from kms_grpc.model.key import Key, Tag
+from kms_grpc.operations.admission.selectors import by_id_or_arn
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.handlers.pages import BY_TAG_KEY, page
+from kms_grpc.operations.kinds.unary import Unary
+from kms_grpc.operations.kinds.write import Write
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 
@@ -20,7 +23,7 @@ RESERVED_PREFIX: Final = "aws:"
 
 
 def tag_resource(call: Call, request: pb.TagResourceRequest, key: Key) -> pb.TagResourceResponse:
-    """Adds tags, and gives those that are there another value. All of them or none."""
+    """Adds tags, and replaces the values of those that the key has. All of them or none."""
     check_tags(request.tags)
     there = {tag.tag_key for tag in call.writing.tags_after(key.key_id, "", TAGS_PER_KEY + 1)}
     if len(there | {tag.tag_key for tag in request.tags}) > TAGS_PER_KEY:
@@ -30,7 +33,7 @@ def tag_resource(call: Call, request: pb.TagResourceRequest, key: Key) -> pb.Tag
 
 
 def untag_resource(call: Call, request: pb.UntagResourceRequest, key: Key) -> pb.UntagResourceResponse:
-    """A tag that is not there is no error."""
+    """Removes tags. Tags that the key does not have are ignored."""
     for tag_key in request.tag_keys:
         _check_not_reserved(tag_key)
     for tag_key in request.tag_keys:
@@ -39,7 +42,7 @@ def untag_resource(call: Call, request: pb.UntagResourceRequest, key: Key) -> pb
 
 
 def list_resource_tags(call: Call, request: pb.ListResourceTagsRequest, key: Key) -> pb.ListResourceTagsResponse:
-    """The key's tags by their tag keys."""
+    """Lists the key's tags, ordered by tag key."""
     registry = call.shard.registry
     tags, marker = page(
         call,
@@ -53,7 +56,7 @@ def list_resource_tags(call: Call, request: pb.ListResourceTagsRequest, key: Key
 
 
 def check_tags(tags: Iterable[keys_pb2.Tag]) -> None:
-    """TagException, in AWS's words, for tags that no key may have or that name one key twice."""
+    """Raises TagException for too many tags, a tag key given twice, and tag keys that begin with aws:."""
     tag_keys = [tag.tag_key for tag in tags]
     if len(tag_keys) > TAGS_PER_KEY:
         raise TagException("Too many tags")
@@ -64,7 +67,7 @@ def check_tags(tags: Iterable[keys_pb2.Tag]) -> None:
 
 
 def set_tags(call: Call, key: Key, tags: Iterable[keys_pb2.Tag]) -> None:
-    """Tags that were checked, over those that there are."""
+    """Sets tags that `check_tags` has passed."""
     for tag in tags:
         call.writing.set_tag(Tag(key.key_id, key.account, tag.tag_key, tag.tag_value))
 
@@ -72,3 +75,10 @@ def set_tags(call: Call, key: Key, tags: Iterable[keys_pb2.Tag]) -> None:
 def _check_not_reserved(tag_key: str) -> None:
     if tag_key.lower().startswith(RESERVED_PREFIX):
         raise TagException("Tags beginning with aws: are reserved")
+
+
+ROWS = (
+    Write("TagResource", pb.TagResourceRequest, tag_resource, keys=(by_id_or_arn("TagResource"),)),
+    Write("UntagResource", pb.UntagResourceRequest, untag_resource, keys=(by_id_or_arn("UntagResource"),)),
+    Unary("ListResourceTags", pb.ListResourceTagsRequest, list_resource_tags, keys=(by_id_or_arn("ListResourceTags"),)),
+)

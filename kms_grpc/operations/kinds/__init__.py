@@ -1,1 +1,1 @@
-"""The kinds of operations, each with its own way of answering: over a message, over raw bytes, batch, stream."""
+"""The kinds of operations: each is a row of the table with a typed handler, and says how its calls are answered."""

@@ -1,7 +1,7 @@
-"""What the handler of a stream answers with: the work that takes one part after the other.
+"""The work of a stream, which its handler returns: it takes one part after the other and answers each.
 
-Parts and answers go over the wire as the one field of bytes of a message. It is read where it lies in the request, and
-the field's head is written in front of the answer in place: for a megabyte, parsing and building would copy it twice.
+Parts and answers travel as the one field of bytes of a message. A part is read where it lies in the request, and the
+field's head is written in front of the answer in place: parsing and building would copy a megabyte twice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kms_grpc.operations.contract.descriptors import descriptor
 from kms_grpc.operations.contract.validation import decode, refuse_unknown_fields
 
 PIECE_BYTES: Final = 1024 * 1024
-"""What is worked on, and answered, at a time."""
+"""A part is worked on, and answered, in pieces of this size."""
 _LENGTH_DELIMITED: Final = 2
 _LEAD_TAG: Final = b"\x0a"
 """Field 1 of every stream's answer."""
@@ -26,42 +26,44 @@ _LARGEST_LEAD: Final = 6
 
 
 class Part(NamedTuple):
-    """What one message carries."""
+    """The content of one message."""
 
     content: Buffer
     last: bool
 
 
 class StreamWork:
-    """The work of one stream. `request` is what it was admitted for, without its parts."""
+    """The work of one stream. The stream is admitted for `request`, its first message without content."""
 
     request: Any
 
     def __init__(self, first: Part, answer: Message, most: int) -> None:
-        """`first` came with the first message; `answer` goes out before all others, none of more than `most` bytes."""
+        """`first` came with the first message. `answer` is sent before all others; none has more than `most` bytes."""
         self._most = most
         self.content_bytes = 0
-        """Of the plaintext so far."""
+        """Bytes of plaintext so far."""
         self.is_whole = False
-        """Whether what came so far may be all."""
+        """True where the stream may end after the parts so far."""
         self._ready = iter((answer.SerializeToString(),))
         self.put(first)
 
     def put(self, part: Part) -> None:
-        """What is worked on next; the part before it is done with."""
+        """Takes the next part. The part before it must have been answered."""
         self._part: Part | None = part
         self._at = 0
         self.is_last = part.last
-        """Whether it is the last one."""
+        """True where this part is the last one."""
 
     @property
     def wants_next(self) -> bool:
-        """Whether there is at most a piece left of the part, and it is not the last one."""
+        """True where at most one piece of the part is left and another part follows."""
         return not self.is_last and (self._part is None or self._at + PIECE_BYTES >= len(self._part.content))
 
     def answer(self) -> bytes | None:
-        """The next answer, serialised, made now; None: the part has no more. Its content is let go with its last piece,
-        so that a stream whose caller doesn't read holds nothing but the answer."""
+        """Makes and returns the next answer, serialised; None where the part has no more.
+
+        The part's content is released with its last piece, so that a stream whose caller does not read holds nothing
+        but the answer."""
         while (ready := next(self._ready, None)) is None:
             if self._part is None:
                 return None
@@ -69,27 +71,28 @@ class StreamWork:
         return ready
 
     def _piece(self, part: Part) -> tuple[memoryview, bool]:
-        """The next piece of the part, and whether it is the stream's last; one, and empty, of an empty part."""
+        """Returns the part's next piece, and whether it is the stream's last. An empty part has one empty piece."""
         start, self._at = self._at, self._at + PIECE_BYTES
         if self._at >= len(part.content):
             self._part = None
         return memoryview(part.content)[start : self._at], part.last and self._part is None
 
     def _work(self, piece: memoryview, is_last: bool) -> bytes:
-        """The answer to a piece; empty where there is none."""
+        """Returns the answer to a piece; b"" where it has none."""
         raise NotImplementedError
 
     def finish(self) -> None:
-        """No part comes any more: raises where what has come is not whole."""
+        """Ends the work after the last part. Raises KMSError where the parts are not whole."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Its keys are gone."""
+        """Erases the keys."""
         raise NotImplementedError
 
 
-def taken_out(request: Any, name: str) -> tuple[Any, bytes]:
-    """A request without its field of bytes, and that. A new one: protobuf frees nothing of a message that lives."""
+def without_content(request: Any, name: str) -> tuple[Any, bytes]:
+    """Returns a copy of a request without its field of bytes, and those bytes. It is a new message because protobuf
+    frees no part of a message before all of it."""
     content: bytes = getattr(request, name)
     request.ClearField(name)
     rest = type(request)()
@@ -98,12 +101,12 @@ def taken_out(request: Any, name: str) -> tuple[Any, bytes]:
 
 
 def lead(size: int) -> bytes:
-    """What stands before so many bytes of an answer: tag and length of its field. Nothing of nothing."""
+    """Returns what precedes `size` bytes of content in an answer: tag and length of its field; b"" for no content."""
     return _LEAD_TAG + _varint(size) if size else b""
 
 
 def _fitting(answer: bytes, most: int) -> Iterator[bytes]:
-    """An answer that is too large (its frames are, or the server's messages are small) as several; none of nothing."""
+    """Returns an answer as several where it is larger than a message may be; none for an empty answer."""
     if len(answer) <= most:
         return iter((answer,) if answer else ())
     start = 1
@@ -137,8 +140,9 @@ class PartReader:
         self._tag = field.number << 3 | _LENGTH_DELIMITED
 
     def read(self, raw: bytes) -> Part:
-        """ValidationException where it is no such message, or says what the first one alone may say."""
-        content = self._alone(raw)
+        """Returns a message's part. ValidationException where `raw` is no such message, or has fields that belong into
+        the first message."""
+        content = self._sole_content(raw)
         if content is not None:
             return Part(content, False)
         message: Any = decode(self._request, raw)
@@ -148,14 +152,14 @@ class PartReader:
             raise ValidationException(f"{', '.join(named)}: in the first message of the stream alone.")
         return Part(getattr(message, self._name), message.last)
 
-    def joined(self, request: Any, raw: bytes) -> None:
-        """Adds a message's part to those of the first one."""
+    def join(self, request: Any, raw: bytes) -> None:
+        """Appends a message's part to the content of `request`."""
         part = self.read(raw)
         setattr(request, self._name, getattr(request, self._name) + bytes(part.content))
         request.last = part.last
 
-    def _alone(self, raw: bytes) -> memoryview | None:
-        """The content of a message that is nothing else."""
+    def _sole_content(self, raw: bytes) -> memoryview | None:
+        """Returns the content where the message has no other field, else None."""
         if not raw or raw[0] != self._tag:
             return None
         length = shift = 0

@@ -1,4 +1,4 @@
-"""What the tests of a key's life share: external keys, wrapping as a caller does it, states by their names."""
+"""Keys of origin EXTERNAL for tests: parameters, wrapping as a caller does it, imports, key states by name."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ SIZES: Final = ("RSA_2048", "RSA_3072", "RSA_4096")
 
 
 def state_of(worker: Worker, key_id: str) -> str:
-    """`Enabled`, as DescribeKey tells it."""
+    """Returns the key state by DescribeKey: `Enabled`."""
     state: str = keys_pb2.KeyState.Name(worker.call("DescribeKey", key_id=key_id).key_metadata.key_state)
     return "".join(part.capitalize() for part in state.removeprefix("KEY_STATE_").split("_"))
 
 
 def row(worker: Worker, key_id: str) -> Key:
-    """The key as it is stored."""
+    """Returns the key's row."""
     key = worker.shard(HOME).registry.find_key(key_id)
     assert key is not None
     return key
@@ -47,13 +47,13 @@ def materials(worker: Worker, key_id: str) -> list[Material]:
 
 
 def stored(worker: Worker, key_id: str) -> object:
-    """All that the registry has of a key: a refused call changes none of it."""
+    """Returns all rows of a key. A refused call changes none of them."""
     registry = worker.shard(HOME).registry
     return registry.find_key(key_id), materials(worker, key_id), registry.tags_after(key_id, "", 100)
 
 
 def wrap(public_key: bytes, algorithm: str, material: bytes) -> bytes:
-    """As RFC 8017 and RFC 5649 have it, with the package `cryptography`."""
+    """Wraps by RFC 8017 and RFC 5649, with the package `cryptography`."""
     public = load_der_public_key(public_key)
     assert isinstance(public, rsa.RSAPublicKey)
     sha = hashes.SHA1() if algorithm.endswith("_SHA_1") else hashes.SHA256()
@@ -65,8 +65,8 @@ def wrap(public_key: bytes, algorithm: str, material: bytes) -> bytes:
 
 
 def wrap_with_openssl(folder: Path, public_key: bytes, algorithm: str, material: bytes, command: str) -> bytes:
-    """The commands of AWS's pages, with the real `openssl`: rsautl (SHA-1 alone) or pkeyutl. What it cannot do in one
-    step, AES key wrap with padding, `cryptography` adds to openssl's RSA."""
+    """Wraps by the commands of AWS's pages, with `openssl`: rsautl (SHA-1 only) or pkeyutl. `cryptography` adds AES key
+    wrap with padding, which openssl cannot do in one step."""
     digest = "sha1" if algorithm.endswith("_SHA_1") else "sha256"
     between = material if algorithm in OAEP else os.urandom(32)
     (folder / "PublicKey.bin").write_bytes(public_key)
@@ -81,7 +81,7 @@ def wrap_with_openssl(folder: Path, public_key: bytes, algorithm: str, material:
 
 
 def provide_pair(shard: Shard, spec: str = "RSA_2048", now_ns: int = 7) -> None:
-    """Let one pair lie ready, as the keeper does."""
+    """Makes a wrapping key pair ahead, as the keeper does."""
     owned_keys.provide(shard, now_ns)
     if shard.registry.count_ready_pairs(spec):
         return
@@ -91,7 +91,7 @@ def provide_pair(shard: Shard, spec: str = "RSA_2048", now_ns: int = 7) -> None:
 
 
 def lay_ready(shard: Shard, pair: ImportPair) -> None:
-    """The same pair again, wherever it is: making one of 4,096 bits takes seconds."""
+    """Makes a used pair available again: making one of 4,096 bits takes seconds."""
     with shard.registry.writing() as transaction:
         left = transaction.find_pair(pair.pair_id)
         if left is not None:
@@ -102,7 +102,7 @@ def lay_ready(shard: Shard, pair: ImportPair) -> None:
 def parameters(
     worker: Worker, key_id: str, algorithm: str = "RSAES_OAEP_SHA_256", spec: str = "RSA_2048", **more: Any
 ) -> Any:
-    """GetParametersForImport with a pair ready."""
+    """Calls GetParametersForImport with a pair made ahead."""
     provide_pair(worker.shard(HOME), spec)
     return worker.call("GetParametersForImport", **wanted(key_id, algorithm, spec), **more)
 
@@ -116,12 +116,12 @@ def wanted(key_id: str, algorithm: str = "RSAES_OAEP_SHA_256", spec: str = "RSA_
 
 
 def external(worker: Worker, **more: Any) -> Any:
-    """Metadata of a new key that waits for its material."""
+    """Creates a key of origin EXTERNAL without material, and returns its metadata."""
     return worker.call("CreateKey", origin=EXTERNAL, **more).key_metadata
 
 
 def package(worker: Worker, key_id: str, material: bytes, **more: Any) -> dict[str, Any]:
-    """The fields of an ImportKeyMaterial that will be taken."""
+    """Returns the fields of a valid ImportKeyMaterial."""
     got = parameters(worker, key_id)
     fields = {
         "key_id": key_id,
@@ -133,13 +133,13 @@ def package(worker: Worker, key_id: str, material: bytes, **more: Any) -> dict[s
 
 
 def expiring(time_ns: int) -> dict[str, Any]:
-    """The fields that let imported material expire then."""
+    """Returns the fields that give imported material an expiry."""
     seconds, nanos = divmod(time_ns, SECOND_NS)
     return {"expiration_model": EXPIRES, "valid_to": {"seconds": seconds, "nanos": nanos}}
 
 
 def bring_in(worker: Worker, key_id: str, material: bytes, **more: Any) -> str:
-    """Import for good; the material's id."""
+    """Imports material that does not expire, and returns its id."""
     answer = worker.call("ImportKeyMaterial", **package(worker, key_id, material, **more))
     return str(answer.key_material_id)
 

@@ -1,5 +1,5 @@
-"""Random lives of two keys, one of which is external: whatever is called in whatever order, with the clock stepped and
-the keeper coming by at times, the service answers as a model of a few lines does.
+"""Random histories of two keys, one of origin EXTERNAL: calls in any order, with the clock stepped and the keeper run
+at times, have the outcomes of a model of a few lines.
 
 10,000 steps in CI, 1,500 elsewhere.
 """
@@ -25,7 +25,7 @@ from kms_grpc.model.key import ImportPair
 from kms_grpc.processes import due_work
 from kms_grpc.v1 import keys_pb2
 from tests.operations.conftest import copied
-from tests.operations.key_life import (
+from tests.operations.external_keys import (
     EXISTING,
     EXTERNAL,
     NEVER,
@@ -74,7 +74,7 @@ CELLS = {
     line.split()[0]: dict(zip(TABLE.split("\n")[1].split(), map(CODES.get, line.split()[1:]), strict=True))
     for line in TABLE.strip().splitlines()[1:]
 }
-ALIASES = ["alias/lives-a", "alias/lives-b"]
+ALIASES = ["alias/histories-a", "alias/histories-b"]
 MINUTE_NS = 60 * SECOND_NS
 SECRETS = [bytes([number]) * 32 for number in range(4)]
 FOR_EVER = math.inf
@@ -82,7 +82,7 @@ FOR_EVER = math.inf
 
 @dataclass
 class Model:
-    """What a key is like. Materials are told by their number; `there` has those that are, and when they end."""
+    """The expected state of a key. Materials have numbers; `there` has those that the key has, with their expiry."""
 
     external: bool
     state: str
@@ -129,7 +129,7 @@ class Model:
 
 @pytest.fixture
 def run(prepared: Path, folder: Path) -> Iterator[Any]:
-    """One service for all lives; an RSA pair of its own, laid ready again for each import: making one takes long."""
+    """One service for all histories, with one RSA pair that each import uses again, since making one takes seconds."""
     host = Host(copied(prepared, folder))
     worker = host.worker()
     provide_pair(worker.shard())
@@ -140,14 +140,14 @@ def run(prepared: Path, folder: Path) -> Iterator[Any]:
     shutil.rmtree(host.settings.data_dir)
 
 
-class Lives(RuleBasedStateMachine):
-    """Rules name a key by whether it is external."""
+class Histories(RuleBasedStateMachine):
+    """The state machine. Its rules name a key by whether its origin is EXTERNAL."""
 
     host: Host
     worker: Worker
     pair: ImportPair
     steps = 0
-    """Taken so far, over all lives."""
+    """Steps taken so far, over all histories."""
 
     @initialize()
     def begin(self) -> None:
@@ -172,7 +172,7 @@ class Lives(RuleBasedStateMachine):
         return self.host.clock.now_ns
 
     def done(self, name: str, expected: str | None, **fields: Any) -> Any:
-        """The answer, or None; whether it is an error is as the model says."""
+        """Returns the answer, or None for an error, and checks that the model expects the same."""
         try:
             answer, code = self.worker.call(name, **fields), None
         except errors.KMSError as error:
@@ -193,8 +193,8 @@ class Lives(RuleBasedStateMachine):
     @rule(external=st.booleans(), description=st.sampled_from("ab"))
     def describe(self, external: bool, description: str) -> None:
         if self.ask(external, "UpdateKeyDescription", description=description) is not None:
-            told = self.worker.call("DescribeKey", key_id=self.keys[external]).key_metadata
-            assert told.description == description
+            described = self.worker.call("DescribeKey", key_id=self.keys[external]).key_metadata
+            assert described.description == description
 
     @rule(external=st.booleans(), tag=st.sampled_from("ab"), away=st.booleans())
     def tag(self, external: bool, tag: str, away: bool) -> None:
@@ -203,8 +203,8 @@ class Lives(RuleBasedStateMachine):
             self.models[external].tags ^= (
                 {tag} & self.models[external].tags if away else {tag} - self.models[external].tags
             )
-        told = self.worker.call("ListResourceTags", key_id=self.keys[external]).tags
-        assert {one.tag_key for one in told} == self.models[external].tags
+        answered = self.worker.call("ListResourceTags", key_id=self.keys[external]).tags
+        assert {one.tag_key for one in answered} == self.models[external].tags
 
     @rule(external=st.booleans(), name=st.sampled_from(ALIASES), operation=st.sampled_from(["Create", "Update"]))
     def point(self, external: bool, name: str, operation: str) -> None:
@@ -230,7 +230,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(external=st.booleans(), number=st.integers(0, 1 << 16), to=st.sampled_from([None, None, False, True]))
     def decrypt(self, external: bool, number: int, to: bool | None) -> None:
-        """Or re-encrypt, where `to` says under which key."""
+        """Decrypts, or re-encrypts under the key `to`."""
         if not self.blobs[external]:
             return
         blob = {"ciphertext_blob": self.blobs[external][number % len(self.blobs[external])]}
@@ -251,7 +251,7 @@ class Lives(RuleBasedStateMachine):
             assert answer.key_rotation_enabled is rotates
             if rotates:
                 assert answer.rotation_period_in_days == model.period
-                date = model.rotation if model.state == "Enabled" else 0  # none while a disabled key is not rotated
+                date = model.rotation if model.state == "Enabled" else 0  # a disabled key is not rotated
                 assert answer.next_rotation_date.ToNanoseconds() == date
 
     @rule(external=st.booleans(), days=st.integers(7, 30))
@@ -348,9 +348,9 @@ class Lives(RuleBasedStateMachine):
             assert states.count(keys_pb2.KEY_MATERIAL_STATE_CURRENT) == bool(model.permanent)
 
 
-def test_lives(run: Any) -> None:
+def test_histories(run: Any) -> None:
     host, worker, pair = run
-    machine = type("Life", (Lives,), {"host": host, "worker": worker, "pair": pair})
+    machine = type("History", (Histories,), {"host": host, "worker": worker, "pair": pair})
     health = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     each = settings(
         max_examples=20, stateful_step_count=100, deadline=None, database=None, suppress_health_check=health

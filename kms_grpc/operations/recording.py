@@ -1,0 +1,47 @@
+"""Opens a call's audit record and closes it: done, or failed. Executor and streams record their calls with it."""
+
+from __future__ import annotations
+
+import logging
+
+from kms_grpc.audit.record import AuditRecord, iso_time, new_id
+from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.errors import KMSError, KMSInternalException
+from kms_grpc.operations.call import Call, Service
+from kms_grpc.operations.operation import Operation
+
+log = logging.getLogger(__name__)
+
+
+def open_call(service: Service, operation: Operation, credentials: Credentials) -> Call:
+    """Returns a call that arrives now, with an open audit record."""
+    now_ns = service.clock.wall_ns()
+    record = AuditRecord(iso_time(now_ns), credentials.peer, credentials.user_agent, credentials.request_id, new_id())
+    return Call(operation.name, operation.read_only, service, credentials, now_ns, record)
+
+
+def audit(call: Call, operation: Operation) -> None:
+    """Records a call. Where the answer holds secrets the record is written before this returns, or
+    DependencyTimeoutException is raised and the call is refused; else the log may hold it back for a moment."""
+    line = call.record.line(call.audit_head)
+    if operation.yields_secrets:
+        call.service.audit_log.write(line)
+    else:
+        call.service.audit_log.append(line)
+
+
+def fail(call: Call, problem: Exception) -> KMSError:
+    """Records a failed call and returns the error that its caller gets: `problem`, or KMSInternalException where it is
+    not a KMSError."""
+    error = problem if isinstance(problem, KMSError) else _internal(call, problem)
+    if error is call.refusal:
+        return error  # the transaction that counted it holds its record
+    call.record.fail(error.code, error.text)
+    for line in (*(row.record for row in call.beside), call.record.line(call.audit_head)):
+        call.service.audit_log.append(line)
+    return error
+
+
+def _internal(call: Call, problem: Exception) -> KMSError:
+    log.error("%s failed", call.operation, exc_info=problem, extra={"request_id": call.record.requestID})
+    return KMSInternalException(f"The request failed because of an internal error; request id {call.record.requestID}.")
