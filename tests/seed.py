@@ -1,6 +1,6 @@
 """The seed of randomised tests. Each run prints it in its header; setting `KMS_GRPC_TEST_SEED` repeats a run.
 
-tests/conftest.py takes the hooks from here.
+tests/conftest.py imports these hooks.
 """
 
 from __future__ import annotations

@@ -91,6 +91,6 @@ def test_a_refused_call_leaves_a_key_pending_deletion_as_it_was(shared: Worker, 
     if (name, key) == OLD_TARGET or answer_in(name, "PendingDeletion") is None:
         return
     key_id = scene.keys[key].key_id
-    before = shared.shard(HOME).registry.find_key(key_id)
+    before = shared.shard(HOME).registry.keys.find(key_id)
     scene.refusal()
-    assert shared.shard(HOME).registry.find_key(key_id) == before
+    assert shared.shard(HOME).registry.keys.find(key_id) == before
