@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kms_grpc.client import KeyManagementClient
 from kms_grpc.client.aio import AsyncKeyManagementClient
+from kms_grpc.client.methods import WITHOUT_METHOD
 from kms_grpc.endpoints.aws_operations import AWS_OPERATIONS
 from kms_grpc.model.key_state import RULES
 from kms_grpc.operations.table import NAMES
@@ -16,11 +17,6 @@ from tests.aws_facts import KEY_STATES, MODEL
 from tests.examples import EXAMPLES, METHODS
 
 COMMANDS = Path(__file__).resolve().parent.parent / "kms_grpc" / "cli"
-WITHOUT_METHOD = {
-    "EncryptStream": "StreamClient.encrypt",
-    "DecryptStream": "StreamClient.decrypt",
-}
-"""Operations that KeyManagementClient has no method for, with the call that Python users make instead."""
 WITHOUT_COMMAND = {
     "EncryptBatch": "programs send batches; `kms-grpc encrypt` sends one plaintext",
     "DecryptBatch": "as EncryptBatch",
@@ -56,7 +52,7 @@ def missing(name: str) -> Iterator[str]:
     method = method_name(name)
     if name not in WITHOUT_METHOD:
         if not hasattr(KeyManagementClient, method):
-            yield "a client method, or an entry in WITHOUT_METHOD: kms_grpc/client/"
+            yield "a client method, or an entry in WITHOUT_METHOD: kms_grpc/client/methods/"
         elif not hasattr(AsyncKeyManagementClient, method):
             yield "the generated asyncio method: python build.py --client"
     if method not in ATTRIBUTES and name not in WITHOUT_COMMAND:
