@@ -121,6 +121,7 @@ EXAMPLES: dict[str, Example] = {
     "TagResource": write({"key_id": KEY, "tags": [{"tag_key": "team", "tag_value": "payroll"}]}),
     "UntagResource": write({"key_id": KEY, "tag_keys": ["team"]}),
     "ListResourceTags": Example({"key_id": KEY, "limit": 10}),
+    "GetKeyPolicy": Example({"key_id": KEY, "policy_name": "default"}),
     "EnableKeyRotation": write({"key_id": KEY, "rotation_period_in_days": 90}),
     "DisableKeyRotation": write({"key_id": KEY}),
     "GetKeyRotationStatus": Example({"key_id": KEY}),
