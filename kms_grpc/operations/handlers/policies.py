@@ -32,8 +32,11 @@ DEFAULT_POLICY: Final = """{
 
 
 def get_key_policy(call: Call, request: pb.GetKeyPolicyRequest, key: Key) -> pb.GetKeyPolicyResponse:
-    """Returns the default policy. NotFoundException for another name; UnsupportedOperationException for AWS managed keys,
-    whose policy admits their service only."""
+    """Returns the default policy.
+
+    Raises NotFoundException for another name, and UnsupportedOperationException for AWS managed keys, whose policy
+    allows their service only.
+    """
     if request.HasField("policy_name") and request.policy_name != NAME:
         raise NotFoundException("No such policy exists", key=key.arn, state=key.state)
     if key.kind is not KeyKind.CUSTOMER_MANAGED:
