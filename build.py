@@ -1,19 +1,21 @@
-"""Builds what is made from other files: the gRPC stubs and the C core.
+"""Generates the files that come from protos/, and compiles the C core.
 
-    python build.py            stubs from protos/ into the package, the asyncio client, then the C core in place
-    python build.py --stubs    the stubs alone (needs grpcio-tools and mypy-protobuf)
-    python build.py --client   the asyncio client alone, from the other one (needs ruff)
-    python build.py --core     the C core alone (needs cffi, a C compiler, libssl-dev)
+    python build.py            everything below, in this order
+    python build.py --stubs    from protos/: the gRPC stubs, and the field numbers for C in native/contract_fields.h
+                               (needs grpcio-tools and mypy-protobuf)
+    python build.py --client   the asyncio client, from the blocking one (needs ruff)
+    python build.py --core     the C core, into kms_grpc/crypto (needs cffi, a C compiler, libssl-dev)
 
-setup.py hands `ffibuilder` to setuptools, so `pip install .` compiles the core as well.
+All generated files are committed; tests generate them again and compare. setup.py gives `ffibuilder` to setuptools, so
+`pip install .` compiles the core too.
 
-Environment: KMS_GRPC_OPENSSL, the prefix of another OpenSSL (>= 3.0) than the system's, with include/ and lib/ or
-lib64/. Its libcrypto.a is linked in, because Python's own ssl module brings the system's libcrypto.so.3 into the
-process, and whoever asks for that name later gets it. Without a libcrypto.a there the shared one is used, by rpath.
-CFLAGS and LDFLAGS are added as usual.
+Environment: KMS_GRPC_OPENSSL is the prefix of an OpenSSL (>= 3.0) other than the system's, with include/ and lib/ or
+lib64/. Its libcrypto.a is linked statically, because Python's ssl module loads the system's libcrypto.so.3 into the
+process, and the dynamic linker would resolve that name to the copy that is loaded first. If the prefix has no
+libcrypto.a, its shared library is linked with an rpath. CFLAGS and LDFLAGS are honoured.
 
-Beware of the name: in this folder `python -m build` runs this file and not PyPA's build. Use `pip wheel .`,
-`uv build` or `pyproject-build`.
+The name of this file hides PyPA's build: in this folder `python -m build` runs this file. Use `pip wheel .`, `uv build`
+or `pyproject-build` instead.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from cffi import FFI
 
@@ -32,12 +36,13 @@ ROOT = Path(__file__).resolve().parent
 MODULE = "kms_grpc.crypto._native"
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Wvla"]
 HARDENING = ["-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-fvisibility=hidden"]
-# Ours alone: the C that cffi writes doesn't pass -Wconversion, and a user's newer compiler must not fail on a warning.
+# For `build.py --core` only: the C that cffi generates fails -Wconversion, and a user's newer compiler must not fail
+# on a warning.
 STRICT = ["-Werror", "-Wconversion", "-Wno-error=conversion", "-Wno-sign-conversion"]
 
 
 def openssl() -> dict[str, list[str]]:
-    """Where headers and library are: the system's, or those of the prefix in KMS_GRPC_OPENSSL."""
+    """Returns cffi's arguments for libcrypto: the system's, or that of the prefix in KMS_GRPC_OPENSSL."""
     prefix = os.environ.get("KMS_GRPC_OPENSSL")
     if not prefix:
         return {"libraries": ["crypto"]}
@@ -58,10 +63,10 @@ def openssl() -> dict[str, list[str]]:
 
 
 def extension(module: str = MODULE, root: str = "", more: tuple[str, ...] = (), flags: tuple[str, ...] = ()) -> FFI:
-    """The cffi builder of the core. `root` is empty or ends with a slash; `more` are C files beside native/*.c and what
-    speaks with Python itself.
+    """Returns the cffi builder of the core.
 
-    A file of `more` with a .cdef.h beside it adds its declarations (the test build does so).
+    `root` is the prefix of all paths: empty, or ends with a slash. `more` are additional C files; each has its
+    declarations in a .cdef.h beside it. The test build uses them.
     """
     native = sorted(f"{root}native/{path.name}" for path in (ROOT / "native").glob("*.c"))
     more = (f"{root}native/python/objects.c", *more)
@@ -85,7 +90,7 @@ def extension(module: str = MODULE, root: str = "", more: tuple[str, ...] = (), 
 
 
 def build_extension(builder: FFI, module: str, target: Path) -> Path:
-    """Compiles in build/, then moves the module into `target` in one step: a process that runs keeps its old one."""
+    """Compiles in build/, then renames the module into `target`, so that running processes keep the old file."""
     workshop = ROOT / "build" / module
     workshop.mkdir(parents=True, exist_ok=True)
     made = Path(builder.compile(tmpdir=str(workshop)))
@@ -96,12 +101,14 @@ def build_extension(builder: FFI, module: str, target: Path) -> Path:
 
 
 def build_core() -> None:
+    """Compiles the C core in place. Refuses to compile field numbers that are not those of the stubs."""
+    require_current_fields_header()
     builder = extension(root=f"{ROOT}/", flags=tuple(STRICT))
     print(build_extension(builder, MODULE, ROOT / "kms_grpc" / "crypto"))
 
 
 def build_stubs(target: Path = ROOT) -> None:
-    """Generates kms_grpc/v1/*_pb2*.py and .pyi under `target`. The protos' folders mirror the package."""
+    """Generates kms_grpc/v1/*_pb2*.py and .pyi under `target`. The folders under protos/ mirror the package."""
     import grpc_tools  # type: ignore[import-untyped]
 
     protos = sorted(str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos" / "kms_grpc").rglob("*.proto"))
@@ -110,56 +117,153 @@ def build_stubs(target: Path = ROOT) -> None:
     include = Path(grpc_tools.__file__).parent / "_proto"
     outputs = [f"--{kind}_out={target}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'protos'}", f"-I{include}", *outputs, *protos]
-    # protoc finds its mypy plug-ins on PATH; without an activated environment they stand beside the interpreter.
+    # protoc looks for its mypy plug-ins on PATH. Without an activated environment they are only beside the interpreter.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PATH": path})
 
 
-# What makes a method of the client one of its asyncio twin: calls are awaited, listings walk asynchronously.
-TWIN_NAMES = ("key_life", "batches", "key_management")
+# --- the field numbers that the C core needs ---------------------------------------------------------------------
+
+FIELDS_HEADER = ROOT / "native" / "contract_fields.h"
+FIELDS_MESSAGES = (
+    *("EncryptRequest", "EncryptResponse", "DecryptRequest", "DecryptResponse"),
+    *(f"{name}Batch{part}" for name in ("Encrypt", "Decrypt", "ReEncrypt") for part in ("Request", "Item", "Result")),
+    *(f"GenerateDataKeyBatch{part}" for part in ("Request", "Item", "Result")),
+    *("EncryptBatchResponse", "DecryptBatchResponse", "ReEncryptBatchResponse", "GenerateDataKeyBatchResponse"),
+    "BatchDataKey",
+)
+FIELDS_TEXT = """\
+/* Generated from protos/ by `python build.py --stubs`: do not edit.
+ *
+ * For each message that the core reads or writes: the numbers of its fields, and two sets of bits (bit n for field n).
+ * LENGTH_DELIMITED has the fields that protobuf writes as a length and bytes, VARINTS those that it writes as a varint.
+ * Both sets end at field 15: higher numbers have tags of two bytes, which the core does not read.
+ */
+#ifndef KMS_CONTRACT_FIELDS_H
+#define KMS_CONTRACT_FIELDS_H
+
+"""
+
+
+def c_name(name: str) -> str:
+    """Returns the C constant's name: KMS_ENCRYPT_REQUEST for EncryptRequest."""
+    return "KMS_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
+
+
+def field_lines(message: Any) -> Iterator[str]:
+    """Yields the header's lines about one message, a protobuf Descriptor."""
+    prefix, masks = c_name(message.name), {"LENGTH_DELIMITED": 0, "VARINTS": 0}
+    yield f"/* {message.full_name} */"
+    for field in message.fields:
+        yield f"#define {prefix}_{field.name.upper()} {field.number}"
+        if field.number > 15:
+            continue
+        if field.is_packed or field.type in (field.TYPE_BYTES, field.TYPE_STRING, field.TYPE_MESSAGE):
+            masks["LENGTH_DELIMITED"] |= 1 << field.number
+        elif field.type in (field.TYPE_BOOL, field.TYPE_ENUM, field.TYPE_INT32):
+            masks["VARINTS"] |= 1 << field.number
+    yield from (f"#define {prefix}_{mask} 0x{bits:04X}u" for mask, bits in masks.items())
+    yield ""
+
+
+def fields_header() -> str:
+    """Returns the text of native/contract_fields.h, from the descriptors of the stubs."""
+    from kms_grpc.v1 import envelope_pb2, key_management_pb2
+
+    messages = {**key_management_pb2.DESCRIPTOR.message_types_by_name, **envelope_pb2.DESCRIPTOR.message_types_by_name}
+    algorithm = messages["EncryptRequest"].fields_by_name["encryption_algorithm"].enum_type
+    symmetric = algorithm.values_by_name["ENCRYPTION_ALGORITHM_SPEC_SYMMETRIC_DEFAULT"]
+    lines = [line for name in FIELDS_MESSAGES for line in field_lines(messages[name])]
+    lines += [f"/* {algorithm.full_name} */", f"#define {c_name(symmetric.name)} {symmetric.number}", ""]
+    return FIELDS_TEXT + "\n".join(lines) + "\n#endif\n"
+
+
+def build_fields_header() -> None:
+    FIELDS_HEADER.write_text(fields_header(), "utf-8")
+
+
+def require_current_fields_header() -> None:
+    """Raises SystemExit where native/contract_fields.h does not belong to the stubs.
+
+    Compares nothing where protobuf is not installed, as in the isolated environment of `pip install`.
+    """
+    try:
+        current = fields_header()
+    except ModuleNotFoundError:
+        return
+    if FIELDS_HEADER.read_text("utf-8") != current:
+        raise SystemExit(f"{FIELDS_HEADER.relative_to(ROOT)} differs from the stubs; run: python build.py --stubs")
+
+
+# Rewrites the synchronous client as the asyncio client: calls are awaited, and iterators become asynchronous.
+CLIENT = ROOT / "kms_grpc" / "client"
 TWIN = (
-    (r'\A"""', '"""Made by `python build.py --client` from ../{name}.py: do not edit.\n\n'),
+    (r"\A", "# Made by `python build.py --client` from kms_grpc/client/{name}.py: do not edit.\n"),
     (r"^    def (\w+\(\s*self)", r"    async def \1"),
     (r"return self\._(call|create)\(", r"return await self._\1("),
     (r"= self\.list_", "= await self.list_"),
     (r"\bIterator\b", "AsyncIterator"),
     (r"^( +)yield from (.+)$", r"\1for entry in \2:\n\1    yield entry"),
-    (r"\b(KeyLifeCalls|BatchCalls|KeyManagementClient)\b", r"Async\1"),
-    (r"from kms_grpc\.client\.(calls|key_life) import Caller\b", r"from kms_grpc.client.aio.\1 import AsyncCaller"),
-    (r"\(Caller\)", "(AsyncCaller)"),
-    (r"from kms_grpc\.client\.(key_life|batches) import", r"from kms_grpc.client.aio.\1 import"),
+    (r"\b(\w+Methods|KeyManagementClient|ServiceClient)\b", r"Async\1"),
+    (r"Threads may share one client\.", "Tasks of one event loop may share one client."),
+    (r"\bkms_grpc\.client\.(methods\.\w+|service_client)\b", r"kms_grpc.client.aio.\1"),
 )
 
 
+def twin_names() -> list[str]:
+    """Returns the files under kms_grpc/client that have a generated asyncio twin, without .py."""
+    methods = sorted(f"methods/{path.stem}" for path in (CLIENT / "methods").glob("*.py") if path.stem != "__init__")
+    return ["key_management", *methods]
+
+
 def twin(name: str) -> str:
-    """The asyncio twin of kms_grpc/client/NAME.py, imports and layout as ruff has them."""
-    text = (ROOT / "kms_grpc" / "client" / f"{name}.py").read_text("utf-8")
+    """Returns the asyncio twin of kms_grpc/client/NAME.py, with imports sorted and formatted by ruff."""
+    text = (CLIENT / f"{name}.py").read_text("utf-8")
     for pattern, replacement in TWIN:
         text = re.sub(pattern, replacement.replace("{name}", name), text, flags=re.MULTILINE)
-    for arguments in (["check", "--quiet", "--select", "I", "--fix", "-"], ["format", "--quiet", "-"]):
+    sort = [
+        "check",
+        "--quiet",
+        "--select",
+        "I",
+        "--config",
+        "lint.isort.known-first-party = ['kms_grpc']",
+        "--fix",
+        "-",
+    ]
+    for arguments in (sort, ["format", "--quiet", "-"]):
         command = [sys.executable, "-m", "ruff", *arguments]
         text = subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT).stdout
     return text
 
 
-def build_client(target: Path = ROOT / "kms_grpc" / "client" / "aio") -> None:
-    for name in TWIN_NAMES:
+def build_client(target: Path = CLIENT / "aio") -> None:
+    """Writes the asyncio twins under `target`."""
+    for name in twin_names():
         (target / f"{name}.py").write_text(twin(name), "utf-8")
 
 
+def build_pages(target: Path = ROOT) -> None:
+    """Makes the pages of reference under `target` from protos/, config.py and the rest that .ci/pages.py names."""
+    subprocess.run([sys.executable, str(ROOT / ".ci" / "pages.py"), str(target)], check=True, cwd=ROOT)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Builds the gRPC stubs and the C core in place.")
-    parser.add_argument("--stubs", action="store_true", help="the stubs alone")
-    parser.add_argument("--core", action="store_true", help="the C core alone")
-    parser.add_argument("--client", action="store_true", help="the asyncio client alone")
+    parser = argparse.ArgumentParser(description="Generates files from protos/ and compiles the C core. Default: all.")
+    parser.add_argument("--stubs", action="store_true", help="only the gRPC stubs and native/contract_fields.h")
+    parser.add_argument("--core", action="store_true", help="only the C core")
+    parser.add_argument("--client", action="store_true", help="only the asyncio client")
     chosen = parser.parse_args()
     every = not (chosen.stubs or chosen.core or chosen.client)
     if chosen.stubs or every:
         build_stubs()
+        build_fields_header()
     if chosen.client or every:
         build_client()
     if chosen.core or every:
         build_core()
+    if chosen.stubs or every:
+        build_pages()
 
 
 ffibuilder = extension()

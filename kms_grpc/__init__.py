@@ -1,1 +1,1 @@
-"""A key management service that behaves like AWS KMS and is reached by gRPC."""
+"""A key management service that behaves like AWS KMS and is called by gRPC."""

@@ -1,4 +1,4 @@
-"""`python -m kms_grpc` is `kms-grpc`."""
+"""Runs the command line: `python -m kms_grpc` is the same as `kms-grpc`."""
 
 import sys
 

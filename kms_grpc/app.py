@@ -24,7 +24,7 @@ from kms_grpc.audit.log import RESERVE_BYTES, FileAuditLog
 from kms_grpc.authentication.base import Authentication
 from kms_grpc.authentication.bearer_tokens import BearerTokens
 from kms_grpc.authentication.callers import Callers
-from kms_grpc.authentication.signature_v4 import FixedAccessKeys, SignatureV4
+from kms_grpc.authentication.signature_v4 import FixedSigners, SignatureV4
 from kms_grpc.authorization.account_only import AccountOnly
 from kms_grpc.clock import Clock, JudgedClock, SystemClock
 from kms_grpc.config import DEV_ACCESS_KEY, DEV_ACCOUNT, DEV_NAME, DEV_SECRET, ConfigurationError, Settings
@@ -39,8 +39,8 @@ from kms_grpc.processes import prepare as prepare_process
 from kms_grpc.processes import worker as worker_process
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.supervisor import Supervisor
-from kms_grpc.registry import first_start
-from kms_grpc.registry.access_keys import AccessKeys
+from kms_grpc.registry import provisioning
+from kms_grpc.registry.access_keys import StoredSigners
 from kms_grpc.registry.shards import Shard, Shards
 from kms_grpc.root_key.file import RootKeyFile
 
@@ -83,7 +83,7 @@ class Worker:
 
     def _follow_recorded_time(self) -> None:
         for shard in self.service.shards:
-            self._clock.raise_floor(shard.registry.latest_ns())
+            self._clock.raise_floor(shard.registry.latest_time.read_ns())
 
     def gauges(self) -> Mapping[str, int]:
         """Asked once a second: the time to look at what the keeper has recorded as well."""
@@ -123,8 +123,8 @@ class Keeper:
         self._shards.close()
 
 
-def registry_service(settings: Settings) -> first_start.Service:
-    return first_start.Service(settings.data_dir, settings.regions, settings.partition, settings.service_account)
+def registry_service(settings: Settings) -> provisioning.Installation:
+    return provisioning.Installation(settings.data_dir, settings.regions, settings.partition, settings.service_account)
 
 
 def root_key_source(settings: Settings) -> RootKeyFile:
@@ -132,7 +132,7 @@ def root_key_source(settings: Settings) -> RootKeyFile:
 
 
 def prepare(settings: Settings, clock: Clock | None = None) -> None:
-    """First start, migrations and checks. Raises first_start.WillNotStart or ConfigurationError, each with a way
+    """First start, migrations and checks. Raises WillNotStart or ConfigurationError, each with a way
     out."""
     open_keyring(SLOTS_BESIDE_MATERIALS)
     if settings.dev:
@@ -142,13 +142,13 @@ def prepare(settings: Settings, clock: Clock | None = None) -> None:
         from kms_grpc.endpoints import certificate
 
         certificate.read(settings.tls, datetime.now(UTC))
-    first_start.prepare(registry_service(settings), root_key_source(settings), clock or SystemClock())
+    provisioning.prepare(registry_service(settings), root_key_source(settings), clock or SystemClock())
 
 
 def open_shards(settings: Settings) -> Shards:
     limits = settings.limits
     open_keyring(limits.cached_keys + limits.streams + SLOTS_BESIDE_MATERIALS + 4 * len(settings.regions))
-    return first_start.open_shards(registry_service(settings), root_key_source(settings), settings.limits.cached_keys)
+    return provisioning.open_shards(registry_service(settings), root_key_source(settings), settings.limits.cached_keys)
 
 
 @contextlib.contextmanager
@@ -189,8 +189,8 @@ def authentication(settings: Settings, shards: Shards, clock: Clock, log: AuditL
     """Bearer tokens, and the signatures of access keys; with --dev that of the key `test` as well."""
     known = principals(settings)
     test = [(DEV_ACCESS_KEY, DEV_SECRET, known[DEV_NAME])] if settings.dev else []
-    access_keys = AccessKeys(shards.default, known, FixedAccessKeys(test), clock, lambda row: log.append(row.record))
-    return Callers(bearer_tokens(settings), SignatureV4(access_keys, clock.wall_ns))
+    signers = StoredSigners(shards.default, known, FixedSigners(test), clock, lambda row: log.append(row.record))
+    return Callers(bearer_tokens(settings), SignatureV4(signers, clock.wall_ns))
 
 
 def principals(settings: Settings) -> dict[str, Principal]:

@@ -1,7 +1,7 @@
-"""Time as one parameter: wall clock, boot clock and boot id travel together.
+"""Clocks: wall clock, boot clock and boot id as one parameter.
 
-Validity is judged by the wall clock only as far as the boot clock agrees with it, so code never reads a clock by
-itself; it is handed one. Tests step wall and boot together, or apart to play a clock that jumped.
+Code gets a Clock as a parameter and never reads the time otherwise, because the wall clock is trusted only while the
+boot clock agrees with it. Tests advance both together, or one alone to simulate a wall clock that was set.
 """
 
 from __future__ import annotations
@@ -10,22 +10,25 @@ import time
 from pathlib import Path
 from typing import Final, Protocol
 
-DAY_NS: Final = 24 * 3600 * 10**9
+HOUR_NS: Final = 3600 * 10**9
+DAY_NS: Final = 24 * HOUR_NS
 
 
 class Clock(Protocol):
+    """A source of wall time and boot time."""
+
     def wall_ns(self) -> int:
-        """Nanoseconds since 1970 (CLOCK_REALTIME)."""
+        """Returns nanoseconds since 1970 (CLOCK_REALTIME)."""
 
     def boot_ns(self) -> int:
-        """Nanoseconds since boot, sleep included (CLOCK_BOOTTIME): never set, never set back."""
+        """Returns nanoseconds since boot, sleep included (CLOCK_BOOTTIME). Nobody can set this clock."""
 
     def boot_id(self) -> str:
-        """Names this boot of the machine; boot_ns of two boots cannot be compared."""
+        """Returns the id of this boot of the machine. `boot_ns` of different boots cannot be compared."""
 
 
 class SystemClock:
-    """The machine's own clocks (Linux)."""
+    """The clocks of the machine (Linux)."""
 
     def __init__(self) -> None:
         self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -41,10 +44,11 @@ class SystemClock:
 
 
 class JudgedClock:
-    """Another clock whose wall time never goes back behind what was recorded: validity is judged by it.
+    """A clock whose wall time is never earlier than the latest time that a shard has recorded.
 
-    Who set the wall clock back revives nothing that was over. `raise_floor` is told the latest time that a shard has
-    recorded."""
+    Validity (of import tokens and key material) is decided by this clock, so that setting the wall clock back does not
+    make anything valid again.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -61,4 +65,5 @@ class JudgedClock:
         return self._clock.boot_id()
 
     def raise_floor(self, time_ns: int) -> None:
+        """Sets the earliest wall time, in nanoseconds since 1970. An earlier floor than the present one is ignored."""
         self._floor_ns = max(self._floor_ns, time_ns)

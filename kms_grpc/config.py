@@ -1,9 +1,9 @@
-"""All settings, in one typed object: a TOML file, then the command line over it. Every field has a usable default.
+"""The settings of a server: values of the command line, else of a TOML file, else defaults.
 
 ```toml
 regions = ["eu-central-1", "eu-west-1"]      # the first one is the default region
 listen = "127.0.0.1:50051"                   # loopback or unix:/path; with [tls] any address
-aws_listen = "127.0.0.1:8080"                # AWS's own clients, by setting an endpoint URL; likewise
+aws_listen = "127.0.0.1:8080"                # the endpoint URL for AWS's own clients; the same addresses
 workers = 2
 
 [[principals]]
@@ -12,19 +12,18 @@ arn = "arn:aws:iam::123456789012:role/billing"
 account = "123456789012"
 token_file = "/run/secrets/billing.token"    # or token = "…"
 
-[tls]                                        # PEM; both files are read again when they change
-certificate_file = "/etc/kms/server.pem"     # the server's certificate first, then those that lead to its CA
+[tls]                                        # PEM files, reloaded when they change
+certificate_file = "/etc/kms/server.pem"     # the server's certificate, then any intermediate certificates
 key_file = "/etc/kms/server.key"
 
 [quotas]
 keys_per_account = 100_000
 ```
-Unknown names are refused. Errors name the place and the way out.
+A setting of an unknown name is an error. Errors name the setting and say how to correct it.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import tomllib
@@ -32,6 +31,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from kms_grpc.addresses import is_local
 
 ACCOUNT = re.compile(r"[0-9]{12}")
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
@@ -44,134 +45,160 @@ SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class ConfigurationError(Exception):
-    """The configuration cannot be used. The text says where and what to change."""
+    """The configuration cannot be used. The text names the setting and says what to change."""
 
 
 class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A caller: known by a bearer token, given here or in a file (at least 16 characters)."""
+    """A principal that may call the service. It authenticates with a bearer token."""
 
     name: str
+    """Unique name of the principal, in logs and in `kms-grpc principals`."""
     arn: str
+    """IAM ARN of the principal, as key policies and the audit log show it."""
     account: str
+    """Account of the principal: 12 digits. The principal may use the keys of this account."""
     token: str | None = None
+    """The bearer token: at least 16 printable ASCII characters, no spaces. Give either this or token_file."""
     token_file: Path | None = None
+    """File with the bearer token."""
     service: str | None = None
-    """Service principal (`s3.amazonaws.com`) acting for the account."""
+    """Name of an AWS service (`s3.amazonaws.com`), if the principal is a service that acts for the account."""
 
     def read_token(self) -> str:
+        """Returns the bearer token. Raises ConfigurationError if there is none, or two, or it is malformed."""
         if (self.token is None) == (self.token_file is None):
             raise ConfigurationError(f"principal {self.name}: give exactly one of token and token_file")
         token = self.token if self.token_file is None else _read_token_file(self.name, self.token_file)
         assert token is not None
         if len(token) < TOKEN_LENGTH_MINIMUM or not token.isascii() or not token.isprintable() or " " in token:
             raise ConfigurationError(
-                f"principal {self.name}: its token must be {TOKEN_LENGTH_MINIMUM} or more printable ASCII characters, "
-                "without spaces"
+                f"principal {self.name}: its token must have at least {TOKEN_LENGTH_MINIMUM} characters, all of them "
+                "printable ASCII, and no spaces"
             )
         return token
 
 
 class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Resource quotas per account and region; exceeding one is LimitExceededException. AWS's defaults."""
+    """Resource quotas per account and region. The defaults are AWS's. A call beyond one gets LimitExceededException."""
 
     keys_per_account: int = 100_000
+    """KMS keys of an account, in any state."""
     aliases_per_key: int = 50
+    """Aliases of a key."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one worker takes on at once."""
+    """Limits of each worker process."""
 
     message_bytes: int = 4 * 1024 * 1024
-    """The largest gRPC message, in and out (gRPC's own default)."""
+    """Size of the largest gRPC message, request or response, in bytes. The default is gRPC's."""
     http_body_bytes: int = 1024 * 1024
-    """The largest body that the AWS door reads."""
+    """Size of the largest HTTP request body at the AWS endpoint, in bytes."""
     calls: int = 1024
-    """Calls under way in a worker, over all connections, whether they run, wait or arrive, streams included; one more
-    is ThrottlingException with RetryInfo."""
+    """Calls under way in a worker, over all connections, waiting calls and streams included. A call beyond that gets
+    ThrottlingException with RetryInfo."""
     waiting_calls: int = 256
-    """Calls that may wait for a worker's threads; one more is ThrottlingException with RetryInfo."""
+    """Calls that wait for a thread of the worker. A call beyond that gets ThrottlingException with RetryInfo."""
     bulk_waiting_ms: int = 1000
-    """So long a large call (a batch) may wait for its turn before it is turned away, and half the time to its deadline
-    at most. Who waits is not asking again: so the longer it is, the less an overload costs."""
+    """Longest time that a large call (a batch) waits before it gets ThrottlingException, in milliseconds; at most half
+    the time to its deadline. A longer wait makes an overload cheaper, because a waiting client does not retry."""
     in_flight_bytes: int = 64 * 1024 * 1024
-    """Of requests and answers that a worker holds at once."""
+    """Bytes of requests and responses that a worker holds in memory."""
     calls_per_connection: int = 72
-    """Calls under way on one connection, streams included; HTTP/2 tells the client, which keeps the next to itself.
-    The more a client may have under way, the more of an overload is the server's to refuse."""
+    """Calls under way on one connection, streams included. HTTP/2 announces the limit, and the client holds back
+    further calls. With a larger limit, the server has to refuse more calls in an overload."""
     threads: int = 4
+    """Threads of a worker for calls that may block: writes, and reads of keys that are not cached."""
     streams: int = 128
-    """EncryptStream and DecryptStream that a worker runs at once, each in up to 8 MiB; one more is
+    """EncryptStream and DecryptStream calls of a worker, each with up to 8 MiB of memory. One beyond that gets
     ThrottlingException."""
     stream_idle_seconds: float = 30.0
-    """A stream whose caller has neither sent nor read anything for so long gives its place to one that has none."""
+    """Seconds without data in either direction after which a stream may be ended to make room for a new one."""
     cached_keys: int = 16_384
-    """Keys whose row and material a worker keeps at hand."""
+    """KMS keys that a worker caches, with their key material."""
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The server's certificate. What is wrong with the files is said at the start (endpoints/certificate.py)."""
+    """The server's certificate. The server checks both files when it starts (kms_grpc/endpoints/certificate.py)."""
 
     certificate_file: Path
+    """PEM file: the server's certificate, then any intermediate certificates."""
     key_file: Path
+    """PEM file: the private key of the certificate, without a passphrase, readable by the owner only."""
 
 
 DATA_DIR = Path("kms-data")
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings of a server. Only `regions` has no usable default."""
+
     data_dir: Path = DATA_DIR
+    """Directory of the registry, the root key file and the audit log."""
     listen: str = "127.0.0.1:50051"
+    """Address of the gRPC endpoint: HOST:PORT or unix:/path. Without [tls], HOST must be loopback."""
     aws_listen: str | None = None
-    """Where AWS's JSON over HTTP is served; nowhere unless it is given."""
+    """Address of the endpoint for AWS's own clients (JSON over HTTP). None: no such endpoint."""
     metrics_listen: str | None = None
+    """Loopback HOST:PORT of the Prometheus metrics, served at /metrics. None: no metrics."""
     tls: Tls | None = None
-    """Serve the TCP ports of both doors under TLS; Unix sockets never are."""
+    """Serve the TCP ports of `listen` and `aws_listen` with TLS. Unix sockets never use TLS."""
     regions: list[str] = []
+    """Regions of the service, such as eu-central-1. The first one is the default region. Required."""
     workers: int = msgspec.field(default_factory=lambda: max(2, os.cpu_count() or 1))
+    """Worker processes: 1 to 256. Default: one per CPU, at least 2."""
     partition: str = "aws"
+    """Partition in the ARNs of the service. It cannot change once the first region is set up."""
     service_account: str = "000000000000"
-    """The account that the service's own keys live in; fixed when the first shard is made."""
+    """Account that owns the service's own keys: 12 digits. It cannot change once the first region is set up."""
     reflection: bool = True
+    """Serve gRPC server reflection, by which tools such as grpcurl learn the API."""
     drain_seconds: float = 30.0
+    """Time that calls under way may take to finish when the server stops: more than 0, at most 3600 seconds."""
     dev: bool = False
-    """One principal, the root of account 123456789012, with its token in DIR/dev.token."""
+    """For development: add a principal, the root of account 123456789012, with its token in DATA_DIR/dev.token."""
     bench: bool = False
-    """Also serve the echo methods that `kms-grpc bench` measures against."""
+    """Serve the echo methods that `kms-grpc bench` uses as a baseline."""
     log_level: str = "info"
+    """debug, info, warning or error."""
     principals: list[PrincipalSettings] = []
+    """The principals that may call the service."""
     managed_services: list[str] = msgspec.field(default_factory=lambda: list(MANAGED_SERVICES))
-    """Services that have an AWS managed key, `alias/aws/<service>`."""
+    """AWS services that get an AWS managed key, `alias/aws/<service>`, in each account."""
     non_committing_suites: bool = False
-    """DecryptStream also reads messages of the AWS Encryption SDK whose suite does not commit to its key."""
+    """Let DecryptStream read messages of the AWS Encryption SDK whose algorithm suite has no key commitment."""
     quotas: Quotas = Quotas()
+    """Resource quotas."""
     limits: Limits = Limits()
+    """Limits of each worker process."""
 
     @property
     def default_region(self) -> str:
+        """The region of a call that names none."""
         return self.regions[0]
 
 
 DEV_ACCOUNT = "123456789012"
 DEV_NAME = "dev"
-"""The principal that --dev lets in: the root of DEV_ACCOUNT."""
+"""Name of the principal that `dev` adds: the root of DEV_ACCOUNT."""
 DEV_ACCESS_KEY = "test"
-DEV_SECRET = "test"  # noqa: S105 - meant to be known
-"""Signs for the same principal, where --dev is given: only loopback and Unix sockets are served."""
+DEV_SECRET = "test"  # noqa: S105 - public on purpose
+"""Secret of DEV_ACCESS_KEY, which signs requests for the same principal. With `dev`, aws_listen must be local."""
 
 
 def load(path: Path | None, overrides: dict[str, Any]) -> Settings:
-    """Read the file, lay `overrides` (None: not given) over it, and check the whole. Raises ConfigurationError."""
+    """Returns the settings of the file, replaced by those `overrides` that are not None. Raises ConfigurationError."""
     return from_values(given(path, overrides))
 
 
 def given(path: Path | None, overrides: dict[str, Any]) -> dict[str, Any]:
-    """The same, unchecked and without defaults."""
+    """Returns the same values as plain data, without defaults and checks."""
     values = _read_toml(path) if path else {}
     return values | {name: value for name, value in overrides.items() if value is not None}
 
 
 def from_values(values: dict[str, Any]) -> Settings:
-    """Settings from plain data, checked."""
+    """Returns the settings that plain data describes. Raises ConfigurationError."""
     try:
         settings = msgspec.convert(values, Settings, strict=False, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
@@ -181,11 +208,12 @@ def from_values(values: dict[str, Any]) -> Settings:
 
 
 def to_json(settings: Settings) -> bytes:
-    """How a supervisor hands its settings to its workers."""
+    """Returns the settings as JSON, for `from_json`: a supervisor passes them to its workers so."""
     return msgspec.json.encode(settings, enc_hook=_encode_path)
 
 
 def from_json(text: bytes) -> Settings:
+    """Returns the settings that `to_json` wrote."""
     return msgspec.json.decode(text, type=Settings, dec_hook=_decode_path)
 
 
@@ -220,15 +248,15 @@ def _read_token_file(name: str, path: Path) -> str:
 def _check(settings: Settings) -> None:
     if not settings.regions:
         raise ConfigurationError(
-            "no region: give --region eu-central-1 (once per region), or regions = [...] in the file"
+            "no region: give --region eu-central-1 (once for each region), or regions = [...] in the file"
         )
     for region in settings.regions:
-        _require(REGION.fullmatch(region), f"region {region!r}: not of the form eu-central-1")
+        _require(REGION.fullmatch(region), f"region {region!r}: must have the form eu-central-1")
     for service in settings.managed_services:
-        _require(SERVICE_NAME.fullmatch(service), f"managed_services: {service!r} is not of the form s3")
-    _require(len(set(settings.regions)) == len(settings.regions), "a region is named twice")
-    _require(ACCOUNT.fullmatch(settings.service_account), "service_account: 12 digits are needed")
-    _require(1 <= settings.workers <= 256, "workers: 1 to 256")
+        _require(SERVICE_NAME.fullmatch(service), f"managed_services: {service!r} must have the form s3")
+    _require(len(set(settings.regions)) == len(settings.regions), "regions: the same region is given twice")
+    _require(ACCOUNT.fullmatch(settings.service_account), "service_account: must be 12 digits")
+    _require(1 <= settings.workers <= 256, "workers: must be 1 to 256")
     _check_numbers(settings)
     _check_doors(settings)
     _check_principals(settings)
@@ -238,21 +266,24 @@ def _check_numbers(settings: Settings) -> None:
     numbers = {f"quotas.{name}": getattr(settings.quotas, name) for name in settings.quotas.__struct_fields__}
     numbers |= {f"limits.{name}": getattr(settings.limits, name) for name in settings.limits.__struct_fields__}
     for name, number in numbers.items():
-        _require(number >= 1, f"{name}: must be 1 or more, is {number}")
-    _require(settings.limits.message_bytes >= 256 * 1024, "limits.message_bytes: at least 262144")
-    _require(0 < settings.drain_seconds <= 3600, "drain_seconds: more than 0, at most 3600")
-    _require(settings.log_level in ("debug", "info", "warning", "error"), "log_level: debug, info, warning or error")
+        _require(number >= 1, f"{name}: must be at least 1, not {number}")
+    _require(settings.limits.message_bytes >= 256 * 1024, "limits.message_bytes: must be at least 262144")
+    _require(0 < settings.drain_seconds <= 3600, "drain_seconds: must be more than 0 and at most 3600")
+    _require(
+        settings.log_level in ("debug", "info", "warning", "error"), "log_level: must be debug, info, warning or error"
+    )
 
 
 def _check_principals(settings: Settings) -> None:
     principals = settings.principals
     names = [principal.name for principal in principals]
     _require(len(set(names)) == len(names), "two principals have the same name")
-    _require(not (settings.dev and DEV_NAME in names), f"principal {DEV_NAME}: --dev makes one of that name")
+    taken = settings.dev and DEV_NAME in names
+    _require(not taken, f"principal {DEV_NAME}: --dev adds a principal of this name; choose another name")
     for principal in principals:
         _require(ACCOUNT.fullmatch(principal.account), f"principal {principal.name}: account must be 12 digits")
         own = principal.account == settings.service_account
-        _require(not own, f"principal {principal.name}: account {principal.account} is the service's own")
+        _require(not own, f"principal {principal.name}: account {principal.account} is reserved: it is service_account")
         _require(principal.arn.startswith("arn:"), f"principal {principal.name}: arn must begin with arn:")
 
 
@@ -263,22 +294,28 @@ def _check_doors(settings: Settings) -> None:
     for name, address in doors.items():
         _check_door(settings, name, address)
     all_unix = all(address.startswith("unix:") for address in doors.values())
-    _require(settings.tls is None or not all_unix, "tls: Unix sockets have none; give listen HOST:PORT, or no [tls]")
+    _require(
+        settings.tls is None or not all_unix, "tls: Unix sockets do not use TLS; give listen HOST:PORT, or remove [tls]"
+    )
     if settings.metrics_listen is not None:
-        _require(not settings.metrics_listen.startswith("unix:"), "metrics_listen: HOST:PORT is needed")
+        _require(not settings.metrics_listen.startswith("unix:"), "metrics_listen: must be HOST:PORT")
         on_machine = check_listen(settings.metrics_listen, "metrics_listen")
         _require(on_machine, f"metrics_listen {settings.metrics_listen!r}: {ONLY_LOOPBACK}")
 
 
 def _check_door(settings: Settings, name: str, address: str) -> None:
-    """Tokens and plaintexts never leave the machine in clear: without TLS, loopback and Unix sockets are all that is
-    served, and no option changes that. What is meant for this machine alone stays on it under TLS as well."""
+    """Raises ConfigurationError for an address that would expose secrets.
+
+    Without TLS, only local addresses are served, so that tokens and plaintexts never leave the machine in clear. No
+    option changes that. With `bench`, and for aws_listen with `dev`,
+    addresses must be local even with TLS.
+    """
     if check_listen(address, name):
         return
     refused = f"{name} {address!r}: {ONLY_LOOPBACK}"
-    _require(settings.tls is not None, f"{refused}, unless under TLS: {_GIVE_A_CERTIFICATE}")
-    _require(not settings.bench, f"{refused} with bench: anybody may call its echo")
-    _require(name == "listen" or not settings.dev, f"{refused} with dev: everybody knows its access key's secret")
+    _require(settings.tls is not None, f"{refused}, unless TLS is configured: {_GIVE_A_CERTIFICATE}")
+    _require(not settings.bench, f"{refused} with bench, whose echo methods need no token")
+    _require(name == "listen" or not settings.dev, f"{refused} with dev, whose access key has a public secret")
 
 
 ONLY_LOOPBACK = "only loopback (127.0.0.1, [::1]) or unix:/path can be served"
@@ -286,22 +323,14 @@ _GIVE_A_CERTIFICATE = "give [tls] certificate_file and key_file, or --tls-certif
 
 
 def check_listen(address: str, name: str = "listen") -> bool:
-    """Whether it is on this machine alone: loopback, or a Unix socket. ConfigurationError for what is no address."""
+    """Returns whether the address is local: loopback or a Unix socket. Raises ConfigurationError if it is malformed."""
     if address.startswith("unix:"):
-        _require(len(address) > len("unix:"), f"{name}: unix: needs a path")
+        _require(len(address) > len("unix:"), f"{name}: a path must follow unix:")
         return True
     host, _, port = address.rpartition(":")
     well_formed = host and "/" not in host and port.isdigit() and int(port) < 65536
-    _require(well_formed, f"{name} {address!r}: HOST:PORT or unix:/path is needed")
-    host = host.strip("[]")
-    return host == "localhost" or _is_loopback(host)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    _require(well_formed, f"{name} {address!r}: must be HOST:PORT or unix:/path")
+    return is_local(address)
 
 
 def _require(condition: object, text: str) -> None:

@@ -1,29 +1,37 @@
-"""The errors of the service: one class per AWS KMS error name.
+"""The errors of the service: one class for each AWS KMS error name.
 
-A class states its facts once: the gRPC status (by name, so that nothing below the doors knows grpc), AWS's HTTP
-status, and whether the same call may succeed later (`retryable`). Doors read these facts and nothing else. Texts are
-AWS's where AWS's are known; otherwise they name the key, its state and the way out, and never a secret.
+A class states the gRPC status (by name, because this module does not import grpc), AWS's HTTP status, and whether the
+same call may succeed later (`retryable`). The doors read nothing else. Texts are AWS's where those are known. Other
+texts name the key, its state and what to do, and never contain a secret.
 
 Source: https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html and the errors of each operation there.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+DOMAIN: Final = "kms_grpc.v1"
+"""ErrorInfo.domain of the errors of the service, in gRPC responses."""
+TEXT_BYTES: Final = 800
+"""Longest text of an error. gRPC sends it twice in trailers of 4 KiB: percent-encoded and in base64."""
+DEADLINE_PASSED: Final = "The call's deadline had passed before it was begun."
+"""Text of the DependencyTimeoutException for a call that is not begun for this reason."""
 
 
 class KMSError(Exception):
-    """Base of all errors a caller can see. `text` is the message sent to the caller; it may be empty."""
+    """Base of the errors that a caller can get. `text` is the message sent to the caller; it may be empty."""
 
     status: ClassVar[str] = "INTERNAL"
     http_status: ClassVar[int] = 400
     retryable: ClassVar[bool] = False
     pushback_ms: ClassVar[int | None] = None
-    """What `grpc-retry-pushback-ms` says: -1 tells clients not to retry at all; None leaves the choice to them."""
+    """Value of `grpc-retry-pushback-ms`: -1 tells clients not to retry; None leaves the choice to them."""
 
     region: str | None = None
+    """Region that refused the call. Set by the client library only."""
     request_id: str | None = None
-    """Where and under which id a call was refused: read by the client from the answer, unset in the server."""
+    """Id of the refused call. Set by the client library only."""
 
     def __init__(self, text: str = "", *, key: str | None = None, state: str | None = None) -> None:
         super().__init__(text)
@@ -37,7 +45,7 @@ class KMSError(Exception):
         return type(self).__name__
 
 
-# --- the request itself ------------------------------------------------------------------------------------------
+# --- malformed requests ------------------------------------------------------------------------------------------
 
 
 class ValidationException(KMSError):
@@ -73,7 +81,7 @@ class InvalidGrantIdException(KMSError):
 
 
 class SerializationException(KMSError):
-    """The body is not what the operation's shape says."""
+    """The request body does not have the shape of the operation."""
 
     status = "INVALID_ARGUMENT"
 
@@ -87,7 +95,7 @@ class RequestEntityTooLargeException(KMSError):
     http_status = 413
 
 
-# --- who is calling, and what may they do ------------------------------------------------------------------------
+# --- authentication and authorization ----------------------------------------------------------------------------
 
 
 class MissingAuthenticationTokenException(KMSError):
@@ -103,7 +111,7 @@ class IncompleteSignatureException(KMSError):
 
 
 class InvalidSignatureException(KMSError):
-    """Wrong, expired, or not over what it has to be."""
+    """The signature is wrong, has expired, or does not cover what it must cover."""
 
     status = "UNAUTHENTICATED"
 
@@ -120,7 +128,7 @@ class NotAuthorizedException(KMSError):
     status = "PERMISSION_DENIED"
 
 
-# --- what is named -----------------------------------------------------------------------------------------------
+# --- names -------------------------------------------------------------------------------------------------------
 
 
 class NotFoundException(KMSError):
@@ -131,7 +139,7 @@ class AlreadyExistsException(KMSError):
     status = "ALREADY_EXISTS"
 
 
-# --- what the key is, and which state it is in -------------------------------------------------------------------
+# --- state and type of the key -----------------------------------------------------------------------------------
 
 
 class DisabledException(KMSError):
@@ -151,18 +159,18 @@ class UnsupportedOperationException(KMSError):
 
 
 class KeyUnavailableException(KMSError):
-    """The key cannot be used as it is stored (its row or material was changed on disk). Retrying does not help, so it
-    is HTTP 400, where AWS's own is a fault: SDKs repeat calls that were answered 5xx."""
+    """The key cannot be used because its row or key material was changed on disk. A retry does not help. AWS's HTTP
+    status is 500; this one is 400, because SDKs retry calls that got 5xx."""
 
     status = "UNAVAILABLE"
     pushback_ms = -1
 
 
-# --- what was sent -----------------------------------------------------------------------------------------------
+# --- ciphertexts and imported key material -----------------------------------------------------------------------
 
 
 class InvalidCiphertextException(KMSError):
-    """Authentication failed, wrong encryption context, corrupt blob. The text is always empty, as AWS's is."""
+    """The ciphertext was changed, or the encryption context differs. The text is always empty, like AWS's."""
 
     status = "INVALID_ARGUMENT"
 
@@ -191,7 +199,7 @@ class LimitExceededException(KMSError):
 
 
 class ThrottlingException(KMSError):
-    """The only RESOURCE_EXHAUSTED that carries RetryInfo."""
+    """Too many calls at a time. The only RESOURCE_EXHAUSTED error with RetryInfo."""
 
     status = "RESOURCE_EXHAUSTED"
     retryable = True
@@ -209,7 +217,7 @@ class DryRunOperationException(KMSError):
 
 
 class DependencyTimeoutException(KMSError):
-    """Something below (the registry's disk, the audit log) does not answer for now."""
+    """A part that the service depends on (registry, audit log) does not respond at the moment."""
 
     status = "UNAVAILABLE"
     http_status = 500

@@ -1,8 +1,10 @@
-"""Named points at which a test can have the process killed, to prove that nothing acknowledged is lost.
+"""Fault points: named places where a test can have the process killed, to prove that acknowledged writes survive.
 
-`KMS_GRPC_FAULT=name` makes the first passing of that point end in SIGKILL, `name:3` the third; with
-`KMS_GRPC_FAULT_GROUP=1` the whole process group dies; with `KMS_GRPC_FAULT_IN=worker` only workers are armed (those
-begun as `python -m kms_grpc worker`). Without the variable a point is one dictionary look-up.
+KMS_GRPC_FAULT=NAME         the process gets SIGKILL when it first reaches the point; NAME:3, the third time
+KMS_GRPC_FAULT_GROUP=1      the whole process group gets SIGKILL
+KMS_GRPC_FAULT_IN=worker    only processes started as `python -m kms_grpc worker` are affected
+
+Without KMS_GRPC_FAULT, a fault point costs one dictionary look-up.
 """
 
 from __future__ import annotations
@@ -27,26 +29,26 @@ POINTS: Final = (
     "outbox.copied",
     "outbox.cleared",
 )
-"""Every point there is, so that the crash test can visit each; `fault_point` refuses other names."""
+"""All fault points. The crash tests visit each of them."""
 
 _countdown: dict[str, int] = {}
 
 
 def arm(specification: str) -> None:
-    """Arm one point from `name` or `name:n` (n from 1)."""
+    """Arms the point that `name` or `name:n` (n from 1) specifies. Raises ValueError for an unknown name."""
     name, _, passing = specification.partition(":")
     if name not in POINTS:
-        raise ValueError(f"KMS_GRPC_FAULT={specification}: no such fault point; known are {', '.join(POINTS)}")
+        raise ValueError(f"KMS_GRPC_FAULT={specification}: no such fault point; the points are {', '.join(POINTS)}")
     _countdown[name] = int(passing or 1)
 
 
 def fault_point(name: str) -> None:
-    """Die here if this point is armed and its turn has come."""
+    """Kills the process if this point is armed and has been reached as often as specified."""
     if name in _countdown:
-        _pass(name)
+        _reach(name)
 
 
-def _pass(name: str) -> None:
+def _reach(name: str) -> None:
     _countdown[name] -= 1
     if _countdown[name] > 0:
         return

@@ -1,15 +1,14 @@
-/* Batches: the items, done, and the answer around them.
+/* Processes the items of a batch and writes the serialised results.
  *
- *     response   results 1, one for each item; then keys 2, which Python adds
- *     result     plaintext 1 · ciphertext_blob 2 · key 4 · source_key 5
- *     data keys  data_keys 1 {plaintext 1 · ciphertext_blob 2}, as many as the item asks for · key 4
+ *     response   Results, one for each item; Python appends Keys
+ *     result     Plaintext or CiphertextBlob, Key, in ReEncryptBatch SourceKey
+ *                in GenerateDataKeyBatch: DataKeys (Plaintext, CiphertextBlob), as many as the item asks for, and Key
  *
- * Each result has its place before anything is done, so parts of a batch can be done by several threads. Up to 256 messages
- * of one group, a chunk, go through the cipher at once.
+ * kms_batch_plan gives each result its place beforehand, so several threads can process parts of a batch. Up to 256
+ * messages of one group, a chunk, go through the cipher at once.
  *
- * One draw serves the nonces of all messages of a call. They lie at the very end of the part of the answer that the call
- * writes: a message takes more room than a nonce, so none reaches a nonce that a later one needs, and the last ones
- * overwrite them all.
+ * A call draws the nonces of all its messages at once, into the end of its part of the answer. A message is longer than
+ * a nonce, so no message overwrites the nonce of a later one, and the last messages overwrite all of them.
  */
 #include <openssl/crypto.h>
 
@@ -17,14 +16,31 @@
 #include "random.h"
 #include "request.h"
 
-enum { RESULT = 1, PLAINTEXT = 1, BLOB = 2, KEY = 4, SOURCE_KEY = 5 };
+/* Field numbers of the responses, their results, and a data key. */
+enum {
+    RESULTS = KMS_ENCRYPT_BATCH_RESPONSE_RESULTS,
+    PLAINTEXT = KMS_DECRYPT_BATCH_RESULT_PLAINTEXT,
+    BLOB = KMS_ENCRYPT_BATCH_RESULT_CIPHERTEXT_BLOB,
+    KEY = KMS_ENCRYPT_BATCH_RESULT_KEY,
+    SOURCE_KEY = KMS_RE_ENCRYPT_BATCH_RESULT_SOURCE_KEY,
+    DATA_KEYS = KMS_GENERATE_DATA_KEY_BATCH_RESULT_DATA_KEYS,
+};
+
+_Static_assert(KMS_DECRYPT_BATCH_RESPONSE_RESULTS == RESULTS && KMS_RE_ENCRYPT_BATCH_RESPONSE_RESULTS == RESULTS &&
+                   KMS_GENERATE_DATA_KEY_BATCH_RESPONSE_RESULTS == RESULTS,
+               "the responses number their results alike");
+_Static_assert(KMS_DECRYPT_BATCH_RESULT_KEY == KEY && KMS_RE_ENCRYPT_BATCH_RESULT_KEY == KEY &&
+                   KMS_GENERATE_DATA_KEY_BATCH_RESULT_KEY == KEY && KMS_RE_ENCRYPT_BATCH_RESULT_CIPHERTEXT_BLOB == BLOB,
+               "the results number their fields alike");
+_Static_assert(KMS_BATCH_DATA_KEY_PLAINTEXT == PLAINTEXT && KMS_BATCH_DATA_KEY_CIPHERTEXT_BLOB == BLOB,
+               "a data key numbers its fields as a result does");
 
 #define ASSOCIATED_MOST ((size_t)KMS_MAXIMUM_ARN + 2 + KMS_MAXIMUM_CONTEXT)
 #define ARENA_SIZE (4 * ASSOCIATED_MOST)
-#define DRAWN_SIZE 8192 /* bytes of data keys that a chunk draws */
+#define DRAWN_SIZE 8192 /* the most bytes of data keys in a chunk */
 #define DATA_KEY_MOST 1024
 
-/* --- places in the answer --------------------------------------------------------------------------------------------- */
+/* --- places in the answer ----------------------------------------------------------------------------------------- */
 
 static uint32_t messages_of(const kms_item *item, kms_operation operation) {
     return operation == KMS_DATA_KEY ? item->count : 1;
@@ -63,9 +79,9 @@ size_t kms_batch_plan(kms_batch *batch, kms_operation operation, const kms_admit
     return at;
 }
 
-/* --- chunks ----------------------------------------------------------------------------------------------------------- */
+/* --- chunks ------------------------------------------------------------------------------------------------------- */
 
-/* Associated data that was made for an earlier item of the chunk: most items share their encryption context. */
+/* Associated data, cached for the next items of the chunk: most items share their encryption context. */
 struct made {
     kms_place pairs;
     const uint8_t *bytes;
@@ -82,8 +98,8 @@ struct chunk {
     kms_item *items[KMS_XAES_BATCH];
     struct kms_message opening[KMS_XAES_BATCH];
     struct kms_message sealing[KMS_XAES_BATCH];
-    uint8_t *data_keys[KMS_XAES_BATCH]; /* in clear */
-    const uint8_t *nonces;              /* the next one */
+    uint8_t *data_keys[KMS_XAES_BATCH]; /* plaintext */
+    const uint8_t *nonces;              /* of the next message */
     struct made made, source_made;
     size_t arena_len;
     uint8_t arena[ARENA_SIZE];
@@ -101,7 +117,7 @@ static int is_full(const struct chunk *chunk) {
            (chunk->operation == KMS_DATA_KEY && (chunk->count + 1) * chunk->data_key_len > DRAWN_SIZE);
 }
 
-/* ARN and canonical context. */
+/* Makes the associated data of an item: ARN and canonical context. */
 static kms_status associate(struct chunk *chunk, struct made *made, const kms_material *material,
                             const kms_place *pairs) {
     if (made->bytes && made->pairs.at == pairs->at && made->pairs.len == pairs->len) return KMS_OK;
@@ -115,7 +131,7 @@ static kms_status associate(struct chunk *chunk, struct made *made, const kms_ma
     return status;
 }
 
-/* --- doing a chunk ---------------------------------------------------------------------------------------------------- */
+/* --- processing a chunk ------------------------------------------------------------------------------------------- */
 
 static kms_status seal_all(const struct chunk *chunk, struct kms_message *messages, size_t count) {
     union kms_key root;
@@ -125,7 +141,7 @@ static kms_status seal_all(const struct chunk *chunk, struct kms_message *messag
     return status;
 }
 
-/* Blobs of another version or suite are told apart here; the rest is the tag's and the commitment's work. */
+/* Rejects other versions and suites; tag and commitment reject everything else. */
 static kms_status open_all(const struct chunk *chunk, struct kms_message *messages, const kms_material *material) {
     union kms_key root;
     kms_status status = kms_keyring_get(&root, material->handle, KMS_MESSAGE_ROOT);
@@ -133,14 +149,14 @@ static kms_status open_all(const struct chunk *chunk, struct kms_message *messag
     OPENSSL_cleanse(&root, sizeof root);
     for (size_t i = 0; status == KMS_OK && i < chunk->count; i++) {
         kms_item *item = chunk->items[i];
-        int well = messages[i].status == KMS_OK && kms_blob_is_ours(chunk->raw + item->data.at, item->data.len);
+        int well = messages[i].status == KMS_OK && kms_blob_is_known(chunk->raw + item->data.at, item->data.len);
         if (!well) OPENSSL_cleanse(messages[i].out, messages[i].len);
         item->status = (uint8_t)(well ? KMS_OK : KMS_INVALID_CIPHERTEXT);
     }
     return status;
 }
 
-/* Each plaintext stands for a moment where its new ciphertext goes. Of those that didn't open no header is left. */
+/* Decrypts each plaintext into the place of its new ciphertext. Zeroes the whole place of a blob that does not open. */
 static kms_status reseal(struct chunk *chunk) {
     struct kms_message opened[KMS_XAES_BATCH];
     size_t count = 0;
@@ -181,13 +197,13 @@ static kms_status finish(struct chunk *chunk) {
     }
 }
 
-/* --- putting items into chunks ---------------------------------------------------------------------------------------- */
+/* --- putting items into chunks ------------------------------------------------------------------------------------ */
 
 static uint8_t *put_head(uint8_t *out, uint8_t number, uint32_t len) {
     return kms_wire_put_number(out, KMS_WIRE_TAG(number, KMS_WIRE_BYTES), len);
 }
 
-/* Writes the header. */
+/* Writes the header of a blob and adds it to the messages to seal. */
 static void will_seal(struct chunk *chunk, uint8_t *blob, const uint8_t *plaintext, uint32_t len) {
     memcpy(blob, chunk->admitted->material->prefix, KMS_PREFIX_SIZE);
     memcpy(blob + KMS_NONCE_AT, chunk->nonces, KMS_NONCE_SIZE);
@@ -223,14 +239,14 @@ static uint8_t *add(struct chunk *chunk, uint8_t *out, kms_item *item) {
 static uint8_t *add_data_key(struct chunk *chunk, uint8_t *out, kms_item *item) {
     uint32_t len = chunk->data_key_len;
     chunk->items[chunk->count] = item;
-    out = put_head(put_head(out, PLAINTEXT, data_key_size(len)), PLAINTEXT, len);
+    out = put_head(put_head(out, DATA_KEYS, data_key_size(len)), PLAINTEXT, len);
     chunk->data_keys[chunk->count] = out;
     out = put_head(out + len, BLOB, len + KMS_BLOB_OVERHEAD);
     will_seal(chunk, out, out + KMS_HEADER_SIZE, len);
     return out + len + KMS_BLOB_OVERHEAD;
 }
 
-/* A message more in the chunk; a full one, or one of another group, is done first. */
+/* Adds a message to the chunk, after processing a chunk that is full or of another group. */
 static kms_status put(struct chunk *chunk, uint8_t **out, kms_item *item, const kms_admitted *admitted) {
     kms_status status = KMS_OK;
     if (chunk->admitted != admitted || is_full(chunk)) {
@@ -250,7 +266,7 @@ static kms_status put_result(struct chunk *chunk, kms_item *item, const kms_admi
     kms_status status = KMS_OK;
     uint32_t messages = messages_of(item, chunk->operation);
     uint32_t size = result_size(item, chunk->operation, admitted, chunk->data_key_len);
-    uint8_t *out = put_head(chunk->out + item->out_at, RESULT, size);
+    uint8_t *out = put_head(chunk->out + item->out_at, RESULTS, size);
     for (uint32_t i = 0; status == KMS_OK && i < messages; i++) status = put(chunk, &out, item, admitted);
     out = kms_wire_put_number(out, KMS_WIRE_TAG(KEY, KMS_WIRE_VARINT), admitted->key);
     if (chunk->operation == KMS_RE_ENCRYPT)
@@ -258,7 +274,7 @@ static kms_status put_result(struct chunk *chunk, kms_item *item, const kms_admi
     return status;
 }
 
-/* Of all messages that will be sealed, to where the part ends. */
+/* Draws the nonces of all messages to seal into the end of the output. */
 static kms_status draw_nonces(struct chunk *chunk, uint8_t *end, const kms_item *items, uint32_t count) {
     size_t messages = 0;
     if (chunk->operation == KMS_DECRYPT) return KMS_OK;

@@ -1,8 +1,8 @@
-/* Batches: what stands in the request. See request.h for the fields.
+/* Reads the request of a batch. See request.h for the scanner.
  *
- * Items are put into groups by what they say of their keys: KeyId, for blobs their first 55 bytes too. Whoever admits asks
- * once for a group, however many items it has. Most batches have one: an item is compared with the one before it first,
- * and only where it differs is it looked up in a table.
+ * Items with the same keys form a group: the same KeyId, and for blobs the same first 55 bytes. The caller authorizes
+ * each group once, however many items it has. Most batches have a single group, so each item is compared with the one
+ * before it first, and looked up in a hash table only if they differ.
  */
 #include "random.h"
 #include "request.h"
@@ -12,19 +12,20 @@
 #define SOURCE_BITS (KMS_BIT(KMS_SOURCE_KEY) | KMS_BIT(KMS_SOURCE_CONTEXT))
 
 static const struct kms_shape item_shapes[] = {
-    [KMS_ENCRYPT] = {KEY_BITS | KMS_BIT(KMS_PLAINTEXT), 0},
-    [KMS_DECRYPT] = {KEY_BITS | KMS_BIT(KMS_BLOB), 0},
-    [KMS_RE_ENCRYPT] = {KEY_BITS | SOURCE_BITS | KMS_BIT(KMS_BLOB), 0},
-    [KMS_DATA_KEY] = {KEY_BITS, KMS_BIT(KMS_COUNT)},
+    [KMS_ENCRYPT] = KMS_SHAPE(KMS_ENCRYPT_BATCH_ITEM, KEY_BITS | KMS_BIT(KMS_PLAINTEXT), 0),
+    [KMS_DECRYPT] = KMS_SHAPE(KMS_DECRYPT_BATCH_ITEM, KEY_BITS | KMS_BIT(KMS_BLOB), 0),
+    [KMS_RE_ENCRYPT] = KMS_SHAPE(KMS_RE_ENCRYPT_BATCH_ITEM, KEY_BITS | SOURCE_BITS | KMS_BIT(KMS_BLOB), 0),
+    [KMS_DATA_KEY] = KMS_SHAPE(KMS_GENERATE_DATA_KEY_BATCH_ITEM, KEY_BITS, KMS_BIT(KMS_COUNT)),
 };
 static const struct kms_shape batch_shapes[] = {
-    [KMS_ENCRYPT] = {KEY_BITS, 0},
-    [KMS_DECRYPT] = {KEY_BITS, 0},
-    [KMS_RE_ENCRYPT] = {KEY_BITS | SOURCE_BITS, 0},
-    [KMS_DATA_KEY] = {KEY_BITS, KMS_BIT(KMS_KEY_SPEC) | KMS_BIT(KMS_NUMBER_OF_BYTES)},
+    [KMS_ENCRYPT] = KMS_SHAPE(KMS_ENCRYPT_BATCH_REQUEST, KEY_BITS, 0),
+    [KMS_DECRYPT] = KMS_SHAPE(KMS_DECRYPT_BATCH_REQUEST, KEY_BITS, 0),
+    [KMS_RE_ENCRYPT] = KMS_SHAPE(KMS_RE_ENCRYPT_BATCH_REQUEST, KEY_BITS | SOURCE_BITS, 0),
+    [KMS_DATA_KEY] =
+        KMS_SHAPE(KMS_GENERATE_DATA_KEY_BATCH_REQUEST, KEY_BITS, KMS_BIT(KMS_KEY_SPEC) | KMS_BIT(KMS_NUMBER_OF_BYTES)),
 };
 
-/* --- one item --------------------------------------------------------------------------------------------------------- */
+/* --- one item ----------------------------------------------------------------------------------------------------- */
 
 static int data_fit(kms_operation operation, const kms_item *item) {
     if (operation == KMS_DATA_KEY) return item->count >= 1 && item->count <= KMS_MAXIMUM_ITEMS;
@@ -37,7 +38,7 @@ static int keys_fit(kms_operation operation, const kms_item *item) {
            item->source_key.len <= KMS_MAXIMUM_KEY_ID;
 }
 
-/* The pairs must be read here, though nobody needs them yet: what protobuf would refuse must not be taken. */
+/* Reads the pairs only to reject what protobuf would reject; the canonical form is made later. */
 static int check_context(kms_item *item, const kms_place *pairs, const uint8_t *raw, int written) {
     uint8_t canonical[KMS_MAXIMUM_CONTEXT];
     uint32_t len = 0;
@@ -68,7 +69,8 @@ static void inherit(kms_place *own, const kms_place *of_batch) {
     if (own->len == 0) *own = *of_batch;
 }
 
-/* What the batch says for all may stand behind the items, so this comes when all is read. */
+/* Fills in the batch's keys and contexts. Runs after the whole request was read, because the batch's own fields may
+ * follow the items. */
 static int complete(kms_item *item, kms_operation operation, const struct kms_fields *batch, const uint8_t *raw,
                     int written) {
     item->status = KMS_OK;
@@ -82,7 +84,7 @@ static int complete(kms_item *item, kms_operation operation, const struct kms_fi
     return 1;
 }
 
-/* --- groups ----------------------------------------------------------------------------------------------------------- */
+/* --- groups ------------------------------------------------------------------------------------------------------- */
 
 static int same(const kms_place *a, const kms_place *b, const uint8_t *raw) {
     return a->len == b->len && (a->at == b->at || memcmp(raw + a->at, raw + b->at, a->len) == 0);
@@ -100,7 +102,7 @@ static int belong_together(const kms_item *a, const kms_item *b, kms_operation o
            (!by_context || (same(&a->context, &b->context, raw) && same(&a->source_context, &b->source_context, raw)));
 }
 
-/* FNV-1a from a start that callers can't know, so that none of them can make a table slow. */
+/* FNV-1a with a random start, so that callers cannot choose items that collide. */
 static uint64_t hash(uint64_t state, const kms_place *place, const uint8_t *raw) {
     for (uint32_t i = 0; i < place->len; i++) state = (state ^ raw[place->at + i]) * 0x100000001B3u;
     return state * 0x9E3779B97F4A7C15u + place->len;
@@ -142,7 +144,7 @@ static int group_all(kms_batch *batch, kms_operation operation, int by_context, 
     return 1;
 }
 
-/* --- the whole -------------------------------------------------------------------------------------------------------- */
+/* --- the request -------------------------------------------------------------------------------------------------- */
 
 static int read_all(kms_batch *batch, struct kms_fields *fields, kms_operation operation, const uint8_t *raw,
                     int written, struct kms_wire *wire) {
@@ -159,10 +161,10 @@ static int read_all(kms_batch *batch, struct kms_fields *fields, kms_operation o
     return batch->item_count > 0 && (written || are_keys_short);
 }
 
-/* The batch's own contexts: as an item's, but that one too long is not an item's affair. */
+/* Checks the batch's own contexts. One that is too long rejects the whole request. */
 static int check_own(const struct kms_fields *fields, const uint8_t *raw) {
-    kms_item nobody = {.status = KMS_OK};
-    return check_context(&nobody, &fields->context, raw, 0) && check_context(&nobody, &fields->source_context, raw, 0);
+    kms_item unused = {.status = KMS_OK};
+    return check_context(&unused, &fields->context, raw, 0) && check_context(&unused, &fields->source_context, raw, 0);
 }
 
 int kms_batch_scan(kms_batch *batch, kms_operation operation, const uint8_t *raw, size_t raw_len, int by_context,

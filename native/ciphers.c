@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "registers.h"
+#include "vector_registers.h"
 
 static const uint8_t zeros[32];
 
-/* --- once per process: fetching by name takes locks ------------------------------------------------------------------ */
+/* --- once per process, because fetching by name takes locks ------------------------------------------------------- */
 
 static struct {
     EVP_CIPHER *ecb;
@@ -41,7 +41,7 @@ static void fetch(void) {
                     pthread_key_create(&fetched.of_thread, free_ciphers) == 0;
 }
 
-/* --- once per thread ------------------------------------------------------------------------------------------------- */
+/* --- once per thread ---------------------------------------------------------------------------------------------- */
 
 static int prepare(struct kms_ciphers *ciphers) {
     OSSL_PARAM digest[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)"SHA256", 0),
@@ -73,22 +73,21 @@ kms_status kms_ciphers_of_thread(struct kms_ciphers **ciphers) {
     return *ciphers ? KMS_OK : make_ciphers(ciphers);
 }
 
-/* A new key of the same size overwrites the whole schedule; GCM's hash key and state are made anew with it. Should
- * libcrypto refuse, the contexts go: freeing clears them. */
+/* Sets a zero key: it overwrites the whole key schedule, and GCM derives its hash key and state again. */
 static int overwrite(struct kms_ciphers *ciphers) {
     return EVP_EncryptInit_ex2(ciphers->ecb, NULL, zeros, NULL, NULL) == 1 &&
            EVP_EncryptInit_ex2(ciphers->gcm, NULL, zeros, zeros, NULL) == 1;
 }
 
 void kms_ciphers_forget(struct kms_ciphers *ciphers) {
-    if (!overwrite(ciphers)) {
+    if (!overwrite(ciphers)) { /* freeing clears the contexts too */
         pthread_setspecific(fetched.of_thread, NULL);
         free_ciphers(ciphers);
     }
     kms_zero_vector_registers();
 }
 
-/* --- hashes ---------------------------------------------------------------------------------------------------------- */
+/* --- hashes ------------------------------------------------------------------------------------------------------- */
 
 static int hmac_of(EVP_MAC_CTX *hmac, uint8_t out[32], const uint8_t key[32], const struct kms_part *parts,
                    size_t count) {

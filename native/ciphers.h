@@ -1,4 +1,4 @@
-/* libcrypto's ciphers: fetched once per process, a set of contexts per thread. */
+/* libcrypto's ciphers, MACs and hashes: fetched once per process, with one set of contexts per thread. */
 #ifndef KMS_CIPHERS_H
 #define KMS_CIPHERS_H
 
@@ -6,20 +6,20 @@
 
 #include "core.h"
 
-/* Contexts live in OpenSSL's heap, so they hold a key only while a call runs: see kms_ciphers_forget. */
+/* The contexts of a thread. They are in libcrypto's heap, so each call wipes its key from them: kms_ciphers_forget. */
 struct kms_ciphers {
     EVP_CIPHER_CTX *ecb;
     EVP_CIPHER_CTX *gcm;
     EVP_MAC_CTX *hmac;
 };
 
-/* The calling thread's contexts; freed when it ends. KMS_CIPHER_FAILED, KMS_OUT_OF_MEMORY. */
+/* Gives the calling thread's contexts, which are freed when it ends. Errors: KMS_CIPHER_FAILED, KMS_OUT_OF_MEMORY. */
 kms_status kms_ciphers_of_thread(struct kms_ciphers **ciphers);
 
-/* Overwrites what the last call left in the AES contexts (key schedules, hash keys, keystream) and in registers. */
+/* Overwrites key schedules, hash keys and keystream in the AES contexts, and the vector registers. */
 void kms_ciphers_forget(struct kms_ciphers *ciphers);
 
-/* HMAC-SHA-256 over `count` parts, one after the other. */
+/* HMAC-SHA-256 over the concatenation of `count` parts. */
 struct kms_part {
     const uint8_t *bytes;
     size_t len;

@@ -1,36 +1,36 @@
-/* The face of the C core, read by cffi and by the compiler alike: nothing but declarations that both understand.
+/* The public declarations of the C core. Both cffi and the compiler read this file, so it holds nothing else.
  *
- * Outputs come first. Lengths are in bytes. Every function that returns kms_status leaves its outputs zeroed unless it
- * returns KMS_OK. Buffers belong to the caller and may be of any alignment; they must not overlap unless it says so.
- * Handles name a key in the keyring: slot in the low 32 bits, generation in the high 32.
+ * Outputs come first. Lengths are in bytes. A function that returns kms_status leaves its outputs zeroed unless it
+ * returns KMS_OK. The caller owns all buffers; they may have any alignment and must not overlap, unless a comment says
+ * so. A handle names a key in the keyring: slot in the low 32 bits, generation in the high 32.
  */
 
 typedef enum {
     KMS_OK = 0,
     KMS_INVALID_CIPHERTEXT, /* version, length, check, commitment or tag is wrong */
-    KMS_KEYRING_LOST,       /* never opened, or wiped by a fork */
-    KMS_STALE_HANDLE,       /* the key was evicted, or the handle is no handle */
+    KMS_KEYRING_LOST,       /* the keyring was never opened, or a fork wiped it */
+    KMS_STALE_HANDLE,       /* the key was evicted, or the number never was a handle */
     KMS_KEYRING_FULL,
     KMS_WRONG_KIND,          /* a handle of another kind of key: a programming error */
     KMS_WRONG_LENGTH,        /* a buffer of the wrong size: a programming error */
-    KMS_WRAPPED_KEY_DAMAGED, /* wrong wrapping key, moved to another place, or changed */
+    KMS_WRAPPED_KEY_DAMAGED, /* wrong wrapping key, wrong associated data, or changed bytes */
     KMS_MAC_DIFFERS,
     KMS_CONTEXT_TOO_LONG,
-    KMS_CONTEXT_MALFORMED, /* lengths or count don't fit the bytes */
+    KMS_CONTEXT_MALFORMED, /* the lengths or the count do not match the bytes */
     KMS_CONTEXT_DUPLICATE_KEY,
     KMS_CONTEXT_NOT_UTF8,
     KMS_FILE_EXISTS,
-    KMS_FILE_SYSTEM_ERROR, /* errno tells */
+    KMS_FILE_SYSTEM_ERROR, /* see errno */
     KMS_FILE_NOT_REGULAR,
     KMS_FILE_WRONG_OWNER,
     KMS_FILE_WRONG_MODE,
     KMS_FILE_WRONG_SIZE,
     KMS_NO_RANDOMNESS,
-    KMS_CIPHER_FAILED, /* libcrypto refused */
+    KMS_CIPHER_FAILED, /* libcrypto returned an error */
     KMS_OUT_OF_MEMORY,
-    KMS_NOT_ADMITTED, /* an item of a batch */
-    KMS_INCOMPLETE,   /* what has come so far is not wrong, but not all */
-    KMS_USED_UP       /* a data key's bounds allow no such record, or not without asking */
+    KMS_NOT_ADMITTED, /* an item of a batch whose group has no material */
+    KMS_INCOMPLETE,   /* the bytes so far are correct, but more must follow */
+    KMS_USED_UP       /* the data key's budget does not allow this record */
 } kms_status;
 
 #define KMS_KID_SIZE 17
@@ -41,13 +41,13 @@ typedef enum {
 #define KMS_MAXIMUM_PLAINTEXT 65536
 #define KMS_MATERIAL_SIZE 32
 #define KMS_WRAPPING_OVERHEAD 73 /* version, nonce, tag, commitment */
-#define KMS_WRAPPED_KEY_SIZE 105 /* the same with 32 bytes */
+#define KMS_WRAPPED_KEY_SIZE 105 /* of a key of 32 bytes */
 #define KMS_MAC_SIZE 32
 #define KMS_FINGERPRINT_SIZE 8
 #define KMS_MAXIMUM_CONTEXT 8192
 #define KMS_ROOT_KEY_SIZE 32
 
-/* --- keyring.c: the only place where keys live ------------------------------------------------------------------- */
+/* --- keyring.c: holds all keys of the process --------------------------------------------------------------------- */
 
 typedef struct {
     uint32_t slots;
@@ -57,14 +57,15 @@ typedef struct {
     uint8_t wiped_on_fork;
 } kms_keyring_facts_t;
 
-/* Opens the keyring of the process, or opens it anew in a forked child; otherwise does nothing. 64 bytes a slot. */
+/* Opens the keyring of the process, also again in a forked child. Does nothing if it is open. A slot takes 64 bytes. */
 kms_status kms_keyring_open(uint32_t slots);
 void kms_keyring_facts(kms_keyring_facts_t *facts);
 kms_status kms_keyring_evict(uint64_t handle);
 
 /* --- root_key_file.c ---------------------------------------------------------------------------------------------- */
 
-/* Makes `path` with 32 random bytes, mode 0600, whole or not at all, durable when it returns. `folder` holds it. */
+/* Creates `path` with 32 random bytes and mode 0600, atomically and durably. `folder` is the directory of `path`;
+ * `unfinished_path` is the name of the file while it is written. Fails with KMS_FILE_EXISTS if `path` exists. */
 kms_status kms_root_key_create(const char *path, const char *unfinished_path, const char *folder);
 kms_status kms_root_key_load(uint64_t *root, const char *path);
 
@@ -89,7 +90,7 @@ kms_status kms_mac_matches(uint64_t region, const uint8_t *data, size_t data_len
 #define KMS_MAXIMUM_PUBLIC_KEY 550    /* SubjectPublicKeyInfo of RSA-4096 */
 #define KMS_MAXIMUM_WRAPPED_PAIR 2450 /* PKCS#8 of RSA-4096, and KMS_WRAPPING_OVERHEAD */
 
-/* WrappingAlgorithm. RSA_AES_KEY_WRAP is OAEP of an AES-256 key, then AES-KWP (RFC 5649) under it. */
+/* AWS KMS's WrappingAlgorithm. RSA_AES_KEY_WRAP: OAEP of an AES-256 key, then AES-KWP (RFC 5649) under that key. */
 typedef enum {
     KMS_RSAES_OAEP_SHA_1,
     KMS_RSAES_OAEP_SHA_256,
@@ -97,35 +98,36 @@ typedef enum {
     KMS_RSA_AES_KEY_WRAP_SHA_256
 } kms_wrapping_algorithm;
 
-/* A new RSA pair of 2048, 3072 or 4096 bits, e = 65537: the public key as SubjectPublicKeyInfo, the private one as PKCS#8
- * wrapped under `wrapping`: a region key or a message root. Takes up to seconds. */
+/* Generates an RSA pair of 2048, 3072 or 4096 bits with e = 65537. Gives the public key as SubjectPublicKeyInfo and the
+ * private key as PKCS#8, wrapped under `wrapping`, a region key or a message root. Takes up to several seconds. */
 kms_status kms_wrapping_pair_generate(uint8_t public_key[KMS_MAXIMUM_PUBLIC_KEY], size_t *public_key_len,
                                       uint8_t wrapped[KMS_MAXIMUM_WRAPPED_PAIR], size_t *wrapped_len, uint64_t wrapping,
                                       uint32_t bits, const uint8_t *associated, size_t associated_len);
 
-/* Opens the pair, unwraps 32 bytes of material that were encrypted under its public key, and stores them as
- * kms_material_generate does. Whatever is wrong with `encrypted` is KMS_INVALID_CIPHERTEXT, at the same cost. */
+/* Unwraps the pair's private key, decrypts with it the 32 bytes of key material in `encrypted`, and wraps the material
+ * under `region` as kms_material_generate does. Any error in `encrypted` gives KMS_INVALID_CIPHERTEXT after the same
+ * work. */
 kms_status kms_material_import(uint8_t material_id[KMS_MATERIAL_ID_SIZE], uint8_t wrapped[KMS_WRAPPED_KEY_SIZE],
                                uint64_t region, const uint8_t kid[KMS_KID_SIZE], const uint8_t *associated,
                                size_t associated_len, uint64_t wrapping, const uint8_t *pair_associated,
                                size_t pair_associated_len, const uint8_t *pair, size_t pair_len,
                                kms_wrapping_algorithm algorithm, const uint8_t *encrypted, size_t encrypted_len);
 
-/* --- context.c ---------------------------------------------------------------------------------------------------- */
+/* --- encryption_context.c ----------------------------------------------------------------------------------------- */
 
-/* Checks a joined encryption context and writes its pairs in order of their keys; `canonical` has joined_len bytes. */
+/* Checks the pairs of an encryption context and writes its canonical form, which has joined_len bytes as well. */
 kms_status kms_context_canonical(uint8_t *canonical, const uint8_t *joined, size_t joined_len);
 
-/* --- request.c: requests as their bytes came ------------------------------------------------------------------------ */
+/* --- request.c: Encrypt and Decrypt on serialised protobuf messages ----------------------------------------------- */
 
 typedef enum { KMS_ENCRYPT, KMS_DECRYPT, KMS_RE_ENCRYPT, KMS_DATA_KEY } kms_operation;
 
-#define KMS_MAXIMUM_KEY_ID 2048 /* of a request, in bytes here */
+#define KMS_MAXIMUM_KEY_ID 2048 /* bytes of UTF-8 */
 #define KMS_MAXIMUM_ARN 512
-#define KMS_MAXIMUM_IDENTITY 2112 /* KeyId and a blob's prefix, with room */
-#define KMS_MAXIMUM_ANSWER 66560  /* the largest blob, an ARN, a material id, and what protobuf puts around them */
+#define KMS_MAXIMUM_IDENTITY 2112 /* at least a KeyId and a blob's prefix */
+#define KMS_MAXIMUM_ANSWER 66560  /* at least a response with the largest blob, an ARN and a material id */
 
-/* A key material, as answering under it needs it: `associated` is u16 length of the key's ARN, and the ARN. */
+/* Key material that answers requests. `associated` is the u16 length of the key's ARN, then the ARN. */
 typedef struct {
     uint64_t handle;
     uint8_t prefix[KMS_PREFIX_SIZE];
@@ -133,94 +135,97 @@ typedef struct {
     uint8_t associated[];
 } kms_material;
 
-/* A place in the request's bytes. What stands behind a tag never begins at 0, so `at` is 0 where there is none. */
+/* A part of the request's bytes. A field's content never begins at offset 0, so `at` is 0 for a field that is
+ * absent. */
 typedef struct {
     uint32_t at;
     uint32_t len;
 } kms_place;
 
-/* One Encrypt or Decrypt: what the scanner found, and room for the answer. */
+/* One Encrypt or Decrypt request as the scanner read it, and a buffer for the response. */
 typedef struct {
-    kms_place data; /* plaintext or blob */
+    kms_place data; /* plaintext or ciphertext blob */
     uint32_t identity_len;
     uint32_t context_len;
     uint32_t answer_len;
-    uint8_t identity[KMS_MAXIMUM_IDENTITY]; /* KeyId; for Decrypt the blob's prefix follows */
-    uint8_t context[KMS_MAXIMUM_CONTEXT];   /* canonical */
+    uint8_t identity[KMS_MAXIMUM_IDENTITY]; /* KeyId, then in Decrypt the blob's prefix */
+    uint8_t context[KMS_MAXIMUM_CONTEXT];   /* canonical form */
     uint8_t answer[KMS_MAXIMUM_ANSWER];
 } kms_call;
 
-/* 1 where the request is what protobuf's own reader would make of the same bytes and needs nothing but sealing or opening:
- * its data have 1 to data_most bytes, and no field is there that asks for more. 0: somebody else must look at it. */
+/* Reads a request. Returns 1 if the scanner accepts it (see request.h), it asks for nothing besides sealing or opening,
+ * and its plaintext or blob has 1 to data_most bytes. Returns 0 otherwise: the caller must parse it with protobuf. */
 int kms_call_scan(kms_call *call, kms_operation operation, const uint8_t *raw, size_t raw_len, size_t data_most);
-/* The serialised response to a request that kms_call_scan took. */
+/* Writes the serialised response to a request that kms_call_scan accepted. */
 kms_status kms_call_answer(kms_call *call, kms_operation operation, const kms_material *material, const uint8_t *raw,
                            size_t raw_len);
 /* Overwrites the answer. */
 void kms_call_forget(kms_call *call);
 
-/* --- batch.c: many items in one request ---------------------------------------------------------------------------- */
+/* --- batch_scan.c, batch.c: requests with many items -------------------------------------------------------------- */
 
 #define KMS_MAXIMUM_ITEMS 10000
 #define KMS_BATCH_BUCKETS 16384
 
-/* An item of a batch. What it has not of its own it has from the batch. */
+/* An item of a batch. An item without a key or a context of its own takes the batch's. */
 typedef struct {
-    kms_place own; /* the item itself */
+    kms_place own; /* the item's message */
     kms_place key, source_key;
-    kms_place context, source_context; /* their pairs */
-    kms_place data;                    /* plaintext or blob */
-    uint32_t count;                    /* of data keys */
+    kms_place context, source_context; /* all pairs */
+    kms_place data;                    /* plaintext or ciphertext blob */
+    uint32_t count;                    /* GenerateDataKeyBatch: number of data keys */
     uint32_t group;
-    uint32_t out_at;
-    uint32_t out_len; /* 0 where it isn't done */
-    uint8_t status;   /* KMS_OK; KMS_WRONG_LENGTH: beyond its limits; KMS_CONTEXT_TOO_LONG; KMS_NOT_ADMITTED;
+    uint32_t out_at;  /* where its result stands in the answer */
+    uint32_t out_len; /* length of its result; 0 if the item has an error */
+    uint8_t status;   /* KMS_OK; KMS_WRONG_LENGTH: a field exceeds its limit; KMS_CONTEXT_TOO_LONG; KMS_NOT_ADMITTED;
                          KMS_INVALID_CIPHERTEXT */
 } kms_item;
 
-/* A batch's request. Items of a group are about the same keys: what is admitted is admitted by group. */
+/* The request of a batch. Items that name the same keys form a group; the caller authorizes each group once. */
 typedef struct {
     uint32_t item_count;
     uint32_t group_count;
-    uint32_t data_keys; /* of all items */
-    uint32_t unfit;     /* items beyond their limits */
-    uint32_t with_own_context;
+    uint32_t data_keys;        /* sum over all items */
+    uint32_t unfit;            /* items with a field that exceeds its limit */
+    uint32_t with_own_context; /* items whose encryption context is not the batch's */
     uint32_t key_spec;
     uint32_t number_of_bytes;
     uint8_t has_number_of_bytes;
-    kms_place key, source_key; /* what the batch says for all */
+    kms_place key, source_key; /* the batch's, for items without their own */
     kms_place context, source_context;
     kms_item items[KMS_MAXIMUM_ITEMS];
-    uint32_t first_items[KMS_MAXIMUM_ITEMS]; /* of each group */
-    uint16_t buckets[KMS_BATCH_BUCKETS];
+    uint32_t first_items[KMS_MAXIMUM_ITEMS]; /* the first item of each group */
+    uint16_t buckets[KMS_BATCH_BUCKETS];     /* hash table of groups; internal */
     uint64_t seed;
 } kms_batch;
 
-/* What a group was admitted to: `material` NULL if to nothing. The materials' places in the answer's list of keys. */
+/* The materials that a group may use; `material` is NULL if the group was refused. The numbers are the keys' places in
+ * the answer's list of keys. */
 typedef struct {
-    const kms_material *material; /* seals; DecryptBatch: opens */
-    const kms_material *source;   /* ReEncryptBatch: opens */
+    const kms_material *material; /* seals; in DecryptBatch opens */
+    const kms_material *source;   /* opens, in ReEncryptBatch */
     uint32_t key;
     uint32_t source_key;
 } kms_admitted;
 
-/* As kms_call_scan. With by_context, groups have the same encryption contexts as well. `written` says that protobuf's own
- * writer made the bytes: then a context that is too long is its item's affair. */
+/* Reads a batch as kms_call_scan reads a request. With by_context, the items of a group have the same encryption
+ * contexts too. `written` says that protobuf's own writer made the bytes; then a context that is too long is an error
+ * of its item, not of the batch. */
 int kms_batch_scan(kms_batch *batch, kms_operation operation, const uint8_t *raw, size_t raw_len, int by_context,
                    int written);
-/* Gives each item its place in the answer, as far as it can be done. The sum of all, in bytes. data_key_len: that of data
- * keys, 1 to 1,024. */
+/* Assigns each item that can be processed its place in the answer. Returns the size of all results in bytes.
+ * data_key_len is the length of each data key, 1 to 1,024. */
 size_t kms_batch_plan(kms_batch *batch, kms_operation operation, const kms_admitted *admitted, uint32_t data_key_len);
-/* Does items first to end - 1, each into its place in `out`, which is the whole answer's: several threads may work on parts
- * of one batch. An item that doesn't open has a status, and zeros in its place. */
+/* Processes items first to end - 1 and writes each result to its place in `out`, the buffer of the whole answer.
+ * Several threads may process parts of one batch. An item that does not open gets a status, and zeros in its place. */
 kms_status kms_batch_run(uint8_t *out, size_t out_len, kms_batch *batch, kms_operation operation,
                          const kms_admitted *admitted, uint32_t data_key_len, uint32_t first, uint32_t end,
                          const uint8_t *raw, size_t raw_len);
-/* Items that were done, by group, and in a batch of data keys how many of those they have. Gives the number of items that
- * were not done; with `failed`, their places too. */
+/* Counts for each group the items that succeeded and their data keys. Returns the number of items that failed and,
+ * unless `failed` is NULL, writes their numbers to it. */
 uint32_t kms_batch_tally(uint32_t *done, uint32_t *data_keys, uint32_t *failed, const kms_batch *batch);
 
-/* --- blob.c: the ciphertext blob, version 1 ------------------------------------------------------------------------ */
+/* --- blob.c: the ciphertext blob, version 1 ----------------------------------------------------------------------- */
 
 kms_status kms_blob_prefix(uint8_t prefix[KMS_PREFIX_SIZE], const uint8_t kid[KMS_KID_SIZE],
                            const uint8_t material_id[KMS_MATERIAL_ID_SIZE]);
@@ -232,117 +237,119 @@ kms_status kms_seal(uint8_t *blob, size_t blob_len, uint64_t key, const uint8_t 
 /* plaintext_len is blob_len - KMS_BLOB_OVERHEAD. */
 kms_status kms_open(uint8_t *plaintext, size_t plaintext_len, uint64_t key, const uint8_t *associated,
                     size_t associated_len, const uint8_t *blob, size_t blob_len);
-/* resealed has the length of blob. */
+/* Opens a blob and seals its plaintext under `key`. `resealed` has the length of `blob`. */
 kms_status kms_reseal(uint8_t *resealed, uint64_t source, const uint8_t *source_associated,
                       size_t source_associated_len, const uint8_t *blob, size_t blob_len, uint64_t key,
                       const uint8_t *prefix, size_t prefix_len, const uint8_t *associated, size_t associated_len);
-/* Random bytes, sealed. data_key may be NULL: then the plaintext never leaves the call. */
+/* Draws a data key and seals it. If data_key is NULL, the plaintext never leaves the call. */
 kms_status kms_data_key(uint8_t *data_key, size_t data_key_len, uint8_t *blob, size_t blob_len, uint64_t key,
                         const uint8_t *prefix, size_t prefix_len, const uint8_t *associated, size_t associated_len);
 
-/* Many plaintexts under one key and one associated data: they and their blobs stand one after the other. */
+/* Seals many plaintexts under one key and one associated data. Plaintexts and blobs are concatenated. */
 kms_status kms_seal_many(uint8_t *blobs, size_t blobs_len, uint64_t key, const uint8_t *prefix, size_t prefix_len,
                          const uint8_t *associated, size_t associated_len, const uint8_t *plaintexts,
                          const uint32_t *plaintext_lens, size_t count);
-/* statuses gets KMS_OK or KMS_INVALID_CIPHERTEXT for each blob; a plaintext that didn't open is zeroed. */
+/* Opens many blobs. Sets KMS_OK or KMS_INVALID_CIPHERTEXT for each; the plaintext of a blob that does not open is
+ * zeroed. */
 kms_status kms_open_many(uint8_t *plaintexts, size_t plaintexts_len, uint8_t *statuses, uint64_t key,
                          const uint8_t *associated, size_t associated_len, const uint8_t *blobs,
                          const uint32_t *blob_lens, size_t count);
 
-/* --- esdk_*.c: the message format of the AWS Encryption SDK; drawn in esdk.h ----------------------------------------- */
+/* --- esdk_*.c: the message format of the AWS Encryption SDK; drawn in esdk.h -------------------------------------- */
 
 #define KMS_ESDK_MAXIMUM_HEADER 65536
 #define KMS_ESDK_MAXIMUM_FRAME 1048576
-#define KMS_ESDK_HEADER_OVERHEAD 105 /* what is written beside context, provider information and encrypted data key */
-#define KMS_ESDK_HELD_OVERHEAD 256   /* what `held` has beside a frame's plaintext: head and tag, or a signature */
+#define KMS_ESDK_HEADER_OVERHEAD 105 /* a written header without context, provider information and encrypted data key */
+#define KMS_ESDK_HELD_OVERHEAD 256   /* room in `held` besides a frame's content: head and tag, or a signature */
 
-/* Where the parts of a header are. */
+/* The offsets of a header's parts. */
 typedef struct {
     uint16_t suite;
     uint8_t version;
     uint8_t is_signed;
     uint32_t message_id_at;
     uint32_t message_id_len;
-    uint32_t context_at; /* u16 count, pairs; context_len 0 is the empty one */
+    uint32_t context_at; /* u16 count, pairs; the empty context has length 0 */
     uint32_t context_len;
     uint32_t data_keys_at; /* provider id, provider information, encrypted data key, each with its u16 length */
     uint32_t data_keys_len;
     uint32_t data_keys;
     uint32_t frame_len;
     uint32_t commitment_at;
-    uint32_t authenticated_len; /* what the header's tag covers */
+    uint32_t authenticated_len; /* bytes that the header's tag covers */
     uint32_t header_len;
 } kms_esdk_header_t;
 
-/* Reads the header that `message` begins with. KMS_INCOMPLETE where it ends before its header does, which never happens
- * from KMS_ESDK_MAXIMUM_HEADER bytes on; KMS_INVALID_CIPHERTEXT as soon as anything is wrong. */
+/* Reads the header at the start of `message`. Returns KMS_INCOMPLETE if the header is longer than `message`, never from
+ * KMS_ESDK_MAXIMUM_HEADER bytes on, and KMS_INVALID_CIPHERTEXT at the first error. */
 kms_status kms_esdk_header_read(kms_esdk_header_t *header, const uint8_t *message, size_t message_len);
 
-/* A message on its way. Its key lies in the keyring: kms_keyring_evict(key) ends it. */
+/* The state of a message that is encrypted or decrypted in parts. Its key is in the keyring; the caller evicts it. */
 typedef struct {
     uint64_t key;
     uint8_t message_id[32]; /* 16 in version 1 */
     uint32_t sequence;      /* of the next frame */
     uint32_t frame_len;
-    uint32_t held_len; /* bytes that wait in `held`; once ended, those of the signature */
+    uint32_t held_len; /* bytes in `held`: of the next frame, after the final frame of the signature */
     uint16_t suite;
-    uint8_t progress; /* 0 open, 1 its final frame is done, 2 failed */
+    uint8_t progress; /* 0 open, 1 the final frame is processed, 2 failed */
 } kms_esdk_message_t;
 
 typedef struct {
-    const uint8_t *context; /* as in the header */
+    const uint8_t *context; /* serialised as in the header */
     size_t context_len;
     const uint8_t *provider_info;
     size_t provider_info_len;
     uint32_t frame_len; /* 1 to KMS_ESDK_MAXIMUM_FRAME */
 } kms_esdk_begin_t;
 
-/* Begins a message of suite 0x0478 under a fresh data key, which is sealed as kms_data_key does and never leaves the call.
- * header_len: KMS_ESDK_HEADER_OVERHEAD, context, provider information, and 159 bytes of the blob. */
+/* Begins a message of suite 0x0478 under a new data key, which is sealed as in kms_data_key and never leaves the call.
+ * header_len is KMS_ESDK_HEADER_OVERHEAD plus context, provider information, and 159 bytes of the blob. */
 kms_status kms_esdk_encryption_begin(uint8_t *header, size_t header_len, kms_esdk_message_t *message, uint64_t key,
                                      const uint8_t *prefix, size_t prefix_len, const uint8_t *associated,
                                      size_t associated_len, const kms_esdk_begin_t *begin);
-/* The same under a data key of 32 bytes that the caller has, with its encrypted form. */
+/* Begins a message under a data key of 32 bytes that the caller gives together with its encrypted form. */
 kms_status kms_esdk_encryption_begin_with(uint8_t *header, size_t header_len, kms_esdk_message_t *message,
                                           const uint8_t *data_key, size_t data_key_len, const uint8_t *encrypted,
                                           size_t encrypted_len, const kms_esdk_begin_t *begin);
-/* Begins reading: the blob is one of the header's encrypted data keys. KMS_INVALID_CIPHERTEXT where it doesn't open, or
- * commitment or tag of the header are wrong. */
+/* Begins decrypting. `blob` is one of the header's encrypted data keys. Returns KMS_INVALID_CIPHERTEXT if the blob does
+ * not open, or if the header's commitment or tag is wrong. */
 kms_status kms_esdk_decryption_begin(kms_esdk_message_t *message, const uint8_t *header, size_t header_len,
                                      uint64_t key, const uint8_t *associated, size_t associated_len,
                                      const uint8_t *blob, size_t blob_len);
 kms_status kms_esdk_decryption_begin_with(kms_esdk_message_t *message, const uint8_t *header, size_t header_len,
                                           const uint8_t *data_key, size_t data_key_len);
 
-/* Bytes that the next kms_esdk_encrypt gives. */
+/* Returns the number of bytes that the next kms_esdk_encrypt writes. */
 uint64_t kms_esdk_encrypted_len(const kms_esdk_message_t *message, uint64_t in_len, uint8_t is_last);
-/* All frames that `in` makes whole; is_last writes the final one. `held` takes frame_len bytes or more, the same in every
- * call. out_len is kms_esdk_encrypted_len. A call that fails ends the message. */
+/* Writes all frames that `in` completes, and with is_last the final frame. `held` has frame_len bytes or more and is
+ * the same in every call. out_len is kms_esdk_encrypted_len. A call that fails ends the message. */
 kms_status kms_esdk_encrypt(uint8_t *out, size_t out_len, kms_esdk_message_t *message, uint8_t *held, size_t held_len,
                             const uint8_t *in, size_t in_len, uint8_t is_last);
-/* Bytes that the next kms_esdk_decrypt gives: plaintext of the frames that `in` makes whole, by what their heads say, up to
- * the first one that is not what must come next, which that call refuses. At most what waits in `held`, and in_len. */
+/* Returns the number of bytes that the next kms_esdk_decrypt writes: the content of the frames that `in` completes. It
+ * reads the frames' heads alone, and stops at the first wrong one, which that call refuses. The sum is at most held_len
+ * + in_len. */
 size_t kms_esdk_decrypted_len(const kms_esdk_message_t *message, const uint8_t *held, size_t held_len,
                               const uint8_t *in, size_t in_len);
-/* The plaintext of all frames that `in` makes whole; out_len is kms_esdk_decrypted_len. `held` takes frame_len +
- * KMS_ESDK_HELD_OVERHEAD bytes. KMS_INVALID_CIPHERTEXT for whatever is not the next frame, also behind the final one, and
- * the message is ended. Of suites that sign, the signature is left in `held`. */
+/* Writes the plaintext of all frames that `in` completes; out_len is kms_esdk_decrypted_len. `held` has frame_len +
+ * KMS_ESDK_HELD_OVERHEAD bytes. Returns KMS_INVALID_CIPHERTEXT for bytes that are not the next frame, or that follow
+ * the final one; the message has then failed. For suites with a signature, `held` has the signature at the end. */
 kms_status kms_esdk_decrypt(uint8_t *out, size_t out_len, kms_esdk_message_t *message, uint8_t *held, size_t held_len,
                             const uint8_t *in, size_t in_len);
 
-/* --- record.c: records of the client library, version 1 ------------------------------------------------------------ */
+/* --- record.c: records of the client library, version 1 ----------------------------------------------------------- */
 
 #define KMS_DATA_KEY_SIZE 32
-#define KMS_WRAPPED_DATA_KEY_SIZE 159 /* the blob of such a data key */
+#define KMS_WRAPPED_DATA_KEY_SIZE 159 /* the ciphertext blob of a data key */
 #define KMS_RECORD_PREFIX_SIZE 163    /* version, suite, length, wrapped data key */
 #define KMS_RECORD_HEADER_SIZE 187    /* prefix and nonce */
 #define KMS_RECORD_OVERHEAD 235       /* header, tag and commitment */
 #define KMS_MAXIMUM_RECORD_PLAINTEXT 1073741824
 
-/* Derives the message root of a data key's records, into the keyring. `data_key` has KMS_DATA_KEY_SIZE bytes; the caller
- * forgets it. */
+/* Derives the message root of a data key's records and stores it in the keyring. `data_key` has KMS_DATA_KEY_SIZE
+ * bytes; the caller should wipe it. */
 kms_status kms_record_key_import(uint64_t *key, const uint8_t *data_key, size_t data_key_len);
-/* Version, suite and lengths alone. */
+/* Checks version, suite and lengths, nothing else. */
 kms_status kms_record_check(const uint8_t *record, size_t record_len);
 /* record_len is plaintext_len + KMS_RECORD_OVERHEAD; plaintext_len is 0 to KMS_MAXIMUM_RECORD_PLAINTEXT. `wrapped` has
  * KMS_WRAPPED_DATA_KEY_SIZE bytes, `context` is canonical. */
@@ -351,50 +358,52 @@ kms_status kms_record_seal(uint8_t *record, size_t record_len, uint64_t key, con
 /* plaintext_len is record_len - KMS_RECORD_OVERHEAD. */
 kms_status kms_record_open(uint8_t *plaintext, size_t plaintext_len, uint64_t key, const uint8_t *context,
                            size_t context_len, const uint8_t *record, size_t record_len);
-/* Many records under one data key and one context. records[i] has plaintext_lens[i] + KMS_RECORD_OVERHEAD bytes. */
+/* Seals many records under one data key and one context. records[i] has plaintext_lens[i] + KMS_RECORD_OVERHEAD
+ * bytes. */
 kms_status kms_record_seal_many(uint8_t *const *records, uint64_t key, const uint8_t *wrapped, size_t wrapped_len,
                                 const uint8_t *context, size_t context_len, const uint8_t *const *plaintexts,
                                 const uint64_t *plaintext_lens, size_t count);
-/* A key for each record. plaintexts[i] has record_lens[i] - KMS_RECORD_OVERHEAD bytes. statuses gets KMS_OK or
- * KMS_INVALID_CIPHERTEXT for each; a plaintext that didn't open is zeroed. */
+/* Opens many records, each under its own key. plaintexts[i] has record_lens[i] - KMS_RECORD_OVERHEAD bytes. Sets KMS_OK
+ * or KMS_INVALID_CIPHERTEXT for each; the plaintext of a record that does not open is zeroed. */
 kms_status kms_record_open_many(uint8_t *const *plaintexts, uint8_t *statuses, const uint64_t *keys,
                                 const uint8_t *context, size_t context_len, const uint8_t *const *records,
                                 const uint64_t *record_lens, size_t count);
 
-/* --- data_key_budget.c: what a data key may still be used for ----------------------------------------------------------------- */
+/* --- data_key_budget.c: how many records, bytes and seconds a data key has left ----------------------------------- */
 
-/* Written by the functions below alone, from any thread. Times are seconds by the caller's clock. */
+/* The budget of a data key. Only the functions below write it; all but kms_budget_begin may run in any thread. Times
+ * are seconds of the caller's clock. */
 typedef struct {
-    uint64_t *granted;                   /* counts the records of all keys of a cache */
-    uint64_t last;                       /* what `granted` was after this key's last record */
-    int64_t messages, bytes;             /* left */
-    double ends;                         /* from then on it is not used */
-    int64_t least_messages, least_bytes; /* these stay, and `until` has not come, where nobody is asked first */
-    double until;
+    uint64_t *granted;                   /* number of records granted by all budgets of a cache */
+    uint64_t last;                       /* value of `granted` after this key's last record */
+    int64_t messages, bytes;             /* remaining */
+    double ends;                         /* the budget grants nothing from this time on */
+    int64_t least_messages, least_bytes; /* kms_record_seal_within must leave at least these, */
+    double until;                        /* and seals nothing from this time on */
 } kms_budget_t;
 
-/* Before anybody else sees `uses`. `granted` outlives it. messages and bytes: 0 to 2^63 - 1. */
-void kms_budget_begin(kms_budget_t *uses, uint64_t *granted, int64_t messages, int64_t bytes, double ends);
-/* What kms_record_seal_within may take from now on: never more than what is left. */
-void kms_budget_allow(kms_budget_t *uses, double until, int64_t least_messages, int64_t least_bytes);
-/* One record of so many bytes. 1, or 0: nothing was taken. */
-int kms_budget_take(kms_budget_t *uses, double now, int64_t bytes);
-/* As many of these records, from the first on, as may be; how many. */
-size_t kms_budget_grant(kms_budget_t *uses, double now, const uint64_t *lens, size_t most);
+/* Initialises a budget, before another thread can see it. `granted` must outlive it. messages, bytes: 0 to 2^63 - 1. */
+void kms_budget_begin(kms_budget_t *budget, uint64_t *granted, int64_t messages, int64_t bytes, double ends);
+/* Sets the bounds of kms_record_seal_within, in addition to what remains. */
+void kms_budget_allow(kms_budget_t *budget, double until, int64_t least_messages, int64_t least_bytes);
+/* Takes one record of so many bytes from the budget. Returns 1, or 0 if nothing was taken. */
+int kms_budget_take(kms_budget_t *budget, double now, int64_t bytes);
+/* Takes as many of these records, from the first on, as the budget allows. Returns their number. */
+size_t kms_budget_grant(kms_budget_t *budget, double now, const uint64_t *lens, size_t most);
 
-/* A data key as who seals has it. */
+/* A data key of the client library. */
 typedef struct {
-    uint64_t key; /* handle */
+    uint64_t key; /* handle of its message root */
     uint8_t wrapped[KMS_WRAPPED_DATA_KEY_SIZE];
-    kms_budget_t uses;
+    kms_budget_t budget;
 } kms_data_key_t;
 
-/* kms_record_seal, where one more record of these bytes is allowed without asking; else KMS_USED_UP. */
+/* Takes one record from the budget, within the bounds of kms_budget_allow, and seals it. Else returns KMS_USED_UP. */
 kms_status kms_record_seal_within(uint8_t *record, size_t record_len, kms_data_key_t *key, double now,
                                   const uint8_t *context, size_t context_len, const uint8_t *plaintext,
                                   size_t plaintext_len);
 
-/* --- random.c, epoch.c, process.c ---------------------------------------------------------------------------------- */
+/* --- random.c, epoch.c, process.c --------------------------------------------------------------------------------- */
 
 kms_status kms_random(uint8_t *out, size_t out_len);
 void kms_cleanse(void *buffer, size_t buffer_len);
@@ -404,26 +413,27 @@ kms_status kms_forbid_core_dumps(void);
 const char *kms_libcrypto_version(void);
 unsigned int kms_libcrypto_number(void); /* 0xMNN: 0x30500000 is 3.5 */
 
-/* --- reference.c: what `kms-grpc bench` compares with. Nothing of the service calls it ----------------------------- */
+/* --- gcm_yardstick.c, envelope_yardstick.c: called by `kms-grpc bench` alone -------------------------------------- */
 
-/* Bare AES-256-GCM of `count` messages of `len` bytes: one context, a new key for each. out: len + 16 bytes each. */
+/* Encrypts `count` messages of `len` bytes with bare AES-256-GCM: one EVP context, a new key for each message. `out`
+ * has len + 16 bytes for each. */
 kms_status kms_reference_seal(uint8_t *out, const uint8_t *associated, size_t associated_len, const uint8_t *in,
                               size_t len, size_t count);
 kms_status kms_reference_open(uint8_t *out, const uint8_t *associated, size_t associated_len, const uint8_t *in,
                               size_t len, size_t count);
-/* The same one after another into one buffer, with a nonce of RAND_bytes each time. */
+/* Encrypts one message `count` times into one buffer, each time with a nonce of RAND_bytes. */
 kms_status kms_reference_seal_singly(uint8_t *out, const uint8_t *associated, size_t associated_len, const uint8_t *in,
                                      size_t len, size_t count);
-/* One key, one nonce, one buffer that is encrypted where it is, again and again: as `openssl speed -evp aes-256-gcm -aead`
- * does it. buffer: len + 16 bytes. */
+/* Encrypts one buffer in place `count` times under one key and one nonce, as `openssl speed -evp aes-256-gcm -aead`
+ * does. `buffer` has len + 16 bytes. */
 kms_status kms_reference_speed(uint8_t *buffer, size_t len, size_t count);
-/* The whole envelope, for each of `count` messages of `len` bytes: a new data key, wrapped as a blob under `key`; then the
- * message by AES-256-GCM under it: nonce 12, ciphertext, tag 16. */
+/* Makes an envelope for each of `count` messages of `len` bytes: a new data key, sealed as a blob under `key`, then the
+ * message by AES-256-GCM under the data key. See envelope_yardstick.c for the layout. */
 #define KMS_ENVELOPE_OVERHEAD 187
 kms_status kms_envelope_many(uint8_t *envelopes, size_t envelopes_len, uint64_t key, const uint8_t *prefix,
                              size_t prefix_len, const uint8_t *associated, size_t associated_len, const uint8_t *in,
                              size_t len, size_t count);
-/* kms_seal, `count` times over one buffer. */
+/* Calls kms_seal `count` times on one buffer. */
 kms_status kms_seal_singly(uint8_t *blob, size_t blob_len, uint64_t key, const uint8_t *prefix, size_t prefix_len,
                            const uint8_t *associated, size_t associated_len, const uint8_t *plaintext,
                            size_t plaintext_len, size_t count);

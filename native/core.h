@@ -1,4 +1,4 @@
-/* What every file of the core includes. */
+/* The header that every file of the core includes. */
 #ifndef KMS_CORE_H
 #define KMS_CORE_H
 

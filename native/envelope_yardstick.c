@@ -1,10 +1,14 @@
-/* The whole envelope in one call, for `kms-grpc bench`: what a service does that makes a data key for each message and
- * encrypts the message as well. Nothing of ours calls it.
+/* A yardstick of `kms-grpc bench`: whole envelopes in one call, the work of a service that makes a data key for each
+ * message and encrypts the message too. The service itself does not call it.
  *
- *     blob 159, of 32 random bytes · nonce 12 · ciphertext · tag 16
+ *     offset   bytes  field
+ *          0     159  ciphertext blob of a data key of 32 bytes
+ *        159      12  nonce
+ *        171       n  ciphertext
+ *    171 + n      16  GCM tag
  *
- * A data key encrypts one message, so AES-256-GCM under it needs no derivation. One draw serves all nonces, which lie where
- * the envelopes end until their own is written, as in batch.c.
+ * A data key encrypts one message, so AES-256-GCM under it needs no derivation. A call draws all nonces at once, into
+ * the end of the output, as in batch.c.
  */
 #include <openssl/crypto.h>
 #include <string.h>
@@ -25,10 +29,10 @@ struct envelopes {
     uint64_t key;
     const uint8_t *prefix, *associated;
     size_t associated_len, len;
-    const uint8_t *nonces; /* the next ones: the blob's and the message's */
+    const uint8_t *nonces; /* of the next envelope */
 };
 
-/* What is drawn for a chunk. Cleanse it. */
+/* The keys of a chunk. The caller wipes them. */
 struct drawn {
     union kms_key root;
     uint8_t data_keys[KMS_XAES_BATCH][DATA_KEY_SIZE];

@@ -17,8 +17,8 @@
  *        32  key commitment                                    12  nonce of the header
  *        16  tag of the header; its nonce is zeros             16  tag of the header
  *
- * The tag covers all bytes before it, in version 1 all before its nonce. The encryption context is nothing where it is
- * empty; else u16 count, then for each pair u16 length, key, u16 length, value, sorted by the keys' UTF-8 bytes.
+ * The tag covers all bytes before it, in version 1 all before its nonce. An empty encryption context has no bytes. Any
+ * other is u16 count, then for each pair u16 length, key, u16 length, value, sorted by the keys' UTF-8 bytes.
  *
  *     a frame                                               the final frame
  *         4  sequence number, from 1                            4  FFFFFFFF
@@ -29,7 +29,8 @@
  *                                                              16  tag
  *
  * A frame's associated data: message id, "AWSKMSEncryptionClient Frame" or "AWSKMSEncryptionClient Final Frame", u32
- * sequence number, u64 content length. Suites that sign end with u16 length and a signature in DER over all before it.
+ * sequence number, u64 content length. Suites with a signature end with u16 length and the signature in DER over all
+ * bytes before it.
  */
 #ifndef KMS_ESDK_H
 #define KMS_ESDK_H
@@ -39,8 +40,8 @@
 #define KMS_ESDK_NONCE_SIZE 12
 #define KMS_ESDK_TAG_SIZE 16
 #define KMS_ESDK_COMMITMENT_SIZE 32
-#define KMS_ESDK_MESSAGE_ID_SIZE 32 /* the larger: version 2 */
-#define KMS_ESDK_MAXIMUM_FOOTER 256 /* a signature by P-384 has up to 104 bytes */
+#define KMS_ESDK_MESSAGE_ID_SIZE 32 /* of version 2; version 1 has 16 */
+#define KMS_ESDK_MAXIMUM_FOOTER 256 /* a P-384 signature has up to 104 bytes */
 #define KMS_ESDK_FRAME_OVERHEAD 32  /* sequence number, nonce, tag */
 #define KMS_ESDK_FINAL_OVERHEAD 40  /* marker and content length beside them */
 
@@ -48,36 +49,35 @@
  * https://docs.aws.amazon.com/encryption-sdk/latest/developer-guide/algorithms-reference.html */
 struct kms_esdk_suite {
     uint16_t id;
-    uint8_t version; /* of messages: 2 commits to its key */
+    uint8_t version; /* of the message format; version 2 commits to the key */
     uint8_t key_len;
     uint8_t message_id_len;
     uint8_t is_signed;
-    const char *digest; /* HKDF's; NULL: the data key is used as it is */
+    const char *digest; /* of HKDF; NULL: no derivation, the data key itself is used */
 };
 
-/* NULL where there is no such suite. */
+/* Returns the suite, or NULL if the id is unknown. */
 const struct kms_esdk_suite *kms_esdk_suite(uint16_t id);
 
 /* Derives the key of frames and header from the data key, stores it in the keyring, and gives the commitment (zeros for
- * suites without one). KMS_WRONG_LENGTH where the data key has not the suite's length. */
+ * suites without one). Returns KMS_WRONG_LENGTH if the data key has not the suite's length. */
 kms_status kms_esdk_derive(uint64_t *key, uint8_t commitment[KMS_ESDK_COMMITMENT_SIZE],
                            const struct kms_esdk_suite *suite, const uint8_t *message_id, const uint8_t *data_key,
                            size_t data_key_len);
 
-/* AES-GCM under a key of the keyring, for the messages of one call. */
+/* AES-GCM under a key of the keyring, for the frames of one call. */
 struct kms_esdk_cipher {
     struct kms_ciphers *of_thread;
     void *gcm; /* EVP_CIPHER_CTX */
     int encrypts;
-    const uint8_t *out_end,
-        *in_end; /* of what the call's messages lie in, one after the other; NULL: nothing follows */
+    const uint8_t *out_end, *in_end; /* ends of the call's buffers, for prefetching; NULL: no prefetching */
 };
 
-/* Sets the key. Whatever it returns, kms_esdk_cipher_end follows. */
+/* Sets the key. The caller must call kms_esdk_cipher_end even if this fails. */
 kms_status kms_esdk_cipher_begin(struct kms_esdk_cipher *cipher, uint64_t key, const struct kms_esdk_suite *suite,
                                  int encrypts);
-/* One message: `out` and `in` are apart. Encrypting writes the tag, decrypting compares it: 0 where it is wrong, and `out`
- * must not be used then. */
+/* Encrypts and writes the tag, or decrypts and compares the tag. `out` and `in` do not overlap. Returns 0 if the tag is
+ * wrong or libcrypto fails; the caller must then wipe `out`. */
 int kms_esdk_cipher_run(struct kms_esdk_cipher *cipher, uint8_t *out, uint8_t *tag, const uint8_t *nonce,
                         const uint8_t *associated, size_t associated_len, const uint8_t *in, size_t len);
 void kms_esdk_cipher_end(struct kms_esdk_cipher *cipher);

@@ -1,7 +1,7 @@
-/* Frames of the AWS Encryption SDK's message format: see esdk.h for the layout.
+/* Encrypts and decrypts frames of the AWS Encryption SDK's message format. See esdk.h for the layout.
  *
- * A call takes what has come in, of any size, and gives all frames that it makes whole. What is left over waits in `held`
- * for the next call. No frame is released whose tag is not verified: a call that fails gives nothing, and ends the message.
+ * A call takes input of any size and processes all frames that it completes. `held` keeps the rest for the next call.
+ * No plaintext is released before its tag is verified: a call that fails outputs nothing and ends the message.
  */
 #include <openssl/crypto.h>
 #include <string.h>
@@ -20,7 +20,7 @@
 
 enum progress { OPEN = 0, ENDED = 1, FAILED = 2 };
 
-/* A frame's associated data: all frames of a kind differ in sequence number and length alone. */
+/* The associated data of frames of one kind, which differ in sequence number and length alone. */
 struct associated {
     uint8_t bytes[ASSOCIATED_AT_MOST];
     size_t len;
@@ -56,8 +56,8 @@ static kms_status begin(struct work *work, kms_esdk_message_t *message, uint8_t 
     return kms_esdk_cipher_begin(&work->cipher, message->key, work->suite, encrypts);
 }
 
-/* What is larger than processors' caches is asked for ahead; for what lies in them that would be in vain. */
-static void announce(struct work *work, size_t out_len, const uint8_t *in, size_t in_len) {
+/* Turns on prefetching for buffers that are larger than the processor's caches. */
+static void prefetch_large(struct work *work, size_t out_len, const uint8_t *in, size_t in_len) {
     if (out_len < LARGER_THAN_CACHES) return;
     work->cipher.out_end = work->out + out_len;
     work->cipher.in_end = in + in_len;
@@ -68,7 +68,7 @@ static uint8_t *put_nonce(uint8_t *out, uint32_t sequence) {
     return kms_put_u32(out + KMS_ESDK_NONCE_SIZE - SEQUENCE_SIZE, sequence);
 }
 
-/* --- encrypting ------------------------------------------------------------------------------------------------------- */
+/* --- encrypting --------------------------------------------------------------------------------------------------- */
 
 static uint8_t *put_head(uint8_t *out, uint32_t sequence, uint32_t len, int is_final) {
     if (!is_final) return put_nonce(kms_put_u32(out, sequence), sequence);
@@ -92,7 +92,8 @@ static kms_status encrypt_frame(struct work *work, const uint8_t *in, uint32_t l
     return KMS_OK;
 }
 
-/* Whole frames that `len` bytes make. The last part keeps at least a byte for the final frame, if there is one. */
+/* Returns the number of regular frames in `len` bytes. With is_last, the final frame keeps at least one byte if there
+ * is any. */
 static uint64_t whole_frames(const kms_esdk_message_t *message, uint64_t len, uint8_t is_last) {
     return is_last && len > 0 ? (len - 1) / message->frame_len : len / message->frame_len;
 }
@@ -103,7 +104,7 @@ uint64_t kms_esdk_encrypted_len(const kms_esdk_message_t *message, uint64_t in_l
     return frames * (message->frame_len + KMS_ESDK_FRAME_OVERHEAD) + (is_last ? rest + KMS_ESDK_FINAL_OVERHEAD : 0);
 }
 
-/* The frame that an earlier call began: filled, and encrypted. */
+/* Completes and encrypts the frame that an earlier call left in `held`. */
 static kms_status encrypt_held(struct work *work, uint8_t *held, const uint8_t **in, size_t *rest) {
     kms_esdk_message_t *message = work->message;
     uint32_t missing = message->frame_len - message->held_len;
@@ -157,7 +158,7 @@ kms_status kms_esdk_encrypt(uint8_t *out, size_t out_len, kms_esdk_message_t *me
     if (message->progress == OPEN && held_len >= message->frame_len && message->held_len <= message->frame_len &&
         out_len == kms_esdk_encrypted_len(message, in_len, is_last)) {
         status = begin(&work, message, out, 1);
-        announce(&work, out_len, in, in_len);
+        prefetch_large(&work, out_len, in, in_len);
         if (status == KMS_OK) status = encrypt_all(&work, held, in, in_len, is_last);
         kms_esdk_cipher_end(&work.cipher);
     }
@@ -169,12 +170,12 @@ kms_status kms_esdk_encrypt(uint8_t *out, size_t out_len, kms_esdk_message_t *me
     return status;
 }
 
-/* --- decrypting ------------------------------------------------------------------------------------------------------- */
+/* --- decrypting --------------------------------------------------------------------------------------------------- */
 
-/* What the first bytes of a frame tell. */
+/* The head of a frame. */
 struct frame {
-    size_t len; /* of the whole frame; 0: more bytes are needed to tell, `head` in all */
-    size_t head;
+    size_t len;  /* of the whole frame; 0 if fewer than `head` bytes are there */
+    size_t head; /* bytes before the content */
     uint32_t content_len;
     int is_final;
 };
@@ -227,7 +228,7 @@ static kms_status decrypt_frame(struct work *work, const struct frame *frame, co
     return KMS_OK;
 }
 
-/* Moves at most as many bytes to `held` as `wanted` in all are missing there. */
+/* Moves bytes to `held` until it has `wanted` bytes or the input ends. */
 static void hold(kms_esdk_message_t *message, uint8_t *held, size_t wanted, const uint8_t **in, size_t *rest) {
     size_t missing = wanted - message->held_len, moved = missing < *rest ? missing : *rest;
     memcpy(held + message->held_len, *in, moved);
@@ -236,7 +237,7 @@ static void hold(kms_esdk_message_t *message, uint8_t *held, size_t wanted, cons
     *rest -= moved;
 }
 
-/* Fills the frame that waits in `held` as far as the bytes reach: its head first, which tells its length. */
+/* Completes the frame in `held`, first its head, which gives its length, and decrypts it once it is whole. */
 static kms_status decrypt_held(struct work *work, uint8_t *held, const uint8_t **in, size_t *rest) {
     kms_esdk_message_t *message = work->message;
     struct frame frame;
@@ -258,7 +259,7 @@ static kms_status decrypt_next(struct work *work, uint8_t *held, const uint8_t *
     kms_status status = read_frame(&frame, work->message, *in, *rest);
     if (status != KMS_OK) return status;
     if (frame.len == 0 || frame.len > *rest) {
-        hold(work->message, held, *rest, in, rest); /* less than a frame */
+        hold(work->message, held, *rest, in, rest); /* an incomplete frame */
         return KMS_OK;
     }
     status = decrypt_frame(work, &frame, *in);
@@ -267,7 +268,7 @@ static kms_status decrypt_next(struct work *work, uint8_t *held, const uint8_t *
     return status;
 }
 
-/* After the final frame comes the signature, of suites that have one; else nothing. */
+/* Keeps the bytes after the final frame: the signature, in suites that have one. In others no byte may follow. */
 static kms_status keep_footer(struct work *work, uint8_t *held, const uint8_t *in, size_t rest) {
     kms_esdk_message_t *message = work->message;
     if (rest == 0) return KMS_OK;
@@ -284,7 +285,8 @@ static kms_status decrypt_all(struct work *work, uint8_t *held, const uint8_t *i
     return status == KMS_OK ? keep_footer(work, held, in, in_len) : status;
 }
 
-/* Reads a frame that begins with `waits` bytes of `held` and goes on in `in`. 0 where it is not whole, or none. */
+/* Reads the head of a frame whose first `waits` bytes are in `held` and the others in `in`. Returns 0 if the frame is
+ * incomplete or wrong. */
 static int reads_whole(struct frame *frame, const kms_esdk_message_t *message, const uint8_t *held, size_t waits,
                        const uint8_t *in, size_t in_len) {
     uint8_t head[FINAL_HEAD];
@@ -320,7 +322,7 @@ kms_status kms_esdk_decrypt(uint8_t *out, size_t out_len, kms_esdk_message_t *me
     if (message->progress != FAILED && held_len >= (size_t)message->frame_len + KMS_ESDK_HELD_OVERHEAD &&
         message->held_len <= held_len && out_len == kms_esdk_decrypted_len(message, held, held_len, in, in_len)) {
         status = begin(&work, message, out, 0);
-        announce(&work, out_len, in, in_len);
+        prefetch_large(&work, out_len, in, in_len);
         if (status == KMS_OK) status = decrypt_all(&work, held, in, in_len);
         kms_esdk_cipher_end(&work.cipher);
     }

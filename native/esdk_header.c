@@ -1,4 +1,4 @@
-/* Reading a header of the AWS Encryption SDK's message format: see esdk.h for the layout. Nothing here needs a key. */
+/* Reads headers of the AWS Encryption SDK's message format, without a key. See esdk.h for the layout. */
 #include <string.h>
 
 #include "esdk.h"
@@ -7,7 +7,7 @@ struct reader {
     const uint8_t *start;
     size_t at;
     size_t len;
-    kms_status status; /* the first thing that was wrong */
+    kms_status status; /* the first error */
 };
 
 static int refuse(struct reader *reader) {
@@ -15,7 +15,7 @@ static int refuse(struct reader *reader) {
     return 0;
 }
 
-/* The next `len` bytes, or NULL: a header that is too long is refused as soon as it says so. */
+/* Returns the next `len` bytes, or NULL. Rejects a header as soon as one of its lengths makes it too long. */
 static const uint8_t *take(struct reader *reader, size_t len) {
     if (len > KMS_ESDK_MAXIMUM_HEADER || reader->at + len > KMS_ESDK_MAXIMUM_HEADER) return refuse(reader), NULL;
     if (reader->at + len > reader->len) {
@@ -33,7 +33,7 @@ static int read_u16(uint32_t *value, struct reader *reader) {
     return bytes != NULL;
 }
 
-/* One byte or more that can be but these. */
+/* Reads bytes that must have these values. */
 static int expect(struct reader *reader, const char *bytes, size_t len) {
     const uint8_t *taken = take(reader, len);
     if (taken && memcmp(taken, bytes, len) != 0) return refuse(reader);
@@ -57,7 +57,7 @@ static int read_suite(struct reader *reader, kms_esdk_header_t *header) {
     return take(reader, suite->message_id_len) != NULL;
 }
 
-/* The pairs must fill the context to its last byte. */
+/* Checks that the pairs fill the context exactly. */
 static int is_context(const uint8_t *bytes, size_t len) {
     size_t at = 2, fields = len < 2 ? 0 : 2 * (size_t)kms_get_u16(bytes);
     if (fields == 0) return 0;
@@ -93,7 +93,7 @@ static int read_data_keys(struct reader *reader, kms_esdk_header_t *header) {
     return 1;
 }
 
-/* Framed content alone: a single block would have to be held whole before a byte of it may be released. */
+/* Accepts framed content only: an unframed message must be decrypted as a whole before any byte may be released. */
 static int read_frame_len(struct reader *reader, kms_esdk_header_t *header) {
     if (!expect(reader, "\x02", 1)) return 0;
     if (header->version == 1 && !expect(reader, "\0\0\0\0\x0c", 5)) return 0;

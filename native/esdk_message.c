@@ -1,7 +1,7 @@
-/* Beginning a message of the AWS Encryption SDK's format, in both directions: see esdk.h for the layout.
+/* Begins messages of the AWS Encryption SDK's format, to encrypt and to decrypt. See esdk.h for the layout.
  *
- * The data key is made or opened here and leaves nothing but the key that is derived from it, in the keyring. Suite 0x0478
- * is the one that is written: AES-256-GCM, HKDF-SHA-512, key commitment, no signature.
+ * This code generates or opens the data key, stores the key derived from it in the keyring, and wipes the data key. It
+ * writes suite 0x0478: AES-256-GCM, HKDF-SHA-512, key commitment, no signature.
  */
 #include <openssl/crypto.h>
 #include <string.h>
@@ -17,20 +17,20 @@
 #define FIXED_SIZE (1 + 2 + KMS_ESDK_MESSAGE_ID_SIZE + 2 + 2 + 2 + PROVIDER_SIZE + 2 + 2 + 1 + 4)
 #define TRAILER_SIZE (KMS_ESDK_COMMITMENT_SIZE + KMS_ESDK_TAG_SIZE)
 
-_Static_assert(FIXED_SIZE + TRAILER_SIZE == KMS_ESDK_HEADER_OVERHEAD, "what a header has beside its variable parts");
+_Static_assert(FIXED_SIZE + TRAILER_SIZE == KMS_ESDK_HEADER_OVERHEAD, "the fixed parts of a header");
 
-/* The header's tag: AES-GCM of nothing. */
+/* Makes or compares the header's tag: AES-GCM of an empty plaintext. */
 static int run_header(struct kms_esdk_cipher *cipher, uint8_t *tag, const uint8_t *nonce, const uint8_t *header,
                       size_t len) {
     uint8_t nothing[1];
     return kms_esdk_cipher_run(cipher, nothing, tag, nonce, header, len, NULL, 0);
 }
 
-/* --- writing ---------------------------------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
 struct written {
     uint8_t *header;
-    uint8_t *data_key_at; /* where the encrypted data key goes */
+    uint8_t *data_key_at; /* place of the encrypted data key */
     uint8_t *commitment_at;
 };
 
@@ -40,7 +40,7 @@ static uint8_t *put_field(uint8_t *out, const uint8_t *bytes, size_t len) {
     return out + len;
 }
 
-/* All but data key, commitment and tag. */
+/* Writes a header, except for data key, commitment and tag. */
 static void put_header(struct written *written, const kms_esdk_message_t *message, const kms_esdk_begin_t *begin,
                        size_t encrypted_len) {
     uint8_t *out = written->header;
@@ -125,9 +125,9 @@ kms_status kms_esdk_encryption_begin_with(uint8_t *header, size_t header_len, km
     return end_beginning(status, header, header_len, message);
 }
 
-/* --- reading ---------------------------------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------------------------------------ */
 
-/* The commitment is compared before the cipher runs. */
+/* Compares the commitment before it runs the cipher. */
 static kms_status verify_header(const uint8_t *bytes, const kms_esdk_header_t *header, const uint8_t *commitment,
                                 const kms_esdk_message_t *message, const struct kms_esdk_suite *suite) {
     static const uint8_t zeros[KMS_ESDK_NONCE_SIZE];

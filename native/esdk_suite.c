@@ -1,4 +1,4 @@
-/* Algorithm suites of the AWS Encryption SDK, and the keys that they derive.
+/* Algorithm suites of the AWS Encryption SDK: key derivation and AES-GCM.
  *
  *     version 2   key         HKDF(salt: message id, data key, info: suite || "DERIVEKEY")
  *                 commitment  HKDF(salt: message id, data key, info: "COMMITKEY")
@@ -31,7 +31,7 @@ const struct kms_esdk_suite *kms_esdk_suite(uint16_t id) {
     return NULL;
 }
 
-/* --- derivation ------------------------------------------------------------------------------------------------------- */
+/* --- derivation --------------------------------------------------------------------------------------------------- */
 
 struct input {
     const char *digest;
@@ -95,9 +95,9 @@ kms_status kms_esdk_derive(uint64_t *key, uint8_t commitment[KMS_ESDK_COMMITMENT
     return status;
 }
 
-/* --- AES-GCM ---------------------------------------------------------------------------------------------------------- */
+/* --- AES-GCM ------------------------------------------------------------------------------------------------------ */
 
-/* AES-256 has its context per thread; the smaller keys are old messages' and get one for the call. */
+/* Returns the thread's context for AES-256. Smaller keys, which only old messages have, get a context for the call. */
 static EVP_CIPHER_CTX *context_for(struct kms_ciphers *of_thread, const struct kms_esdk_suite *suite) {
     static const uint8_t zeros[32];
     if (suite->key_len == 32) return of_thread->gcm;
@@ -127,12 +127,12 @@ kms_status kms_esdk_cipher_begin(struct kms_esdk_cipher *cipher, uint64_t key, c
     return status;
 }
 
-/* Memory is slower than the cipher, and what processors fetch ahead by themselves ends with the page. So while a piece is
- * encrypted, the lines that are as far ahead as a piece is long are asked for, to be written or to be read. */
+/* Memory is slower than the cipher, and the hardware prefetcher stops at the end of a page. So while the cipher works
+ * on one piece, the code prefetches the cache lines one piece ahead, for writing or for reading. */
 #define PIECE 4096
 #define CACHE_LINE 64
 
-/* Of a buffer that ends elsewhere (a frame that was held) it asks for what is of no use, and does no harm. */
+/* For a buffer that is not part of the call's (a held frame) the prefetch is useless but harmless. */
 #define FETCH_AHEAD(piece, len, end, writes)                                                            \
     for (size_t i = PIECE; i < PIECE + (len) + CACHE_LINE && (uintptr_t)(piece) + i < (uintptr_t)(end); \
          i += CACHE_LINE)                                                                               \
@@ -153,7 +153,7 @@ static int update(const struct kms_esdk_cipher *cipher, uint8_t *out, const uint
 int kms_esdk_cipher_run(struct kms_esdk_cipher *cipher, uint8_t *out, uint8_t *tag, const uint8_t *nonce,
                         const uint8_t *associated, size_t associated_len, const uint8_t *in, size_t len) {
     EVP_CIPHER_CTX *gcm = cipher->gcm;
-    uint8_t nothing[KMS_ESDK_TAG_SIZE]; /* GCM's last step writes no byte, but wants a place */
+    uint8_t nothing[KMS_ESDK_TAG_SIZE]; /* EVP_CipherFinal_ex writes nothing for GCM, but needs a pointer */
     int written = 0;
     if (EVP_CipherInit_ex2(gcm, NULL, NULL, nonce, cipher->encrypts, NULL) != 1) return 0;
     if (!cipher->encrypts && EVP_CIPHER_CTX_ctrl(gcm, EVP_CTRL_AEAD_SET_TAG, KMS_ESDK_TAG_SIZE, tag) != 1) return 0;

@@ -11,7 +11,7 @@ static int associate(EVP_CIPHER_CTX *gcm, const uint8_t *bytes, size_t len) {
     return len == 0 || EVP_CipherUpdate(gcm, NULL, &ignored, bytes, (int)len) == 1;
 }
 
-/* One update is dearer than copying a few bytes, so short associated data is joined first. */
+/* An EVP update costs more than copying a few hundred bytes, so short associated data is joined first. */
 static int associate_all(EVP_CIPHER_CTX *gcm, const struct kms_message *message) {
     uint8_t joined[JOINED_AT_MOST];
     int one_is_empty = message->header_len == 0 || message->associated_len == 0;
@@ -23,7 +23,8 @@ static int associate_all(EVP_CIPHER_CTX *gcm, const struct kms_message *message)
     return associate(gcm, joined, message->header_len + message->associated_len);
 }
 
-/* By its parameter: the ctrl looks for it among all others first, which takes as long as sealing 150 bytes more. */
+/* Reads the tag by OSSL_PARAM, because EVP_CIPHER_CTX_ctrl first searches a table, which costs as much as sealing 150
+ * bytes. */
 int kms_gcm_tag(EVP_CIPHER_CTX *gcm, uint8_t tag[KMS_TAG_SIZE]) {
     OSSL_PARAM parameters[] = {OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, KMS_TAG_SIZE),
                                OSSL_PARAM_construct_end()};

@@ -1,14 +1,15 @@
-/* Importing key material: RSA wrapping pairs, and what was wrapped under them.
+/* Import of key material: RSA wrapping pairs, and unwrapping what a caller encrypted under their public keys.
  *
  *     RSAES_OAEP             k bytes: OAEP (RFC 8017, MGF1 with the same hash, empty label) of the material
  *     RSA_AES_KEY_WRAP       k bytes: OAEP of an AES-256 key; 40 bytes: AES-KWP (RFC 5649) of the material under it
  *
- * k is the length of the modulus. What OAEP carries has 32 bytes either way, so that every byte before it is known: one
- * comparison in constant time stands for the padding check and the length at once.
+ * k is the length of the modulus. OAEP carries 32 bytes in both cases, so every byte before them is known: one
+ * comparison in constant time checks padding and length together.
  *
- * No step is left out because an earlier one failed. What can't be right by its length or size, which anyone sees, is
- * replaced by something of the right one; what comes out of each step goes into the next, right or wrong; the material
- * gets its id and is wrapped in any case; then the outputs are zeroed if `wrong` isn't zero.
+ * All steps run even if an earlier one failed, so that time reveals nothing to an attacker who sends chosen ciphertexts
+ * (Manger, CRYPTO 2001). An input of wrong length or size, which is public, is replaced by a constant of the right one.
+ * Each step passes its result on, right or wrong. The material gets its id and is wrapped in any case. At the end the
+ * outputs are zeroed if `wrong` is not zero.
  */
 #include "import_wrapping.h"
 
@@ -22,13 +23,13 @@
 #include "rsa.h"
 
 #define PAIR_WRAPPING "kms-grpc v1 import wrapping pair"
-#define SECRET_SIZE 32                   /* the material, and the AES key */
-#define KWP_SIZE (KMS_MATERIAL_SIZE + 8) /* RFC 5649: one block of 8 bytes more */
+#define SECRET_SIZE 32                   /* of the material and of the AES key */
+#define KWP_SIZE (KMS_MATERIAL_SIZE + 8) /* RFC 5649 adds one block of 8 bytes */
 #define MAXIMUM_HASH 32
 
-_Static_assert(SECRET_SIZE == KMS_MATERIAL_SIZE, "OAEP carries either");
+_Static_assert(SECRET_SIZE == KMS_MATERIAL_SIZE, "OAEP carries material or an AES key of the same length");
 
-/* A pair may be wrapped under a region key, or the message root of a key that AWS owns. */
+/* Finds the kind of a pair's wrapping key: a region key, or the message root of an AWS owned key. */
 static kms_status kind_of(enum kms_kind *kind, uint64_t wrapping) {
     static const enum kms_kind kinds[] = {KMS_MESSAGE_ROOT, KMS_REGION_KEY};
     union kms_key key;
@@ -39,7 +40,7 @@ static kms_status kind_of(enum kms_kind *kind, uint64_t wrapping) {
     return status;
 }
 
-/* --- a new pair --------------------------------------------------------------------------------------------------------- */
+/* --- a new pair --------------------------------------------------------------------------------------------------- */
 
 static kms_status wrap_pair(uint8_t *wrapped, size_t *wrapped_len, uint64_t wrapping, enum kms_kind kind,
                             const uint8_t *associated, size_t associated_len, const struct kms_rsa *rsa) {
@@ -87,22 +88,22 @@ static kms_status open_pair(struct kms_rsa *rsa, uint64_t wrapping, const uint8_
     return status;
 }
 
-/* --- unwrapping ----------------------------------------------------------------------------------------------------------- */
+/* --- unwrapping --------------------------------------------------------------------------------------------------- */
 
 struct unwrapping {
     struct kms_rsa rsa;
     EVP_MD *hash;
     size_t hash_len;
     int under_aes;                  /* RSA_AES_KEY_WRAP */
-    size_t size;                    /* of modulus and block */
-    uint8_t block[KMS_RSA_MAXIMUM]; /* encrypted, then what RSA made of it: 00 · seed · DB, masked and then bare */
-    uint8_t under_key[KWP_SIZE];    /* what AES-KWP made */
-    uint8_t opened[KWP_SIZE];       /* what it opens to */
+    size_t size;                    /* bytes of the modulus and of `block` */
+    uint8_t block[KMS_RSA_MAXIMUM]; /* ciphertext; then 00 · seed · DB, first masked, then unmasked */
+    uint8_t under_key[KWP_SIZE];    /* ciphertext of AES-KWP */
+    uint8_t opened[KWP_SIZE];       /* its plaintext */
     const uint8_t *material;
-    int wrong; /* not zero: nothing of this may be used */
+    int wrong; /* not zero: the input was invalid, and no result may be used */
 };
 
-/* Lengths, and whether a block is below the modulus, are seen by anyone: branches may depend on them. */
+/* Copies the input. Branches may depend on its length and on whether it is below the modulus: both are public. */
 static void take(struct unwrapping *u, const uint8_t *encrypted, size_t encrypted_len) {
     uint8_t modulus[KMS_RSA_MAXIMUM];
     u->size = kms_rsa_modulus(modulus, &u->rsa);
@@ -116,7 +117,7 @@ static void take(struct unwrapping *u, const uint8_t *encrypted, size_t encrypte
     memset(u->under_key, 1, KWP_SIZE);
 }
 
-/* `target` ^= MGF1(seed) (RFC 8017, B.2.1). */
+/* Computes `target` ^= MGF1(seed) (RFC 8017, B.2.1). */
 static int mask(uint8_t *target, size_t len, const uint8_t *seed, size_t seed_len, const struct unwrapping *u) {
     uint8_t bytes[MAXIMUM_HASH];
     EVP_MD_CTX *context = EVP_MD_CTX_new();
@@ -132,7 +133,8 @@ static int mask(uint8_t *target, size_t len, const uint8_t *seed, size_t seed_le
     return well;
 }
 
-/* OAEP decoding (RFC 8017, 7.1.2) of 32 bytes: 00 · seed · hash of the empty label · 00 … 00 · 01 · the secret. */
+/* Decodes OAEP (RFC 8017, 7.1.2): 00 · seed · hash of the empty label · 00 … 00 · 01 · 32 bytes. Returns the place of
+ * the 32 bytes, or NULL if libcrypto fails. */
 static const uint8_t *decode(struct unwrapping *u) {
     uint8_t expected[KMS_RSA_MAXIMUM] = {0};
     uint8_t *seed = u->block + 1, *db = seed + u->hash_len;
@@ -176,7 +178,7 @@ static int choose(struct unwrapping *u, kms_wrapping_algorithm algorithm) {
     return u->hash != NULL;
 }
 
-/* u->material points to 32 bytes where this gives KMS_OK; they are right only if u->wrong is zero. */
+/* On KMS_OK, u->material points to 32 bytes, which are the material only if u->wrong is zero. */
 static kms_status unwrap(struct unwrapping *u, const uint8_t *encrypted, size_t encrypted_len) {
     take(u, encrypted, encrypted_len);
     kms_status status = kms_rsa_decrypt(u->block, &u->rsa, u->block, u->size);
@@ -194,7 +196,7 @@ kms_status kms_material_import(uint8_t material_id[KMS_MATERIAL_ID_SIZE], uint8_
     struct unwrapping u = {.wrong = 0};
     memset(material_id, 0, KMS_MATERIAL_ID_SIZE);
     memset(wrapped, 0, KMS_WRAPPED_KEY_SIZE);
-    ERR_set_mark(); /* what a wrong key wrap says to libcrypto's queue is nobody's affair */
+    ERR_set_mark(); /* drops the errors that libcrypto queues for an invalid key wrap */
     kms_status status = open_pair(&u.rsa, wrapping, pair_associated, pair_associated_len, pair, pair_len);
     if (status == KMS_OK && !choose(&u, algorithm)) status = KMS_CIPHER_FAILED;
     if (status == KMS_OK) status = unwrap(&u, encrypted, encrypted_len);

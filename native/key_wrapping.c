@@ -1,7 +1,8 @@
-/* Root key -> region key -> key material -> message root.
+/* The key hierarchy: the root key wraps region keys, a region key wraps key material; a message root is derived from
+ * each material.
  *
- * A wrapped key has 105 bytes: see key_wrapping.h. Derived keys and ids are one block of the KDF of SP 800-108r1 each;
- * their labels are below.
+ * A wrapped key has 105 bytes: see key_wrapping.h. Derived keys and ids are one block of the KDF of SP 800-108r1 each,
+ * with the labels below.
  */
 #include "key_wrapping.h"
 
@@ -28,7 +29,7 @@
 _Static_assert(KMS_WRAPPING_OVERHEAD == CIPHERTEXT_AT + KMS_TRAILER_SIZE, "as drawn in key_wrapping.h");
 _Static_assert(KMS_WRAPPED_KEY_SIZE == WRAPPED_SIZE + KMS_WRAPPING_OVERHEAD, "every key has 32 bytes");
 
-/* One block of the KDF under a key of the keyring. */
+/* Derives one block of the KDF from a key of the keyring. */
 static kms_status derive_from(uint8_t out[32], uint64_t handle, enum kms_kind kind, const char *label) {
     union kms_key key;
     memset(out, 0, 32);
@@ -43,7 +44,7 @@ static kms_status wrapping_root(union kms_key *root, uint64_t handle, enum kms_k
     return status == KMS_OK ? kms_xaes_subkey(root) : status;
 }
 
-/* --- wrapping --------------------------------------------------------------------------------------------------------- */
+/* --- wrapping ----------------------------------------------------------------------------------------------------- */
 
 static kms_status wrap_under(uint8_t *wrapped, const union kms_key *root, const uint8_t *associated,
                              size_t associated_len, const uint8_t *secret, size_t len) {
@@ -100,7 +101,7 @@ kms_status kms_unwrap(uint8_t *secret, size_t len, uint64_t handle, enum kms_kin
     return status;
 }
 
-/* A new random key of 32 bytes, wrapped. */
+/* Draws a key of 32 bytes and wraps it. */
 static kms_status generate(uint8_t wrapped[KMS_WRAPPED_KEY_SIZE], uint64_t handle, enum kms_kind kind,
                            const char *label, const uint8_t *associated, size_t associated_len) {
     uint8_t key[WRAPPED_SIZE];
@@ -111,7 +112,7 @@ static kms_status generate(uint8_t wrapped[KMS_WRAPPED_KEY_SIZE], uint64_t handl
     return status;
 }
 
-/* --- root key and region key ------------------------------------------------------------------------------------------ */
+/* --- root key and region key -------------------------------------------------------------------------------------- */
 
 kms_status kms_root_key_fingerprint(uint8_t fingerprint[KMS_FINGERPRINT_SIZE], uint64_t root) {
     uint8_t whole[32];
@@ -136,7 +137,7 @@ kms_status kms_region_key_load(uint64_t *region, uint64_t root, const uint8_t *a
     return status;
 }
 
-/* --- key material ----------------------------------------------------------------------------------------------------- */
+/* --- key material ------------------------------------------------------------------------------------------------- */
 
 kms_status kms_material_store(uint8_t material_id[KMS_MATERIAL_ID_SIZE], uint8_t wrapped[KMS_WRAPPED_KEY_SIZE],
                               uint64_t region, const uint8_t kid[KMS_KID_SIZE], const uint8_t *associated,
@@ -170,7 +171,7 @@ static kms_status require_id(const uint8_t material[WRAPPED_SIZE], const uint8_t
     return CRYPTO_memcmp(id, material_id, sizeof id) == 0 ? KMS_OK : KMS_WRAPPED_KEY_DAMAGED;
 }
 
-/* K and K1 of a material, into the keyring. */
+/* Derives K and K1 from a material and stores them in the keyring. */
 static kms_status put_message_root(uint64_t *key, const uint8_t material[WRAPPED_SIZE],
                                    const uint8_t kid[KMS_KID_SIZE]) {
     union kms_key root;
@@ -194,7 +195,7 @@ kms_status kms_material_load(uint64_t *key, uint64_t region, const uint8_t kid[K
     return status;
 }
 
-/* --- row MAC ---------------------------------------------------------------------------------------------------------- */
+/* --- row MAC ------------------------------------------------------------------------------------------------------ */
 
 kms_status kms_mac(uint8_t mac[KMS_MAC_SIZE], uint64_t region, const uint8_t *data, size_t data_len) {
     uint8_t key[32];

@@ -3,18 +3,18 @@
  *     16 shards of 64 bytes   canary 8 · free slot 4 · used 4 · lock 40 · padding
  *     slots of 64 bytes       canary 8 · state 8 · key 48
  *
- * state is generation << 32 | kind; a free slot has state 0 and keeps the next free slot's number in its first key word.
- * Slot numbers in lists count from 1, so that 0 ends a list. Slot s belongs to shard s % 16.
+ * The state is generation << 32 | kind. A free slot has state 0 and holds the number of the next free slot in its first
+ * key word. The lists of free slots count from 1, so that 0 ends a list. Slot s belongs to shard s % 16.
  *
- * A page that a fork wiped reads as zeros. The canary is never zero, so whatever was wiped is seen before it is used,
- * and nothing is ever encrypted under zeros. The locks are in these pages as well: zeros are an unlocked mutex on Linux,
- * so a lock that another thread held at the fork doesn't block the child.
+ * A page that a fork wiped reads as zeros. The canary is never zero and is checked at every use, so the core never
+ * encrypts under a zero key. The mutexes are in these pages as well: zeros are an unlocked mutex on Linux, so a mutex
+ * that another thread held at the fork does not block the child.
  *
- * Reads take no lock: state, key, state again (a seqlock whose count is the generation). Generations come from one
- * counter that a child inherits, so a handle of the parent's never names a key of the child's.
+ * Readers take no lock. They read state, key, and state again (a seqlock whose sequence is the generation). Generations
+ * come from one counter, which a child inherits, so a handle of the parent never names a key of the child.
  *
- * What a fork copies of another thread's call in its very middle (a key on its stack, a schedule in its contexts) no thread
- * of the child will ever use or overwrite: processes that hold keys spawn others by exec at once, and never only fork.
+ * A fork copies the stacks and cipher contexts of all threads, and with them the keys of calls in progress. Nothing
+ * wipes those copies in the child. Processes that hold keys therefore start others with exec, and never only fork.
  */
 #include "keyring.h"
 
@@ -86,7 +86,8 @@ static kms_status map(uint32_t slots) {
     return KMS_OK;
 }
 
-/* A child inherits the advice but not the lock. Without the right to lock memory the service runs on, and says so. */
+/* A child inherits madvise but not mlock. A process that may not lock memory continues; kms_keyring_facts reports
+ * it. */
 static void protect(struct shard *shards) {
     size_t size = mapping_size();
     ring.left_out_of_dumps = madvise(shards, size, MADV_DONTDUMP) == 0;
@@ -135,11 +136,11 @@ void kms_keyring_facts(kms_keyring_facts_t *facts) {
     facts->wiped_on_fork = ring.wiped_on_fork;
 }
 
-/* --- storing and evicting, under the shard's lock ------------------------------------------------------------------ */
+/* --- storing and evicting, with the shard's mutex ----------------------------------------------------------------- */
 
 static uint32_t next_generation(void) {
     uint32_t generation = atomic_fetch_add_explicit(&ring.generation, 1, memory_order_relaxed) + 1;
-    return generation ? generation : next_generation(); /* 0 is a free slot's */
+    return generation ? generation : next_generation(); /* 0 marks a free slot */
 }
 
 static void write_slot(struct slot *slot, const union kms_key *key, uint64_t state) {
@@ -205,7 +206,7 @@ kms_status kms_keyring_evict(uint64_t handle) {
     return status;
 }
 
-/* --- reading, without a lock --------------------------------------------------------------------------------------- */
+/* --- reading, without a mutex ------------------------------------------------------------------------------------- */
 
 static kms_status judge(struct slot *slot, uint64_t handle, uint64_t before, uint64_t after, enum kms_kind kind) {
     if (!is_whole(&slot->canary)) return KMS_KEYRING_LOST;

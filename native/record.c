@@ -1,25 +1,26 @@
-/* A record of the client library, version 1: what EnvelopeClient encrypts by itself. All integers are big-endian.
+/* A record of the client library, version 1: the format that EnvelopeClient writes. All integers are big-endian.
  *
  *     offset   bytes  field
  *          0       1  format version, 0x81
- *          1       1  suite, 1: KC-XAES-256-GCM, as a blob's
+ *          1       1  suite, 1: KC-XAES-256-GCM, as in a ciphertext blob
  *          2       2  w, the length of the wrapped data key: 159
  *          4       w  the data key's ciphertext blob
  *        163      24  nonce
- *        187       n  ciphertext, from 0 bytes
+ *        187       n  ciphertext, 0 to 2^30 bytes
  *    187 + n      16  GCM tag
  *    203 + n      32  key commitment
  *
- * Associated data: bytes 0-186, then the canonical context. The message root is one block of the KDF of the data key, with
- * the label below and no context; it alone is kept, and no data key is.
+ * Associated data: bytes 0-186, then the canonical encryption context. The message root is one block of the KDF
+ * (kms_derive) of the data key, with the label below and no context. The keyring holds the root; the data key is not
+ * kept.
  */
 #include <openssl/crypto.h>
 #include <string.h>
 
 #include "ciphers.h"
+#include "data_key_budget.h"
 #include "keyring.h"
 #include "random.h"
-#include "data_key_budget.h"
 #include "xaes.h"
 
 #define VERSION 0x81
@@ -35,7 +36,7 @@ _Static_assert(KMS_RECORD_HEADER_SIZE == NONCE_AT + KMS_NONCE_SIZE, "the nonce e
 _Static_assert(KMS_RECORD_OVERHEAD == KMS_RECORD_HEADER_SIZE + KMS_TRAILER_SIZE,
                "a record is header, ciphertext, trailer");
 
-/* --- data keys and headers -------------------------------------------------------------------------------------------- */
+/* --- data keys and headers ---------------------------------------------------------------------------------------- */
 
 kms_status kms_record_key_import(uint64_t *key, const uint8_t *data_key, size_t data_key_len) {
     union kms_key root;
@@ -48,7 +49,7 @@ kms_status kms_record_key_import(uint64_t *key, const uint8_t *data_key, size_t 
     return status;
 }
 
-static int is_ours(const uint8_t *record, size_t record_len) {
+static int is_known(const uint8_t *record, size_t record_len) {
     static const uint8_t start[WRAPPED_AT] = {VERSION, SUITE, KMS_WRAPPED_DATA_KEY_SIZE >> 8,
                                               KMS_WRAPPED_DATA_KEY_SIZE & 0xFF};
     return record_len >= KMS_RECORD_OVERHEAD && record_len <= KMS_RECORD_OVERHEAD + KMS_MAXIMUM_RECORD_PLAINTEXT &&
@@ -56,7 +57,7 @@ static int is_ours(const uint8_t *record, size_t record_len) {
 }
 
 kms_status kms_record_check(const uint8_t *record, size_t record_len) {
-    return is_ours(record, record_len) ? KMS_OK : KMS_INVALID_CIPHERTEXT;
+    return is_known(record, record_len) ? KMS_OK : KMS_INVALID_CIPHERTEXT;
 }
 
 static void write_prefix(uint8_t *record, const uint8_t *wrapped) {
@@ -91,7 +92,7 @@ static struct kms_message opened_message(uint8_t *plaintext, const uint8_t *cont
                                 .out = plaintext};
 }
 
-/* --- one record ------------------------------------------------------------------------------------------------------- */
+/* --- one record --------------------------------------------------------------------------------------------------- */
 
 static int fits(size_t wrapped_len, size_t context_len, size_t plaintext_len) {
     return wrapped_len == KMS_WRAPPED_DATA_KEY_SIZE && context_len <= KMS_MAXIMUM_CONTEXT &&
@@ -126,7 +127,7 @@ kms_status kms_record_seal_within(uint8_t *record, size_t record_len, kms_data_k
                                   size_t plaintext_len) {
     const size_t wrapped_len = sizeof key->wrapped;
     if (fits(wrapped_len, context_len, plaintext_len) &&
-        !kms_budget_take_unasked(&key->uses, now, (int64_t)plaintext_len)) {
+        !kms_budget_take_allowed(&key->budget, now, (int64_t)plaintext_len)) {
         OPENSSL_cleanse(record, record_len);
         return KMS_USED_UP;
     }
@@ -150,7 +151,7 @@ static kms_status open_under(uint8_t *plaintext, uint64_t key, const uint8_t *co
 kms_status kms_record_open(uint8_t *plaintext, size_t plaintext_len, uint64_t key, const uint8_t *context,
                            size_t context_len, const uint8_t *record, size_t record_len) {
     kms_status status = KMS_WRONG_LENGTH;
-    if (!is_ours(record, record_len))
+    if (!is_known(record, record_len))
         status = KMS_INVALID_CIPHERTEXT;
     else if (context_len <= KMS_MAXIMUM_CONTEXT && plaintext_len == record_len - KMS_RECORD_OVERHEAD)
         status = open_under(plaintext, key, context, context_len, record, record_len);
@@ -158,11 +159,11 @@ kms_status kms_record_open(uint8_t *plaintext, size_t plaintext_len, uint64_t ke
     return status;
 }
 
-/* --- many records ----------------------------------------------------------------------------------------------------- */
+/* --- many records ------------------------------------------------------------------------------------------------- */
 
 #define DRAWN_AT_ONCE 1024 /* nonces: 24 KiB of stack */
 
-/* What all records of a call share. */
+/* The parameters that all records of a call share. */
 struct shared {
     union kms_key root;
     const uint8_t *wrapped;
@@ -189,7 +190,7 @@ static kms_status seal_chunk(const struct shared *shared, uint8_t *const *record
     return kms_xaes_seal(&shared->root, messages, count);
 }
 
-/* One draw serves all of them: they are at most DRAWN_AT_ONCE, which is what the stack has room for. */
+/* Seals at most DRAWN_AT_ONCE records with nonces of one draw. */
 static kms_status seal_drawn(const struct shared *shared, uint8_t *const *records, const uint8_t *const *plaintexts,
                              const uint64_t *lens, size_t count) {
     uint8_t nonces[DRAWN_AT_ONCE * KMS_NONCE_SIZE];
@@ -222,7 +223,7 @@ kms_status kms_record_seal_many(uint8_t *const *records, uint64_t key, const uin
     return status;
 }
 
-/* Records of another version or suite are told apart here; the rest is the tag's and the commitment's work. */
+/* Rejects other versions and suites; tag and commitment reject everything else. */
 static kms_status open_chunk(const struct shared *shared, uint8_t *const *plaintexts, uint8_t *statuses,
                              const uint8_t *const *records, const uint64_t *lens, size_t count) {
     struct kms_message messages[KMS_XAES_BATCH];
@@ -230,13 +231,13 @@ static kms_status open_chunk(const struct shared *shared, uint8_t *const *plaint
         messages[i] = opened_message(plaintexts[i], shared->context, shared->context_len, records[i], lens[i]);
     kms_status status = kms_xaes_open(&shared->root, messages, count);
     for (size_t i = 0; status == KMS_OK && i < count; i++) {
-        statuses[i] = (uint8_t)(is_ours(records[i], lens[i]) ? messages[i].status : KMS_INVALID_CIPHERTEXT);
+        statuses[i] = (uint8_t)(is_known(records[i], lens[i]) ? messages[i].status : KMS_INVALID_CIPHERTEXT);
         if (statuses[i] != KMS_OK) OPENSSL_cleanse(plaintexts[i], messages[i].len);
     }
     return status;
 }
 
-/* How many records from the first on are under the same data key, at most a chunk. */
+/* Returns how many records from the first on have the same data key, at most KMS_XAES_BATCH. */
 static size_t run_of(const uint64_t *keys, size_t rest) {
     size_t len = 1, most = lesser(rest, KMS_XAES_BATCH);
     while (len < most && keys[len] == keys[0]) len++;

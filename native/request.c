@@ -4,7 +4,33 @@
 
 #include "utf8.h"
 
-/* --- fields ----------------------------------------------------------------------------------------------------------- */
+/* --- the contract: messages agree on the shared field numbers, and on varint or bytes ----------------------------- */
+
+#define HAS_TARGET(MESSAGE, PREFIX) \
+    (MESSAGE##_##PREFIX##KEY_ID == KMS_KEY && MESSAGE##_##PREFIX##ENCRYPTION_CONTEXT == KMS_CONTEXT)
+#define HAS_SOURCE(MESSAGE) \
+    (MESSAGE##_SOURCE_KEY_ID == KMS_SOURCE_KEY && MESSAGE##_SOURCE_ENCRYPTION_CONTEXT == KMS_SOURCE_CONTEXT)
+#define HAS_OPTIONS(MESSAGE) (MESSAGE##_ENCRYPTION_ALGORITHM == KMS_ALGORITHM && MESSAGE##_DRY_RUN == KMS_DRY_RUN)
+
+_Static_assert(HAS_TARGET(KMS_ENCRYPT_REQUEST, ) && HAS_OPTIONS(KMS_ENCRYPT_REQUEST), "EncryptRequest");
+_Static_assert(HAS_TARGET(KMS_DECRYPT_REQUEST, ) && HAS_OPTIONS(KMS_DECRYPT_REQUEST), "DecryptRequest");
+
+_Static_assert(HAS_TARGET(KMS_ENCRYPT_BATCH_REQUEST, ) && HAS_TARGET(KMS_ENCRYPT_BATCH_ITEM, ) &&
+                   KMS_ENCRYPT_BATCH_ITEM_PLAINTEXT == KMS_PLAINTEXT,
+               "EncryptBatch");
+_Static_assert(HAS_TARGET(KMS_DECRYPT_BATCH_REQUEST, ) && HAS_TARGET(KMS_DECRYPT_BATCH_ITEM, ) &&
+                   KMS_DECRYPT_BATCH_REQUEST_ITEMS == KMS_ITEMS && KMS_DECRYPT_BATCH_ITEM_CIPHERTEXT_BLOB == KMS_BLOB,
+               "DecryptBatch");
+_Static_assert(HAS_TARGET(KMS_RE_ENCRYPT_BATCH_REQUEST, DESTINATION_) && HAS_SOURCE(KMS_RE_ENCRYPT_BATCH_REQUEST) &&
+                   HAS_TARGET(KMS_RE_ENCRYPT_BATCH_ITEM, DESTINATION_) && HAS_SOURCE(KMS_RE_ENCRYPT_BATCH_ITEM) &&
+                   KMS_RE_ENCRYPT_BATCH_REQUEST_ITEMS == KMS_ITEMS &&
+                   KMS_RE_ENCRYPT_BATCH_ITEM_CIPHERTEXT_BLOB == KMS_BLOB,
+               "ReEncryptBatch");
+_Static_assert(HAS_TARGET(KMS_GENERATE_DATA_KEY_BATCH_REQUEST, ) && HAS_TARGET(KMS_GENERATE_DATA_KEY_BATCH_ITEM, ) &&
+                   KMS_GENERATE_DATA_KEY_BATCH_REQUEST_ITEMS == KMS_ITEMS,
+               "GenerateDataKeyBatch");
+
+/* --- fields ------------------------------------------------------------------------------------------------------- */
 
 static int is_text(unsigned number) { return number == KMS_KEY || number == KMS_SOURCE_KEY; }
 
@@ -23,7 +49,7 @@ static kms_place *place_of(struct kms_fields *fields, unsigned number) {
     }
 }
 
-/* The pairs of a context must stand one after the other, so that they are one place. */
+/* Appends a map entry to the pairs of a context. Entries must be adjacent, so that all pairs are one place. */
 static int extend(kms_place *pairs, uint32_t tag_at, uint32_t end) {
     if (pairs->len == 0) pairs->at = tag_at;
     if (pairs->len != tag_at - pairs->at) return 0;
@@ -52,14 +78,15 @@ int kms_read_field(struct kms_fields *fields, const struct kms_shape *shape, con
     return (tag & 7) == KMS_WIRE_VARINT && shape->numbers & bit && kms_wire_number(&fields->numbers[number], wire);
 }
 
-/* --- encryption contexts ---------------------------------------------------------------------------------------------- */
+/* --- encryption contexts ------------------------------------------------------------------------------------------ */
 
 struct text {
     const uint8_t *bytes;
     uint32_t len;
 };
 
-/* A map's entry: key 1 and value 2, each of them empty where it is missing, the last one where there are several. */
+/* Reads an entry of a map: field 1 is the key, field 2 the value. A missing one is empty; the last of several
+ * counts. */
 static int read_pair(struct text *key, struct text *value, struct kms_wire *wire) {
     const uint8_t *entry = NULL;
     uint32_t len = 0;
@@ -87,7 +114,8 @@ static uint8_t *put_text(uint8_t *out, const struct text *text) {
     return out + text->len;
 }
 
-/* The pairs as they come, behind their count. What is too long is read to its end all the same. */
+/* Writes the joined form of encryption_context.c. Reads all pairs even if they are too long, to find any other
+ * error. */
 static kms_status join(uint8_t joined[KMS_MAXIMUM_CONTEXT], uint32_t *count, size_t *joined_len,
                        struct kms_wire *wire) {
     uint8_t *out = joined + 4;
@@ -112,32 +140,32 @@ kms_status kms_read_context(uint8_t canonical[KMS_MAXIMUM_CONTEXT], uint32_t *ca
     *canonical_len = 0;
     if (status != KMS_OK) return status;
     if (count < 2)
-        memcpy(canonical, joined, len); /* in order, and read_pair has checked it */
+        memcpy(canonical, joined, len); /* already in order and checked by read_pair */
     else
         status = kms_context_canonical(canonical, joined, len);
     if (status == KMS_OK) *canonical_len = (uint32_t)len;
     return status;
 }
 
-/* --- one request ------------------------------------------------------------------------------------------------------ */
+/* --- one request -------------------------------------------------------------------------------------------------- */
 
 #define SINGLE_BYTES (KMS_BIT(KMS_KEY) | KMS_BIT(KMS_CONTEXT))
 #define SINGLE_NUMBERS (KMS_BIT(KMS_ALGORITHM) | KMS_BIT(KMS_DRY_RUN))
-#define SYMMETRIC_DEFAULT 1
+#define SYMMETRIC_DEFAULT KMS_ENCRYPTION_ALGORITHM_SPEC_SYMMETRIC_DEFAULT
 
 static const struct kms_shape single_shapes[] = {
-    [KMS_ENCRYPT] = {SINGLE_BYTES | KMS_BIT(KMS_PLAINTEXT), SINGLE_NUMBERS},
-    [KMS_DECRYPT] = {SINGLE_BYTES | KMS_BIT(KMS_BLOB), SINGLE_NUMBERS},
+    [KMS_ENCRYPT] = KMS_SHAPE(KMS_ENCRYPT_REQUEST, SINGLE_BYTES | KMS_BIT(KMS_PLAINTEXT), SINGLE_NUMBERS),
+    [KMS_DECRYPT] = KMS_SHAPE(KMS_DECRYPT_REQUEST, SINGLE_BYTES | KMS_BIT(KMS_BLOB), SINGLE_NUMBERS),
 };
 
-/* Whether it asks for no more than to seal or to open. An empty KeyId isn't the same as none. */
+/* Checks that the request asks for nothing besides sealing or opening. An empty KeyId differs from an absent one. */
 static int is_plain(const struct kms_fields *fields, size_t data_most) {
     int has_empty_key = fields->key.at && fields->key.len == 0;
     return fields->numbers[KMS_ALGORITHM] <= SYMMETRIC_DEFAULT && fields->numbers[KMS_DRY_RUN] == 0 && !has_empty_key &&
            fields->key.len <= KMS_MAXIMUM_KEY_ID && fields->data.len > 0 && fields->data.len <= data_most;
 }
 
-/* What the key is found by. */
+/* Fills call->identity, by which the caller finds the key. */
 static int identify(kms_call *call, kms_operation operation, const struct kms_fields *fields, const uint8_t *raw) {
     call->identity_len = fields->key.len;
     memcpy(call->identity, raw + fields->key.at, fields->key.len);
@@ -159,9 +187,18 @@ int kms_call_scan(kms_call *call, kms_operation operation, const uint8_t *raw, s
            kms_read_context(call->context, &call->context_len, raw + fields.context.at, fields.context.len) == KMS_OK;
 }
 
-/* EncryptResponse: key_id 1, ciphertext_blob 4, encryption_algorithm 5. DecryptResponse: key_id 1, plaintext 3,
- * encryption_algorithm 5, key_material_id 12. */
-enum { ANSWERED_KEY = 1, ANSWERED_PLAINTEXT = 3, ANSWERED_BLOB = 4, ANSWERED_ALGORITHM = 5, ANSWERED_MATERIAL = 12 };
+/* Field numbers of the responses. */
+enum {
+    ANSWERED_KEY = KMS_ENCRYPT_RESPONSE_KEY_ID,
+    ANSWERED_PLAINTEXT = KMS_DECRYPT_RESPONSE_PLAINTEXT,
+    ANSWERED_BLOB = KMS_ENCRYPT_RESPONSE_CIPHERTEXT_BLOB,
+    ANSWERED_ALGORITHM = KMS_ENCRYPT_RESPONSE_ENCRYPTION_ALGORITHM,
+    ANSWERED_MATERIAL = KMS_DECRYPT_RESPONSE_KEY_MATERIAL_ID,
+};
+
+_Static_assert(KMS_DECRYPT_RESPONSE_KEY_ID == ANSWERED_KEY &&
+                   KMS_DECRYPT_RESPONSE_ENCRYPTION_ALGORITHM == ANSWERED_ALGORITHM,
+               "EncryptResponse and DecryptResponse share two fields");
 
 static uint8_t *put_material_id(uint8_t *out, const kms_material *material) {
     static const char digits[] = "0123456789abcdef";

@@ -1,4 +1,4 @@
-/* The root key's file: 32 bytes, read and written here so that they never become a Python object. */
+/* The file of the root key: 32 bytes. C reads and writes it, so that the key never becomes a Python object. */
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
@@ -38,7 +38,7 @@ static kms_status write_new_file(const char *path) {
     return status;
 }
 
-/* Gives the finished file its name, unless that exists. Where the file system can't do it in one step, by a hard link. */
+/* Renames the finished file, unless the new name exists. Uses a hard link if the file system lacks RENAME_NOREPLACE. */
 static kms_status give_name(const char *unfinished_path, const char *path) {
     int refused = renameat2(AT_FDCWD, unfinished_path, AT_FDCWD, path, RENAME_NOREPLACE);
     if (refused && (errno == EINVAL || errno == ENOSYS)) refused = link(unfinished_path, path);
@@ -46,7 +46,7 @@ static kms_status give_name(const char *unfinished_path, const char *path) {
     return KMS_OK;
 }
 
-/* A file that a crash left unfinished never was a root key, so it goes. */
+/* Deletes an unfinished file, which a crash left and nothing was ever wrapped under. */
 kms_status kms_root_key_create(const char *path, const char *unfinished_path, const char *folder) {
     unlink(unfinished_path);
     kms_status status = write_new_file(unfinished_path);
@@ -82,7 +82,7 @@ static kms_status read_whole(int file, uint8_t *bytes, size_t len) {
 kms_status kms_root_key_load(uint64_t *root, const char *path) {
     union kms_key key = {.words = {0}};
     *root = 0;
-    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe in its place must not hold the start up */
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* O_NONBLOCK: a named pipe must not block the start */
     if (file < 0) return KMS_FILE_SYSTEM_ERROR;
     kms_status status = judge(file);
     if (status == KMS_OK) status = read_whole(file, key.key, KMS_ROOT_KEY_SIZE);

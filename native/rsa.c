@@ -8,9 +8,9 @@
 #include <openssl/x509.h>
 #include <string.h>
 
-/* --- numbers ---------------------------------------------------------------------------------------------------------- */
+/* --- numbers ------------------------------------------------------------------------------------------------------ */
 
-/* The place of the i-th byte, counted from the least significant one. */
+/* Returns the index of the i-th byte, counted from the least significant one. */
 static size_t place(size_t i) {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     return i;
@@ -43,7 +43,7 @@ static void describe(OSSL_PARAM params[KMS_RSA_NUMBERS + 1], const struct kms_rs
     params[KMS_RSA_NUMBERS] = OSSL_PARAM_construct_end();
 }
 
-/* --- making and using a pair ------------------------------------------------------------------------------------------ */
+/* --- making and using a pair -------------------------------------------------------------------------------------- */
 
 static int write_public(uint8_t public_key[KMS_MAXIMUM_PUBLIC_KEY], size_t *public_key_len, EVP_PKEY *pair) {
     uint8_t *der = NULL;
@@ -96,7 +96,7 @@ kms_status kms_rsa_decrypt(uint8_t *out, const struct kms_rsa *rsa, const uint8_
     return well ? KMS_OK : KMS_CIPHER_FAILED;
 }
 
-/* --- PKCS#8 ----------------------------------------------------------------------------------------------------------- */
+/* --- PKCS#8 ------------------------------------------------------------------------------------------------------- */
 
 #define INTEGER 0x02
 #define OCTET_STRING 0x04
@@ -106,7 +106,7 @@ static const uint8_t zero[] = {INTEGER, 1, 0}; /* the version of PrivateKeyInfo 
 static const uint8_t rsa_encryption[] = {SEQUENCE, 13,   0x06, 9,    0x2a, 0x86, 0x48, 0x86,
                                          0xf7,     0x0d, 0x01, 0x01, 0x01, 0x05, 0};
 
-/* Writes backwards: what is enclosed stands there when its length is needed. */
+/* Writes backwards, because DER puts the length of a content before it. */
 struct writer {
     uint8_t *at;
     uint8_t *end;
@@ -117,7 +117,7 @@ static void put(struct writer *writer, const uint8_t *bytes, size_t len) {
     memcpy(writer->at, bytes, len);
 }
 
-/* Tag and length of what stands between writer->at and `end`. */
+/* Writes tag and length of the content between writer->at and `end`. */
 static void enclose(struct writer *writer, uint8_t tag, const uint8_t *end) {
     size_t len = (size_t)(end - writer->at);
     const uint8_t brief[] = {tag, (uint8_t)len}, one[] = {tag, 0x81, (uint8_t)len};

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* The length of the well-formed sequence at `b`, or 0. */
+/* Returns the length of the well-formed sequence at `b`, or 0. */
 static size_t sequence(const uint8_t *b, size_t rest) {
     uint8_t low = 0x80, high = 0xBF;
     size_t len = b[0] < 0x80 ? 1 : b[0] < 0xC2 ? 0 : b[0] < 0xE0 ? 2 : b[0] < 0xF0 ? 3 : b[0] < 0xF5 ? 4 : 0;
@@ -17,7 +17,7 @@ static size_t sequence(const uint8_t *b, size_t rest) {
     return len;
 }
 
-/* Most text is ASCII: eight bytes at a time. */
+/* Returns the length of a prefix that is ASCII, read eight bytes at a time: most text is ASCII as a whole. */
 static size_t ascii(const uint8_t *bytes, size_t len) {
     size_t at = 0;
     for (uint64_t word = 0; at + sizeof word <= len; at += sizeof word) {

@@ -4,7 +4,7 @@
 
 #include "core.h"
 
-/* Whether all of it is well-formed: no surrogates, nothing overlong, nothing beyond U+10FFFF, nothing cut off. */
+/* Checks that the bytes are well-formed: no surrogates, overlong or truncated sequences, nothing above U+10FFFF. */
 int kms_is_utf8(const uint8_t *bytes, size_t len);
 
 #endif

@@ -1,9 +1,12 @@
-/* Protobuf's wire format, of what the core reads and writes of it: tags of one byte, varints, lengths.
+/* The part of protobuf's wire format that the core reads and writes: tags of one byte, varints, and bytes with a
+ * length.
  *
- *     tag: field number << 3 | 0 for a varint, 2 for a length and so many bytes
+ *     tag      field number << 3 | type
+ *     type 0   a varint follows
+ *     type 2   a length (varint) and as many bytes follow
  *
- * The reader is stricter than protobuf's own: every number in its shortest form, and an int32. Source:
- * https://protobuf.dev/programming-guides/encoding/
+ * The reader is stricter than protobuf's own: it requires every varint in its shortest form, with a value of an int32.
+ * Source: https://protobuf.dev/programming-guides/encoding/
  */
 #ifndef KMS_WIRE_H
 #define KMS_WIRE_H
@@ -21,7 +24,8 @@ struct kms_wire {
     const uint8_t *end;
 };
 
-/* An int32 from 0 on; every negative one is UINT32_MAX, beyond whatever a field may hold. */
+/* Reads an int32. Every negative value becomes UINT32_MAX, which exceeds the limit of every field. Returns 0 on
+ * error. */
 static inline int kms_wire_number(uint32_t *value, struct kms_wire *wire) {
     uint64_t read = 0;
     for (int shift = 0; shift < 64 && wire->next < wire->end; shift += 7) {
@@ -35,7 +39,7 @@ static inline int kms_wire_number(uint32_t *value, struct kms_wire *wire) {
     return 0;
 }
 
-/* Leaves wire->next behind the bytes. */
+/* Reads a length and its bytes, and moves wire->next behind them. Returns 0 on error. */
 static inline int kms_wire_bytes(const uint8_t **bytes, uint32_t *len, struct kms_wire *wire) {
     if (!kms_wire_number(len, wire) || *len > (size_t)(wire->end - wire->next)) return 0;
     *bytes = wire->next;
@@ -49,7 +53,7 @@ static inline uint32_t kms_wire_number_size(uint32_t value) {
     return size;
 }
 
-/* Of a field: its tag, its length, and so many bytes. */
+/* Returns the size of a field of type 2: tag, length and bytes. */
 static inline uint32_t kms_wire_field_size(uint32_t len) { return 1 + kms_wire_number_size(len) + len; }
 
 static inline uint8_t *kms_wire_put_number(uint8_t *out, uint8_t tag, uint32_t value) {

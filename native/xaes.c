@@ -6,16 +6,16 @@
 #include "ciphers.h"
 #include "gcm.h"
 
-#define SUBKEY_AT 4 /* the word of a key where K1 begins */
+#define SUBKEY_AT 4 /* the word of union kms_key where K1 begins */
 
-/* A block in two words: put together in registers, because bytes that were just stored piece by piece load slowly. No block
- * is passed or returned by value: the copies would stay on the stack. */
+/* A block of AES as two words. The code composes blocks in registers, because loading bytes that were just stored in
+ * pieces is slow. It never passes or returns a block by value, because the copies would stay on the stack. */
 struct block {
     uint64_t words[2];
 };
 
-/* What is derived for one message. The first AES pass makes the key and the CMAC's first block, the second finishes the
- * commitment. */
+/* The values derived for one message. The first AES pass makes the message key and the first block of the CMACs; the
+ * second pass finishes the commitment. */
 struct first_pass {
     struct block key[2];
     struct block chain;
@@ -30,7 +30,7 @@ struct derived {
 
 _Static_assert(sizeof(struct first_pass) == 48 && sizeof(struct second_pass) == 32, "blocks without padding");
 
-/* The word whose first four bytes are `first`. */
+/* Returns the word whose first four bytes are `first` and whose last four are `second`. */
 static uint64_t join(uint32_t first, uint32_t second) {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     return first | (uint64_t)second << 32;
@@ -51,7 +51,7 @@ static uint64_t load_u64(const uint8_t *bytes) {
     return word;
 }
 
-/* dbl of SP 800-38B: a shift by one bit in GF(2^128), without a branch on the secret bit. */
+/* Computes dbl of SP 800-38B: a shift by one bit in GF(2^128), without a branch on the secret bit. */
 static void double_block(uint8_t block[16]) {
     uint8_t carry = (uint8_t)(0x87 & -(block[0] >> 7));
     for (int i = 0; i < 15; i++) block[i] = (uint8_t)(block[i] << 1 | block[i + 1] >> 7);
@@ -78,14 +78,14 @@ kms_status kms_xaes_subkey(union kms_key *root) {
     return well ? KMS_OK : KMS_CIPHER_FAILED;
 }
 
-/* --- derivation: two AES passes over all messages --------------------------------------------------------------------- */
+/* --- derivation: two AES passes over all messages ----------------------------------------------------------------- */
 
 static void put_sum(struct block *out, uint64_t first, uint64_t second, const uint64_t added[2]) {
     out->words[0] = first ^ added[0];
     out->words[1] = second ^ added[1];
 }
 
-/* Four bytes, then N[0:12]: for the key with the subkey added. */
+/* Makes the input blocks of the first pass: four bytes, then N[0:12]; for the message key the subkey is added. */
 static void first_blocks(struct first_pass *first, const uint64_t subkey[2], const uint8_t *nonce) {
     static const uint64_t nothing[2];
     uint32_t start = load_u32(nonce);
@@ -95,7 +95,7 @@ static void first_blocks(struct first_pass *first, const uint64_t subkey[2], con
     put_sum(&first->chain, join(load_u32("XCMT"), start), rest, nothing);
 }
 
-/* The CMAC's last blocks: N[12:24], then four bytes, with the chained first block and the subkey added. */
+/* Makes the last blocks of the CMACs: N[12:24], then four bytes, with the chained first block and the subkey added. */
 static void second_blocks(struct second_pass *second, const struct block *chain, const uint64_t subkey[2],
                           const uint8_t *nonce) {
     uint64_t start = load_u64(nonce + 12) ^ chain->words[0], added = chain->words[1];
@@ -115,13 +115,13 @@ static int derive(struct kms_ciphers *ciphers, struct derived *derived, const un
 }
 
 static void forget(struct kms_ciphers *ciphers, struct derived *derived, size_t count) {
-    /* Of kilobytes: OPENSSL_cleanse goes by eight bytes at a time. */
+    /* explicit_bzero, because OPENSSL_cleanse is slow for kilobytes: it clears eight bytes at a time. */
     explicit_bzero(derived->first, count * sizeof derived->first[0]);
     explicit_bzero(derived->second, count * sizeof derived->second[0]);
     kms_ciphers_forget(ciphers);
 }
 
-/* --- messages --------------------------------------------------------------------------------------------------------- */
+/* --- messages ----------------------------------------------------------------------------------------------------- */
 
 static const uint8_t *key_of(const struct derived *derived, size_t i) { return (const uint8_t *)derived->first[i].key; }
 
@@ -144,13 +144,13 @@ kms_status kms_xaes_seal(const union kms_key *root, struct kms_message *messages
     return well ? KMS_OK : KMS_CIPHER_FAILED;
 }
 
-/* In constant time, half by half: libcrypto compares 16 bytes in one step. */
+/* Compares in constant time, in halves: libcrypto has a fast path for 16 bytes. */
 static int commits(const struct second_pass *second, const uint8_t *commitment) {
     return (CRYPTO_memcmp(&second->commitment[0], commitment, 16) |
             CRYPTO_memcmp(&second->commitment[1], commitment + 16, 16)) == 0;
 }
 
-/* The commitment is compared before the cipher runs. */
+/* Compares the commitment before it decrypts. */
 static void open_message(EVP_CIPHER_CTX *gcm, const struct derived *derived, size_t i, struct kms_message *message) {
     const uint8_t *commitment = message->in + message->len + KMS_TAG_SIZE;
     int well = commits(&derived->second[i], commitment) && kms_gcm_open(gcm, key_of(derived, i), message);

@@ -15,10 +15,11 @@
 #define KMS_TAG_SIZE 16
 #define KMS_COMMITMENT_SIZE 32
 #define KMS_TRAILER_SIZE 48 /* tag and commitment */
-#define KMS_XAES_BATCH 256  /* messages in one call: what is done once for all of them no longer counts */
+#define KMS_XAES_BATCH 256  /* messages per call: enough to make the fixed costs negligible */
 
-/* One message. Its associated data is header || associated. The trailer follows the ciphertext: when sealing `out` takes
- * len + KMS_TRAILER_SIZE bytes, when opening `in` has as many. `in` and `out` are the same or don't overlap. */
+/* A message to seal or to open. Its associated data is header || associated. The trailer follows the ciphertext: to
+ * seal, `out` has len + KMS_TRAILER_SIZE bytes; to open, `in` has as many. `in` and `out` are the same or do not
+ * overlap. */
 struct kms_message {
     const uint8_t *nonce;
     const uint8_t *header;
@@ -28,16 +29,16 @@ struct kms_message {
     const uint8_t *in;
     size_t len;
     uint8_t *out;
-    kms_status status; /* of opening: KMS_OK or KMS_INVALID_CIPHERTEXT; out is zeroed then */
+    kms_status status; /* result of opening: KMS_OK, or KMS_INVALID_CIPHERTEXT with `out` zeroed */
 };
 
-/* Fills in K1 from K. */
+/* Derives K1 from K. */
 kms_status kms_xaes_subkey(union kms_key *root);
 
-/* 1 to KMS_XAES_BATCH messages under one root. On failure all `out` are zeroed. */
+/* Seals 1 to KMS_XAES_BATCH messages under one root. On failure all `out` are zeroed. */
 kms_status kms_xaes_seal(const union kms_key *root, struct kms_message *messages, size_t count);
 
-/* Each message has its own status; the call fails only where libcrypto does. */
+/* Opens messages and sets the status of each. The call itself fails only if libcrypto fails. */
 kms_status kms_xaes_open(const union kms_key *root, struct kms_message *messages, size_t count);
 
 #endif

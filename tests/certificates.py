@@ -1,4 +1,4 @@
-"""A CA of the tests' own, and certificates by it, right and wrong."""
+"""A CA for tests, which issues valid and invalid certificates."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ec_key() -> ec.EllipticCurvePrivateKey:
 
 @dataclass
 class Authority:
-    """A CA. `pair` is (certificate, private key) in PEM."""
+    """A certificate authority. `pair` returns a certificate and its private key, both in PEM."""
 
     key: Any = field(default_factory=ec_key)
     name: x509.Name = field(default_factory=lambda: named("CA of the tests"))
@@ -74,7 +74,7 @@ def rsa_key(bits: int) -> rsa.RSAPrivateKey:
 
 
 def lay(folder: Path, certificate: bytes | None, key: bytes | None, mode: int = 0o600) -> Tls:
-    """The pair under its usual names, each put in place by a rename; None: that file is not there."""
+    """Writes certificate and key under their usual names, each by a rename. None removes the file."""
     files = Tls(folder / "server.pem", folder / "server.key")
     for path, content in ((files.certificate_file, certificate), (files.key_file, key)):
         path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""What all tests share: real servers to call.
+"""Fixtures for all tests: real servers.
 
-`server` is one for the whole session (two regions, two workers): tests make their own keys in it and never stop it.
-`start_server` makes servers of a test's own, with options and environment, that it may stop, kill and start again.
+`server` runs for the whole session, with two regions and two workers. Tests create their own keys in it and never stop
+it. `start_server` starts servers for one test, which may stop, kill and restart them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ StartServer = Callable[..., Served]
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A running server that all tests of this process share. See served.Served."""
+    """A running server that all tests of this process share."""
     served = Served(tmp_path_factory.mktemp("server") / "data")
     served.start()
     yield served
@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[StartServer]:
-    """`start_server(*options, regions=…, workers=…, environment=…, dev=…, data_dir=…)` gives a running server."""
+    """Starts a server: `start_server(*options, regions=…, workers=…, environment=…, dev=…, data_dir=…)`."""
     made: list[Served] = []
 
     def start(*options: str, data_dir: Path | None = None, **settings: Any) -> Served:

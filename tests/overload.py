@@ -1,10 +1,10 @@
-"""Batches of 1 MiB, offered at five times what one worker carries; and a connection that offers fifty times its share.
+"""Overload of one worker: five times as many batches of 1 MiB as it can answer, and one connection that floods it.
 
     .venv/bin/python -m tests.overload [--seconds 10] [--times 5] [--connections 1,8,64]
 
-Not part of the tests that CI runs. The server has one half of the processors, the generator the other. First the peak,
-by a closed loop; then an open loop at so many times that rate, each call with a deadline, while health and single
-batches are asked for on connections of their own. Prints its figures; exit code 0 if all hold.
+CI does not run it. The server has one half of the processors, the generator the other half. A closed loop measures the
+peak rate. Then an open loop offers a multiple of that rate, with a deadline for each call, while health checks and
+single batches run on other connections. It prints its figures; the exit code is 0 if all are within limits.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ PATHS = {
     "streams": "/kms_grpc.v1.EnvelopeService/EncryptStream",
     "single calls": "/kms_grpc.v1.KeyManagementService/Encrypt",
 }
-"""On the wire a unary call is a stream of one message."""
+"""The method of each kind of load. In gRPC's protocol a unary call is a stream of one message."""
 
 
 class Watch:
-    """Asks at intervals, in a thread, and keeps how long each answer took (ms)."""
+    """Makes a call at intervals in a thread, and records the milliseconds that each took."""
 
     def __init__(self, call: Callable[[], object], pause: float = 0.05) -> None:
         self.taken: list[float] = []
@@ -74,7 +74,7 @@ class Watch:
 
 
 class Scene:
-    """One worker, one key."""
+    """A server with one worker, and a key."""
 
     def __init__(self, server: Served) -> None:
         self.server = server
@@ -102,11 +102,11 @@ class Scene:
 
     def resident_mib(self) -> float:
         with self.channel() as channel:
-            told = channel.unary_unary(USAGE)(b"", timeout=10)
-        return float(json.loads(told)["resident_bytes"]) / (1 << 20)
+            answer = channel.unary_unary(USAGE)(b"", timeout=10)
+        return float(json.loads(answer)["resident_bytes"]) / (1 << 20)
 
     def done(self) -> int:
-        """Batches that the server says it has done."""
+        """Returns the number of batches that the server has encrypted, by its audit log."""
         logs = (self.server.data_dir / "audit").glob("worker-*.jsonl")
         lines = (line for log in logs for line in log.read_bytes().splitlines())
         return sum(b'"EncryptBatch"' in line and b"errorCode" not in line for line in lines)
@@ -117,8 +117,7 @@ def per_cpu_second(report: LoadReport) -> float:
 
 
 def overload(scene: Scene, kind: str, times: float, seconds: float, connections: int) -> dict[str, Any]:
-    """`open`: calls go at so many times the peak's rate, answered or not. `closed`: so many times the callers that make
-    the peak, each of which asks again at once."""
+    """Offers `times` the peak: for kind `open` by the rate of calls, for `closed` by the number of calls in flight."""
 
     def peak() -> LoadReport:
         return scene.load(connections=connections, in_flight=max(64, connections), seconds=seconds / 4)
@@ -163,9 +162,11 @@ def overload(scene: Scene, kind: str, times: float, seconds: float, connections:
 
 
 def fairness(scene: Scene, seconds: float) -> dict[str, Any]:
-    """A connection with one call at a time, alone and beside one that keeps fifty under way: of the same kind, and of
-    the largest."""
-    told = {}
+    """Measures a connection with one call at a time: alone, and beside one with fifty calls in flight.
+
+    Those fifty are of the same kind, or batches, which are the largest.
+    """
+    figures = {}
     for name, path in PATHS.items():
         for beside in dict.fromkeys((None, name, "batches")):
             with scene.channel() as channel:
@@ -176,25 +177,25 @@ def fairness(scene: Scene, seconds: float) -> dict[str, Any]:
                         time.sleep(seconds)
                     else:
                         scene.load(path=PATHS[beside], connections=1, in_flight=50, seconds=seconds)
-            told[f"{name}, {f'beside 50 {beside}' if beside else 'alone'}: ms, median, 99 %; failed"] = (
+            figures[f"{name}, {f'beside 50 {beside}' if beside else 'alone'}: ms, median, 99 %; failed"] = (
                 round(watch.share(0.5), 1), round(watch.share(0.99), 1), watch.failed,
             )  # fmt: skip
-    return told
+    return figures
 
 
 def processors() -> tuple[set[int], set[int]]:
-    """The server's and the generator's."""
+    """Returns the processors of the server and those of the generator."""
     usable = sorted(os.sched_getaffinity(0))
     half = len(usable) // 2
     return (set(usable[:half]), set(usable[half:])) if half else (set(usable), set(usable))
 
 
-def holds(told: dict[str, Any]) -> bool:
-    refusals = told["refusals that a gRPC client saw"]
+def holds(figures: dict[str, Any]) -> bool:
+    refusals = figures["refusals that a gRPC client saw"]
     return bool(
-        told["share of the peak"] >= 0.9
-        and told["health ms, median, 99 %, longest"][2] <= 100
-        and set(told["not answered"]) <= {"RESOURCE_EXHAUSTED", "NOT_SENT"}
+        figures["share of the peak"] >= 0.9
+        and figures["health ms, median, 99 %, longest"][2] <= 100
+        and set(figures["not answered"]) <= {"RESOURCE_EXHAUSTED", "NOT_SENT"}
         and set(refusals) <= {("RESOURCE_EXHAUSTED", "ThrottlingException", True)}
     )
 
@@ -204,7 +205,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--times", type=float, default=5)
     parser.add_argument("--connections", default="1,8,64")
-    parser.add_argument("--config", default="", help="more lines of it, joined by commas")
+    parser.add_argument("--config", default="", help="more lines of the configuration file, joined by commas")
     parser.add_argument("--only", choices=["overload", "fairness"])
     chosen = parser.parse_args()
     well = True
@@ -220,9 +221,9 @@ def main() -> int:
             scene = Scene(server)
             for connections in [] if chosen.only == "fairness" else chosen.connections.split(","):
                 for kind in ("closed", "open"):
-                    told = overload(scene, kind, chosen.times, chosen.seconds, int(connections))
-                    well = well and holds(told)
-                    show(told)
+                    figures = overload(scene, kind, chosen.times, chosen.seconds, int(connections))
+                    well = well and holds(figures)
+                    show(figures)
             if chosen.only != "overload":
                 show(fairness(scene, chosen.seconds / 4))
         finally:
@@ -230,8 +231,8 @@ def main() -> int:
     return 0 if well else 1
 
 
-def show(told: dict[str, Any]) -> None:
-    for name, value in told.items():
+def show(figures: dict[str, Any]) -> None:
+    for name, value in figures.items():
         print(f"{name:54} {value}", flush=True)
     print()
 

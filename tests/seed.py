@@ -1,6 +1,6 @@
-"""The seed of tests that leave something to chance: printed at the head of each run, `KMS_GRPC_TEST_SEED` repeats it.
+"""The seed of tests with random input. Each run prints it at its start; `KMS_GRPC_TEST_SEED` sets it to repeat a run.
 
-tests/conftest.py takes the hooks from here.
+tests/conftest.py imports these hooks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set once, before xdist starts its workers, so that all have the same."""
+    """Sets the seed before xdist starts its workers, so that all workers have the same."""
     os.environ.setdefault("KMS_GRPC_TEST_SEED", str(secrets.randbelow(10**9)))
 
 

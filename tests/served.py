@@ -1,4 +1,4 @@
-"""`python -m kms_grpc serve` as a test has it: on a data directory and a port of its own, in its own process group."""
+"""A server for tests: `python -m kms_grpc serve` with its own data directory, port and process group."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ STOP_SECONDS = 60
 
 
 class Served:
-    """A server. `listen` with port 0 takes a free port at the first start and keeps it. For a Unix socket `address` is
-    the first worker's."""
+    """A server process. Port 0 in `listen` becomes a free port at the first start, which later starts use again.
+
+    For a Unix socket `address` is that of the first worker.
+    """
 
     def __init__(
         self,
@@ -37,8 +39,10 @@ class Served:
         prefix: Sequence[str] = (),
         tls_ca: Path | None = None,
     ) -> None:
-        """`prefix` is a command that runs the server, such as setpriv. `tls_ca`: it serves under TLS, by a certificate
-        that the options name, and is called so."""
+        """`prefix` is a command that runs the server, such as setpriv.
+
+        `tls_ca` is the CA of the certificate that `options` name; clients then use TLS.
+        """
         self.data_dir = data_dir
         self.regions = list(regions)
         self.address = listen
@@ -52,13 +56,13 @@ class Served:
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """The supervisor; its pid is its process group's."""
+        """The supervisor. Its pid is the id of the process group."""
         assert self._process is not None, "the server was not started"
         return self._process
 
     @property
     def token(self) -> str:
-        """The token of --dev's one caller, the root of account 123456789012."""
+        """The token of the only caller of --dev, root of account 123456789012."""
         return (self.data_dir / "dev.token").read_text("ascii").strip()
 
     @property
@@ -66,20 +70,20 @@ class Served:
         return self._process is not None and self._process.poll() is None
 
     def client(self, region: str | None = None, token: str | None = None) -> KeyManagementClient:
-        """A client with a connection of its own. The caller closes it."""
+        """Returns a client with its own connection, which the test must close."""
         options = [("grpc.use_local_subchannel_pool", 1)]
         return KeyManagementClient(
             self.address, token=token or self.token, region=region, tls_ca=self.tls_ca, channel_options=options
         )
 
     def variables(self, region: str | None = None) -> dict[str, str]:
-        """The environment in which `kms-grpc` calls this server."""
+        """Returns the environment variables with which `kms-grpc` calls this server."""
         region = region or self.regions[0]
         tls = {"KMS_GRPC_TLS_CA": str(self.tls_ca)} if self.tls_ca else {}
         return {"KMS_GRPC_ENDPOINT": self.address, "KMS_GRPC_TOKEN": self.token, "KMS_GRPC_REGION": region, **tls}
 
     def launch(self) -> subprocess.Popen[bytes]:
-        """Start without waiting."""
+        """Starts the server without waiting for it."""
         regions = [argument for region in self.regions for argument in ("--region", region)]
         where = ["--data-dir", str(self.data_dir), "--listen", self._listen]
         command = [*self._prefix, sys.executable, "-m", "kms_grpc", "serve", *where, *regions, *self._options]
@@ -91,7 +95,7 @@ class Served:
         return self._process
 
     def start(self) -> None:
-        """Start, and return once it serves. Fails with the server's last words."""
+        """Starts the server and waits until it is ready. AssertionError with the server's log if it is not."""
         self.launch()
         try:
             self.address = self._chosen_address()
@@ -103,23 +107,23 @@ class Served:
             raise AssertionError(f"the server did not start: {error}\n{self.log_text()}") from None
 
     def stop(self) -> int:
-        """SIGTERM; its exit code."""
+        """Sends SIGTERM and returns the exit code."""
         self.process.terminate()
         return self.process.wait(STOP_SECONDS)
 
     def kill(self) -> None:
-        """SIGKILL to all its processes at once, as a power cut would."""
+        """Sends SIGKILL to all processes of the server at once, as in a power failure."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(STOP_SECONDS)
 
     def restart(self) -> None:
-        """Stop and start again, on the same address and data."""
+        """Stops the server and starts it again, with the same address and data directory."""
         self.stop()
         self.start()
 
     def close(self) -> None:
-        """Nothing of it is left afterwards."""
+        """Kills every process of the server that still runs."""
         if self._process is not None:
             self.kill()
 
@@ -137,5 +141,5 @@ class Served:
 
 
 def clean() -> dict[str, str]:
-    """This process's environment without what is meant for kms-grpc."""
+    """Returns this process's environment without the variables of kms-grpc."""
     return {name: value for name, value in os.environ.items() if not name.startswith("KMS_GRPC_")}

@@ -1,6 +1,6 @@
-"""A test that is left out proves nothing: where CI is set, every skip must stand in ALLOWED with its reason.
+"""Fails a run under CI if a test was skipped that ALLOWED does not list.
 
-tests/conftest.py takes the hooks from here.
+tests/conftest.py imports these hooks.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import os
 import pytest
 
 ALLOWED: dict[str, str] = {
-    "tests/aws/test_terraform.py::*": "Terraform's AWS provider comes from HashiCorp's registry alone, not everywhere",
+    "tests/aws/test_terraform.py::*": "Terraform's AWS provider is in HashiCorp's registry only",
 }
-"""Pattern of a test's id → why CI may leave it out."""
+"""Maps patterns of test ids to the reasons why CI may skip them."""
 
 
 def _unexpected(session: pytest.Session) -> list[str]:
@@ -25,7 +25,7 @@ def _unexpected(session: pytest.Session) -> list[str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Only the process that sees all results judges: with xdist that is not a worker."""
+    """Checks the skips in the process that has all results, which is no worker of xdist."""
     if not os.environ.get("CI") or hasattr(session.config, "workerinput"):
         return
     session.config.stash[UNEXPECTED] = _unexpected(session)
@@ -35,7 +35,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name in terminalreporter.config.stash.get(UNEXPECTED, []):
-        terminalreporter.write_line(f"skipped without being allowed to (tests/skips.py): {name}", red=True)
+        terminalreporter.write_line(f"skipped, but not listed in tests/skips.py: {name}", red=True)
 
 
 UNEXPECTED = pytest.StashKey[list[str]]()

@@ -1,9 +1,9 @@
-"""Ten minutes of mixed load on two workers: memory stays flat, nothing fails that should not, nothing is restarted.
+"""Ten minutes of mixed load on two workers, in which memory must not grow, no call fail and no process restart.
 
     .venv/bin/python -m tests.soak [--minutes 10] [--data-dir DIR]
 
-Not part of the tests that CI runs. Prints its figures; exit code 0 if all of them hold. The mix, by weight, is in MIX;
-half of the keys' aliases are moved about meanwhile, one key is disabled and enabled, and one call in 25 is refused.
+CI does not run it. It prints its figures; the exit code is 0 if all of them are within limits. MIX gives the weights of
+the calls. Meanwhile half of the aliases are moved, one key is disabled and enabled, and some calls are refused.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ LOAD_PROCESSES = 2
 IN_FLIGHT = 16
 SAMPLE_SECONDS = 5.0
 CACHED_KEYS = 512
-"""So few that caches and Permits are full, and give way, before the warm-up ends: what still grows then is a leak."""
+"""A number so small that caches and Permits are full before the warm-up ends. Memory that grows later is a leak."""
 WARM_UP = 0.25
-"""Share of the time after which memory must be flat."""
+"""Share of the time after which memory must not grow."""
 GROWTH_MOST = 0.03
-"""Of resident memory, from the end of the warm-up to the end, by a straight line through the samples."""
+"""Allowed growth of resident memory after the warm-up, as a share, by linear regression of the samples."""
 
 MIX = {
     "Encrypt": 30, "Decrypt": 30, "GenerateDataKey": 10, "GenerateDataKeyWithoutPlaintext": 3, "ReEncrypt": 6,
@@ -54,7 +54,7 @@ MIX = {
 
 
 class Load:
-    """Calls at random after MIX. What is not foreseen ends it."""
+    """Makes random calls with the weights of MIX. An unexpected exception ends the load."""
 
     def __init__(self, stub: Any, token: str, region: str, keys: list[str], seed: int) -> None:
         self._stub = stub
@@ -92,7 +92,7 @@ class Load:
             self._blobs.append(answer.ciphertext_blob)
 
     def _fields(self, name: str) -> dict[str, Any] | None:
-        """None where there is nothing to call it with yet."""
+        """Returns the members of a request; None if there is no ciphertext to call the operation with yet."""
         key = self._random.choice(self._keys)
         if name in ("Decrypt", "ReEncrypt") and not self._blobs:
             return None
@@ -123,7 +123,7 @@ class Load:
         return self._random.choice((16, 100, 1000, 1000, 4096))
 
     async def _refused(self) -> None:
-        """An error of each kind: counted by the status it must have."""
+        """Makes one of several wrong calls and counts it by its status."""
         wrong: list[Callable[[], Awaitable[Any]]] = [
             lambda: self._call("Encrypt", key_id="alias/no-such-alias", plaintext=b"x"),
             lambda: self._call("Decrypt", ciphertext_blob=os.urandom(200)),
@@ -161,14 +161,14 @@ async def _load(address: str, region: str, seconds: float, seed: int) -> None:
 
 
 def facts_of(pid: int) -> tuple[int, int]:
-    """(resident memory in KiB, open descriptors)."""
+    """Returns the resident memory in KiB and the number of open descriptors of a process."""
     status = Path(f"/proc/{pid}/status").read_text()
     resident = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
     return int(resident), len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def growth(samples: list[int]) -> float:
-    """Share of memory gained after the warm-up, by a straight line."""
+    """Returns the growth of memory after the warm-up as a share, by linear regression."""
     rest = samples[int(len(samples) * WARM_UP) :]
     line = statistics.linear_regression(range(len(rest)), rest)
     return line.slope * (len(rest) - 1) / line.intercept
@@ -216,7 +216,7 @@ def watch(pids: dict[str, int], loads: list[subprocess.Popen[str]]) -> dict[str,
 
 
 def report(samples: dict[str, list[tuple[int, int]]], results: list[dict[str, Any]], seconds: float) -> list[str]:
-    """Print the figures; returns what does not hold."""
+    """Prints the figures; returns those that are outside their limits."""
     wrong = []
     outcomes = sum((collections.Counter(result["outcomes"]) for result in results), collections.Counter[str]())
     latencies = sorted(x for result in results for x in result["latencies"])

@@ -1,7 +1,7 @@
-"""The AWS Encryption SDK for Python, as it is sold: the other side of our messages.
+"""The AWS Encryption SDK for Python, which reads and writes the same messages as this project.
 
-Its key provider is ours to give: one that knows the data key, and one that asks a service by its stubs. Both call
-themselves `aws-kms`, as the library's own would.
+The tests give it a key provider: one that knows the data key, or one that calls a service. Both have the provider id
+`aws-kms`, like the SDK's own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ class KeyConfig(MasterKeyConfig):  # type: ignore[misc]
 
 
 class Key(MasterKey):  # type: ignore[misc]
-    """`wrap` makes a data key of so many bytes under an encryption context, in clear and wrapped; `unwrap` opens it."""
+    """A master key. `wrap` makes a data key of a size under an encryption context; `unwrap` decrypts a data key.
+
+    `wrap` returns the plaintext and the encrypted data key.
+    """
 
     provider_id = "aws-kms"
     _config_class = KeyConfig
@@ -48,7 +51,7 @@ class Key(MasterKey):  # type: ignore[misc]
         return DataKey(self.key_provider, plaintext, wrapped)
 
     def _encrypt_data_key(self, data_key: Any, algorithm: Any, encryption_context: Mapping[str, str]) -> Any:
-        """Beside another key: for `known_key`, which has that data key."""
+        """Encrypts the data key under a further key. Used with `known_key`, which has that data key."""
         _, wrapped = self.config.wrap(algorithm.kdf_input_len, encryption_context)
         return EncryptedDataKey(self.key_provider, wrapped)
 
@@ -58,12 +61,15 @@ class Key(MasterKey):  # type: ignore[misc]
 
 
 def known_key(arn: str, data_key: bytes, wrapped: bytes, *beside: Key) -> Key:
-    """Always the same data key, cut to the suite's length; a message has it under the keys `beside` as well."""
+    """Returns a key that always gives the same data key, cut to the suite's length.
+
+    A message carries the data key encrypted under each key of `beside` as well.
+    """
     return Key(key_id=arn, wrap=lambda size, _: (data_key[:size], wrapped), unwrap=lambda *_: data_key, beside=beside)
 
 
 def key_of_service(client: KeyManagementClient, arn: str) -> Key:
-    """Data keys by GenerateDataKey and Decrypt, under the encryption context that the message has."""
+    """Returns a key that calls GenerateDataKey and Decrypt of a service, with the message's encryption context."""
 
     def wrap(size: int, context: Mapping[str, str]) -> tuple[bytes, bytes]:
         made = client.generate_data_key(arn, encryption_context=context, number_of_bytes=size)
@@ -90,7 +96,7 @@ def suite(number: int) -> Any:
 def write(
     plaintext: bytes, key: Key, context: Mapping[str, str], number: int = 0x0478, frame_length: int = 4096
 ) -> bytes:
-    """A message by the library."""
+    """Encrypts with the SDK and returns the message."""
     algorithm = suite(number)
     how = {"encryption_context": dict(context), "algorithm": algorithm, "frame_length": frame_length}
     message, _ = _library(algorithm).encrypt(source=plaintext, key_provider=key, **how)
@@ -98,6 +104,6 @@ def write(
 
 
 def read(message: bytes, key: Key) -> tuple[bytes, dict[str, str]]:
-    """What the library makes of a message: plaintext and encryption context."""
+    """Decrypts a message with the SDK; returns the plaintext and the encryption context."""
     plaintext, header = _library().decrypt(source=io.BytesIO(message), key_provider=key)
     return plaintext, dict(header.encryption_context)

@@ -1,9 +1,9 @@
-"""Streams for a while: slow readers by the dozen, and a gigabyte with the stock library on the other side.
+"""A load of streams: many slow readers, and a gigabyte that is exchanged with the AWS Encryption SDK.
 
     .venv/bin/python -m tests.stream_soak [--streams 64] [--seconds 60] [--mib 1024]
 
-Prints what it saw and ends with 1 where it is not as it must be: the workers within 8 MiB a stream, senders blocked,
-other calls answered, and the gigabyte the same on the other side, both ways. The tests run the same for seconds.
+Prints its figures. The exit code is 0 if the workers hold at most 8 MiB per stream, other calls are answered, and the
+gigabyte is the same after encryption by the one side and decryption by the other. The tests run it for seconds.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ PART = 256 * 1024
 
 @dataclass
 class Seen:
-    """Bytes of all streams together; seconds of the calls beside them."""
+    """The bytes of all streams together, and the seconds of the calls beside them."""
 
     sent: int = 0
     received: int = 0
     grown: int = 0
-    """Of all workers' memory, at most, since before the streams."""
+    """The largest growth of all workers' memory since the time before the streams, in bytes."""
     calls: list[float] = field(default_factory=list)
     blocked_share: float = 0.0
-    """Of the senders' time, in which the server took nothing from them."""
+    """The share of the senders' time in which they waited for the server."""
 
 
 def workers_of(served: Served) -> list[int]:
-    """Their process ids."""
+    """Returns the process ids of a server's workers."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
@@ -65,7 +65,7 @@ def resident(pids: list[int]) -> int:
 
 
 class SlowReader(threading.Thread):
-    """One stream: sends as fast as it may, reads BYTES_PER_SECOND."""
+    """A stream that sends as fast as the server allows and reads BYTES_PER_SECOND."""
 
     def __init__(self, streams: StreamClient, key_id: str, ends: float) -> None:
         super().__init__(daemon=True)
@@ -93,7 +93,7 @@ class SlowReader(threading.Thread):
 
 
 def slow_readers(served: Served, count: int, seconds: float) -> Seen:
-    """So many streams at once, and an Encrypt every 50 ms beside them."""
+    """Runs `count` streams at the same time, with an Encrypt every 50 ms beside them."""
     seen, workers = Seen(), workers_of(served)
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)]
     with (
@@ -120,7 +120,7 @@ def slow_readers(served: Served, count: int, seconds: float) -> Seen:
     return seen
 
 
-def told(seen: Seen, count: int) -> str:
+def summary(seen: Seen, count: int) -> str:
     moved = f"{seen.sent / 1e6:,.0f} MB sent, {seen.received / 1e6:,.0f} MB received"
     memory = f"workers grew by {seen.grown / count / MIB:.1f} MiB a stream"
     blocked = f"senders blocked {seen.blocked_share:.0%} of their time"
@@ -128,7 +128,7 @@ def told(seen: Seen, count: int) -> str:
 
 
 def is_well(seen: Seen, count: int) -> bool:
-    """The server holds no more than it may, of memory and of what it took from the senders; others are answered."""
+    """Returns whether the server's memory and its unread input are within limits, and other calls were answered."""
     held = seen.sent - seen.received
     return seen.grown <= count * PER_STREAM and held <= 2 * count * PER_STREAM and bool(seen.calls)
 
@@ -137,7 +137,7 @@ def is_well(seen: Seen, count: int) -> bool:
 
 
 class Pattern(io.RawIOBase):
-    """So many bytes that never repeat, without holding them; `hash` is of those that were read."""
+    """A file of `size` bytes without repetition, generated as it is read; `hash` covers the bytes read so far."""
 
     def __init__(self, size: int) -> None:
         self._left, self._block = size, hashlib.shake_128(b"stream soak").digest(MIB)
@@ -157,7 +157,7 @@ class Pattern(io.RawIOBase):
 
 
 def by_service_then_library(client: KeyManagementClient, streams: StreamClient, arn: str, size: int) -> bool:
-    """Whether what the service encrypted comes out of the library the same."""
+    """Returns whether the SDK decrypts the service's message to the same bytes."""
     source, plaintext = Pattern(size), hashlib.sha256()
     with tempfile.TemporaryFile() as message:
         for part in streams.encrypt(arn, iter(lambda: source.read(MIB), b"")):
@@ -172,7 +172,7 @@ def by_service_then_library(client: KeyManagementClient, streams: StreamClient, 
 
 
 def by_library_then_service(client: KeyManagementClient, streams: StreamClient, arn: str, size: int) -> bool:
-    """The other way round."""
+    """Returns whether the service decrypts the SDK's message to the same bytes."""
     source, plaintext = Pattern(size), hashlib.sha256()
     library: Any = aws_encryption_sdk.EncryptionSDKClient()
     how = {"frame_length": 65536, "source_length": size, "algorithm": stock_library.suite(0x0478)}
@@ -195,7 +195,7 @@ def main() -> int:
         served.start()
         try:
             seen = slow_readers(served, chosen.streams, chosen.seconds)
-            print(f"{chosen.streams} streams, {chosen.seconds:.0f} s: {told(seen, chosen.streams)}")
+            print(f"{chosen.streams} streams, {chosen.seconds:.0f} s: {summary(seen, chosen.streams)}")
             well = is_well(seen, chosen.streams)
             with served.client() as kms, StreamClient(served.address, token=served.token) as streams:
                 arn = kms.create_key("soak").key_metadata.arn

@@ -1,4 +1,4 @@
-"""The rules of the house, as tests: sizes, names, floors, docstrings, what may lie where."""
+"""Rules for the source tree: sizes, names, layers, docstrings, and the files at the top."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FUNCTIONS = list(definitions((ast.FunctionDef, ast.AsyncFunctionDef)))
 LENGTHS = sorted(length(node) for _, node in FUNCTIONS)
 
 
-# --- sizes: what a reader can hold in the head -------------------------------------------------------------------
+# --- sizes -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_modules_are_short() -> None:
 
 
 def test_functions_of_the_core_are_short() -> None:
-    """The same for C: from the brace in the first column to the one that closes it, 50 lines at most."""
+    """A C function has at most 50 lines, from the opening brace in the first column to its closing brace."""
     lengths = {}
     for path in sorted((ROOT / "native").rglob("*.c")):
         for found in re.finditer(r"^[a-z][^\n;]*(?:\n[^\n;{}]*)*?\{\n(.*?)^\}$", path.read_text("utf-8"), re.M | re.S):
@@ -88,21 +88,21 @@ def words(name: str) -> set[str]:
     return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", name)}
 
 
-def test_names_are_the_fields_own() -> None:
+def test_no_name_has_an_empty_word() -> None:
     every = definitions((ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
     named = [(place(path, node), node.name) for path, node in every]
     named += [(place(path), path.stem) for path in MODULES]
     assert [(where, name) for where, name in named if words(name) & EMPTY_WORDS] == []
 
 
-# --- floors ------------------------------------------------------------------------------------------------------
+# --- layers ------------------------------------------------------------------------------------------------------
 
 
-def test_lower_floors_never_import_higher_ones(
+def test_lower_layers_never_import_higher_ones(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The contracts are in pyproject.toml."""
-    monkeypatch.setattr(logging.config, "dictConfig", lambda _: None)  # it would silence every logger of this process
+    """The layers are the contracts of import-linter in pyproject.toml."""
+    monkeypatch.setattr(logging.config, "dictConfig", lambda _: None)  # else import-linter disables all loggers
     status = importlinter_cli.lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
     assert status == 0, capsys.readouterr().out
 
@@ -126,13 +126,13 @@ def imported_names(tree: ast.Module) -> Iterator[str]:
 
 
 def test_only_crypto_reaches_into_the_core() -> None:
-    """import-linter cannot see an extension module, so the imports are read here."""
+    """import-linter does not see extension modules, so this test reads the imports."""
     users = [path for path, tree in TREES.items() if any("_native" in name for name in imported_names(tree))]
-    assert users, "nobody imports kms_grpc.crypto._native any more: this test looks for the wrong name"
+    assert users, "no module imports kms_grpc.crypto._native: correct the name in this test"
     assert [place(path) for path in users if path.parent != PACKAGE / "crypto"] == []
 
 
-# --- what is public says what it does ----------------------------------------------------------------------------
+# --- docstrings ----------------------------------------------------------------------------
 
 DOCUMENTED = ("crypto", "operations", "registry", "root_key", "model", "client", "authentication", "authorization")
 
@@ -144,7 +144,7 @@ def public_statements(tree: ast.Module) -> Iterator[Definition]:
 
 
 @pytest.mark.parametrize("folder", DOCUMENTED)
-def test_what_is_public_has_a_docstring(folder: str) -> None:
+def test_public_definitions_have_docstrings(folder: str) -> None:
     inside = [path for path in MODULES if path.is_relative_to(PACKAGE / folder) and "versions" not in path.parts]
     assert inside, f"kms_grpc/{folder} is empty"
     silent = [place(path) for path in inside if not ast.get_docstring(TREES[path])]
@@ -158,14 +158,12 @@ def test_what_is_public_has_a_docstring(folder: str) -> None:
 # --- fault points ------------------------------------------------------------------------------------------------
 
 
-def test_every_fault_point_is_passed_somewhere_and_no_other_name_is() -> None:
+def test_the_fault_points_in_the_code_are_the_declared_ones() -> None:
     passed = set()
     for path, tree in TREES.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "fault_point":
-                assert isinstance(node.args[0], ast.Constant), (
-                    f"{place(path, node)}: give the name as it stands in POINTS"
-                )
+                assert isinstance(node.args[0], ast.Constant), f"{place(path, node)}: give the name as a literal string"
                 passed.add(node.args[0].value)
     assert passed == set(POINTS)
 
@@ -173,11 +171,12 @@ def test_every_fault_point_is_passed_somewhere_and_no_other_name_is() -> None:
 # --- the tree ----------------------------------------------------------------------------------------------------
 
 TOP = {
-    ".ci": "what the project's CI runs",
+    ".ci": "scripts of CI and of build.py",
+    ".github": "how to contribute, how to report a vulnerability",
     ".clang-format": "layout of native/",
     ".clang-tidy": "checks of native/",
     ".gitignore": "",
-    "CHANGELOG.md": "decisions and their reasons",
+    "CHANGELOG.md": "changes by version",
     "LICENSE": "",
     "MANIFEST.in": "what the sdist carries",
     "README.md": "",
@@ -197,7 +196,7 @@ def left_out_by_git() -> list[str]:
     return [".git", *(line.strip("/") for line in lines if not line.startswith("#"))]
 
 
-def test_nothing_else_lies_at_the_top() -> None:
+def test_the_top_has_the_listed_files_only() -> None:
     patterns = left_out_by_git()
     entries = {path.name for path in ROOT.iterdir()}
     kept = {name for name in entries if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)}
@@ -212,7 +211,7 @@ def files_of_the_project() -> Iterator[Path]:
 
 
 def test_the_project_stands_alone() -> None:
-    """No path of the place where it was written, no document that a reader does not have."""
+    """No file names a path of the machine where it was written, or a document that is not in the tree."""
     words = ["/wo" + "rk/", "shared/" + "design", "shared/" + "reference", "../" + "shared"]
     words += [name + ".m" + "d" for name in ("kms-semantics", "formats", "architecture", "performance", "libraries")]
     found = []
@@ -222,8 +221,3 @@ def test_the_project_stands_alone() -> None:
         text = path.read_bytes()
         found += [(place(path), word) for word in words if word.encode() in text]
     assert found == []
-
-
-def test_what_readme_points_to_is_there() -> None:
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / "README.md").read_text("utf-8"))
-    assert [link for link in links if not (ROOT / link).exists()] == []

@@ -1,4 +1,4 @@
-"""What a user gets: an sdist that carries all that it is built from, and a wheel from it that runs elsewhere."""
+"""The sdist contains every file that the build needs, and the wheel built from it runs without the source tree."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LEFT_OUT = (
     *(".git", ".venv", ".*_cache", ".hypothesis", "build", "node_modules", "quickstart-data"),
     *("*.egg-info", "*.so*", "__pycache__"),
 )
-"""Of the tree: setuptools works in a copy, since it lays folders of its own beside what it packs."""
+"""Left out of the copy of the tree in which setuptools works, since it creates folders beside the sources."""
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
 def run(*command: str, cwd: Path, **environment: str) -> str:
-    """Without this tree on the path: what was built must stand alone."""
+    """Runs a command without PYTHON variables, so that this tree is not on the import path; returns its output."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(command, cwd=cwd, env=kept | environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -33,7 +33,7 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from the sdist and not from the tree, so that a file missing in MANIFEST.in shows."""
+    """A wheel that is built from the sdist and not from the tree, so that a file missing in MANIFEST.in is noticed."""
     workshop = tmp_path_factory.mktemp("packaging")
     tree = shutil.copytree(ROOT, workshop / "tree", ignore=shutil.ignore_patterns(*LEFT_OUT))
     name = run(sys.executable, "-c", SDIST, str(workshop), cwd=tree).split()[-1]
@@ -52,9 +52,9 @@ def test_one_wheel_serves_every_python_from_3_11(wheel: Path) -> None:
     ("part", "why"),
     [
         ("kms_grpc/crypto/_native.abi3.so", "the C core"),
-        ("kms_grpc/py.typed", "users' type checkers read our hints"),
-        ("kms_grpc/v1/key_management_pb2.pyi", "and those of the messages"),
-        ("kms_grpc/registry/migrations/", "a shard is made by alembic, from the package's own scripts"),
+        ("kms_grpc/py.typed", "type checkers of users read the annotations"),
+        ("kms_grpc/v1/key_management_pb2.pyi", "and the annotations of the messages"),
+        ("kms_grpc/registry/migrations/", "alembic creates shards from these scripts"),
         ("dist-info/licenses/LICENSE", ""),
     ],
 )
@@ -63,7 +63,7 @@ def test_the_wheel_carries(wheel: Path, part: str, why: str) -> None:
 
 
 @pytest.mark.xdist_group("packaging")
-def test_the_wheel_leaves_out_what_serves_only_its_making(wheel: Path) -> None:
+def test_the_wheel_has_no_sources_of_the_build(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert [name for name in names if not name.startswith("kms_grpc")] == []
     assert [name for name in names if name.endswith((".c", ".h", ".proto"))] == []
@@ -79,8 +79,8 @@ def test_the_wheel_runs_in_another_place(wheel: Path, tmp_path: Path) -> None:
     assert "quickstart" in helped
 
 
-def test_the_lock_holds_every_dependency() -> None:
-    """Read by name only: versions move with the lock, names with pyproject.toml."""
+def test_the_lock_has_every_dependency() -> None:
+    """Compares names only, since the lock alone fixes the versions."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     locked = {row["name"] for row in tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["package"]}
     wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]

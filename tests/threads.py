@@ -1,4 +1,4 @@
-"""Threads that begin at the same moment."""
+"""Threads that start at the same time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ T = TypeVar("T")
 
 
 def at_once(threads: int, call: Callable[[int], T]) -> list[T]:
-    """What `call` gave to each of so many threads, which it is told the number of; raises what it raised in one."""
+    """Calls `call(number)` in `threads` threads at the same time; returns the results in order.
+
+    Raises the exception of a call that fails.
+    """
     start = threading.Barrier(threads)
 
     def run(number: int) -> T:

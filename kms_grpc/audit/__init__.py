@@ -1,1 +1,1 @@
-"""What happened: a record per call with CloudTrail's field names, and counters."""
+"""Audit records with CloudTrail's field names, the audit log, and counters of calls."""

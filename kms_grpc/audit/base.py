@@ -1,4 +1,4 @@
-"""What the executor asks of an audit log."""
+"""The contract of an audit log."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import Protocol
 
 
 class AuditLog(Protocol):
+    """Takes the records of one process, each a line of JSON that ends in a newline."""
+
     def append(self, line: bytes) -> None:
-        """Take the line; it is on disk within 100 ms. Never fails and never blocks: what cannot be written waits,
-        bounded, and is counted."""
+        """Takes a line that is to be on the disk within 100 ms. Never fails and never waits for the disk. Lines that
+        cannot be written are held up to a limit; beyond it they are dropped and counted."""
 
     def write(self, line: bytes) -> None:
-        """The line is in the file (write(2)) when this returns. Raises DependencyTimeoutException where it cannot be:
-        the reserve is used up, and what must be audited before its answer is refused."""
+        """Writes a line to the file (write(2)) before it returns. DependencyTimeoutException if that is impossible; the
+        call must then be refused."""

@@ -30,13 +30,13 @@ _INDEX: Final = {name: index for index, name in enumerate(OUTCOMES)}
 
 
 def size(operations: Sequence[str]) -> int:
-    """Bytes of a counter file."""
+    """Returns the size of a counter file in bytes."""
     return 8 * BLOCK * len(operations)
 
 
 def create(path: Path, operations: Sequence[str]) -> None:
-    """Make the file of a worker, all zero. Allocated in full: counting into a mapped hole would be SIGBUS on a full
-    disk."""
+    """Makes the file of a worker, all zero. All blocks are allocated, because a write to a mapped hole is SIGBUS on a
+    full disk."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.posix_fallocate(descriptor, 0, size(operations))
@@ -59,11 +59,11 @@ class Counters:
 
     @classmethod
     def private(cls, operations: Sequence[str]) -> Counters:
-        """Counters nobody else reads: for a worker without a supervisor, and tests."""
+        """Returns counters that no other process reads, for a worker without a supervisor and for tests."""
         return cls(bytearray(size(operations)), operations)
 
     def count(self, operation: str, outcome: str, duration_ns: int) -> None:
-        """One call ended. `outcome` is OK or an error code."""
+        """Counts one call that has ended. `outcome` is OK or an error code."""
         cells, offset = self._cells, self._offsets[operation]
         bucket = (duration_ns // 1000).bit_length()
         cells[offset + _INDEX[outcome]] += 1
@@ -82,11 +82,11 @@ class Counters:
         return sum(self._cells[offset + len(OUTCOMES) + BUCKETS + 1] for offset in self._offsets.values())
 
     def calls(self, operation: str) -> dict[str, int]:
-        """Calls so far by outcome, without those that never happened."""
+        """Returns the number of calls by outcome, without outcomes that have not occurred."""
         offset = self._offsets[operation]
         return {name: self._cells[offset + i] for i, name in enumerate(OUTCOMES) if self._cells[offset + i]}
 
     def durations(self, operation: str) -> tuple[list[int], int]:
-        """(calls per bucket, sum of durations in ns)."""
+        """Returns (calls per bucket, sum of durations in ns)."""
         start = self._offsets[operation] + len(OUTCOMES)
         return self._cells[start : start + BUCKETS].tolist(), self._cells[start + BUCKETS]

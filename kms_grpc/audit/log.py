@@ -1,13 +1,12 @@
 """The audit log of one process: lines of JSON in a file, appended.
 
-A line handed to `append` waits in memory and is in the file, and on the disk, within 100 ms; `write` returns when
-the line, and all that waited before it, is in the file (write(2)), and it is on the disk within 100 ms. A thread
-does the rest: it puts what waits into the file, calls fdatasync, keeps the reserve (see reserve.py), and looks each
-second whether the file still bears its name, so that logrotate may move it away.
+`append` keeps a line in memory; it is in the file and on the disk within 100 ms. `write` returns when the line and all
+lines before it are in the file (write(2)); they are on the disk within 100 ms. A thread writes waiting lines, calls
+fdatasync, keeps the reserve (reserve.py), and checks once a second whether the file was moved by logrotate.
 
-A full disk: the reserve is used up first. Then `write` raises, `append` holds a bounded number of bytes and counts
-what it has to drop. When there is room again, what was held is written, and then a record with the number of those
-lost. The file holds whole lines at all times but one: a crash may tear the last line, and the next start closes it
+On a full disk the reserve is used up first. Then `write` raises, and `append` holds a limited number of bytes and
+counts the lines that it drops. When there is room again, the held lines are written, followed by a record with the
+number of lost ones. The file holds whole lines, except that a crash may cut the last line short; the next start ends it
 with a newline.
 """
 
@@ -28,9 +27,10 @@ from kms_grpc.audit import reserve
 from kms_grpc.audit.record import iso_time, new_id
 from kms_grpc.clock import Clock
 from kms_grpc.errors import DependencyTimeoutException
+from kms_grpc.folder_sync import sync_folder
 
 RESERVE_BYTES: Final = 64 * 1024 * 1024
-"""Of all workers together; each holds its share in its own log."""
+"""Reserve of all workers together; each holds its share in its own log."""
 HELD_BYTES: Final = 8 * 1024 * 1024
 TICK_SECONDS: Final = 0.04
 CHECK_SECONDS: Final = 1.0
@@ -41,17 +41,19 @@ _log = logging.getLogger("kms_grpc.audit")
 
 @dataclass(frozen=True, slots=True)
 class LogFacts:
+    """The state of a log, for metrics."""
+
     dropped: int
-    """Records lost since the log was opened."""
+    """Records that were lost since the log was opened."""
     held_bytes: int
     """Bytes of records that wait in memory."""
     reserve_bytes: int
     blocked: bool
-    """Nothing can be written: calls that must be audited before their answer are refused."""
+    """True if nothing can be written, so that calls that must be audited before their answer are refused."""
 
 
 class FileAuditLog:
-    """Implements audit.base.AuditLog. Thread-safe. Raises OSError where the file cannot be opened."""
+    """Implements base.AuditLog. Thread-safe. Raises OSError if the file cannot be opened."""
 
     def __init__(
         self,
@@ -71,10 +73,10 @@ class FileAuditLog:
         self._sync_lock = threading.Lock()
         self._waiting = bytearray()
         self._dropped = 0
-        self._dropped_told = 0
+        self._dropped_reported = 0
         self._dirty = False
         self._trouble: OSError | None = None
-        self._trouble_told = False
+        self._trouble_logged = False
         self._unsupported = False
         self._descriptor, self._torn = _open(path)
         self._extend_reserve()
@@ -82,23 +84,23 @@ class FileAuditLog:
         self._thread = threading.Thread(target=self._run, args=(tick_seconds,), name="audit-log", daemon=True)
         self._thread.start()
 
-    # --- what callers use --------------------------------------------------------------------------------------
+    # --- used by callers ----------------------------------------------------------------------------------------
 
     def append(self, line: bytes) -> None:
-        """Take the line (one, ending in a newline). Never fails, never waits for the disk."""
+        """See AuditLog."""
         if len(self._waiting) + len(line) > self._held_limit and not self._make_room():
             self._dropped += 1
             return
         self._waiting.extend(line)
 
     def _make_room(self) -> bool:
-        """The thread is behind, perhaps in a slow fdatasync: put what waits into the file here."""
+        """Writes the waiting lines on the caller's thread, since the log's own is behind (perhaps in a slow
+        fdatasync)."""
         with self._lock:
             return self._trouble is None and self._put()
 
     def write(self, line: bytes) -> None:
-        """The line is in the file when this returns; DependencyTimeoutException where it cannot be, and then it
-        never will be."""
+        """See AuditLog. A line that was refused is never written later."""
         with self._lock:
             if self._trouble is None and self._put(line):
                 return
@@ -110,7 +112,7 @@ class FileAuditLog:
         )
 
     def sync(self) -> None:
-        """What is in the file is on the disk when this returns. Raises OSError."""
+        """Waits until all that is in the file is on the disk. Raises OSError."""
         with self._sync_lock:
             if self._dirty:
                 self._dirty = False
@@ -122,7 +124,7 @@ class FileAuditLog:
             return LogFacts(self._dropped, len(self._waiting), ready, self._trouble is not None)
 
     def close(self) -> None:
-        """Write and sync what waits, give back the reserve, end the thread. Idempotent."""
+        """Writes and syncs waiting lines, frees the reserve, and ends the thread. Idempotent."""
         if self._end.is_set():
             return
         self._end.set()
@@ -136,7 +138,8 @@ class FileAuditLog:
     # --- the file ----------------------------------------------------------------------------------------------
 
     def _put(self, last: bytes = b"") -> bool:
-        """Put what waits, then `last`, into the file; whether all of it is there. Called under the lock."""
+        """Writes the waiting lines, then `last`; returns whether all of it is in the file. For the holder of the
+        lock."""
         waiting = bytes(self._waiting)
         data = waiting + last if last else waiting
         done = self._write_whole_lines(data)
@@ -144,8 +147,7 @@ class FileAuditLog:
         return done == len(data)
 
     def _write_whole_lines(self, data: bytes) -> int:
-        """Bytes of `data` now in the file, cut at the end of a line. Less than all of it leaves its reason in
-        `_trouble`."""
+        """Writes `data` up to the end of a line; returns how many bytes. If not all, `_trouble` has the reason."""
         done = 0
         try:
             if self._torn:
@@ -168,7 +170,7 @@ class FileAuditLog:
                 self._torn = True
         return whole
 
-    # --- by the clock ------------------------------------------------------------------------------------------
+    # --- once per tick -----------------------------------------------------------------------------------------
 
     def _run(self, tick_seconds: float) -> None:
         checked = time.monotonic()
@@ -178,7 +180,7 @@ class FileAuditLog:
                 if time.monotonic() - checked >= CHECK_SECONDS:
                     self._check()
                     checked = time.monotonic()
-            except Exception:  # whatever it is, the log must go on
+            except Exception:  # the thread must not end
                 _log.exception("the audit log %s", self.path)
 
     def _tick(self) -> None:
@@ -186,22 +188,22 @@ class FileAuditLog:
             with self._lock:
                 self._put()
         if self._dirty:
-            self._sync_or_tell()
+            self._sync_or_block()
         if not self._reserve_missing:
             self._extend_reserve()
 
     def _check(self) -> None:
-        """Each second: is the file still there, is there room again, was anything lost."""
+        """Once a second: follows a moved file, tries a full disk again, and records lost lines."""
         self._follow_name()
         with self._lock:
             if self._trouble is None or self._has_room():
                 self._trouble = None
                 self._put()
-            if self._trouble is None and self._dropped > self._dropped_told:
-                self._tell_lost()
-        self._tell_trouble()
+            if self._trouble is None and self._dropped > self._dropped_reported:
+                self._record_lost()
+        self._log_trouble()
         self._extend_reserve()
-        self._sync_or_tell()
+        self._sync_or_block()
 
     def _has_room(self) -> bool:
         try:
@@ -211,24 +213,24 @@ class FileAuditLog:
         return True
 
     def _follow_name(self) -> None:
-        """Open the file anew if it was moved or deleted."""
+        """Opens a new file if the file was moved or deleted."""
         if _same_file(self._descriptor, self.path):
             return
         try:
             fresh, torn = _open(self.path)
         except OSError as error:
-            _log.warning("the audit log %s was moved away and cannot be made anew: %s", self.path, error.strerror)
+            _log.warning("the audit log %s was moved away and cannot be made again: %s", self.path, error.strerror)
             return
-        self._sync_or_tell()
+        self._sync_or_block()
         with self._lock, self._sync_lock:
             old, self._descriptor, self._torn = self._descriptor, fresh, torn
         with contextlib.suppress(OSError):
             os.fdatasync(old)
             reserve.release(old)
         os.close(old)
-        _log.warning("the audit log %s was moved or deleted; a new one is begun", self.path)
+        _log.warning("the audit log %s was moved or deleted; a new file is used", self.path)
 
-    def _sync_or_tell(self) -> None:
+    def _sync_or_block(self) -> None:
         try:
             self.sync()
         except OSError as error:
@@ -248,26 +250,26 @@ class FileAuditLog:
                 )
             self._reserve_missing = True
 
-    def _tell_trouble(self) -> None:
-        if self._trouble is not None and not self._trouble_told:
+    def _log_trouble(self) -> None:
+        if self._trouble is not None and not self._trouble_logged:
             _log.error(
                 "the audit log %s cannot be written: %s; calls that need it are refused",
                 self.path,
                 self._trouble.strerror,
             )
-        elif self._trouble is None and self._trouble_told:
+        elif self._trouble is None and self._trouble_logged:
             _log.warning("the audit log %s is written again", self.path)
-        self._trouble_told = self._trouble is not None
+        self._trouble_logged = self._trouble is not None
 
-    def _tell_lost(self) -> None:
-        lost = self._dropped - self._dropped_told
+    def _record_lost(self) -> None:
+        lost = self._dropped - self._dropped_reported
         if self._put(lost_line(lost, self._clock.wall_ns())):
-            self._dropped_told += lost
+            self._dropped_reported += lost
             _log.error("the audit log %s lost %d records while it could not be written", self.path, lost)
 
 
 def lost_line(lost: int, time_ns: int) -> bytes:
-    """The record that stands for `lost` others."""
+    """Returns the record that reports `lost` lost records."""
     record = {
         "eventVersion": "1.11",
         "eventTime": iso_time(time_ns),
@@ -282,9 +284,9 @@ def lost_line(lost: int, time_ns: int) -> bytes:
 
 
 def _open(path: Path) -> tuple[int, bool]:
-    """(descriptor, whether a crash tore its last line)."""
+    """Returns (descriptor, whether a crash has cut the last line short)."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     size = os.fstat(descriptor).st_size
     return descriptor, size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 
@@ -296,11 +298,3 @@ def _same_file(descriptor: int, path: Path) -> bool:
         return False
     held = os.fstat(descriptor)
     return (named.st_ino, named.st_dev) == (held.st_ino, held.st_dev)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

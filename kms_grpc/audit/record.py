@@ -1,6 +1,7 @@
-"""The audit record of one call: CloudTrail's members, rendered as one line of JSON.
+"""Audit records: CloudTrail's members, as one line of JSON each.
 
-Never in a record: plaintext, ciphertext, key material, tokens. The encryption context is in it, in clear, as AWS's is.
+A record never holds plaintext, ciphertext, key material or tokens. It holds the encryption context in clear, as AWS's
+does.
 Source: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 """
 
@@ -19,15 +20,14 @@ from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
 
 LARGEST_REFUSED: Final = 256 * 1024
-"""Bytes of a refused call's record: more than any request has that is within its limits. Beyond them the parameters are
-left out (a gRPC message has up to 4 MiB), or refused calls could fill the disk."""
+"""Largest record of a refused call, in bytes. Requests within their limits stay below. Of larger ones (a gRPC message
+may have 4 MiB) the parameters are left out, so that refused calls cannot fill the disk."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class AuditRecord(msgspec.Struct):
-    """What differs from call to call: filled on a call's way, written at its end behind its `head`. CloudTrail's
-    member names."""
+    """The members of a record that differ from call to call, in CloudTrail's spelling. `head` gives the others."""
 
     eventTime: str
     sourceIPAddress: str
@@ -44,7 +44,7 @@ class AuditRecord(msgspec.Struct):
         self.errorCode, self.errorMessage = code, text
 
     def line(self, head: bytes) -> bytes:
-        """One JSON object and a newline."""
+        """Returns the record as one JSON object and a newline."""
         encoded = _encode(self)
         if len(encoded) > LARGEST_REFUSED and self.errorCode is not msgspec.UNSET:
             self.requestParameters = {"omitted": True, "originalSize": len(encoded)}
@@ -54,13 +54,13 @@ class AuditRecord(msgspec.Struct):
 
 @lru_cache(256)
 def head_of_refused(operation: str, region: str, read_only: bool, principal: Principal | None) -> bytes:
-    """`head` of calls that are turned away before they are begun: in an overload these are the most."""
+    """Returns `head` of a call that is refused before it begins. Cached, since most calls in an overload are."""
     return head(operation, region, read_only, principal, ())
 
 
 def head(operation: str, region: str, read_only: bool, principal: Principal | None, keys: Sequence[Key]) -> bytes:
-    """The members that are the same for all calls of a principal with the same keys: `{"eventVersion":"1.11",…,`."""
-    same = {
+    """Returns the members that all calls of a principal with the same keys share: `{"eventVersion":"1.11",…,`."""
+    members = {
         "eventVersion": "1.11",
         "userIdentity": _describe(principal),
         "eventSource": "kms.amazonaws.com",
@@ -73,11 +73,12 @@ def head(operation: str, region: str, read_only: bool, principal: Principal | No
         "eventCategory": "Management",
         "recipientAccountId": principal.account if principal else None,
     }
-    return _encode(same)[:-1] + b","
+    return _encode(members)[:-1] + b","
 
 
 class _Ids:
-    """Unique ids in the shape of a UUID at a tenth of uuid4's price: 10 random bytes per process, then a count."""
+    """Unique ids in the shape of a UUID, made in a tenth of the time of uuid4: 10 random bytes per process, then a
+    count."""
 
     def __init__(self) -> None:
         self.start()
@@ -88,7 +89,7 @@ class _Ids:
         self.count = itertools.count(int.from_bytes(os.urandom(5)))
 
     def next(self) -> str:
-        """Threads share the count: itertools' is one step that no other thread gets between."""
+        """Returns the next id. itertools.count is atomic under the GIL, so threads may share it."""
         return f"{self.prefix}{next(self.count):012x}"
 
 
@@ -97,7 +98,7 @@ os.register_at_fork(after_in_child=_ids.start)
 
 
 def new_id() -> str:
-    """A fresh event or request id, unique over processes and forks."""
+    """Returns a fresh event or request id, unique over processes and forks."""
     return _ids.next()
 
 
@@ -105,10 +106,10 @@ _last = (0, "")
 
 
 def iso_time(time_ns: int) -> str:
-    """`2026-11-24T18:10:22Z`; the text of the last second is kept, since most calls fall into it."""
+    """Returns `2026-11-24T18:10:22Z`. The text of the last second is cached, since most calls fall into it."""
     global _last
     second = time_ns // 1_000_000_000
-    last = _last  # read and replaced whole: threads share it
+    last = _last  # replaced as a whole, since threads share it
     if second != last[0]:
         last = _last = (second, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second)))
     return last[1]
@@ -132,8 +133,8 @@ def service_event(
     read_only: bool = False,
     error: str | None = None,
 ) -> tuple[str, bytes]:
-    """What the service did by itself (DeleteKey, RotateKey, DeleteExpiredKeyMaterial; what it used its own keys for):
-    event id, and the record's line. `error`: the code of the error that it ended in.
+    """Returns event id and record of an event that no call has caused (DeleteKey, RotateKey, DeleteExpiredKeyMaterial),
+    or of a use of an AWS owned key. `error` is the code of the error that it ended in.
 
     Source: https://docs.aws.amazon.com/kms/latest/developerguide/ct-delete-key.html and its siblings."""
     event_id = new_id()
@@ -165,7 +166,7 @@ def service_event(
 def access_key_event(
     name: str, region: str, principal: Principal, access_key_id: str, time_ns: int
 ) -> tuple[str, bytes]:
-    """CreateAccessKey and DeleteAccessKey, done by who may use the data directory: event id, and the record's line.
+    """Returns event id and record of CreateAccessKey or DeleteAccessKey, which are commands on the data directory.
 
     Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/cloudtrail-integration.html"""
     event_id = new_id()

@@ -1,11 +1,11 @@
-"""Room for the audit log that nobody else can take: blocks allocated beyond the end of the log file itself.
+"""A reserve of disk space for the audit log: blocks allocated beyond the end of the log file.
 
-`fallocate` with FALLOC_FL_KEEP_SIZE gives the file blocks without changing its size; appending then fills them. On
-a full disk the log goes on until they are used up, while every other writer is refused. A file set aside and given
-back in steps would not do: what it frees belongs to whoever writes first, and ext4 hands it out only after its
-journal has committed.
+`fallocate` with FALLOC_FL_KEEP_SIZE allocates blocks without changing the file's size; appending then fills them. On a
+full disk the log can be written until they are used up, while every other writer is refused. A separate file that is
+cut in steps would not do: any process may take the space that it frees, and ext4 hands it out only after its journal
+has committed.
 
-`du` shows a log larger than `ls` does by the reserve; a log that was moved away gives its reserve back.
+`du` shows a log larger than `ls` by the reserve. A log that was moved away frees its reserve.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import Final
 
 KEEP_SIZE: Final = 1
 STEP_BYTES: Final = 1024 * 1024
-"""The reserve is made good again once this much of it is used."""
+"""The reserve is filled up again once this much of it is used."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
 
 def left(descriptor: int) -> int:
-    """Bytes that can still be appended when the file system has nothing more to give."""
+    """Returns the bytes that can still be appended when the file system is full."""
     facts = os.fstat(descriptor)
     return max(0, facts.st_blocks * 512 - facts.st_size)
 
 
 def extend(descriptor: int, size: int) -> None:
-    """See to it that `size` bytes lie ready beyond the end, give or take a step. Raises OSError: ENOSPC where there
-    is no room, EOPNOTSUPP where the file system cannot."""
+    """Allocates about `size` bytes beyond the end of the file. Raises OSError: ENOSPC if there is no room, EOPNOTSUPP
+    if the file system cannot."""
     if size - left(descriptor) < min(STEP_BYTES, max(size // 4, 1)):
         return
     if _libc.fallocate(descriptor, KEEP_SIZE, os.fstat(descriptor).st_size, size) != 0:
@@ -40,10 +40,10 @@ def extend(descriptor: int, size: int) -> None:
 
 
 def release(descriptor: int) -> None:
-    """Give back what lies beyond the end."""
+    """Frees the blocks beyond the end of the file."""
     os.ftruncate(descriptor, os.fstat(descriptor).st_size)
 
 
 def is_full(error: OSError) -> bool:
-    """Whether the error passes when someone makes room."""
+    """Returns whether the error goes away once there is room on the disk."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,1 +1,1 @@
-"""Who calls: credentials, as a door extracted them, become a principal."""
+"""Verification of credentials: finds the principal that has sent a call."""

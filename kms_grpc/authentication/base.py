@@ -1,4 +1,4 @@
-"""The contract of an authentication: what the executor asks first, for each call."""
+"""The contract of an authentication method. The executor asks it first for each call."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from kms_grpc.model.principal import Principal
 
 
 class Authentication(Protocol):
-    """Tells who calls. Both methods verify in full; neither remembers a verdict."""
+    """Finds the principal that has sent a call. Both methods verify in full, each time."""
 
     def principal(self, credentials: Credentials) -> Principal:
-        """The caller. Raises MissingAuthenticationTokenException, UnrecognizedClientException, and for signatures
-        IncompleteSignatureException and InvalidSignatureException."""
+        """Returns the caller. Raises MissingAuthenticationTokenException, UnrecognizedClientException, and for
+        signatures IncompleteSignatureException and InvalidSignatureException."""
 
     def warm_principal(self, credentials: Credentials) -> Principal | None:
-        """The same for an event loop: without reading from disk. None where that would be needed, or where
-        `principal` would refuse."""
+        """Returns the caller without reading from disk, for use on an event loop; None if the disk is needed, or if
+        `principal` would raise."""

@@ -1,6 +1,7 @@
-"""Principals known by a bearer token (RFC 6750), from the configuration.
+"""Authentication by bearer tokens of the configuration (RFC 6750).
 
-Tokens are kept as SHA-256 digests only, and looked up by digest: the time of a look-up tells nothing about a token.
+Tokens of the configuration are kept as SHA-256 digests and looked up by digest, so that the time of a look-up reveals
+nothing about them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from kms_grpc.model.principal import Principal
 
 
 class BearerTokens:
-    """Principals by the digest of their token, so that no comparison tells how much of a guess was right."""
+    """Implements base.Authentication. ValueError if two principals have the same token."""
 
     def __init__(self, principals: Iterable[tuple[str, Principal]]) -> None:
         self._principals: dict[bytes, Principal] = {}
@@ -37,7 +38,7 @@ class BearerTokens:
         return principal
 
     def warm_principal(self, credentials: Credentials) -> Principal | None:
-        """See Authentication. Of tokens that were good before: no digest is made of them again."""
+        """Returns the principal of a token that was accepted before, without computing its digest again."""
         return None if credentials.token is None else self._seen.get(credentials.token)
 
 

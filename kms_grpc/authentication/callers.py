@@ -1,4 +1,4 @@
-"""Callers of all doors: known by a bearer token, or by the signature of an access key."""
+"""Authentication for both front doors: by bearer token, or by the signature of an access key."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from kms_grpc.model.principal import Principal
 
 
 class Callers:
-    """See Authentication. What a door extracted says which of the two is asked; neither stands in for the other."""
+    """Implements base.Authentication. A signed request is verified by its signature only, any other by its token
+    only."""
 
     def __init__(self, tokens: Authentication, signatures: Authentication) -> None:
         self._tokens = tokens
         self._signatures = signatures
 
     def principal(self, credentials: Credentials) -> Principal:
-        """See Authentication."""
         return self._of(credentials).principal(credentials)
 
     def warm_principal(self, credentials: Credentials) -> Principal | None:
-        """See Authentication."""
         return self._of(credentials).warm_principal(credentials)
 
     def _of(self, credentials: Credentials) -> Authentication:

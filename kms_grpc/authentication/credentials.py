@@ -1,37 +1,43 @@
-"""What a door knows about a call before anybody looked at it: plain data, no transport."""
+"""The credentials of a call as plain data, before they are verified."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+REQUEST_ID_LENGTH: Final = 128
+"""Longest request id, in characters."""
+REQUEST_ID: Final = re.compile(rf"[!-~]{{1,{REQUEST_ID_LENGTH}}}")
+"""A request id: printable ASCII without spaces."""
 
 
 class SignedRequest(NamedTuple):
-    """An HTTP request as it came in: what a signature is verified over."""
+    """An HTTP request as it was received; a signature is verified over it."""
 
     method: bytes
     path: bytes
-    """As sent, percent-encoded."""
+    """The path as it was sent, percent-encoded."""
     query: bytes
     headers: Mapping[bytes, bytes]
-    """By their names in lower case; values of one name joined by commas."""
+    """Headers by name in lower case; values of one name are joined by commas."""
     body: bytes
 
 
 class Credentials(NamedTuple):
-    """What a door extracted from a call, as plain data."""
+    """The credentials of a call, as a front door has extracted them."""
 
     token: str | None
-    """The bearer token of `authorization`, or None where none was sent."""
+    """The bearer token of the header `authorization`, or None if none was sent."""
     region: str | None
     """The called region; None means the server's default region."""
     request_id: str
-    """`kms-request-id`: the caller's name for this call, or one that the door made."""
+    """`kms-request-id` as the caller sent it, or an id that the front door made."""
     repeatable: bool
-    """Whether the caller sent the request id, so that it can repeat the call by it."""
+    """True if the caller sent the request id, so that a repeated call gets the same answer."""
     peer: str
     user_agent: str
     deadline_ns: int | None = None
-    """time.monotonic_ns() after which nobody waits for the answer."""
+    """The deadline of the call in time.monotonic_ns(); None for none."""
     signed: SignedRequest | None = None
-    """Where the door's callers sign their requests; `token` means nothing then."""
+    """The request, if the front door takes signed requests; `token` has no meaning then."""

@@ -1,11 +1,11 @@
-"""AWS Signature Version 4, verified: who has signed a request with the secret of an access key.
+"""Verification of AWS Signature Version 4: finds the principal whose access key has signed a request.
 
     string to sign = "AWS4-HMAC-SHA256" · x-amz-date · scope · hex(SHA-256(canonical request))
     canonical request = method · path · query · each signed header · their names · hex(SHA-256(body))
 
-The body's digest is always taken from the body: what `x-amz-content-sha256` says must be the same. What is compared is
-compared in constant time, and the refusal of a wrong signature tells nothing about the right one. Texts are AWS's, but
-for what AWS takes and this service does not.
+The digest is always computed over the body; the value of `x-amz-content-sha256` must be the same. Signatures are
+compared in constant time, and the refusal of a wrong signature reveals nothing about the right one. Texts are AWS's,
+except for forms of signing that AWS accepts and this service does not.
 
 Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -48,24 +48,24 @@ UNKNOWN: Final = "The security token included in the request is invalid."
 
 
 class Signer(NamedTuple):
-    """Whose access key it is, and how requests of one day and region are signed with it."""
+    """The principal of an access key, and the signing keys derived from the secret."""
 
     principal: Principal
     signing_key: Callable[[bytes, bytes], bytes]
-    """(date, region) → key of 32 bytes."""
+    """Maps (date, region) to a signing key of 32 bytes."""
 
 
-class AccessKeys(Protocol):
-    """The access keys that there are."""
+class Signers(Protocol):
+    """Finds the signer of a request by its access key id."""
 
     def find(self, access_key_id: str) -> Signer | None: ...
 
     def find_warm(self, access_key_id: str) -> Signer | None:
-        """The same without reading from disk; None also where that would be needed."""
+        """Returns the signer without reading from disk; None if the disk is needed."""
 
 
-class FixedAccessKeys:
-    """Access keys whose secrets are known beforehand: (access key id, secret, whose it is)."""
+class FixedSigners:
+    """Signers whose secrets are given at start as (access key id, secret, principal)."""
 
     def __init__(self, known: Iterable[tuple[str, str, Principal]]) -> None:
         self._signers = {
@@ -74,14 +74,14 @@ class FixedAccessKeys:
         }
 
     def find(self, access_key_id: str) -> Signer | None:
-        """See AccessKeys."""
+        """See Signers."""
         return self._signers.get(access_key_id)
 
     find_warm = find
 
 
 class Scope(NamedTuple):
-    """What an Authorization header says beside the signature."""
+    """The content of an Authorization header without the signature."""
 
     access_key_id: str
     date: bytes
@@ -97,21 +97,21 @@ class Scope(NamedTuple):
 
 
 class SignatureV4:
-    """See Authentication. `wall_ns` is the clock that requests must not be too far from."""
+    """Implements base.Authentication. A request may differ from the clock `wall_ns` by at most SKEW_SECONDS."""
 
-    def __init__(self, access_keys: AccessKeys, wall_ns: Callable[[], int]) -> None:
-        self._access_keys = access_keys
+    def __init__(self, signers: Signers, wall_ns: Callable[[], int]) -> None:
+        self._signers = signers
         self._wall_ns = wall_ns
 
     def principal(self, credentials: Credentials) -> Principal:
         """Raises MissingAuthenticationTokenException, IncompleteSignatureException, UnrecognizedClientException,
         InvalidSignatureException."""
-        return self._verified(credentials, self._access_keys.find)
+        return self._verified(credentials, self._signers.find)
 
     def warm_principal(self, credentials: Credentials) -> Principal | None:
         """See Authentication."""
         try:
-            return self._verified(credentials, self._access_keys.find_warm)
+            return self._verified(credentials, self._signers.find_warm)
         except KMSError:
             return None
 
@@ -134,7 +134,7 @@ class SignatureV4:
 
 
 def called_region(request: SignedRequest) -> str | None:
-    """The region of the scope, as far as there is one: unproven until the signature is verified."""
+    """Returns the region of the scope, if there is one. It is not proven until the signature is verified."""
     stated = request.headers.get(b"authorization", b"").partition(b"Signature=")[0]
     try:
         return read_scope(stated, True).region.decode("ascii", "replace")
@@ -143,7 +143,7 @@ def called_region(request: SignedRequest) -> str | None:
 
 
 def derive_signing_key(secret: bytes, date: bytes, region: bytes) -> bytes:
-    """The key for one day and region: 32 bytes."""
+    """Returns the signing key for one day and region, 32 bytes."""
     key = hmac.digest(b"AWS4" + secret, date, "sha256")
     for part in (region, SERVICE, TERMINATOR):
         key = hmac.digest(key, part, "sha256")
@@ -151,14 +151,14 @@ def derive_signing_key(secret: bytes, date: bytes, region: bytes) -> bytes:
 
 
 def signature_of(signing_key: bytes, request: SignedRequest, scope: Scope, moment: bytes) -> bytes:
-    """64 hexadecimal digits."""
+    """Returns the signature, 64 hexadecimal digits."""
     digest = hashlib.sha256(canonical_request(request, scope)).hexdigest().encode()
     text = b"\n".join((ALGORITHM, moment, scope.text, digest))
     return hmac.digest(signing_key, text, "sha256").hex().encode()
 
 
 def canonical_request(request: SignedRequest, scope: Scope) -> bytes:
-    """What is digested and signed."""
+    """Returns the canonical request, whose digest is signed."""
     headers = request.headers
     lines = [name + b":" + b" ".join(headers[name].split()) for name in scope.names]
     return b"\n".join(
@@ -176,7 +176,7 @@ def canonical_request(request: SignedRequest, scope: Scope) -> bytes:
 
 @lru_cache(64)
 def canonical_path(path: bytes) -> bytes:
-    """Without `.`, `..` and empty segments, encoded once more: what stands in the request is encoded already."""
+    """Returns the path without `.`, `..` and empty segments, percent-encoded a second time, as AWS prescribes."""
     if path in (b"", b"/"):
         return b"/"
     kept: list[bytes] = []
@@ -190,15 +190,15 @@ def canonical_path(path: bytes) -> bytes:
 
 
 def canonical_query(query: bytes) -> bytes:
-    """Parameters as they stand in the URL, by name and value."""
+    """Returns the parameters as they are in the URL, sorted by name and value."""
     pairs = sorted(pair.partition(b"=")[::2] for pair in query.split(b"&"))
     return b"&".join(name + b"=" + value for name, value in pairs)
 
 
 @lru_cache(1024)
 def read_scope(stated: bytes, is_signed: bool) -> Scope:
-    """What stands before the signature: the same for all calls of a client on one day, so it is read once.
-    IncompleteSignatureException."""
+    """Parses an Authorization header up to the signature. Cached, since all calls of a client on one day send the same.
+    Raises IncompleteSignatureException."""
     given = dict(_PARAMETER.findall(stated))
     there = {"Credential": b"Credential" in given, "Signature": is_signed, "SignedHeaders": b"SignedHeaders" in given}
     if not all(there.values()):
@@ -237,7 +237,7 @@ def _refuse_other_forms(request: SignedRequest) -> None:
 
 
 def _check_headers(request: SignedRequest, scope: Scope) -> bytes:
-    """What says when and to whom, or tells the service what to do, must be there and signed; gives x-amz-date."""
+    """Checks that all headers that must be signed are; returns x-amz-date."""
     moment = request.headers.get(b"x-amz-date")
     if moment is None:
         raise IncompleteSignatureException("Authorization header requires existence of a 'X-Amz-Date' header.")

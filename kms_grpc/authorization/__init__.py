@@ -1,1 +1,1 @@
-"""May they: decisions about (principal, action, key), without transport and without storage."""
+"""Decisions about (principal, action, key), without transport and storage."""

@@ -1,4 +1,4 @@
-"""The first authorizer: a principal may use the keys of its own account, and nobody else's."""
+"""An authorizer that knows accounts only."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _DENIED = Decision(False, STABLE_ATTRIBUTES)
 
 
 class AccountOnly:
-    """A principal may use the keys of its own account."""
+    """Allows a principal to use the keys of its own account and no others."""
 
     def decide(self, question: Question) -> Decision:
-        """Actions without a key concern the caller's own account and are allowed."""
+        """Allows every action without a key, since such an action concerns the caller's own account."""
         if question.key is None or question.key.account == question.principal.account:
             return _ALLOWED
         return _DENIED

@@ -10,12 +10,13 @@ from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
 
 STABLE_ATTRIBUTES = frozenset({"principal", "operation", "key"})
-"""A decision that read nothing else holds until the key or the configuration changes, so a Permit may keep it."""
+"""Attributes of a request that a decision may read and still be kept in a Permit: it holds until the key or the
+configuration changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: may `principal` do `action` (`kms:Encrypt`) with `key` (None: the action has no key)?"""
+    """Asks whether `principal` may call `action` (`kms:Encrypt`) on `key` (None if the action has no key)."""
 
     principal: Principal
     action: str
@@ -25,14 +26,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer, and which attributes of the request it read: what lies outside STABLE_ATTRIBUTES must be asked
-    every time."""
+    """The answer, and the attributes of the request that it depends on. A decision that read other attributes than
+    STABLE_ATTRIBUTES must be made again for each call."""
 
     allowed: bool
     read: frozenset[str]
 
 
 class Authorizer(Protocol):
-    """Decides whether a principal may do something to a key."""
+    """Decides whether a principal may call an action on a key."""
 
     def decide(self, question: Question) -> Decision: ...

@@ -1,1 +1,1 @@
-"""`kms-grpc bench`: what the service costs, beside what it cannot cost less than."""
+"""`kms-grpc bench`: measures the service beside references for the least that each operation can cost."""

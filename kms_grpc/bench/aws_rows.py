@@ -1,8 +1,10 @@
-"""`aws.*`: the AWS door. CPU of the worker per signed call, beside a bare ASGI echo of the same sizes in the same
-server; and the verification of a signature, beside botocore's making of it.
+"""Rows `aws.*`: the door for AWS's own clients.
 
-Signing isn't what is measured: one request is signed once and sent again and again, and is verified each time. Several
-connections take turns, each with one call under way.
+`aws.encrypt.1k` is the worker's CPU per signed call, beside a bare ASGI echo of the same sizes in the same server.
+`aws.sigv4` is the verification of a signature, beside botocore's signing.
+
+The client's signing is not measured: a request is signed once and sent repeatedly; the server verifies each copy.
+Several connections take turns, each with one call in flight.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import msgspec
 
 from kms_grpc.authentication.credentials import Credentials, SignedRequest
 from kms_grpc.authentication.signature_v4 import (
-    FixedAccessKeys,
+    FixedSigners,
     SignatureV4,
     derive_signing_key,
     read_scope,
@@ -28,7 +30,7 @@ from kms_grpc.authentication.signature_v4 import (
 )
 from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.children import BenchFailed
-from kms_grpc.bench.http2 import Connection
+from kms_grpc.bench.http2 import LoadConnection
 from kms_grpc.bench.server import REGION, Target, own_server
 from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, interleaved
@@ -44,16 +46,16 @@ CONNECTIONS: Final = 16
 JSON: Final = b"application/x-amz-json-1.1"
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
+def measure(name: str, bench_data: BenchData) -> list[Row]:
     if name == "aws.sigv4":
-        return _verification(ground)
-    with own_server(ground.fresh("serve"), 1, aws=True) as target, _connections(target) as connections:
+        return _verification(bench_data)
+    with own_server(bench_data.fresh("serve"), 1, aws=True) as target, _connections(target) as connections:
         load = _Load(target, connections)
         encrypt = signed_call(target, "Encrypt", load.encrypt_request())
         echo = echo_call(target, encrypt, load.answer_bytes(encrypt))
-        seconds, rounds = ground.effort.seconds, ground.effort.rounds
-        load.run(encrypt, ground.effort.warm_up)
-        load.run(echo, ground.effort.warm_up)
+        seconds, rounds = bench_data.effort.seconds, bench_data.effort.rounds
+        load.run(encrypt, bench_data.effort.warm_up)
+        load.run(echo, bench_data.effort.warm_up)
         return [
             interleaved(
                 name, "µs CPU/call", GOALS[name], lambda: load.run(encrypt, seconds), lambda: load.run(echo, seconds),
@@ -66,7 +68,7 @@ def measure(name: str, ground: BenchData) -> list[Row]:
 
 
 def signed_call(target: Target, operation: str, request: dict[str, Any]) -> bytes:
-    """The HTTP request of an operation, signed now."""
+    """Returns the HTTP request of an operation, signed with the current time."""
     assert target.aws_endpoint is not None
     body = msgspec.json.encode(request)
     headers = _signed(target.aws_endpoint.encode(), b"TrentService." + operation.encode(), body)
@@ -74,7 +76,7 @@ def signed_call(target: Target, operation: str, request: dict[str, Any]) -> byte
 
 
 def echo_call(target: Target, call: bytes, answer_bytes: int) -> bytes:
-    """An echo whose request and answer are as large as the call's."""
+    """Returns an echo request whose request and answer are as large as the call's."""
     head, _, body = call.partition(b"\r\n\r\n")
     return head.replace(b"POST / ", b"POST %s?%d " % (ECHO_PATH.encode(), answer_bytes), 1) + b"\r\n\r\n" + body
 
@@ -112,15 +114,15 @@ def _connections(target: Target) -> Iterator[list[socket.socket]]:
 
 
 class _Load:
-    """A closed loop over all connections, and what the worker used for it."""
+    """A closed loop over all connections, with the CPU time that the worker used for it."""
 
     def __init__(self, target: Target, connections: list[socket.socket]) -> None:
         self._connections = connections
-        self._worker = Connection(target.endpoint, lambda *_: None)
+        self._worker = LoadConnection(target.endpoint, lambda *_: None)
         self._target = target
 
     def encrypt_request(self) -> dict[str, Any]:
-        """Of a fresh key, 1 KiB."""
+        """Returns an Encrypt request for 1 KiB under a new key."""
         made = msgspec.json.decode(self._ask(signed_call(self._target, "CreateKey", {})).partition(b"\r\n\r\n")[2])
         return {"KeyId": made["KeyMetadata"]["KeyId"], "Plaintext": bytes(ITEM_BYTES)}
 
@@ -128,7 +130,7 @@ class _Load:
         return len(self._ask(call).partition(b"\r\n\r\n")[2])
 
     def run(self, call: bytes, seconds: float) -> float:
-        """Microseconds of the worker's CPU per call. All answers of one call are of one size."""
+        """Returns the worker's CPU per call in microseconds. All answers of a call have the same size."""
         size = len(self._ask(call))
         before, calls, end = self._used_ns(), 0, time.monotonic() + seconds
         while time.monotonic() < end:
@@ -173,28 +175,30 @@ def _more(connection: socket.socket) -> bytes:
 # --- signatures --------------------------------------------------------------------------------------------------
 
 
-def _verification(ground: BenchData) -> list[Row]:
+def _verification(bench_data: BenchData) -> list[Row]:
     if importlib.util.find_spec("botocore") is None:
-        click.echo("aws.sigv4 is left out: its reference, botocore, is not installed (pip install botocore)", err=True)
+        click.echo("aws.sigv4 is skipped: its reference, botocore, is not installed (pip install botocore)", err=True)
         return []
-    body, calls = bytes(SIGNED_BODY_BYTES), ground.effort.calls
+    body, calls = bytes(SIGNED_BODY_BYTES), bench_data.effort.calls
     headers = _signed(b"127.0.0.1:8080", b"TrentService.Encrypt", body)
     request = SignedRequest(b"POST", b"/", b"", headers, body)
     credentials = Credentials(None, REGION, "bench", False, "127.0.0.1", "", None, request)
     bench = Principal("bench", "arn:aws:iam::123456789012:root", "123456789012")
-    verifier = SignatureV4(FixedAccessKeys([(DEV_ACCESS_KEY, DEV_SECRET, bench)]), time.time_ns)
+    verifier = SignatureV4(FixedSigners([(DEV_ACCESS_KEY, DEV_SECRET, bench)]), time.time_ns)
     sign = _botocores_signing(body)
     return [
         interleaved(
             "aws.sigv4", "µs", GOALS["aws.sigv4"], lambda: _cpu_us(lambda: verifier.principal(credentials), calls),
-            lambda: _cpu_us(sign, calls), ground.effort.rounds,
+            lambda: _cpu_us(sign, calls), bench_data.effort.rounds,
         )
     ]  # fmt: skip
 
 
 def _botocores_signing(body: bytes) -> Callable[[], object]:
-    """The signing of one request, made anew each time as botocore does for each call; the making isn't measured apart:
-    it is a few attributes."""
+    """Returns a function that signs a request with botocore.
+
+    Each call creates a new request object, as botocore does; that sets a few attributes and is not measured apart.
+    """
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials as Signing

@@ -1,4 +1,4 @@
-"""What several measurements stand on: data directories with few and with many keys, made once, when first asked for."""
+"""The data directories that measurements share. Each is filled with keys when it is first needed."""
 
 from __future__ import annotations
 
@@ -10,34 +10,35 @@ from pathlib import Path
 from kms_grpc.bench.own_service import own_service
 from kms_grpc.bench.sizes import Effort
 
-Told = Callable[[str], None]
+Progress = Callable[[str], None]
+"""Shows a text to the person who waits for a measurement."""
 
 
 class BenchData:
-    """`told` hears what takes time, in words for a person who waits."""
+    """The data directories of one run, in a temporary folder, and the effort of its measurements."""
 
-    def __init__(self, folder: Path, effort: Effort, told: Told) -> None:
+    def __init__(self, folder: Path, effort: Effort, progress: Progress) -> None:
         self.effort = effort
-        self.told = told
+        self.progress = progress
         self._folder = folder
         self._keys: dict[int, list[str]] = {}
 
     def fresh(self, name: str) -> Path:
-        """An empty place for a data directory."""
+        """Returns a new empty folder for a data directory."""
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folder))
 
     def with_keys(self, count: int) -> tuple[Path, list[str]]:
-        """A data directory with so many keys, and their ids."""
+        """Returns a data directory with `count` keys, and the ids of the keys."""
         path = self._folder / f"keys-{count}"
         if count not in self._keys:
             with own_service(path) as service:
                 self._keys[count] = service.make_keys(
-                    count, lambda done: self.told(f"making keys: {done:,} of {count:,}")
+                    count, lambda done: self.progress(f"making keys: {done:,} of {count:,}")
                 )
         return path, self._keys[count]
 
 
 @contextmanager
-def ground(effort: Effort, told: Told) -> Iterator[BenchData]:
+def temporary_data(effort: Effort, progress: Progress) -> Iterator[BenchData]:
     with tempfile.TemporaryDirectory(prefix="kms-grpc-bench-") as folder:
-        yield BenchData(Path(folder), effort, told)
+        yield BenchData(Path(folder), effort, progress)

@@ -1,4 +1,4 @@
-"""Processes that the bench starts: they import what this process imports, and are measured or measure by themselves."""
+"""Child processes of the bench, which are measured or which measure. They import the same modules as this process."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import sys
 
 
 class BenchFailed(Exception):
-    """What kept a measurement from being made, in one line."""
+    """A measurement could not be made. The text gives the reason in one line."""
 
 
 def environment() -> dict[str, str]:
-    """This process's, without what a user has said of a server under TLS: the bench says that itself."""
+    """Returns this process's environment without the user's TLS variables, which the bench sets itself."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("KMS_GRPC_TLS_")}
     return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def run_module(module: str, *arguments: str, standard_input: bytes = b"") -> bytes:
-    """What `python -m module` prints. BenchFailed with its last words where it fails."""
+    """Runs `python -m module` and returns its output. BenchFailed with the last line of its errors if it fails."""
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, input=standard_input, capture_output=True, check=False, env=environment())
     if done.returncode:

@@ -1,8 +1,11 @@
-"""`client.records.1k`: EnvelopeClient's `encrypt`, one call a record, all bounds on and the context bound once; and
-`encrypt_many` of 1,000. CPU of the thread, microseconds per record.
+"""Rows `client.records.*`: EnvelopeClient's `encrypt` with one call per record, and `encrypt_many` of 1,000 records.
 
-The reference is the least that a caller can do by himself: `cryptography`'s AESGCM.encrypt with a random nonce, under
-one fixed key, in the same loop. It carries no wrapped key, no commitment and no context, and its key is never replaced.
+The unit is microseconds of the thread's CPU per record of 1 KiB. All limits of the data key cache are on, and the
+encryption context is bound once.
+
+The reference is the least that a caller can do without the service: AESGCM.encrypt of `cryptography` with a random
+nonce under one fixed key, in the same loop. It stores no encrypted data key, key commitment or encryption context, and
+never replaces its key.
 """
 
 from __future__ import annotations
@@ -37,13 +40,13 @@ Encrypt = Callable[[list[bytes]], object]
 
 
 def goal_of(name: str, libcrypto: str) -> float:
-    """The share of what is not the cipher is larger where libcrypto is faster."""
+    """Returns the goal for a libcrypto: a faster cipher makes the share of all other work larger."""
     return (GOALS_ON_3_0 if libcrypto.startswith("OpenSSL 3.0.") else GOALS)[name]
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
-    plaintexts, turns = [bytes(ITEM_BYTES)] * AT_ONCE, ground.effort.batches
-    with _bound(ground) as bound:
+def measure(name: str, bench_data: BenchData) -> list[Row]:
+    plaintexts, turns = [bytes(ITEM_BYTES)] * AT_ONCE, bench_data.effort.batches
+    with _bound(bench_data) as bound:
         ours, bare = _one_by_one(bound) if name == ONE_BY_ONE else bound.encrypt_many, reference()
         for warm_up in (ours, bare):
             cpu_us(warm_up, plaintexts, 1)
@@ -54,13 +57,13 @@ def measure(name: str, ground: BenchData) -> list[Row]:
                 goal_of(name, libcrypto_version()),
                 lambda: cpu_us(ours, plaintexts, turns),
                 lambda: cpu_us(bare, plaintexts, turns),
-                ground.effort.rounds,
+                bench_data.effort.rounds,
             )
         ]
 
 
 def cpu_us(encrypt: Encrypt, plaintexts: list[bytes], turns: int) -> float:
-    """Microseconds of this thread's CPU per record."""
+    """Returns this thread's CPU per record in microseconds."""
     begun = thread_time_ns()
     for _ in range(turns):
         encrypt(plaintexts)
@@ -68,7 +71,7 @@ def cpu_us(encrypt: Encrypt, plaintexts: list[bytes], turns: int) -> float:
 
 
 def reference() -> Encrypt:
-    """One fixed key, a random nonce for each."""
+    """Returns a function that encrypts records under one fixed key, each with a random nonce."""
     seal, random = AESGCM(AESGCM.generate_key(256)).encrypt, os.urandom
 
     def encrypt(plaintexts: list[bytes]) -> None:
@@ -89,10 +92,10 @@ def _one_by_one(bound: BoundEnvelope) -> Encrypt:
 
 
 @contextmanager
-def _bound(ground: BenchData) -> Iterator[BoundEnvelope]:
-    """Under a key of a server of its own, which is called once."""
+def _bound(bench_data: BenchData) -> Iterator[BoundEnvelope]:
+    """Yields an envelope client bound to a key of its own server, which is called for one data key."""
     with (
-        own_server(ground.fresh("client"), 1) as target,
+        own_server(bench_data.fresh("client"), 1) as target,
         KeyManagementClient(target.endpoint, token=target.token, region=target.region) as kms,
         EnvelopeClient(kms, LIMITS) as envelope,
     ):

@@ -1,4 +1,4 @@
-"""`kms-grpc bench`: the rows that the project answers for, and loads of one's own."""
+"""`kms-grpc bench`: measures the project's performance rows, and any load."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kms_grpc.bench import (
     start_row,
     stream_rows,
 )
-from kms_grpc.bench.bench_data import BenchData, ground
+from kms_grpc.bench.bench_data import BenchData, temporary_data
 from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.facts import facts
 from kms_grpc.bench.load import GENERATOR, LoadReport
@@ -38,7 +38,7 @@ Measure = Callable[[str, BenchData], Outcome]
 
 
 def _without_load(measure: Callable[[str, BenchData], list[Row]]) -> Measure:
-    return lambda name, ground: (measure(name, ground), [])
+    return lambda name, bench_data: (measure(name, bench_data), [])
 
 
 FAMILIES: Final[Mapping[str, tuple[Sequence[str], Measure]]] = {
@@ -59,43 +59,44 @@ ROWS: Final[Mapping[str, Measure]] = {name: measure for names, measure in FAMILI
 
 
 @click.group(invoke_without_command=True)
-@click.option("--only", multiple=True, type=click.Choice(list(ROWS)), metavar="NAME", help="This row alone; repeat.")
 @click.option(
-    "--glimpse", is_flag=True, help="A glimpse of each in seconds: shows that all runs; its figures mean nothing."
+    "--only", multiple=True, type=click.Choice(list(ROWS)), metavar="NAME", help="Only this row; repeat for more."
 )
+@click.option("--glimpse", is_flag=True, help="Only check that every row runs; its figures mean nothing.")
 @output_option
 @click.pass_context
 def bench(context: click.Context, only: tuple[str, ...], glimpse: bool, output: str) -> None:
     """Measure speed, beside references, on this machine.
 
-    Without a command all rows, in some minutes. Each is the median of five; it and its reference take turns, so what
-    slows the machine slows both. The ratio is what travels between machines, and what the goal is about.
+    Without a command all rows are measured, which takes some minutes. Each figure is the median of five. A measurement
+    and its reference take turns, so that load on the machine slows both. Compare ratios between machines: goals are
+    ratios too.
 
     \b
     core.seal.1k, core.open.1k   ns per item in C, 1,000 to a batch; beside bare EVP AES-256-GCM
-    core.seal.1k.single          the same, one item a call; beside EVP with a fresh random nonce
+    core.seal.1k.single          the same, one item per call; beside EVP with a new random nonce
     executor.encrypt.1k          CPU of a warm Encrypt without transport; beside upb and cryptography's AESGCM
     grpc.encrypt.1k, grpc.decrypt.1k, grpc.encrypt.1k.workers2
                                  CPU of the workers per call; beside an echo of the same sizes in the same server
     batch.core.64k               GB/s of a batch of 64 KiB items in C; beside what `openssl speed -aead` does
     batch.core.64k.threads2      the same by two threads; beside one
-    batch.core.envelope.1k       envelopes a second: data key, wrapped, item encrypted; beside AESGCM.encrypt twice
+    batch.core.envelope.1k       envelopes per second (data key and item encrypted); beside AESGCM.encrypt twice
     batch.grpc.1k                GB/s of EncryptBatch, 1,000 items of 1 KiB; beside an echo of the same sizes
     client.records.1k, client.records.1k.many
-                                 CPU of a record by EnvelopeClient; beside cryptography's AESGCM under one fixed key
-    connections.1, .2, .8, .64   share of the calls that the busiest worker has, by connections; beside an even share
+                                 CPU per record of EnvelopeClient; beside cryptography's AESGCM under one fixed key
+    connections.1, .2, .8, .64   share of calls that the busiest worker gets, by connections; beside an even share
     registry.100k                cold Encrypt (and DescribeKey, and memory) with 100,000 keys; beside 100
     rotation.10k                 warm Encrypt (and cold Decrypt) with 10,000 materials on the key; beside one
     start                        exec to SERVING with 100,000 keys; beside 100
     stream.grpc.1m, stream.grpc.1m.decrypt
-                                 GB/s of a stream of 1 GiB in messages of 1 MiB; beside one that echoes
+                                 GB/s of a stream of 1 GiB in messages of 1 MiB; beside an echo of the stream
     stream.grpc.1m.tls, stream.grpc.1m.decrypt.tls
-                                 the same under TLS 1.3; the echo too
-    memory.stream                MiB of the worker for a stream that nobody reads from; beside 8
+                                 the same under TLS 1.3, as is the echo
+    memory.stream                MiB of the worker per stream that no client reads; beside 8
     client.esdk.64m, client.esdk.64m.64k
                                  GB/s of MessageClient in frames of 4 and 64 KiB; beside the AWS Encryption SDK
-    aws.encrypt.1k               CPU of the worker per signed call to the AWS door; beside a bare ASGI echo there
-    aws.sigv4                    verification of a signed body of 2 KiB; beside botocore's signing of it
+    aws.encrypt.1k               CPU of the worker per signed call of AWS's protocol; beside a bare ASGI echo
+    aws.sigv4                    verification of a signed body of 2 KiB; beside its signing by botocore
 
     \b
     kms-grpc bench core
@@ -110,7 +111,7 @@ def bench(context: click.Context, only: tuple[str, ...], glimpse: bool, output: 
 
 def _family(name: str, names: Sequence[str]) -> click.Command:
     @click.command(name, short_help=", ".join(names))
-    @click.option("--glimpse", is_flag=True, help="A glimpse in seconds; its figures mean nothing.")
+    @click.option("--glimpse", is_flag=True, help="Only check that it runs; the figures mean nothing.")
     @output_option
     def family(glimpse: bool, output: str) -> None:
         run(names, glimpse, output)
@@ -125,27 +126,27 @@ bench.add_command(load)
 
 
 def run(names: Sequence[str], glimpse: bool, output: str) -> None:
-    """Measure and print. A measurement that can't be made is one line and exit code 1."""
+    """Measures and prints the rows. If a measurement cannot be made, prints one line and exits with code 1."""
     rows: list[Row] = []
     loads: list[LoadReport] = []
-    with ground(GLIMPSE if glimpse else FULL, _tell) as place:
+    with temporary_data(GLIMPSE if glimpse else FULL, _show_progress) as bench_data:
         for name in names:
-            place.told(name)
+            bench_data.progress(name)
             try:
-                measured, loaded = ROWS[name](name, place)
+                measured, loaded = ROWS[name](name, bench_data)
             except BenchFailed as problem:
                 click.echo(f"kms-grpc bench: {name}: {problem}", err=True)
                 raise click.exceptions.Exit(1) from None
             rows += measured
             loads += loaded
-    _tell("")
+    _show_progress("")
     _print(rows, loads, output)
 
 
 def _print(rows: Sequence[Row], loads: Sequence[LoadReport], output: str) -> None:
     if output == JSON:
-        told = [row.as_json() for row in rows]
-        print_json({**facts(), "load_generator": GENERATOR, "rows": told, "loads": as_json(loads)})
+        measured = [row.as_json() for row in rows]
+        print_json({**facts(), "load_generator": GENERATOR, "rows": measured, "loads": as_json(loads)})
         return
     print_rows(rows)
     if loads:
@@ -154,7 +155,7 @@ def _print(rows: Sequence[Row], loads: Sequence[LoadReport], output: str) -> Non
     print_facts_below(GENERATOR if loads else None)
 
 
-def _tell(text: str) -> None:
-    """Where a person waits: on standard error, one line over the other."""
+def _show_progress(text: str) -> None:
+    """Shows a text on standard error if that is a terminal. Each text overwrites the one before."""
     if sys.stderr.isatty():
         click.echo(f"\r\x1b[K{text and f'{text} …'}", nl=False, err=True)

@@ -1,8 +1,8 @@
-"""`connections.*`: how even a load is over the workers, by the number of connections that it comes on.
+"""Rows `connections.*`: the distribution of a load over the workers, by its number of connections.
 
-The kernel gives each new connection to one of the workers that listen, by a hash of its addresses. The value is the
-share of the calls that the busiest worker answered, in per cent, the reference an even share. Each round makes its
-connections anew.
+The kernel assigns each new connection to one of the listening workers, by a hash of the addresses. The value is the
+percentage of the calls that the busiest worker answered; the reference is an even share. Each round opens new
+connections.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _ROWS: Final = {f"connections.{count}": count for count in (1, 2, 8, 64)}
 NAMES: Final = tuple(_ROWS)
 WORKERS: Final = 2
 IN_FLIGHT: Final = 64
-"""Over all connections, and one on each at least."""
+"""Calls in flight over all connections; each connection has at least one."""
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
-    with own_server(ground.fresh("serve"), WORKERS) as target:
+def measure(name: str, bench_data: BenchData) -> list[Row]:
+    with own_server(bench_data.fresh("serve"), WORKERS) as target:
         workload = Workload(target)
-        plan = _plan(name, target, workload.call("encrypt", ITEM_BYTES), ground.effort)
+        plan = _plan(name, target, workload.call("encrypt", ITEM_BYTES), bench_data.effort)
         workload.close()
-        reports = [require_success(report) for report in run_plans([plan] * ground.effort.rounds)]
+        reports = [require_success(report) for report in run_plans([plan] * bench_data.effort.rounds)]
     even = 100 / WORKERS
     return [row_of(name, "% of calls", None, [_busiest(report) for report in reports], [even] * len(reports))]
 

@@ -16,7 +16,7 @@ from kms_grpc.crypto import key_wrapping
 from kms_grpc.crypto.ciphertext_blob import associated_prefix, header_prefix, kid_of
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.crypto.keyring import evict, libcrypto_version, open_keyring
-from kms_grpc.crypto.reference import CoreYardstick
+from kms_grpc.crypto.yardsticks import CoreYardstick
 
 KEY_ID: Final = "1234abcd-12ab-34cd-56ef-1234567890ab"
 ARN: Final = f"arn:aws:kms:eu-central-1:123456789012:key/{KEY_ID}"
@@ -35,30 +35,32 @@ NAMES: Final = tuple(_PAIRS)
 
 
 def goal_of(name: str, libcrypto: str) -> float:
-    """The share of fixed cost is larger where libcrypto is faster."""
+    """Returns the goal for a libcrypto: a faster cipher makes the share of fixed costs larger."""
     if name.endswith(".single"):
         return GOAL_SINGLY
     return GOAL_ON_3_0 if libcrypto.startswith("OpenSSL 3.0.") else GOAL
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
+def measure(name: str, bench_data: BenchData) -> list[Row]:
     ours, bare = _PAIRS[name]
-    batches = ground.effort.batches
+    batches = bench_data.effort.batches
     with core_yardstick() as yardstick:
         measured, reference = _mean(lambda: ours(yardstick), batches), _mean(lambda: bare(yardstick), batches)
         return [
-            interleaved(name, "ns/item", goal_of(name, libcrypto_version()), measured, reference, ground.effort.rounds)
+            interleaved(
+                name, "ns/item", goal_of(name, libcrypto_version()), measured, reference, bench_data.effort.rounds
+            )
         ]
 
 
 def _mean(measure: Measure, batches: int) -> Measure:
-    """A round is the mean of so many batches."""
+    """Returns a measurement that is the mean of `batches` batches."""
     return lambda: sum(measure() for _ in range(batches)) / batches
 
 
 @contextmanager
 def core_key() -> Iterator[tuple[int, bytes]]:
-    """A key of its own in the keyring, wrapped and loaded as any other: its handle, and its blobs' first bytes."""
+    """Creates a key in the keyring, wrapped and loaded like any key; returns its handle and the header of its blobs."""
     open_keyring(SLOTS)
     with tempfile.TemporaryDirectory(prefix="kms-grpc-bench-") as folder:
         path = Path(folder) / "root.key"

@@ -1,8 +1,8 @@
-"""`executor.encrypt.1k`: CPU of a warm Encrypt from the request's bytes to the answer's, audit and counters on.
+"""Row `executor.encrypt.1k`: CPU of a warm Encrypt from request bytes to answer bytes, with audit log and counters.
 
-The reference does the least that such a call can: the same bytes parsed by upb, encrypted by `cryptography`'s AESGCM
-under a fresh random nonce, and the answer serialised by upb. CPU is the whole process's, so the thread that writes
-the audit log is in it.
+The reference is the least that such a call can cost: upb parses the same bytes, AESGCM of `cryptography` encrypts under
+a new random nonce, and upb serialises the answer. The CPU is that of the whole process, including the thread that
+writes the audit log.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ NONCE_BYTES: Final = 12
 Handle = Callable[[bytes], bytes | None]
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
-    calls, rounds = ground.effort.calls, ground.effort.rounds
-    with _warm_encrypt(ground) as (ours, raw, arn):
+def measure(name: str, bench_data: BenchData) -> list[Row]:
+    calls, rounds = bench_data.effort.calls, bench_data.effort.rounds
+    with _warm_encrypt(bench_data) as (ours, raw, arn):
         bare = reference(arn)
         return [
             interleaved(name, "µs", GOAL, lambda: cpu_us(ours, raw, calls), lambda: cpu_us(bare, raw, calls), rounds)
@@ -42,7 +42,7 @@ def measure(name: str, ground: BenchData) -> list[Row]:
 
 
 def cpu_us(handle: Handle, raw: bytes, calls: int) -> float:
-    """Microseconds of this process's CPU per call. BenchFailed where a call isn't answered."""
+    """Returns this process's CPU per call in microseconds. BenchFailed if a call is not answered."""
     begun = process_time_ns()
     for _ in range(calls):
         if handle(raw) is None:
@@ -51,7 +51,7 @@ def cpu_us(handle: Handle, raw: bytes, calls: int) -> float:
 
 
 def reference(key_id: str) -> Handle:
-    """Parse, encrypt, serialise."""
+    """Returns a function that parses a request, encrypts its plaintext and serialises the answer."""
     cipher, associated = AESGCM(AESGCM.generate_key(256)), key_id.encode()
     symmetric = keys_pb2.ENCRYPTION_ALGORITHM_SPEC_SYMMETRIC_DEFAULT
 
@@ -66,9 +66,9 @@ def reference(key_id: str) -> Handle:
 
 
 @contextmanager
-def _warm_encrypt(ground: BenchData) -> Iterator[tuple[Handle, bytes, str]]:
-    """The executor's warm way, a request that it answers, and the key's ARN."""
-    with own_service(ground.fresh("executor")) as service:
+def _warm_encrypt(bench_data: BenchData) -> Iterator[tuple[Handle, bytes, str]]:
+    """Yields the executor's function for warm calls, a request that it answers, and the key's ARN."""
+    with own_service(bench_data.fresh("executor")) as service:
         (key_id,) = service.make_keys(1)
         raw = pb.EncryptRequest(key_id=key_id, plaintext=bytes(ITEM_BYTES)).SerializeToString()
         operation, credentials = service.operation("Encrypt"), service.credentials

@@ -1,4 +1,4 @@
-"""What a figure has to be read with: versions, libcrypto, processor."""
+"""The software versions, libcrypto and processor of a measurement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PACKAGES: Final = ("kms-grpc", "grpcio", "protobuf", "cryptography", "SQLAlchemy
 
 
 def facts() -> dict[str, Any]:
-    """`versions`, `libcrypto` (the service's and, beside it, the one that `cryptography` brings) and `processor`."""
+    """Returns `versions`, `libcrypto` (the service's and that of the `cryptography` package) and `processor`."""
     from cryptography.hazmat.backends.openssl import backend
 
     from kms_grpc.crypto.keyring import libcrypto_version

@@ -1,8 +1,7 @@
-"""`grpc.*`: CPU of the workers per call, beside an echo of the same message sizes in the same server.
+"""Rows `grpc.*`: CPU of the workers per call, beside an echo of the same message sizes in the same server.
 
-Echo and operation take turns; before and after each run the workers are asked what they have used (getrusage of all
-their threads). The load generator keeps to the last processor; the workers run where the kernel puts them, as `serve`
-has them.
+Echo and operation take turns. Before and after each run the workers report their CPU time (getrusage of all threads).
+The load generator runs on the last processor; the kernel schedules the workers, as under `kms-grpc serve`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from kms_grpc.endpoints.echo import USAGE
 
 CONNECTIONS: Final = 4
 IN_FLIGHT: Final = 64
-"""Of each worker."""
+"""Defaults per worker."""
 _ROWS: Final = {
     "grpc.encrypt.1k": ("encrypt", 1, 1.15),
     "grpc.decrypt.1k": ("decrypt", 1, 1.15),
@@ -29,16 +28,16 @@ _ROWS: Final = {
 NAMES: Final = tuple(_ROWS)
 
 
-def measure(name: str, ground: BenchData) -> tuple[list[Row], list[LoadReport]]:
+def measure(name: str, bench_data: BenchData) -> tuple[list[Row], list[LoadReport]]:
     operation, workers, goal = _ROWS[name]
-    echoes, ours = echo_beside(name, ground, operation, ITEM_BYTES, workers=workers)
+    echoes, ours = echo_beside(name, bench_data, operation, ITEM_BYTES, workers=workers)
     bare, measured = [_cpu_us(report) for report in echoes], [_cpu_us(report) for report in ours]
     return [row_of(name, "µs CPU/call", goal, measured, bare)], [_middle(echoes), _middle(ours)]
 
 
 def echo_beside(
     name: str,
-    ground: BenchData,
+    bench_data: BenchData,
     operation: str,
     size: int,
     *,
@@ -46,16 +45,18 @@ def echo_beside(
     connections: int = CONNECTIONS,
     in_flight: int = IN_FLIGHT,
 ) -> tuple[list[LoadReport], list[LoadReport]]:
-    """Reports of an echo of the same sizes, and of the operation, taken by turns. BenchFailed where a call failed.
-    Connections and calls in flight are those of each worker."""
-    with own_server(ground.fresh("serve"), workers) as target:
+    """Returns the reports of an echo of the same sizes, and those of the operation. The two take turns.
+
+    `connections` and `in_flight` are per worker. BenchFailed if a call failed.
+    """
+    with own_server(bench_data.fresh("serve"), workers) as target:
         workload = Workload(target)
         call = workload.call(operation, size)
         plans = [
-            _plan(each, target, sent, workers, ground.effort, connections, in_flight)
+            _plan(each, target, sent, workers, bench_data.effort, connections, in_flight)
             for each, sent in (("echo", echo_of(call)), (name, call))
         ]
-        reports = [require_success(report) for report in run_plans(plans * ground.effort.rounds)]
+        reports = [require_success(report) for report in run_plans(plans * bench_data.effort.rounds)]
         workload.close()
     return reports[::2], reports[1::2]
 
@@ -81,10 +82,10 @@ def _plan(
 
 def _cpu_us(report: LoadReport) -> float:
     if report.cpu_us is None:
-        raise BenchFailed(f"{report.name}: the workers did not tell what they used")
+        raise BenchFailed(f"{report.name}: the workers did not report their CPU time")
     return report.cpu_us
 
 
 def _middle(reports: list[LoadReport]) -> LoadReport:
-    """The run of the median rate, for its latencies."""
+    """Returns the report of the run with the median rate, for its latencies."""
     return sorted(reports, key=lambda report: report.rate)[len(reports) // 2]

@@ -1,7 +1,7 @@
-"""h2load (nghttp2) as the generator, where it is installed: faster than ours, and blind to gRPC's status.
+"""h2load of nghttp2 as load generator: faster than the bench's own, but it does not read gRPC statuses.
 
-It is told what to send on its command line, token included, so it is used with the throwaway token of the bench's own
-server alone. That calls were answered, and not refused, is seen by the bytes of data that came back.
+h2load takes the request, with the token, as command-line arguments. So it is used only with the bench's own server,
+whose token is temporary. The number of bytes received shows that the calls were answered and not refused.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Final
 import msgspec
 
 from kms_grpc.bench.children import BenchFailed
-from kms_grpc.bench.http2 import Answer, Connection, framed
+from kms_grpc.bench.http2 import Answer, LoadConnection, framed
 from kms_grpc.bench.load import LoadReport, Plan, WorkerUsage, report_of
 from kms_grpc.bench.load_process import ATTEMPTS_PER_CONNECTION, WHO, worker_of
 
 LOG_COLUMNS: Final = 3
-"""Start (µs since 1970), HTTP status, duration (µs)."""
+"""A line of h2load's log: start (µs since 1970), HTTP status, duration (µs)."""
 _done = re.compile(r"requests: \d+ total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed")
 _data = re.compile(r"traffic: .* \((\d+)\) data")
 _took = re.compile(r"finished in ([0-9.]+)(us|ms|s)")
@@ -37,41 +37,41 @@ def version() -> str:
 
 
 def run(plan: Plan) -> LoadReport:
-    """A closed loop. BenchFailed where calls fail, or less came back than answers have."""
+    """Runs a closed loop. BenchFailed if calls fail, or if fewer bytes were received than the answers have."""
     asked = _connections_of_workers(plan)
     answer = next(iter(asked.values())).call(plan.path, plan.message, plan.metadata)
     if answer.status:
         raise BenchFailed(f"{plan.name}: gRPC status {answer.status}")
     before = _cpu_ns(asked, plan)
     with tempfile.TemporaryDirectory(prefix="kms-grpc-bench-") as folder:
-        told, latencies = _h2load(plan, Path(folder))
+        printed, latencies = _h2load(plan, Path(folder))
     cpu = _cpu_ns(asked, plan) - before
-    calls, seconds = _read(plan, told, len(framed(answer.message)))
+    calls, seconds = _read(plan, printed, len(framed(answer.message)))
     for connection in asked.values():
         connection.close()
     return report_of(plan, latencies[:calls], {}, seconds, sorted(asked), cpu)
 
 
-def _connections_of_workers(plan: Plan) -> dict[str, Connection]:
-    """One connection to each worker, to ask what it has used."""
-    found: dict[str, Connection] = {}
+def _connections_of_workers(plan: Plan) -> dict[str, LoadConnection]:
+    """Opens one connection to each worker, to ask for its CPU time."""
+    found: dict[str, LoadConnection] = {}
     for _ in range(ATTEMPTS_PER_CONNECTION * plan.workers):
         if len(found) == plan.workers:
             return found
-        connection = Connection(plan.endpoint, lambda *_: None)
+        connection = LoadConnection(plan.endpoint, lambda *_: None)
         worker = worker_of(connection.call(WHO, b"", plan.metadata))
         if found.setdefault(worker, connection) is not connection:
             connection.close()
     raise BenchFailed(f"{plan.endpoint}: {plan.workers} workers are wanted, {sorted(found)} answer")
 
 
-def _cpu_ns(asked: dict[str, Connection], plan: Plan) -> int:
+def _cpu_ns(asked: dict[str, LoadConnection], plan: Plan) -> int:
     answers: list[Answer] = [connection.call(plan.usage_path, b"", ()) for connection in asked.values()]
     return sum(msgspec.json.decode(answer.message, type=WorkerUsage).cpu_ns for answer in answers)
 
 
 def _h2load(plan: Plan, folder: Path) -> tuple[str, list[int]]:
-    """What h2load says, and the duration of each call in nanoseconds."""
+    """Runs h2load; returns its output and the duration of each call in nanoseconds."""
     message, log = folder / "message", folder / "log"
     message.write_bytes(framed(plan.message))
     headers = [("content-type", "application/grpc"), ("te", "trailers"), *plan.metadata]
@@ -100,11 +100,11 @@ def _h2load(plan: Plan, folder: Path) -> tuple[str, list[int]]:
     return done.stdout, [int(line.split("\t")[LOG_COLUMNS - 1]) * 1000 for line in log.read_text("ascii").splitlines()]
 
 
-def _read(plan: Plan, told: str, answer_bytes: int) -> tuple[int, float]:
-    """(calls, seconds) of a run in which every call was answered."""
-    done, data, took = _done.search(told), _data.search(told), _took.search(told)
+def _read(plan: Plan, printed: str, answer_bytes: int) -> tuple[int, float]:
+    """Returns the calls and the seconds of a run. BenchFailed unless every call was answered."""
+    done, data, took = _done.search(printed), _data.search(printed), _took.search(printed)
     if done is None or data is None or took is None:
-        raise BenchFailed("what h2load printed could not be read")
+        raise BenchFailed("the output of h2load could not be parsed")
     calls, failed = int(done[1]), int(done[3])
     if failed or int(data[1]) < calls * answer_bytes:
         raise BenchFailed(

@@ -1,8 +1,8 @@
-"""Just enough HTTP/2 (RFC 9113) and HPACK (RFC 7541) to load a server with unary gRPC calls.
+"""The parts of HTTP/2 (RFC 9113) and HPACK (RFC 7541) that unary gRPC calls of a load generator need.
 
-A client library for Python costs as much per call as the server does; here the same request goes out again and again,
-so its frames are made once, and of an answer only frame heads and `grpc-status` are read. The server is told to keep
-no table of headers, so it sends names and values as they are.
+A Python client library would cost as much per call as the server. This one sends the same request repeatedly, so its
+frames are built once, and reads only the frame headers and `grpc-status` of answers. SETTINGS_HEADER_TABLE_SIZE is 0,
+so the server sends header names and values literally.
 
     frame   3 length · 1 type · 1 flags · 4 stream · payload
     message 1 compressed (0) · 4 length · bytes, in DATA frames   (gRPC over HTTP/2)
@@ -30,8 +30,8 @@ FIRST_DYNAMIC_INDEX: Final = 62
 READ_BYTES: Final = 256 * 1024
 RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, CANCELLED = 8, 13, 14, 1
 STATUS_OF_RESET: Final = {0x7: UNAVAILABLE, 0x8: CANCELLED, 0xB: RESOURCE_EXHAUSTED}
-"""What a stream that is reset without trailers means, by HTTP/2's error code (gRPC over HTTP/2, HTTP2 Transport
-Mapping)."""
+"""The gRPC status of a stream that is reset without trailers, by HTTP/2 error code (gRPC over HTTP/2, section HTTP2
+Transport Mapping). Every other code means INTERNAL."""
 CANCEL: Final = (8).to_bytes(4)
 STATUSES: Final = (
     "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
@@ -46,23 +46,25 @@ _status = re.compile(rb"\x0bgrpc-status[\x01\x02]([0-9]{1,2})")
 
 class Answer(NamedTuple):
     status: int
-    """gRPC's: 0 is OK."""
+    """The gRPC status code; 0 is OK."""
     message: bytes
     trailers: bytes
-    """The header block, names and values as they are."""
+    """The header block of the trailers, with literal names and values."""
 
 
 Metadata = Sequence[tuple[str, str]]
-Ended = Callable[["Connection", int, int], None]
-"""(connection, stream, gRPC status) of a call that has ended."""
+Ended = Callable[["LoadConnection", int, int], None]
+"""Takes the connection, stream and gRPC status of a call that has ended."""
 
 
 # --- header blocks -----------------------------------------------------------------------------------------------
 
 
 def integer(value: int, bits: int, first: int) -> bytes:
-    """RFC 7541 §5.1: `value` in the low `bits` of the first byte, whose other bits are `first`, and more bytes if need
-    be."""
+    """Encodes an integer (RFC 7541 §5.1): in the low `bits` of the first byte, and in more bytes if necessary.
+
+    `first` gives the other bits of the first byte.
+    """
     most = (1 << bits) - 1
     if value < most:
         return bytes((first | value,))
@@ -75,7 +77,7 @@ def integer(value: int, bits: int, first: int) -> bytes:
 
 
 def literal(name: str, value: str, kept: bool) -> bytes:
-    """A header by name and value; `kept`: the receiver adds it to its table."""
+    """Encodes a header by name and value (RFC 7541 §6.2). With `kept` the receiver adds it to its dynamic table."""
     encoded = b"\x40" if kept else b"\x00"
     for text in (name.encode(), value.encode()):
         encoded += integer(len(text), 7, 0) + text
@@ -83,8 +85,10 @@ def literal(name: str, value: str, kept: bool) -> bytes:
 
 
 def header_blocks(headers: Metadata) -> tuple[bytes, bytes]:
-    """(the first block on a connection, every later one): names and values once, then places in the receiver's
-    table."""
+    """Returns the header block of the first call on a connection, and that of every later call.
+
+    The first has names and values; later ones have their indexes in the receiver's dynamic table, if they fit into it.
+    """
     kept = sum(32 + len(name) + len(value) for name, value in headers) <= HEADER_TABLE_BYTES
     first = b"".join(literal(name, value, kept) for name, value in headers)
     if not kept:
@@ -107,18 +111,18 @@ def request_headers(path: str, metadata: Metadata) -> Metadata:
 
 
 def timeout_header(left_ns: int) -> bytes:
-    """`grpc-timeout`, in milliseconds; one at least."""
+    """Encodes `grpc-timeout` in milliseconds, at least one."""
     return literal("grpc-timeout", f"{max(1, left_ns // 1_000_000)}m", False)
 
 
 def status_of(block: bytes) -> int | None:
-    """The gRPC status in a block of headers; None where there is none."""
+    """Returns the gRPC status in a header block; None if there is none."""
     found = _status.search(block)
     return int(found[1]) if found else None
 
 
 def status_name(status: int) -> str:
-    """`UNAVAILABLE` for 14."""
+    """Returns the name of a gRPC status code, such as UNAVAILABLE for 14."""
     return STATUSES[status] if 0 <= status < len(STATUSES) else str(status)
 
 
@@ -127,18 +131,18 @@ def frame(kind: int, flags: int, stream: int, payload: bytes | memoryview) -> by
 
 
 def framed(message: bytes) -> bytes:
-    """A gRPC message with its prefix."""
+    """Returns a gRPC message with its length prefix."""
     return b"\0" + len(message).to_bytes(4) + message
 
 
 # --- a connection ------------------------------------------------------------------------------------------------
 
 
-class Connection:
-    """One connection, not blocking once it is made. `ended` is told of each call that ends, whichever way."""
+class LoadConnection:
+    """A non-blocking HTTP/2 connection of the load generator. `ended` is called for each call that ends."""
 
     def __init__(self, endpoint: str, ended: Ended, trust: Trust | None = None) -> None:
-        """`endpoint`: HOST:PORT or unix:/path; `trust`: under TLS. Raises OSError."""
+        """Connects to HOST:PORT or unix:/path, with `trust` under TLS. Raises OSError."""
         self._socket = connect(endpoint, trust)
         self._ended = ended
         self._open: set[int] = set()
@@ -173,8 +177,11 @@ class Connection:
         self._socket.close()
 
     def begin(self, block: bytes, message: bytes, until_ns: int | None = None) -> int:
-        """Begin a call with a block of headers and a message with its prefix; `flush` sends it. The stream's number.
-        Beyond what the server takes at once it waits here. `until_ns`: its deadline, by perf_counter_ns."""
+        """Starts a call from a header block and a message with its prefix; returns the number of its stream.
+
+        `flush` sends the call. A call above the server's limit on concurrent streams is queued here. `until_ns` is the
+        deadline by perf_counter_ns.
+        """
         stream = self._next_stream
         self._next_stream += 2
         if len(self._open) < self._most_open:
@@ -184,7 +191,7 @@ class Connection:
         return stream
 
     def cancel(self, stream: int) -> bool:
-        """End a call, untold. False where it still waited here."""
+        """Cancels a call without calling `ended`. Returns False if the call was still queued here."""
         if self._waiting.pop(stream, None) is not None:
             return False
         self._open.discard(stream)
@@ -211,9 +218,9 @@ class Connection:
             self._unsent += _head.pack(len(message) << 8 | DATA, END_STREAM, stream) + message
 
     def call(self, path: str, message: bytes, metadata: Metadata) -> Answer:
-        """One call, waited for, while no other is under way. Raises OSError."""
+        """Makes one call and waits for its answer, while no other call is in flight. Raises OSError."""
         ended: dict[int, int] = {}
-        told, self._ended = self._ended, lambda _, stream, status: ended.update({stream: status})
+        usual, self._ended = self._ended, lambda _, stream, status: ended.update({stream: status})
         self._socket.settimeout(PATIENCE_S)
         try:
             block = b"".join(literal(name, value, False) for name, value in request_headers(path, metadata))
@@ -223,13 +230,13 @@ class Connection:
                 self.flush()
                 self.read()
         finally:
-            self._ended = told
+            self._ended = usual
             self._socket.settimeout(0)
         status = ended.get(stream, UNAVAILABLE)
         return Answer(status, bytes(self._collected.pop(stream)[5:]), self._trailers.pop(stream, b""))
 
     def flush(self) -> None:
-        """Send what waits, as much as the socket takes."""
+        """Sends queued bytes, as many as the socket takes."""
         if not self._unsent:
             return
         try:
@@ -242,7 +249,7 @@ class Connection:
         del self._unsent[:sent]
 
     def read(self) -> None:
-        """Take in what has arrived and tell of the calls that ended by it."""
+        """Reads from the socket and calls `ended` for each call that has ended."""
         try:
             data = self._socket.recv(READ_BYTES)
         except BlockingIOError:
@@ -282,7 +289,7 @@ class Connection:
         self._finish(stream, 2 if status is None else status)
 
     def _finish(self, stream: int, status: int) -> None:
-        """What an answer came for before it was sent in full is not sent any further."""
+        """Ends a call. The rest of a request that was answered early is not sent."""
         if stream in self._open:
             self._open.discard(stream)
             held = self._held.pop(stream, None)
@@ -324,8 +331,10 @@ class Connection:
         self._send_held()
 
     def _send_held(self) -> None:
-        """Send of the messages that were too large at once as much as the windows let through: in order, but past those
-        whose own window is closed."""
+        """Sends as much of the held messages as the flow-control windows allow, in order.
+
+        A message whose stream window is closed does not hold up the next one.
+        """
         for held in list(self._held.values()):
             while held.message and (size := min(self._window, held.window, self._frame_size)) > 0:
                 part, held.message = held.message[:size], held.message[size:]
@@ -343,7 +352,7 @@ class Connection:
             self._received = 0
 
     def _lose(self) -> None:
-        """The connection is gone: what was under way has failed."""
+        """Marks the connection as lost. Its calls end with UNAVAILABLE."""
         if not self.alive:
             return
         self.alive = False
@@ -353,7 +362,7 @@ class Connection:
             self._ended(self, stream, UNAVAILABLE)
 
     def _greet(self) -> None:
-        """Wait for the server's settings: what it takes at once is known before the first call."""
+        """Waits for the server's settings, so that its limit on streams is known before the first call."""
         self._socket.settimeout(PATIENCE_S)
         self.flush()
         self.read()
@@ -364,7 +373,7 @@ class Connection:
 
 
 class _Held:
-    """A message that waits for room in the server's windows."""
+    """A message that waits for the server's flow-control windows."""
 
     __slots__ = ("stream", "message", "window")
 
@@ -375,7 +384,7 @@ class _Held:
 
 
 def _first_settings() -> bytes:
-    """No table of headers, no pushes, and windows that never close."""
+    """Returns settings without a header table and server push, and with the largest windows."""
     settings = ((HEADER_TABLE_SIZE, 0), (ENABLE_PUSH, 0), (INITIAL_WINDOW_SIZE, LARGEST_WINDOW))
     wider = (LARGEST_WINDOW - FIRST_WINDOW).to_bytes(4)
     packed = b"".join(_setting.pack(name, value) for name, value in settings)

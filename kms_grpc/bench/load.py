@@ -1,7 +1,8 @@
-"""The load on a server: what is to be sent, what was seen, and the process of its own that does it.
+"""Plans and reports of the load generator, and its start in a process of its own.
 
-Closed loop: a number of calls is kept under way, each answer lets the next call go. Open loop: calls go at a fixed
-rate, and each one's latency counts from when it was due, so a server that stalls pays for the calls it kept waiting.
+Closed loop: a fixed number of calls is in flight; each answer starts the next call. Open loop: calls start at a fixed
+rate, and latency counts from the time when a call was due, so the delay of a server that stalls is counted for all
+calls that had to wait.
 """
 
 from __future__ import annotations
@@ -16,39 +17,42 @@ from kms_grpc.bench.children import BenchFailed, run_module
 from kms_grpc.bench.sockets import Trust
 from kms_grpc.bench.statistics import percentile
 
-GENERATOR: Final = "kms-grpc's own (one Python process that speaks HTTP/2 frames)"
+GENERATOR: Final = "kms-grpc's own (one Python process that sends HTTP/2 frames)"
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One run of one kind of call."""
+    """A run of calls of one operation."""
 
     name: str
     endpoint: str
     path: str
     message: bytes
     usage_path: str
-    """The method that tells what a worker has used (endpoints.echo.USAGE)."""
+    """The method that returns a worker's resource usage (kms_grpc.endpoints.echo.USAGE)."""
     metadata: list[tuple[str, str]] = []
     trust: Trust | None = None
-    """Under TLS; None: in clear."""
+    """The trusted certificates for TLS; None for plain text."""
     connections: int = 8
     in_flight: int = 64
-    """Calls under way at once over all connections; in an open loop the most there may be."""
+    """Calls in flight over all connections; in an open loop the maximum."""
     seconds: float = 1.0
     warm_up: float = 0.3
     rate: float | None = None
-    """Calls a second over all connections: an open loop. None: a closed one."""
+    """Calls per second over all connections in an open loop; None for a closed loop."""
     deadline: float | None = None
-    """Seconds from when a call is due, as a client sets it. What its connection cannot take by then, because the server
-    lets no more calls be under way on it, was never sent (NOT_SENT in the report)."""
+    """The deadline of each call, in seconds from when it is due.
+
+    A call that is still queued at its deadline, because the server limits the streams per connection, counts as
+    NOT_SENT in the report.
+    """
     workers: int = 1
-    """Connections are made until each of so many workers holds the same number."""
+    """The number of workers. Connections are opened until each worker has the same number of them."""
     processor: int | None = None
-    """The generator keeps to this processor."""
+    """The processor on which the generator runs; None for any."""
 
 
 class WorkerUsage(msgspec.Struct, frozen=True):
-    """What a worker's own getrusage(RUSAGE_SELF) says: all its threads, user and system."""
+    """A worker's resource usage by getrusage(RUSAGE_SELF): CPU time of all its threads, and memory."""
 
     worker: str
     user_ns: int
@@ -61,26 +65,26 @@ class WorkerUsage(msgspec.Struct, frozen=True):
 
 
 class LoadReport(msgspec.Struct, frozen=True):
-    """What one plan led to. Latencies are in microseconds."""
+    """The results of a plan. Latencies are in microseconds."""
 
     name: str
     calls: int
     """Calls that were answered OK."""
     failures: dict[str, int]
-    """Calls that were not, by gRPC status."""
+    """Calls that failed, by gRPC status."""
     seconds: float
     p50: float
     p99: float
     p999: float
     longest: float
     workers: list[str]
-    """Workers that the connections lead to."""
+    """The workers that the connections reached."""
     cpu_ns: int | None
-    """CPU time that these workers took, all threads; None where the server doesn't tell (bench = true)."""
+    """CPU time of these workers; None if the server does not report it, which needs `kms-grpc serve --bench`."""
     by_worker: dict[str, int] = {}
     """Calls that were answered OK, by worker."""
     rate: float = 0
-    """Calls a second that were answered OK; in an open loop while it lasted, without the wait for the last answers."""
+    """Calls per second that were answered OK. In an open loop the wait for the last answers is not counted."""
     generator_cpu_ns: int = 0
 
     @property
@@ -89,7 +93,7 @@ class LoadReport(msgspec.Struct, frozen=True):
 
     @property
     def cpu_us(self) -> float | None:
-        """CPU of the workers per call, in microseconds."""
+        """The CPU time of the workers per call, in microseconds; None if it is unknown."""
         ended = self.calls + self.failed
         return None if self.cpu_ns is None or not ended else self.cpu_ns / 1000 / ended
 
@@ -105,22 +109,22 @@ def report_of(
     rate: float | None = None,
     generator_cpu_ns: int = 0,
 ) -> LoadReport:
-    """`latencies_ns` are of the calls that were answered OK; all zero where there were none."""
+    """Returns a report. `latencies_ns` holds the calls that were answered OK; without any, all latencies are 0."""
     ordered = sorted(latencies_ns) or [0]
     rate = len(latencies_ns) / seconds if rate is None else rate
     p50, p99, p999, longest = (percentile(ordered, share) / 1000 for share in (0.5, 0.99, 0.999, 1))
-    told = (plan.name, len(latencies_ns), failures, seconds, p50, p99, p999, longest, workers, cpu_ns)
-    return LoadReport(*told, by_worker or {}, rate, generator_cpu_ns)
+    results = (plan.name, len(latencies_ns), failures, seconds, p50, p99, p999, longest, workers, cpu_ns)
+    return LoadReport(*results, by_worker or {}, rate, generator_cpu_ns)
 
 
 def run_plans(plans: Sequence[Plan]) -> list[LoadReport]:
-    """Runs them one after the other in a process of their own. What is secret goes through its standard input."""
-    told = run_module("kms_grpc.bench.load_process", standard_input=msgspec.json.encode(plans))
-    return msgspec.json.decode(told, type=list[LoadReport])
+    """Runs plans one after the other in a child process, which reads the token from its standard input."""
+    printed = run_module("kms_grpc.bench.load_process", standard_input=msgspec.json.encode(plans))
+    return msgspec.json.decode(printed, type=list[LoadReport])
 
 
 def require_success(report: LoadReport) -> LoadReport:
-    """BenchFailed where a call failed: what a refused call costs says nothing about the others."""
+    """Returns the report. BenchFailed if a call failed, since a refused call costs less than an answered one."""
     if report.failed or not report.calls:
         seen = ", ".join(f"{count} × {status}" for status, count in report.failures.items()) or "no call was answered"
         raise BenchFailed(f"{report.name}: {seen}")
@@ -128,6 +132,6 @@ def require_success(report: LoadReport) -> LoadReport:
 
 
 def last_processor() -> int | None:
-    """Where the generator runs: the last of several processors; None where there is but one."""
+    """Returns the last processor, on which the generator runs; None if there is only one."""
     usable = sorted(os.sched_getaffinity(0))
     return usable[-1] if len(usable) > 1 else None

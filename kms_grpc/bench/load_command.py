@@ -1,4 +1,4 @@
-"""`kms-grpc bench load`: a load of one's own, on a server of the bench's own or on one that runs."""
+"""`kms-grpc bench load`: puts a load on a running server, or on one that the bench starts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ OWN_WORKERS: Final = 2
 
 @click.command()
 @click.option(
-    "--operation", "operations", multiple=True, type=click.Choice(OPERATIONS), help="Repeat for several.  [encrypt]"
+    "--operation",
+    "operations",
+    multiple=True,
+    type=click.Choice(OPERATIONS),
+    help="Repeat for more.  [encrypt]",
 )
 @click.option(
     "--size",
@@ -41,37 +45,41 @@ OWN_WORKERS: Final = 2
     multiple=True,
     type=click.IntRange(1, 4096),
     metavar="BYTES",
-    help="Of the plaintext; repeat.  [1024]",
+    help="Bytes of plaintext; repeat.  [1024]",
 )
 @click.option(
-    "--connections", type=click.IntRange(1, 1024), default=8, show_default=True, help="Of all workers together."
+    "--connections",
+    type=click.IntRange(1, 1024),
+    default=8,
+    show_default=True,
+    help="Connections to all workers together.",
 )
 @click.option(
     "--in-flight",
     type=click.IntRange(1, 100_000),
     default=64,
     show_default=True,
-    help="Calls under way at once, over all connections.",
+    help="Calls in flight over all connections.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    help="Connections are spread evenly over so many.  [2; with --endpoint as they fall]",
+    help="Spread the connections evenly over N workers.  [2; with --endpoint by chance]",
 )
 @click.option("--seconds", type=click.FloatRange(0.05, 86_400), default=5.0, show_default=True)
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
     metavar="N",
-    help="Open loop: N calls a second, whatever comes back.",
+    help="Open loop of N calls per second.",
 )
-@click.option("--endpoint", metavar="ADDRESS", help="A server that runs; else one is started.  Token: KMS_GRPC_TOKEN.")
+@click.option("--endpoint", metavar="ADDRESS", help="A running server; else one is started.  [token: KMS_GRPC_TOKEN]")
 @click.option("--region", metavar="REGION", help="The called region.  [KMS_GRPC_REGION]")
 @click.option("--token-file", type=click.Path(path_type=Path), help="File with the bearer token.  [KMS_GRPC_TOKEN]")
 @tls_options
-@click.option("--key", "key_id", metavar="KEY", help="Use this key.  [a new one is made]")
+@click.option("--key", "key_id", metavar="KEY", help="Use this key.  [a new key]")
 @click.option(
-    "--generator", type=click.Choice([OWN, H2LOAD]), default=OWN, show_default=True, help="Who makes the load."
+    "--generator", type=click.Choice([OWN, H2LOAD]), default=OWN, show_default=True, help="The load generator."
 )
 @context_option()
 @output_option
@@ -79,14 +87,14 @@ def load(
     operations: tuple[str, ...], sizes: tuple[int, ...], key_id: str | None, generator: str, context: dict[str, str],
     output: str, **how: Any,
 ) -> None:  # fmt: skip
-    """Put a server under load: rates, latencies, CPU of its workers.
+    """Put a server under load and measure rates, latencies and CPU of its workers.
 
-    A closed loop keeps --in-flight calls under way. With --rate it is an open loop: latencies count from the moment a
-    call was due. The load comes from a process of its own; every call's gRPC status is read, and calls that fail are
-    counted by it. CPU per call is told by workers that serve with --bench, as a server that is started here does.
+    A closed loop keeps --in-flight calls in flight. With --rate it is an open loop, in which latency counts from the
+    time when a call was due. The load comes from a separate process, which counts failed calls by gRPC status. CPU per
+    call is known for workers of `kms-grpc serve --bench`; without --endpoint such a server is started.
 
-    h2load is the other generator, where it is installed: closed loop, own server alone (it takes the token as an
-    argument), and without the count of refused calls.
+    The generator h2load, if installed, makes a closed loop on the started server only, since it takes the token as an
+    argument. It does not count refused calls.
 
     \b
     kms-grpc bench load --operation encrypt --operation decrypt --size 32 --size 4096
@@ -97,7 +105,7 @@ def load(
     how["workers"] = how["workers"] or (1 if where["endpoint"] else OWN_WORKERS)
     _check(generator, where["endpoint"], how)
     if where["endpoint"] is None and (where["tls_ca"] or where["tls_name"]):
-        raise click.UsageError("--tls-ca and --tls-name are for a server that runs: give --endpoint as well")
+        raise click.UsageError("--tls-ca and --tls-name are for a running server: give --endpoint as well")
     try:
         with _target(where, how["workers"]) as target:
             plans = _plans(target, Workload(target, key_id, context), operations or ("encrypt",), sizes or (1024,), how)
@@ -114,7 +122,7 @@ def _check(generator: str, endpoint: str | None, how: dict[str, Any]) -> None:
     if how["workers"] > how["connections"]:
         raise click.UsageError("--connections must be at least --workers: each worker gets the same number")
     if generator == H2LOAD and (endpoint or how["rate"]):
-        raise click.UsageError("h2load makes a closed loop on a server of its own: leave out --endpoint and --rate")
+        raise click.UsageError("h2load makes a closed loop on a started server only: leave out --endpoint and --rate")
     if generator == H2LOAD and not h2load.is_installed():
         raise click.UsageError("h2load is not installed: apt-get install nghttp2-client, or leave out --generator")
 
@@ -169,7 +177,7 @@ def _print(reports: Sequence[LoadReport], generator: str, output: str) -> None:
 
 
 def rows_of(report: LoadReport) -> list[Row]:
-    """A load as rows, without reference and goal."""
+    """Returns a report as rows without reference and goal."""
     found = [
         ("rate", report.rate, "calls/s"),
         ("p50", report.p50, "µs"),

@@ -14,43 +14,43 @@ from typing import Final
 
 import msgspec
 
-from kms_grpc.bench.http2 import Answer, Connection, framed, header_blocks, request_headers, status_name
+from kms_grpc.bench.http2 import Answer, LoadConnection, framed, header_blocks, request_headers, status_name
 from kms_grpc.bench.load import LoadReport, Plan, WorkerUsage, report_of
 
 WHO: Final = "/kms_grpc.v1.EnvelopeService/GetLimits"
-"""Its answer's trailers name the worker."""
+"""The method that is called to learn the worker of a connection, which the trailers of its answer name."""
 ATTEMPTS_PER_CONNECTION: Final = 40
 TAIL_NS: Final = 10_000_000_000
-"""After its end a run waits so long for answers that are still to come."""
+"""Seconds that a run waits for the last answers."""
 FULL_WAIT_NS: Final = 1_000_000
 SECOND_NS: Final = 1_000_000_000
 _worker = re.compile(rb"\x0akms-worker(.)", re.DOTALL)
 
 
 class Unreachable(Exception):
-    """The server isn't there, or not as the plan says."""
+    """The server does not answer, or has fewer workers than the plan needs."""
 
 
 def worker_of(answer: Answer) -> str:
-    """The worker that the trailers name; empty where they name none."""
+    """Returns the worker that the trailers name; empty if they name none."""
     found = _worker.search(answer.trailers)
     return answer.trailers[found.end() : found.end() + found[1][0]].decode() if found else ""
 
 
 class Load:
-    """One plan, run."""
+    """A run of one plan."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._first, self._block = header_blocks(request_headers(plan.path, plan.metadata))
         self._message = framed(plan.message)
         self._selector = selectors.DefaultSelector()
-        self._connections: list[Connection] = []
-        self._of_worker: dict[str, list[Connection]] = {}
-        self._begun: dict[tuple[Connection, int], int] = {}
+        self._connections: list[LoadConnection] = []
+        self._of_worker: dict[str, list[LoadConnection]] = {}
+        self._begun: dict[tuple[LoadConnection, int], int] = {}
         self._latencies = array("Q")
         self._failures: dict[str, int] = {}
-        self._answered: dict[Connection, int] = {}
+        self._answered: dict[LoadConnection, int] = {}
         self._begin_next = False
         self._rate = 0.0
 
@@ -71,14 +71,16 @@ class Load:
     # --- connections -----------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        """As many connections to each worker: which one a connection reaches is the kernel's choice, so some are given
-        back."""
+        """Opens the same number of connections to each worker.
+
+        The kernel assigns a connection to a worker, so connections to workers that have enough are closed again.
+        """
         plan = self._plan
         share = max(1, plan.connections // plan.workers)
         for _ in range(ATTEMPTS_PER_CONNECTION * plan.connections):
             if len(self._connections) == share * plan.workers:
                 break
-            self._keep(Connection(plan.endpoint, self._ended, plan.trust), share)
+            self._keep(LoadConnection(plan.endpoint, self._ended, plan.trust), share)
         else:
             raise Unreachable(
                 f"{plan.endpoint}: connections reach only {sorted(self._of_worker)} of {plan.workers} workers"
@@ -88,7 +90,7 @@ class Load:
             self._start(connection, self._first, 0)
         self._until(lambda: not self._begun)
 
-    def _keep(self, connection: Connection, share: int) -> None:
+    def _keep(self, connection: LoadConnection, share: int) -> None:
         worker = worker_of(connection.call(WHO, b"", self._plan.metadata))
         held = self._of_worker.setdefault(worker, [])
         if len(held) >= share:
@@ -103,7 +105,7 @@ class Load:
             connection.close()
 
     def _usage(self) -> list[WorkerUsage] | None:
-        """What each worker has used so far, itself asked."""
+        """Returns the resource usage of each worker so far."""
         answers = [held[0].call(self._plan.usage_path, b"", ()) for held in self._of_worker.values() if held[0].alive]
         if any(answer.status for answer in answers):
             return None
@@ -111,13 +113,13 @@ class Load:
 
     # --- calls -----------------------------------------------------------------------------------------------
 
-    def _start(self, connection: Connection, block: bytes, due_ns: int) -> None:
+    def _start(self, connection: LoadConnection, block: bytes, due_ns: int) -> None:
         due_ns = due_ns or perf_counter_ns()
         until_ns = None if self._plan.deadline is None else due_ns + int(self._plan.deadline * SECOND_NS)
         self._begun[connection, connection.begin(block, self._message, until_ns)] = due_ns
 
     def _end_late(self, deadline: float) -> None:
-        """As a client does: whose deadline has passed is cancelled. They are in the order of their deadlines."""
+        """Cancels the calls whose deadline has passed, as a client does. The calls are in the order of deadlines."""
         late = perf_counter_ns() - int(deadline * SECOND_NS)
         while self._begun:
             (connection, stream), due_ns = next(iter(self._begun.items()))
@@ -129,7 +131,7 @@ class Load:
     def _count(self, failure: str) -> None:
         self._failures[failure] = self._failures.get(failure, 0) + 1
 
-    def _ended(self, connection: Connection, stream: int, status: int) -> None:
+    def _ended(self, connection: LoadConnection, stream: int, status: int) -> None:
         begun = self._begun.pop((connection, stream), None)
         if begun is None:
             return
@@ -142,7 +144,7 @@ class Load:
             self._start(connection, self._block, 0)
 
     def _for(self, seconds: float) -> int:
-        """Load for so long, and wait for the last answers. The nanoseconds it took."""
+        """Makes the load for so many seconds and waits for the last answers; returns the nanoseconds that it took."""
         begun = perf_counter_ns()
         end = begun + int(seconds * SECOND_NS)
         self._begin_next = True
@@ -167,7 +169,7 @@ class Load:
                 self._start(connection, self._block, 0)
 
     def _pour(self, begun: int, end: int) -> None:
-        """The open loop: each call at its time, whether or not the last one was answered."""
+        """Runs the open loop: each call starts when it is due, whether or not the one before was answered."""
         assert self._plan.rate is not None
         step, sent = SECOND_NS / self._plan.rate, 0
         while (now := perf_counter_ns()) < end and any(connection.alive for connection in self._connections):
@@ -179,7 +181,7 @@ class Load:
             )
             self._turn(max(0.0, wait_ns / SECOND_NS))
 
-    def _living(self, number: int) -> Connection:
+    def _living(self, number: int) -> LoadConnection:
         living = [connection for connection in self._connections if connection.alive]
         return living[number % len(living)]
 
@@ -188,7 +190,7 @@ class Load:
             self._turn(0.05)
 
     def _turn(self, seconds: float) -> None:
-        """Send what waits, take in what comes within `seconds`."""
+        """Sends queued bytes, and reads answers for at most `seconds`."""
         if self._plan.deadline is not None:
             self._end_late(self._plan.deadline)
         for connection in self._connections:
@@ -196,13 +198,13 @@ class Load:
         if any(connection.waits_to_send for connection in self._connections):
             seconds = min(seconds, 0.001)
         for key, _ in self._selector.select(seconds):
-            ready: Connection = key.data
+            ready: LoadConnection = key.data
             ready.read()
             if not ready.alive:
                 self._selector.unregister(ready)
 
     def _give_up(self) -> None:
-        """What is still not answered has failed."""
+        """Counts the calls that are still not answered as failed."""
         if self._begun:
             self._failures["unanswered"] = self._failures.get("unanswered", 0) + len(self._begun)
             self._begun.clear()

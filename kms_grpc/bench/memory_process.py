@@ -1,5 +1,4 @@
-"""Uses every key of a shard once, and prints what this process grew by at most, in bytes per key that it cached at
-most."""
+"""Uses every key of a shard once, and prints the growth of this process in bytes per cached key."""
 
 from __future__ import annotations
 
@@ -20,9 +19,9 @@ LOOK_EVERY = 500
 
 
 def keys_of(service: OwnService) -> Iterator[str]:
-    """All key ids of the account, a page at a time."""
+    """Yields all key ids of the account, page by page."""
     sequence = 0
-    while page := service.shard.registry.keys_after(DEV_ACCOUNT, sequence, KEYS_AT_ONCE):
+    while page := service.shard.registry.keys.list_after(DEV_ACCOUNT, sequence, KEYS_AT_ONCE):
         yield from (key.key_id for key in page)
         sequence = page[-1].sequence
 

@@ -1,6 +1,7 @@
-"""`client.esdk.64m`: messages of 64 MiB in the AWS Encryption SDK's format, encrypted by MessageClient into a buffer
-that is used again; beside the SDK for Python with a raw keyring. Both have the same suite, 0x0478, and wrap each data
-key by AES-GCM in this process.
+"""Rows `client.esdk.*`: messages of 64 MiB in the AWS Encryption SDK's format, encrypted by MessageClient.
+
+The reference is the SDK for Python with a raw keyring. Both use suite 0x0478 and wrap each data key by AES-GCM in this
+process. MessageClient writes into a buffer that is used again.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from kms_grpc.crypto.keyring import libcrypto_version
 
 MIB: Final = 1024 * 1024
 _ROWS: Final = {"client.esdk.64m": (4096, 8.0, 20.0), "client.esdk.64m.64k": (65536, 4.0, 10.0)}
-"""Frame length, and how many times the SDK's rate is the goal on OpenSSL 3.0 and on newer ones."""
+"""Frame length, and the goals as multiples of the SDK's rate on OpenSSL 3.0 and on newer versions."""
 NAMES: Final = tuple(_ROWS)
 CONTEXT: Final = {"purpose": "bench"}
 ROOM: Final = 2 * MIB
-"""For header and frames' tags."""
+"""Bytes for the header and the tags of the frames."""
 
 
 class Answer(NamedTuple):
@@ -34,7 +35,7 @@ class Answer(NamedTuple):
 
 
 class RawKeyring:
-    """Data keys by AES-GCM here, as the SDK's raw keyring makes them."""
+    """A key service in this process that wraps data keys by AES-GCM, as the SDK's raw keyring does."""
 
     def __init__(self) -> None:
         self._wrapping = AESGCM(bytes(32))
@@ -48,9 +49,9 @@ class RawKeyring:
         return Answer("", self._wrapping.decrypt(nonce, wrapped, None), ciphertext_blob)
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
+def measure(name: str, bench_data: BenchData) -> list[Row]:
     frame_length, on_3_0, newer = _ROWS[name]
-    content = bytes(ground.effort.message_mib * MIB)
+    content = bytes(bench_data.effort.message_mib * MIB)
     messages, out = MessageClient(RawKeyring()), bytearray(len(content) + ROOM)
     sdk = _sdk_encrypts(frame_length)
 
@@ -58,7 +59,7 @@ def measure(name: str, ground: BenchData) -> list[Row]:
         return _rate(lambda: messages.encrypt_into(out, "bench", content, CONTEXT, frame_length), len(content))
 
     goal = on_3_0 if libcrypto_version().startswith("OpenSSL 3.0.") else newer
-    rounds = ground.effort.rounds
+    rounds = bench_data.effort.rounds
     return [
         interleaved(name, "GB/s", goal, ours, lambda: _rate(lambda: sdk(content), len(content)), rounds, at_least=True)
     ]
@@ -71,7 +72,7 @@ def _rate(encrypt: Callable[[], object], size: int) -> float:
 
 
 def _sdk_encrypts(frame_length: int) -> Callable[[bytes], object]:
-    """BenchFailed where the SDK is not installed: it is no package that kms-grpc needs."""
+    """Returns a function that encrypts with the SDK. BenchFailed if the SDK is not installed."""
     try:
         import aws_encryption_sdk
         from aws_encryption_sdk.identifiers import Algorithm, EncryptionKeyType, WrappingAlgorithm

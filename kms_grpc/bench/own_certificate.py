@@ -1,4 +1,4 @@
-"""A certificate for a server of the bench's own, by a CA of its own, good for a day on the loopback."""
+"""A certificate for the bench's own server, by a CA of the bench, valid for a day on loopback addresses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Files(NamedTuple):
 
 
 def make(folder: Path) -> Files:
-    """Both certificates and the server's key in `folder`; the CA's key is kept by nobody."""
+    """Writes both certificates and the server's private key into `folder`. The CA's private key is discarded."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = Files(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())

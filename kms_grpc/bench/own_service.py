@@ -1,5 +1,4 @@
-"""A worker's service in this process, put together as `kms-grpc serve` does it: real shard, keyring, audit log,
-counters."""
+"""A worker's service in this process, with the shard, keyring, audit log and counters of `kms-grpc serve`."""
 
 from __future__ import annotations
 
@@ -30,11 +29,11 @@ from kms_grpc.registry.shards import Shard
 
 KEYS_AT_ONCE: Final = 2_000
 SLOTS: Final = 40_000
-"""Room in this process's keyring for two services at once."""
+"""Slots of this process's keyring, enough for two services at once."""
 
 
 class OwnService:
-    """One region, one worker, one caller."""
+    """A service for one region and one caller, as one worker runs it."""
 
     def __init__(self, service: Service, token: str) -> None:
         self.service = service
@@ -48,14 +47,17 @@ class OwnService:
     def operation(self, name: str) -> Operation:
         return TABLE[NAMES.index(name)]
 
-    def make_keys(self, count: int, told: Callable[[int], None] = lambda done: None) -> list[str]:
-        """Keys as CreateKey makes them, many to a transaction; no quota is asked. `told` hears how many there are."""
+    def make_keys(self, count: int, progress: Callable[[int], None] = lambda done: None) -> list[str]:
+        """Creates keys as CreateKey does, many per transaction and without the quota; returns their ids.
+
+        `progress` is called with the number of keys that exist so far.
+        """
         made: list[str] = []
         while len(made) < count:
             with self.shard.registry.writing() as transaction:
                 made += [self._make_key(transaction) for _ in range(min(KEYS_AT_ONCE, count - len(made)))]
             self.shard.epoch.bump()
-            told(len(made))
+            progress(len(made))
         return made
 
     def _make_key(self, transaction: Transaction) -> str:
@@ -63,13 +65,13 @@ class OwnService:
         material = self.shard.generate_material(key_id, DEV_ACCOUNT, now)
         arn = key_arn(self.shard.partition, REGION, DEV_ACCOUNT, key_id)
         key = Key(key_id, arn, DEV_ACCOUNT, REGION, KeyState.ENABLED, "", now, material.material_id)
-        transaction.add_key(key, material)
+        transaction.keys.add(key, material)
         return key_id
 
 
 @contextmanager
 def own_service(data_dir: Path, cached_keys: int = 16_384) -> Iterator[OwnService]:
-    """The service of worker 0 on `data_dir`, which is made where it doesn't exist."""
+    """Yields the service of worker 0 on `data_dir`, which is created if it does not exist."""
     settings = Settings(
         data_dir=data_dir, regions=[REGION], workers=1, dev=True, limits=Limits(cached_keys=cached_keys)
     )

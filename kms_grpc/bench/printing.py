@@ -1,4 +1,4 @@
-"""Rows, loads and what they have to be read with, in the two forms of --output."""
+"""Output of rows, loads and the facts about the machine, as tables or JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kms_grpc.cli.output import print_facts, print_table
 
 
 def number(value: float | None) -> str:
-    """Three digits that count: 13,400 · 94.2 · 0.31."""
+    """Returns a number with three significant digits: 13,400 · 94.2 · 0.31."""
     if value is None:
         return ""
     if abs(value) >= 1000:
@@ -33,7 +33,7 @@ def print_loads(reports: Sequence[LoadReport]) -> None:
 
 
 def print_facts_below(generator: str | None) -> None:
-    """Versions, libcrypto, processor; `generator` made the load, if there was one."""
+    """Prints versions, libcrypto and processor, and the load generator if there was one."""
     found = facts()
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     load = {} if generator is None else {"load by": generator}
@@ -60,4 +60,4 @@ def _cells(row: Row) -> Sequence[object]:
 def _load_cells(report: LoadReport) -> Sequence[object]:
     failed = ", ".join(f"{count:,} {status}" for status, count in report.failures.items()) or "0"
     speeds = (number(each) for each in (report.rate, report.p50, report.p99, report.p999))
-    return (report.name, len(report.workers), *speeds, number(report.cpu_us) or "not told", failed)
+    return (report.name, len(report.workers), *speeds, number(report.cpu_us) or "unknown", failed)

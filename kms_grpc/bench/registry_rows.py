@@ -1,8 +1,8 @@
-"""`registry.100k`: what a shard full of keys costs, beside one with a hundred.
+"""Rows `registry.*`: the costs of a shard with 100,000 keys, beside one with a hundred.
 
-`registry.100k` is a cold Encrypt, `registry.100k.describe` a cold DescribeKey: the key is in no cache, its row and
-material are read, checked and unwrapped. `registry.100k.memory` is what a worker grows by when it uses every key
-once, per key that its bounded cache then holds, beside 4 KiB.
+`registry.100k` is a cold Encrypt and `registry.100k.describe` a cold DescribeKey: the key is in no cache, so its row
+and key material are read, checked and unwrapped. `registry.100k.memory` is the growth of a worker that uses every key
+once, per key in its bounded cache, beside 4 KiB.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ NAMES: Final = (NAME,)
 GOAL: Final = 1.5
 BYTES_PER_CACHED_KEY: Final = 4_096
 SAMPLE: Final = 50
-"""Keys that are used, and as many others that are described, per round."""
+"""Keys that are used per round; as many others are described."""
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
-    effort = ground.effort
-    few, many = ground.with_keys(effort.few_keys), ground.with_keys(effort.keys)
-    ground.told(f"cold calls with {effort.few_keys:,} and {effort.keys:,} keys")
+def measure(name: str, bench_data: BenchData) -> list[Row]:
+    effort = bench_data.effort
+    few, many = bench_data.with_keys(effort.few_keys), bench_data.with_keys(effort.keys)
+    bench_data.progress(f"cold calls with {effort.few_keys:,} and {effort.keys:,} keys")
     rounds = [(_cold(*many), _cold(*few)) for _ in range(effort.rounds)]
     ours, bare = [pair[0] for pair in rounds], [pair[1] for pair in rounds]
     encrypt = row_of(name, "µs", GOAL, [each[0] for each in ours], [each[0] for each in bare])
     describe = row_of(f"{name}.describe", "µs", GOAL, [each[1] for each in ours], [each[1] for each in bare])
-    return [encrypt, describe, _memory(f"{name}.memory", many[0], ground)]
+    return [encrypt, describe, _memory(f"{name}.memory", many[0], bench_data)]
 
 
 def _cold(data_dir: Path, keys: Sequence[str]) -> tuple[float, float]:
-    """Median microseconds of an Encrypt and of a DescribeKey, each of a key that this service has not seen yet."""
+    """Returns the median microseconds of Encrypt and of DescribeKey, each with keys that the service has not used."""
     sample = _spread(keys, 2 * SAMPLE)
     with own_service(data_dir) as service:
         return (
@@ -54,7 +54,7 @@ def _cold(data_dir: Path, keys: Sequence[str]) -> tuple[float, float]:
 
 
 def _spread(keys: Sequence[str], count: int) -> list[str]:
-    """Keys from all over the shard."""
+    """Returns `count` keys at even distances."""
     return list(keys[:: max(1, len(keys) // count)][:count])
 
 
@@ -67,8 +67,8 @@ def _timed(service: OwnService, name: str, requests: Sequence[Message]) -> float
     return median(taken) / 1000
 
 
-def _memory(name: str, data_dir: Path, ground: BenchData) -> Row:
-    """In a process of its own: what others left behind must not be counted."""
-    ground.told("a worker uses all keys")
-    told = run_module("kms_grpc.bench.memory_process", str(data_dir), str(ground.effort.cached_keys))
-    return row_of(name, "bytes/key", 1.0, [float(told)], [float(BYTES_PER_CACHED_KEY)])
+def _memory(name: str, data_dir: Path, bench_data: BenchData) -> Row:
+    """Measures in a process of its own, so that memory of other measurements is not counted."""
+    bench_data.progress("a worker uses all keys")
+    printed = run_module("kms_grpc.bench.memory_process", str(data_dir), str(bench_data.effort.cached_keys))
+    return row_of(name, "bytes/key", 1.0, [float(printed)], [float(BYTES_PER_CACHED_KEY)])

@@ -1,8 +1,9 @@
-"""`rotation.10k`: what a key costs that was rotated ten thousand times, beside keys that never were.
+"""Rows `rotation.*`: the costs of a key that was rotated ten thousand times, beside keys that were never rotated.
 
-`rotation.10k` is a warm Encrypt, under the newest material. `rotation.10k.decrypt` is a cold Decrypt: each blob is of
-another old material, found by the blob's header, read, checked and unwrapped; beside it the same for as many keys of a
-single material. The two take turns call by call; the keys are known to the worker already, the materials are not.
+`rotation.10k` is a warm Encrypt under the newest key material. `rotation.10k.decrypt` is a cold Decrypt: each blob
+belongs to another old key material, which is found by the blob's header, read, checked and unwrapped. The reference is
+the same for as many keys with a single key material. The two take turns call by call. The keys are in the worker's
+cache, the key materials are not.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from kms_grpc.v1 import key_management_pb2 as pb
 NAMES: Final = ("rotation.10k",)
 GOAL: Final = 1.1
 SAMPLE: Final = 50
-"""Old materials whose blobs are kept, keys of a single one, and so the cold calls of each per round."""
+"""Number of old key materials with a stored blob, of keys with one key material, and of cold calls per round."""
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
-    path = ground.fresh("rotation")
-    effort = ground.effort
+def measure(name: str, bench_data: BenchData) -> list[Row]:
+    path = bench_data.fresh("rotation")
+    effort = bench_data.effort
     with own_service(path) as service:
         (rotated,) = service.make_keys(1)
-        old = _rotate(service, rotated, effort.materials, ground)
+        old = _rotate(service, rotated, effort.materials, bench_data)
         single = {key_id: _seal(service, key_id) for key_id in service.make_keys(len(old))}
     rounds = [_round(path, (rotated, old), single, effort.calls) for _ in range(effort.rounds)]
     return [
@@ -42,20 +43,20 @@ def measure(name: str, ground: BenchData) -> list[Row]:
     ]
 
 
-def _rotate(service: OwnService, key_id: str, count: int, ground: BenchData) -> list[bytes]:
-    """Give the key `count` materials in all; returns blobs of some of them, spread over its life."""
+def _rotate(service: OwnService, key_id: str, count: int, bench_data: BenchData) -> list[bytes]:
+    """Rotates the key until it has `count` key materials; returns blobs of some of them, at even distances."""
     blobs, shard = [], service.shard
     for done in range(1, count):
         if done % max(1, count // SAMPLE) == 0:
             blobs.append(_seal(service, key_id))
-            ground.told(f"rotating a key: {done:,} of {count:,}")
+            bench_data.progress(f"rotating a key: {done:,} of {count:,}")
         with shard.writing() as transaction:
-            key = transaction.find_key(key_id)
+            key = transaction.keys.find(key_id)
             assert key is not None, "it was made just now"
             now = time.time_ns()
             fresh = shard.generate_material(key_id, key.account, now)
             rotated = dataclasses.replace(fresh, rotated_ns=now, rotation_type=RotationType.AUTOMATIC)
-            transaction.make_current(key, rotated)
+            transaction.keys.make_current(key, rotated)
     return blobs or [_seal(service, key_id)]
 
 
@@ -68,7 +69,7 @@ def _seal(service: OwnService, key_id: str) -> bytes:
 def _round(
     path: Path, many: tuple[str, Sequence[bytes]], single: Mapping[str, bytes], calls: int
 ) -> tuple[float, float, float, float]:
-    """Microseconds: warm Encrypt under many materials and under one, cold Decrypt likewise."""
+    """Returns microseconds of warm Encrypt with many key materials and with one, and of cold Decrypt with both."""
     with own_service(path) as service:
         for key_id in single:
             service.shard.find_key(key_id)

@@ -1,4 +1,4 @@
-"""A server of the bench's own: `kms-grpc serve` on a data directory of its own, with the echo methods."""
+"""The bench's own server: `kms-grpc serve` with the echo methods, on a data directory of the bench."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final
 
 from kms_grpc.bench import own_certificate
 from kms_grpc.bench.children import BenchFailed, environment
-from kms_grpc.bench.http2 import Answer, Connection
+from kms_grpc.bench.http2 import Answer, LoadConnection
 from kms_grpc.bench.sockets import Trust
 
 REGION: Final = "eu-central-1"
@@ -28,14 +28,14 @@ POLL_SECONDS: Final = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server, and who calls it. `token` and `region` as metadata say them."""
+    """A server, with the token and region that a call's metadata carries."""
 
     endpoint: str
     token: str | None
     region: str | None
     aws_endpoint: str | None = None
     trust: Trust | None = None
-    """Under TLS; None: in clear."""
+    """The trusted certificates for TLS; None for plain text."""
 
     @property
     def metadata(self) -> list[tuple[str, str]]:
@@ -45,7 +45,7 @@ class Target:
 
 @contextmanager
 def own_server(data_dir: Path, workers: int, aws: bool = False, tls: bool = False) -> Iterator[Target]:
-    """Serves while entered, `aws`: by the AWS door too, `tls`: under TLS. BenchFailed where it doesn't start."""
+    """Runs a server while entered: with `aws` also for AWS's clients, with `tls` under TLS. BenchFailed if it fails."""
     server = Server(data_dir, workers, aws, tls)
     try:
         server.start()
@@ -56,7 +56,7 @@ def own_server(data_dir: Path, workers: int, aws: bool = False, tls: bool = Fals
 
 
 class Server:
-    """`kms-grpc serve` as a child; its log is DIR/serve.log."""
+    """A child process `kms-grpc serve`. Its log is `serve.log` in the data directory."""
 
     def __init__(self, data_dir: Path, workers: int, aws: bool = False, tls: bool = False) -> None:
         self.data_dir = data_dir
@@ -68,7 +68,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> float:
-        """Seconds from exec to the first SERVING."""
+        """Starts the server; returns the seconds from exec to the first SERVING."""
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.data_dir / "serve.log").open("ab") as log:
             begun = time.perf_counter()
@@ -79,7 +79,7 @@ class Server:
         return time.perf_counter() - begun
 
     def stop(self) -> None:
-        """SIGTERM, and what doesn't go within its time is killed."""
+        """Sends SIGTERM, and kills the server if it does not end in time."""
         if self._process is None:
             return
         self._process.terminate()
@@ -94,8 +94,8 @@ class Server:
         assert self._process is not None
         if self._process.poll() is None and time.perf_counter() - begun < START_SECONDS:
             return
-        lines = (self.data_dir / "serve.log").read_text("utf-8", "replace").splitlines() or ["it said nothing"]
-        raise BenchFailed(f"the server of the bench does not serve: {lines[-1]}")
+        lines = (self.data_dir / "serve.log").read_text("utf-8", "replace").splitlines() or ["its log is empty"]
+        raise BenchFailed(f"the bench's server did not start: {lines[-1]}")
 
     def _command(self) -> list[str]:
         data = ["--data-dir", str(self.data_dir), "--listen", self.endpoint, "--region", REGION]
@@ -106,9 +106,9 @@ class Server:
 
 
 def is_serving(endpoint: str, trust: Trust | None = None) -> bool:
-    """Whether grpc.health.v1 answers SERVING now."""
+    """Returns whether grpc.health.v1 answers SERVING."""
     with contextlib.suppress(OSError):
-        connection = Connection(endpoint, lambda *_: None, trust)
+        connection = LoadConnection(endpoint, lambda *_: None, trust)
         try:
             answer: Answer = connection.call(HEALTH, b"", ())
         finally:

@@ -1,4 +1,4 @@
-"""How much is measured: enough for figures that can be compared, or a glimpse that shows that all of it runs."""
+"""The effort of a measurement: FULL for figures that can be compared, GLIMPSE to see that every row can be measured."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ ITEM_BYTES: Final = 1_024
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """`rounds` of each pair; in each of them so much."""
+    """The number of rounds per measurement, and the amount of work in a round."""
 
     rounds: int = ROUNDS
     batches: int = 100
-    """Batches of 1,000 items (core)."""
+    """Batches of 1,000 items for the rows of the core."""
     calls: int = 5_000
-    """Calls of the executor."""
+    """Calls for the row of the executor."""
     seconds: float = 2.0
-    """Load on a server."""
+    """Seconds of load on a server."""
     warm_up: float = 0.5
     keys: int = 100_000
     few_keys: int = 100
     cached_keys: int = 16_384
     materials: int = 10_000
-    """Of the key that was rotated most."""
+    """Key materials of the key that is rotated most."""
     stream_mib: int = 1_024
-    """Of one stream."""
+    """Size of a stream."""
     stalled_streams: int = 64
     message_mib: int = 64
 

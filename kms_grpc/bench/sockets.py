@@ -1,4 +1,4 @@
-"""Connections of the bench's own generator: to HOST:PORT, in clear or under TLS, or to unix:/path."""
+"""Sockets of the bench's load generator: to HOST:PORT, as plain text or under TLS, or to unix:/path."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ PATIENCE_S: Final = 20.0
 
 
 class Trust(msgspec.Struct, frozen=True):
-    """TLS: `ca` is a PEM file of the certificates that are trusted, `name` what the server's must be good for, where
-    that is not HOST."""
+    """The trusted certificates of a TLS connection.
+
+    `ca` is a PEM file, `name` the name that the server's certificate must have if that is not HOST.
+    """
 
     ca: str
     name: str | None = None
 
 
 def connect(endpoint: str, trust: Trust | None = None) -> socket.socket:
-    """Connected, and blocking for PATIENCE_S at most. Raises OSError."""
+    """Returns a connected socket that blocks for at most PATIENCE_S. Raises OSError."""
     if endpoint.startswith("unix:"):
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(PATIENCE_S)
@@ -34,7 +36,7 @@ def connect(endpoint: str, trust: Trust | None = None) -> socket.socket:
 
 
 def _under_tls(connection: socket.socket, host: str, trust: Trust) -> ssl.SSLSocket:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the default of 3.13 refuses what gRPC takes
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # 3.13's default refuses certificates that gRPC accepts
     context.load_verify_locations(trust.ca)
     context.set_alpn_protocols(["h2"])
     context.sslsocket_class = _TlsSocket
@@ -46,8 +48,10 @@ def _under_tls(connection: socket.socket, host: str, trust: Trust) -> ssl.SSLSoc
 
 
 class _TlsSocket(ssl.SSLSocket):
-    """Where nothing moves it says so as other sockets do. Nothing is left in it that select does not see: a read of one
-    record's size takes the whole record."""
+    """A TLS socket that raises BlockingIOError like other sockets if it cannot read or write.
+
+    No decrypted bytes stay where `select` does not see them: a read of one record's size returns the whole record.
+    """
 
     def recv(self, buflen: int = 16_384, flags: int = 0) -> bytes:
         try:

@@ -1,4 +1,4 @@
-"""`start`: seconds from exec of `kms-grpc serve` to SERVING, with many keys and with few."""
+"""Row `start`: seconds from exec of `kms-grpc serve` to SERVING, with many keys and with few."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ GOAL: Final = 1.5
 WORKERS: Final = 2
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
-    effort = ground.effort
-    (few, _), (many, _) = ground.with_keys(effort.few_keys), ground.with_keys(effort.keys)
-    ground.told(f"starts with {effort.few_keys:,} and {effort.keys:,} keys")
+def measure(name: str, bench_data: BenchData) -> list[Row]:
+    effort = bench_data.effort
+    (few, _), (many, _) = bench_data.with_keys(effort.few_keys), bench_data.with_keys(effort.keys)
+    bench_data.progress(f"starts with {effort.few_keys:,} and {effort.keys:,} keys")
     return [interleaved(name, "s", GOAL, lambda: _start(many), lambda: _start(few), effort.rounds)]
 
 

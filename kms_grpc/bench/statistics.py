@@ -1,4 +1,4 @@
-"""Medians and percentiles, and the one shape in which a measurement is told."""
+"""Medians, percentiles, and the row that holds a measurement."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from statistics import median
 from typing import Any, Final
 
 ROUNDS: Final = 5
-"""Measurement and reference take turns so many times; each is told by its median."""
+"""Number of times that measurement and reference take turns. The row holds the medians."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measurement. `ratio` is value / reference; `holds` says whether it is at most `goal`, of rates `at_least`."""
+    """A measurement. `ratio` is value / reference; `goal` is its upper bound, or with `at_least` its lower bound."""
 
     name: str
     value: float
@@ -26,7 +26,7 @@ class Row:
 
     @property
     def holds(self) -> bool | None:
-        """None where there is no goal."""
+        """True if the ratio meets the goal; None without a goal."""
         if self.goal is None or self.ratio is None:
             return None
         return self.ratio >= self.goal if self.at_least else self.ratio <= self.goal
@@ -44,7 +44,7 @@ def row_of(
     *,
     at_least: bool = False,
 ) -> Row:
-    """The row that compares medians. ValueError where a median of the references is not above zero."""
+    """Returns a row of the medians. ValueError if the median of the references is not above zero."""
     value, reference = median(values), median(references)
     if reference <= 0:
         raise ValueError(f"{name}: its reference took no time that could be measured")
@@ -61,14 +61,13 @@ def interleaved(
     *,
     at_least: bool = False,
 ) -> Row:
-    """Measures by turns, so that a machine that slows down slows down both."""
+    """Measures value and reference by turns, so that a slower machine slows both."""
     pairs = [(measure(), reference()) for _ in range(rounds)]
     return row_of(name, unit, goal, [value for value, _ in pairs], [bare for _, bare in pairs], at_least=at_least)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` (0 to 1) of all are not above: nearest rank. ValueError where there is
-    none."""
+    """Returns a percentile by nearest rank; `share` is between 0 and 1. ValueError if there are no values."""
     if not ordered:
         raise ValueError("no percentile of nothing")
     rank = math.ceil(share * len(ordered) - 1e-9)

@@ -1,7 +1,7 @@
-"""The client of `stream.*`: ENDPOINT TOKEN REGION encrypt|decrypt|echo|echo-encrypted|stall COUNT [FILE].
+"""The client of rows `stream.*`: ENDPOINT TOKEN REGION encrypt|decrypt|echo|echo-encrypted|stall COUNT [FILE].
 
-Prints the seconds that COUNT messages of 1 MiB took, there and back, the connection being warm; or, of `stall`, the
-bytes that the worker grew by for each of COUNT streams that nobody reads from. With FILE, the CA's certificate, under
+Prints the seconds from the first of COUNT messages of 1 MiB to the last answer, on a warm connection. For `stall` it
+prints the worker's growth in bytes for each of COUNT streams that no client reads. FILE is the CA's certificate for
 TLS.
 """
 
@@ -30,7 +30,7 @@ Messages = Callable[[int], Iterator[bytes]]
 
 
 class Client:
-    """Raw bytes in and out: nothing is parsed or built but what the first message needs."""
+    """A client that sends and receives raw bytes; it builds and parses only the first message."""
 
     def __init__(self, endpoint: str, token: str, region: str, ca: str | None) -> None:
         options = [("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0)]
@@ -43,11 +43,11 @@ class Client:
         return self._channel.stream_stream(path)(messages, metadata=self._metadata)
 
     def resident_bytes(self) -> int:
-        told = self._channel.unary_unary(USAGE)(b"")
-        return int(json.loads(told)["resident_bytes"])
+        answer = self._channel.unary_unary(USAGE)(b"")
+        return int(json.loads(answer)["resident_bytes"])
 
     def plain(self, count: int) -> Iterator[bytes]:
-        """An EncryptStream of so many messages."""
+        """Yields the messages of an EncryptStream."""
         part = bytes(MESSAGE_BYTES)
         yield pb.EncryptStreamRequest(key_id=self.key_id, plaintext=part).SerializeToString()
         following = pb.EncryptStreamRequest(plaintext=part).SerializeToString()
@@ -56,7 +56,7 @@ class Client:
         yield pb.EncryptStreamRequest(plaintext=part, last=True).SerializeToString()
 
     def encrypted(self, count: int) -> list[bytes]:
-        """The messages of a DecryptStream: what an EncryptStream answered, in parts of a message's size."""
+        """Returns the messages of a DecryptStream: the output of an EncryptStream in parts of a message's size."""
         answers = self.stream(SERVICE + "EncryptStream", self.plain(count))
         whole = b"".join(pb.EncryptStreamResponse.FromString(answer).ciphertext for answer in answers)
         parts = (whole[at : at + MESSAGE_BYTES] for at in range(0, len(whole), MESSAGE_BYTES))
@@ -86,8 +86,9 @@ def echoed(count: int) -> Iterator[bytes]:
 
 
 def of_encrypted(client: Client, path: str, count: int) -> float:
-    """The ciphertext is made beforehand, up to 256 MiB of it, and sent as often as it takes. Each message is another
-    one, which no cache holds: so its echo has the same."""
+    """Measures a stream of ciphertext, which is made beforehand, up to 256 MiB, and sent repeatedly.
+
+    No message is in a processor cache, and the same holds for the echo of the stream."""
     most = min(count, 256)
     ready, seconds = client.encrypted(most), 0.0
     for _ in range(count // most):
@@ -96,7 +97,7 @@ def of_encrypted(client: Client, path: str, count: int) -> float:
 
 
 def stalled(client: Client, count: int) -> float:
-    """Senders go on until nothing moves any more."""
+    """Sends on `count` streams until no stream takes any more; returns the worker's growth per stream."""
     sent = [0] * count
 
     def endless(number: int) -> Iterator[bytes]:

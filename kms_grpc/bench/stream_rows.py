@@ -1,7 +1,7 @@
-"""`stream.*`, `memory.stream`: streams of 1 MiB messages, beside a stream that echoes them; what a stalled one holds.
+"""Rows `stream.*` and `memory.stream`: streams of 1 MiB messages beside an echo, and the memory of a stalled stream.
 
-A stream and its echo take turns, through the same client in a process of its own (stream_process.py), on the last
-processor. Under TLS (1.3, by a certificate of the bench's own) the echo is too, and the goals are the same.
+A stream and its echo take turns, with the same client in a child process (`stream_process.py`) on the last processor.
+For the rows under TLS 1.3 the echo is under TLS too, and the goals are the same.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ STALLED: Final = 64
 MIB_PER_STREAM: Final = 8.0
 
 
-def measure(name: str, ground: BenchData) -> list[Row]:
-    with own_server(ground.fresh("serve"), 1, tls=name.endswith(_TLS)) as target:
+def measure(name: str, bench_data: BenchData) -> list[Row]:
+    with own_server(bench_data.fresh("serve"), 1, tls=name.endswith(_TLS)) as target:
         if name == MEMORY:
-            return [_memory(target, ground)]
+            return [_memory(target, bench_data)]
         mode, echo = _STREAMS[name.removesuffix(_TLS)]
-        megabytes, rounds = ground.effort.stream_mib, ground.effort.rounds
+        megabytes, rounds = bench_data.effort.stream_mib, bench_data.effort.rounds
         pairs = [(_rate(target, mode, megabytes), _rate(target, echo, megabytes)) for _ in range(rounds)]
     goal = GOAL_ON_3_0 if libcrypto_version().startswith("OpenSSL 3.0.") else GOAL
     values, references = [value for value, _ in pairs], [bare for _, bare in pairs]
     return [row_of(name, "GB/s", goal, values, references, at_least=True)]
 
 
-def _memory(target: Target, ground: BenchData) -> Row:
-    """MiB that the worker grew by for each stream whose reader doesn't read, beside what it may."""
-    grown = float(_run(target, "stall", ground.effort.stalled_streams))
+def _memory(target: Target, bench_data: BenchData) -> Row:
+    """Measures the worker's growth in MiB per stream that the client does not read, beside the allowed growth."""
+    grown = float(_run(target, "stall", bench_data.effort.stalled_streams))
     return row_of(MEMORY, "MiB", 1.0, [grown / MIB], [MIB_PER_STREAM])
 
 
 def _rate(target: Target, mode: str, megabytes: int) -> float:
-    """GB/s of plaintext."""
+    """Returns GB/s of plaintext."""
     return megabytes * MIB / float(_run(target, mode, megabytes)) / 1e9
 
 

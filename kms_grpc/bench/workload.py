@@ -1,4 +1,4 @@
-"""Calls that a load is made of: for each operation a path and one request, which goes out again and again."""
+"""The calls of a load: for each operation a path and one request, which is sent repeatedly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from google.protobuf.message import Message
 
 from kms_grpc.bench.children import BenchFailed
-from kms_grpc.bench.http2 import Answer, Connection, status_name
+from kms_grpc.bench.http2 import Answer, LoadConnection, status_name
 from kms_grpc.bench.server import Target
 from kms_grpc.endpoints.echo import ECHO, echo_request
 from kms_grpc.operations.table import TABLE
@@ -18,7 +18,7 @@ from kms_grpc.v1 import envelope_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 
 Send = Callable[[str, Message], bytes]
-"""(operation, request) to the answer's bytes."""
+"""Sends a request of an operation; returns the answer's bytes."""
 PATHS: Final[Mapping[str, str]] = {operation.name: operation.path for operation in TABLE}
 DATA_KEY_BYTES: Final = 32
 BATCH_ITEMS: Final = 1_000
@@ -29,11 +29,11 @@ class Call(NamedTuple):
     path: str
     request: bytes
     answer_size: int
-    """Bytes of the answer's message."""
+    """Size of the answer's message in bytes."""
 
 
 class _Subject(NamedTuple):
-    """What the requests are about."""
+    """The key, plaintext and encryption context of the requests."""
 
     send: Send
     key_id: str
@@ -73,7 +73,7 @@ def _data_key_without_plaintext(of: _Subject) -> Message:
 
 
 def _encrypt_batch(of: _Subject) -> Message:
-    """As many items as go into a megabyte, but at most a thousand."""
+    """Returns a batch of as many items as fit into a megabyte, but at most a thousand."""
     count = min(BATCH_ITEMS, max(1, BATCH_BYTES // max(1, len(of.plaintext))))
     item = envelope_pb2.EncryptBatchItem(plaintext=of.plaintext)
     return envelope_pb2.EncryptBatchRequest(key_id=of.key_id, encryption_context=of.context, items=[item] * count)
@@ -106,14 +106,14 @@ OPERATIONS: Final = (*_REQUESTS, "echo")
 
 
 class Workload:
-    """Requests against one server, about a key that is made for them or is named."""
+    """Requests to one server, under a given key or a new one."""
 
     def __init__(self, target: Target, key_id: str | None = None, context: Mapping[str, str] | None = None) -> None:
-        """BenchFailed where the server can't be reached or refuses."""
+        """Connects to the server. BenchFailed if it cannot be reached or refuses."""
         self._metadata = target.metadata
         self._context = context or {}
         try:
-            self._connection = Connection(target.endpoint, lambda *_: None, target.trust)
+            self._connection = LoadConnection(target.endpoint, lambda *_: None, target.trust)
         except OSError as error:
             raise BenchFailed(f"{target.endpoint}: {error}") from None
         self._key_id = key_id or self._new_key()
@@ -122,7 +122,7 @@ class Workload:
         self._connection.close()
 
     def call(self, operation: str, size: int) -> Call:
-        """The request of `operation` for a plaintext of `size` bytes. It was answered once when this returns."""
+        """Returns a call of `operation` with a plaintext of `size` bytes, after the server has answered it once."""
         if operation == "echo":
             return Call(ECHO, echo_request(max(size, 4), size), size)
         name, request_for = _REQUESTS[operation]
@@ -141,11 +141,11 @@ class Workload:
 
 
 def echo_of(call: Call) -> Call:
-    """The same sizes with nothing in between."""
+    """Returns an echo call with the same message sizes."""
     return Call(ECHO, echo_request(len(call.request), call.answer_size), call.answer_size)
 
 
 def reason_of(answer: Answer) -> str:
-    """`grpc-message` of a refused call, as far as it can be read."""
+    """Returns the readable part of a refused call's `grpc-message`."""
     found = re.search(rb"\x0cgrpc-message(?:[\x00-\x7e]|\x7f[\x80-\xff]*[\x00-\x7f])([ -~]+)", answer.trailers)
     return unquote(found[1].decode()) if found else ""

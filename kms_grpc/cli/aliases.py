@@ -1,4 +1,4 @@
-"""`kms-grpc alias`: names of keys."""
+"""`kms-grpc alias`: create, move, delete and list aliases."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ key_argument = click.argument("key_id", metavar="KEY")
 COLUMNS = ("AliasName", "TargetKeyId", "LastUpdatedDate")
 
 
-@click.group(short_help="Names of keys.")
+@click.group(short_help="Create, move, delete and list names of keys.")
 def alias() -> None:
-    """Name keys. An alias is alias/NAME; it points at one key and can be moved to another.
+    """Give keys names. An alias is alias/NAME. It points at one key and can be moved to another.
 
     \b
     kms-grpc alias create alias/orders 1234abcd-12ab-34cd-56ef-1234567890ab
@@ -30,10 +30,10 @@ def alias() -> None:
 @alias.command()
 @alias_argument
 @key_argument
-@click.option("--request-id", metavar="ID", help="Repeating a call with the same id is done once, for 24 hours.")
+@click.option("--request-id", metavar="ID", help="Calls with the same id are done once, for 24 hours.")
 @with_client
 def create(client: KeyManagementClient, output: str, alias_name: str, key_id: str, request_id: str | None) -> None:
-    """Point a new ALIAS at KEY (an id or an ARN).
+    """Create ALIAS for KEY (an id or an ARN).
 
     \b
     kms-grpc alias create alias/orders 1234abcd-12ab-34cd-56ef-1234567890ab
@@ -47,7 +47,7 @@ def create(client: KeyManagementClient, output: str, alias_name: str, key_id: st
 @key_argument
 @with_client
 def update(client: KeyManagementClient, output: str, alias_name: str, key_id: str) -> None:
-    """Move ALIAS to another KEY (an id or an ARN). What the former key encrypted still opens.
+    """Move ALIAS to another KEY (an id or an ARN). Ciphertexts of the former key can still be decrypted.
 
     \b
     kms-grpc alias update alias/orders 0987dcba-09fe-87dc-65ba-ab0987654321
@@ -71,11 +71,11 @@ def delete(client: KeyManagementClient, output: str, alias_name: str) -> None:
 
 @alias.command("list", short_help="List the account's aliases in the region.")
 @click.option("--key", "--key-id", "key_id", metavar="KEY", help="Only the aliases of this key (an id or an ARN).")
-@click.option("--limit", type=click.IntRange(1, 100), help="One page of at most so many aliases.")
-@click.option("--marker", help="NextMarker of the page before.")
+@click.option("--limit", type=click.IntRange(1, 100), help="One page of at most this many aliases.")
+@click.option("--marker", help="NextMarker of the previous page.")
 @with_client
 def list_(client: KeyManagementClient, output: str, key_id: str | None, limit: int | None, marker: str | None) -> None:
-    """List the account's aliases in the called region: all, or one page.
+    """List the account's aliases in the called region: all of them, or one page.
 
     \b
     kms-grpc alias list
@@ -92,7 +92,7 @@ def list_(client: KeyManagementClient, output: str, key_id: str | None, limit: i
 
 
 def _pages(client: KeyManagementClient, key_id: str | None, limit: int | None, marker: str | None) -> dict[str, Any]:
-    """ListAliases' answer: one page where limit or marker are given, else all pages as one."""
+    """Returns an answer of ListAliases: one page if limit or marker is given, else all pages as one."""
     from kms_grpc.v1.key_management_pb2 import ListAliasesResponse
 
     if limit is None and marker is None:

@@ -1,7 +1,7 @@
-"""A file that appears under its name whole or not at all, also when the process is killed while it is written.
+"""Files that are written atomically: complete under their name, or not there, even if the process is killed.
 
-It is written beside its place under a hidden name (`.NAME.….kms-unfinished`), made durable, and renamed. What is no
-regular file (a pipe, a device) is written as it is: there is nothing to replace.
+The content is written to a hidden file in the same folder (`.NAME.….kms-unfinished`), synced to disk, and renamed. A
+pipe or a device is written directly.
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from kms_grpc.folder_sync import sync_folder
+
 UNFINISHED: Final = ".kms-unfinished"
-"""What the names of such files end with: one that a killed process left may be removed."""
+"""Suffix of the hidden files. One that a killed process has left can be removed."""
 
 
 @contextlib.contextmanager
 def whole_file(path: Path, mode: int) -> Iterator[BinaryIO]:
-    """The file to write to; under `path` once the block has ended without an exception. OSError."""
+    """Yields a file to write to, which becomes `path` when the block ends without an exception.
+
+    `mode` gives the permissions of the file. Raises OSError.
+    """
     path = path.resolve()
     if path.exists() and not path.is_file():
         with path.open("wb") as special:
@@ -37,12 +42,3 @@ def whole_file(path: Path, mode: int) -> Iterator[BinaryIO]:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a rename in it durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,6 @@
-"""Writes answers in AWS's shape: AWS's member names and enum spellings, blobs as base64, times as ISO 8601.
+"""Answers as plain data, as `--output json` prints them for programs.
 
-`--output json` prints this, and programs read it, so it stays as it is.
+Member names and enum values are AWS's. Blobs are base64, times are ISO 8601.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from kms_grpc.aws_members import Presence, Reader, Shape, reader_for
 
 
 def to_aws(message: Message) -> dict[str, Any]:
-    """Returns all members that the answer has. Its own lists are present even when empty, those of structures in it
-    are not; absent members are left out."""
+    """Returns the members that are present in an answer. Its own lists are present even when they are empty, those of
+    structures in it are not."""
     of: Any = message.DESCRIPTOR
     return _answer(of)(message)
 

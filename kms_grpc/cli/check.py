@@ -1,4 +1,4 @@
-"""`kms-grpc check`: is all well?"""
+"""`kms-grpc check`: examines the machine, a data directory and a running server."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 COLOURS: Final = {"ok": "green", "note": "yellow", "BAD": "red"}
 
 
-@click.command(short_help="Is all well? Machine, data directory, server.")
-@click.option("--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Look into this data directory.")
-@click.option("--endpoint", metavar="ADDRESS", help="Ask this server.  [the data directory's own; KMS_GRPC_ENDPOINT]")
+@click.command(short_help="Check this machine, a data directory and a server.")
+@click.option("--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Check this data directory.")
+@click.option("--endpoint", metavar="ADDRESS", help="Check this server.  [that of --data-dir; KMS_GRPC_ENDPOINT]")
 @tls_options
 @output_option
 def check(data_dir: Path | None, endpoint: str | None, output: str, **tls: Any) -> int:
-    """Look at this machine, a data directory and a running server. Exit code 0 only if all is well.
+    """Check this machine, a data directory and a running server. Exit code 0 only if nothing is wrong.
 
-    It reads the root key and every row, changes nothing, and may run beside the server. A server under TLS that is
-    found by its data directory is known by its own certificate; --tls-ca is for others.
+    The check reads the root key and every row of the data directory. It changes nothing and can run beside the server.
+    The server of the data directory is trusted by its own TLS certificate; --tls-ca is for a server at --endpoint.
 
     \b
     kms-grpc check --data-dir kms-data
@@ -37,7 +37,7 @@ def check(data_dir: Path | None, endpoint: str | None, output: str, **tls: Any) 
 
     if data_dir is not None and endpoint is None and any(tls.values()):
         raise click.UsageError(
-            "--tls-ca and --tls-name go with --endpoint: the data directory's server is known anyway"
+            "--tls-ca and --tls-name need --endpoint: the server of --data-dir is trusted by its own certificate"
         )
     with failing_cleanly(output):
         findings = list(_examine(data_dir, endpoint, tls))
@@ -61,7 +61,11 @@ def _examine(data_dir: Path | None, endpoint: str | None, tls: dict[str, Any]) -
         yield from findings.examine_workers(data_dir)
         asked = asked or [*findings.own_connections(data_dir)]
         if not asked:
-            yield findings.Finding("server", findings.Verdict.NOTE, f"no server is ready on {data_dir}")
+            yield findings.Finding(
+                "server",
+                findings.Verdict.NOTE,
+                f"no server is running on {data_dir}: kms-grpc serve --data-dir {data_dir}",
+            )
     for connection in asked:
         yield from findings.examine_server(connection)
 
@@ -72,4 +76,4 @@ def _print_findings(findings: list[Finding]) -> None:
     rows = [[finding.verdict.value, finding.subject, finding.text] for finding in findings]
     print_table(["", "Subject", ""], rows, styles=COLOURS)
     bad = sum(finding.verdict is Verdict.BAD for finding in findings)
-    click.echo(click.style(f"{bad} to look at" if bad else "all is well", bold=True))
+    click.echo(click.style(f"wrong: {bad}" if bad else "all is well", bold=True))

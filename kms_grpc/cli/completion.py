@@ -1,4 +1,4 @@
-"""`kms-grpc completion`: the shell completes commands and options."""
+"""`kms-grpc completion`: the script with which a shell completes commands and options."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import click
 from click.shell_completion import get_completion_class
 
 
-@click.command(short_help="Make the shell complete commands and options.")
+@click.command(short_help="Make your shell complete commands and options.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the completion script of a shell.
+    """Print the script with which a shell completes commands and options.
 
     \b
     bash:  eval "$(kms-grpc completion bash)"         in ~/.bashrc

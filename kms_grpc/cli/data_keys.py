@@ -1,4 +1,4 @@
-"""`kms-grpc data-key`, `random`: keys for your own encryption, random bytes."""
+"""`kms-grpc data-key`, `random`: data keys for encryption outside the service, and random bytes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from kms_grpc.client import KeyManagementClient
 
 
-@click.command("data-key", short_help="Make a key to encrypt your data with.")
+@click.command("data-key", short_help="Make a data key to encrypt your data with.")
 @key_option
 @click.option("--bytes", "size", type=click.IntRange(1, 1024), default=32, show_default=True, help="Length of the key.")
 @context_option()
-@click.option("--ciphertext-to", metavar="FILE", help="Where the encrypted data key goes; - is standard output.")
-@click.option("--plaintext-to", metavar="FILE", help="Where the data key itself goes; - is standard output.")
-@click.option("--without-plaintext", is_flag=True, help="The encrypted data key only: the key itself never leaves.")
+@click.option("--ciphertext-to", metavar="FILE", help="File for the encrypted data key; - is standard output.")
+@click.option("--plaintext-to", metavar="FILE", help="File for the plaintext data key; - is standard output.")
+@click.option("--without-plaintext", is_flag=True, help="Return the encrypted data key only.")
 @base64_option
 @force_option
 @dry_run_option
@@ -31,10 +31,10 @@ def data_key(
     ciphertext_to: str | None, plaintext_to: str | None, without_plaintext: bool,
     as_base64: bool, force: bool, dry_run: bool,
 ) -> None:  # fmt: skip
-    """Make a data key: random bytes to encrypt your data with, and the same encrypted under KEY to store beside it.
+    """Make a data key: random bytes to encrypt your data with, and the same bytes encrypted under KEY.
 
-    Encrypt locally with the plaintext, forget it, keep the encrypted one; `kms-grpc decrypt` gives it back.
-    A pipe keeps the data key off the disk.
+    Encrypt your data with the plaintext data key and discard it. Store the encrypted data key beside the data:
+    `kms-grpc decrypt` returns the plaintext. A pipe keeps the plaintext data key off the disk.
 
     \b
     kms-grpc data-key --key alias/orders --ciphertext-to big.key --plaintext-to - | my-encryption big.tar
@@ -58,7 +58,7 @@ def _check_targets(output: str, plaintext_to: str | None, without_plaintext: boo
         raise click.UsageError("--without-plaintext and --plaintext-to exclude each other")
     if plaintext_to is None and not (without_plaintext or dry_run or output == JSON):
         raise click.UsageError(
-            "say where the data key goes: --plaintext-to FILE, --plaintext-to - (a pipe), --output json, "
+            "choose where the data key goes: --plaintext-to FILE, --plaintext-to - (a pipe), --output json, "
             "or --without-plaintext"
         )
 

@@ -1,4 +1,4 @@
-"""Answers with bytes in them: each such member goes to a file, to standard output, or into the printed answer."""
+"""Output of answers that contain bytes: each blob goes to a file, to standard output or into the printed answer."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 INSIDE: Final = None
-"""Where a member goes that stays in the printed answer."""
+"""The target of a member that stays in the printed answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A member of the answer, by AWS's name, and where it goes: a path, `-`, or INSIDE."""
+    """A member of the answer, by AWS's name, and its target: a path, `-`, or INSIDE."""
 
     member: str
     content: bytes
@@ -28,7 +28,7 @@ class Part:
 
 
 def deliver(output: str, message: Message, *parts: Part, force: bool = False) -> None:
-    """Write the parts that have a target; print the rest of the answer, unless a part has taken standard output."""
+    """Writes each part to its target, and prints the rest of the answer unless a part went to standard output."""
     for part in parts:
         if part.target is not INSIDE:
             content = base64.b64encode(part.content) + b"\n" if part.as_base64 else part.content
@@ -41,5 +41,5 @@ def deliver(output: str, message: Message, *parts: Part, force: bool = False) ->
 
 
 def target_of(given: str | None, output: str) -> str | None:
-    """Where the one blob of an answer goes if nothing is said: into the JSON, else to standard output."""
+    """Returns the target of an answer's only blob: `given`, or by default the printed JSON or standard output."""
     return given or (INSIDE if output == JSON else STANDARD)

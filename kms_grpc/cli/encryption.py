@@ -1,4 +1,4 @@
-"""`kms-grpc encrypt`, `decrypt`, `re-encrypt`: small secrets and wrapped keys, through the service."""
+"""`kms-grpc encrypt`, `decrypt`, `re-encrypt`: up to 4,096 bytes, such as passwords and encrypted data keys."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from kms_grpc.client import KeyManagementClient
 
 input_argument = click.argument("source", metavar="[INPUT]", default=STANDARD, type=click.Path(allow_dash=True))
-to_option = click.option("--to", metavar="FILE", help="Where the result goes; - is standard output.")
-force_option = click.option("--force", is_flag=True, help="Write binary output to a terminal.")
-base64_option = click.option("--base64", "as_base64", is_flag=True, help="Ciphertext as base64 text.")
-dry_run_option = click.option("--dry-run", is_flag=True, help="Check everything and do nothing.")
+to_option = click.option("--to", metavar="FILE", help="File for the result; - is standard output.")
+force_option = click.option("--force", is_flag=True, help="Write binary output even to a terminal.")
+base64_option = click.option("--base64", "as_base64", is_flag=True, help="The ciphertext is base64 text.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Check key and permissions only.")
 
 
 def blob_options(command: Command) -> Command:
-    """INPUT, --to, --base64, --force and --dry-run."""
+    """Adds INPUT, --to, --base64, --force and --dry-run to a command."""
     for option in (dry_run_option, force_option, base64_option, to_option, input_argument):
         command = option(command)
     return command
@@ -42,7 +42,7 @@ def encrypt(
 ) -> None:  # fmt: skip
     """Encrypt 1 to 4,096 bytes under a key.
 
-    INPUT is a file; - or nothing is standard input. For larger data see `kms-grpc encrypt-file --help`.
+    INPUT is a file; without INPUT, or with -, standard input is read. For larger data use `kms-grpc encrypt-file`.
 
     \b
     kms-grpc encrypt --key alias/orders password.txt --to password.kms
@@ -60,16 +60,16 @@ def encrypt(
 
 @click.command(short_help="Decrypt a ciphertext.")
 @blob_options
-@click.option("--key", "--key-id", "key_id", metavar="KEY", help="Refuse what another key encrypted.")
+@click.option("--key", "--key-id", "key_id", metavar="KEY", help="Refuse ciphertexts of any other key.")
 @context_option()
 @with_client
 def decrypt(
     client: KeyManagementClient, output: str, *, key_id: str | None, context: dict[str, str],
     source: str, to: str | None, as_base64: bool, force: bool, dry_run: bool,
 ) -> None:  # fmt: skip
-    """Decrypt a ciphertext. It names its key itself; --key is a check.
+    """Decrypt a ciphertext. The ciphertext names its key; with --key, any other key is refused.
 
-    INPUT is a file; - or nothing is standard input. A file written by --to is readable by you alone (0600).
+    INPUT is a file; without INPUT, or with -, standard input is read. Only you can read the file of --to (mode 0600).
 
     \b
     kms-grpc decrypt password.kms --to password.txt
@@ -84,10 +84,10 @@ def decrypt(
     deliver(output, answer, plaintext, force=force)
 
 
-@click.command("re-encrypt", short_help="Encrypt a ciphertext anew, inside the service.")
+@click.command("re-encrypt", short_help="Encrypt a ciphertext under another key, inside the service.")
 @blob_options
 @key_option
-@click.option("--source-key", "source_key_id", metavar="KEY", help="Refuse what another key encrypted.")
+@click.option("--source-key", "source_key_id", metavar="KEY", help="Refuse ciphertexts of any other key.")
 @context_option("--source-context", "Encryption context of the input")
 @context_option("--context", "Encryption context of the result")
 @with_client
@@ -96,9 +96,9 @@ def re_encrypt(
     source_context: dict[str, str], context: dict[str, str],
     source: str, to: str | None, as_base64: bool, force: bool, dry_run: bool,
 ) -> None:  # fmt: skip
-    """Encrypt a ciphertext anew, under another key or context; the plaintext stays inside the service.
+    """Encrypt a ciphertext under another key or encryption context. The plaintext stays inside the service.
 
-    INPUT is a file; - or nothing is standard input.
+    INPUT is a file; without INPUT, or with -, standard input is read.
 
     \b
     kms-grpc re-encrypt old.kms --key alias/orders-2027 --to new.kms
@@ -118,7 +118,7 @@ def re_encrypt(
 
 
 def try_only(output: str, call: Callable[[], object]) -> None:
-    """A dry run: the service says by an exception that the call would have succeeded."""
+    """Makes a dry run, which the service answers with DryRunOperationException if the call would have succeeded."""
     try:
         call()
     except DryRunOperationException:

@@ -1,4 +1,4 @@
-"""Encrypts a file under a data key that comes on standard input, with AES-256-GCM and stock `cryptography`.
+"""Encrypts a file under a data key from standard input, with AES-256-GCM of the `cryptography` package.
 
 kms-grpc data-key --key alias/orders --ciphertext-to big.key --plaintext-to - | python3 envelope.py seal big big.enc
 kms-grpc decrypt big.key | python3 envelope.py open big.enc big

@@ -1,4 +1,4 @@
-"""How the command line fails: one line with the way out, and an exit code that scripts can rely on."""
+"""Failures of the command line: one line that says what to do, and an exit code that scripts can rely on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kms_grpc.cli.output import text_of
 
 
 class ExitCode(IntEnum):
-    """Documented in `kms-grpc --help`: a code never changes its meaning."""
+    """The exit codes, as `kms-grpc --help` documents them. A code never changes its meaning."""
 
     OK = 0
     REFUSED = 1
@@ -34,11 +34,11 @@ MEANINGS: Final = {
     ExitCode.REFUSED: "the service refused the request; a check or a start failed",
     ExitCode.USAGE: "wrong usage: options, files, configuration",
     ExitCode.UNREACHABLE: "the service cannot be reached, or did not answer in time",
-    ExitCode.NOT_ALLOWED: "not known (token) or not allowed",
+    ExitCode.NOT_ALLOWED: "the token is not accepted, or the caller is not allowed",
     ExitCode.NOT_FOUND: "no such key or alias",
-    ExitCode.KEY_STATE: "the key's state forbids it",
+    ExitCode.KEY_STATE: "the key cannot be used in its state",
     ExitCode.CIPHERTEXT: "the ciphertext is not accepted",
-    ExitCode.TRY_LATER: "over a rate or a quota, or something below the service is away",
+    ExitCode.TRY_LATER: "a rate limit or a quota is reached, or the disk of the service is not available",
     ExitCode.BUG: "a bug: please report it",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
 }
@@ -69,38 +69,39 @@ _CODES: Final[dict[str, ExitCode]] = {
 
 _WAYS_OUT: Final[dict[str, str]] = {
     "MissingAuthenticationTokenException": TOKEN_HINT,
-    "UnrecognizedClientException": f"take this server's token: {TOKEN_HINT}",
-    "ExpiredTokenException": f"take a new token: {TOKEN_HINT}",
-    "AccessDeniedException": "is --region the key's own, and is the key your account's? kms-grpc keys list",
+    "UnrecognizedClientException": f"use a token of this server: {TOKEN_HINT}",
+    "ExpiredTokenException": f"use a new token: {TOKEN_HINT}",
+    "AccessDeniedException": "check that --region is the key's region and that the key is in your account: "
+    "kms-grpc keys list",
     "NotAuthorizedException": "alias/aws/ is reserved: choose another name",
-    "NotFoundException": "see what there is, in the same --region: kms-grpc keys list, kms-grpc alias list",
+    "NotFoundException": "list the keys and aliases of the same --region: kms-grpc keys list, kms-grpc alias list",
     "DisabledException": "kms-grpc keys enable {key}{region}",
-    "KMSInvalidStateException": "see its state: kms-grpc keys describe {key}{region}",
+    "KMSInvalidStateException": "see the key's state: kms-grpc keys describe {key}{region}",
     "KeyUnavailableException": "see what is damaged: kms-grpc check --data-dir DIR; then restore it from a backup",
-    "InvalidCiphertextException": "give the whole, undamaged ciphertext and every --context pair it was made with",
-    "IncorrectKeyMaterialException": "import the bytes that the key had before, or other bytes beside them with --new",
+    "InvalidCiphertextException": "give the whole, undamaged ciphertext and every --context pair of its encryption",
+    "IncorrectKeyMaterialException": "import the same bytes as before, or add other key material with --new",
     "ExpiredImportTokenException": "get new parameters: kms-grpc import {key} --plan{region}",
-    "InvalidImportTokenException": "a token is for one key and one import: kms-grpc import {key} --plan{region}",
-    "ConflictException": "see when it is rotated by itself: kms-grpc rotation status {key}{region}",
-    "IncorrectKeyException": "leave --key out: the ciphertext names its key itself",
+    "InvalidImportTokenException": "a token is valid for one key and one import: kms-grpc import {key} --plan{region}",
+    "ConflictException": "see the next automatic rotation: kms-grpc rotation status {key}{region}",
+    "IncorrectKeyException": "leave --key out: the ciphertext names its key",
     "AlreadyExistsException": "choose another name, or move the alias: kms-grpc alias update",
-    "InvalidAliasNameException": "write alias/NAME with A-Z a-z 0-9 / _ -",
-    "InvalidMarkerException": "take NextMarker as it came, with the same command and region",
+    "InvalidAliasNameException": "use alias/NAME with the characters A-Z a-z 0-9 / _ -",
+    "InvalidMarkerException": "use NextMarker unchanged, with the same command and region",
     "LimitExceededException": "delete what is not needed, or raise [quotas] in the server's configuration; "
-    "rotations beyond 25: a new key, and kms-grpc alias update",
+    "after 25 rotations create a new key and use kms-grpc alias update",
     "ThrottlingException": "try again in a moment",
-    "DependencyTimeoutException": "the server's log says what is away (a full disk?); try again then",
-    "KMSInternalException": "the server's log says more, under this request id: {request_id}",
-    "ServiceUnreachable": "start it (kms-grpc serve --help), or say where it is: KMS_GRPC_ENDPOINT or --endpoint; "
-    "under TLS: KMS_GRPC_TLS_CA or --tls-ca",
-    "DeadlineExceeded": "ask whether it was done before repeating a write; more time: --timeout",
+    "DependencyTimeoutException": "find the cause in the server's log (a full disk?), then try again",
+    "KMSInternalException": "find request id {request_id} in the server's log",
+    "ServiceUnreachable": "start the server (kms-grpc serve --help), or give its address: KMS_GRPC_ENDPOINT or "
+    "--endpoint; for TLS also KMS_GRPC_TLS_CA or --tls-ca",
+    "DeadlineExceeded": "the call may have been done: check before you repeat it; wait longer with --timeout",
 }
 
 _WAYS_OUT_OF_STATES: Final[dict[str, str]] = {
     "PendingDeletion": "kms-grpc keys cancel-deletion {key}{region}, then kms-grpc keys enable {key}{region}",
-    "PendingImport": "import its key material: kms-grpc import {key} --file FILE{region}",
+    "PendingImport": "import key material: kms-grpc import {key} --file FILE{region}",
 }
-"""Of KMSInvalidStateException, by the key's state."""
+"""Advice for KMSInvalidStateException, by the key's state."""
 
 
 def code_of(error: Exception) -> ExitCode:
@@ -108,12 +109,12 @@ def code_of(error: Exception) -> ExitCode:
 
 
 def name_of(error: Exception) -> str:
-    """AWS's name of the error, or the class of what went wrong on the way."""
+    """Returns AWS's name of a KMSError, or the class name of any other error."""
     return error.code if isinstance(error, errors.KMSError) else type(error).__name__
 
 
 def way_out(error: Exception) -> str:
-    """What to do about it; empty where the text of the error says all."""
+    """Returns what to do about an error; empty if the error's text says so already."""
     key, request_id = getattr(error, "key", None), getattr(error, "request_id", None)
     advice = _WAYS_OUT.get(name_of(error), "")
     if isinstance(error, errors.KMSInvalidStateException):
@@ -122,13 +123,13 @@ def way_out(error: Exception) -> str:
 
 
 def _region_option(error: Exception) -> str:
-    """The region where the key is, if the environment does not say so already."""
+    """Returns the --region option for the key's region; empty if KMS_GRPC_REGION names that region."""
     region = getattr(error, "region", None)
     return f" --region {region}" if region and region != os.environ.get("KMS_GRPC_REGION") else ""
 
 
 def print_failure(error: Exception, as_json: bool) -> None:
-    """One line on standard error."""
+    """Prints an error as one line on standard error: text, or a JSON object."""
     if as_json:
         click.echo(json.dumps(_members(error), ensure_ascii=False), err=True)
         return

@@ -1,4 +1,4 @@
-"""`kms-grpc encrypt-file`, `decrypt-file`: files of any size, through a stream of the service."""
+"""`kms-grpc encrypt-file`, `decrypt-file`: files of any size, encrypted by the service over a stream."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Start = Callable[[Iterator[bytes]], "Streamed"]
 
 
 def file_options(command: Command) -> Command:
-    """INPUT, --to, --recursive, --replace, --force and --quiet."""
+    """Adds INPUT, --to, --recursive, --replace, --force and --quiet to a command."""
     for option in (
         click.option("--quiet", "-q", is_flag=True, help="No progress bar."),
-        click.option("--force", is_flag=True, help="Write binary output to a terminal."),
-        click.option("--replace", is_flag=True, help="Write over files that are there."),
-        click.option("--recursive", "-r", is_flag=True, help="INPUT is a directory: all files in it and below."),
-        click.option("--to", metavar="PATH", help="Where the result goes; - is standard output."),
+        click.option("--force", is_flag=True, help="Write binary output even to a terminal."),
+        click.option("--replace", is_flag=True, help="Overwrite existing files."),
+        click.option("--recursive", "-r", is_flag=True, help="INPUT is a directory: take all files below it."),
+        click.option("--to", metavar="PATH", help="File or directory for the result; - is standard output."),
         click.argument("source", metavar="[INPUT]", default=STANDARD, type=click.Path(allow_dash=True)),
     ):
         command = option(command)
@@ -46,7 +46,7 @@ def file_options(command: Command) -> Command:
 @context_option()
 @click.option(
     "--frame-length", type=click.IntRange(1024, 1024 * 1024), metavar="BYTES",
-    help="Plaintext in a frame, which readers hold in memory.  [65,536]",
+    help="Plaintext bytes per frame. A reader holds one frame in memory.  [65,536]",
 )  # fmt: skip
 @with_streams
 def encrypt_file(
@@ -55,12 +55,13 @@ def encrypt_file(
 ) -> None:  # fmt: skip
     """Encrypt a file of any size, in constant memory.
 
-    INPUT is a file; - or nothing is standard input. The result goes to INPUT.kms, or standard output. With --recursive
-    INPUT is a directory: each file in it gets its NAME.kms beside it, or under the directory --to. What ends in .kms is
-    left alone; so are links and what is no file, which are told. What cannot be read makes the exit code 2.
+    INPUT is a file, and the result goes to INPUT.kms. Without INPUT, or with -, standard input is encrypted to standard
+    output. With --recursive INPUT is a directory: each file NAME below it is encrypted to NAME.kms beside it, or below
+    the directory --to. Files that end in .kms, links and special files are skipped. A file that cannot be read makes
+    the exit code 2.
 
-    The result is a message of the AWS Encryption SDK, which its libraries and command line decrypt as well. It appears
-    under its name whole or not at all. On standard output it is whole only if the exit code is 0.
+    The result is a message of the AWS Encryption SDK, which its libraries and command line decrypt as well. The output
+    file is complete, or not there. Standard output is complete only if the exit code is 0.
 
     \b
     kms-grpc encrypt-file --key alias/films film.mp4
@@ -74,23 +75,23 @@ def encrypt_file(
     )  # fmt: skip
 
 
-@click.command("decrypt-file", short_help="Decrypt what encrypt-file or the AWS Encryption SDK wrote.")
+@click.command("decrypt-file", short_help="Decrypt a file of encrypt-file or the AWS Encryption SDK.")
 @file_options
-@click.option("--key", "--key-id", "key_id", metavar="KEY", help="Refuse what another key encrypted.")
-@context_option("--context", "Pair that the file's encryption context must have")
+@click.option("--key", "--key-id", "key_id", metavar="KEY", help="Refuse files of any other key.")
+@context_option("--context", "Pair that must be in the file's encryption context")
 @with_streams
 def decrypt_file(
     client: StreamClient, output: str, *, key_id: str | None, context: dict[str, str],
     source: str, to: str | None, recursive: bool, replace: bool, force: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    """Decrypt what encrypt-file, or any library of the AWS Encryption SDK, wrote under a key of this service.
+    """Decrypt a file that encrypt-file, or a library of the AWS Encryption SDK, wrote under a key of this service.
 
-    INPUT is a file; - or nothing is standard input. The result goes to INPUT without its .kms, readable by you alone
-    (0600), or to standard output. With --recursive INPUT is a directory: each NAME.kms in it becomes NAME beside it, or
-    under the directory --to.
+    INPUT is a file, and the result goes to INPUT without .kms, readable by you alone (mode 0600). Without INPUT, or
+    with -, standard input is decrypted to standard output. With --recursive INPUT is a directory: each NAME.kms below
+    it is decrypted to NAME beside it, or below the directory --to.
 
-    A file appears under its name only when all of it was verified. On standard output every byte was verified, but that
-    it is all is said by the exit code alone: use nothing of it unless that is 0.
+    The output file appears only after all of it was verified. Standard output carries verified bytes only, but is
+    complete only if the exit code is 0: do not use it otherwise.
 
     \b
     kms-grpc decrypt-file film.mp4.kms
@@ -105,8 +106,10 @@ def decrypt_file(
 
 
 def run(moves: list[Move], output: str, start: Start, *, mode: int, force: bool, quiet: bool) -> None:
-    """All moves, one after the other. One that fails is told and doesn't hold up the others; the exit code is that of
-    the first failure."""
+    """Encrypts or decrypts the files one after the other.
+
+    A failure is printed, and the next file is taken. The exit code is that of the first failure.
+    """
     from kms_grpc.client import ClientError
 
     done: list[dict[str, Any]] = []
@@ -125,13 +128,13 @@ def run(moves: list[Move], output: str, start: Start, *, mode: int, force: bool,
                     raise
                 click.echo(text_of(error.format_message()), err=True)
                 codes.append(ExitCode.USAGE)
-    tell(done, output)
+    print_summary(done, output)
     if codes:
         raise click.exceptions.Exit(codes[0])
 
 
 def move_one(move: Move, start: Start, gauge: Gauge, mode: int, force: bool) -> dict[str, Any]:
-    """One file; what there is to tell of it."""
+    """Encrypts or decrypts one file; returns its names, bytes, seconds and key for printing."""
     begun = time.monotonic()
     gauge.begin(move)
     try:
@@ -151,8 +154,8 @@ def move_one(move: Move, start: Start, gauge: Gauge, mode: int, force: bool) -> 
     return facts | {"KeyId": streamed.key_id}
 
 
-def tell(done: list[dict[str, Any]], output: str) -> None:
-    """A line for each file, unless its content went to standard output."""
+def print_summary(done: list[dict[str, Any]], output: str) -> None:
+    """Prints a line for each file, unless its content went to standard output."""
     if any(facts["Target"] == STANDARD for facts in done):
         return
     if output == JSON:
@@ -181,6 +184,6 @@ def _created(target: str, mode: int, force: bool) -> Iterator[BinaryIO]:
             yield file
         return
     if sys.stdout.isatty() and not force:
-        raise click.UsageError("binary output to a terminal. Give --to FILE, or --force")
+        raise click.UsageError("will not write binary output to a terminal. Give --to FILE, or --force")
     yield sys.stdout.buffer
     sys.stdout.buffer.flush()

@@ -1,4 +1,4 @@
-"""Bytes in and out: `-` is standard input and output; a file appears whole or not at all."""
+"""Input and output of bytes: files, or standard input and output for `-`. Output files are written atomically."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from kms_grpc.cli.atomic import whole_file
 
 STANDARD: Final = "-"
 INPUT_LIMIT: Final = 4 * 1024 * 1024
-"""Bytes: no call takes more."""
+"""The longest input of a command, in bytes: the server refuses longer messages."""
 _PRIVATE: Final = 0o600
 _ORDINARY: Final = 0o666
 
 
 def read_input(source: str) -> bytes:
-    """The whole of a file or of standard input, up to 4 MiB."""
+    """Returns the content of a file or of standard input, up to 4 MiB. UsageError if that cannot be read."""
     try:
         if source == STANDARD:
             content = sys.stdin.buffer.read(INPUT_LIMIT + 1)
@@ -31,12 +31,12 @@ def read_input(source: str) -> bytes:
     except OSError as error:
         raise click.UsageError(f"{source}: {error.strerror}") from None
     if len(content) > INPUT_LIMIT:
-        raise click.UsageError(f"{source}: over {INPUT_LIMIT} bytes. Files of any size: kms-grpc encrypt-file")
+        raise click.UsageError(f"{source}: over {INPUT_LIMIT} bytes. For files of any size: kms-grpc encrypt-file")
     return content
 
 
 def read_blob(source: str, is_base64: bool) -> bytes:
-    """A ciphertext blob: as it is, or as base64 text in which white space doesn't count."""
+    """Returns a ciphertext blob from a file or standard input: raw, or as base64 text with any white space."""
     content = read_input(source)
     if not is_base64:
         return content
@@ -47,9 +47,9 @@ def read_blob(source: str, is_base64: bool) -> bytes:
 
 
 def write_output(target: str, content: bytes, *, secret: bool, force: bool = False) -> None:
-    """Write to a file (whole or not at all; a secret's is 0600) or to standard output.
+    """Writes to a file, atomically and with mode 0600 for a secret, or to standard output.
 
-    A terminal gets text only, unless `force`d: binary output garbles it.
+    UsageError for binary output to a terminal, unless `force` is set.
     """
     if target == STANDARD:
         _write_standard(content, force)
@@ -62,13 +62,15 @@ def write_output(target: str, content: bytes, *, secret: bool, force: bool = Fal
 
 def _write_standard(content: bytes, force: bool) -> None:
     if sys.stdout.isatty() and not force and not _is_text(content):
-        raise click.UsageError("binary output to a terminal. Give --to FILE, --base64 or --output json, or --force")
+        raise click.UsageError(
+            "will not write binary output to a terminal. Give --to FILE, --base64 or --output json, or --force"
+        )
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
 
 
 def ordinary_mode() -> int:
-    """Permissions of files that hold no secret."""
+    """Returns the permissions of files that hold no secret: 0666 less the umask."""
     return _ORDINARY & ~_umask()
 
 

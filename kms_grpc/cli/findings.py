@@ -1,4 +1,4 @@
-"""What `kms-grpc check` looks at: the machine, a data directory, a running server. It changes nothing."""
+"""The findings of `kms-grpc check` about the machine, a data directory and a running server. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from kms_grpc.crypto.keyring import forbid_core_dumps, keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
 from kms_grpc.processes.gauges import WORKER, Gauges
 from kms_grpc.processes.run_folder import RunFolder
-from kms_grpc.registry.first_start import WillNotStart, claimed_row, examine
+from kms_grpc.registry.own_row import WillNotStart, read_own_row
+from kms_grpc.registry.provisioning import examine
 from kms_grpc.root_key.file import RootKeyFile
 
 if TYPE_CHECKING:
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
     from kms_grpc.root_key.base import RootKey
 
 KEYRING_SLOTS: Final = 16_384 + 64
-"""As many as a worker opens by default, so that the right to lock memory is asked for in earnest."""
+"""Keyring slots of a worker by default: the check locks as much memory as a worker does."""
 RENEW_DAYS: Final = 7
-"""A certificate that ends sooner is worth a word."""
+"""A certificate that expires within so many days is noted."""
 _NAMES_SHOWN: Final = 5
 
 
 class Verdict(StrEnum):
     OK = "ok"
     NOTE = "note"
-    """Worth knowing; nothing is wrong."""
+    """A hint; nothing is wrong."""
     BAD = "BAD"
 
 
@@ -43,7 +44,7 @@ class Finding:
 
 
 def examine_machine() -> Iterator[Finding]:
-    """libcrypto, and whether keys can be kept out of swap and core dumps."""
+    """Yields findings about libcrypto, and about keeping keys out of swap and core dumps."""
     yield Finding("libcrypto", Verdict.OK, libcrypto_version())
     advice = libcrypto_advice()
     if advice:
@@ -58,14 +59,17 @@ def examine_machine() -> Iterator[Finding]:
 
 
 def examine_data_dir(data_dir: Path) -> Iterator[Finding]:
-    """Root key, shards, rows and permissions of a data directory, whether its server runs or not."""
+    """Yields findings about the root key, shards, rows and permissions of a data directory.
+
+    Its server may be running or not.
+    """
     if not data_dir.is_dir():
         yield Finding(str(data_dir), Verdict.BAD, "there is no such directory")
         return
     yield from _examine_permissions(data_dir)
     try:
         root = RootKeyFile(data_dir / "root.key").open()
-    except Exception as error:  # the file can be wrong in many ways; each text says how
+    except Exception as error:  # each of the many possible errors has a text that says what is wrong
         yield Finding("root key", Verdict.BAD, str(error))
         yield from _wanted_root_keys(data_dir / "regions")
         return
@@ -77,10 +81,10 @@ def examine_data_dir(data_dir: Path) -> Iterator[Finding]:
 
 
 def _wanted_root_keys(folder: Path) -> Iterator[Finding]:
-    """Which root key to look for, by its fingerprint."""
+    """Yields, for each shard, the fingerprint of the root key that it needs."""
     for path in sorted(folder.glob("*.sqlite")):
         try:
-            wanted = f"was made under the root key {claimed_row(path).root_fingerprint}"
+            wanted = f"needs the root key {read_own_row(path).root_fingerprint}: put it back as root.key"
         except WillNotStart as error:
             wanted = str(error)
         yield Finding(f"region {path.stem}", Verdict.BAD, wanted)
@@ -90,7 +94,7 @@ def _examine_shards(folder: Path, root: RootKey) -> Iterator[Finding]:
     shards = sorted(folder.glob("*.sqlite"))
     if not shards:
         yield Finding(
-            "regions", Verdict.BAD, f"no shard in {folder}: this is no data directory, or nothing was ever started"
+            "regions", Verdict.BAD, f"no shard in {folder}: this is no data directory, or no server was started on it"
         )
     for path in shards:
         yield from _examine_shard(path, root)
@@ -104,7 +108,7 @@ def _examine_shard(path: Path, root: RootKey) -> Iterator[Finding]:
         yield Finding(subject, Verdict.BAD, str(error))
         return
     if row.region != path.stem:
-        yield Finding(subject, Verdict.BAD, f"{path} is the shard of {row.region}: put it back under its name")
+        yield Finding(subject, Verdict.BAD, f"{path} is the shard of {row.region}: rename it to {row.region}.sqlite")
     yield Finding(
         subject, Verdict.OK, f"partition {row.partition}, account {row.account}, root key {row.root_fingerprint}"
     )
@@ -134,7 +138,7 @@ def _is_open(path: Path) -> bool:
 
 
 def served_addresses(data_dir: Path) -> list[str]:
-    """Where the server of a data directory answers; empty where none holds it."""
+    """Returns the gRPC addresses of the server that runs on a data directory; empty if none runs."""
     try:
         descriptor = os.open(data_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -156,8 +160,11 @@ def _written_lines(path: Path) -> list[str]:
 
 
 def own_connections(data_dir: Path) -> Iterator[Connection]:
-    """To where the server of a data directory answers; under TLS trusted by its own certificate, and under one of its
-    names, since the address is the one it listens on. None where no server holds the directory."""
+    """Yields a connection per gRPC address of the server that runs on a data directory; none if no server runs.
+
+    Under TLS the server is trusted by its own certificate, and under one of the certificate's names, since the address
+    that it listens on may be none of them.
+    """
     from kms_grpc.client import Connection
 
     certificate = _written_lines(RunFolder(data_dir).tls_certificate)
@@ -179,7 +186,7 @@ def _some_name(certificate: Path) -> str | None:
 
 
 def examine_workers(data_dir: Path) -> Iterator[Finding]:
-    """What the running workers say of themselves; nothing where none runs."""
+    """Yields findings about the running workers, read from their gauges; none if no server runs."""
     if not served_addresses(data_dir):
         return
     run = RunFolder(data_dir)
@@ -193,7 +200,7 @@ def examine_workers(data_dir: Path) -> Iterator[Finding]:
         )
         yield from _certificate_ending(name, gauges["tls_seconds_to_expiry"])
         if gauges["audit_blocked"]:
-            yield Finding(name, Verdict.BAD, "the audit log cannot be written: make room on the disk")
+            yield Finding(name, Verdict.BAD, "the audit log cannot be written: free space on the disk")
         if gauges["audit_dropped"]:
             yield Finding(
                 name, Verdict.BAD, f"{gauges['audit_dropped']} audit records were lost: the log could not be written"
@@ -201,17 +208,15 @@ def examine_workers(data_dir: Path) -> Iterator[Finding]:
 
 
 def _certificate_ending(name: str, seconds: int) -> Iterator[Finding]:
-    """0: it serves without TLS."""
+    """Yields a finding if a worker's certificate has expired or will soon. `seconds` is 0 for a worker without TLS."""
     if seconds < 0:
-        yield Finding(
-            name, Verdict.BAD, "its TLS certificate has expired: put a new one into the files it is read from"
-        )
+        yield Finding(name, Verdict.BAD, "its TLS certificate has expired: put a new one into the configured files")
     elif 0 < seconds < RENEW_DAYS * 86_400:
         yield Finding(name, Verdict.NOTE, f"its TLS certificate expires in {seconds // 3600} hours")
 
 
 def examine_server(connection: Connection) -> Iterator[Finding]:
-    """Whether a server answers, and what it says of its health."""
+    """Yields a finding about a server's health, or that it does not answer."""
     from kms_grpc.client import ServiceUnreachable
     from kms_grpc.client.health import SERVING, health
 

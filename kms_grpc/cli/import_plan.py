@@ -1,4 +1,4 @@
-"""`kms-grpc import KEY --plan`: an import by hand, with openssl, as commands that can be pasted in this order.
+"""`kms-grpc import KEY --plan`: the shell commands of an import with openssl, in order.
 
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/importing-keys-encrypt-key-material.html
 """
@@ -18,8 +18,10 @@ AES_KEY: Final = "AesKey.bin"
 def plan(
     key_id: str, region: str, algorithm: str, wrapping_key: str, material: str | None, terms: list[str]
 ) -> list[str]:
-    """The commands. All files lie in a folder of the key's own; `material` is the file to import, None to make one;
-    `terms` are options of the import itself."""
+    """Returns the commands. All files are in a folder named after the key.
+
+    `material` is the file to import; None adds a command that makes one. `terms` are options of `kms-grpc import`.
+    """
     folder = f"import-{key_id}"
     source = material or f"{folder}/{MATERIAL}"
     key = f"kms-grpc import {key_id} --region {region}"
@@ -47,7 +49,7 @@ def _wrapping(algorithm: str, folder: str, source: str) -> list[str]:
 
 
 def _oaep(algorithm: str, source: str, folder: str, target: str) -> str:
-    """With SHA-1 what everybody's notes have; the rest is pkeyutl's."""
+    """Returns the openssl command for RSAES-OAEP: rsautl, as most instructions have it, for SHA-1, else pkeyutl."""
     key = f"-inkey {folder}/{PUBLIC_KEY} -keyform DER -pubin"
     if algorithm == "RSAES_OAEP_SHA_1":
         return f"openssl rsautl -encrypt -in {source} -oaep {key} -out {target}"

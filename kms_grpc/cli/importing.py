@@ -1,4 +1,4 @@
-"""`kms-grpc import`: key material that was made outside, wrapped here or by openssl, into a key of origin EXTERNAL."""
+"""`kms-grpc import`: imports key material, wrapped by this command or by openssl, into a key of origin EXTERNAL."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MATERIAL_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What an import says beside the material."""
+    """The options of an import beside the key material itself."""
 
     expires: datetime | None
     is_new: bool
@@ -32,7 +32,7 @@ class Terms:
     material_id: str | None
 
     def options(self) -> list[str]:
-        """As they are given on the command line."""
+        """Returns the same options as arguments of `kms-grpc import`."""
         given = ["--expires", self.expires.isoformat()] if self.expires else ["--no-expiry"]
         given += ["--new"] if self.is_new else []
         given += ["--description", self.description] if self.description is not None else []
@@ -40,7 +40,7 @@ class Terms:
 
 
 def _parse_date(context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
-    """2027-01-31 or 2027-01-31T12:00:00+01:00; UTC where no zone is said."""
+    """Parses a date such as 2027-01-31 or 2027-01-31T12:00:00+01:00; without a zone it is UTC."""
     if text is None:
         return None
     try:
@@ -50,47 +50,47 @@ def _parse_date(context: click.Context, parameter: click.Parameter, text: str | 
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
-@click.command("import", short_help="Import key material that you made.")
+@click.command("import", short_help="Import your own key material.")
 @click.argument("key_id", metavar="KEY")
 @click.option("--file", "source", metavar="FILE", help="The key material: 32 bytes. - is standard input.")
-@click.option("--plan", is_flag=True, help="Print the openssl commands that do it by hand, and do nothing.")
-@click.option("--parameters-to", metavar="DIR", help="Only fetch PublicKey.bin and ImportToken.bin, into DIR.")
-@click.option("--wrapped", metavar="FILE", help="Import what openssl has wrapped already; with --parameters.")
-@click.option("--parameters", metavar="DIR", help="Where --parameters-to has put the token.")
+@click.option("--plan", is_flag=True, help="Print the commands for an import with openssl, and do nothing.")
+@click.option("--parameters-to", metavar="DIR", help="Only fetch PublicKey.bin and ImportToken.bin into DIR.")
+@click.option("--wrapped", metavar="FILE", help="Import key material that openssl has wrapped; with --parameters.")
+@click.option("--parameters", metavar="DIR", help="The DIR of --parameters-to, which holds the import token.")
 @click.option(
     "--algorithm",
     type=click.Choice(ALGORITHMS, case_sensitive=False),
-    help="How it is wrapped.  [RSAES_OAEP_SHA_256; --plan: RSAES_OAEP_SHA_1]",
+    help="Wrapping algorithm.  [RSAES_OAEP_SHA_256; --plan: RSAES_OAEP_SHA_1]",
 )
 @click.option(
     "--wrapping-key",
     type=click.Choice(WRAPPING_KEYS, case_sensitive=False),
     default="RSA_3072",
     show_default=True,
-    help="Kind of the key that it is wrapped under.",
+    help="Spec of the wrapping key.",
 )
 @click.option(
     "--expires",
     metavar="DATE",
     callback=_parse_date,
-    help="When the material is deleted by itself, at most 365 days ahead: 2027-01-31, or with time and zone.",
+    help="Date when the key material is deleted, at most 365 days ahead: 2027-01-31, or with time and zone.",
 )
-@click.option("--no-expiry", is_flag=True, help="It does not expire. So it is where nothing is said.")
+@click.option("--no-expiry", is_flag=True, help="The key material does not expire. This is the default.")
 @click.option(
-    "--new", "is_new", is_flag=True, help="More material for a key that has some: it waits for `rotation now`."
+    "--new", "is_new", is_flag=True, help="Add key material to a key that has some; `rotation now` makes it current."
 )
-@click.option("--description", help="Of the key material, up to 256 characters.")
-@click.option("--id", "material_id", metavar="ID", help="Refuse other material than the one with this KeyMaterialId.")
+@click.option("--description", help="Description of the key material, up to 256 characters.")
+@click.option("--id", "material_id", metavar="ID", help="Refuse key material that has another KeyMaterialId.")
 @with_client
 def import_(
     client: KeyManagementClient, output: str, *, key_id: str, source: str | None, plan: bool, parameters_to: str | None,
     wrapped: str | None, parameters: str | None, algorithm: str | None, wrapping_key: str, expires: datetime | None,
     no_expiry: bool, is_new: bool, description: str | None, material_id: str | None,
 ) -> None:  # fmt: skip
-    """Give a key of origin EXTERNAL its material: wrapped on this machine, unwrapped inside the service.
+    """Import key material into a key of origin EXTERNAL. It is wrapped on this machine and unwrapped in the service.
 
-    Keep the file: the service never gives the material back, and only the same bytes bring it back after it expired or
-    was deleted. KEY is an id or an ARN.
+    Keep the file: the service never returns key material. After the key material has expired or was deleted, only the
+    same bytes make the key usable again. KEY is an id or an ARN.
 
     \b
     kms-grpc keys create --origin external
@@ -118,9 +118,9 @@ def _check_way(
 ) -> None:
     ways = [bool(plan), parameters_to is not None, wrapped is not None, source is not None and not plan]
     if sum(ways) != 1:
-        raise click.UsageError("say what to do: one of --file FILE, --plan, --parameters-to DIR, --wrapped FILE")
+        raise click.UsageError("give one of --file FILE, --plan, --parameters-to DIR, --wrapped FILE")
     if (wrapped is None) != (parameters is None):
-        raise click.UsageError("--wrapped FILE and --parameters DIR belong together")
+        raise click.UsageError("--wrapped FILE and --parameters DIR need each other")
 
 
 def _wrap_and_upload(
@@ -149,7 +149,7 @@ def _upload(
 def _fetch(
     client: KeyManagementClient, output: str, key_id: str, algorithm: str, wrapping_key: str, folder: Path
 ) -> None:
-    """Public key and token into the folder, which is made for the caller alone if it is not there."""
+    """Writes the public key and the import token into a folder, which is created with mode 0700 if it is missing."""
     from kms_grpc.cli.import_plan import PUBLIC_KEY, TOKEN
 
     given = client.get_parameters_for_import(key_id, wrapping_algorithm=algorithm, wrapping_key_spec=wrapping_key)
@@ -167,15 +167,19 @@ def _print_plan(
     terms: Terms,
 ) -> None:  # fmt: skip
     from kms_grpc.cli.import_plan import plan
+    from kms_grpc.model.key import IMPORT_VALID_HOURS
 
     key = client.describe_key(key_id).key_metadata
     if shaped(key)["Origin"] != "EXTERNAL":
-        raise click.UsageError(f"{key.arn} makes its own key material: kms-grpc keys create --origin external")
+        raise click.UsageError(
+            f"{key.arn} takes no imported key material: create a key that does, kms-grpc keys create --origin external"
+        )
     region = key.arn.split(":")[3]
     commands = plan(key.key_id, region, algorithm, wrapping_key, source, terms.options())
     if output == JSON:
         print_json({"Commands": commands})
         return
-    click.echo(f"# Key material for {key.arn}. Public key and token are good for 24 hours and one import.")
+    valid = f"valid for {IMPORT_VALID_HOURS} hours and one import"
+    click.echo(f"# Key material for {key.arn}. Public key and import token are {valid}.")
     click.echo("\n".join(commands))
-    click.echo("# Keep the plaintext key material: only the same bytes bring the key back.")
+    click.echo("# Keep the plaintext key material: only the same bytes make the key usable again after a deletion.")

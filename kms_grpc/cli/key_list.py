@@ -1,7 +1,7 @@
-"""`kms-grpc keys list`: the keys with their states, and what will happen to them when.
+"""`kms-grpc keys list`: the keys with their states and upcoming events.
 
-ListKeys gives ids alone. So each key is asked for by itself: DescribeKey, ListAliases and, where the service rotates
-it, GetKeyRotationStatus, of AT_ONCE keys at the same time.
+ListKeys returns ids only. The command calls DescribeKey, ListAliases and, for keys that the service rotates,
+GetKeyRotationStatus for each key, AT_ONCE keys at the same time.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 16
 LONG: Final = 500
-"""Keys from which on a terminal is told how far it is."""
+"""Number of keys from which on a terminal shows a progress bar."""
 COLUMNS: Final = ("KeyId", "KeyState", "Kind", "Rotation", "WhatNext", "Aliases", "Description")
 
 
 @click.command("list", short_help="List the account's keys in the region.")
-@click.option("--limit", type=click.IntRange(1, 1000), help="One page of at most so many keys.")
-@click.option("--marker", help="NextMarker of the page before.")
-@click.option("--ids", is_flag=True, help="Ids and ARNs alone: one call per thousand keys, not three per key.")
+@click.option("--limit", type=click.IntRange(1, 1000), help="One page of at most this many keys.")
+@click.option("--marker", help="NextMarker of the previous page.")
+@click.option("--ids", is_flag=True, help="Ids and ARNs only: one call per thousand keys, not three per key.")
 @with_client
 def list_keys(client: KeyManagementClient, output: str, limit: int | None, marker: str | None, ids: bool) -> None:
-    """List the account's keys in the called region, oldest first: all, or one page.
+    """List the account's keys in the called region, oldest first: all of them, or one page.
 
-    Tells the state of each, whose it is, whether it is rotated, and what will happen when: "deleted on 2026-12-24, in
-    30 days".
+    The columns show each key's state, manager, automatic rotation and upcoming events, such as "deleted on 2026-12-24,
+    in 30 days".
 
     \b
     kms-grpc keys list
@@ -54,7 +54,7 @@ def list_keys(client: KeyManagementClient, output: str, limit: int | None, marke
 
 
 def _page(client: KeyManagementClient, limit: int | None, marker: str | None) -> dict[str, Any]:
-    """ListKeys' answer: one page where limit or marker are given, else all pages as one."""
+    """Returns an answer of ListKeys: one page if limit or marker is given, else all pages as one."""
     from kms_grpc.v1.key_management_pb2 import ListKeysResponse
 
     if limit is None and marker is None:
@@ -75,19 +75,19 @@ def _row(key: dict[str, Any]) -> list[object]:
 
     kind = f"{key['KeyManager'].lower()}{', imported' if key['Origin'] == 'EXTERNAL' else ''}"
     rotation = key.get("Rotation")
-    told = (kind, rotation_of(rotation), upcoming(key, rotation))
-    return [key["KeyId"], key["KeyState"], *told, key["Aliases"], key["Description"]]
+    events = upcoming(key, rotation)
+    return [key["KeyId"], key["KeyState"], kind, rotation_of(rotation), events, key["Aliases"], key["Description"]]
 
 
 def _described(client: KeyManagementClient, key_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """In the same order, without those that have been deleted since they were listed."""
+    """Yields the described keys in the order of `key_ids`, without keys that were deleted in the meantime."""
     with ThreadPoolExecutor(AT_ONCE) as threads:
         described = threads.map(lambda key_id: _describe(client, key_id), key_ids)
-        yield from (key for key in _told(described, len(key_ids)) if key is not None)
+        yield from (key for key in _with_progress(described, len(key_ids)) if key is not None)
 
 
 def _describe(client: KeyManagementClient, key_id: str) -> dict[str, Any] | None:
-    """KeyMetadata with Aliases, and Rotation where the service rotates the key."""
+    """Returns KeyMetadata with Aliases, and with Rotation if the service rotates the key; None for an unknown key."""
     try:
         key: dict[str, Any] = shaped(client.describe_key(key_id))["KeyMetadata"]
         key["Aliases"] = [alias.alias_name for alias in client.all_aliases(key_id)]
@@ -99,7 +99,7 @@ def _describe(client: KeyManagementClient, key_id: str) -> dict[str, Any] | None
     return key
 
 
-def _told(described: Iterator[dict[str, Any] | None], count: int) -> Iterator[dict[str, Any] | None]:
+def _with_progress(described: Iterator[dict[str, Any] | None], count: int) -> Iterator[dict[str, Any] | None]:
     if count < LONG or not sys.stderr.isatty():
         yield from described
         return

@@ -1,5 +1,4 @@
-"""`kms-grpc keys`: create keys, look at them, switch them off and on. They are listed in key_list.py, deleted in
-deletion.py."""
+"""`kms-grpc keys`: create, describe, enable and disable keys. `key_list.py` and `deletion.py` add commands to it."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ ORIGINS = {"aws_kms": None, "external": "EXTERNAL"}
 
 @click.group(short_help="Create, list, describe, disable, enable and delete keys.")
 def keys() -> None:
-    """Create keys, look at them, disable, enable and delete them.
+    """Create, list, describe, disable, enable and delete keys.
 
     \b
     kms-grpc keys create --description "orders"
@@ -31,13 +30,13 @@ def keys() -> None:
 
 
 @keys.command()
-@click.option("--description", default="", help="Up to 8,192 characters.")
+@click.option("--description", default="", help="Description of the key, up to 8,192 characters.")
 @click.option(
     "--origin", type=click.Choice(list(ORIGINS), case_sensitive=False), default="aws_kms", show_default=True,
-    help="external: you make its key material and import it.",
+    help="external is for key material that you import.",
 )  # fmt: skip
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", callback=parse_pairs, help="Repeat for more tags.")
-@click.option("--request-id", metavar="ID", help="Repeating a call with the same id gives the same key for 24 hours.")
+@click.option("--request-id", metavar="ID", help="Calls with the same id create one key, for 24 hours.")
 @with_client
 def create(
     client: KeyManagementClient, output: str, description: str, origin: str, tags: dict[str, str],
@@ -90,7 +89,7 @@ def enable(client: KeyManagementClient, output: str, key_id: str) -> None:
     print_done(output, f"{key_id} is enabled")
 
 
-@keys.command(short_help="Disable a key: no use until it is enabled.")
+@keys.command(short_help="Disable a key until it is enabled again.")
 @key_argument
 @with_client
 def disable(client: KeyManagementClient, output: str, key_id: str) -> None:

@@ -1,4 +1,4 @@
-"""`kms-grpc limits`: what the server takes and holds."""
+"""`kms-grpc limits`: the server's version, regions, limits and quotas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The entry point of `kms-grpc`: the tree of commands, and the way in which all of them fail."""
+"""The entry point of `kms-grpc`: the tree of commands, and the exit codes of all of them."""
 
 from __future__ import annotations
 
@@ -23,30 +23,35 @@ from kms_grpc.cli.limits import limits
 from kms_grpc.cli.output import text_of
 from kms_grpc.cli.principals import principals
 from kms_grpc.cli.quickstart import quickstart
-from kms_grpc.cli.roles import ROLES
 from kms_grpc.cli.rotation import rotation
 from kms_grpc.cli.serve import serve
+from kms_grpc.cli.server_processes import SERVER_PROCESSES
 from kms_grpc.cli.tags import tags
 
 PROGRAM: Final = "kms-grpc"
 
-SECTIONS: Final = {
-    "Server": (quickstart, serve, principals, check),
-    "Keys": (keys, alias, rotation, tags, import_),
-    "Data": (encrypt, decrypt, re_encrypt, encrypt_file, decrypt_file, data_key, random),
-    "More": (limits, completion),
+BENCH: Final = "bench"
+BENCH_MODULE: Final = "kms_grpc.bench.command"
+"""The module of `kms-grpc bench`; imported only when that command runs, since it imports the whole server."""
+BENCH_LINE: Final = "Measure speed, beside references, on this machine."
+
+SECTIONS: Final[dict[str, tuple[click.Command | str, ...]]] = {
+    "Start a server": (quickstart, serve, check),
+    "Keys": (keys, alias),
+    "Encrypt and decrypt": (encrypt, decrypt, encrypt_file, decrypt_file, data_key, re_encrypt, random),
+    "Manage keys": (rotation, import_, tags),
+    "Operate the server": (principals, limits, BENCH, completion),
 }
-ELSEWHERE: Final = {"bench": ("kms_grpc.bench.command", "Measure speed, beside references, on this machine.")}
-"""Commands whose module is imported only when they run, with their line in the help."""
+"""The commands of `kms-grpc --help`, in the order in which a newcomer meets them. README follows the same order."""
 
 EPILOG: Final = """\b
-Where the service is, and who calls it:
-  KMS_GRPC_ENDPOINT   HOST:PORT or unix:/path   (127.0.0.1:50051)
+Environment variables:
+  KMS_GRPC_ENDPOINT   the server: HOST:PORT or unix:/path (127.0.0.1:50051)
   KMS_GRPC_TOKEN      the caller's bearer token
-  KMS_GRPC_REGION     the called region         (the server's first)
-  KMS_GRPC_TLS_CA     speak TLS; file of the certificates to trust
+  KMS_GRPC_REGION     the called region (the server's first)
+  KMS_GRPC_TLS_CA     use TLS, and trust the certificates in this file
   KMS_GRPC_TLS_NAME   the name in the server's certificate, if not HOST
-  KMS_GRPC_DEBUG=1    traceback of a bug
+  KMS_GRPC_DEBUG=1    print the traceback of a bug
 
 \b
 Exit codes:
@@ -54,25 +59,28 @@ Exit codes:
 
 
 class Commands(click.Group):
-    """The root: its help lists commands by section."""
+    """The root command. Its help lists the commands by section."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return [*super().list_commands(context), *ELSEWHERE]
+        return [*super().list_commands(context), BENCH]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name in ELSEWHERE:
-            command = getattr(importlib.import_module(ELSEWHERE[name][0]), name)
+        if name == BENCH:
+            command = getattr(importlib.import_module(BENCH_MODULE), name)
             assert isinstance(command, click.Command)
             return command
         return super().get_command(context, name)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         for section, commands in SECTIONS.items():
-            rows = [(str(command.name), command.get_short_help_str(limit=90)) for command in commands]
-            if section == "More":
-                rows += [(name, short) for name, (_, short) in ELSEWHERE.items()]
             with formatter.section(section):
-                formatter.write_dl(rows)
+                formatter.write_dl([_help_row(command) for command in commands])
+
+
+def _help_row(command: click.Command | str) -> tuple[str, str]:
+    if isinstance(command, str):
+        return command, BENCH_LINE
+    return str(command.name), command.get_short_help_str(limit=90)
 
 
 @click.group(
@@ -83,22 +91,23 @@ def cli() -> None:
     """A key management service that behaves like AWS KMS and is reached by gRPC.
 
     \b
-    kms-grpc quickstart                                    see it work
-    kms-grpc keys create --description "orders"            a key
-    kms-grpc encrypt --key KEY secret.txt --to secret.kms  encrypt with it
-    kms-grpc decrypt secret.kms                            and back
+    kms-grpc quickstart                                    start a server and see it work
+    kms-grpc keys create --description "orders"            create a key
+    kms-grpc encrypt --key KEY secret.txt --to secret.kms  encrypt a file under the key
+    kms-grpc decrypt secret.kms                            decrypt the file again
 
-    Each command explains itself: kms-grpc encrypt --help.
+    Each command has help with examples: kms-grpc encrypt --help.
     """
 
 
-for _commands in (*SECTIONS.values(), ROLES):
+for _commands in (*SECTIONS.values(), SERVER_PROCESSES):
     for _command in _commands:
-        cli.add_command(_command)
+        if isinstance(_command, click.Command):
+            cli.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code. No traceback reaches a user."""
+    """Runs a command and returns its exit code. Prints a traceback only if KMS_GRPC_DEBUG is set."""
     try:
         answer = cli.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
@@ -119,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _usage(error: click.ClickException) -> int:
     path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
-    text = text_of(error.format_message().replace("\n\t", " "))  # click puts choices into lines of their own
+    text = text_of(error.format_message().replace("\n\t", " "))  # click puts each choice on its own line
     click.echo(f"{PROGRAM}: {text.rstrip('.?')}. See: {path} --help", err=True)
     return ExitCode.USAGE
 

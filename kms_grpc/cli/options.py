@@ -1,4 +1,4 @@
-"""Options that commands share, and the client that they lead to."""
+"""Options that several commands share, and the client that is opened from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def with_client(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds the connection options and --output; the command gets an open client and the form of output first."""
+    """Adds the connection options, --timeout and --output to a command.
+
+    The command is called with an open KeyManagementClient and the output format (`table` or `json`) before its own
+    arguments.
+    """
 
     @connection_options
     @click.option(
@@ -44,7 +48,10 @@ def with_client(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def with_streams(command: Callable[..., None]) -> Callable[..., None]:
-    """The same with a client for streams, which may take as long as they take."""
+    """Adds the connection options and --output to a command that is called with an open StreamClient.
+
+    There is no --timeout: a stream may take as long as its data takes.
+    """
 
     @connection_options
     @output_option
@@ -61,7 +68,7 @@ def with_streams(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def connection_options(command: Command) -> Command:
-    """--endpoint, --region, --token-file, --tls-ca and --tls-name; `connection_arguments` takes them."""
+    """Adds --endpoint, --region, --token-file, --tls-ca and --tls-name, which `connection_arguments` reads."""
     command = tls_options(command)
     for option in (
         click.option(
@@ -77,14 +84,14 @@ def connection_options(command: Command) -> Command:
 
 
 def tls_options(command: Command) -> Command:
-    """--tls-ca and --tls-name."""
+    """Adds --tls-ca and --tls-name."""
     for option in (
         click.option(
             "--tls-name", metavar="NAME", help="Name in the server's certificate, if not HOST.  [KMS_GRPC_TLS_NAME]"
         ),
         click.option(
             "--tls-ca", type=click.Path(path_type=Path), metavar="FILE",
-            help="Speak TLS; trust the certificates in FILE (PEM).  [KMS_GRPC_TLS_CA]",
+            help="Use TLS, and trust the certificates in FILE (PEM).  [KMS_GRPC_TLS_CA]",
         ),
     ):  # fmt: skip
         command = option(command)
@@ -92,7 +99,7 @@ def tls_options(command: Command) -> Command:
 
 
 def connection_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """What a client, or Connection.from_environment, is made with: taken out of a command's arguments."""
+    """Removes the connection options from a command's arguments; returns the arguments for a client."""
     token_file = arguments.pop("token_file", None)
     token = read_token(token_file) if token_file else None
     names = ("endpoint", "region", "tls_ca", "tls_name")
@@ -100,10 +107,11 @@ def connection_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def output_option(command: Command) -> Command:
-    """--output table (for people) or json (for programs, in AWS's shape)."""
+    """Adds --output: `table` for people, `json` for programs, with AWS's member names."""
     return click.option(
-        "--output", "-o", type=click.Choice([TABLE, JSON]), default=TABLE, help="json: for programs, in AWS's shape."
-    )(command)
+        "--output", "-o", type=click.Choice([TABLE, JSON]), default=TABLE,
+        help="json is for programs, with AWS's member names.",
+    )(command)  # fmt: skip
 
 
 def key_option(command: Command) -> Command:
@@ -128,8 +136,8 @@ def read_token(path: Path) -> str:
 
 @contextmanager
 def failing_cleanly(output: str) -> Iterator[None]:
-    """What the service refuses becomes one line on standard error and an exit code. gRPC, not imported before, says
-    nothing there of its own."""
+    """Turns an error of the service or of the connection into one line on standard error and an exit code."""
+    # gRPC reads this when it is imported, below: its own log lines would stand beside ours.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from kms_grpc.client import ClientError
 
@@ -141,7 +149,7 @@ def failing_cleanly(output: str) -> Iterator[None]:
 
 
 def parse_pairs(context: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
-    """NAME=VALUE, any number of times: what encryption contexts and tags are given as."""
+    """Parses NAME=VALUE pairs of an encryption context or of tags. BadParameter on a second pair of the same name."""
     parsed: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

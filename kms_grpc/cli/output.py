@@ -1,6 +1,6 @@
-"""What is printed: aligned tables for people, JSON for programs. Colours only where they are seen.
+"""Printed output: aligned tables for people, JSON for programs.
 
-`click.echo` takes colours out where standard output is no terminal.
+`click.echo` removes colours if standard output is not a terminal.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ GAP: Final = "   "
 
 
 def shaped(message: Message) -> dict[str, Any]:
-    """The answer in AWS's shape."""
+    """Returns an answer as plain data with AWS's member names."""
     from kms_grpc.cli.aws_shape import to_aws
 
     return to_aws(message)
 
 
 def print_done(output: str, text: str) -> None:
-    """Of a call that answers nothing: a sentence, or an empty object."""
+    """Prints the result of a call whose answer is empty: a sentence, or an empty JSON object."""
     print_json({}) if output == JSON else click.echo(text)
 
 
@@ -42,7 +42,10 @@ def print_table(
     empty: str = "none",
     styles: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """A header and one line per row. Nothing is cut off, so that it can be copied. `styles`: colours of first cells."""
+    """Prints a header and one line per row. No cell is cut off, so that each can be copied.
+
+    `styles` maps the text of a row's first cell to its colour.
+    """
     cells = [[text_of(cell) for cell in row] for row in rows]
     if not cells:
         click.echo(click.style(empty, dim=True))
@@ -58,14 +61,14 @@ def _coloured(line: str, first: str, colour: str | None) -> str:
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
-    """One line per fact, names beside their values."""
+    """Prints one line per fact: its name and its value."""
     width = max(map(_width, facts), default=0)
     for name, value in facts.items():
         click.echo(f"{click.style(_pad(name, width), dim=True)}{GAP}{text_of(value)}")
 
 
 def text_of(value: object) -> str:
-    """A value in one line; what a terminal would obey (control characters) is escaped."""
+    """Returns a value as one line of text. Control characters, which a terminal would obey, are escaped."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
@@ -86,7 +89,7 @@ def _pad(text: str, width: int) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns on a terminal: wide characters take two."""
+    """Returns the columns that a text takes on a terminal. Wide characters take two."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len

@@ -1,4 +1,4 @@
-"""`kms-grpc principals`: what callers are known by, beside their tokens."""
+"""`kms-grpc principals`: access keys of configured callers, for AWS's own clients."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _of_a_server(command: Command) -> Command:
-    """The options that say whose access keys: those of the server on a data directory."""
+def _server_options(command: Command) -> Command:
+    """Adds --data-dir, --config, --dev and --output, which name the server whose access keys are meant."""
     for option in (
         output_option,
         click.option("--dev", is_flag=True, help="The server runs with --dev: its caller is named dev."),
         click.option(
-            "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="The server's own."
+            "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="The configuration file."
         ),
-        click.option("--data-dir", type=click.Path(path_type=str), metavar="DIR", help="The server's own.  [kms-data]"),
+        click.option(
+            "--data-dir", type=click.Path(path_type=str), metavar="DIR", help="The data directory.  [kms-data]"
+        ),
     ):
         command = option(command)
     return command
@@ -37,9 +39,9 @@ def _of_a_server(command: Command) -> Command:
 
 @click.group(short_help="Access keys of callers.")
 def principals() -> None:
-    """Callers are configured; here they get access keys, which AWS's own clients sign with.
+    """Manage access keys of callers, with which AWS's own clients sign. Callers are set in the configuration file.
 
-    It works on the data directory, beside the running server: whoever may read the root key may do it.
+    The command works on the data directory, beside the running server, and needs permission to read the root key.
 
     \b
     kms-grpc principals access-key create orders --config kms.toml
@@ -48,7 +50,7 @@ def principals() -> None:
 
 @principals.group("access-key", short_help="Create, delete and list access keys.")
 def access_key() -> None:
-    """An id and a secret, for AWS's own clients. Any number per caller.
+    """Create, delete and list access keys. Each is an id and a secret; a caller can have any number of them.
 
     \b
     kms-grpc principals access-key create orders --config kms.toml
@@ -59,9 +61,9 @@ def access_key() -> None:
 
 @access_key.command()
 @click.argument("name")
-@_of_a_server
+@_server_options
 def create(name: str, data_dir: str | None, config_file: Path | None, dev: bool, output: str) -> None:
-    """Create an access key of the caller NAME. Its secret is shown here, and never again.
+    """Create an access key of the caller NAME. Its secret is shown here and never again.
 
     \b
     kms-grpc principals access-key create orders --config kms.toml
@@ -72,22 +74,22 @@ def create(name: str, data_dir: str | None, config_file: Path | None, dev: bool,
     with _default_shard(data_dir, config_file, dev, output) as (settings, shard, now_ns):
         principal = app.principals(settings).get(name)
         if principal is None:
-            known = ", ".join(app.principals(settings)) or "nobody: give --config FILE, or --dev"
-            raise click.UsageError(f"{name} is no caller of this server; configured are {known}")
+            known = ", ".join(app.principals(settings)) or "none: give --config FILE, or --dev"
+            raise click.UsageError(f"{name} is no caller of this server. Configured callers: {known}")
         made, secret = create_access_key(shard, principal, now_ns)
-    told = {**_described(made), "SecretAccessKey": secret}
+    facts = {**_described(made), "SecretAccessKey": secret}
     if output == JSON:
-        print_json({"AccessKey": told})
+        print_json({"AccessKey": facts})
     else:
-        print_facts(told)
-        click.echo("The secret is shown this once: keep it where the caller finds it.")
+        print_facts(facts)
+        click.echo("The secret is not shown again: store it for the caller now.")
 
 
 @access_key.command()
 @click.argument("access_key_id", metavar="ACCESS-KEY-ID")
-@_of_a_server
+@_server_options
 def delete(access_key_id: str, data_dir: str | None, config_file: Path | None, dev: bool, output: str) -> None:
-    """Delete an access key: every worker refuses it from now on.
+    """Delete an access key. Every worker refuses it from then on.
 
     \b
     kms-grpc principals access-key delete AKIAIOSFODNN7EXAMPLE --config kms.toml
@@ -101,9 +103,9 @@ def delete(access_key_id: str, data_dir: str | None, config_file: Path | None, d
 
 
 @access_key.command("list")
-@_of_a_server
+@_server_options
 def list_(data_dir: str | None, config_file: Path | None, dev: bool, output: str) -> None:
-    """List access keys, the oldest first. Secrets are never shown.
+    """List access keys, oldest first, without their secrets.
 
     \b
     kms-grpc principals access-key list --config kms.toml
@@ -131,19 +133,22 @@ def _described(access_key: AccessKey) -> dict[str, str]:
 def _default_shard(
     data_dir: str | None, config_file: Path | None, dev: bool, output: str
 ) -> Iterator[tuple[Settings, Shard, int]]:
-    """The shard that holds them, and the time. The regions are those that the server was started with last: in their
-    order stand the epochs, by which its workers hear of a change."""
+    """Yields the server's settings, the shard that holds the access keys, and the time in nanoseconds.
+
+    The regions are those of the server's last start, in the same order: the workers learn of a change by epoch
+    counters, which are in that order.
+    """
     from kms_grpc import app
     from kms_grpc.clock import SystemClock
     from kms_grpc.processes.run_folder import RunFolder
-    from kms_grpc.registry.first_start import WillNotStart
+    from kms_grpc.registry.own_row import WillNotStart
 
     try:
         values = given(config_file, {"data_dir": data_dir, "dev": dev or None})
         folder = Path(values.get("data_dir", DATA_DIR))
         regions = RunFolder(folder).served_regions()
         if not regions:
-            raise click.UsageError(f"{folder}: no server was ever started on it; see kms-grpc serve --help")
+            raise click.UsageError(f"{folder}: no server was started on it yet; see kms-grpc serve --help")
         settings = from_values(values | {"regions": regions})
         with failing_cleanly(output), app.default_shard(settings) as shard:
             yield settings, shard, SystemClock().wall_ns()

@@ -1,4 +1,4 @@
-"""`kms-grpc quickstart`: a real server, and a walk through what it does."""
+"""`kms-grpc quickstart`: starts a real server and demonstrates it step by step."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from kms_grpc.cli.quickstart_runner import QuickstartRunner, Server
 
 MARKER: Final = ".quickstart"
-"""A file in each folder that a quickstart has made: no other folder is touched."""
+"""A file in each folder that a quickstart has created. The quickstart refuses any other folder that is not empty."""
 USUAL_PORT: Final = 50051
 USUAL_AWS_PORT: Final = 8080
 
 
-@click.command(short_help="See it work: a real server and a walk through it.")
+@click.command(short_help="Start a server and see it work, step by step.")
 @click.option(
-    "--exit", "ends", is_flag=True, help="End after the walk; exit code 0 only if every step did what it says."
+    "--exit", "ends", is_flag=True, help="Stop after the last step. Exit code 0 only if every step succeeded."
 )
 @click.option(
     "--data-dir",
@@ -33,16 +33,16 @@ USUAL_AWS_PORT: Final = 8080
     default=Path("quickstart-data"),
     show_default=True,
     metavar="DIR",
-    help="Everything is made in it.",
+    help="Folder for all files of the quickstart.",
 )
 @click.option("--listen", metavar="ADDRESS", help="Loopback HOST:PORT.  [127.0.0.1:50051, or a free port]")
 @click.option(
     "--file", "source", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="The file to encrypt."
 )
 def quickstart(ends: bool, data_dir: Path, listen: str | None, source: Path | None) -> int:
-    """Start a server with two regions and walk through what it does, each step with the command that does it by hand.
+    """Start a server with two regions and show what it does, step by step, with the command for each step.
 
-    Afterwards it goes on serving, until Ctrl-C. All it makes is in DIR; keys of earlier walks stay usable.
+    The server then keeps running until Ctrl-C. All files are in DIR. The keys of earlier quickstarts stay usable.
 
     \b
     kms-grpc quickstart
@@ -53,10 +53,10 @@ def quickstart(ends: bool, data_dir: Path, listen: str | None, source: Path | No
     require_commands()
     folder = _own_folder(data_dir)
     address, aws_address = _address(listen), _aws_address()
-    stage = QuickstartRunner(folder)
-    server = Server(stage, address, _serve_command(address, aws_address))
+    runner = QuickstartRunner(folder)
+    server = Server(runner, address, _serve_command(address, aws_address))
     try:
-        return ending_on_signals(lambda: _perform(stage, server, aws_address, source or _some_file(), ends))
+        return ending_on_signals(lambda: _perform(runner, server, aws_address, source or _some_file(), ends))
     except StepFailed as failure:
         click.echo(f"   {click.style('FAILED', fg='red')} {failure}")
         return ExitCode.REFUSED
@@ -64,35 +64,35 @@ def quickstart(ends: bool, data_dir: Path, listen: str | None, source: Path | No
         server.stop()
 
 
-def _perform(stage: QuickstartRunner, server: Server, aws_address: str, source: Path, ends: bool) -> int:
+def _perform(runner: QuickstartRunner, server: Server, aws_address: str, source: Path, ends: bool) -> int:
     from kms_grpc.cli.quickstart_script import REGIONS, QuickstartScript
 
-    click.echo(f"A key management service on this machine. Everything happens in {stage.folder}:")
-    stage.title("A server with two regions")
+    click.echo(f"A key management service on this machine. All files are in {runner.folder}:")
+    runner.title("A server with two regions")
     server.start()
-    stage.confirm(f"it serves at {server.address}")
-    stage.export({"KMS_GRPC_ENDPOINT": server.address, "KMS_GRPC_REGION": REGIONS[0]})
-    stage.export_file("KMS_GRPC_TOKEN", "server/dev.token")
-    shutil.copyfile(Path(__file__).with_name("envelope_example.py"), stage.folder / "envelope.py")
-    QuickstartScript(stage, server, source.absolute()).run()
-    _call_as_aws(stage, aws_address)
-    click.echo(f"\n{click.style('Every step did what it says.', bold=True, fg='green')}")
-    return ExitCode.OK if ends else _go_on_serving(stage, server, aws_address)
+    runner.confirm(f"the server is ready at {server.address}")
+    runner.export({"KMS_GRPC_ENDPOINT": server.address, "KMS_GRPC_REGION": REGIONS[0]})
+    runner.export_file("KMS_GRPC_TOKEN", "server/dev.token")
+    shutil.copyfile(Path(__file__).with_name("envelope_example.py"), runner.folder / "envelope.py")
+    QuickstartScript(runner, server, source.absolute()).run()
+    _call_as_aws(runner, aws_address)
+    click.echo(f"\n{click.style('Every step succeeded.', bold=True, fg='green')}")
+    return ExitCode.OK if ends else _go_on_serving(runner, server, aws_address)
 
 
-def _call_as_aws(stage: QuickstartRunner, aws_address: str) -> None:
-    """The same server by AWS's own command line, where that is installed."""
+def _call_as_aws(runner: QuickstartRunner, aws_address: str) -> None:
+    """Lists the keys with AWS's own command line, if that is installed."""
     from kms_grpc.cli.quickstart_runner import search_path
     from kms_grpc.cli.quickstart_script import REGIONS
 
-    stage.title("AWS's own command line")
+    runner.title("AWS's own command line")
     for name, value in _aws_variables(aws_address).items():
-        stage.export({name: value})
+        runner.export({name: value})
     if shutil.which("aws", path=search_path()) is None:
-        stage.confirm("left out: aws is not installed (pip install awscli)")
+        runner.confirm("skipped: aws is not installed (pip install awscli)")
         return
-    listed = stage.run(f"aws kms list-keys --region {REGIONS[0]} --output json")
-    stage.require('"KeyArn"' in listed, "it lists the same keys")
+    listed = runner.run(f"aws kms list-keys --region {REGIONS[0]} --output json")
+    runner.require('"KeyArn"' in listed, "AWS's command line lists the same keys")
 
 
 def _aws_variables(aws_address: str) -> dict[str, str]:
@@ -103,20 +103,20 @@ def _aws_variables(aws_address: str) -> dict[str, str]:
     }
 
 
-def _go_on_serving(stage: QuickstartRunner, server: Server, aws_address: str) -> int:
+def _go_on_serving(runner: QuickstartRunner, server: Server, aws_address: str) -> int:
     from kms_grpc.cli.quickstart_runner import StepFailed
 
-    click.echo("\nThe server goes on. To use it, paste this into another terminal:\n")
-    click.echo(_exports(stage.folder, server.address))
-    click.echo("\nOr this, for AWS's own clients:\n")
+    click.echo("\nThe server keeps running. To use it, paste this into another terminal:\n")
+    click.echo(_exports(runner.folder, server.address))
+    click.echo("\nTo use AWS's own clients, paste this:\n")
     click.echo(_aws_exports(aws_address))
-    click.echo(f"\nIts log is {server.log}. Ctrl-C ends it; a later quickstart finds its keys again.")
+    click.echo(f"\nIts log is {server.log}. Ctrl-C stops it; a later quickstart finds its keys again.")
     try:
         code = server.process.wait()
     except KeyboardInterrupt:
         click.echo("\nstopping")
         return ExitCode.OK
-    raise StepFailed(f"the server ended by itself, with exit code {code}: see {server.log}")
+    raise StepFailed(f"the server ended unexpectedly, with exit code {code}: see {server.log}")
 
 
 def _exports(folder: Path, address: str) -> str:
@@ -144,12 +144,15 @@ def _serve_command(address: str, aws_address: str) -> list[str]:
 
 
 def _own_folder(folder: Path) -> Path:
-    """The folder, made or made earlier by a quickstart. One that anybody else has filled is left alone."""
+    """Returns the absolute path of the quickstart's folder, which is created if it is missing.
+
+    UsageError for a folder that is not empty and that no quickstart created.
+    """
     marker = folder / MARKER
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not marker.exists() and any(folder.iterdir()):
-            raise click.UsageError(f"{folder} is not empty and no quickstart made it: give another --data-dir")
+            raise click.UsageError(f"{folder} is not empty and no quickstart created it: give another --data-dir")
         marker.touch()
     except OSError as error:
         raise click.UsageError(f"{folder}: {error.strerror}") from None
@@ -157,7 +160,10 @@ def _own_folder(folder: Path) -> Path:
 
 
 def _address(listen: str | None) -> str:
-    """Where nothing is said 127.0.0.1:50051, else a free port. Port 0 becomes a free one, kept over the kill."""
+    """Returns the address to serve at: without --listen 127.0.0.1:50051, or a free port if that one is taken.
+
+    Port 0 is replaced by a free port here, so that the server has the same one after it was killed and restarted.
+    """
     if listen is None:
         return _bindable("127.0.0.1", USUAL_PORT) or _address("127.0.0.1:0")
     host, _, port = listen.rpartition(":")
@@ -165,12 +171,12 @@ def _address(listen: str | None) -> str:
         return listen
     free = _bindable(host, 0)
     if free is None:
-        raise click.UsageError(f"--listen {listen}: no free port there")
+        raise click.UsageError(f"--listen {listen}: cannot listen there. Give a loopback address of this machine")
     return free
 
 
 def _aws_address() -> str:
-    """127.0.0.1:8080, else a free port."""
+    """Returns 127.0.0.1:8080, or a free port if that one is taken."""
     return _bindable("127.0.0.1", USUAL_AWS_PORT) or _address("127.0.0.1:0")
 
 
@@ -186,5 +192,5 @@ def _bindable(host: str, port: int) -> str | None:
 
 
 def _some_file() -> Path:
-    """The README where one is at hand, else a file that every Debian has."""
+    """Returns README.md of the current folder, or a file that every Debian has."""
     return next(path for path in (Path("README.md"), Path("/etc/os-release"), Path(__file__)) if path.is_file())

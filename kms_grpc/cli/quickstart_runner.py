@@ -1,4 +1,4 @@
-"""Where the quickstart plays: it shows a command, runs it, shows its answer, and holds it against what was promised."""
+"""The runner of the quickstart's commands, which shows each command and its output and checks the result."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _LOG_LINES: Final = 5
 
 
 class StepFailed(Exception):
-    """A step did not do what it says."""
+    """A step of the quickstart did not have the expected result."""
 
 
 class QuickstartRunner:
-    """Runs the commands of the walk in `folder`, as a person would in a shell there."""
+    """Runs shell commands in `folder` and shows them with their output."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,32 +39,32 @@ class QuickstartRunner:
         click.echo(f"\n{click.style(f'{self._number}. {text}', bold=True)}")
 
     def export(self, variables: Mapping[str, str]) -> None:
-        """Set environment variables for the commands to come."""
+        """Sets environment variables for the commands that follow."""
         self._environment.update(variables)
         self.show_command("export " + " ".join(f"{name}={value}" for name, value in variables.items()))
 
     def export_file(self, name: str, file: str) -> None:
-        """The same with a file's content, which is not shown."""
+        """Sets an environment variable to the content of a file, which is not shown."""
         self._environment[name] = (self.folder / file).read_text("ascii").strip()
         self.show_command(f'export {name}="$(cat {file})"')
 
     def run(self, command: str) -> str:
-        """Run a command that must succeed; returns what it printed."""
+        """Runs a command that must succeed; returns its output. StepFailed if it fails."""
         code, printed = self._show(command)
         if code != ExitCode.OK:
-            raise StepFailed(f"it should have succeeded, but ended with exit code {code}")
+            raise StepFailed(f"the command must succeed, but ended with exit code {code}")
         return printed
 
     def refuse(self, command: str, error: str, code: ExitCode) -> None:
-        """Run a command that must be refused with that error and exit code."""
+        """Runs a command that must be refused with this error and exit code. StepFailed if it is not."""
         seen, printed = self._show(command)
         if error not in printed or seen != code:
-            raise StepFailed(f"it should have been refused with {error} and exit code {code}, not {seen}")
-        self.confirm(f"refused, as it must be: {error}")
+            raise StepFailed(f"the command must be refused with {error} and exit code {code}, not {seen}")
+        self.confirm(f"refused, as expected: {error}")
 
     def require(self, holds: bool, text: str) -> None:
         if not holds:
-            raise StepFailed(f"this does not hold: {text}")
+            raise StepFailed(f"this is not so: {text}")
         self.confirm(text)
 
     def confirm(self, text: str) -> None:
@@ -86,11 +86,11 @@ class QuickstartRunner:
 
 
 class Server:
-    """The quickstart's own server: a process group of its own, started, killed and stopped."""
+    """The quickstart's server, in a process group of its own."""
 
-    def __init__(self, stage: QuickstartRunner, address: str, arguments: list[str]) -> None:
+    def __init__(self, runner: QuickstartRunner, address: str, arguments: list[str]) -> None:
         self.address = address
-        self._stage = stage
+        self._runner = runner
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -101,31 +101,31 @@ class Server:
 
     @property
     def log(self) -> Path:
-        return self._stage.folder / "server.log"
+        return self._runner.folder / "server.log"
 
     def start(self) -> None:
-        """Start it, shown, and wait until it serves."""
+        """Shows the command, starts the server and waits until it is ready. StepFailed if it ends before that."""
         from kms_grpc.client import Connection, ServiceUnreachable
         from kms_grpc.client.health import wait_until_serving
 
-        self._stage.show_command(f"{' '.join(self._arguments)} >> server.log 2>&1 &")
+        self._runner.show_command(f"{' '.join(self._arguments)} >> server.log 2>&1 &")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._arguments, cwd=self._stage.folder, env={**os.environ, "PATH": search_path()},
+                self._arguments, cwd=self._runner.folder, env={**os.environ, "PATH": search_path()},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         try:
             wait_until_serving(Connection(self.address), START_SECONDS, lambda: self.process.poll() is None)
         except ServiceUnreachable as error:
-            raise StepFailed(f"{error}\n{self._last_words()}") from None
+            raise StepFailed(f"{error}\n{self._end_of_log()}") from None
 
     def kill(self) -> None:
-        """SIGKILL to all its processes, by the command that does it by hand."""
-        self._stage.run(f"kill -KILL -- -{self.process.pid}")
-        self._stage.require(self.process.wait() == -signal.SIGKILL, "every process of the server was killed")
+        """Sends SIGKILL to all processes of the server, by a shell command that is shown."""
+        self._runner.run(f"kill -KILL -- -{self.process.pid}")
+        self._runner.require(self.process.wait() == -signal.SIGKILL, "every process of the server was killed")
 
     def stop(self) -> None:
-        """SIGTERM, as an operator would; SIGKILL to what is left of it."""
+        """Sends SIGTERM, and after STOP_SECONDS SIGKILL to the processes that still run."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.terminate()
@@ -135,12 +135,12 @@ class Server:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
-    def _last_words(self) -> str:
+    def _end_of_log(self) -> str:
         return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-_LOG_LINES:])
 
 
 def key_id_in(printed: str) -> str:
-    """Of a key that `kms-grpc keys create` has made."""
+    """Returns the key id in the output of `kms-grpc keys create`."""
     match = re.search(r"^KeyId +([0-9a-f-]{36})$", printed, re.MULTILINE)
     if match is None:
         raise StepFailed("the answer has no KeyId")
@@ -148,19 +148,19 @@ def key_id_in(printed: str) -> str:
 
 
 def search_path() -> str:
-    """PATH, with the folder of this interpreter's scripts first."""
+    """Returns PATH with the folder of this interpreter's scripts first."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def require_commands() -> None:
-    """What the walk runs must be there."""
+    """Checks that every program of the quickstart is installed. UsageError if not."""
     for command in ("kms-grpc", "bash", "python3", "cmp", "sha256sum"):
         if shutil.which(command, path=search_path()) is None:
             raise click.UsageError(f"{command} is not on PATH: install it, and kms-grpc by pip into this environment")
 
 
 def ending_on_signals(act: Callable[[], int]) -> int:
-    """Run `act` so that SIGTERM and SIGHUP end it as Ctrl-C does."""
+    """Calls `act`, in which SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt

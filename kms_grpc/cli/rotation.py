@@ -1,4 +1,4 @@
-"""`kms-grpc rotation`: new key material under the same key, by itself or now."""
+"""`kms-grpc rotation`: automatic and on-demand rotation of keys."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ key_argument = click.argument("key_id", metavar="KEY")
 COLUMNS: Final = ("KeyMaterialId", "KeyMaterialState", "RotationDate", "RotationType", "ImportState", "ValidTo")
 
 
-@click.group(short_help="New key material for a key: by itself, or now.")
+@click.group(short_help="Rotate keys automatically or on demand.")
 def rotation() -> None:
-    """Give keys new material. New data is encrypted under it; what earlier material encrypted still opens.
+    """Rotate keys: a key gets new key material for new data. Earlier ciphertexts can still be decrypted.
 
     \b
     kms-grpc rotation enable 1234abcd-12ab-34cd-56ef-1234567890ab --days 180
@@ -26,16 +26,17 @@ def rotation() -> None:
     """
 
 
-@rotation.command(short_help="Rotate a key by itself, every so many days.")
+@rotation.command(short_help="Turn automatic rotation on.")
 @key_argument
 @click.option(
     "--days", type=click.IntRange(90, 2560), default=365, show_default=True, help="Days between two rotations."
 )
 @with_client
 def enable(client: KeyManagementClient, output: str, key_id: str, days: int) -> None:
-    """Rotate a key by itself, for the first time when the days are over. Given again, it begins anew.
+    """Turn automatic rotation on. The first rotation is --days from now; a repeated call starts the period again.
 
-    Takes an id or an ARN. Not for imported material: import new material and rotate by hand.
+    Takes an id or an ARN. A key with imported key material is rotated on demand only: import new key material, then
+    kms-grpc rotation now KEY.
 
     \b
     kms-grpc rotation enable 1234abcd-12ab-34cd-56ef-1234567890ab --days 180
@@ -48,20 +49,20 @@ def enable(client: KeyManagementClient, output: str, key_id: str, days: int) -> 
 @key_argument
 @with_client
 def disable(client: KeyManagementClient, output: str, key_id: str) -> None:
-    """Rotate a key by itself no more. Takes an id or an ARN.
+    """Turn automatic rotation off. Takes an id or an ARN.
 
     \b
     kms-grpc rotation disable 1234abcd-12ab-34cd-56ef-1234567890ab
     """
     client.disable_key_rotation(key_id)
-    print_done(output, f"{key_id} is not rotated by itself any more")
+    print_done(output, f"{key_id} is no longer rotated automatically")
 
 
 @rotation.command()
 @key_argument
 @with_client
 def status(client: KeyManagementClient, output: str, key_id: str) -> None:
-    """Show whether a key is rotated by itself, how often, and when next. Takes an id or an ARN.
+    """Show whether a key is rotated automatically, how often, and when next. Takes an id or an ARN.
 
     \b
     kms-grpc rotation status 1234abcd-12ab-34cd-56ef-1234567890ab
@@ -74,28 +75,28 @@ def status(client: KeyManagementClient, output: str, key_id: str) -> None:
 @key_argument
 @with_client
 def now(client: KeyManagementClient, output: str, key_id: str) -> None:
-    """Rotate a key now, at most 25 times in its life. Takes an id or an ARN.
+    """Rotate a key now, at most 25 times per key. Takes an id or an ARN.
 
-    A key with imported material takes the material that waits: kms-grpc import KEY --file FILE --new.
+    For a key with imported key material, import the new material first: kms-grpc import KEY --file FILE --new.
 
     \b
     kms-grpc rotation now 1234abcd-12ab-34cd-56ef-1234567890ab
     """
     answer = shaped(client.rotate_key_on_demand(key_id))
-    text = f"{key_id} has new key material; what the former encrypted still opens"
+    text = f"{key_id} has new key material; earlier ciphertexts can still be decrypted"
     print_json(answer) if output == JSON else click.echo(text)
 
 
-@rotation.command("list", short_help="List a key's rotations, or all its material.")
+@rotation.command("list", short_help="List a key's rotations, or all its key material.")
 @key_argument
-@click.option("--all", "everything", is_flag=True, help="Also the first material, and the one that waits.")
-@click.option("--limit", type=click.IntRange(1, 1000), help="One page of at most so many.")
-@click.option("--marker", help="NextMarker of the page before.")
+@click.option("--all", "everything", is_flag=True, help="Also list the first and the pending key material.")
+@click.option("--limit", type=click.IntRange(1, 1000), help="One page of at most this many rotations.")
+@click.option("--marker", help="NextMarker of the previous page.")
 @with_client
 def list_(
     client: KeyManagementClient, output: str, key_id: str, everything: bool, limit: int | None, marker: str | None
 ) -> None:
-    """List a key's rotations, oldest first: all, or one page. Takes an id or an ARN.
+    """List a key's rotations, oldest first: all of them, or one page. Takes an id or an ARN.
 
     \b
     kms-grpc rotation list 1234abcd-12ab-34cd-56ef-1234567890ab
@@ -115,7 +116,7 @@ def list_(
 def _pages(
     client: KeyManagementClient, key_id: str, include: str | None, limit: int | None, marker: str | None
 ) -> dict[str, Any]:
-    """ListKeyRotations' answer: one page where limit or marker are given, else all pages as one."""
+    """Returns an answer of ListKeyRotations: one page if limit or marker is given, else all pages as one."""
     from kms_grpc.v1.key_management_pb2 import ListKeyRotationsResponse
 
     if limit is None and marker is None:

@@ -1,4 +1,4 @@
-"""`kms-grpc serve`: the server."""
+"""`kms-grpc serve`: starts the server."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from kms_grpc.config import ConfigurationError, load
 
 
 @click.command(short_help="Serve keys of one or more regions.")
-@click.option("--data-dir", type=click.Path(path_type=str), metavar="DIR", help="Keys, audit and root key.  [kms-data]")
-@click.option("--listen", metavar="ADDRESS", help="Loopback HOST:PORT (with TLS any), unix:/path.  [127.0.0.1:50051]")
 @click.option(
-    "--aws-listen", metavar="ADDRESS", help="Serve AWS's own clients as well: HOST:PORT, unix:/path likewise."
+    "--data-dir", type=click.Path(path_type=str), metavar="DIR", help="Keys, audit log and root key.  [kms-data]"
 )
-@click.option("--tls-certificate", metavar="FILE", help="Serve under TLS: the certificate and its chain, PEM.")
-@click.option("--tls-key", metavar="FILE", help="Its private key, PEM. Both are read again when they change.")
+@click.option("--listen", metavar="ADDRESS", help="Loopback HOST:PORT (with TLS any), unix:/path.  [127.0.0.1:50051]")
+@click.option("--aws-listen", metavar="ADDRESS", help="Also serve AWS's own clients, at HOST:PORT or unix:/path.")
+@click.option("--tls-certificate", metavar="FILE", help="Use TLS with this certificate and its chain (PEM).")
+@click.option("--tls-key", metavar="FILE", help="Its private key (PEM). Changed files are read again.")
 @click.option(
     "--region", "regions", multiple=True, metavar="REGION", help="A region to serve; repeat. The first is the default."
 )
-@click.option("--workers", type=click.IntRange(1, 256), help="Serving processes.  [one per core, at least 2]")
+@click.option("--workers", type=click.IntRange(1, 256), help="Number of worker processes.  [one per core, at least 2]")
 @click.option("--metrics-listen", metavar="ADDRESS", help="Prometheus metrics of all workers: HOST:PORT/metrics.")
 @click.option(
     "--config",
     "config_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="TOML file: callers, quotas, limits.",
+    help="TOML file with callers, quotas and limits.",
 )
-@click.option("--dev", is_flag=True, help="One caller, root of account 123456789012; its token in DIR/dev.token.")
+@click.option(
+    "--dev", is_flag=True, help="Accept one caller, root of account 123456789012, with the token in DIR/dev.token."
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[info]")
 @click.option("--bench", is_flag=True, help="Also serve the echo methods that `kms-grpc bench` compares with.")
 def serve(
@@ -39,8 +41,8 @@ def serve(
 ) -> int:  # fmt: skip
     """Serve keys of one or more regions until SIGTERM or Ctrl-C.
 
-    Options go before the configuration file's values. The root key is DIR/root.key: made at the first start, and
-    needed ever after. Back it up, apart from the rest.
+    Options override the configuration file. The root key, DIR/root.key, is created at the first start, and no key can
+    be used without it. Back it up, and store that backup apart from the rest of DIR.
 
     \b
     kms-grpc serve --dev --data-dir kms-data --region eu-central-1
@@ -73,5 +75,5 @@ def serve(
 
 def _tls(certificate: str | None, key: str | None) -> dict[str, str] | None:
     if (certificate is None) != (key is None):
-        raise click.UsageError("--tls-certificate and --tls-key go together")
+        raise click.UsageError("--tls-certificate and --tls-key need each other")
     return None if certificate is None or key is None else {"certificate_file": certificate, "key_file": key}

@@ -1,4 +1,4 @@
-"""`kms-grpc tags`: pairs that describe keys, for whoever keeps many."""
+"""`kms-grpc tags`: set, remove and list tags of keys."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 key_argument = click.argument("key_id", metavar="KEY")
 
 
-@click.group(short_help="Tags of keys.")
+@click.group(short_help="Set, remove and list tags of keys.")
 def tags() -> None:
-    """Tag keys: at most 50 pairs each. They are not secret and change nothing of what a key does.
+    """Set, remove and list tags of keys, at most 50 per key. Tags are not secret and do not change what a key does.
 
     \b
     kms-grpc tags set 1234abcd-12ab-34cd-56ef-1234567890ab team=shop stage=test
@@ -30,7 +30,7 @@ def tags() -> None:
 @click.argument("pairs", metavar="NAME=VALUE...", nargs=-1, required=True, callback=parse_pairs)
 @with_client
 def set_(client: KeyManagementClient, output: str, key_id: str, pairs: dict[str, str]) -> None:
-    """Set tags: a new one is added, one that is there gets the new value. Takes an id or an ARN.
+    """Add tags, or replace the values of existing tags. Takes an id or an ARN.
 
     \b
     kms-grpc tags set 1234abcd-12ab-34cd-56ef-1234567890ab team=shop stage=test
@@ -44,22 +44,22 @@ def set_(client: KeyManagementClient, output: str, key_id: str, pairs: dict[str,
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @with_client
 def remove(client: KeyManagementClient, output: str, key_id: str, names: tuple[str, ...]) -> None:
-    """Remove tags by their names. One that is not there is no error. Takes an id or an ARN.
+    """Remove tags by name. It is no error if a tag does not exist. Takes an id or an ARN.
 
     \b
     kms-grpc tags remove 1234abcd-12ab-34cd-56ef-1234567890ab stage
     """
     client.untag_resource(key_id, names)
-    print_done(output, f"{key_id} has no tag {', '.join(names)}")
+    print_done(output, f"{key_id} no longer has the tags {', '.join(names)}")
 
 
 @tags.command("list")
 @key_argument
-@click.option("--limit", type=click.IntRange(1, 50), help="One page of at most so many tags.")
-@click.option("--marker", help="NextMarker of the page before.")
+@click.option("--limit", type=click.IntRange(1, 50), help="One page of at most this many tags.")
+@click.option("--marker", help="NextMarker of the previous page.")
 @with_client
 def list_(client: KeyManagementClient, output: str, key_id: str, limit: int | None, marker: str | None) -> None:
-    """List a key's tags by name: all, or one page. Takes an id or an ARN.
+    """List a key's tags, ordered by name: all of them, or one page. Takes an id or an ARN.
 
     \b
     kms-grpc tags list 1234abcd-12ab-34cd-56ef-1234567890ab

@@ -1,4 +1,4 @@
-"""Files on their way through a stream: which become which, and how far they are."""
+"""Inputs and outputs of `encrypt-file` and `decrypt-file`, and their progress bar."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ READ_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One input and where its output goes; `-` is standard input or output."""
+    """An input and its output: paths, or `-` for standard input or output."""
 
     source: str
     target: str
 
     @property
     def size(self) -> int | None:
-        """Bytes of the input, where that can be known."""
+        """The size of the input in bytes; None for standard input and special files."""
         path = Path(self.source)
         return path.stat().st_size if self.source != STANDARD and path.is_file() else None
 
 
 def plan(source: str, to: str | None, *, encrypts: bool, recursive: bool, replace: bool) -> list[Move]:
-    """What becomes what. UsageError where that can't be, before anything is read."""
+    """Returns the inputs with their outputs. UsageError, before anything is read, if one of them is not possible."""
     if recursive:
         moves = _plan_folder(source, to, encrypts)
     elif source != STANDARD and Path(source).is_dir():
-        raise click.UsageError(f"{source}: a directory. All files in it: --recursive")
+        raise click.UsageError(f"{source}: is a directory. For all files below it give --recursive")
     else:
         moves = [Move(source, to or _target_of(source, encrypts))]
     for move in moves:
@@ -52,22 +52,25 @@ def plan(source: str, to: str | None, *, encrypts: bool, recursive: bool, replac
 
 def _plan_folder(source: str, to: str | None, encrypts: bool) -> list[Move]:
     if source == STANDARD or not Path(source).is_dir():
-        raise click.UsageError(f"{source}: --recursive wants a directory")
+        raise click.UsageError(f"{source}: --recursive needs a directory")
     if to == STANDARD:
-        raise click.UsageError("--recursive writes files: --to wants a directory")
+        raise click.UsageError("--recursive needs a directory for --to")
     root = Path(source)
     target_root = Path(to) if to else root
     unreadable: list[Path] = []
     finished = [path for path in _files_below(root, unreadable) if path.suffix != UNFINISHED]
     chosen = [path for path in finished if (path.suffix == SUFFIX) is not encrypts]
     moves = [Move(str(path), _target_of(str(target_root / path.relative_to(root)), encrypts)) for path in chosen]
-    # Opening them fails in their turn, and says why.
+    # Opening an unreadable file fails when its turn comes, with the reason.
     moves += [Move(str(path), str(target_root / path.relative_to(root)) + UNFINISHED) for path in unreadable]
     return sorted(moves, key=lambda move: move.source)
 
 
 def _files_below(root: Path, unreadable: list[Path]) -> Iterator[Path]:
-    """The regular files. What is none is told and left alone; what can't be looked at goes into `unreadable`."""
+    """Yields the regular files below a folder. Prints links and special files, which are skipped.
+
+    Paths that cannot be examined are added to `unreadable`.
+    """
     for folder, folders, names in os.walk(root, onerror=lambda error: unreadable.append(Path(error.filename))):
         for path in [Path(folder, name) for name in [*folders, *names]]:
             try:
@@ -78,7 +81,7 @@ def _files_below(root: Path, unreadable: list[Path]) -> Iterator[Path]:
             if stat.S_ISREG(mode):
                 yield path
             elif not stat.S_ISDIR(mode):
-                click.echo(f"{text_of(path)}: left alone: a link, or no file", err=True)
+                click.echo(f"{text_of(path)}: skipped: a link or a special file", err=True)
 
 
 def _target_of(source: str, encrypts: bool) -> str:
@@ -87,7 +90,7 @@ def _target_of(source: str, encrypts: bool) -> str:
     if encrypts:
         return source + SUFFIX
     if not source.endswith(SUFFIX):
-        raise click.UsageError(f"{source}: does not end in {SUFFIX}. Say where the result goes: --to FILE")
+        raise click.UsageError(f"{source}: does not end in {SUFFIX}. Give the file for the result: --to FILE")
     return source.removesuffix(SUFFIX)
 
 
@@ -98,13 +101,13 @@ def _check(move: Move, replace: bool) -> None:
     if target.is_dir():
         raise click.UsageError(f"{target}: is a directory")
     if target.is_file() and not replace:
-        raise click.UsageError(f"{target}: exists already. Write over it: --replace")
+        raise click.UsageError(f"{target}: exists already. To overwrite it give --replace")
     if move.source != STANDARD and target.exists() and target.samefile(move.source):
-        raise click.UsageError(f"{target}: is the input itself")
+        raise click.UsageError(f"{target}: is the input itself. Give another file: --to FILE")
 
 
 class Gauge:
-    """How far it is, on standard error where that is a terminal: bar, rate and time left."""
+    """A progress bar with rate and time left, on standard error if that is a terminal."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._progress: Progress | None = None
@@ -130,7 +133,7 @@ class Gauge:
             self._task = self._progress.add_task(text_of(Path(move.source).name), total=move.size)
 
     def read(self, file: BinaryIO) -> Iterator[bytes]:
-        """The file's parts, counted as they are taken. OSError, which names the file."""
+        """Yields the parts of a file, and counts their bytes. Raises OSError with the file's name."""
         while part := _next_part(file):
             yield part
             self.moved += len(part)

@@ -1,4 +1,4 @@
-"""What will happen to a key, and when: "deleted on 2026-12-24, in 30 days"."""
+"""The upcoming events of a key, in words: "deleted on 2026-12-24, in 30 days"."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _HOUR: Final = 3_600
 
 
 def upcoming(key: Mapping[str, Any], rotation: Mapping[str, Any] | None = None, now: datetime | None = None) -> str:
-    """All that is known to come, from KeyMetadata and GetKeyRotationStatus' answer in AWS's shape; the next first."""
+    """Returns the deletion, expiry and rotation that are ahead, the next one first, separated by semicolons.
+
+    `key` is a KeyMetadata and `rotation` an answer of GetKeyRotationStatus, both with AWS's member names.
+    """
     now = now or datetime.now(UTC)
     coming = sorted(_dates(key, rotation or {}))
     words = [f"{what} on {when:%Y-%m-%d}, {_in(when, now)}" for when, what in coming]
@@ -32,7 +35,7 @@ def _dates(key: Mapping[str, Any], rotation: Mapping[str, Any]) -> Iterator[tupl
 
 
 def _in(when: datetime, now: datetime) -> str:
-    """Rounded up: it never happens sooner than it says, by more than the unit."""
+    """Returns the time left, rounded up to whole days, or to whole hours on the last day."""
     seconds = (when - now).total_seconds()
     if seconds <= 0:
         return "which is now"
@@ -42,7 +45,7 @@ def _in(when: datetime, now: datetime) -> str:
 
 
 def rotation_of(rotation: Mapping[str, Any] | None) -> str:
-    """Automatic rotation in a few words, for a table."""
+    """Returns the automatic rotation in a few words, for a table."""
     if not rotation or not rotation.get("KeyRotationEnabled"):
         return "off"
     return f"every {rotation['RotationPeriodInDays']} days"

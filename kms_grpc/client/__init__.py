@@ -1,4 +1,4 @@
-"""The client library: the service's operations as Python calls, its errors as Python exceptions.
+"""The client library. Operations of the service are methods, and its errors are exceptions (kms_grpc.errors).
 
 from kms_grpc.client import KeyManagementClient
 from kms_grpc.errors import DisabledException
@@ -8,13 +8,13 @@ with KeyManagementClient() as kms:               # KMS_GRPC_ENDPOINT, KMS_GRPC_T
     blob = kms.encrypt(key.key_id, b"hello", {"order": "17"}).ciphertext_blob
     assert kms.decrypt(blob, {"order": "17"}).plaintext == b"hello"
 
-EnvelopeClient encrypts records here, under data keys that are kept for a while; StreamClient has the service encrypt
-what is too large for a call. The same for asyncio is in kms_grpc.client.aio.
+EnvelopeClient encrypts records in this process, under cached data keys. MessageClient does the same with messages of
+the AWS Encryption SDK. StreamClient has the service encrypt content that is too large for one call. The asyncio clients
+are in kms_grpc.client.aio.
 """
 
 from kms_grpc.client.connection import Connection
 from kms_grpc.client.data_key_cache import CacheCounters, CacheLimits
-from kms_grpc.client.data_keys import RecordsFailed
 from kms_grpc.client.envelope import BoundEnvelope, EnvelopeClient
 from kms_grpc.client.failures import (
     CallFailed,
@@ -26,6 +26,7 @@ from kms_grpc.client.failures import (
 )
 from kms_grpc.client.key_management import KeyManagementClient
 from kms_grpc.client.messages import MessageClient
+from kms_grpc.client.record_decryption import RecordsFailed
 from kms_grpc.client.streams import StreamClient, Streamed
 
 __all__ = [

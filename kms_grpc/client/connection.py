@@ -1,14 +1,12 @@
-"""Where the service is, who calls it, and how a channel to it behaves.
+"""Connection: endpoints, token, region and TLS settings of a client, and the gRPC channels made from them.
 
-Retries are gRPC's own, by service config: UNAVAILABLE only, four attempts at most, and the server's
-`grpc-retry-pushback-ms` obeyed (https://github.com/grpc/proposal/blob/master/A6-client-retries.md). Which calls may be
-repeated is read from the contract: those with an idempotency_level, and those that create, since these carry a
-`kms-request-id` that stays the same over all attempts.
+gRPC itself retries calls, by its service config: only for UNAVAILABLE, at most four attempts, and as the server's
+`grpc-retry-pushback-ms` says (https://github.com/grpc/proposal/blob/master/A6-client-retries.md). A call may be retried
+if its rpc has an idempotency_level in the proto, or if it sends a `kms-request-id`, which is the same in all attempts.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -20,12 +18,13 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
+from kms_grpc.addresses import ip_of, is_local
 from kms_grpc.client.failures import InvalidConnection
 from kms_grpc.v1 import envelope_pb2, key_management_pb2
 
 DEFAULT_ENDPOINT: Final = "127.0.0.1:50051"
 CREATES: Final = frozenset({"CreateKey", "CreateAlias"})
-"""Calls that carry a request id."""
+"""Operations whose calls send a request id."""
 
 RETRY_POLICY: Final = {
     "maxAttempts": 4,
@@ -41,13 +40,14 @@ _MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Address, caller and region.
+    """The settings of a connection. Raises InvalidConnection for settings that cannot work.
 
-    `endpoint` is HOST:PORT on the loopback, or unix:/path; or several of the same kind, joined by commas. With several,
-    calls take turns on those that answer (`policy` round_robin), or all go to the first that does (pick_first).
-
-    With `tls_ca`, a PEM file of the certificates that are trusted, HOST:PORT is any address, and TLS is spoken there.
-    The server's certificate must be good for HOST, or, where that is given, for `tls_name`; several endpoints need it.
+    endpoint: HOST:PORT on the loopback, or unix:/path; or several of one kind, separated by commas.
+    token: the bearer token that authenticates the caller.
+    region: the called region. None: the server's default region.
+    policy: of several endpoints that answer, use each in turn (round_robin) or only the first (pick_first).
+    tls_ca: PEM file of the trusted certificates. With it, HOST:PORT may be any address, and the connection uses TLS.
+    tls_name: name that the server's certificate must have, instead of HOST. Required for several endpoints under TLS.
     """
 
     endpoint: str = DEFAULT_ENDPOINT
@@ -76,8 +76,8 @@ class Connection:
         tls_ca: str | Path | None = None,
         tls_name: str | None = None,
     ) -> Connection:
-        """What is None is read from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN, KMS_GRPC_REGION, KMS_GRPC_TLS_CA and
-        KMS_GRPC_TLS_NAME."""
+        """Returns a connection. Reads an argument that is None from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN, KMS_GRPC_REGION,
+        KMS_GRPC_TLS_CA or KMS_GRPC_TLS_NAME."""
         ca = tls_ca or os.environ.get("KMS_GRPC_TLS_CA")
         return cls(
             endpoint or os.environ.get("KMS_GRPC_ENDPOINT") or DEFAULT_ENDPOINT,
@@ -92,20 +92,20 @@ class Connection:
         return tuple(endpoint.strip() for endpoint in self.endpoint.split(","))
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What every call carries: the caller's token and the called region, as far as they are known."""
+        """Returns the metadata of every call: the token and the region, if they are set."""
         pairs = (("authorization", f"Bearer {self.token}" if self.token else None), ("kms-region", self.region))
         return tuple((name, value) for name, value in pairs if value is not None)
 
     def open_channel(self, options: Options = ()) -> grpc.Channel:
-        """A channel with a connection of its own and the retry policy. It never goes through a proxy. The file of
-        trusted certificates is read now, and not again."""
+        """Opens a channel with its own TCP connections and the retry policy. It never uses a proxy. The file of trusted
+        certificates is read now and not again."""
         target, options = _target(self.endpoints), [*self._options(), *options]
         if not self.under_tls:
             return grpc.insecure_channel(target, options=options)
         return grpc.secure_channel(target, self._credentials(), options=options)
 
     def open_aio_channel(self, options: Options = ()) -> grpc.aio.Channel:
-        """The same for the event loop that runs."""
+        """Opens such a channel for the running event loop."""
         target, options = _target(self.endpoints), [*self._options(), *options]
         if not self.under_tls:
             return grpc.aio.insecure_channel(target, options=options)
@@ -113,18 +113,18 @@ class Connection:
 
     @property
     def under_tls(self) -> bool:
-        """Unix sockets never are: what is sent there stays on this machine."""
+        """True if the channels use TLS. Unix sockets never do: their data does not leave the machine."""
         return self.tls_ca is not None and not self.endpoints[0].startswith("unix:")
 
     def trusted(self) -> bytes:
-        """The certificates in `tls_ca`. InvalidConnection where there are none."""
+        """Returns the content of the file `tls_ca`. Raises InvalidConnection if it has no certificates."""
         assert self.tls_ca is not None
         try:
             pem = self.tls_ca.read_bytes()
         except OSError as error:
             raise InvalidConnection(f"tls_ca {self.tls_ca}: {error.strerror}") from None
         if b"-----BEGIN CERTIFICATE-----" not in pem:
-            raise InvalidConnection(f"tls_ca {self.tls_ca}: it holds no certificates in PEM form")
+            raise InvalidConnection(f"tls_ca {self.tls_ca}: the file has no certificates in PEM format")
         return pem
 
     def _credentials(self) -> grpc.ChannelCredentials:
@@ -146,38 +146,38 @@ class Connection:
             ("grpc.enable_retries", 1),
             ("grpc.enable_http_proxy", 0),
             ("grpc.max_receive_message_length", _MESSAGE_BYTES),
-            # Channels would share connections otherwise, and a forked child its parent's.
+            # Otherwise channels share connections, and a forked child uses those of its parent.
             ("grpc.use_local_subchannel_pool", 1),
         ]
 
 
 def service_config(policy: str = "pick_first") -> str:
-    """gRPC's service config, as JSON: which methods are repeated, and when; and how endpoints are chosen."""
-    names = [{"service": method.containing_service.full_name, "method": method.name} for method in _repeatable()]
+    """Returns gRPC's service config as JSON: which methods are retried, and how endpoints are chosen."""
+    names = [{"service": method.containing_service.full_name, "method": method.name} for method in _retryable()]
     methods = [{"name": names, "retryPolicy": RETRY_POLICY}]
     return json.dumps({"loadBalancingConfig": [{policy: {}}], "methodConfig": methods})
 
 
-def _repeatable() -> Iterator[MethodDescriptor]:
+def _retryable() -> Iterator[MethodDescriptor]:
     for file in (key_management_pb2.DESCRIPTOR, envelope_pb2.DESCRIPTOR):
         for service in file.services_by_name.values():
-            yield from (method for method in service.methods if is_repeatable(method))
+            yield from (method for method in service.methods if is_retryable(method))
 
 
-def is_repeatable(method: MethodDescriptor) -> bool:
-    """Whether sending the call twice does no more than sending it once."""
+def is_retryable(method: MethodDescriptor) -> bool:
+    """Returns whether two calls have the same effect as one."""
     level = method.GetOptions().idempotency_level
     return method.name in CREATES or level != MethodOptions.IDEMPOTENCY_UNKNOWN
 
 
 def _check_endpoint(endpoint: str, tls: bool) -> None:
-    """In clear the token only goes where it stays on this machine."""
+    """Raises InvalidConnection for an address that would send the token in clear beyond this machine."""
     if endpoint.startswith("unix:") and len(endpoint) > len("unix:"):
         return
     host, _, port = endpoint.rpartition(":")
     if not host or not port.isdigit() or "/" in host:
         raise InvalidConnection(f"endpoint {endpoint!r}: give HOST:PORT, such as {DEFAULT_ENDPOINT}, or unix:/path")
-    if not tls and host != "localhost" and not _is_loopback(host.strip("[]")):
+    if not tls and not is_local(endpoint):
         raise InvalidConnection(
             f"endpoint {endpoint!r}: only loopback (127.0.0.1, [::1]) and unix:/path are served without TLS; "
             "for others give tls_ca, the file of the CA's certificate"
@@ -185,7 +185,7 @@ def _check_endpoint(endpoint: str, tls: bool) -> None:
 
 
 def _target(endpoints: Sequence[str]) -> str:
-    """As gRPC's resolvers take it: one endpoint as it is; several addresses of one kind behind its scheme."""
+    """Returns the target for gRPC's resolvers: a single endpoint unchanged; several addresses after their scheme."""
     if len(endpoints) == 1:
         return endpoints[0]
     addresses = ["127.0.0.1:" + one.rpartition(":")[2] if one.startswith("localhost:") else one for one in endpoints]
@@ -196,20 +196,8 @@ def _target(endpoints: Sequence[str]) -> str:
 
 
 def _kind(address: str) -> str:
-    """unix, ipv4 or ipv6; empty for a name, which gRPC looks up only where it stands alone."""
+    """Returns unix, ipv4 or ipv6; empty for a host name, which gRPC resolves only as a single endpoint."""
     if address.startswith("unix:"):
         return "unix"
-    ip = _ip(address.rpartition(":")[0].strip("[]"))
+    ip = ip_of(address)
     return f"ipv{ip.version}" if ip else ""
-
-
-def _is_loopback(host: str) -> bool:
-    ip = _ip(host)
-    return ip is not None and ip.is_loopback
-
-
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None

@@ -1,10 +1,10 @@
-"""EnvelopeClient: records encrypted and decrypted here, in the C core, under data keys that are kept for a while.
+"""EnvelopeClient: encrypts and decrypts records in this process, in the C core, under cached data keys.
 
-The service is called for data keys alone: GenerateDataKey for a new one, Decrypt for one that a record carries. How
-long and how often a data key is used is bounded (data_key_cache.CacheLimits). Records are described in
-crypto/record.py; whoever has the right to Decrypt under the KMS key can open them, with this library or by hand.
+The client calls the service only for data keys: GenerateDataKey for a new one, Decrypt for one that a record carries in
+wrapped form. CacheLimits bounds how long and how often a data key is used. The format of a record is drawn in
+kms_grpc/crypto/record.py. Any caller that may Decrypt with the KMS key can open records, also without this library.
 
-Plaintexts are `bytes` of 0 to 2^30 bytes. A KMS key is named by id, ARN or alias.
+Plaintexts are `bytes` of 0 to 2^30 bytes. A KMS key is named by its id, ARN, alias name or alias ARN.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Final, Self
 
 from kms_grpc.client import forks
 from kms_grpc.client.arguments import Context
-from kms_grpc.client.data_key_cache import NOTHING, CacheCounters, CachedKey, CacheLimits, DataKeyCache, Wanted
-from kms_grpc.client.data_keys import Opening, ask, imported, known_one, new_one
+from kms_grpc.client.data_key_cache import NO_KEY, CacheCounters, CachedKey, CacheLimits, DataKeyCache, DataKeyRequest
+from kms_grpc.client.data_key_requests import decryption_request, encryption_request, import_data_key, send
 from kms_grpc.client.key_management import KeyManagementClient
-from kms_grpc.client.single_flight import SingleFlight, SingleFlights
+from kms_grpc.client.record_decryption import RecordDecryption
+from kms_grpc.client.single_flight import SingleFlight, SingleFlightGroup
 from kms_grpc.crypto.bytes_lists import BytesList
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.crypto.record import (
@@ -36,7 +37,10 @@ REFRESHING_THREADS: Final = 4
 
 
 class EnvelopeClient:
-    """Records under cached data keys. Threads may share it; a forked child fetches data keys of its own."""
+    """A client that encrypts records under cached data keys. Threads may share it.
+
+    In a forked child process the client fetches new data keys.
+    """
 
     def __init__(
         self,
@@ -45,8 +49,8 @@ class EnvelopeClient:
         *,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        """Without `kms`, one is made from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN and KMS_GRPC_REGION, and closed with this.
-        `clock`: seconds, for tests."""
+        """Without `kms`, makes a KeyManagementClient with its default arguments, and closes it in `close`.
+        `clock`: returns seconds; given by tests."""
         self.kms = kms or KeyManagementClient()
         self._closes_kms = kms is None
         clocked = () if clock is None else (clock,)
@@ -55,12 +59,12 @@ class EnvelopeClient:
         forks.register(self)
 
     def forked(self) -> None:
-        """Flights of the parent's threads never land in the child."""
-        self._flights: SingleFlights[CachedKey] = SingleFlights()
+        """Forgets, in a forked child, the calls and the threads that exist only in the parent."""
+        self._flights: SingleFlightGroup[CachedKey] = SingleFlightGroup()
         self._threads = ThreadPoolExecutor(REFRESHING_THREADS, thread_name_prefix="data-keys-ahead")
 
     def close(self) -> None:
-        """Forget all data keys."""
+        """Removes all data keys from memory."""
         self._threads.shutdown(cancel_futures=True)
         self.cache.clear()
         if self._closes_kms:
@@ -76,165 +80,165 @@ class EnvelopeClient:
 
     @property
     def counters(self) -> CacheCounters:
-        """What the cache has done so far."""
+        """The counts of the cache so far."""
         return self.cache.counters()
 
     def bind(self, key_id: str, context: Context | None = None) -> BoundEnvelope:
-        """For many records under one KMS key and one encryption context."""
+        """Returns the faster BoundEnvelope for many records under one KMS key and encryption context."""
         return BoundEnvelope(self, key_id, context or {})
 
     def encrypt(self, key_id: str, plaintext: bytes, context: Context | None = None) -> bytes:
-        """A record. Whoever decrypts must give the same encryption context."""
+        """Returns the encrypted record. Decryption needs the same encryption context."""
         return self.bind(key_id, context).encrypt(plaintext)
 
     def encrypt_many(self, key_id: str, plaintexts: Sequence[bytes], context: Context | None = None) -> list[bytes]:
-        """A record of each, in their order; one C call for all under the same data key."""
+        """Returns the encrypted records in the order of the plaintexts. Makes one C call for each data key."""
         return self.bind(key_id, context).encrypt_many(plaintexts)
 
     def decrypt(self, record: bytes, context: Context | None = None) -> bytes:
-        """The plaintext. InvalidCiphertextException for a record that was changed, or of another context."""
+        """Returns the plaintext. Raises InvalidCiphertextException if the record was changed or the context differs."""
         given, form = context or {}, canonical(context or {})
-        wanted = known_one(wrapped_key_of(record), given, form)
-        key = self.cache.take(wanted, 0) or self._wait(wanted, [0])[0]
+        request = decryption_request(wrapped_key_of(record), given, form)
+        key = self.cache.take(request, 0) or self._wait_for_key(request, [0])[0]
         try:
             return open_record(key, form, record)
         except forks.LOST:
-            forks.happened()
+            forks.after_fork_in_child()
             return self.decrypt(record, context)
 
     def decrypt_many(self, records: Sequence[bytes], context: Context | None = None) -> list[bytes]:
-        """The plaintexts, in their order; one C call for those of up to 64 data keys. Each is asked for once.
-        RecordsFailed, with the plaintexts of the others, where one does not open."""
+        """Returns the plaintexts in the order of the records. Fetches each data key once, and makes one C call for the
+        records of up to 64 data keys. Raises RecordsFailed, which has the other plaintexts, if a record fails."""
         given, form = context or {}, canonical(context or {})
-        opening = Opening(records)
+        decryption = RecordDecryption(records)
         try:
-            for part in opening.parts():
-                for wrapped, places in part:
-                    self._find(opening, known_one(wrapped, given, form), places)
-                opening.open(form)
+            for part in decryption.parts():
+                for wrapped, indexes in part:
+                    self._find_key(decryption, decryption_request(wrapped, given, form), indexes)
+                decryption.decrypt(form)
         except forks.LOST:
-            forks.happened()
+            forks.after_fork_in_child()
             return self.decrypt_many(records, context)
-        return opening.finished()
+        return decryption.plaintexts()
 
-    # --- data keys that are not at hand -----------------------------------------------------------------------------
+    # --- data keys that are not in the cache ---------------------------------------------------------------------
 
-    def _find(self, opening: Opening, wanted: Wanted, places: Sequence[int]) -> None:
-        sizes = [0] * len(places)
+    def _find_key(self, decryption: RecordDecryption, request: DataKeyRequest, indexes: Sequence[int]) -> None:
+        sizes = [0] * len(indexes)
         try:
-            key, _ = self.cache.take_many(wanted, sizes) or self._wait(wanted, sizes)
+            key, _ = self.cache.take_many(request, sizes) or self._wait_for_key(request, sizes)
         except Exception as error:
-            opening.refused(error, places)
+            decryption.fail(error, indexes)
         else:
-            opening.under(key, places)
+            decryption.set_key(key, indexes)
 
-    def _wait(self, wanted: Wanted, sizes: Sequence[int]) -> tuple[DataKey, int]:
-        """A data key for as many of these records as may be under it, at least one: fetched here, or by whoever came
-        first."""
-        if self.cache.is_alone(wanted, sizes[0]):
-            return self._fetch(wanted).key, 1
+    def _wait_for_key(self, request: DataKeyRequest, sizes: Sequence[int]) -> tuple[DataKey, int]:
+        """Returns a data key and how many of the records, at least one, may use it. Fetches the data key, or waits for
+        another thread that does."""
+        if self.cache.needs_own_key(request, sizes[0]):
+            return self._fetch(request).key, 1
         while True:
-            flight, leads = self._flights.join(wanted.name)
+            flight, leads = self._flights.join(request.name)
             if leads:
-                held, granted = self._lead(flight, wanted, sizes, ahead=False)
-            elif (waited := flight.wait()) is not None:
-                held, granted = waited, self.cache.take_from(waited, sizes)
+                entry, granted = self._lead(flight, request, sizes, ahead=False)
+            elif (finished := flight.wait()) is not None:
+                entry, granted = finished, self.cache.take_from(finished, sizes)
             else:
                 continue
             if granted:
-                return held.key, granted
+                return entry.key, granted
 
     def _lead(
-        self, flight: SingleFlight[CachedKey], wanted: Wanted, sizes: Sequence[int], *, ahead: bool
+        self, flight: SingleFlight[CachedKey], request: DataKeyRequest, sizes: Sequence[int], *, ahead: bool
     ) -> tuple[CachedKey, int]:
         try:
-            held = self._fetch(wanted)
-            granted = self.cache.store(wanted, held, ahead=ahead, sizes=sizes)
-            self._flights.end(wanted.name)
-            flight.land(held)
+            entry = self._fetch(request)
+            granted = self.cache.store(request, entry, ahead=ahead, sizes=sizes)
+            self._flights.end(request.name)
+            flight.finish(entry)
         except BaseException as error:
-            self.cache.failed(wanted)
-            self._flights.end(wanted.name)
-            flight.land(error=error if isinstance(error, Exception) else None)
+            self.cache.failed(request)
+            self._flights.end(request.name)
+            flight.finish(error=error if isinstance(error, Exception) else None)
             raise
-        return held, granted
+        return entry, granted
 
-    def _fetch(self, wanted: Wanted) -> CachedKey:
-        asked_at = self.cache.clock()
-        self.cache.called()
-        return imported(self.cache, wanted, ask(self.kms, wanted), asked_at)
+    def _fetch(self, request: DataKeyRequest) -> CachedKey:
+        requested_at = self.cache.clock()
+        self.cache.count_call()
+        return import_data_key(self.cache, request, send(self.kms, request), requested_at)
 
-    def _refresh(self, wanted: Wanted) -> None:
+    def _refresh(self, request: DataKeyRequest) -> None:
         try:
-            self._threads.submit(self._fetch_ahead, wanted)
-        except RuntimeError:  # the interpreter is on its way out
-            self.cache.failed(wanted)
+            self._threads.submit(self._fetch_ahead, request)
+        except RuntimeError:  # the interpreter is shutting down
+            self.cache.failed(request)
 
-    def _fetch_ahead(self, wanted: Wanted) -> None:
-        """What goes wrong is for those to see who need the data key once the one at hand is used up."""
-        flight, leads = self._flights.join(wanted.name)
+    def _fetch_ahead(self, request: DataKeyRequest) -> None:
+        """Fetches a data key ahead of time. Ignores errors: a caller that needs the data key fetches it again."""
+        flight, leads = self._flights.join(request.name)
         if leads:
             try:
-                self._lead(flight, wanted, (), ahead=True)
+                self._lead(flight, request, (), ahead=True)
             except Exception:
                 return
 
 
 class BoundEnvelope:
-    """Records under one KMS key and one encryption context."""
+    """Encrypts and decrypts records under one KMS key and one encryption context."""
 
-    __slots__ = ("_client", "_context", "_form", "_wanted", "_lent", "_clock")
+    __slots__ = ("_client", "_context", "_form", "_request", "_reference", "_clock")
 
     def __init__(self, client: EnvelopeClient, key_id: str, context: Context) -> None:
         self._client = client
         self._context = context
         self._form = canonical(context)
-        self._wanted = new_one(key_id, context, self._form)
-        self._lent = NOTHING
+        self._request = encryption_request(key_id, context, self._form)
+        self._reference = NO_KEY
         self._clock = client.cache.clock
 
     def encrypt(self, plaintext: bytes) -> bytes:
-        """A record."""
-        key = self._lent.key
+        """Returns the encrypted record."""
+        key = self._reference.key
         if key is None:
-            return self._encrypt_asking(plaintext)
+            return self._encrypt_through_cache(plaintext)
         record = seal_within(key.address, self._clock(), self._form, plaintext)
-        return record if type(record) is bytes else self._encrypt_otherwise(plaintext, record)  # type: ignore[arg-type]
+        return record if type(record) is bytes else self._encrypt_after(record, plaintext)  # type: ignore[arg-type]
 
-    def _encrypt_otherwise(self, plaintext: bytes, status: int) -> bytes:
-        """Where the data key that was lent does not serve any more."""
+    def _encrypt_after(self, status: int, plaintext: bytes) -> bytes:
+        """Encrypts with a data key from the cache, after the core refused the referenced one with `status`."""
         try:
             why_not(status)
         except forks.LOST:
-            forks.happened()
-        return self._encrypt_asking(plaintext)
+            forks.after_fork_in_child()
+        return self._encrypt_through_cache(plaintext)
 
-    def _encrypt_asking(self, plaintext: bytes) -> bytes:
-        wanted, size, cache = self._wanted, len(plaintext), self._client.cache
-        key = cache.take(wanted, size) or self._client._wait(wanted, [size])[0]
-        self._lent = cache.lent(wanted)
+    def _encrypt_through_cache(self, plaintext: bytes) -> bytes:
+        request, size, cache = self._request, len(plaintext), self._client.cache
+        key = cache.take(request, size) or self._client._wait_for_key(request, [size])[0]
+        self._reference = cache.reference(request)
         try:
             return seal(key, self._form, plaintext)
         except forks.LOST:
-            forks.happened()
+            forks.after_fork_in_child()
             return self.encrypt(plaintext)
 
     def encrypt_many(self, plaintexts: Sequence[bytes]) -> list[bytes]:
-        """A record of each, in their order."""
-        given, wanted, records = BytesList(plaintexts), self._wanted, list[bytes]()
+        """Returns the encrypted records in the order of the plaintexts."""
+        given, request, records = BytesList(plaintexts), self._request, list[bytes]()
         while len(records) < len(given):
             left = memoryview(given.lengths)[len(records) :]
-            key, count = self._client.cache.take_many(wanted, left) or self._client._wait(wanted, left)
+            key, count = self._client.cache.take_many(request, left) or self._client._wait_for_key(request, left)
             try:
                 records += seal_many(key, self._form, given.part(len(records), count))
             except forks.LOST:
-                forks.happened()
+                forks.after_fork_in_child()
         return records
 
     def decrypt(self, record: bytes) -> bytes:
-        """The plaintext of a record of this context, whatever its key."""
+        """Returns the plaintext of a record that has this encryption context, under any KMS key."""
         return self._client.decrypt(record, self._context)
 
     def decrypt_many(self, records: Sequence[bytes]) -> list[bytes]:
-        """The plaintexts of many."""
+        """Returns the plaintexts of records that have this encryption context; see EnvelopeClient.decrypt_many."""
         return self._client.decrypt_many(records, self._context)

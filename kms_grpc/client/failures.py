@@ -1,4 +1,4 @@
-"""What a call can raise: the service's own errors by name, and what went wrong on the way to it."""
+"""Exceptions of the client: the errors of the service by name, and the failures of gRPC."""
 
 from __future__ import annotations
 
@@ -10,28 +10,25 @@ from google.rpc import error_details_pb2, status_pb2
 
 from kms_grpc import errors
 
-DOMAIN: Final = "kms_grpc.v1"
-"""ErrorInfo.domain of the service's errors."""
-
 
 class ClientError(Exception):
-    """The call did not come to an answer of the service. The text says why."""
+    """Base of the errors that do not come from the service. The text says what happened."""
 
 
 class InvalidConnection(ClientError):
-    """Address or token cannot be used as they are; nothing was sent."""
+    """An endpoint, token or certificate file cannot be used. Nothing was sent."""
 
 
 class ServiceUnreachable(ClientError):
-    """Nobody answers at the endpoint, or the connection broke and stayed so over all attempts."""
+    """No endpoint could be reached, or the connection broke in every attempt."""
 
 
 class DeadlineExceeded(ClientError):
-    """No answer in time. A write may have happened."""
+    """No response arrived in time. The service may still have carried out the call."""
 
 
 class CallFailed(ClientError):
-    """gRPC ended the call without an error of the service's own. `status` is the name of its status code."""
+    """gRPC ended the call without an error of the service. `status` is the name of the gRPC status code."""
 
     def __init__(self, status: str, text: str) -> None:
         super().__init__(f"{status}: {text}")
@@ -39,7 +36,7 @@ class CallFailed(ClientError):
 
 
 class UnknownKMSError(errors.KMSError):
-    """The service refused the call with an error that this version does not know by name; `code` has the name."""
+    """An error of the service that has no class in this version of the library. `code` is its name."""
 
     def __init__(self, code: str, text: str, *, key: str | None = None, state: str | None = None) -> None:
         super().__init__(text, key=key, state=state)
@@ -60,8 +57,8 @@ _BY_NAME: Final = {cls.__name__: cls for cls in _subclasses(errors.KMSError) if 
 
 
 def from_call(call: grpc.RpcError) -> Exception:
-    """The exception for a failed call: of the ErrorInfo's class where there is one, else by the status."""
-    pairs: Any = call.trailing_metadata() or ()  # named pairs, or with asyncio plain ones
+    """Returns the exception for a failed call: the KMSError that ErrorInfo names, else a ClientError by gRPC status."""
+    pairs: Any = call.trailing_metadata() or ()  # named tuples; with asyncio, plain ones
     trailers: dict[str, Any] = dict(pairs)
     info = _error_info(trailers.get("grpc-status-details-bin"))
     if info is None:
@@ -73,8 +70,10 @@ def from_call(call: grpc.RpcError) -> Exception:
 
 
 def item_error(result: Any) -> errors.KMSError | None:
-    """Why an item of a batch was not done, as the exception that the single call would have raised; None where it was.
-    `result` is one of an answer's `results`."""
+    """Returns the error of a batch item, or None if the item succeeded. `result`: one of the response's `results`.
+
+    The error is the exception that the call for a single item would have raised.
+    """
     if not result.HasField("error"):
         return None
     info = _info_of(result.error) or error_details_pb2.ErrorInfo(reason="UnknownException")
@@ -96,7 +95,7 @@ def _error_info(details: bytes | None) -> error_details_pb2.ErrorInfo | None:
 def _info_of(status: status_pb2.Status) -> error_details_pb2.ErrorInfo | None:
     info = error_details_pb2.ErrorInfo()
     for detail in status.details:
-        if detail.Unpack(info) and info.domain == DOMAIN:
+        if detail.Unpack(info) and info.domain == errors.DOMAIN:
             return info
     return None
 

@@ -1,7 +1,7 @@
-"""What a fork of the caller's process breaks: connections, locks that another thread held, keys in memory.
+"""Support for processes that fork: the child must not use the parent's connections, locks or data keys.
 
-A forked child opens connections of its own and fetches data keys of its own. Whoever must forget something registers
-for it; `count` tells what was made before the last fork.
+A forked child opens new connections and fetches new data keys. Objects with state that must not survive a fork
+register here; `count` returns the number of forks, so that an object can see whether it was made before the last one.
 """
 
 from __future__ import annotations
@@ -14,33 +14,34 @@ from typing import Any, Final, Protocol
 from kms_grpc.crypto.errors import KeyringLost, StaleHandle
 
 LOST: Final = (KeyringLost, StaleHandle)
-"""What a data key of the parent is in a child, before and after it has opened the keyring anew."""
+"""Errors from using a data key of the parent in a child: before and after the child has opened its own keyring."""
 
 
-class Forgets(Protocol):
-    """What must not be used as it was before the fork."""
+class ForkAware(Protocol):
+    """An object with state that must not survive a fork."""
 
     def forked(self) -> None:
-        """Called in the child, where no other thread runs."""
+        """Discards that state. Called in the child, where no other thread runs."""
 
 
 WAIT_SECONDS: Final = 1.0
-"""So long, at most, a fork waits for calls under way; it does not wait for streams, nor for the calls of asyncio."""
+"""Longest time that a fork waits for calls under way. It does not wait for streams or for calls of asyncio clients."""
 
 
 class Calls:
-    """The calls under way. Entered by `with` around each, in any thread.
+    """The calls under way. Each call runs in a `with` block of this object, in any thread.
 
-    gRPC's library does not bear a fork while it is at work for another thread: now and then a child finds its locks and
-    threads in the middle of something, and is aborted. So a fork waits until no call is under way, and none begins
-    meanwhile."""
+    The gRPC library does not support a fork while it works for another thread: the child inherits locks in the middle
+    of an operation and is sometimes aborted. A fork therefore waits until no call is under way, and holds back new
+    calls until it is done.
+    """
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """In the child: the calls of threads that it does not have are not under way here."""
-        self._changed = threading.Condition()  # reentrant: a signal's handler may fork wherever its thread is
+        """Forgets the calls of the parent's threads. Called in the child, which does not have these threads."""
+        self._changed = threading.Condition()  # reentrant: a signal handler may fork while its thread holds it
         self._under_way = set[int]()
         self._forks = 0
 
@@ -57,41 +58,43 @@ class Calls:
                 self._changed.notify_all()
 
     def before_fork(self) -> None:
+        """Waits for the calls of other threads and holds back new ones. Called in the parent."""
         mine = {threading.get_ident()}
         with self._changed:
             self._forks += 1
             self._changed.wait_for(lambda: self._under_way <= mine, WAIT_SECONDS)
 
     def after_fork(self) -> None:
-        """In the parent."""
+        """Lets new calls begin. Called in the parent."""
         with self._changed:
             self._forks -= 1
             self._changed.notify_all()
 
 
 calls: Final = Calls()
-_registered: Final[weakref.WeakSet[Forgets]] = weakref.WeakSet()
+_registered: Final[weakref.WeakSet[ForkAware]] = weakref.WeakSet()
 _abandoned: Final[list[Any]] = []
 _forks = 0
 
 
 def count() -> int:
-    """Forks that this process has come through."""
+    """Returns the number of forks that lead to this process."""
     return _forks
 
 
-def register(one: Forgets) -> None:
-    """Have `one.forked()` called in every child, as long as it lives."""
+def register(one: ForkAware) -> None:
+    """Registers an object, by weak reference, for a call of `forked` in every child."""
     _registered.add(one)
 
 
 def abandon(channel: object) -> None:
-    """Keep a channel of the parent's: to close it would wait for threads that the child doesn't have."""
+    """Keeps a channel of the parent alive. Closing it would wait for threads that the child does not have."""
     _abandoned.append(channel)
 
 
-def happened() -> None:
-    """By Python itself after os.fork; by who finds the keyring wiped after a fork that Python did not see."""
+def after_fork_in_child() -> None:
+    """Discards all state of the parent. Python calls this after os.fork. A client calls it when it finds the keyring
+    wiped, because a C library forked without Python."""
     global _forks
     _forks += 1
     calls.forget()
@@ -99,4 +102,4 @@ def happened() -> None:
         one.forked()
 
 
-os.register_at_fork(before=calls.before_fork, after_in_parent=calls.after_fork, after_in_child=happened)
+os.register_at_fork(before=calls.before_fork, after_in_parent=calls.after_fork, after_in_child=after_fork_in_child)

@@ -1,4 +1,4 @@
-"""Whether a server answers, by grpc.health.v1 (https://github.com/grpc/grpc/blob/master/doc/health-checking.md)."""
+"""Health checks of a server, by grpc.health.v1 (https://github.com/grpc/grpc/blob/master/doc/health-checking.md)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from kms_grpc.client.failures import ServiceUnreachable
 
 SERVING: Final = "SERVING"
 _PAUSE: Final = 0.05
+"""Seconds between two checks."""
 
 
 def health(connection: Connection, timeout: float = 2.0) -> str:
-    """SERVING, NOT_SERVING or UNKNOWN, as the server says of itself. ServiceUnreachable if nobody answers."""
+    """Returns the server's status: SERVING, NOT_SERVING or UNKNOWN. Raises ServiceUnreachable if no server answers."""
     with connection.open_channel([("grpc.use_local_subchannel_pool", 1)]) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
@@ -28,13 +29,16 @@ def health(connection: Connection, timeout: float = 2.0) -> str:
 
 
 def wait_until_serving(connection: Connection, timeout: float, is_alive: Callable[[], bool] = lambda: True) -> None:
-    """Return as soon as the server answers SERVING. ServiceUnreachable after `timeout` seconds, or once it is dead."""
+    """Returns when the server's status is SERVING.
+
+    Raises ServiceUnreachable after `timeout` seconds, or as soon as `is_alive` says that the server has ended.
+    """
     end = time.monotonic() + timeout
     while True:
         try:
             if health(connection) == SERVING:
                 return
-            reason = "it does not serve yet"
+            reason = "not serving yet"
         except ServiceUnreachable as error:
             reason = str(error)
         if not is_alive() or time.monotonic() > end:

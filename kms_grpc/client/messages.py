@@ -1,19 +1,18 @@
-"""MessageClient: whole messages of the AWS Encryption SDK, encrypted and decrypted here, in the service's C core.
+"""MessageClient: encrypts and decrypts whole messages of the AWS Encryption SDK in this process, in the C core.
 
     with KeyManagementClient() as kms:
         messages = MessageClient(kms)
         message = messages.encrypt("alias/films", film, {"app": "shop"})
         assert messages.decrypt(message) == film
 
-Each message has a data key of its own, by one GenerateDataKey, and one Decrypt opens it. What the service sees is the
-key and the encryption context, never the content. For what doesn't fit into memory, see StreamClient.
+Each message has its own data key: `encrypt` calls GenerateDataKey once, and `decrypt` calls Decrypt once. The service
+sees the key and the encryption context, never the content. For content that does not fit into memory, use StreamClient.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 from kms_grpc.client.arguments import Context
+from kms_grpc.client.data_key_requests import DataKeyOperations
 from kms_grpc.crypto.keyring import open_keyring
 from kms_grpc.crypto.message_format import (
     COMMITTING,
@@ -28,21 +27,17 @@ from kms_grpc.crypto.message_format import (
 from kms_grpc.errors import InvalidCiphertextException
 
 SLOTS = 4_096
-"""Of this process's keyring, where nobody has opened it yet."""
-
-
-class DataKeys(Protocol):
-    """The two operations that are needed: KeyManagementClient has them."""
-
-    def generate_data_key(self, key_id: str, encryption_context: Context | None = None) -> Any: ...
-    def decrypt(self, ciphertext_blob: bytes, encryption_context: Context | None = None) -> Any: ...
+"""Slots of this process's keyring, if this client is the first to open it."""
 
 
 class MessageClient:
-    """Threads may share it. Suite 0x0478 is written, 0x0478 and 0x0578 are read. Errors: those of the two operations,
-    and InvalidCiphertextException for what is no whole message as it was written."""
+    """A client for messages that fit into memory. Threads may share it.
 
-    def __init__(self, kms: DataKeys) -> None:
+    It writes suite 0x0478, and reads 0x0478 and 0x0578. Methods raise the errors of GenerateDataKey and Decrypt, and
+    InvalidCiphertextException for a message that is incomplete, was changed, or has another suite.
+    """
+
+    def __init__(self, kms: DataKeyOperations) -> None:
         self._kms = kms
         open_keyring(SLOTS)
 
@@ -53,7 +48,7 @@ class MessageClient:
         encryption_context: Context | None = None,
         frame_length: int = FRAME_LENGTH,
     ) -> bytes:
-        """The message. `frame_length`: 1 to 1,048,576 bytes."""
+        """Returns the message. `frame_length`: 1 to 1,048,576 bytes."""
         with self._writer(key_id, encryption_context, frame_length) as writer:
             return writer.encrypt(plaintext, last=True, lead=lambda _: writer.header)
 
@@ -65,7 +60,7 @@ class MessageClient:
         encryption_context: Context | None = None,
         frame_length: int = FRAME_LENGTH,
     ) -> int:
-        """The same into a buffer that is used again; how many bytes were written. ValueError where it is too small."""
+        """Writes the message into `out` and returns its size. Raises ValueError if `out` is too small."""
         with self._writer(key_id, encryption_context, frame_length) as writer:
             start = len(writer.header)
             size = start + writer.size_of(len(plaintext), last=True)
@@ -76,7 +71,7 @@ class MessageClient:
             return start + writer.encrypt_into(view[start:], plaintext, last=True)
 
     def decrypt(self, message: bytes, encryption_context: Context | None = None) -> bytes:
-        """The plaintext. `encryption_context`: pairs that the message's must have."""
+        """Returns the plaintext. `encryption_context`: pairs that the message's encryption context must contain."""
         with self._reader(message, encryption_context) as reader:
             plaintext = reader.decrypt(memoryview(message)[reader.header_size :])
             reader.finish()
@@ -85,7 +80,7 @@ class MessageClient:
     def decrypt_into(
         self, out: bytearray | memoryview, message: bytes, encryption_context: Context | None = None
     ) -> int:
-        """The same into a buffer that is used again; how many bytes were written. ValueError where it is too small."""
+        """Writes the plaintext into `out` and returns its size. Raises ValueError if `out` is too small."""
         with self._reader(message, encryption_context) as reader:
             size = reader.decrypt_into(out, memoryview(message)[reader.header_size :])
             reader.finish()
@@ -107,7 +102,7 @@ class MessageClient:
 
 
 def _blob(header: MessageHeader) -> bytes:
-    """The first data key of our provider."""
+    """Returns the first encrypted data key of the provider aws-kms."""
     blobs = (data_key.blob for data_key in header.data_keys if data_key.provider == PROVIDER)
     blob = next(blobs, None)
     if blob is None:

@@ -1,4 +1,8 @@
-"""One call at a time for each thing that is asked for: who comes second waits for what the first one gets."""
+"""Single flight: threads that need the same thing at the same time share one call for it.
+
+The first thread, the leader, makes the call. The others wait for its result. The name is that of Go's
+golang.org/x/sync/singleflight.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +10,39 @@ import threading
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
-class SingleFlight(Generic[Answer]):
-    """A call under way."""
+class SingleFlight(Generic[Result]):
+    """A call that is under way and that several threads may wait for."""
 
     def __init__(self) -> None:
-        self._landed = threading.Event()
-        self._answer: Answer | None = None
+        self._finished = threading.Event()
+        self._result: Result | None = None
         self._error: Exception | None = None
 
-    def wait(self) -> Answer | None:
-        """What the call gave, or its error raised; None where whoever made it gave up: ask again."""
-        self._landed.wait()
+    def wait(self) -> Result | None:
+        """Waits for the call. Returns its result, or None if the leader was interrupted; raises the call's error."""
+        self._finished.wait()
         if self._error is not None:
             raise self._error
-        return self._answer
+        return self._result
 
-    def land(self, answer: Answer | None = None, error: Exception | None = None) -> None:
-        self._answer, self._error = answer, error
-        self._landed.set()
+    def finish(self, result: Result | None = None, error: Exception | None = None) -> None:
+        """Hands the result or the error to all threads that wait."""
+        self._result, self._error = result, error
+        self._finished.set()
 
 
-class SingleFlights(Generic[Answer]):
-    """The calls under way, by what they are for."""
+class SingleFlightGroup(Generic[Result]):
+    """The calls that are under way, by name."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._by_name: dict[Hashable, SingleFlight[Answer]] = {}
+        self._by_name: dict[Hashable, SingleFlight[Result]] = {}
 
-    def join(self, name: Hashable) -> tuple[SingleFlight[Answer], bool]:
-        """The flight, and whether it is the caller's to fly."""
+    def join(self, name: Hashable) -> tuple[SingleFlight[Result], bool]:
+        """Returns the flight of that name, and whether the calling thread is its leader."""
         with self._lock:
             flight = self._by_name.get(name)
             if flight is not None:
@@ -46,6 +51,6 @@ class SingleFlights(Generic[Answer]):
             return flight, True
 
     def end(self, name: Hashable) -> None:
-        """Who comes now flies anew."""
+        """Forgets the flight of that name: the next thread that joins starts a new one."""
         with self._lock:
             self._by_name.pop(name, None)

@@ -1,13 +1,12 @@
-"""StreamClient: content of any size, encrypted and decrypted by the service in constant memory on both sides.
+"""StreamClient: has the service encrypt and decrypt content of any size, in constant memory on both sides.
 
     with StreamClient() as streams:
         with open("film.mp4", "rb") as film, open("film.kms", "wb") as target:
             for part in streams.encrypt("alias/films", iter(lambda: film.read(1 << 20), b"")):
                 target.write(part)
 
-What comes out of `encrypt` is a message of the AWS Encryption SDK, which its libraries read too. Only when the loop
-ends without an exception is it whole, or, of `decrypt`, all of the plaintext: what came before an exception must not
-be taken for it.
+`encrypt` produces a message of the AWS Encryption SDK, which that SDK can decrypt. The output is complete only if the
+loop ends without an exception. Discard the parts that came before an exception, plaintext above all.
 """
 
 from __future__ import annotations
@@ -19,29 +18,29 @@ from typing import Any, Self
 import grpc
 
 from kms_grpc.client.arguments import Context
-from kms_grpc.client.calls import Caller
 from kms_grpc.client.failures import from_call
+from kms_grpc.client.service_client import ServiceClient
+from kms_grpc.crypto.message_format import Buffer
 from kms_grpc.v1 import envelope_pb2 as pb
 
 PART_BYTES = 1024 * 1024
-"""What one message carries at most: fastest, and below what a server takes by default."""
+"""Content of one gRPC message, at most: the fastest size, and below the default limit of a server."""
 
 FIRST_BYTES = 16 * 1024
-"""What the first message may have beside its part."""
-
-Buffer = bytes | bytearray | memoryview
+"""Room for the other fields of the first message."""
 
 
 class Streamed(Iterator[bytes]):
-    """What comes back, part by part. Whoever leaves early closes it; a `with` does so."""
+    """The output of a stream, part by part. To stop early, call `close` or leave the `with` block."""
 
     def __init__(self, call: Any, member: str, sender: Sender) -> None:
         self._call, self._member, self._sender = call, member, sender
         self.key_id = ""
-        """ARN of the key, once the first part has come."""
+        """ARN of the key, after the first part has arrived."""
         self.key_material_id = ""
+        """Id of the key material, after the first part has arrived."""
         self.encryption_context: Context = {}
-        """Of decrypting: the message's own."""
+        """Encryption context of the message, when decrypting."""
 
     def __next__(self) -> bytes:
         while True:
@@ -68,7 +67,7 @@ class Streamed(Iterator[bytes]):
         self.encryption_context = dict(getattr(answer, "encryption_context", {}))
 
     def close(self) -> None:
-        """Ends the call, whatever has come of it."""
+        """Cancels the call if it still runs."""
         self._call.cancel()
 
     def __enter__(self) -> Self:
@@ -81,8 +80,10 @@ class Streamed(Iterator[bytes]):
 
 
 class Sender:
-    """The messages of a stream. gRPC takes them on a thread of its own, no faster than the server reads; what goes
-    wrong there is kept, to be raised where the answers are read."""
+    """The request messages of a stream. gRPC iterates over them in its own thread, no faster than the server reads.
+
+    An exception of the caller's iterator is kept in `failed`, and raised where the responses are read.
+    """
 
     def __init__(self, first: Any, member: str, pieces: Iterator[bytes]) -> None:
         self._first, self._member, self._pieces = first, member, pieces
@@ -97,13 +98,13 @@ class Sender:
                 message = type(message)()
         except Exception as error:
             self.failed = error
-            return  # the server refuses what is not whole
+            return  # without a last message, the server refuses the stream
         message.last = True
         yield message
 
 
-def cut(parts: Iterable[Buffer], most: int) -> Iterator[bytes]:
-    """The same bytes in parts of at most so many."""
+def split(parts: Iterable[Buffer], most: int) -> Iterator[bytes]:
+    """Yields the same bytes in pieces of at most `most` bytes."""
     for part in parts:
         if isinstance(part, bytes) and 0 < len(part) <= most:
             yield part
@@ -114,12 +115,12 @@ def cut(parts: Iterable[Buffer], most: int) -> Iterator[bytes]:
 
 
 def part_bytes(limits: pb.GetLimitsResponse) -> int:
-    """What of a part fits into one message to this server."""
+    """Returns the number of content bytes that fit into one message to this server."""
     return min(PART_BYTES, limits.calls.max_request_message_bytes - FIRST_BYTES)
 
 
-class StreamClient(Caller):
-    """A connection to the service. Threads may share it, but not one stream."""
+class StreamClient(ServiceClient):
+    """A client for streams. Threads may share it, but not a single stream."""
 
     _part_bytes: int | None = None
 
@@ -132,10 +133,13 @@ class StreamClient(Caller):
         frame_length: int | None = None,
         timeout: float | None = None,
     ) -> Streamed:
-        """A message of the AWS Encryption SDK (suite 0x0478), its data key wrapped by the key. `frame_length`: 1,024 to
-        1,048,576 bytes (default 65,536). `timeout`: seconds that all of it may take."""
+        """Encrypts the parts into one message of the AWS Encryption SDK (suite 0x0478).
+
+        frame_length: 1,024 to 1,048,576 bytes (default 65,536).
+        timeout: seconds for the whole stream. None: no limit.
+        """
         first = encrypt_request(key_id, encryption_context, frame_length)
-        sender = Sender(first, "plaintext", self._cut(parts))
+        sender = Sender(first, "plaintext", self._split(parts))
         call = self._envelopes.EncryptStream(iter(sender), timeout=timeout, metadata=self._metadata)
         return Streamed(call, "ciphertext", sender)
 
@@ -147,24 +151,28 @@ class StreamClient(Caller):
         key_id: str | None = None,
         timeout: float | None = None,
     ) -> Streamed:
-        """The plaintext of such a message. `encryption_context`: pairs that the message's must have; `key_id`: refuse
-        what another key encrypted."""
-        sender = Sender(decrypt_request(key_id, encryption_context), "ciphertext", self._cut(parts))
+        """Decrypts the parts of one message of the AWS Encryption SDK.
+
+        encryption_context: pairs that the message's encryption context must contain.
+        key_id: refuse a message that another key encrypted.
+        timeout: seconds for the whole stream. None: no limit.
+        """
+        sender = Sender(decrypt_request(key_id, encryption_context), "ciphertext", self._split(parts))
         call = self._envelopes.DecryptStream(iter(sender), timeout=timeout, metadata=self._metadata)
         return Streamed(call, "plaintext", sender)
 
-    def _cut(self, parts: Iterable[Buffer]) -> Iterator[bytes]:
-        """The server is asked once what it takes."""
+    def _split(self, parts: Iterable[Buffer]) -> Iterator[bytes]:
+        """Splits the parts by the limit of the server, which the first call asks for."""
         if self._part_bytes is None:
             self._part_bytes = part_bytes(self._call(self._envelopes.GetLimits, pb.GetLimitsRequest()))
-        return cut(parts, self._part_bytes)
+        return split(parts, self._part_bytes)
 
 
 def encrypt_request(key_id: str, context: Context | None, frame_length: int | None) -> pb.EncryptStreamRequest:
-    """The first message of an EncryptStream, without its part."""
+    """Returns the first message of an EncryptStream, without content."""
     return pb.EncryptStreamRequest(key_id=key_id, encryption_context=context or {}, frame_length=frame_length)
 
 
 def decrypt_request(key_id: str | None, context: Context | None) -> pb.DecryptStreamRequest:
-    """The first message of a DecryptStream, without its part."""
+    """Returns the first message of a DecryptStream, without content."""
     return pb.DecryptStreamRequest(key_id=key_id or "", encryption_context=context or {})

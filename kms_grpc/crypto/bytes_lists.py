@@ -1,4 +1,4 @@
-"""Many `bytes` as C reads and writes them: where each is and how long, in one step for all."""
+"""Sequences of `bytes` for C: one call gives the addresses and lengths of all elements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NUMBER: Final = "Q"
 
 
 def with_the_gil(name: str, result: Any, *arguments: Any) -> Any:
-    """A function of the core that speaks with Python itself: cffi would call it without the GIL."""
+    """Returns a function of the core that uses Python's C API. ctypes calls it with the GIL held; cffi would not."""
     address = int(ffi.cast("uintptr_t", ffi.addressof(lib, name)))
     return ctypes.PYFUNCTYPE(result, *arguments)(address)
 
@@ -24,36 +24,38 @@ _make = with_the_gil("kms_bytes_make", _object, _pointer, _pointer, ctypes.c_siz
 
 
 class BytesList:
-    """Many `bytes`, held as long as this is: who changes the list that they came from changes nothing here."""
+    """An immutable copy of a sequence of `bytes`, with the arrays that C needs to read them."""
 
     __slots__ = ("_held", "_places", "lengths", "in_c")
 
     def __init__(self, items: Sequence[bytes]) -> None:
-        """TypeError where one is something else."""
+        """Raises TypeError if an element is not `bytes`."""
         self._held = tuple(items)
         self.lengths = numbers(bytes(8 * len(self._held)))
         self._places = numbers(self.lengths)
         _read(self._held, _address(self._places), _address(self.lengths))
         self.in_c = (_pointers(self._places), ffi.from_buffer("uint64_t[]", self.lengths), len(self._held))
-        """For C: places, lengths, count."""
+        """Arguments for C: addresses, lengths, count."""
 
     def __len__(self) -> int:
         return len(self._held)
 
     def part(self, start: int, count: int) -> BytesList:
-        """So many of them."""
+        """Returns the `count` elements from `start` on."""
         return self if count == len(self._held) else BytesList(self._held[start : start + count])
 
     def new(self, more: int) -> tuple[list[bytes], Any]:
-        """As many new `bytes`, each by so many longer than its counterpart, and their places for C. What `new_bytes`
-        demands holds for each. ValueError where one would be shorter than nothing."""
+        """Returns uninitialised `bytes`, each `more` bytes longer than its counterpart, and their addresses for C.
+
+        The rules of `new_bytes` hold for each. Raises ValueError for a negative length.
+        """
         places = numbers(self.lengths)
         made = _make(_address(places), _address(self.lengths), len(self._held), more)
         return made, _pointers(places)
 
 
 def numbers(values: Sequence[int] | bytes) -> array[int]:
-    """As C's uint64_t[] holds them; of `bytes`, their bytes."""
+    """Returns an array like C's uint64_t[], made from integers or from the raw bytes of such an array."""
     return array(_NUMBER, values)
 
 

@@ -1,16 +1,8 @@
-"""The ciphertext blob's header, version 1.
+"""The header of a ciphertext blob, version 1. native/blob.c draws the format.
 
-    offset  bytes  field
-         0      1  format version, 1
-         1      1  suite, 1: KC-XAES-256-GCM
-         2     17  kid: 00 and a UUID's 16 bytes, or 01 and those of an mrk- id
-        19     32  key material id
-        51      4  check: the first 4 bytes of SHA-256("kms-grpc v1 header" || bytes 0-50)
-        55     24  nonce
-        79      n  ciphertext, 1 to 65,536 bytes; then tag 16 and commitment 32
-
-Bytes 0-54, the prefix, are the same for all blobs of a material: callers find a key's handle by them. Only where they
-don't, the check tells a damaged blob from one whose key isn't here.
+Bytes 0-54, the prefix, name the key (kid) and its material. They are the same in all blobs of one material, so callers
+find the handle of the key by the prefix alone. If they find none, `read_header` tells a damaged blob from a blob of an
+unknown key.
 """
 
 from __future__ import annotations
@@ -32,7 +24,7 @@ _MULTI_REGION = re.compile(r"mrk-[0-9a-f]{32}")
 
 
 class Header(NamedTuple):
-    """What a blob says about itself. `prefix` is bytes 0-54, `kid` 17 bytes, `material_id` 32."""
+    """The parts of a header: `prefix` is bytes 0-54 of the blob, `kid` has 17 bytes, `material_id` 32."""
 
     prefix: bytes
     kid: bytes
@@ -40,7 +32,7 @@ class Header(NamedTuple):
 
 
 def header_prefix(kid: bytes, material_id: bytes) -> bytes:
-    """Bytes 0-54 of every blob under this material. CryptoFailure where the lengths are wrong."""
+    """Returns bytes 0-54 of every blob under this material. Raises CryptoFailure for wrong lengths."""
     if len(kid) != lib.KMS_KID_SIZE or len(material_id) != lib.KMS_MATERIAL_ID_SIZE:
         raise CryptoFailure("a kid has 17 bytes and a material id 32")
     prefix = ffi.new("uint8_t[]", PREFIX_SIZE)
@@ -51,7 +43,7 @@ def header_prefix(kid: bytes, material_id: bytes) -> bytes:
 
 
 def read_header(blob: bytes) -> Header:
-    """InvalidCiphertextException where version, suite, length or check is wrong."""
+    """Reads the header of a blob. Raises InvalidCiphertextException if version, suite, length or check is wrong."""
     status = lib.kms_blob_check(blob, len(blob))
     if status:
         raise_for(status)
@@ -59,7 +51,8 @@ def read_header(blob: bytes) -> Header:
 
 
 def kid_of(key_id: str) -> bytes:
-    """A key id (a UUID or mrk- and 32 hex digits, in lower case) as 17 bytes. ValueError."""
+    """Returns the 17 bytes of a key id, a UUID or mrk- and 32 hex digits in lower case. Raises ValueError for
+    others."""
     if _UUID.fullmatch(key_id):
         return b"\0" + bytes.fromhex(key_id.replace("-", ""))
     if _MULTI_REGION.fullmatch(key_id):
@@ -68,7 +61,7 @@ def kid_of(key_id: str) -> bytes:
 
 
 def key_id_of(kid: bytes) -> str:
-    """The other way round. ValueError."""
+    """Returns the key id of a kid. Raises ValueError if it is none."""
     digits = kid[1:].hex()
     if len(kid) != lib.KMS_KID_SIZE or kid[0] > 1:
         raise ValueError("not a kid")
@@ -78,6 +71,6 @@ def key_id_of(kid: bytes) -> str:
 
 
 def associated_prefix(arn: str) -> bytes:
-    """u16 length of the key's ARN, and the ARN: what comes before the canonical context in the associated data."""
+    """Returns u16 length of the key's ARN, then the ARN: the associated data before the canonical context."""
     encoded = arn.encode()
     return len(encoded).to_bytes(2, "big") + encoded

@@ -1,7 +1,7 @@
-"""What a data key may still be used for: records, bytes and time, counted in C (native/data_key_budget.c), so that
-threads that seal at the same time need no lock.
+"""The budget of a data key: how many records, bytes and seconds it has left.
 
-Times are seconds by the caller's clock. Counts are 0 to 2^63 - 1.
+native/data_key_budget.c counts atomically, so threads that seal at the same time need no lock. Times are seconds of the
+caller's clock. Counts are 0 to 2^63 - 1.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from kms_grpc.crypto._native import ffi, lib
 from kms_grpc.crypto.bytes_lists import numbers
 
 UNBOUNDED: Final = (1 << 63) - 1
-"""Messages or bytes that nobody uses up."""
+"""A number of messages or bytes that is never reached."""
 
 
 class Counter:
-    """How many records the data keys of a cache were granted."""
+    """A counter of the records that the budgets of a cache granted."""
 
     __slots__ = ("in_c",)
 
@@ -31,44 +31,44 @@ class Counter:
 
 
 class DataKeyBudget:
-    """Of one data key."""
+    """The budget of one data key. It grants nothing before `begin`."""
 
     __slots__ = ("in_c", "_data_key", "_counter")
 
     def __init__(self, data_key: Any) -> None:
-        """`data_key`: a kms_data_key_t, which lives as long as this."""
+        """`data_key` is a kms_data_key_t, which this object keeps alive."""
         self._data_key = data_key
-        self.in_c = ffi.addressof(data_key, "uses")
+        self.in_c = ffi.addressof(data_key, "budget")
 
     def begin(self, counter: Counter, ends: float, messages: int = UNBOUNDED, size: int = UNBOUNDED) -> None:
-        """From now on until `ends`, for so many records of so many bytes together."""
+        """Sets the budget: `messages` records with `size` bytes in all, until the time `ends`."""
         self._counter = counter
         lib.kms_budget_begin(self.in_c, counter.in_c, messages, size, ends)
 
     def allow(self, until: float, messages: int = 0, size: int = 0) -> None:
-        """Without asking, `record.seal_within` may take until then, and as long as so many stay."""
+        """Sets the bounds of `record.seal_within`: it must run before `until`, and leave `messages` and `size`."""
         lib.kms_budget_allow(self.in_c, until, messages, size)
 
     def take(self, now: float, size: int) -> bool:
-        """One record of so many bytes, if it is allowed."""
+        """Takes one record of `size` bytes. Returns False if the budget does not allow it."""
         return bool(lib.kms_budget_take(self.in_c, now, size))
 
     def grant(self, now: float, sizes: Sequence[int]) -> int:
-        """So many of these records, from the first on, as are allowed."""
+        """Takes as many records of these sizes, from the first on, as the budget allows. Returns their number."""
         lengths = sizes if isinstance(sizes, (array, memoryview)) else numbers(sizes)
         return int(lib.kms_budget_grant(self.in_c, now, ffi.from_buffer("uint64_t[]", lengths), len(lengths)))
 
     @property
     def messages(self) -> int:
-        """Left."""
+        """Remaining records."""
         return int(self.in_c.messages)
 
     @property
     def bytes(self) -> int:
-        """Left."""
+        """Remaining bytes."""
         return int(self.in_c.bytes)
 
     @property
     def last(self) -> int:
-        """What the counter was after the last record."""
+        """The value of the cache's counter after the last record of this key."""
         return int(self.in_c.last)

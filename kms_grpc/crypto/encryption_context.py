@@ -1,8 +1,6 @@
-"""The encryption context's canonical form. Integers are big-endian u32.
+"""The canonical form of an encryption context. native/encryption_context.c draws it.
 
-    count, then for each pair, in the order of the keys' UTF-8 bytes:  length · key · length · value
-
-No Unicode normalisation. At most 8,192 bytes in this form. No context is the empty one: a count of zero.
+The form has at most 8,192 bytes. Unicode is not normalised. An absent context equals the empty one.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ _canonical = lib.kms_context_canonical
 
 
 def canonical(context: Mapping[str, str]) -> bytes:
-    """ValidationException where it is longer than 8 KiB or holds lone surrogates."""
+    """Returns the canonical form. Raises ValidationException if it is longer than 8 KiB or has lone surrogates."""
     if not context:
         return EMPTY
     joined = _single(context) if len(context) == 1 else _joined(context)
@@ -34,7 +32,7 @@ def canonical(context: Mapping[str, str]) -> bytes:
     if size > MAXIMUM_SIZE:
         raise_for(lib.KMS_CONTEXT_TOO_LONG)
     if len(context) == 1:
-        return joined  # one pair is in order, and encoding it has checked it
+        return joined  # a single pair is in order, and str.encode has checked it
     buffer = scratch.take()
     status = _canonical(buffer, joined, size)
     if status:
@@ -45,7 +43,7 @@ def canonical(context: Mapping[str, str]) -> bytes:
 
 
 def _single(context: Mapping[str, str]) -> bytes:
-    """The commonest context, at a third of the price: iterating over a protobuf map's keys is cheaper than over its
+    """Joins the commonest context, one pair, in a third of the time: a protobuf map iterates faster over keys than
     items."""
     try:
         for key in context:
@@ -56,7 +54,7 @@ def _single(context: Mapping[str, str]) -> bytes:
 
 
 def _joined(context: Mapping[str, str]) -> bytes:
-    """The pairs as they come; C puts them in order."""
+    """Joins the pairs in any order; C sorts them."""
     parts = [_u32(len(context))]
     try:
         for key, value in context.items():

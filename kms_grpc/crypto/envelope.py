@@ -1,10 +1,10 @@
-"""Sealing and opening: one C call each, with the GIL released. The hot path.
+"""Seals and opens ciphertext blobs. Each function is one C call with the GIL released. This is the hot path.
 
-`handle` names a key's message root in the keyring, `prefix` is the first 55 bytes of its blobs
+`handle` names a message root in the keyring, `prefix` is the first 55 bytes of its blobs
 (ciphertext_blob.header_prefix), `associated` is associated_prefix(ARN) + canonical context.
-Plaintexts have 1 to 65,536 bytes; a blob has 127 more.
+A plaintext has 1 to 65,536 bytes; its blob has 127 more.
 
-Errors: InvalidCiphertextException (always without a text) where a blob doesn't open; KeyringLost, StaleHandle,
+Errors: InvalidCiphertextException, always without a message, if a blob does not open; KeyringLost, StaleHandle,
 CryptoFailure.
 """
 
@@ -23,7 +23,7 @@ OVERHEAD: int = lib.KMS_BLOB_OVERHEAD
 MAXIMUM_PLAINTEXT: int = lib.KMS_MAXIMUM_PLAINTEXT
 MAXIMUM_BLOB = MAXIMUM_PLAINTEXT + OVERHEAD
 
-# Looked up once: attributes of `lib` cost as much as a tenth of a call.
+# Looked up once, because an attribute of `lib` costs a tenth of a call.
 _seal, _open, _reseal, _data_key = lib.kms_seal, lib.kms_open, lib.kms_reseal, lib.kms_data_key
 _cleanse, _unpack, _NULL, _new = lib.kms_cleanse, ffi.unpack, ffi.NULL, ffi.new
 _take, _give_back, _wipe_and_give_back = scratch.take, scratch.give_back, scratch.wipe_and_give_back
@@ -31,7 +31,7 @@ _pop, _push = scratch.idle.pop, scratch.idle.append
 
 
 def seal(handle: int, prefix: bytes, associated: bytes, plaintext: bytes) -> bytes:
-    """A blob of the plaintext."""
+    """Returns the blob of a plaintext."""
     length = len(plaintext)
     if length > MAXIMUM_PLAINTEXT:
         raise_for(lib.KMS_WRONG_LENGTH)
@@ -49,7 +49,7 @@ def seal(handle: int, prefix: bytes, associated: bytes, plaintext: bytes) -> byt
 
 
 def open_blob(handle: int, associated: bytes, blob: bytes) -> bytes:
-    """The plaintext of a blob."""
+    """Returns the plaintext of a blob."""
     size = len(blob)
     length = size - OVERHEAD
     if length <= 0 or size > MAXIMUM_BLOB:
@@ -68,7 +68,7 @@ def open_blob(handle: int, associated: bytes, blob: bytes) -> bytes:
 
 
 def reseal(source: int, source_associated: bytes, blob: bytes, handle: int, prefix: bytes, associated: bytes) -> bytes:
-    """Opens a blob and seals its plaintext anew; the plaintext stays in C."""
+    """Opens a blob and seals its plaintext under another key or context. The plaintext stays in C."""
     size = len(blob)
     if not OVERHEAD < size <= MAXIMUM_BLOB:
         raise_for(lib.KMS_INVALID_CIPHERTEXT)
@@ -83,7 +83,7 @@ def reseal(source: int, source_associated: bytes, blob: bytes, handle: int, pref
 
 
 def data_key(handle: int, prefix: bytes, associated: bytes, number_of_bytes: int) -> tuple[bytes, bytes]:
-    """Random bytes and their blob."""
+    """Draws a data key. Returns it and its blob."""
     _require_size(number_of_bytes)
     plaintext = _take()
     try:
@@ -94,7 +94,7 @@ def data_key(handle: int, prefix: bytes, associated: bytes, number_of_bytes: int
 
 
 def data_key_without_plaintext(handle: int, prefix: bytes, associated: bytes, number_of_bytes: int) -> bytes:
-    """A blob of random bytes, which never leave the call."""
+    """Draws a data key and returns its blob. The plaintext never leaves C."""
     _require_size(number_of_bytes)
     return _sealed_data_key(_NULL, handle, prefix, associated, number_of_bytes)
 
@@ -117,7 +117,7 @@ def _sealed_data_key(plaintext: Any, handle: int, prefix: bytes, associated: byt
 
 
 def random_bytes(n: int) -> bytes:
-    """n bytes, 1 to 65,536, of libcrypto's generator for secrets."""
+    """Draws n bytes, 1 to 65,536, from libcrypto's generator for secrets."""
     _require_size(n)
     out = _take()
     status = lib.kms_random(out, n)
@@ -132,7 +132,7 @@ def random_bytes(n: int) -> bytes:
 
 
 def seal_many(handle: int, prefix: bytes, associated: bytes, plaintexts: Sequence[bytes]) -> list[bytes]:
-    """Blobs of many plaintexts under one key and one context, in their order. All or none."""
+    """Returns the blobs of many plaintexts under one key and one context, in order. Seals all or none."""
     lengths = [len(plaintext) for plaintext in plaintexts]
     sizes = [length + OVERHEAD for length in lengths]
     out = _new("uint8_t[]", sum(sizes) or 1)
@@ -144,7 +144,7 @@ def seal_many(handle: int, prefix: bytes, associated: bytes, plaintexts: Sequenc
 
 
 def open_many(handle: int, associated: bytes, blobs: Sequence[bytes]) -> list[bytes | None]:
-    """Plaintexts of many blobs of one key and one context, in their order; None for each that doesn't open."""
+    """Returns the plaintexts of many blobs of one key and one context, in order; None for a blob that does not open."""
     whole = [OVERHEAD < len(blob) <= MAXIMUM_BLOB for blob in blobs]
     fitting = [blob for blob, fits in zip(blobs, whole, strict=True) if fits]
     opened = iter(_open_fitting(handle, associated, fitting))
@@ -168,7 +168,7 @@ def _open_fitting(handle: int, associated: bytes, blobs: list[bytes]) -> list[by
 def _u32s(values: list[int]) -> Any:
     numbers = array("I", values)
     if numbers.itemsize != 4:
-        raise CryptoFailure("unsigned int has not 32 bits here")
+        raise CryptoFailure("unsigned int does not have 32 bits on this platform")
     return ffi.from_buffer("uint32_t[]", numbers)
 
 

@@ -1,4 +1,4 @@
-"""A counter in memory that all processes of a host map: what changed it, they all see."""
+"""Epochs: counters in a file that all processes of a host map, so that each sees the others' changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SIZE = 8
 
 
 class Epoch:
-    """The u64 number `index` of a mapped file; at offset 8 * index, in the machine's byte order."""
+    """The u64 counter at offset 8 * index of a mapped file, in the machine's byte order."""
 
     __slots__ = ("_address", "_words", "_index")
 
@@ -24,9 +24,9 @@ class Epoch:
 
     @property
     def value(self) -> int:
-        """One aligned load of 8 bytes, which no write tears."""
+        """The current value, read by one aligned load of 8 bytes, which is atomic."""
         return self._words[self._index]  # type: ignore[no-any-return]
 
     def bump(self) -> None:
-        """Adds one, atomically: what was written before is seen by whoever sees the new value."""
+        """Adds one atomically, with release order: a process that reads the new value sees all earlier writes."""
         lib.kms_epoch_bump(self._address)

@@ -1,4 +1,4 @@
-"""What can go wrong in the core, and how its statuses become exceptions."""
+"""The exceptions of the core, and the mapping of C statuses to exceptions."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from kms_grpc.crypto._native import ffi, lib
 
 
 class CryptoError(Exception):
-    """Base of the core's own errors. None of them carries a secret."""
+    """Base class of the core's errors. Their messages never contain a secret."""
 
 
 class KeyringLost(CryptoError):
-    """The keyring was never opened here, or a fork wiped it: open it and load the keys anew."""
+    """The keyring was never opened in this process, or a fork wiped it. Open it and load the keys again."""
 
 
 class StaleHandle(CryptoError):
-    """The key was evicted: load it anew."""
+    """The key was evicted. Load it again."""
 
 
 class KeyringFull(CryptoError):
-    """No free slot: evict something."""
+    """The keyring has no free slot. Evict a key first."""
 
 
 class WrappedKeyDamaged(CryptoError):
-    """A wrapped key doesn't open: another wrapping key, another place, or changed bytes."""
+    """A wrapped key does not open: the wrapping key or the associated data is another, or bytes were changed."""
 
 
 class RootKeyFileError(CryptoError):
-    """The root key's file can't be made or used. The text says why and what to do."""
+    """The root key's file cannot be created or used. The message says why, and what to do."""
 
 
 class CryptoFailure(CryptoError):
-    """libcrypto refused, no randomness or memory, or a call with arguments that can't be right."""
+    """libcrypto failed, memory or randomness ran out, or an argument was invalid."""
 
 
 _INTERNAL: dict[int, tuple[type[CryptoError], str]] = {
@@ -44,10 +44,10 @@ _INTERNAL: dict[int, tuple[type[CryptoError], str]] = {
     lib.KMS_WRAPPED_KEY_DAMAGED: (WrappedKeyDamaged, "the wrapped key does not open"),
     lib.KMS_WRONG_KIND: (CryptoFailure, "the handle names a key of another kind"),
     lib.KMS_WRONG_LENGTH: (CryptoFailure, "an argument has the wrong length"),
-    lib.KMS_NO_RANDOMNESS: (CryptoFailure, "libcrypto has no randomness"),
+    lib.KMS_NO_RANDOMNESS: (CryptoFailure, "libcrypto cannot draw random bytes"),
     lib.KMS_CIPHER_FAILED: (CryptoFailure, "libcrypto failed"),
-    lib.KMS_OUT_OF_MEMORY: (CryptoFailure, "no memory"),
-    lib.KMS_INCOMPLETE: (CryptoFailure, "what was given is not all"),
+    lib.KMS_OUT_OF_MEMORY: (CryptoFailure, "out of memory"),
+    lib.KMS_INCOMPLETE: (CryptoFailure, "the input is incomplete"),
 }
 
 _CONTEXT = {
@@ -67,7 +67,7 @@ _ROOT_KEY_FILE = {
 
 
 def raise_for(status: int) -> NoReturn:
-    """Turns a status that isn't KMS_OK into its exception."""
+    """Raises the exception of a status other than KMS_OK."""
     if status == lib.KMS_INVALID_CIPHERTEXT:
         raise errors.InvalidCiphertextException()
     if status in _CONTEXT:
@@ -77,7 +77,7 @@ def raise_for(status: int) -> NoReturn:
 
 
 def raise_for_root_key_file(status: int, path: str, code: int) -> NoReturn:
-    """The same for the root key's file; `code` is errno as it was after the call."""
+    """Raises the exception of a status about the root key's file. `code` is errno after the call."""
     if status == lib.KMS_FILE_SYSTEM_ERROR:
         raise RootKeyFileError(f"root key file {path}: {os.strerror(code)}")
     if status in _ROOT_KEY_FILE:
@@ -86,5 +86,5 @@ def raise_for_root_key_file(status: int, path: str, code: int) -> NoReturn:
 
 
 def errno() -> int:
-    """errno as the last C call of this thread left it."""
+    """Returns errno of this thread's last C call."""
     return int(ffi.errno)

@@ -1,4 +1,4 @@
-"""Fields joined so that no two lists of fields give the same bytes."""
+"""Joins fields injectively: two different lists of fields never give the same bytes."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ _u32 = Struct(">I").pack
 
 
 def frame(*fields: bytes) -> bytes:
-    """u32 length (big-endian) and bytes, for each field: for associated data and MAC input."""
+    """Returns u32 length (big-endian) and bytes of each field. Used for associated data and MAC input."""
     return b"".join([part for field in fields for part in (_u32(len(field)), field)])

@@ -1,13 +1,13 @@
-"""Importing key material: wrapping pairs, and material that was wrapped under them. Neither ever leaves C in the clear.
+"""Import of key material: generates RSA wrapping pairs and unwraps imported material. Neither leaves C in plaintext.
 
-A pair is RSA with e = 65537. Its private key, PKCS#8, is kept wrapped (version 1 · nonce 24 · ciphertext · tag 16 ·
-commitment 32, KC-XAES-256-GCM) under a region key, or the message root of a key that AWS owns.
-`associated` names its place: `framing.frame`.
+A pair is RSA with e = 65537. Its private key (PKCS#8) is wrapped under a region key, or under the message root of an
+AWS owned key; native/key_wrapping.h draws the format. `associated` names the place that a wrapped key belongs to; build
+it with `framing.frame`.
 
     RSAES_OAEP_SHA_1, _SHA_256           OAEP (RFC 8017; MGF1 with the same hash, empty label) of the material
-    RSA_AES_KEY_WRAP_SHA_1, _SHA_256     OAEP of an AES-256 key, then AES-KWP (RFC 5649) of the material under it
+    RSA_AES_KEY_WRAP_SHA_1, _SHA_256     OAEP of an AES-256 key, then AES-KWP (RFC 5649) of the material under that key
 
-Errors besides those named: KeyringLost, StaleHandle, CryptoFailure.
+All functions may also raise KeyringLost, StaleHandle, CryptoFailure.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ ALGORITHMS: dict[str, int] = {
 
 
 def generate_wrapping_pair(wrapping: int, bits: int, associated: bytes) -> tuple[bytes, bytes]:
-    """A new pair of 2048, 3072 or 4096 bits: public key (SubjectPublicKeyInfo, DER) and wrapped private key.
+    """Generates a pair of 2048, 3072 or 4096 bits. Returns public key (SubjectPublicKeyInfo, DER) and wrapped private
+    key.
 
     Takes from a tenth of a second to several seconds, with the GIL released.
     """
@@ -51,10 +52,11 @@ def unwrap_material(
     algorithm: str,
     encrypted: bytes,
 ) -> tuple[bytes, bytes]:
-    """Id (32 bytes) and wrapped form of imported material, 32 bytes, as `key_wrapping.generate_material` gives them.
+    """Unwraps 32 bytes of material and wraps them under the region key. Returns material id (32 bytes) and wrapped
+    form.
 
-    InvalidCiphertextException, at the same cost whatever is wrong with `encrypted`, the material's length included.
-    WrappedKeyDamaged where the pair doesn't open. `algorithm` is one of ALGORITHMS; the caller has checked that.
+    `algorithm` is one of ALGORITHMS. Raises InvalidCiphertextException for any error in `encrypted`, the material's
+    length included, always after the same work; WrappedKeyDamaged if the pair does not open.
     """
     if algorithm not in ALGORITHMS or len(kid) != lib.KMS_KID_SIZE:
         raise CryptoFailure(f"a kid has {lib.KMS_KID_SIZE} bytes, and an algorithm is one of {', '.join(ALGORITHMS)}")

@@ -1,10 +1,9 @@
-"""Root key, region keys, key material: each wraps the next. All of them stay in C.
+"""The key hierarchy: the root key wraps region keys, a region key wraps key material. All keys stay in C.
 
-A wrapped key has 105 bytes: version 1 · nonce 24 · ciphertext 32 · tag 16 · commitment 32. It is KC-XAES-256-GCM under
-a key derived (SP 800-108r1, counter mode, HMAC-SHA-256) from the wrapping key; `associated` names the place it belongs
-to, so that it opens nowhere else. Build it by `framing.frame`.
+A wrapped key has 105 bytes; native/key_wrapping.h draws the format. `associated` names the place that the key belongs
+to, so that it opens nowhere else; build it with `framing.frame`.
 
-Errors besides those named: KeyringLost, StaleHandle, KeyringFull, CryptoFailure.
+All functions may also raise KeyringLost, StaleHandle, KeyringFull, CryptoFailure.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ MAC_SIZE: int = lib.KMS_MAC_SIZE
 
 
 def create_root_key_file(path: str | os.PathLike[str]) -> None:
-    """Makes a new root key, 32 random bytes, mode 0600: whole or not at all, and durable. RootKeyFileError."""
+    """Creates a file with a new root key: 32 random bytes, mode 0600, atomically and durably. Raises
+    RootKeyFileError."""
     name = os.fspath(path)
     folder = Path(name).parent
     status = lib.kms_root_key_create(os.fsencode(name), os.fsencode(name + ".unfinished"), os.fsencode(folder))
@@ -33,7 +33,7 @@ def create_root_key_file(path: str | os.PathLike[str]) -> None:
 
 
 def load_root_key_file(path: str | os.PathLike[str]) -> int:
-    """The root key's handle. RootKeyFileError where owner, mode or size isn't right."""
+    """Loads the root key and returns its handle. Raises RootKeyFileError for a wrong owner, mode or size."""
     name = os.fspath(path)
     handle = ffi.new("uint64_t *")
     status = lib.kms_root_key_load(handle, os.fsencode(name))
@@ -43,22 +43,23 @@ def load_root_key_file(path: str | os.PathLike[str]) -> int:
 
 
 def root_key_fingerprint(root: int) -> str:
-    """16 hex digits that tell root keys apart and say nothing about them."""
+    """Returns 16 hex digits, derived one-way, that identify a root key."""
     return _filled(lib.KMS_FINGERPRINT_SIZE, lib.kms_root_key_fingerprint, root).hex()
 
 
 def generate_region_key(root: int, associated: bytes) -> bytes:
-    """A new region key, wrapped under the root key."""
+    """Generates a region key and returns it wrapped under the root key."""
     return _filled(WRAPPED_SIZE, lib.kms_region_key_generate, root, associated, len(associated))
 
 
 def load_region_key(root: int, associated: bytes, wrapped: bytes) -> int:
-    """The region key's handle. WrappedKeyDamaged."""
+    """Unwraps a region key and returns its handle. Raises WrappedKeyDamaged."""
     return _handle(lib.kms_region_key_load, root, associated, len(associated), wrapped, len(wrapped))
 
 
 def generate_material(region: int, kid: bytes, associated: bytes) -> tuple[bytes, bytes]:
-    """New material of a symmetric key, 32 bytes: its id (32 bytes) and itself, wrapped under the region key."""
+    """Generates 32 bytes of symmetric key material. Returns its id (32 bytes) and its form wrapped under the region
+    key."""
     material_id = ffi.new("uint8_t[]", MATERIAL_ID_SIZE)
     call = lib.kms_material_generate
     wrapped = _filled(WRAPPED_SIZE, call, region, _kid(kid), associated, len(associated), before=(material_id,))
@@ -66,7 +67,10 @@ def generate_material(region: int, kid: bytes, associated: bytes) -> tuple[bytes
 
 
 def load_material(region: int, kid: bytes, material_id: bytes, associated: bytes, wrapped: bytes) -> int:
-    """Unwraps a material and derives its message root. WrappedKeyDamaged, also where the material's id differs."""
+    """Unwraps material and derives its message root, whose handle it returns.
+
+    Raises WrappedKeyDamaged if the material does not open or its id differs.
+    """
     if len(material_id) != MATERIAL_ID_SIZE:
         raise CryptoFailure(f"a material id has {MATERIAL_ID_SIZE} bytes")
     arguments = (region, _kid(kid), material_id, associated, len(associated), wrapped, len(wrapped))
@@ -74,12 +78,12 @@ def load_material(region: int, kid: bytes, material_id: bytes, associated: bytes
 
 
 def mac(region: int, data: bytes) -> bytes:
-    """HMAC-SHA-256, 32 bytes, under a key derived from the region key."""
+    """Returns HMAC-SHA-256 (32 bytes) under a key derived from the region key."""
     return _filled(MAC_SIZE, lib.kms_mac, region, data, len(data))
 
 
 def mac_matches(region: int, data: bytes, mac: bytes) -> bool:
-    """Compares in constant time."""
+    """Compares a MAC in constant time."""
     status = lib.kms_mac_matches(region, data, len(data), mac, len(mac))
     if status not in (lib.KMS_OK, lib.KMS_MAC_DIFFERS):
         raise_for(status)
@@ -93,7 +97,7 @@ def _kid(kid: bytes) -> bytes:
 
 
 def _filled(size: int, call: Callable[..., int], *arguments: Any, before: tuple[Any, ...] = ()) -> bytes:
-    """Calls with an output buffer of `size` bytes; `before` are outputs that come first."""
+    """Calls a C function and returns its output of `size` bytes. `before` are the outputs that precede it."""
     out = ffi.new("uint8_t[]", size)
     status = call(*before, out, *arguments)
     if status:

@@ -1,7 +1,8 @@
-"""The keyring: locked pages in C, left out of core dumps, wiped on fork, where keys are named by handles.
+"""The keyring: memory in C that holds all keys. It is locked, excluded from core dumps, and wiped on fork.
 
-A handle is an int: slot in the low 32 bits, generation in the high 32. It dies with its key (StaleHandle) and with a
-fork (KeyringLost). A slot takes 64 bytes: the 16,384 of the default are 1 MiB of the 8 MiB that may usually be locked.
+A handle names a key. It is an int: slot in the low 32 bits, generation in the high 32. It becomes invalid when its key
+is evicted (StaleHandle) and in a forked child (KeyringLost). A slot takes 64 bytes. The default of 16,384 slots takes 1
+MiB; the usual RLIMIT_MEMLOCK is 8 MiB.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from typing import NamedTuple
 from kms_grpc.crypto._native import ffi, lib
 from kms_grpc.crypto.errors import CryptoFailure, raise_for
 
-# OpenSSL 3.1 brought AES-GCM by AVX-512 and VAES: https://github.com/openssl/openssl/blob/master/CHANGES.md
+# OpenSSL 3.1 added AES-GCM with AVX-512 and VAES: https://github.com/openssl/openssl/blob/master/CHANGES.md
 _FIRST_WITH_VAES = 0x30100000
 _VAES_FLAGS = {"vaes", "vpclmulqdq", "avx512f", "avx512bw", "avx512dq", "avx512vl"}
 
 
 class KeyringFacts(NamedTuple):
-    """What the kernel granted. `locked` is False where the process may not lock that much memory."""
+    """The protection that the kernel granted. `locked` is False if RLIMIT_MEMLOCK is too low."""
 
     slots: int
     used: int
@@ -28,14 +29,14 @@ class KeyringFacts(NamedTuple):
 
 
 def open_keyring(slots: int = 16384) -> None:
-    """Opens the process's keyring; a forked child has to do so anew. Does nothing where it is open."""
+    """Opens the keyring of the process. Does nothing if it is open. A forked child must open it again."""
     status = lib.kms_keyring_open(slots)
     if status:
         raise_for(status)
 
 
 def keyring_facts() -> KeyringFacts:
-    """All zero and False where the keyring isn't open."""
+    """Returns the state of the keyring; all zero and False if it is not open."""
     facts = ffi.new("kms_keyring_facts_t *")
     lib.kms_keyring_facts(facts)
     flags = (bool(facts.locked), bool(facts.left_out_of_dumps), bool(facts.wiped_on_fork))
@@ -43,19 +44,19 @@ def keyring_facts() -> KeyringFacts:
 
 
 def evict(handle: int) -> None:
-    """Zeroes a key. Nothing happens where the handle is stale already."""
+    """Zeroes a key and frees its slot. Does nothing if the handle is stale."""
     status = lib.kms_keyring_evict(handle)
     if status not in (lib.KMS_OK, lib.KMS_STALE_HANDLE):
         raise_for(status)
 
 
 def libcrypto_version() -> str:
-    """Of the library that runs, e.g. "OpenSSL 3.0.19 27 Jan 2026"."""
+    """Returns the version of the loaded libcrypto, e.g. "OpenSSL 3.0.19 27 Jan 2026"."""
     return str(ffi.string(lib.kms_libcrypto_version()).decode())
 
 
 def libcrypto_advice(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
-    """A sentence where a newer libcrypto would be several times as fast on this processor; else None."""
+    """Returns a recommendation if a newer libcrypto would be several times as fast on this processor, else None."""
     if lib.kms_libcrypto_number() >= _FIRST_WITH_VAES or not _processor_flags(cpuinfo) >= _VAES_FLAGS:
         return None
     return (
@@ -73,6 +74,6 @@ def _processor_flags(cpuinfo: Path) -> set[str]:
 
 
 def forbid_core_dumps() -> None:
-    """No core dumps, and no debugger of another user (prctl PR_SET_DUMPABLE 0, RLIMIT_CORE 0)."""
+    """Forbids core dumps and debuggers of other users (prctl PR_SET_DUMPABLE 0, RLIMIT_CORE 0)."""
     if lib.kms_forbid_core_dumps():
         raise CryptoFailure("the kernel refused to forbid core dumps")

@@ -1,15 +1,15 @@
-"""The message format of the AWS Encryption SDK: large content in frames, each of them verified by itself.
+"""The message format of the AWS Encryption SDK: large content in frames, each with its own tag.
 
-Written is suite 0x0478 (AES-256-GCM, HKDF-SHA-512, key commitment, no signature). Read are that one, 0x0578 (the same
-with ECDSA P-384 over the whole message), and, for who asks for them, the older suites that do not commit to their key.
-The bytes are drawn as offsets in native/esdk.h; the source is
+This module writes suite 0x0478 (AES-256-GCM, HKDF-SHA-512, key commitment, no signature). It reads 0x0478, 0x0578 (with
+an ECDSA P-384 signature over the whole message), and the older suites without key commitment, which callers must allow
+explicitly. native/esdk.h draws the format; its source is
 https://docs.aws.amazon.com/encryption-sdk/latest/developer-guide/message-format.html
 
-Contents are framed (a single block would have to be held whole before any of it may be given out); a frame has 1 byte
-to 1 MiB, a header at most 64 KiB. The key of the frames lies in the keyring until `close`.
+Content must be framed, because unframed content would have to be held whole before any of it may be released. A frame
+has 1 byte to 1 MiB, a header at most 64 KiB. The key of the frames is in the keyring until `close`.
 
-Errors: InvalidCiphertextException (always without a text) for whatever is not as it was written; KeyringLost,
-KeyringFull, CryptoFailure.
+Errors: InvalidCiphertextException, always without a message, for any wrong byte; KeyringLost, KeyringFull,
+CryptoFailure.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ Lead = Callable[[int], bytes]
 MAXIMUM_HEADER: Final[int] = lib.KMS_ESDK_MAXIMUM_HEADER
 MAXIMUM_FRAME: Final[int] = lib.KMS_ESDK_MAXIMUM_FRAME
 FRAME_LENGTH: Final = 64 * 1024
-"""Of messages whose writer asks for nothing else."""
+"""The default length of a frame, in bytes."""
 PROVIDER: Final = b"aws-kms"
 RESERVED: Final = "aws-crypto-"
-"""Encryption contexts hold no keys that begin so, but what the format itself puts there."""
+"""The prefix of encryption context keys that only the format itself may add."""
 COMMITTING: Final = frozenset({0x0478, 0x0578})
 FINAL_OVERHEAD: Final = 40
 FRAME_OVERHEAD: Final = 32
@@ -47,7 +47,8 @@ _u16 = Struct(">H")
 
 @dataclass(frozen=True, slots=True)
 class EncryptedDataKey:
-    """A data key as one provider wrapped it: for `aws-kms` the information is the key's ARN, the bytes its blob."""
+    """A data key encrypted by one provider. For `aws-kms`, `information` is the key's ARN and `blob` its ciphertext
+    blob."""
 
     provider: bytes
     information: bytes
@@ -56,20 +57,22 @@ class EncryptedDataKey:
 
 @dataclass(frozen=True, slots=True)
 class MessageHeader:
-    """What a message says about itself, before anything of it is verified."""
+    """The header of a message. Nothing in it is authenticated yet."""
 
     suite: int
     context: Mapping[str, str]
     data_keys: tuple[EncryptedDataKey, ...]
     frame_length: int
     size: int
-    """Bytes of the header; the frames come after."""
+    """Length of the header in bytes; the frames follow it."""
     is_signed: bool
 
 
 def serialized(context: Mapping[str, str]) -> bytes:
-    """The encryption context as the header holds it: u16 count, then u16 length and bytes of each key and value, in
-    the order of the keys' bytes; nothing where it is empty. UnicodeEncodeError, struct.error (over 65,535 bytes)."""
+    """Returns an encryption context as the header holds it; native/esdk.h draws it.
+
+    Raises UnicodeEncodeError, and struct.error for a text of more than 65,535 bytes.
+    """
     if not context:
         return b""
     pairs = sorted((key.encode(), value.encode()) for key, value in context.items())
@@ -78,7 +81,7 @@ def serialized(context: Mapping[str, str]) -> bytes:
 
 
 def read_header(message: bytes) -> MessageHeader | None:
-    """The header that these bytes begin with; None where they end before it does."""
+    """Reads the header at the start of these bytes. Returns None if they end before the header does."""
     read = ffi.new("kms_esdk_header_t *")
     status = lib.kms_esdk_header_read(read, message, len(message))
     if status == lib.KMS_INCOMPLETE:
@@ -94,16 +97,16 @@ def read_header(message: bytes) -> MessageHeader | None:
 def _context(pairs: bytes) -> dict[str, str]:
     fields = _fields(pairs[2:])
     try:
-        told = [(key.decode(), value.decode()) for key, value in zip(fields, fields, strict=True)]
+        pairs_read = [(key.decode(), value.decode()) for key, value in zip(fields, fields, strict=True)]
     except UnicodeDecodeError:
         raise InvalidCiphertextException from None
-    if len(dict(told)) != len(told):
+    if len(dict(pairs_read)) != len(pairs_read):
         raise InvalidCiphertextException
-    return dict(told)
+    return dict(pairs_read)
 
 
 def _fields(joined: bytes) -> Iterator[bytes]:
-    """Bytes with their u16 lengths: the core has seen that they fit."""
+    """Yields fields that follow their u16 lengths. The core has checked the lengths."""
     at = 0
     while at < len(joined):
         (length,) = _u16.unpack_from(joined, at)
@@ -112,17 +115,18 @@ def _fields(joined: bytes) -> Iterator[bytes]:
 
 
 class _Message:
-    """A message on its way, in C. One thread at a time.
+    """The state of a message in C. Only one thread may use it at a time.
 
-    Views of callers' buffers are given back (`with`) before an exception leaves: one that stays in a traceback's circle
-    is torn down by the collector of garbage in an order that crashes CPython."""
+    Views of callers' buffers are released (`with`) before an exception propagates. A view that stays in the reference
+    cycle of a traceback crashes CPython, because the garbage collector destroys it in the wrong order.
+    """
 
     def __init__(self, frame_length: int) -> None:
         self._state = ffi.new("kms_esdk_message_t *")
         self._held = ffi.new("uint8_t[]", frame_length + lib.KMS_ESDK_HELD_OVERHEAD)
 
     def close(self) -> None:
-        """The key of the frames and the frame that waits are gone. Idempotent."""
+        """Evicts the key of the frames and wipes the held frame. Idempotent."""
         lib.kms_cleanse(self._held, len(self._held))
         if self._state.key:
             evict(self._state.key)
@@ -136,10 +140,10 @@ class _Message:
 
 
 class MessageWriter(_Message):
-    """Encrypts one message: its `header`, then what `encrypt` gives for each part, in order."""
+    """Encrypts one message, which is its `header` and then the results of `encrypt` in order."""
 
     def __init__(self, context: Mapping[str, str], key_arn: str, frame_length: int = FRAME_LENGTH) -> None:
-        """For `under` and `under_data_key`, which begin the message."""
+        """Prepares a message; `under` or `under_data_key` begins it."""
         super().__init__(frame_length)
         self.header = b""
         self._context, self._arn = serialized(context), key_arn.encode()
@@ -148,12 +152,12 @@ class MessageWriter(_Message):
         self._begin = ffi.new("kms_esdk_begin_t *", begin | {"frame_len": frame_length})
 
     def under(self, handle: int, prefix: bytes, associated: bytes) -> Self:
-        """Under a fresh data key, sealed as `envelope.seal` does; it never leaves C."""
+        """Begins under a new data key, which is sealed as by `envelope.seal` and never leaves C."""
         key = (handle, prefix, len(prefix), associated, len(associated))
         return self._begun(_BLOB_SIZE, lib.kms_esdk_encryption_begin, key)
 
     def under_data_key(self, data_key: bytes, encrypted: bytes) -> Self:
-        """Under a data key of 32 bytes that the caller has, and its encrypted form."""
+        """Begins under a given data key of 32 bytes with its encrypted form."""
         key = (data_key, len(data_key), encrypted, len(encrypted))
         return self._begun(len(encrypted), lib.kms_esdk_encryption_begin_with, key)
 
@@ -167,22 +171,24 @@ class MessageWriter(_Message):
         return self
 
     def size_of(self, length: int, last: bool) -> int:
-        """Bytes that `encrypt` gives for a part of so many."""
+        """Returns how many bytes `encrypt` gives for a part of `length` bytes."""
         return int(lib.kms_esdk_encrypted_len(self._state, length, last))
 
     def encrypt(self, part: Buffer, last: bool, lead: Lead | None = None) -> bytes:
-        """The frames that this part makes whole, empty where there are none; the last part ends the message. `lead`
-        gives what stands before them, made of their size."""
+        """Returns the frames that this part completes, which may be none. The last part ends the message.
+
+        `lead`, if given, returns bytes to put before the frames; its argument is the size of the frames.
+        """
         size = self.size_of(len(part), last)
         frames, target = _room(size, lead)
         self._run(target, size, part, last)
         return frames
 
     def encrypt_into(self, out: bytearray | memoryview, part: Buffer, last: bool) -> int:
-        """The same into the caller's buffer; how many bytes were written. ValueError where it is too small."""
+        """Writes the frames into the caller's buffer and returns their size. Raises ValueError if it is too small."""
         size = self.size_of(len(part), last)
         if len(out) < size:
-            raise ValueError(f"{size} bytes don't fit in {len(out)}")
+            raise ValueError(f"{size} bytes do not fit into a buffer of {len(out)}")
         with ffi.from_buffer("uint8_t[]", out, require_writable=True) as target:
             self._run(target, size, part, last)
         return size
@@ -196,25 +202,25 @@ class MessageWriter(_Message):
 
 
 class MessageReader(_Message):
-    """Decrypts one message: what `decrypt` gives for each part behind the header, then `finish`, which alone says that
-    the message is whole."""
+    """Decrypts one message: `decrypt` for each part after the header, then `finish`, which checks that it is
+    complete."""
 
     def __init__(self, header: MessageHeader, message: bytes) -> None:
-        """For `under` and `under_data_key`. `message` begins with the header."""
+        """Prepares a message; `under` or `under_data_key` begins it. `message` starts with the header."""
         super().__init__(header.frame_length)
         self._header = message[: header.size]
         self.header_size = header.size
         self._signature = MessageSignature(header.suite, header.context) if header.is_signed else None
         self.plaintext_bytes = 0
-        """Given so far."""
+        """Bytes of plaintext returned so far."""
 
     def under(self, handle: int, associated: bytes, blob: bytes) -> Self:
-        """With the data key that `blob` holds; it never leaves C."""
+        """Begins with the data key in `blob`, which never leaves C."""
         key = (handle, associated, len(associated), blob, len(blob))
         return self._begun(lib.kms_esdk_decryption_begin, key)
 
     def under_data_key(self, data_key: bytes) -> Self:
-        """With a data key that the caller has."""
+        """Begins with a given data key."""
         return self._begun(lib.kms_esdk_decryption_begin_with, (data_key, len(data_key)))
 
     def _begun(self, begin: Callable[..., int], key: tuple[Any, ...]) -> Self:
@@ -226,34 +232,33 @@ class MessageReader(_Message):
         return self
 
     def size_of(self, part: Buffer) -> int:
-        """Bytes that `decrypt` gives for this part, if all of it is as it was written."""
+        """Returns how many bytes `decrypt` gives for this part, provided that no byte is wrong."""
         with ffi.from_buffer("uint8_t[]", part) as read:
             return int(lib.kms_esdk_decrypted_len(self._state, self._held, len(self._held), read, len(part)))
 
     def decrypt(self, part: Buffer, lead: Lead | None = None) -> bytes:
-        """The plaintext of the frames that this part makes whole, empty where there are none. `lead`: as in
-        `MessageWriter.encrypt`."""
+        """Returns the plaintext of the frames that this part completes. `lead` works as in `MessageWriter.encrypt`."""
         size = self.size_of(part)
         plaintext, target = _room(size, lead)
         self._run(target, size, part)
         return plaintext
 
     def decrypt_into(self, out: bytearray | memoryview, part: Buffer) -> int:
-        """The same into the caller's buffer; how many bytes were written. ValueError where it is too small."""
+        """Writes the plaintext into the caller's buffer and returns its size. Raises ValueError if it is too small."""
         size = self.size_of(part)
         if len(out) < size:
-            raise ValueError(f"{size} bytes don't fit in {len(out)}")
+            raise ValueError(f"{size} bytes do not fit into a buffer of {len(out)}")
         with ffi.from_buffer("uint8_t[]", out, require_writable=True) as target:
             self._run(target, size, part)
         return size
 
     @property
     def has_ended(self) -> bool:
-        """Whether the final frame has come."""
+        """True once the final frame was read."""
         return bool(self._state.progress == _ENDED)
 
     def finish(self) -> None:
-        """InvalidCiphertextException where the final frame has not come, or the signature is not of this message."""
+        """Raises InvalidCiphertextException if the final frame is missing or the signature is wrong."""
         if not self.has_ended:
             raise InvalidCiphertextException
         if self._signature:
@@ -273,7 +278,7 @@ class MessageReader(_Message):
 
 
 def _room(size: int, lead: Lead | None) -> tuple[bytes, Any]:
-    """Bytes for an answer, its lead written, and where C writes the rest."""
+    """Returns uninitialised bytes that begin with the lead, and the address where C writes the rest."""
     before = lead(size) if lead and size else b""
     made = new_bytes(len(before) + size)
     if before:

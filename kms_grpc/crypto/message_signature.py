@@ -1,7 +1,7 @@
-"""The signature that some suites of the AWS Encryption SDK end a message with: ECDSA over all before it.
+"""The ECDSA signature at the end of a message, in some suites of the AWS Encryption SDK. It covers all bytes before it.
 
-The public key stands in the encryption context under `aws-crypto-public-key`: a compressed point (SEC 1, 2.3.3) in
-base64. The signature is DER behind its u16 length. Source:
+The public key is in the encryption context under `aws-crypto-public-key`: a compressed point (SEC 1, 2.3.3) in
+base64. The footer is u16 length, then the signature in DER. Source:
 https://docs.aws.amazon.com/encryption-sdk/latest/developer-guide/message-format.html#footer-structure
 """
 
@@ -20,7 +20,7 @@ _P256_SUITE = 0x0214
 
 
 class MessageSignature:
-    """Hashes what is signed as it comes, and verifies at the end. InvalidCiphertextException."""
+    """Hashes the signed bytes in parts and verifies the signature. Raises InvalidCiphertextException."""
 
     def __init__(self, suite: int, context: Mapping[str, str]) -> None:
         self._is_p256 = suite == _P256_SUITE
@@ -28,11 +28,11 @@ class MessageSignature:
         self._key = self._read_key(context.get(PUBLIC_KEY, ""))
 
     def update(self, part: bytes | bytearray | memoryview) -> None:
-        """The next bytes that the signature covers."""
+        """Hashes the next bytes that the signature covers."""
         self._hash.update(part)
 
     def verify(self, footer: bytes) -> None:
-        """`footer` is all that came after the final frame."""
+        """Verifies the signature. `footer` is all bytes after the final frame."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric import ec, utils
         from cryptography.hazmat.primitives.hashes import SHA256, SHA384

@@ -1,9 +1,9 @@
-"""Bytes that C fills where they lie: an answer of a megabyte is neither zeroed before nor copied after.
+"""Uninitialised `bytes` that C fills in place, so that a large answer is neither zeroed before nor copied after.
 
-CPython lets the bytes of a new object be written until anybody else has seen it
-(https://docs.python.org/3/c-api/bytes.html#c.PyBytes_FromStringAndSize, with NULL). What it holds until then is
-whatever lay there. So C writes every byte of it before it is given to others, or it is dropped; where C fails, C has
-zeroed it.
+CPython allows writing to a new bytes object until other code has a reference to it
+(https://docs.python.org/3/c-api/bytes.html#c.PyBytes_FromStringAndSize, with NULL). Until then it holds arbitrary
+memory, so C must write every byte before the object is passed on. If C fails, it has zeroed the object, which is then
+dropped.
 
     made = new_bytes(size)
     status = lib.kms_...(in_place(made), size, ...)
@@ -22,8 +22,7 @@ _from_string_and_size = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, cty
 
 
 def new_bytes(size: int) -> bytes:
-    """An object of its own, of so many bytes, not initialised; of none the one b"" that all share, where there is
-    nothing to write. MemoryError; ValueError where the size is negative."""
+    """Returns a new, uninitialised object of `size` bytes; for 0 the shared b"". Raises MemoryError, ValueError."""
     if size < 0:
         raise ValueError("negative size")
     made: bytes = _from_string_and_size(None, size)
@@ -31,6 +30,8 @@ def new_bytes(size: int) -> bytes:
 
 
 def in_place(made: bytes, start: int = 0) -> Any:
-    """Where C writes: `uint8_t *`, from the byte `start` on. Only for what `new_bytes` made and nobody else has seen;
-    `made` must be held as long."""
+    """Returns the address of byte `start` as `uint8_t *`.
+
+    Only for a result of `new_bytes` that no other code has seen. The caller keeps a reference to `made` meanwhile.
+    """
     return ffi.cast("uint8_t *", ffi.from_buffer(made)) + start

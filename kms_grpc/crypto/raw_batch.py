@@ -1,12 +1,12 @@
-"""Batches over their messages' own bytes: the C core finds the items in the request, does them, and writes the answer.
+"""Batches on serialised messages: the C core reads the items from the request, processes them, and writes the results.
 
-    scan     items and their groups: those that say the same of their keys
-    plan     with what each group was admitted to: where each result will stand
-    run      the items, one C call with the GIL released, or a few on parts of the batch
-    results  the serialised results, with places for the errors of items that were not done
+    scan     reads the items and groups those that name the same keys
+    plan     assigns each result its place, given the material that each group may use
+    run      processes items, in one C call with the GIL released, or in several on parts of the batch
+    results  returns the serialised results, with the errors of failed items in their places
 
-C writes into the very bytes that become the answer. No Python object is made of an item unless it fails. Each thread
-has one batch: it is good until the thread scans again.
+C writes into the bytes object that becomes the answer. Python makes no object for an item unless it fails. Each thread
+has one batch, which is valid until the same thread scans again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ NOT_ADMITTED: Final[int] = lib.KMS_NOT_ADMITTED
 
 
 class Admitted(NamedTuple):
-    """What a group may be done under: None where it may not. The numbers are the keys' places in the answer."""
+    """The materials that a group may use; None if it was refused. `key` and `source_key` are indices into the answer's
+    list of keys."""
 
     material: raw_request.CMaterial | None = None
     source: raw_request.CMaterial | None = None
@@ -35,32 +36,32 @@ class Admitted(NamedTuple):
 
 
 class Item(NamedTuple):
-    """An item as its request has it: its own bytes, its keys' names, and the pairs of its encryption contexts, which it
-    may have from the batch."""
+    """The fields of an item: its own message, the names of its keys, and the pairs of its encryption contexts. The last
+    two come from the batch if the item has none."""
 
     own: bytes
     key: bytes
     source_key: bytes
     pairs: bytes
     prefix: bytes
-    """The first 55 bytes of its blob."""
+    """The first 55 bytes of its ciphertext blob, if it has one."""
 
 
 class Done(NamedTuple):
-    """Of a group: items that were done, and in a batch of data keys how many of those they have."""
+    """The number of a group's items that succeeded, and of their data keys."""
 
     items: int
     data_keys: int
 
 
 class Failure(NamedTuple):
-    """An item that was not done. `status` is INVALID_CIPHERTEXT, NOT_ADMITTED, or says that it is beyond its limits."""
+    """An item that failed. `status` is INVALID_CIPHERTEXT, NOT_ADMITTED, or another if a field exceeds its limit."""
 
     number: int
     group: int
     status: int
     place: int
-    """Where its error belongs in the results."""
+    """The offset of its error in the results."""
 
 
 class Batch:
@@ -77,19 +78,19 @@ class Batch:
         self.groups = int(made.group_count)
         self.data_keys = int(made.data_keys)
         self.unfit = int(made.unfit)
-        """Items beyond their limits."""
+        """Number of items with a field that exceeds its limit."""
         self.with_own_context = int(made.with_own_context)
-        """Items whose encryption context is not the batch's."""
+        """Number of items with an encryption context of their own."""
         self.key_spec = int(made.key_spec)
         self.number_of_bytes = int(made.number_of_bytes) if made.has_number_of_bytes else None
 
     def head(self) -> Item:
-        """What the batch says for all items."""
+        """Returns the batch's own keys and contexts, for items without their own."""
         batch = self._batch
         return self._item(batch, b"", b"")
 
     def group(self, number: int) -> Item:
-        """The first item of a group."""
+        """Returns the first item of a group."""
         return self.item(self._batch.first_items[number])
 
     def item(self, number: int) -> Item:
@@ -106,9 +107,9 @@ class Batch:
         return self._raw[place.at : place.at + place.len]
 
     def plan(self, admitted: Sequence[Admitted], data_key_bytes: int, behind: bytes = b"") -> int:
-        """Bytes of the results of all that can be done, and of what stands behind them."""
+        """Assigns each result its place. Returns the size of all results and of `behind`, the bytes after them."""
         self._admitted = ffi.new("kms_admitted[]", max(1, len(admitted)))
-        self._materials = list(admitted)  # they must live as long
+        self._materials = list(admitted)  # keeps the materials alive
         for number, group in enumerate(admitted):
             self.admit(number, group)
         self._data_key_bytes = data_key_bytes
@@ -117,25 +118,26 @@ class Batch:
         return self._size + len(behind)
 
     def admit(self, number: int, group: Admitted) -> None:
-        """What a group may be done under; after `plan`, other handles of the same."""
+        """Sets the materials of a group. After `plan`, only handles may change."""
         c = self._admitted[number]
         c.material, c.source = group.material or ffi.NULL, group.source or ffi.NULL
         c.key, c.source_key = group.key, group.source_key
         self._materials[number] = group
 
     def groups_of(self, first: int, end: int) -> set[int]:
-        """Of the items from `first` on that can be done."""
+        """Returns the groups of the items first to end - 1 that have no error."""
         items = self._batch.items
         return {items[number].group for number in range(first, end) if items[number].status == lib.KMS_OK}
 
     def forget(self) -> None:
-        """What was done is not answered."""
+        """Wipes the results, if the call is not answered."""
         if self._out is not None:
             lib.kms_cleanse(in_place(self._out), self._size)
             self._out = None
 
     def run(self, first: int = 0, end: int | None = None) -> None:
-        """Items from `first` on. Raises StaleHandle and its like, and then nothing of them is there."""
+        """Processes items first to end - 1. If it raises StaleHandle or another CryptoError, their results are
+        zeroed."""
         if self._out is None:
             self._out = new_bytes(self._size + len(self._behind))
             ffi.memmove(in_place(self._out, self._size), self._behind, len(self._behind))
@@ -146,7 +148,7 @@ class Batch:
             raise_for(status)
 
     def tally(self) -> tuple[list[Done], list[Failure]]:
-        """What was done, by group; and the items that were not, in their order."""
+        """Returns the counts of each group, and the failed items in order."""
         items, data_keys = (ffi.new("uint32_t[]", max(1, self.groups)) for _ in range(2))
         count = lib.kms_batch_tally(items, data_keys, ffi.NULL, self._batch)
         done = map(Done, ffi.unpack(items, self.groups), ffi.unpack(data_keys, self.groups))
@@ -160,8 +162,7 @@ class Batch:
             yield Failure(number, item.group, item.status, item.out_at)
 
     def results(self, failures: Sequence[tuple[Failure, bytes]]) -> bytes:
-        """The serialised results, with so many bytes in place of each item that was not done, and what stands behind
-        them. Once."""
+        """Returns the serialised results and `behind`, with each failure's error in its place. May be called once."""
         whole, self._out = self._out, None
         assert whole is not None
         return b"".join(self._pieces(whole, failures)) if failures else whole
@@ -175,18 +176,21 @@ class Batch:
         yield whole[at:]
 
 
-class _Room(threading.local):
+class _ThreadBatch(threading.local):
     def __init__(self) -> None:
         self.batch = ffi.new("kms_batch *")
 
 
-_room = _Room()
+_thread_batch = _ThreadBatch()
 
 
 def scan(kind: int, raw: bytes, *, by_context: bool = False, written: bool = False) -> Batch | None:
-    """The batch in `raw`; None where the scanner doesn't take it. `by_context`: a group has the same encryption context
-    as well. `written`: protobuf wrote these bytes, and the validator has passed what they say for all items."""
-    made = _room.batch
+    """Reads the batch in `raw`. Returns None if the scanner rejects it.
+
+    With `by_context`, the items of a group have the same encryption contexts too. `written` says that protobuf
+    serialised these bytes and that the validator accepted the batch's own fields.
+    """
+    made = _thread_batch.batch
     if not lib.kms_batch_scan(made, kind, raw, len(raw), by_context, written):
         return None
     return Batch(made, kind, raw)

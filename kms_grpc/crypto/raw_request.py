@@ -1,7 +1,8 @@
-"""Encrypt and Decrypt over their messages' own bytes: the C core reads the request and writes the response.
+"""Encrypt and Decrypt on serialised messages: the C core reads the request and writes the response.
 
-The scanner takes a request only where it agrees with protobuf's own reader about all of it; what it doesn't take, None,
-is for the long way. Each thread has one buffer: a `Scanned` is good until the same thread scans again.
+The scanner accepts a request only if protobuf's own parser would read the same from it (native/request.h). For a
+request that it rejects, the caller parses the message with protobuf. Each thread has one buffer, so a `Scanned` is
+valid until the same thread scans again.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ DECRYPT: Final[int] = lib.KMS_DECRYPT
 RE_ENCRYPT: Final[int] = lib.KMS_RE_ENCRYPT
 DATA_KEY: Final[int] = lib.KMS_DATA_KEY
 NO_CONTEXT: Final = 4
-"""Bytes of the canonical encryption context without pairs."""
+"""Length of the canonical form of the empty encryption context."""
 
 CMaterial: TypeAlias = Any
-"""A key material as C needs it to answer under it."""
+"""Key material in the form that C needs to answer a request: a kms_material."""
 
 _scan, _answer, _forget, _unpack = lib.kms_call_scan, lib.kms_call_answer, lib.kms_call_forget, ffi.unpack
 
 
 class Scanned(NamedTuple):
-    """`identity` is what the request says of its key: KeyId, and for Decrypt the blob's first 55 bytes after it."""
+    """A request that the scanner accepted. `identity` is its KeyId, followed in Decrypt by the blob's first 55
+    bytes."""
 
     call: Any
     identity: bytes
@@ -34,7 +36,7 @@ class Scanned(NamedTuple):
 
 
 class _Buffer(threading.local):
-    """A kms_call, and where in it identity and answer begin."""
+    """A kms_call for each thread, with the addresses of its identity and answer."""
 
     def __init__(self) -> None:
         call = ffi.new("kms_call *")
@@ -45,8 +47,11 @@ _buffer = _Buffer()
 
 
 def material(handle: int, prefix: bytes, associated: bytes) -> CMaterial | None:
-    """For `answer`: a handle of the keyring, the first 55 bytes of its blobs, and the key's ARN behind its length
-    (ciphertext_blob.associated_prefix). None where the ARN is longer than C takes."""
+    """Returns the material for `answer`, or None if the ARN is longer than 512 bytes.
+
+    `handle` names the message root, `prefix` is the first 55 bytes of its blobs, `associated` is
+    ciphertext_blob.associated_prefix(ARN).
+    """
     size = len(associated)
     if size > lib.KMS_MAXIMUM_ARN + 2:
         return None
@@ -57,7 +62,8 @@ def material(handle: int, prefix: bytes, associated: bytes) -> CMaterial | None:
 
 
 def scan(operation: int, raw: bytes, most: int) -> Scanned | None:
-    """Reads a request of ENCRYPT or DECRYPT whose plaintext or blob has at most `most` bytes."""
+    """Reads a request of ENCRYPT or DECRYPT. Returns None if the scanner rejects it, or if its plaintext or blob has
+    more than `most` bytes."""
     call, identity, _ = _buffer.parts
     if not _scan(call, operation, raw, len(raw), most):
         return None
@@ -65,7 +71,10 @@ def scan(operation: int, raw: bytes, most: int) -> Scanned | None:
 
 
 def answer(operation: int, raw: bytes, under: CMaterial) -> bytes:
-    """The serialised response to what this thread has just scanned. Raises as envelope.seal and open_blob do."""
+    """Returns the serialised response to the request that this thread scanned last.
+
+    Raises the errors of envelope.seal and envelope.open_blob.
+    """
     call, _, place = _buffer.parts
     status = _answer(call, operation, under, raw, len(raw))
     if status:

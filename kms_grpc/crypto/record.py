@@ -1,17 +1,9 @@
-"""Records of the client library, version 1: sealed and opened on the caller's side, one C call each, GIL released.
+"""Records of the client library, version 1. The client's process seals and opens them, one C call each, GIL released.
 
-    offset   bytes  field
-         0       1  format version, 0x81
-         1       1  suite, 1: KC-XAES-256-GCM
-         2       2  w, the length of the wrapped data key (big-endian): 159
-         4       w  the data key's ciphertext blob
-       163      24  nonce
-       187       n  ciphertext, 0 to 2^30 bytes; then tag 16 and commitment 32
+native/record.c draws the format. `context` is the canonical form of the encryption context
+(encryption_context.canonical), at most 8 KiB. A plaintext is `bytes`, 0 to 2^30 of them; a record has 235 more.
 
-`context` is the encryption context in its canonical form (encryption_context.canonical), at most 8 KiB. Plaintexts are
-`bytes`.
-
-Errors: InvalidCiphertextException (always without a text) where a record doesn't open; KeyringLost, StaleHandle,
+Errors: InvalidCiphertextException, always without a message, if a record does not open; KeyringLost, StaleHandle,
 KeyringFull, CryptoFailure.
 """
 
@@ -33,27 +25,28 @@ _WRAPPED_SIZE: Final[int] = lib.KMS_WRAPPED_DATA_KEY_SIZE
 _START: Final = b"\x81\1" + _WRAPPED_SIZE.to_bytes(2, "big")
 WRAPPED_END: Final[int] = lib.KMS_RECORD_PREFIX_SIZE
 
-# Looked up once: attributes of `lib` cost as much as a tenth of a call.
+# Looked up once, because an attribute of `lib` costs a tenth of a call.
 _seal, _open = lib.kms_record_seal, lib.kms_record_open
 _evict = lib.kms_keyring_evict
 
 seal_within: Final[Callable[[int, float, bytes, bytes], bytes | int]] = with_the_gil(
     "kms_seal_function", ctypes.py_object
 )()
-"""seal_within(key.address, now, context, plaintext): a record where the key's `uses` allow one more without asking, and
-taken from them. Else the status that says why not, for `why_not`. `now`: seconds by the clock of `uses`. A built-in
-function, because a call by cffi takes as long as a third of the rest."""
+"""seal_within(key.address, now, context, plaintext) takes one record from the key's budget, within the bounds of
+`DataKeyBudget.allow`, and returns the record. If that fails, it returns a status for `why_not`. `now` is the time by
+the budget's clock, in seconds. It is a built-in function, because a call by cffi would add a third to its time."""
 
 
 class DataKey:
-    """A data key in the keyring, the blob that wraps it, and what it may still be used for. The slot is given back with
-    the last reference."""
+    """A data key in the keyring, its ciphertext blob, and its budget. The slot is freed with the last reference."""
 
-    __slots__ = ("handle", "wrapped", "uses", "address", "_evict")
+    __slots__ = ("handle", "wrapped", "budget", "address", "_evict")
 
     def __init__(self, data_key: bytes, wrapped: bytes) -> None:
-        """`data_key` has 32 bytes, and its blob 159: else CryptoFailure. Let go of `data_key` after this. Its `uses`
-        allow nothing before they begin."""
+        """`data_key` has 32 bytes and its blob `wrapped` 159; raises CryptoFailure otherwise.
+
+        The caller should drop its reference to `data_key`. The budget grants nothing before `budget.begin`.
+        """
         self._evict = _evict
         self.handle = 0
         if len(wrapped) != _WRAPPED_SIZE:
@@ -66,16 +59,16 @@ class DataKey:
         self.wrapped = wrapped
         in_c = ffi.new("kms_data_key_t *", {"key": self.handle})
         ffi.memmove(in_c.wrapped, wrapped, len(wrapped))
-        self.uses = DataKeyBudget(in_c)
+        self.budget = DataKeyBudget(in_c)
         self.address = int(ffi.cast("uintptr_t", in_c))
 
     def __del__(self) -> None:
         if self.handle:
-            self._evict(self.handle)  # a handle that is stale, or of a keyring that a fork wiped, is no matter
+            self._evict(self.handle)  # the status is ignored: the handle may be stale, or the keyring wiped by a fork
 
 
 def wrapped_key_of(record: bytes) -> bytes:
-    """The blob of the data key that a record is under. InvalidCiphertextException where it isn't a record."""
+    """Returns the blob of a record's data key. Raises InvalidCiphertextException if `record` is none."""
     status = lib.kms_record_check(record, len(record))
     if status:
         raise_for(status)
@@ -83,17 +76,17 @@ def wrapped_key_of(record: bytes) -> bytes:
 
 
 def wrapped_keys_of(records: Sequence[bytes]) -> list[bytes | None]:
-    """The same of many; None where one isn't a record."""
+    """Returns the blobs of many records' data keys; None for each that is not a record."""
     return [
         one[WRAPPED_AT:WRAPPED_END] if one[:WRAPPED_AT] == _START and len(one) >= OVERHEAD else None for one in records
     ]
 
 
-# --- one record: C writes into bytes that nobody else has seen yet (new_bytes.py), made in the way that is fastest here
+# --- one record: C writes into new bytes, as in new_bytes.py; bytes(n) makes them fastest here -----------------------
 
 
 def seal(key: DataKey, context: bytes, plaintext: bytes) -> bytes:
-    """A record of the plaintext, whatever the key's `uses` say: the caller took from them before."""
+    """Returns the record of a plaintext. Does not look at the key's budget: the caller has taken the record from it."""
     length = len(plaintext)
     size = length + OVERHEAD
     record = bytes(size)
@@ -104,13 +97,13 @@ def seal(key: DataKey, context: bytes, plaintext: bytes) -> bytes:
 
 
 def why_not(status: int) -> None:
-    """Why `seal_within` gave no record: returns where the key's `uses` do not allow it, else raises."""
+    """Returns if `seal_within` gave this status because of the budget; else raises the status's exception."""
     if status != lib.KMS_USED_UP:
         raise_for(status)
 
 
 def open_record(key: DataKey, context: bytes, record: bytes) -> bytes:
-    """The plaintext of a record under this data key."""
+    """Returns the plaintext of a record under this data key."""
     size = len(record)
     length = size - OVERHEAD
     if length < 0:
@@ -126,8 +119,10 @@ def open_record(key: DataKey, context: bytes, record: bytes) -> bytes:
 
 
 def seal_many(key: DataKey, context: bytes, plaintexts: BytesList) -> list[bytes]:
-    """Records of many plaintexts under one data key and one context, in their order. All or none; one C call. Whatever
-    the key's `uses` say: the caller took from them before."""
+    """Returns the records of many plaintexts under one data key and one context, in order, by one C call. All or none.
+
+    Does not look at the key's budget: the caller has taken the records from it.
+    """
     records, places = plaintexts.new(OVERHEAD)
     head = (key.handle, key.wrapped, _WRAPPED_SIZE, context, len(context))
     status = lib.kms_record_seal_many(places, *head, *plaintexts.in_c)
@@ -137,8 +132,10 @@ def seal_many(key: DataKey, context: bytes, plaintexts: BytesList) -> list[bytes
 
 
 def open_many(keys: Sequence[DataKey], context: bytes, records: Sequence[bytes]) -> list[bytes | None]:
-    """Plaintexts of many records, each under its own of `keys`, in their order; None for each that doesn't open. One C
-    call. All must be records by version and length (wrapped_key_of)."""
+    """Returns the plaintexts of many records, in order, by one C call; None for a record that does not open.
+
+    `keys[i]` is the key of `records[i]`. All must have passed `wrapped_key_of` or `wrapped_keys_of`.
+    """
     sealed = BytesList(records)
     if len(keys) != len(sealed):
         raise_for(lib.KMS_WRONG_LENGTH)

@@ -1,8 +1,8 @@
-"""Buffers that C writes into before the bytes are copied out.
+"""A pool of buffers that C writes its output to, before Python copies it.
 
-Allocating a buffer costs more than sealing a kilobyte, so those that are done with wait in a list. Taking one out and
-putting it back are single steps under the GIL: threads and signal handlers never share one. There are never more
-buffers than calls that ran at once.
+Allocating a buffer costs more than sealing a kilobyte, so idle buffers are kept in a list. `list.pop` and `list.append`
+are atomic under the GIL, so threads and signal handlers never share a buffer. The pool never has more buffers than
+calls ran at the same time.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ idle: list[Any] = []
 
 
 def new() -> Any:
-    """A buffer of CAPACITY bytes, as `char[]`: `ffi.unpack` makes bytes of it."""
+    """Returns a new buffer of CAPACITY bytes. It is a `char[]`, which `ffi.unpack` turns into bytes."""
     return ffi.new("char[]", CAPACITY)
 
 
 def take() -> Any:
-    """A buffer that is done with, or a new one."""
+    """Returns an idle buffer, or a new one."""
     try:
         return idle.pop()
     except IndexError:
@@ -29,11 +29,11 @@ def take() -> Any:
 
 
 def give_back(buffer: Any) -> None:
-    """For buffers that hold no secret."""
+    """Returns a buffer without secrets to the pool."""
     idle.append(buffer)
 
 
 def wipe_and_give_back(buffer: Any, size: int) -> None:
-    """For buffers whose first `size` bytes are a plaintext."""
+    """Wipes the first `size` bytes of a buffer and returns it to the pool."""
     lib.kms_cleanse(buffer, size)
     give_back(buffer)

@@ -24,7 +24,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from kms_grpc.audit.record import new_id
-from kms_grpc.authentication.credentials import Credentials, SignedRequest
+from kms_grpc.authentication.credentials import REQUEST_ID, Credentials, SignedRequest
 from kms_grpc.authentication.signature_v4 import called_region
 from kms_grpc.config import Limits, Settings
 from kms_grpc.endpoints.aws_json import AwsJson
@@ -50,7 +50,7 @@ IDLE_SECONDS: Final = 75
 """How long a connection without calls stays open: longer than clients keep one in their pools."""
 WIRE: Final = AwsJson()
 _log = logging.getLogger(__name__)
-_INVOCATION: Final = re.compile(rb"[!-~]{1,128}")
+_INVOCATION: Final = re.compile(REQUEST_ID.pattern.encode())
 
 
 class AwsServer:

@@ -20,10 +20,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Self
 
-from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
+from kms_grpc.errors import DEADLINE_PASSED, DependencyTimeoutException, KMSError, ThrottlingException
 
 BUSY: Final = "The worker has more calls waiting than it takes on. Retry after a moment."
-TOO_LATE: Final = "The call's deadline had passed before it was begun."
 
 FIRST_USUAL_NS: Final = 1_000_000
 """How long a call takes, until that is known: the median, followed in steps of a sixteenth, so that a few that take for
@@ -210,7 +209,7 @@ class FairQueue:
     def require_time(self, turn: Turn) -> None:
         """For `turn`."""
         if turn.deadline_ns is not None and self._clock() >= turn.deadline_ns:
-            raise DependencyTimeoutException(TOO_LATE)
+            raise DependencyTimeoutException(DEADLINE_PASSED)
 
     def _require_usual_time(self, turn: Turn) -> None:
         """While others wait, nothing is begun that would hardly be answered before its deadline: clients whose calls

@@ -24,7 +24,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from kms_grpc.audit.record import new_id
-from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.authentication.credentials import REQUEST_ID_LENGTH, Credentials
 from kms_grpc.config import Limits, Settings
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.bulk import Bulk, is_bulk
@@ -41,7 +41,6 @@ Method = Callable[[bytes, Context], Awaitable[bytes]]
 
 BEARER = "bearer "
 REGION_LENGTH = 64
-REQUEST_ID_LENGTH = 128
 ACCEPTED_PING_INTERVAL_MS = 10_000
 CONNECTION_AGE_MS = 30 * 60 * 1000
 CONNECTION_GRACE_MS = 24 * 60 * 60 * 1000

@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import grpc
 
-from kms_grpc.errors import KMSError, ThrottlingException
+from kms_grpc.errors import TEXT_BYTES, KMSError, ThrottlingException
 from kms_grpc.operations.contract.status import status_of
 
 DETAILS = "grpc-status-details-bin"
 PUSHBACK = "grpc-retry-pushback-ms"
-TEXT_BYTES = 800
 ENCODED_BYTES = 1200
 
 

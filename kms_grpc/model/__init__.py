@@ -1,2 +1,1 @@
-"""What the service is about: keys, their states, aliases, identifiers, callers. Frozen data, no storage, no
-transport."""
+"""Keys, their states, aliases, identifiers and principals as frozen data, without storage and transport."""

@@ -1,4 +1,4 @@
-"""A caller's second kind of credential: an id and a secret that requests are signed with."""
+"""Access keys, with which callers sign requests (AWS Signature Version 4)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AccessKey:
-    """As it is stored. Two are the same only where they are the same object: one that was read anew is another."""
+    """A stored access key. Compared by identity: a row that was read again is another object, so that caches notice."""
 
     access_key_id: str
     """`AKIA` and 16 of A-Z and 2-7."""
     principal: str
-    """Whose it is, by the name in the configuration."""
+    """The name of its principal in the configuration."""
     sealed_secret: bytes
     """A ciphertext blob under an AWS owned key."""
     created_ns: int

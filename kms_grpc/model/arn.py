@@ -35,7 +35,7 @@ class Arn:
 
     @classmethod
     def parse(cls, text: str) -> Arn | None:
-        """The ARN, or None where `text` is none of a key or an alias."""
+        """Returns the ARN, or None if `text` is not the ARN of a key or an alias."""
         match = _ARN.fullmatch(text)
         return cls(*match.groups()) if match else None
 
@@ -48,25 +48,25 @@ class Arn:
 
     @property
     def name(self) -> str:
-        """`alias/<name>` of an alias, the bare key id of a key."""
+        """Returns `alias/<name>` of an alias, the bare key id of a key."""
         return self.resource if self.is_alias else self.resource.removeprefix("key/")
 
 
 def is_key_id(text: str) -> bool:
-    """Whether `text` has the shape of a key id."""
+    """Returns whether `text` has the shape of a key id."""
     return _KEY_ID.fullmatch(text) is not None
 
 
 def is_alias_name(text: str) -> bool:
-    """Whether `text` has the shape of an alias name, prefix included."""
+    """Returns whether `text` has the shape of an alias name, prefix included."""
     return len(text) <= ALIAS_LENGTH_LIMIT and _ALIAS.fullmatch(text) is not None
 
 
 def key_arn(partition: str, region: str, account: str, key_id: str) -> str:
-    """`arn:aws:kms:eu-central-1:123456789012:key/ID`."""
+    """Returns `arn:<partition>:kms:<region>:<account>:key/<key id>`."""
     return f"arn:{partition}:kms:{region}:{account}:key/{key_id}"
 
 
 def alias_arn(partition: str, region: str, account: str, alias_name: str) -> str:
-    """`arn:aws:kms:eu-central-1:123456789012:alias/NAME`; the name comes with its prefix."""
+    """Returns `arn:<partition>:kms:<region>:<account>:alias/<name>`; `alias_name` includes the prefix `alias/`."""
     return f"arn:{partition}:kms:{region}:{account}:{alias_name}"

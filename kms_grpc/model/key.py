@@ -1,6 +1,6 @@
-"""A KMS key, its materials and aliases, as the registry holds them: plain, frozen, without secrets.
+"""Keys, key materials, tags, aliases and import pairs as the registry stores them, without plaintext secrets.
 
-Times are nanoseconds since 1970. Enumerations carry AWS's spelling, so that rows, audit records and doors agree on it.
+Times are nanoseconds since 1970. Enumerations have AWS's spelling.
 Source: https://docs.aws.amazon.com/kms/latest/APIReference/API_KeyMetadata.html
 """
 
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from kms_grpc.model.key_spec import SYMMETRIC_DEFAULT
 
 
 class KeyState(StrEnum):
-    """What may be done with a key; key_state.py has the rules."""
+    """The state of a key. key_state.py says which operations each state allows."""
 
     CREATING = "Creating"
     ENABLED = "Enabled"
@@ -26,7 +27,7 @@ class KeyState(StrEnum):
 
 
 class KeyUsage(StrEnum):
-    """What a key is for; fixed when it is created."""
+    """The operations that a key is for; fixed when the key is created."""
 
     ENCRYPT_DECRYPT = "ENCRYPT_DECRYPT"
     SIGN_VERIFY = "SIGN_VERIFY"
@@ -35,7 +36,7 @@ class KeyUsage(StrEnum):
 
 
 class Origin(StrEnum):
-    """Where key material comes from; fixed when the key is created."""
+    """The source of key material; fixed when the key is created."""
 
     AWS_KMS = "AWS_KMS"
     EXTERNAL = "EXTERNAL"
@@ -44,7 +45,7 @@ class Origin(StrEnum):
 
 
 class KeyKind(StrEnum):
-    """Who looks after a key. The first two are KeyMetadata.KeyManager; keys that AWS owns are never shown."""
+    """The owner of a key's lifecycle. The first two are KeyMetadata.KeyManager; AWS owned keys are shown to nobody."""
 
     CUSTOMER_MANAGED = "CUSTOMER"
     AWS_MANAGED = "AWS"
@@ -52,7 +53,7 @@ class KeyKind(StrEnum):
 
 
 class MaterialState(StrEnum):
-    """What a key material is for. The first two are permanent: their key is usable only while all of them are there."""
+    """The role of a key material. The first two are permanent: a key is usable only while it has all of these."""
 
     CURRENT = "CURRENT"
     NON_CURRENT = "NON_CURRENT"
@@ -61,30 +62,38 @@ class MaterialState(StrEnum):
 
     @property
     def is_permanent(self) -> bool:
-        """Whether the key's ciphertexts may need it."""
+        """True if ciphertexts of the key may need the material."""
         return self in (MaterialState.CURRENT, MaterialState.NON_CURRENT)
 
 
 class RotationType(StrEnum):
-    """What began a rotation."""
+    """The cause of a rotation."""
 
     AUTOMATIC = "AUTOMATIC"
     ON_DEMAND = "ON_DEMAND"
 
 
 class ExpirationModel(StrEnum):
-    """Whether imported key material expires."""
+    """KeyMetadata.ExpirationModel: says whether imported key material expires."""
 
     EXPIRES = "KEY_MATERIAL_EXPIRES"
     DOES_NOT_EXPIRE = "KEY_MATERIAL_DOES_NOT_EXPIRE"
 
 
-SUITE_KC_XAES_256_GCM = 1
+SUITE_KC_XAES_256_GCM: Final = 1
+
+ON_DEMAND_ROTATIONS_LIMIT: Final = 25
+"""On-demand rotations that a key may have in all."""
+MATERIALS_LIMIT: Final = 1_000
+"""More materials than a key with imported material can have: the first, one for each on-demand rotation, and one that
+waits for a rotation. (Keys that rotate automatically may have more.)"""
+IMPORT_VALID_HOURS: Final = 24
+"""How long the public key and the token of GetParametersForImport are valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One row of the registry's table of keys."""
+    """A KMS key."""
 
     key_id: str
     arn: str
@@ -103,26 +112,26 @@ class Key:
     """The service principal that an AWS managed key belongs to, `s3.amazonaws.com`."""
     multi_region: bool = False
     suites: tuple[int, ...] = (SUITE_KC_XAES_256_GCM,)
-    """Which blob suites this key opens: a header cannot choose a weaker one."""
+    """The cipher suites that this key decrypts, so that the header of a blob cannot choose a weaker one."""
     deletion_ns: int | None = None
-    """When its window is over. In state PendingDeletion only."""
+    """The end of the waiting period. In state PendingDeletion only."""
     rotation_period_days: int | None = None
-    """Days between two automatic rotations; None where they are off. Kept while the key is pending deletion."""
+    """Days between two automatic rotations; None if they are off. Kept while the key is pending deletion."""
     next_rotation_ns: int | None = None
-    """When automatic rotation is due. There where rotation_period_days is."""
+    """The date of the next automatic rotation. Set if rotation_period_days is."""
     on_demand_rotations: int = 0
-    """How many there were in the key's life."""
+    """How many on-demand rotations the key has had."""
     material_missing: bool = False
-    """An external key that waits for its first material, or that has lost one of its permanent ones."""
+    """True if an external key waits for its first material, or has lost one of its permanent materials."""
     expires_ns: int | None = None
-    """The earliest expiry of the permanent materials that are there: from then on the key is PendingImport, whether or
-    not its row says so already (key_state.as_of)."""
+    """The earliest expiry of the permanent materials that are present. From then on the key is PendingImport, even if
+    its row does not say so yet (key_transitions.as_of)."""
     pending_material_id: bytes | None = None
-    """The imported material that waits for RotateKeyOnDemand."""
+    """The id of the imported material that waits for RotateKeyOnDemand."""
     revision: int = 1
-    """Counts the writes to this row; a write names the one it saw (compare and set)."""
+    """Counts the writes to this row. A write names the revision that it has read (compare-and-set)."""
     sequence: int = 0
-    """The order of creation in its shard, given by the registry; listings walk along it."""
+    """The position in the order of creation in its shard, assigned by the registry; listings are sorted by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,32 +141,33 @@ class Material:
     key_id: str
     account: str
     material_id: bytes
-    """32 bytes, which follow from key id and material: what is imported again is known by them."""
+    """32 bytes, derived from key id and material, so that material that is imported again is recognised."""
     wrapped: bytes | None
-    """None where imported material was deleted or expired: its row stays, for the same bytes to come back to."""
+    """None if imported material was deleted or has expired. Its row stays, so that the same bytes can be imported
+    again."""
     created_ns: int
     origin: Origin = Origin.AWS_KMS
     state: MaterialState = MaterialState.CURRENT
     expires_ns: int | None = None
-    """When it is deleted by itself; None for never, and for what is not there."""
+    """The date of deletion; None for never, and if the material is not present."""
     description: str = ""
     number: int = 0
-    """Its place among the key's materials, in the order of rotation; 0 is the first. Given by the registry."""
+    """The position among the key's materials in the order of rotation, from 0. Assigned by the registry."""
     rotated_ns: int | None = None
-    """When it became the current one; None for the first, and while it waits."""
+    """The date on which it became the current one; None for the first, and while it waits for a rotation."""
     rotation_type: RotationType | None = None
-    """There where rotated_ns is."""
+    """Set if rotated_ns is."""
     revision: int = 1
 
     @property
     def expiration_model(self) -> ExpirationModel | None:
-        """None for what is not imported, or not there."""
+        """None if the material was not imported or is not present."""
         if self.origin is not Origin.EXTERNAL or self.wrapped is None:
             return None
         return ExpirationModel.DOES_NOT_EXPIRE if self.expires_ns is None else ExpirationModel.EXPIRES
 
     def has_expired(self, time_ns: int) -> bool:
-        """Whether it is over at that time, swept away or not."""
+        """Returns whether the material has expired at that time, even if it was not deleted yet."""
         return self.expires_ns is not None and time_ns >= self.expires_ns
 
 
@@ -173,8 +183,8 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class ImportPair:
-    """A pair of RSA keys for wrapping material that is to be imported. It lies ready until GetParametersForImport gives
-    it to a key; it is removed when it was used, has failed too often, or has expired."""
+    """A pair of RSA keys that wraps key material for import. Pairs are made in advance; GetParametersForImport assigns
+    one to a key. A pair is removed once it was used, has failed too often, or has expired."""
 
     pair_id: bytes
     """16 bytes."""
@@ -188,10 +198,10 @@ class ImportPair:
     key_id: str | None = None
     account: str | None = None
     algorithm: str | None = None
-    """AWS's spelling of the wrapping algorithm that was asked for."""
+    """The wrapping algorithm of the request, in AWS's spelling."""
     expires_ns: int | None = None
     failures: int = 0
-    """Imports whose material did not unwrap."""
+    """Number of imports whose material did not unwrap."""
     revision: int = 1
 
 

@@ -1,10 +1,10 @@
-"""What a key's state, origin, spec and kind allow: one table for all operations, those that are not built among them.
+"""The operations that a key's state, origin, spec and kind allow: one table for all operations of AWS KMS.
 
-A row names an operation, a column a key state; a cell is what is checked there, in this order, and an empty cell goes
-on. The published table is https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html; where it leaves the
-error of a key pending deletion open (Disabled or KMSInvalidState), KMSInvalidStateException is answered everywhere.
-Where a cell has both, state comes before origin and spec for rotation, as recorded (a disabled RSA key is
-DisabledException), and after them for importing, as published. What leads from state to state is in key_transitions.py.
+A row stands for operations, a column for a key state. A cell holds checks, made in order; an empty cell allows the
+operation. The published table is https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html. Where it leaves
+the error of a key pending deletion open (Disabled or KMSInvalidState), the answer here is KMSInvalidStateException.
+If a cell checks both, the state comes before origin and spec for rotation, as AWS was seen to answer (a disabled RSA
+key is DisabledException), and after them for importing, as published. key_transitions.py has the changes of state.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _is_in_a_key_store(key: Key) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One reason to refuse: the error's class, its text with {arn}, {origin} and {spec}, and for which keys."""
+    """One reason to refuse: the class of the error, its text with {arn}, {origin} and {spec}, and the keys refused."""
 
     error: type[KMSError]
     text: str
@@ -64,8 +64,8 @@ NOT_AWS_KMS = _unsupported(_ORIGIN, lambda key: key.origin is not Origin.AWS_KMS
 NOT_EXTERNAL = _unsupported(_ORIGIN, lambda key: key.origin is not Origin.EXTERNAL)
 IN_A_KEY_STORE = _unsupported(_ORIGIN, _is_in_a_key_store)
 ASYMMETRIC = _unsupported("{arn} key spec is {spec} which is not valid for this operation.", _is_asymmetric)
-ASYMMETRIC_UNTOLD = _unsupported("", _is_asymmetric)
-"""RotateKeyOnDemand's, which has no text."""
+ASYMMETRIC_WITHOUT_TEXT = _unsupported("", _is_asymmetric)
+"""The refusal of RotateKeyOnDemand, to which AWS gives no text."""
 SINGLE_REGION = _unsupported("{arn} is not a multi-region primary key.", lambda key: not key.multi_region)
 NOTHING_TO_ROTATE_TO = Check(
     KMSInvalidStateException,
@@ -75,7 +75,7 @@ NOTHING_TO_ROTATE_TO = Check(
 
 
 class By(Enum):
-    """Who may do an operation on an AWS managed key."""
+    """The caller that may call an operation on an AWS managed key."""
 
     ACCOUNT = "its account"
     SERVICE = "the service that it belongs to"
@@ -97,22 +97,22 @@ _STATES = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
-    """A row of the table."""
+    """A row of the table: what an operation checks in each key state."""
 
     cells: Mapping[KeyState, Cell] = field(repr=False)
     aws_managed: By
-    """Who may do it on an AWS managed key. AWS owned keys are not there for anybody."""
+    """The caller that may call the operation on an AWS managed key. No operation finds an AWS owned key."""
 
 
 def _row(by: By, *cells: Check | Cell) -> Rule:
-    told = [cell if isinstance(cell, tuple) else (cell,) for cell in cells]
-    return Rule(dict(zip(_STATES, told, strict=True)), by)
+    tuples = [cell if isinstance(cell, tuple) else (cell,) for cell in cells]
+    return Rule(dict(zip(_STATES, tuples, strict=True)), by)
 
 
 _OK: Cell = ()
 _PD = (PENDING_DELETION, PENDING_REPLICA_DELETION)
 _FIT = (NOT_AWS_KMS, ASYMMETRIC)
-_FIT_ON_DEMAND = (ASYMMETRIC_UNTOLD, IN_A_KEY_STORE, NOTHING_TO_ROTATE_TO)
+_FIT_ON_DEMAND = (ASYMMETRIC_WITHOUT_TEXT, IN_A_KEY_STORE, NOTHING_TO_ROTATE_TO)
 _LISTED = (ASYMMETRIC, IN_A_KEY_STORE)
 _EXT = NOT_EXTERNAL
 _EXT_PD = ((NOT_EXTERNAL, PENDING_DELETION), (NOT_EXTERNAL, PENDING_REPLICA_DELETION))
@@ -175,11 +175,11 @@ RULES: dict[str, Rule] = {
     "ReplicateKey": COPY,
     "UpdatePrimaryRegion": MOVE,
 }
-"""Each operation's rule. UpdateAlias's is for the new target; the old one is LET_GO, whatever its state."""
+"""The rule of each operation. That of UpdateAlias is for the new target; for the old target it is LET_GO."""
 
 
 def refusal(rule: Rule, key: Key) -> KMSError | None:
-    """The error that `rule` answers for `key`, or None where it goes on. The text is AWS's: `<key ARN> is disabled.`"""
+    """Returns the error that `rule` has for `key`, or None if the operation is allowed. The texts are AWS's."""
     for check in rule.cells[key.state]:
         if check.refuses(key):
             text = check.text.format(arn=key.arn, origin=key.origin, spec=key.spec)
@@ -188,15 +188,16 @@ def refusal(rule: Rule, key: Key) -> KMSError | None:
 
 
 def may_use(rule: Rule, key: Key, service: str | None) -> bool:
-    """Whether a principal may come near the key at all, as an authorizer's answer; `service` is the service principal
-    that it is (`s3.amazonaws.com`). An AWS managed key is used by its own service alone, AWS owned keys by nobody."""
+    """Returns whether the kind of key allows a principal to call the operation; if not, access is denied. `service` is
+    the caller's service principal (`s3.amazonaws.com`), if it has one. Only its own service may use an AWS managed key,
+    and nobody an AWS owned key."""
     if key.kind is KeyKind.CUSTOMER_MANAGED:
         return True
     return key.kind is KeyKind.AWS_MANAGED and (rule.aws_managed is not By.SERVICE or key.service == service)
 
 
 def refusal_of_kind(rule: Rule, key: Key) -> KMSError | None:
-    """The error for a change that nobody may make to an AWS managed key."""
+    """Returns the error for a change to an AWS managed key that no caller may make, or None."""
     if key.kind is KeyKind.CUSTOMER_MANAGED or rule.aws_managed is not By.NOBODY:
         return None
     text = f"{key.arn} is managed by AWS and cannot be changed by its account."

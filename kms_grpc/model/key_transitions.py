@@ -1,6 +1,6 @@
-"""What leads a key from one state to another: data, and what follows from a key's materials.
+"""Changes of a key's state, by events and by the state of its materials.
 
-Whether an event may happen at all is asked of key_state.py before. Source:
+key_state.py says whether an operation is allowed at all. Source:
 https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html
 """
 
@@ -16,7 +16,7 @@ S = KeyState
 
 
 class Event(Enum):
-    """What happens to a key."""
+    """An event that may change the state of a key."""
 
     ENABLED = "EnableKey"
     DISABLED = "DisableKey"
@@ -46,35 +46,36 @@ TRANSITIONS: dict[Event, dict[KeyState, KeyState]] = {
     Event.PRIMARY_CHANGING: {S.ENABLED: S.UPDATING},
     Event.PRIMARY_CHANGED: {S.UPDATING: S.ENABLED},
 }
-"""A state that is not named stays."""
+"""State before and after each event. A state that is not listed stays as it is."""
 
 FIRST_STATE = {origin: S.PENDING_IMPORT if origin is Origin.EXTERNAL else S.ENABLED for origin in Origin}
-"""What CreateKey leads to."""
+"""The state of a new key, by origin."""
 
 _NEEDS_MATERIAL = (S.ENABLED, S.DISABLED)
 
 
 def state_after(key: Key, event: Event) -> KeyState:
-    """The state of `key` after `event`. One of its materials missing, it is PendingImport, not Enabled or Disabled."""
+    """Returns the state of `key` after `event`. A key that lacks a material is PendingImport instead of Enabled or
+    Disabled."""
     state = TRANSITIONS[event].get(key.state, key.state)
     return S.PENDING_IMPORT if key.material_missing and state in _NEEDS_MATERIAL else state
 
 
 def after(key: Key, event: Event) -> Key:
-    """`key` in the state after `event`."""
+    """Returns `key` in the state after `event`."""
     return replace(key, state=state_after(key, event))
 
 
 def as_of(key: Key, time_ns: int) -> Key:
-    """`key` as it is at that time: once one of its materials has expired it has lost it, swept away or not."""
+    """Returns `key` as it is at that time: without a material that has expired, even if it was not deleted yet."""
     if key.expires_ns is None or time_ns < key.expires_ns:
         return key
     return after(replace(key, material_missing=True, expires_ns=None), Event.MATERIAL_LOST)
 
 
 def with_materials(key: Key, materials: Iterable[Material]) -> Key:
-    """An external key with what follows from all its materials: is one missing, which expires first, which waits. The
-    state is for state_after to say."""
+    """Returns an external key with the columns that follow from all its materials: `material_missing`, `expires_ns` and
+    `pending_material_id`. Its state stays; see state_after."""
     every = list(materials)
     permanent = [material for material in every if material.state.is_permanent]
     there = [material for material in permanent if material.wrapped is not None]

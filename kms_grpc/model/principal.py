@@ -1,4 +1,4 @@
-"""Who calls."""
+"""The identity of an authenticated caller."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller. `service` names the service principal (`s3.amazonaws.com`) acting for the account, if
-    it is one."""
+    """An authenticated caller. `service` is its service principal (`s3.amazonaws.com`), if an AWS service acts for the
+    account."""
 
     name: str
     arn: str

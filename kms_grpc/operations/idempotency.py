@@ -10,16 +10,15 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from kms_grpc.clock import DAY_NS
 from kms_grpc.errors import ValidationException
 from kms_grpc.operations.call import Call
-from kms_grpc.registry.base import RememberedAnswer
+from kms_grpc.registry.base import ANSWERS_KEPT_NS, RememberedAnswer
 
 
 def remembered(call: Call, request: Any, response: type[Message]) -> Message | None:
     """Returns the answer given before, or None. ValidationException where the id came with another request."""
-    answer = call.writing.find_answer(call.account, call.operation, call.credentials.request_id)
-    if answer is None or answer.created_ns + DAY_NS <= call.time_ns:
+    answer = call.writing.answers.find(call.account, call.operation, call.credentials.request_id)
+    if answer is None or answer.created_ns + ANSWERS_KEPT_NS <= call.time_ns:
         return None
     if answer.request_digest != _digest(request):
         raise ValidationException(
@@ -32,7 +31,7 @@ def remembered(call: Call, request: Any, response: type[Message]) -> Message | N
 
 def remember(call: Call, request: Any, response: Message) -> None:
     """Stores the answer in the call's transaction."""
-    call.writing.remember(
+    call.writing.answers.remember(
         RememberedAnswer(
             call.account,
             call.operation,

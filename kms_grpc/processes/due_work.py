@@ -17,14 +17,13 @@ from typing import Any, Final
 from kms_grpc.audit.record import service_event
 from kms_grpc.clock import DAY_NS
 from kms_grpc.errors import KMSError
-from kms_grpc.model.key import Key, KeyState, MaterialState, RotationType
+from kms_grpc.model.key import MATERIALS_LIMIT, Key, KeyState, MaterialState, RotationType
 from kms_grpc.model.key_transitions import Event, after, with_materials
 from kms_grpc.registry.base import Due, OutboxRow, Transaction
 from kms_grpc.registry.shards import Shard
 
 AT_ONCE: Final = 100
 """Keys per pass and region: other work of the keeper is not held up."""
-MATERIALS_AT_ONCE: Final = 10_000
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ def rotate_due(shard: Shard, now_ns: int) -> int:
 
 def _do(shard: Shard, due: Due, now_ns: int, still: Callable[[Key, int], bool], deed: Deed) -> int:
     done = 0
-    for key in shard.registry.keys_due(due, now_ns, AT_ONCE):
+    for key in shard.registry.keys.due(due, now_ns, AT_ONCE):
         try:
             done += _do_one(shard, key, now_ns, still, deed)
         except KMSError as error:
@@ -59,7 +58,7 @@ def _do(shard: Shard, due: Due, now_ns: int, still: Callable[[Key, int], bool], 
 
 def _do_one(shard: Shard, key: Key, now_ns: int, still: Callable[[Key, int], bool], deed: Deed) -> bool:
     with shard.writing() as transaction:
-        fresh = transaction.find_key(key.key_id)
+        fresh = transaction.keys.find(key.key_id)
         if fresh is None or not still(fresh, now_ns):
             return False
         return deed(shard, transaction, fresh, now_ns)
@@ -67,7 +66,7 @@ def _do_one(shard: Shard, key: Key, now_ns: int, still: Callable[[Key, int], boo
 
 def _record(transaction: Transaction, name: str, key: Key, now_ns: int, **details: Any) -> None:
     event_id, line = service_event(name, key.region, key, now_ns, details)
-    transaction.record(OutboxRow(event_id, key.account, line))
+    transaction.outbox.add(OutboxRow(event_id, key.account, line))
 
 
 # --- deletion ----------------------------------------------------------------------------------------------------
@@ -78,7 +77,7 @@ def _is_over(key: Key, now_ns: int) -> bool:
 
 
 def _delete(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> bool:
-    transaction.remove_key(key)
+    transaction.keys.remove(key)
     _record(transaction, "DeleteKey", key, now_ns)
     return True
 
@@ -93,18 +92,18 @@ def _is_there(key: Key, now_ns: int) -> bool:
 def _expire(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> bool:
     """Whatever has expired goes, also a material that was still waiting for its rotation."""
     kept, swept = [], False
-    for material in transaction.materials_after(key.key_id, -1, MATERIALS_AT_ONCE):
+    for material in transaction.materials.list_after(key.key_id, -1, MATERIALS_LIMIT):
         if material.wrapped is None or not material.has_expired(now_ns):
             kept.append(material)
             continue
         swept = True
         _record(transaction, "DeleteExpiredKeyMaterial", key, now_ns, keyMaterialId=material.material_id.hex())
         if material.state is MaterialState.PENDING_ROTATION:
-            transaction.remove_material(material)
+            transaction.materials.remove(material)
         else:
-            kept.append(transaction.change_material(dataclasses.replace(material, wrapped=None, expires_ns=None)))
+            kept.append(transaction.materials.change(dataclasses.replace(material, wrapped=None, expires_ns=None)))
     if swept:
-        transaction.change_key(after(with_materials(key, kept), Event.MATERIAL_LOST))
+        transaction.keys.change(after(with_materials(key, kept), Event.MATERIAL_LOST))
     return swept
 
 
@@ -123,6 +122,6 @@ def _rotate(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> bo
     fresh = shard.generate_material(key.key_id, key.account, now_ns)
     current = dataclasses.replace(fresh, rotated_ns=now_ns, rotation_type=RotationType.AUTOMATIC)
     due = coming if coming > now_ns else now_ns + period_ns
-    transaction.make_current(dataclasses.replace(key, next_rotation_ns=due), current)
+    transaction.keys.make_current(dataclasses.replace(key, next_rotation_ns=due), current)
     _record(transaction, "RotateKey", key, now_ns, keyMaterialId=current.material_id.hex())
     return True

@@ -65,18 +65,18 @@ class ImportPairs:
 
     def _try(self, shard: Shard, work: Callable[[Shard, int], bool]) -> bool:
         try:
-            return work(shard, max(self._clock.wall_ns(), shard.registry.latest_ns()))
+            return work(shard, max(self._clock.wall_ns(), shard.registry.latest_time.read_ns()))
         except KMSError as error:
             _log.error("wrapping pairs of %s are not made for now: %s", shard.region, error)
             return False
 
     def _provide(self, shard: Shard, spec: str, count: int, now_ns: int) -> bool:
-        if shard.registry.count_ready_pairs(spec) >= count:
+        if shard.registry.pairs.count_ready(spec) >= count:
             return False
         pair, record = imports.make_pair(shard, spec, now_ns)
         with shard.registry.writing() as transaction:
-            transaction.add_pair(pair)
-            transaction.record(record)
+            transaction.pairs.add(pair)
+            transaction.outbox.add(record)
         return True
 
 

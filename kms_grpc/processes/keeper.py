@@ -23,11 +23,11 @@ from kms_grpc.processes.clock_trust import ClockTrust
 from kms_grpc.processes.import_pairs import ImportPairs
 from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.processes.run_folder import RunFolder
+from kms_grpc.registry.base import ANSWERS_KEPT_NS
 from kms_grpc.registry.shards import Shard
 
 PASS_SECONDS: Final = 0.25
 FORGET_EVERY_NS: Final = 60 * 1_000_000_000
-ANSWERS_KEPT_NS: Final = 24 * 3600 * 1_000_000_000
 RECORD_EVERY_NS: Final = 10 * 1_000_000_000
 """How far the recorded time may lag behind the wall clock."""
 
@@ -130,14 +130,14 @@ class Keeper:
     def _judged_ns(self, shard: Shard, certain: bool) -> int:
         """The wall clock as this turn has looked at it, never behind what the shard has recorded; recorded itself once
         the clocks are certain."""
-        wall_ns, latest_ns = self._agreement.wall_ns, shard.registry.latest_ns()
+        wall_ns, latest_ns = self._agreement.wall_ns, shard.registry.latest_time.read_ns()
         if certain and wall_ns - latest_ns >= RECORD_EVERY_NS:
             with shard.registry.writing() as transaction:
-                latest_ns = transaction.advance_latest(wall_ns)
+                latest_ns = transaction.latest_time.advance(wall_ns)
         return max(wall_ns, latest_ns)
 
     def _outlook(self) -> dict[str, int]:
-        outlooks = [shard.registry.upcoming() for shard in self._shards]
+        outlooks = [shard.registry.keys.upcoming() for shard in self._shards]
         now_ns = self._clock.wall_ns()
         return {
             "keys_pending_deletion": sum(each.pending_deletions for each in outlooks),
@@ -148,8 +148,10 @@ class Keeper:
     def _forget(self) -> None:
         for shard in self._shards:
             try:
-                shard.registry.remove_expired_pairs(self._judged_ns(shard, True))
-                forgotten = shard.registry.forget_answers_before(self._agreement.wall_ns - ANSWERS_KEPT_NS)
+                now_ns = self._judged_ns(shard, True)
+                with shard.registry.writing() as transaction:
+                    transaction.pairs.remove_expired(now_ns)
+                    forgotten = transaction.answers.forget_before(self._agreement.wall_ns - ANSWERS_KEPT_NS)
                 self._counts["answers_forgotten"] += forgotten
             except KMSError as error:
                 _log.error("old answers and pairs of %s are kept for now: %s", shard.region, error)

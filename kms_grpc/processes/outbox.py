@@ -68,7 +68,7 @@ class OutboxCopier:
     def _copy_or_tell(self, region: str, registry: Registry) -> int:
         """Rows that still wait, at most a batch."""
         try:
-            while rows := registry.outbox(BATCH):
+            while rows := registry.outbox.oldest(BATCH):
                 self._copy(registry, rows)
         except (KMSError, OSError) as error:
             if region not in self._failing:
@@ -86,7 +86,8 @@ class OutboxCopier:
                 self.copied += 1
         self._log.sync()
         fault_point("outbox.copied")
-        registry.clear_outbox([row.event_id for row in rows])
+        with registry.writing() as transaction:
+            transaction.outbox.remove([row.event_id for row in rows])
         fault_point("outbox.cleared")
 
     def _note_position(self) -> None:

@@ -1,1 +1,1 @@
-"""The registry: where keys, materials and aliases are kept, one shard per region."""
+"""The registry: stores keys, materials, aliases and the rest of a region's state, one shard per region."""

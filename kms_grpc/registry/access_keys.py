@@ -1,8 +1,8 @@
-"""Access keys as they are stored: in the default region's shard, their secrets sealed under an AWS owned key.
+"""Access keys in the default region's shard, with their secrets encrypted under an AWS owned key.
 
-A secret is a ciphertext blob, bound to its access key id and its principal by the encryption context. It is opened once
-per day and region, for the signing key; what is kept in memory are signing keys alone. A key that is deleted is refused
-by every worker from the answer on: each use asks the shard's epoch.
+A secret is a ciphertext blob; its encryption context binds it to its access key id and its principal. It is decrypted
+once per day and region to derive a signing key; memory keeps signing keys only. Once DeleteAccessKey was answered,
+every worker refuses the access key, because each use compares the shard's epoch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from kms_grpc.audit.record import access_key_event
-from kms_grpc.authentication.signature_v4 import FixedAccessKeys, Signer, derive_signing_key
+from kms_grpc.authentication.signature_v4 import FixedSigners, Signer, derive_signing_key
 from kms_grpc.clock import Clock
 from kms_grpc.crypto import envelope
 from kms_grpc.crypto.encryption_context import canonical
@@ -21,28 +21,29 @@ from kms_grpc.errors import DependencyTimeoutException, NotFoundException, Unrec
 from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.principal import Principal
 from kms_grpc.registry.base import OutboxRow
+from kms_grpc.registry.loaded_materials import LoadedMaterial
 from kms_grpc.registry.owned_keys import ACCESS_KEYS, Reason, owned_key, using
-from kms_grpc.registry.shards import LoadedMaterial, Shard
+from kms_grpc.registry.shards import Shard
 
 SECRET_BYTES: Final = 30
-"""40 characters in base64, as AWS's secrets are."""
+"""Bytes of a secret; 40 characters in base64, like AWS's."""
 ID_BYTES: Final = 10
 _LOOKS: Final = 32
-"""How often the sealing key is looked up, where others keep pushing it out of the keyring."""
+"""How often the sealing key is loaded again if other keys displace it from the keyring."""
 _SIGNERS: Final = 4_096
 _SIGNING_KEYS: Final = 16
-"""Days and regions that a worker keeps per access key."""
+"""Signing keys (days and regions) that a worker keeps per access key."""
 
 
-class AccessKeys:
-    """See authentication.signature_v4.AccessKeys. `principals` are the configured ones by name: an access key of one
-    that is no longer configured is unknown. `fixed` are asked first; `keep` takes the records of opened secrets."""
+class StoredSigners:
+    """Implements authentication.signature_v4.Signers. `principals` are the configured ones by name; an access key of
+    any other principal is unknown. `fixed` is asked first. `keep` takes the audit records of decrypted secrets."""
 
     def __init__(
         self,
         shard: Shard,
         principals: Mapping[str, Principal],
-        fixed: FixedAccessKeys,
+        fixed: FixedSigners,
         clock: Clock,
         keep: Callable[[OutboxRow], None],
     ) -> None:
@@ -53,7 +54,7 @@ class AccessKeys:
         self._stored: dict[str, _StoredKey] = {}
 
     def find(self, access_key_id: str) -> Signer | None:
-        """KeyUnavailableException where its row was changed on disk."""
+        """See Signers. KeyUnavailableException if the row was changed on disk."""
         fixed = self._fixed.find(access_key_id)
         if fixed is not None:
             return fixed
@@ -71,7 +72,7 @@ class AccessKeys:
         return Signer(principal, stored.signing_key)
 
     def find_warm(self, access_key_id: str) -> Signer | None:
-        """See AccessKeys."""
+        """See Signers."""
         fixed = self._fixed.find(access_key_id)
         if fixed is not None:
             return fixed
@@ -82,7 +83,7 @@ class AccessKeys:
 
 
 class _StoredKey:
-    """An access key with the signing keys that were derived of it."""
+    """An access key with the signing keys that were derived from it."""
 
     def __init__(self, shard: Shard, access_key: AccessKey, clock: Clock, keep: Callable[[OutboxRow], None]) -> None:
         self.access_key = access_key
@@ -108,38 +109,38 @@ class _StoredKey:
 
 
 def create_access_key(shard: Shard, principal: Principal, now_ns: int) -> tuple[AccessKey, str]:
-    """A new one, and its secret: told here and never again."""
+    """Creates an access key; returns it with its secret, which cannot be read again."""
     access_key_id = "AKIA" + base64.b32encode(envelope.random_bytes(ID_BYTES)).decode()
     secret = base64.b64encode(envelope.random_bytes(SECRET_BYTES))
     owned_key(shard, ACCESS_KEYS, now_ns)
     with shard.writing() as transaction:
-        with using(shard, ACCESS_KEYS, "Encrypt", Reason(now_ns, transaction.record)) as sealing:
+        with using(shard, ACCESS_KEYS, "Encrypt", Reason(now_ns, transaction.outbox.add)) as sealing:
             bound = _bound(sealing, access_key_id, principal.name)
             sealed = envelope.seal(sealing.handle, sealing.prefix, bound, secret)
         access_key = AccessKey(access_key_id, principal.name, sealed, now_ns)
-        transaction.add_access_key(access_key)
+        transaction.access_keys.add(access_key)
         event_id, line = access_key_event("CreateAccessKey", shard.region, principal, access_key_id, now_ns)
-        transaction.record(OutboxRow(event_id, principal.account, line))
+        transaction.outbox.add(OutboxRow(event_id, principal.account, line))
     return access_key, secret.decode()
 
 
 def delete_access_key(shard: Shard, access_key_id: str, principals: Mapping[str, Principal], now_ns: int) -> AccessKey:
-    """Every worker refuses it from now on. NotFoundException."""
+    """Deletes an access key; every worker refuses it from then on. NotFoundException if there is none of that id."""
     shard.catch_up()
     with shard.writing() as transaction:
-        access_key = transaction.find_access_key(access_key_id)
+        access_key = transaction.access_keys.find(access_key_id)
         if access_key is None:
             raise NotFoundException(f"There is no access key {access_key_id}.")
-        transaction.remove_access_key(access_key_id)
+        transaction.access_keys.remove(access_key_id)
         owner = principals.get(access_key.principal) or Principal(access_key.principal, "", shard.account)
         event_id, line = access_key_event("DeleteAccessKey", shard.region, owner, access_key_id, now_ns)
-        transaction.record(OutboxRow(event_id, owner.account, line))
+        transaction.outbox.add(OutboxRow(event_id, owner.account, line))
     return access_key
 
 
 def list_access_keys(shard: Shard) -> Sequence[AccessKey]:
-    """The oldest first; damaged ones are left out, and told to the log."""
-    return shard.registry.access_keys()
+    """Returns all access keys, the oldest first. Damaged rows are left out and logged."""
+    return shard.registry.access_keys.list_all()
 
 
 def _opened(shard: Shard, access_key: AccessKey, reason: Reason) -> bytes:

@@ -1,11 +1,26 @@
-"""What every storage engine offers, and what a shard is made of.
+"""The contract of a storage engine, and the rows that have no class in model/.
 
-One `Registry` is the store of one region. Reading methods see the last commit. All writing happens in a `Transaction`,
-which is whole or not at all, is serialised against other writers of the shard, and adds a row to the change log for
-every key, alias and access key it touches. Rows carry a MAC over all their columns: a row that was changed on disk
-raises KeyUnavailableException naming the key or alias, wherever it is read by name, and is left out of listings.
+A `Registry` is the store of one region. It and its transactions have a part for each kind of row (`keys`, `materials`,
+`aliases`, …). The parts of a registry read the last commit. All writing happens in a `Transaction`, which commits as a
+whole or not at all.
 
-Nothing here holds plaintext key material: materials are wrapped under the region's key.
+**Isolation.** Transactions that share one of these names behave as if they had run one after the other:
+
+| name | a transaction shares it if it |
+|---|---|
+| a key id | finds, adds, changes or removes the key, a material, tag or import pair of it, or counts its aliases |
+| an account | counts the account's keys, adds or removes one of them, or finds or remembers an answer of the account |
+| an alias name of an account | finds, adds, changes or removes the alias |
+
+That is all that is promised. Transactions that share none of these names may run at the same time and commit in any
+order, and neither sees the other. A transaction that cannot be put in order with another one is refused by
+ConflictException; nothing of it is stored, and the call may be repeated. Listings are no part of this promise: a page
+shows what was committed when it was read.
+
+**Damage.** Rows carry a MAC over all their columns. A row that was changed on disk raises KeyUnavailableException with
+the name of the key or alias wherever it is found by name, and is left out of listings.
+
+No row holds plaintext key material: materials are wrapped under the region's key.
 """
 
 from __future__ import annotations
@@ -14,229 +29,368 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
+from kms_grpc.clock import DAY_NS
 from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.key import Alias, ImportPair, Key, Material, Tag
 
+ANSWERS_KEPT_NS: Final = DAY_NS
+"""How long an answer is repeated to a request with the same request id."""
 
-@dataclass(frozen=True, slots=True)
-class ShardRow:
-    """A shard's own row: what it belongs to, and its region key under the root key. A damaged one stops the start."""
-
-    partition: str
-    region: str
-    account: str
-    """The service's own account, 12 digits."""
-    root_fingerprint: str
-    wrapped_region_key: bytes
-    created_ns: int
+# --- rows --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry of the change log: what a commit touched. `name` is a key id, `<account>/alias/<name>`, or an access
-    key id."""
+    """One entry of the change log."""
 
     sequence: int
     kind: str
     """`key`, `alias` or `access key`."""
     name: str
+    """A key id, `<account>/alias/<name>`, or an access key id."""
 
 
 @dataclass(frozen=True, slots=True)
 class RememberedAnswer:
-    """The answer once given to (account, operation, request id); repeated for 24 hours to the same request."""
+    """The answer to a request that the caller named by a request id, kept for repeated calls."""
 
     account: str
     operation: str
     request_id: str
     request_digest: bytes
+    """SHA-256 of the serialized request."""
     response: bytes
     created_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """An audit record that was committed with the write it tells of, waiting to be copied into the log."""
+    """An audit record that was committed together with its write and has not been copied into the log yet."""
 
     event_id: str
     account: str
     record: bytes
-    """JSON, one object, as it will stand in the log."""
+    """One JSON object, as it will stand in the log."""
 
 
 class Due(Enum):
-    """What happens to keys by the clock."""
+    """Work on keys that falls due at a date."""
 
     DELETION = "deletion"
-    """Keys that are pending deletion, the window over."""
+    """Keys pending deletion whose waiting period is over."""
     ROTATION = "rotation"
-    """Enabled keys that rotate automatically."""
+    """Enabled keys whose next automatic rotation has come."""
     EXPIRY = "expiry"
-    """Keys with a material that expires, in any state."""
+    """Keys in any state with a material that has expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upcoming:
-    """What will happen to the keys of a shard, for its metrics. Times are ns since 1970, None for never."""
+    """The next deletions and expiries of a shard, for its metrics. Times are ns since 1970, None for never."""
 
     pending_deletions: int
-    """Keys that are pending deletion, replicas' primaries among them."""
+    """Keys that are pending deletion, including those that wait for their replicas."""
     next_deletion_ns: int | None
     next_expiry_ns: int | None
 
 
-class Reading(Protocol):
-    """Look-ups that a registry and a transaction share."""
-
-    def find_key(self, key_id: str) -> Key | None: ...
-
-    def find_alias(self, account: str, name: str) -> Alias | None: ...
-
-    def count_keys(self, account: str) -> int:
-        """Customer managed keys of the account, in all states."""
-
-    def count_aliases(self, key_id: str) -> int: ...
-
-    def find_material(self, key_id: str, material_id: bytes) -> Material | None: ...
-
-    def materials_after(self, key_id: str, number: int, limit: int) -> Sequence[Material]:
-        """At most `limit` materials of the key in the order of rotation, after `number` (-1: from the first)."""
-
-    def tags_after(self, key_id: str, tag_key: str, limit: int) -> Sequence[Tag]:
-        """At most `limit` tags of the key by their tag keys, after `tag_key` ("": from the first)."""
-
-    def find_access_key(self, access_key_id: str) -> AccessKey | None: ...
-
-    def find_pair(self, pair_id: bytes) -> ImportPair | None:
-        """KMSInternalException where its row was changed on disk."""
-
-    def latest_ns(self) -> int:
-        """The latest time that was recorded, ns since 1970; 0 before the first. KMSInternalException where it was
-        changed on disk."""
+# --- parts -------------------------------------------------------------------------------------------------------
 
 
-class Transaction(Reading, Protocol):
-    """One write. Leaving `Registry.writing()` normally commits durably, leaving it by an exception undoes all."""
+class Keys(Protocol):
+    """Reads keys."""
 
-    @property
-    def changed(self) -> bool:
-        """Whether a key or an alias was touched, so that caches have to hear of it."""
+    def find(self, key_id: str) -> Key | None: ...
 
-    @property
-    def created(self) -> Sequence[tuple[Key, Material | None]]:
-        """What add_key and make_current stored, to be read back after the commit."""
+    def count(self, account: str) -> int:
+        """Returns how many customer managed keys the account has, in all states."""
 
-    def add_key(self, key: Key, material: Material | None) -> Key:
-        """Store a new key and its first material; returns the key with its sequence."""
+    def list_after(self, account: str, sequence: int, limit: int) -> Sequence[Key]:
+        """Returns at most `limit` keys of the account in order of creation, after `sequence` (0: from the first)."""
 
-    def change_key(self, key: Key) -> Key:
-        """Store `key` over the row of the revision it carries; returns it with the next revision. ConflictException if
-        the row moved on."""
-
-    def remove_key(self, key: Key) -> None:
-        """Remove the key of the revision it carries with all its materials, aliases, tags and import pairs.
-        ConflictException if the row moved on. See Registry.erase_removed."""
-
-    def add_material(self, material: Material) -> Material:
-        """Store a further material of a key; returns it with its number. Whatever key-level columns follow from it are
-        for change_key. AlreadyExistsException where the key has it, there or not."""
-
-    def change_material(self, material: Material) -> Material:
-        """As change_key."""
-
-    def remove_material(self, material: Material) -> None:
-        """Remove a material's row: one that was never current. Others keep theirs, with `wrapped` None."""
-
-    def make_current(self, key: Key, material: Material) -> Key:
-        """Let `key` encrypt under `material`, which is new or was stored before; the former current one decrypts only
-        from now on. Stores both, as they are given otherwise; returns the key with the next revision."""
-
-    def set_tag(self, tag: Tag) -> None:
-        """Add a tag, or give it another value."""
-
-    def remove_tag(self, key_id: str, tag_key: str) -> None:
-        """Nothing happens where there is none."""
-
-    def ready_pair(self, spec: str) -> ImportPair | None:
-        """The oldest pair that was given to no key yet."""
-
-    def add_pair(self, pair: ImportPair) -> ImportPair: ...
-
-    def change_pair(self, pair: ImportPair) -> ImportPair:
-        """As change_key."""
-
-    def remove_pair(self, pair: ImportPair) -> None:
-        """As change_key: of several calls with one pair, one removes it, the others get ConflictException."""
-
-    def advance_latest(self, time_ns: int) -> int:
-        """Record a time; returns the latest there is, which never goes back."""
-
-    def add_alias(self, alias: Alias) -> Alias:
-        """AlreadyExistsException where (account, name) is taken."""
-
-    def change_alias(self, alias: Alias) -> Alias:
-        """As change_key."""
-
-    def remove_alias(self, alias: Alias) -> None: ...
-
-    def add_access_key(self, access_key: AccessKey) -> None: ...
-
-    def remove_access_key(self, access_key_id: str) -> None:
-        """Nothing happens where there is none."""
-
-    def find_answer(self, account: str, operation: str, request_id: str) -> RememberedAnswer | None: ...
-
-    def remember(self, answer: RememberedAnswer) -> None:
-        """Keep an answer, in the place of an older one to the same request id."""
-
-    def record(self, row: OutboxRow) -> None: ...
-
-
-class Registry(Reading, Protocol):
-    """The store of one region. Thread-safe. Raises DependencyTimeoutException where the store cannot be read or written
-    for now (a full disk says so by name)."""
-
-    def shard_row(self) -> ShardRow: ...
-
-    def writing(self) -> AbstractContextManager[Transaction]: ...
-
-    def keys_after(self, account: str, sequence: int, limit: int) -> Sequence[Key]:
-        """At most `limit` keys of the account in order of creation, after `sequence` (0: from the first)."""
-
-    def aliases_after(self, account: str, key_id: str | None, sequence: int, limit: int) -> Sequence[Alias]: ...
-
-    def access_keys(self) -> Sequence[AccessKey]:
-        """All of them, the oldest first."""
-
-    def last_change(self) -> int: ...
-
-    def changes_after(self, sequence: int, limit: int) -> Sequence[Change]: ...
-
-    def outbox(self, limit: int) -> Sequence[OutboxRow]:
-        """The oldest rows that wait to be copied into the audit log."""
-
-    def clear_outbox(self, event_ids: Sequence[str]) -> None: ...
-
-    def forget_answers_before(self, created_ns: int) -> int:
-        """Remove remembered answers older than that; returns how many."""
-
-    def keys_due(self, due: Due, before_ns: int, limit: int) -> Sequence[Key]:
-        """At most `limit` keys for which something is due at `before_ns`, the longest due first; damaged ones never."""
+    def due(self, due: Due, before_ns: int, limit: int) -> Sequence[Key]:
+        """Returns at most `limit` keys for which something is due at `before_ns`, the longest due first. Keys whose row
+        is damaged are never due."""
 
     def upcoming(self) -> Upcoming: ...
 
-    def count_ready_pairs(self, spec: str) -> int: ...
 
-    def remove_expired_pairs(self, before_ns: int) -> int:
-        """Remove pairs that expire until then; returns how many."""
+class WritableKeys(Keys, Protocol):
+    """Writes keys."""
+
+    def add(self, key: Key, material: Material | None) -> Key:
+        """Stores a new key and its first material; returns the key with its sequence."""
+
+    def change(self, key: Key) -> Key:
+        """Stores `key` over the row of the revision that `key` carries, and returns it with the next revision.
+        ConflictException if the row has another revision."""
+
+    def make_current(self, key: Key, material: Material) -> Key:
+        """Makes `material`, which is new or stored already, the one that `key` encrypts under; the former current
+        material only decrypts from then on. Stores the other columns of both as given. Returns the key with the next
+        revision. ConflictException as for `change`."""
+
+    def remove(self, key: Key) -> None:
+        """Removes the key of the revision that `key` carries, with all its materials, aliases, tags and import pairs.
+        ConflictException if the row has another revision. See Registry.erase_removed."""
+
+
+class Materials(Protocol):
+    """Reads key materials."""
+
+    def find(self, key_id: str, material_id: bytes) -> Material | None: ...
+
+    def list_after(self, key_id: str, number: int, limit: int) -> Sequence[Material]:
+        """Returns at most `limit` materials of the key in the order of rotation, after `number` (-1: from the
+        first)."""
+
+
+class WritableMaterials(Materials, Protocol):
+    """Writes key materials. The key's own columns that follow from them are stored by WritableKeys.change."""
+
+    def add(self, material: Material) -> Material:
+        """Stores a further material of a key; returns it with its number. AlreadyExistsException if the key has it,
+        even if it was deleted or has expired."""
+
+    def change(self, material: Material) -> Material:
+        """Stores `material` over the row of the revision that it carries. ConflictException if the row has another."""
+
+    def remove(self, material: Material) -> None:
+        """Removes the row of a material that was never current. Rows of other materials stay, with `wrapped` None.
+        ConflictException if the row has another revision."""
+
+
+class Aliases(Protocol):
+    """Reads aliases."""
+
+    def find(self, account: str, name: str) -> Alias | None: ...
+
+    def count(self, key_id: str) -> int:
+        """Returns how many aliases point to the key."""
+
+    def list_after(self, account: str, key_id: str | None, sequence: int, limit: int) -> Sequence[Alias]:
+        """Returns at most `limit` aliases of the account, or those that point to `key_id`, in order of creation, after
+        `sequence` (0: from the first)."""
+
+
+class WritableAliases(Aliases, Protocol):
+    """Writes aliases."""
+
+    def add(self, alias: Alias) -> Alias:
+        """Stores a new alias; returns it with its sequence. AlreadyExistsException if (account, name) is taken."""
+
+    def change(self, alias: Alias) -> Alias:
+        """Stores `alias` over the row of the revision that it carries. ConflictException if the row has another."""
+
+    def remove(self, alias: Alias) -> None:
+        """Removes the alias of the revision that `alias` carries. ConflictException if the row has another."""
+
+
+class Tags(Protocol):
+    """Reads tags of keys."""
+
+    def list_after(self, key_id: str, tag_key: str, limit: int) -> Sequence[Tag]:
+        """Returns at most `limit` tags of the key, sorted by the code points of their tag keys, after `tag_key`
+        ("": from the first)."""
+
+
+class WritableTags(Tags, Protocol):
+    """Writes tags of keys."""
+
+    def set(self, tag: Tag) -> None:
+        """Adds a tag or replaces its value."""
+
+    def remove(self, key_id: str, tag_key: str) -> None:
+        """Removes a tag if the key has it."""
+
+
+class Pairs(Protocol):
+    """Reads pairs of import wrapping keys."""
+
+    def find(self, pair_id: bytes) -> ImportPair | None:
+        """KMSInternalException if the row was changed on disk."""
+
+    def oldest_ready(self, spec: str) -> ImportPair | None:
+        """Returns the oldest pair of that spec that belongs to no key yet."""
+
+    def count_ready(self, spec: str) -> int:
+        """Returns how many pairs of that spec belong to no key yet."""
+
+
+class WritablePairs(Pairs, Protocol):
+    """Writes pairs of import wrapping keys."""
+
+    def add(self, pair: ImportPair) -> ImportPair: ...
+
+    def change(self, pair: ImportPair) -> ImportPair:
+        """Stores `pair` over the row of the revision that it carries. ConflictException if the row has another."""
+
+    def remove(self, pair: ImportPair) -> None:
+        """Removes the pair. If several calls try, one removes it, and the others get ConflictException."""
+
+    def remove_expired(self, before_ns: int) -> int:
+        """Removes the pairs that expire at `before_ns` or earlier; returns how many."""
+
+
+class WritableAnswers(Protocol):
+    """Reads and writes remembered answers."""
+
+    def find(self, account: str, operation: str, request_id: str) -> RememberedAnswer | None: ...
+
+    def remember(self, answer: RememberedAnswer) -> None:
+        """Stores an answer; replaces an older one to the same request id."""
+
+    def forget_before(self, created_ns: int) -> int:
+        """Removes the answers that are older than that; returns how many."""
+
+
+class Outbox(Protocol):
+    """Reads audit records that wait to be copied into the log."""
+
+    def oldest(self, limit: int) -> Sequence[OutboxRow]:
+        """Returns at most `limit` records in the order in which they were added."""
+
+
+class WritableOutbox(Outbox, Protocol):
+    """Writes audit records that wait to be copied into the log."""
+
+    def add(self, row: OutboxRow) -> None: ...
+
+    def remove(self, event_ids: Sequence[str]) -> None:
+        """Removes records that have been copied."""
+
+
+class AccessKeys(Protocol):
+    """Reads access keys."""
+
+    def find(self, access_key_id: str) -> AccessKey | None: ...
+
+    def list_all(self) -> Sequence[AccessKey]:
+        """Returns all access keys, the oldest first."""
+
+
+class WritableAccessKeys(AccessKeys, Protocol):
+    """Writes access keys."""
+
+    def add(self, access_key: AccessKey) -> None:
+        """Stores a new access key. AlreadyExistsException if the id is taken."""
+
+    def remove(self, access_key_id: str) -> None:
+        """Removes an access key if there is one of that id."""
+
+
+class LatestTime(Protocol):
+    """Reads the latest time that was recorded in the shard."""
+
+    def read_ns(self) -> int:
+        """Returns ns since 1970; 0 if no time was recorded yet. KMSInternalException if its row was changed on disk."""
+
+
+class WritableLatestTime(LatestTime, Protocol):
+    """Records the time."""
+
+    def advance(self, time_ns: int) -> int:
+        """Records a time unless a later one is recorded; returns the latest. It never goes back, whatever transactions
+        record at the same time."""
+
+
+class Changes(Protocol):
+    """Reads the change log, which has an entry for each key, alias and access key that a commit touched.
+
+    Entries of one name have growing numbers in the order of their commits. The order of entries of different names
+    means nothing, and numbers may be missing. (Shard.catch_up relies on more, which SQLite gives: no number is missing,
+    and no later commit has a lower number. An engine without that needs another cursor.)"""
+
+    def last(self) -> int:
+        """Returns the highest number; 0 if nothing was ever changed."""
+
+    def list_after(self, sequence: int, limit: int) -> Sequence[Change]:
+        """Returns at most `limit` entries in the order of their numbers, after `sequence`."""
+
+
+# --- the registry ------------------------------------------------------------------------------------------------
+
+
+class Transaction(Protocol):
+    """One write. Leaving `Registry.writing()` normally commits durably; leaving it by an exception undoes all."""
+
+    @property
+    def keys(self) -> WritableKeys: ...
+
+    @property
+    def materials(self) -> WritableMaterials: ...
+
+    @property
+    def aliases(self) -> WritableAliases: ...
+
+    @property
+    def tags(self) -> WritableTags: ...
+
+    @property
+    def pairs(self) -> WritablePairs: ...
+
+    @property
+    def answers(self) -> WritableAnswers: ...
+
+    @property
+    def outbox(self) -> WritableOutbox: ...
+
+    @property
+    def access_keys(self) -> WritableAccessKeys: ...
+
+    @property
+    def latest_time(self) -> WritableLatestTime: ...
+
+    @property
+    def changed(self) -> bool:
+        """True if a key, an alias or an access key was touched, so that caches must drop it."""
+
+    @property
+    def created(self) -> Sequence[tuple[Key, Material | None]]:
+        """The keys and materials of keys.add and keys.make_current, to be read back after the commit."""
+
+
+class Registry(Protocol):
+    """The store of one region. Thread-safe. Raises DependencyTimeoutException if the store cannot be read or written
+    for now; the text names the cause, such as a full disk."""
+
+    @property
+    def keys(self) -> Keys: ...
+
+    @property
+    def materials(self) -> Materials: ...
+
+    @property
+    def aliases(self) -> Aliases: ...
+
+    @property
+    def tags(self) -> Tags: ...
+
+    @property
+    def pairs(self) -> Pairs: ...
+
+    @property
+    def outbox(self) -> Outbox: ...
+
+    @property
+    def access_keys(self) -> AccessKeys: ...
+
+    @property
+    def latest_time(self) -> LatestTime: ...
+
+    @property
+    def changes(self) -> Changes: ...
+
+    def writing(self) -> AbstractContextManager[Transaction]:
+        """Begins a transaction and commits it at the end of the block."""
 
     def erase_removed(self) -> bool:
-        """See to it that what was removed is in none of the store's files any more. False where others kept it from
-        doing so for now: call again."""
+        """Overwrites removed rows in all files of the store. Returns False if readers or writers prevented that; call
+        again then."""
 
     def damaged_rows(self) -> Sequence[str]:
-        """Names of all rows whose MAC fails, and of counts that are wrong: a full scan, for `kms-grpc check`."""
+        """Returns the names of all rows whose MAC fails and of counts that are wrong. Scans all tables."""
 
     def close(self) -> None: ...

@@ -1,10 +1,10 @@
-"""The file of epochs that all processes of a host map: one u64 per region, in the order of the configuration.
+"""The epochs file, which all processes of a host map: one u64 per region, in the order of the configuration.
 
 | offset | bytes | field |
 |---|---|---|
 | 8 i | 8 | epoch of region i, in the machine's byte order |
 
-Its values mean nothing but "something was committed since": equal to what a worker saw, its caches hold.
+An epoch changes with each commit. While it has the value that a worker has seen, the caches of the worker hold.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _WIDTH = 8
 
 
 def epochs_path(data_dir: Path) -> Path:
-    """Where the file lies in a data directory."""
+    """Returns the path of the file in a data directory."""
     return data_dir / "run" / "epochs"
 
 
 def create_epochs(path: Path, count: int) -> None:
-    """Make the file anew, all zero. For the one process that starts the others, before it does."""
+    """Makes a new file, all zero. For the process that starts the others, before it does."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = path.with_name(path.name + ".new")
     made.write_bytes(bytes(_WIDTH * count))
@@ -46,6 +46,6 @@ class Epochs:
         return self._epochs[index]
 
     def bump_all(self) -> None:
-        """What a supervisor does when a worker died: it may have committed without telling."""
+        """Bumps all epochs. The supervisor does so when a worker has died, which may have committed without bumping."""
         for epoch in self._epochs:
             epoch.bump()

@@ -1,8 +1,8 @@
 """A bounded cache whose warm look-up is one dictionary get.
 
-Two generations: what is put or found again in the old one goes to the young one; when the young one is full it becomes
-the old one, and what was left in the old one is dropped. So entries used lately stay, and no hit is written down.
-Reading `warm` needs no lock; all else is for the holder of the owner's lock.
+It has two generations. An entry that is put, or found in the old generation, goes to the young one. When the young one
+is full, it becomes the old one, and the entries of the former old one are dropped. So entries that were used lately
+stay, and a hit writes nothing. `warm` needs no lock; all other methods are for the holder of the owner's lock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ def _one(_: object) -> int:
 
 
 class GenerationalCache(Generic[K, V]):
-    """At most `capacity` units of what `weigh` says of the values; `dropped` is told of each that leaves."""
+    """Holds entries up to a total weight of `capacity`; `weigh` gives the weight of a value (default 1). `dropped` is
+    called for each entry that leaves."""
 
     def __init__(
         self, capacity: int, *, weigh: Callable[[V], int] = _one, dropped: Callable[[K, V], None] | None = None
@@ -35,11 +36,11 @@ class GenerationalCache(Generic[K, V]):
         return len(self._young) + len(self._old)
 
     def warm(self, key: K) -> V | None:
-        """What was used lately."""
+        """Returns a value of the young generation."""
         return self._young.get(key)
 
     def get(self, key: K) -> V | None:
-        """What is cached; found in the old generation it comes back to the young one."""
+        """Returns a cached value; moves it from the old generation to the young one."""
         value = self._young.get(key)
         if value is None and (value := self._old.pop(key, None)) is not None:
             self._add(key, value)
@@ -50,19 +51,19 @@ class GenerationalCache(Generic[K, V]):
         self._add(key, value)
 
     def drop(self, key: K) -> None:
-        """Forget one entry, if it is there."""
+        """Drops one entry if it is cached."""
         if (value := self._young.pop(key, None)) is not None:
             self._weight -= self._weigh(value)
-            self._tell(((key, value),))
+            self._report(((key, value),))
         if (value := self._old.pop(key, None)) is not None:
-            self._tell(((key, value),))
+            self._report(((key, value),))
 
     def drop_old(self) -> None:
-        """Forget what was not used lately; where nothing is old, everything."""
+        """Drops the old generation, or everything if that is empty."""
         if not self._old:
             self._turn()
         leaving, self._old = self._old, {}
-        self._tell(leaving.items())
+        self._report(leaving.items())
 
     def clear(self) -> None:
         self._turn()
@@ -78,9 +79,9 @@ class GenerationalCache(Generic[K, V]):
     def _turn(self) -> None:
         leaving, self._old = self._old, self._young
         self._young, self._weight = {}, 0
-        self._tell(leaving.items())
+        self._report(leaving.items())
 
-    def _tell(self, leaving: Iterable[tuple[K, V]]) -> None:
+    def _report(self, leaving: Iterable[tuple[K, V]]) -> None:
         if self._dropped is not None:
             for key, value in leaving:
                 self._dropped(key, value)

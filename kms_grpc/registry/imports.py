@@ -1,5 +1,4 @@
-"""Wrapping pairs for importing, and material that comes in under them: what needs the region's key and an AWS owned
-one."""
+"""Import wrapping keys (pairs), and unwrapping of imported key material under the region key and an AWS owned key."""
 
 from __future__ import annotations
 
@@ -18,8 +17,8 @@ BITS: Final = {"RSA_2048": 2048, "RSA_3072": 3072, "RSA_4096": 4096}
 
 
 def make_pair(shard: Shard, spec: str, now_ns: int, request_id: str | None = None) -> tuple[ImportPair, OutboxRow]:
-    """A fresh pair, its private key wrapped under the AWS owned key of that purpose, and the record of that; both
-    belong into one transaction. Up to seconds, the GIL released."""
+    """Makes a pair whose private key is wrapped under the AWS owned key of that purpose; returns it with the audit
+    record of that use, to be stored in the same transaction. May take seconds; releases the GIL."""
     pair_id = envelope.random_bytes(16)
     records: list[OutboxRow] = []
     reason = Reason(now_ns, records.append, request_id)
@@ -32,8 +31,8 @@ def make_pair(shard: Shard, spec: str, now_ns: int, request_id: str | None = Non
 def unwrap(
     shard: Shard, key: Key, pair: ImportPair, encrypted: bytes, reason: Reason
 ) -> tuple[bytes, bytes] | InvalidCiphertextException:
-    """Id and wrapped form of the material; or the error, whatever is wrong with what was sent: the owned key, which
-    opens the pair's private key, has done its part then all the same."""
+    """Returns id and wrapped form of the imported material. If it does not unwrap, returns the error instead of raising
+    it, since the use of the owned key, which has unwrapped the pair's private key, succeeded and is recorded so."""
     assert pair.algorithm is not None, "the pair was given to a key"
     with using(shard, IMPORT_WRAPPING_KEYS, "Decrypt", reason) as owned:
         try:

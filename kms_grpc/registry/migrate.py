@@ -1,4 +1,4 @@
-"""Brings a shard's file up to date by alembic, each migration whole or not at all."""
+"""Migrates a shard's file by alembic, each migration as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from kms_grpc.faults import fault_point
-from kms_grpc.registry.sqlite import connect
+from kms_grpc.registry.sql.sqlite import connect
 
 
 class NewerShard(Exception):
-    """The shard was migrated by a version of the program that this one does not know."""
+    """The shard has a migration that this version of the program does not know."""
 
 
 def alembic_config() -> Config:
-    """alembic's configuration; the migrations travel with the package."""
+    """Returns alembic's configuration. The migrations are part of the package."""
     config = Config()
     config.set_main_option("script_location", "kms_grpc.registry:migrations")
     config.set_main_option("path_separator", "os")
@@ -28,7 +28,7 @@ def alembic_config() -> Config:
 
 
 def migrate(path: Path) -> None:
-    """Run what is missing, before other processes are started. NewerShard if the file is ahead of this program."""
+    """Runs the missing migrations, before other processes are started. NewerShard if the file has a newer one."""
     engine = create_engine("sqlite://", creator=lambda: _open(path), poolclass=NullPool)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     fault_point("migration.before")
@@ -43,7 +43,7 @@ def migrate(path: Path) -> None:
 
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
-    """Run the migrations up to `revision` over a connection."""
+    """Runs the migrations up to `revision` over a connection."""
     config = alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)

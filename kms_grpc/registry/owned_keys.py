@@ -1,9 +1,8 @@
-"""Keys that AWS owns: of the service's own account, for what the server itself must keep secret.
+"""AWS owned keys: keys of the service's own account, for secrets of the server itself.
 
-They are keys like all others, with materials, blobs and cache, but of a kind that no request finds (identifiers.py),
-and of an account that no principal has. An alias of that account names each by its purpose.
-
-`using` is the one way to their material. Each use leaves a record in the audit of the service's own account.
+They have materials, blobs and caches like all keys, but a kind that no request finds, and an account that no principal
+has. An alias of that account names each by its purpose. `using` is the only way to their material; it records each use
+in the audit of the service's own account.
 """
 
 from __future__ import annotations
@@ -18,31 +17,32 @@ from kms_grpc.errors import AlreadyExistsException, DependencyTimeoutException, 
 from kms_grpc.model.arn import ALIAS_PREFIX, alias_arn, key_arn
 from kms_grpc.model.key import Alias, Key, KeyKind, KeyState
 from kms_grpc.registry.base import OutboxRow
-from kms_grpc.registry.shards import LoadedMaterial, Shard
+from kms_grpc.registry.loaded_materials import LoadedMaterial
+from kms_grpc.registry.shards import Shard
 
 IMPORT_WRAPPING_KEYS: Final = "import-wrapping-keys"
-"""Purpose: wraps the private keys of pairs for importing."""
+"""Purpose: wraps the private keys of import wrapping keys."""
 IMPORT_TOKENS: Final = "import-tokens"
-"""Purpose: seals import tokens."""
+"""Purpose: encrypts import tokens."""
 ACCESS_KEYS: Final = "access-keys"
-"""Purpose: seals the secrets of access keys; in the default region, made with the first of them."""
+"""Purpose: encrypts the secrets of access keys; made in the default region with the first access key."""
 PURPOSES: Final = (IMPORT_WRAPPING_KEYS, IMPORT_TOKENS)
 
 
 class Reason(NamedTuple):
-    """Why an owned key is used, and who keeps the record of it."""
+    """The cause of a use of an owned key, and the keeper of its audit record."""
 
     time_ns: int
     keep: Callable[[OutboxRow], None]
-    """Takes the record; it belongs into the transaction of what the key is used for, where there is one."""
+    """Takes the record. If the key is used for a transaction, the record must be part of it."""
     request_id: str | None = None
-    """Of the call that the key is used for; None: the service does it by itself."""
+    """The request id of the call that needs the key; None if no call does."""
 
 
 @contextmanager
 def using(shard: Shard, purpose: str, operation: str, reason: Reason) -> Iterator[LoadedMaterial]:
-    """The material of the region's key of that purpose, for one `operation` of AWS KMS' (`Encrypt`), which is recorded
-    when it is done or has failed. DependencyTimeoutException before `provide`."""
+    """Gives the material of the region's key of that purpose for one operation of AWS KMS (`Encrypt`), and records the
+    operation when it is done or has failed. DependencyTimeoutException if `provide` was not called yet."""
     key = find_owned_key(shard, purpose)
     if key is None:
         raise DependencyTimeoutException("The server is not ready for imports yet. Repeat the call soon.")
@@ -55,13 +55,13 @@ def using(shard: Shard, purpose: str, operation: str, reason: Reason) -> Iterato
 
 
 def provide(shard: Shard, time_ns: int) -> None:
-    """Let the region have its key of each purpose. Opens writes: not for use inside another one."""
+    """Makes the region's keys of all PURPOSES if they are missing. Not for use inside a transaction."""
     for purpose in PURPOSES:
         owned_key(shard, purpose, time_ns)
 
 
 def owned_key(shard: Shard, purpose: str, time_ns: int) -> Key:
-    """The region's key of that purpose, made at its first use. Opens a write then: not for use inside another one."""
+    """Returns the region's key of that purpose; makes it if it is missing. Not for use inside a transaction."""
     found = find_owned_key(shard, purpose)
     if found is not None:
         return found
@@ -74,12 +74,12 @@ def owned_key(shard: Shard, purpose: str, time_ns: int) -> Key:
 
 
 def find_owned_key(shard: Shard, purpose: str) -> Key | None:
-    """The same, where it is there already: in the registry, if the worker has not been told of it yet."""
+    """Returns the region's key of that purpose, or None. Asks the registry if the worker's cache does not know it."""
     name = ALIAS_PREFIX + purpose
-    alias = shard.find_alias(shard.account, name) or shard.registry.find_alias(shard.account, name)
+    alias = shard.find_alias(shard.account, name) or shard.registry.aliases.find(shard.account, name)
     if alias is None:
         return None
-    return shard.find_key(alias.target_key_id) or shard.registry.find_key(alias.target_key_id)
+    return shard.find_key(alias.target_key_id) or shard.registry.keys.find(alias.target_key_id)
 
 
 def _make(shard: Shard, purpose: str, time_ns: int) -> Key:
@@ -98,15 +98,15 @@ def _make(shard: Shard, purpose: str, time_ns: int) -> Key:
     )
     arn = alias_arn(shard.partition, shard.region, shard.account, name)
     with shard.writing() as transaction:
-        key = transaction.add_key(key, material)
-        transaction.add_alias(Alias(shard.account, name, arn, key_id, time_ns, time_ns))
+        key = transaction.keys.add(key, material)
+        transaction.aliases.add(Alias(shard.account, name, arn, key_id, time_ns, time_ns))
         event_id, line = service_event("CreateKey", shard.region, key, time_ns, {"purpose": purpose})
-        transaction.record(OutboxRow(event_id, key.account, line))
+        transaction.outbox.add(OutboxRow(event_id, key.account, line))
     return key
 
 
 def _record(key: Key, operation: str, reason: Reason, error: str | None) -> OutboxRow:
-    """`description` of an owned key is its purpose."""
+    """Returns the audit record of a use. The description of an owned key is its purpose."""
     details = {"purpose": key.description, "requestID": reason.request_id}
     event_id, line = service_event(operation, key.region, key, reason.time_ns, details, read_only=True, error=error)
     return OutboxRow(event_id, key.account, line)

@@ -1,1 +1,1 @@
-"""Root keys: what wraps the regions' keys, at start and at rotation only."""
+"""Root keys, which wrap region keys and are used only at start and at rotation."""

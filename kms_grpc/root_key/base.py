@@ -6,33 +6,34 @@ from typing import Protocol
 
 
 class RootKey(Protocol):
-    """Associated data binds each wrapped region key to its partition, region and account, so that none can be moved."""
+    """An open root key. `associated` binds a wrapped region key to its partition, region and account, so that it cannot
+    be moved to another shard."""
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that name this root key and tell nothing about it."""
+        """Returns 16 hexadecimal digits that identify this root key and reveal nothing of its value."""
 
     def generate_region_key(self, associated: bytes) -> bytes:
-        """A fresh region key, wrapped."""
+        """Returns a fresh region key, wrapped."""
 
     def load_region_key(self, associated: bytes, wrapped: bytes) -> int:
-        """The keyring handle of an unwrapped region key. WrappedKeyDamaged if it does not open."""
+        """Unwraps a region key; returns its keyring handle. WrappedKeyDamaged if it does not unwrap."""
 
     def close(self) -> None:
-        """Overwrite what this process holds of the root key; region keys that were loaded stay."""
+        """Overwrites the root key in this process. Region keys that were loaded stay."""
 
 
 class RootKeySource(Protocol):
-    """Where a root key comes from."""
+    """A place in which a root key is kept."""
 
     @property
     def name(self) -> str:
-        """Where it is, for people: a path, a token's label."""
+        """Returns the place in words for people: a path, or the label of an HSM token."""
 
     def exists(self) -> bool: ...
 
     def create(self) -> None:
-        """Make one, whole or not at all. Only called where `exists` is False."""
+        """Makes a root key as a whole or not at all. Called only if `exists` is False."""
 
     def open(self) -> RootKey:
-        """RootKeyFileError, with a way out, where it cannot be used."""
+        """Opens the root key. RootKeyFileError, which says what to do, if it cannot be used."""

@@ -1,4 +1,4 @@
-"""A root key in a file: 32 random bytes, mode 0600, that only C ever reads."""
+"""A root key in a file: 32 random bytes, mode 0600, read by the C core only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kms_grpc.crypto.keyring import evict
 
 
 class FileRootKey:
-    """See base.RootKey."""
+    """Implements base.RootKey."""
 
     def __init__(self, path: Path) -> None:
         self._handle = key_wrapping.load_root_key_file(path)
@@ -30,7 +30,7 @@ class FileRootKey:
 
 
 class RootKeyFile:
-    """See base.RootKeySource."""
+    """Implements base.RootKeySource."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class EnvelopeServiceStub(object):
-    """Envelope encryption in bulk, and what a client must know to use it.
+    """Envelope encryption in bulk, and the limits that a client must know to use it.
     """
 
     def __init__(self, channel):
@@ -73,11 +73,11 @@ class EnvelopeServiceStub(object):
 
 
 class EnvelopeServiceServicer(object):
-    """Envelope encryption in bulk, and what a client must know to use it.
+    """Envelope encryption in bulk, and the limits that a client must know to use it.
     """
 
     def GetLimits(self, request, context):
-        """Answers the limits of this server, so that a client can size its requests before it sends them.
+        """Returns the limits of this server, so that a client can size its requests before it sends them.
 
         Permission: none, any authenticated caller.
         Errors: KMSInternalException.
@@ -87,39 +87,39 @@ class EnvelopeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EncryptBatch(self, request, context):
-        """Encrypts many plaintexts of up to 64 KiB in one call. Each item is answered by itself, in its place: a result, or
-        the error that Encrypt would have answered. What a batch encrypted, Decrypt opens, and DecryptBatch.
+        """Encrypts many plaintexts of up to 64 KiB in one call. Each item has an answer of its own, in its place: a
+        result, or the error that Encrypt would have answered. Decrypt and DecryptBatch decrypt the results.
 
         Permission: kms:Encrypt on each key, with each encryption context.
         Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
-        InvalidKeyUsageException, KMSInternalException, KMSInvalidStateException: each of them an item's.
+        InvalidKeyUsageException, KMSInternalException, KMSInvalidStateException: each of them for one item.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DecryptBatch(self, request, context):
-        """Decrypts many ciphertext blobs in one call, each answered by itself, in its place. The blobs may be those of
-        Encrypt, and of different keys.
+        """Decrypts many ciphertext blobs in one call, each with an answer of its own, in its place. The blobs may come from
+        Encrypt, and from different keys.
 
         Permission: kms:Decrypt on each key, with each encryption context.
         Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
         InvalidCiphertextException, IncorrectKeyException, InvalidKeyUsageException, KMSInternalException,
-        KMSInvalidStateException: each of them an item's.
+        KMSInvalidStateException: each of them for one item.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReEncryptBatch(self, request, context):
-        """Decrypts many ciphertext blobs and encrypts them again, each answered by itself, in its place. No plaintext
+        """Decrypts many ciphertext blobs and encrypts them again, each with an answer of its own, in its place. No plaintext
         leaves the server's core.
 
         Permission: kms:ReEncryptFrom on each source key, kms:ReEncryptTo on each destination key, with each encryption
         context.
         Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
         InvalidCiphertextException, IncorrectKeyException, InvalidKeyUsageException, KMSInternalException,
-        KMSInvalidStateException: each of them an item's.
+        KMSInvalidStateException: each of them for one item.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,21 +131,21 @@ class EnvelopeServiceServicer(object):
 
         Permission: kms:GenerateDataKey on each key, with each encryption context.
         Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
-        InvalidKeyUsageException, KMSInternalException, KMSInvalidStateException: each of them an item's.
+        InvalidKeyUsageException, KMSInternalException, KMSInvalidStateException: each of them for one item.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EncryptStream(self, request_iterator, context):
-        """Encrypts content of any size, in constant memory. What comes back, put together, is a message of the AWS Encryption
-        SDK (format version 2, suite 0x0478: AES-256-GCM, HKDF-SHA-512, key commitment, no signature, framed), under a fresh
-        data key: DecryptStream reads it, and so does the SDK of any language, with one Decrypt of the data key under the
-        same encryption context.
+        """Encrypts content of any size, in constant memory. The answers, put together, are a message of the AWS Encryption
+        SDK (format version 2, suite 0x0478: AES-256-GCM, HKDF-SHA-512, key commitment, no signature, framed), under a
+        fresh data key. DecryptStream reads it, and so does the SDK of any language, with one Decrypt of the data key under
+        the same encryption context.
 
-        The first message names the key; it and all others carry parts of the plaintext of any size, and the last one says
-        Last. The call ends with OK once the message is whole: without OK it is not, whatever came. Read while you send, or
-        the server stops reading. A key that may no longer be used ends the call at its next message.
+        The first message names the key. It and all others carry parts of the plaintext of any size, and the last one sets
+        Last. The call ends with OK once the message is whole; without OK the message is not whole. Read while you send, or
+        the server stops reading. If the key may no longer be used, the call ends at its next message.
 
         Permission: kms:GenerateDataKey on the key, with the encryption context.
         Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
@@ -156,12 +156,12 @@ class EnvelopeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DecryptStream(self, request_iterator, context):
-        """Decrypts a message of the AWS Encryption SDK whose data key is wrapped by a key of this service, in constant memory.
-        Suites 0x0478 and 0x0578 (the same with a signature, which is verified); frames of up to 1 MiB, headers of up to
-        64 KiB; older suites, which do not commit to their key, only where the server is configured to read them.
+        """Decrypts a message of the AWS Encryption SDK whose data key is wrapped by a key of this service, in constant
+        memory. Suites 0x0478 and 0x0578 (the same with a signature, which is verified); frames of up to 1 MiB, headers of
+        up to 64 KiB; older suites, which do not commit to their key, only where the server is configured to read them.
 
-        The messages carry parts of the ciphertext of any size. Plaintext comes back frame by frame, each verified before it
-        is sent; that it is all, and its signature right, is said by the call's OK alone.
+        The messages carry parts of the ciphertext of any size. Plaintext comes back frame by frame, each verified before
+        it is sent. Only the call's OK says that it is all of the plaintext, and that its signature is right.
 
         Permission: kms:Decrypt on the key, with the message's encryption context.
         Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
@@ -219,7 +219,7 @@ def add_EnvelopeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EnvelopeService(object):
-    """Envelope encryption in bulk, and what a client must know to use it.
+    """Envelope encryption in bulk, and the limits that a client must know to use it.
     """
 
     @staticmethod

@@ -5,7 +5,8 @@ The key management service: one rpc per operation of AWS KMS, under AWS's names.
 
 Each field's `json_name` is AWS's member name. A request's fields are Required or Optional; their limits stand in the
 comment for people and in `limits` for the validator. Unknown fields are refused (ValidationException), and so are
-unknown enum values. A field whose feature is not built is refused with UnsupportedOperationException, which names it.
+unknown enum values. A field whose feature is not built is refused with UnsupportedOperationException, which names
+it.
 
 Field numbers. A member has the same number in all requests and answers of its kind:
   cryptographic calls   1 KeyId · 2 EncryptionContext · 3 Plaintext · 4 CiphertextBlob · 5 EncryptionAlgorithm ·
@@ -20,8 +21,8 @@ Field numbers. A member has the same number in all requests and answers of its k
   100 to 199            members that are ours
 
 Metadata of every call: `authorization: Bearer TOKEN`; `kms-region`, the called region (default: the server's first);
-`kms-request-id`, which makes calls that create idempotent for 24 hours. A refused call carries a google.rpc.Status in
-`grpc-status-details-bin`, whose ErrorInfo.reason is the error's name (domain "kms_grpc.v1").
+`kms-request-id`, which makes calls that create idempotent for 24 hours. A refused call carries a google.rpc.Status
+in `grpc-status-details-bin`, whose ErrorInfo.reason is the error's name (domain "kms_grpc.v1").
 
 Any call can also answer ValidationException, AccessDeniedException, ThrottlingException,
 UnsupportedOperationException (for fields that are not built), and UNAUTHENTICATED with
@@ -74,16 +75,16 @@ class CreateKeyRequest(_message.Message):
     Not built: every value but SYMMETRIC_DEFAULT.
     """
     key_usage: _keys_pb2.KeyUsageType.ValueType
-    """Optional. What the key may be used for; it must fit the KeySpec. Required for every KeySpec but SYMMETRIC_DEFAULT,
+    """Optional. Usage of the key; it must fit the KeySpec. Required for every KeySpec but SYMMETRIC_DEFAULT,
     whose only usage, ENCRYPT_DECRYPT, is the default.
     Not built: every value but ENCRYPT_DECRYPT.
     """
     origin: _keys_pb2.OriginType.ValueType
-    """Optional. Where the key material comes from. Default: AWS_KMS.
+    """Optional. Source of the key material. Default: AWS_KMS.
     Not built: every value but AWS_KMS and EXTERNAL.
     """
     multi_region: _builtins.bool
-    """Optional. Whether to create a multi-Region primary key. Default: false.
+    """Optional. True creates a multi-Region primary key. Default: false.
     Not built: true.
     """
     policy: _builtins.str
@@ -91,7 +92,7 @@ class CreateKeyRequest(_message.Message):
     Not built.
     """
     bypass_policy_lockout_safety_check: _builtins.bool
-    """Optional. Whether to accept a policy that locks its author out. Default: false.
+    """Optional. True accepts a policy that locks its author out. Default: false.
     Not built: true.
     """
     @_builtins.property
@@ -109,7 +110,7 @@ class CreateKeyRequest(_message.Message):
         """
 
     custom_key_store_id: _builtins.str
-    """Optional. The custom key store that shall hold the key, 1 to 64 characters.
+    """Optional. The custom key store that is to hold the key, 1 to 64 characters.
     Not built.
     """
     xks_key_id: _builtins.str
@@ -244,12 +245,12 @@ class ListKeysRequest(_message.Message):
     limit: _builtins.int
     """Optional. Most entries of a page, 1 to 1,000. Default: 100."""
     marker: _builtins.str
-    """Optional. NextMarker of the page before, 1 to 1,024 characters, as it came. InvalidMarkerException if it is another
+    """Optional. NextMarker of the page before, 1 to 1,024 characters, unchanged. InvalidMarkerException if it is another
     listing's or region's.
     """
     @_builtins.property
     def resource_owners(self) -> _containers.RepeatedScalarFieldContainer[_keys_pb2.ResourceOwnerType.ValueType]:
-        """Optional. Whose keys to list, at most 2 values. Default: SELF.
+        """Optional. Owners whose keys are listed, at most 2 values. Default: SELF.
         Not built: every value but SELF.
         """
 
@@ -285,7 +286,7 @@ class ListKeysResponse(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     NEXT_MARKER_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
-    """Output only. Whether there is more. A page may be shorter than its Limit although there is."""
+    """Output only. True if there is another page. A page may be shorter than its Limit although there is another."""
     next_marker: _builtins.str
     """Output only. Marker of the next page. Absent on the last one."""
     @_builtins.property
@@ -478,7 +479,7 @@ class ScheduleKeyDeletionResponse(_message.Message):
     """Output only. State of the key: PendingDeletion, or PendingReplicaDeletion."""
     @_builtins.property
     def deletion_date(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the window is over. Absent for a primary key with replicas, whose window begins with the
+        """Output only. End of the window. Absent for a primary key with replicas, whose window begins with the
         deletion of the last of them.
         """
 
@@ -500,7 +501,7 @@ Global___ScheduleKeyDeletionResponse: _TypeAlias = ScheduleKeyDeletionResponse  
 
 @_typing.final
 class CancelKeyDeletionRequest(_message.Message):
-    """Asks to call a deletion off."""
+    """Asks to cancel a deletion."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -522,7 +523,7 @@ Global___CancelKeyDeletionRequest: _TypeAlias = CancelKeyDeletionRequest  # noqa
 
 @_typing.final
 class CancelKeyDeletionResponse(_message.Message):
-    """The deletion is called off."""
+    """The deletion is cancelled."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -648,7 +649,7 @@ class ListResourceTagsRequest(_message.Message):
     limit: _builtins.int
     """Optional. Most entries of a page, 1 to 50. Default: 50."""
     marker: _builtins.str
-    """Optional. NextMarker of the page before, 1 to 1,024 characters, as it came. InvalidMarkerException if it is another
+    """Optional. NextMarker of the page before, 1 to 1,024 characters, unchanged. InvalidMarkerException if it is another
     listing's or region's.
     """
     def __init__(
@@ -683,7 +684,7 @@ class ListResourceTagsResponse(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     NEXT_MARKER_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
-    """Output only. Whether there is more. A page may be shorter than its Limit although there is."""
+    """Output only. True if there is another page. A page may be shorter than its Limit although there is another."""
     next_marker: _builtins.str
     """Output only. Marker of the next page. Absent on the last one."""
     @_builtins.property
@@ -827,16 +828,16 @@ class GetKeyRotationStatusResponse(_message.Message):
     key_id: _builtins.str
     """Output only. ARN of the key."""
     key_rotation_enabled: _builtins.bool
-    """Output only. Whether automatic rotation is on. False while the key is pending deletion."""
+    """Output only. True if automatic rotation is on. False while the key is pending deletion."""
     rotation_period_in_days: _builtins.int
     """Output only. Days between two rotations. Absent without automatic rotation."""
     @_builtins.property
     def next_rotation_date(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the key will be rotated next. Absent without automatic rotation."""
+        """Output only. Time at which the key will be rotated next. Absent without automatic rotation."""
 
     @_builtins.property
     def on_demand_rotation_start_date(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When a rotation on demand began that is still going on."""
+        """Output only. Start of a rotation on demand that is not finished."""
 
     def __init__(
         self,
@@ -916,11 +917,13 @@ class ListKeyRotationsRequest(_message.Message):
     limit: _builtins.int
     """Optional. Most entries of a page, 1 to 1,000. Default: 100."""
     marker: _builtins.str
-    """Optional. NextMarker of the page before, 1 to 1,024 characters, as it came. InvalidMarkerException if it is another
+    """Optional. NextMarker of the page before, 1 to 1,024 characters, unchanged. InvalidMarkerException if it is another
     listing's or region's.
     """
     include_key_material: _keys_pb2.IncludeKeyMaterial.ValueType
-    """Optional. Whether the first material and those that wait for a rotation are listed too. Default: ROTATIONS_ONLY."""
+    """Optional. Selects the rotations alone, or also the first material and those that wait for a rotation. Default:
+    ROTATIONS_ONLY.
+    """
     def __init__(
         self,
         *,
@@ -954,7 +957,7 @@ class ListKeyRotationsResponse(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     NEXT_MARKER_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
-    """Output only. Whether there is more. A page may be shorter than its Limit although there is."""
+    """Output only. True if there is another page. A page may be shorter than its Limit although there is another."""
     next_marker: _builtins.str
     """Output only. Marker of the next page. Absent on the last one."""
     @_builtins.property
@@ -990,7 +993,7 @@ class GetParametersForImportRequest(_message.Message):
     key_id: _builtins.str
     """Required. Id or ARN of the key, 1 to 2,048 characters."""
     wrapping_algorithm: _keys_pb2.AlgorithmSpec.ValueType
-    """Required. How the key material will be wrapped.
+    """Required. Algorithm that the key material will be wrapped with.
     Not built: every value but RSAES_OAEP_SHA_1, RSAES_OAEP_SHA_256, RSA_AES_KEY_WRAP_SHA_1 and
     RSA_AES_KEY_WRAP_SHA_256.
     """
@@ -1031,7 +1034,7 @@ class GetParametersForImportResponse(_message.Message):
     """Output only. The wrapping key: SubjectPublicKeyInfo in DER."""
     @_builtins.property
     def parameters_valid_to(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When public key and token expire, 24 hours after the call."""
+        """Output only. Time at which public key and token expire, 24 hours after the call."""
 
     def __init__(
         self,
@@ -1070,9 +1073,9 @@ class ImportKeyMaterialRequest(_message.Message):
     encrypted_key_material: _builtins.bytes
     """Required. The key material, wrapped under the public key, 1 to 6,144 bytes."""
     expiration_model: _keys_pb2.ExpirationModelType.ValueType
-    """Optional. Whether the key material expires. Default: KEY_MATERIAL_EXPIRES."""
+    """Optional. Says if the key material expires. Default: KEY_MATERIAL_EXPIRES."""
     import_type: _keys_pb2.ImportType.ValueType
-    """Optional. Whether the key material is the key's already. Default: NEW_KEY_MATERIAL for the key's first, else
+    """Optional. Says if the key has had this key material before. Default: NEW_KEY_MATERIAL for the key's first, else
     EXISTING_KEY_MATERIAL.
     """
     key_material_description: _builtins.str
@@ -1085,8 +1088,8 @@ class ImportKeyMaterialRequest(_message.Message):
     """
     @_builtins.property
     def valid_to(self) -> _timestamp_pb2.Timestamp:
-        """Optional. When the key material expires, at most 365 days ahead. With KEY_MATERIAL_EXPIRES, and then it must be
-        there.
+        """Optional. Time at which the key material expires, at most 365 days ahead. With KEY_MATERIAL_EXPIRES, and then it
+        must be there.
         """
 
     def __init__(
@@ -1347,7 +1350,7 @@ class ListAliasesRequest(_message.Message):
     limit: _builtins.int
     """Optional. Most entries of a page, 1 to 100. Default: 50."""
     marker: _builtins.str
-    """Optional. NextMarker of the page before, 1 to 1,024 characters, as it came. InvalidMarkerException if it is another
+    """Optional. NextMarker of the page before, 1 to 1,024 characters, unchanged. InvalidMarkerException if it is another
     listing's or region's.
     """
     def __init__(
@@ -1386,7 +1389,7 @@ class ListAliasesResponse(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     NEXT_MARKER_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
-    """Output only. Whether there is more. A page may be shorter than its Limit although there is."""
+    """Output only. True if there is another page. A page may be shorter than its Limit although there is another."""
     next_marker: _builtins.str
     """Output only. Marker of the next page. Absent on the last one."""
     @_builtins.property
@@ -1454,8 +1457,8 @@ class EncryptRequest(_message.Message):
     """Optional. Check everything and do nothing: DryRunOperationException if the call would have succeeded."""
     @_builtins.property
     def encryption_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. Encryption context, not secret: the same pairs must be given to decrypt. At most 8 KiB, counted as 4 bytes,
-        and for each pair 8 bytes and its key and value in UTF-8.
+        """Optional. Encryption context, not secret: the same pairs must be given to decrypt. At most 8 KiB, counted as 4
+        bytes, and for each pair 8 bytes and its key and value in UTF-8.
         """
 
     @_builtins.property
@@ -1572,7 +1575,7 @@ class DecryptRequest(_message.Message):
 
     @_builtins.property
     def dry_run_modifiers(self) -> _containers.RepeatedScalarFieldContainer[_keys_pb2.DryRunModifierType.ValueType]:
-        """Optional. What a dry run leaves out, at most 10 values. With DryRun only.
+        """Optional. Checks that a dry run leaves out, at most 10 values. With DryRun only.
         Not built.
         """
 
@@ -1717,8 +1720,8 @@ class ReEncryptRequest(_message.Message):
     SOURCE_ENCRYPTION_CONTEXT_FIELD_NUMBER: _builtins.int
     SOURCE_ENCRYPTION_ALGORITHM_FIELD_NUMBER: _builtins.int
     destination_key_id: _builtins.str
-    """Required. Id, ARN, alias name or alias ARN of the key that shall encrypt, 1 to 2,048 characters. It may be the source
-    key.
+    """Required. Id, ARN, alias name or alias ARN of the key that is to encrypt, 1 to 2,048 characters. It may be the
+    source key.
     """
     ciphertext_blob: _builtins.bytes
     """Required, except in a dry run with IGNORE_CIPHERTEXT. The ciphertext blob, 1 to 65,663 bytes."""
@@ -1748,7 +1751,7 @@ class ReEncryptRequest(_message.Message):
 
     @_builtins.property
     def dry_run_modifiers(self) -> _containers.RepeatedScalarFieldContainer[_keys_pb2.DryRunModifierType.ValueType]:
-        """Optional. What a dry run leaves out, at most 10 values. With DryRun only.
+        """Optional. Checks that a dry run leaves out, at most 10 values. With DryRun only.
         Not built.
         """
 
@@ -2077,9 +2080,9 @@ class GenerateRandomRequest(_message.Message):
     RECIPIENT_FIELD_NUMBER: _builtins.int
     CUSTOM_KEY_STORE_ID_FIELD_NUMBER: _builtins.int
     number_of_bytes: _builtins.int
-    """Required. How many bytes, 1 to 1,024."""
+    """Required. Number of bytes, 1 to 1,024."""
     custom_key_store_id: _builtins.str
-    """Optional. The CloudHSM key store that shall make the bytes, 1 to 64 characters.
+    """Optional. The CloudHSM key store that is to make the bytes, 1 to 64 characters.
     Not built.
     """
     @_builtins.property

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class KeyManagementServiceStub(object):
-    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN where
-    the rpc says so; else by id or ARN. A key of another account is named by an ARN.
+    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN
+    where the rpc says so; else by id or ARN. A key of another account is named by an ARN.
     """
 
     def __init__(self, channel):
@@ -184,8 +184,8 @@ class KeyManagementServiceStub(object):
 
 
 class KeyManagementServiceServicer(object):
-    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN where
-    the rpc says so; else by id or ARN. A key of another account is named by an ARN.
+    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN
+    where the rpc says so; else by id or ARN. A key of another account is named by an ARN.
     """
 
     def CreateKey(self, request, context):
@@ -222,7 +222,7 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EnableKey(self, request, context):
-        """Enables a disabled key. An enabled key stays as it is. Every worker obeys from the answer on.
+        """Enables a disabled key. An enabled key stays as it is. Every worker obeys as soon as the call is answered.
 
         Permission: kms:EnableKey on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -233,7 +233,8 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DisableKey(self, request, context):
-        """Disables a key: no cryptographic use until it is enabled. Every worker obeys from the answer on.
+        """Disables a key: it has no cryptographic use until it is enabled. Every worker obeys as soon as the call is
+        answered.
 
         Permission: kms:DisableKey on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -255,8 +256,9 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ScheduleKeyDeletion(self, request, context):
-        """Schedules the deletion of a key: no use and no change until its window is over, then the key and all that belongs
-        to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys only.
+        """Schedules the deletion of a key. Until its window is over the key can be neither used nor changed; then the key and
+        all that belongs to it is destroyed, within an hour. Every worker obeys as soon as the call is answered. Customer
+        managed keys only.
 
         Permission: kms:ScheduleKeyDeletion on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -267,7 +269,7 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelKeyDeletion(self, request, context):
-        """Calls a scheduled deletion off. The key is Disabled after it; an external key without its material is
+        """Cancels a scheduled deletion. The key is Disabled after it; an external key without its material is
         PendingImport.
 
         Permission: kms:CancelKeyDeletion on the key.
@@ -279,7 +281,7 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def TagResource(self, request, context):
-        """Adds tags to a key, or gives those it has new values. Customer managed keys only.
+        """Adds tags to a key, or gives existing tags new values. Customer managed keys only.
 
         Permission: kms:TagResource on the key.
         Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException,
@@ -290,7 +292,7 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UntagResource(self, request, context):
-        """Removes tags of a key. A tag that is not there is removed already.
+        """Removes tags of a key. Removing a tag that is not there succeeds.
 
         Permission: kms:UntagResource on the key.
         Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
@@ -314,8 +316,8 @@ class KeyManagementServiceServicer(object):
         keys of origin AWS_KMS only.
 
         Permission: kms:EnableKeyRotation on the key.
-        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-        KMSInvalidStateException, UnsupportedOperationException.
+        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+        KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -325,15 +327,15 @@ class KeyManagementServiceServicer(object):
         """Turns automatic rotation off.
 
         Permission: kms:DisableKeyRotation on the key.
-        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-        KMSInvalidStateException, UnsupportedOperationException.
+        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+        KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetKeyRotationStatus(self, request, context):
-        """Tells whether, how often and when next a key is rotated automatically.
+        """Returns if a key is rotated automatically, how often, and when next.
 
         Permission: kms:GetKeyRotationStatus on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -345,12 +347,12 @@ class KeyManagementServiceServicer(object):
 
     def RotateKeyOnDemand(self, request, context):
         """Rotates a key now, at most 25 times in its life; the automatic schedule stays as it is. An external key takes the
-        material that was imported for it. Every worker encrypts under the new material from the answer on.
+        material that was imported for it. Every worker encrypts under the new material as soon as the call is answered.
 
         Permission: kms:RotateKeyOnDemand on the key.
-        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-        KMSInvalidStateException, UnsupportedOperationException, LimitExceededException, ConflictException (an automatic
-        rotation is due within 20 minutes).
+        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+        KMSInternalException, KMSInvalidStateException, UnsupportedOperationException, LimitExceededException,
+        ConflictException (an automatic rotation is due within 20 minutes).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -368,7 +370,7 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetParametersForImport(self, request, context):
-        """Gives a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
+        """Returns a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
 
         Permission: kms:GetParametersForImport on the key.
         Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
@@ -379,8 +381,9 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ImportKeyMaterial(self, request, context):
-        """Imports key material. Public key and token are used up by it; a refused call leaves them as they are, save that ten
-        materials that can't be unwrapped use them up. Every worker obeys from the answer on. Keys of origin EXTERNAL only.
+        """Imports key material. A successful import uses up the public key and its token. A refused call does not, but ten
+        materials that cannot be unwrapped do. Every worker obeys as soon as the call is answered. Keys of origin EXTERNAL
+        only.
 
         Permission: kms:ImportKeyMaterial on the key.
         Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
@@ -416,7 +419,7 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateAlias(self, request, context):
-        """Points an alias at another key of the same kind and usage. Every worker obeys from the answer on.
+        """Points an alias at another key of the same kind and usage. Every worker obeys as soon as the call is answered.
 
         Permission: kms:UpdateAlias on the alias, on its former key and on the new one.
         Errors: DependencyTimeoutException, NotFoundException, KMSInternalException, LimitExceededException,
@@ -461,8 +464,8 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Decrypt(self, request, context):
-        """Decrypts a ciphertext blob. The blob itself names its key; a key that is unknown here and one that the caller may not
-        use get the same AccessDeniedException.
+        """Decrypts a ciphertext blob. The blob itself names its key; a key that is unknown here and one that the caller may
+        not use get the same AccessDeniedException.
 
         Permission: kms:Decrypt on the key.
         Errors: NotFoundException, DisabledException, InvalidCiphertextException (always with an empty message),
@@ -474,8 +477,8 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReEncrypt(self, request, context):
-        """Decrypts a ciphertext blob and encrypts it again, under another key, context or material. The plaintext never leaves
-        the service.
+        """Decrypts a ciphertext blob and encrypts it again, under another key, context or material. The plaintext never
+        leaves the service.
 
         Permission: kms:ReEncryptFrom on the source key and kms:ReEncryptTo on the destination key.
         Errors: NotFoundException, DisabledException, InvalidCiphertextException (always with an empty message),
@@ -499,7 +502,7 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GenerateDataKeyWithoutPlaintext(self, request, context):
-        """Makes a data key and answers it encrypted only. The key may be named by its alias.
+        """Makes a data key and returns it encrypted only. The key may be named by its alias.
 
         Permission: kms:GenerateDataKeyWithoutPlaintext on the key.
         Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
@@ -678,8 +681,8 @@ def add_KeyManagementServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class KeyManagementService(object):
-    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN where
-    the rpc says so; else by id or ARN. A key of another account is named by an ARN.
+    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN
+    where the rpc says so; else by id or ARN. A key of another account is named by an ARN.
     """
 
     @staticmethod

@@ -5,7 +5,8 @@ The key management service: one rpc per operation of AWS KMS, under AWS's names.
 
 Each field's `json_name` is AWS's member name. A request's fields are Required or Optional; their limits stand in the
 comment for people and in `limits` for the validator. Unknown fields are refused (ValidationException), and so are
-unknown enum values. A field whose feature is not built is refused with UnsupportedOperationException, which names it.
+unknown enum values. A field whose feature is not built is refused with UnsupportedOperationException, which names
+it.
 
 Field numbers. A member has the same number in all requests and answers of its kind:
   cryptographic calls   1 KeyId · 2 EncryptionContext · 3 Plaintext · 4 CiphertextBlob · 5 EncryptionAlgorithm ·
@@ -20,8 +21,8 @@ Field numbers. A member has the same number in all requests and answers of its k
   100 to 199            members that are ours
 
 Metadata of every call: `authorization: Bearer TOKEN`; `kms-region`, the called region (default: the server's first);
-`kms-request-id`, which makes calls that create idempotent for 24 hours. A refused call carries a google.rpc.Status in
-`grpc-status-details-bin`, whose ErrorInfo.reason is the error's name (domain "kms_grpc.v1").
+`kms-request-id`, which makes calls that create idempotent for 24 hours. A refused call carries a google.rpc.Status
+in `grpc-status-details-bin`, whose ErrorInfo.reason is the error's name (domain "kms_grpc.v1").
 
 Any call can also answer ValidationException, AccessDeniedException, ThrottlingException,
 UnsupportedOperationException (for fields that are not built), and UNAUTHENTICATED with
@@ -52,8 +53,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class KeyManagementServiceStub:
-    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN where
-    the rpc says so; else by id or ARN. A key of another account is named by an ARN.
+    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN
+    where the rpc says so; else by id or ARN. A key of another account is named by an ARN.
     """
 
     @_typing.overload
@@ -82,14 +83,15 @@ class KeyManagementServiceStub:
     Errors: DependencyTimeoutException, KMSInternalException, InvalidMarkerException.
     """
     EnableKey: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.EnableKeyRequest, _key_management_pb2.EnableKeyResponse]
-    """Enables a disabled key. An enabled key stays as it is. Every worker obeys from the answer on.
+    """Enables a disabled key. An enabled key stays as it is. Every worker obeys as soon as the call is answered.
 
     Permission: kms:EnableKey on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
     LimitExceededException, KMSInvalidStateException.
     """
     DisableKey: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.DisableKeyRequest, _key_management_pb2.DisableKeyResponse]
-    """Disables a key: no cryptographic use until it is enabled. Every worker obeys from the answer on.
+    """Disables a key: it has no cryptographic use until it is enabled. Every worker obeys as soon as the call is
+    answered.
 
     Permission: kms:DisableKey on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -103,15 +105,16 @@ class KeyManagementServiceStub:
     KMSInvalidStateException.
     """
     ScheduleKeyDeletion: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ScheduleKeyDeletionRequest, _key_management_pb2.ScheduleKeyDeletionResponse]
-    """Schedules the deletion of a key: no use and no change until its window is over, then the key and all that belongs
-    to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys only.
+    """Schedules the deletion of a key. Until its window is over the key can be neither used nor changed; then the key and
+    all that belongs to it is destroyed, within an hour. Every worker obeys as soon as the call is answered. Customer
+    managed keys only.
 
     Permission: kms:ScheduleKeyDeletion on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
     KMSInvalidStateException (also for a key that is pending deletion already).
     """
     CancelKeyDeletion: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.CancelKeyDeletionRequest, _key_management_pb2.CancelKeyDeletionResponse]
-    """Calls a scheduled deletion off. The key is Disabled after it; an external key without its material is
+    """Cancels a scheduled deletion. The key is Disabled after it; an external key without its material is
     PendingImport.
 
     Permission: kms:CancelKeyDeletion on the key.
@@ -119,14 +122,14 @@ class KeyManagementServiceStub:
     KMSInvalidStateException.
     """
     TagResource: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.TagResourceRequest, _key_management_pb2.TagResourceResponse]
-    """Adds tags to a key, or gives those it has new values. Customer managed keys only.
+    """Adds tags to a key, or gives existing tags new values. Customer managed keys only.
 
     Permission: kms:TagResource on the key.
     Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException,
     LimitExceededException, TagException.
     """
     UntagResource: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.UntagResourceRequest, _key_management_pb2.UntagResourceResponse]
-    """Removes tags of a key. A tag that is not there is removed already.
+    """Removes tags of a key. Removing a tag that is not there succeeds.
 
     Permission: kms:UntagResource on the key.
     Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
@@ -142,18 +145,18 @@ class KeyManagementServiceStub:
     keys of origin AWS_KMS only.
 
     Permission: kms:EnableKeyRotation on the key.
-    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-    KMSInvalidStateException, UnsupportedOperationException.
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+    KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
     """
     DisableKeyRotation: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.DisableKeyRotationRequest, _key_management_pb2.DisableKeyRotationResponse]
     """Turns automatic rotation off.
 
     Permission: kms:DisableKeyRotation on the key.
-    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-    KMSInvalidStateException, UnsupportedOperationException.
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+    KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
     """
     GetKeyRotationStatus: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.GetKeyRotationStatusRequest, _key_management_pb2.GetKeyRotationStatusResponse]
-    """Tells whether, how often and when next a key is rotated automatically.
+    """Returns if a key is rotated automatically, how often, and when next.
 
     Permission: kms:GetKeyRotationStatus on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -161,12 +164,12 @@ class KeyManagementServiceStub:
     """
     RotateKeyOnDemand: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.RotateKeyOnDemandRequest, _key_management_pb2.RotateKeyOnDemandResponse]
     """Rotates a key now, at most 25 times in its life; the automatic schedule stays as it is. An external key takes the
-    material that was imported for it. Every worker encrypts under the new material from the answer on.
+    material that was imported for it. Every worker encrypts under the new material as soon as the call is answered.
 
     Permission: kms:RotateKeyOnDemand on the key.
-    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-    KMSInvalidStateException, UnsupportedOperationException, LimitExceededException, ConflictException (an automatic
-    rotation is due within 20 minutes).
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+    KMSInternalException, KMSInvalidStateException, UnsupportedOperationException, LimitExceededException,
+    ConflictException (an automatic rotation is due within 20 minutes).
     """
     ListKeyRotations: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ListKeyRotationsRequest, _key_management_pb2.ListKeyRotationsResponse]
     """Lists the rotations of a key, or all its key materials, the oldest first.
@@ -176,15 +179,16 @@ class KeyManagementServiceStub:
     KMSInvalidStateException, UnsupportedOperationException.
     """
     GetParametersForImport: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.GetParametersForImportRequest, _key_management_pb2.GetParametersForImportResponse]
-    """Gives a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
+    """Returns a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
 
     Permission: kms:GetParametersForImport on the key.
     Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
     KMSInternalException, KMSInvalidStateException.
     """
     ImportKeyMaterial: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ImportKeyMaterialRequest, _key_management_pb2.ImportKeyMaterialResponse]
-    """Imports key material. Public key and token are used up by it; a refused call leaves them as they are, save that ten
-    materials that can't be unwrapped use them up. Every worker obeys from the answer on. Keys of origin EXTERNAL only.
+    """Imports key material. A successful import uses up the public key and its token. A refused call does not, but ten
+    materials that cannot be unwrapped do. Every worker obeys as soon as the call is answered. Keys of origin EXTERNAL
+    only.
 
     Permission: kms:ImportKeyMaterial on the key.
     Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
@@ -208,7 +212,7 @@ class KeyManagementServiceStub:
     "alias/aws/".
     """
     UpdateAlias: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.UpdateAliasRequest, _key_management_pb2.UpdateAliasResponse]
-    """Points an alias at another key of the same kind and usage. Every worker obeys from the answer on.
+    """Points an alias at another key of the same kind and usage. Every worker obeys as soon as the call is answered.
 
     Permission: kms:UpdateAlias on the alias, on its former key and on the new one.
     Errors: DependencyTimeoutException, NotFoundException, KMSInternalException, LimitExceededException,
@@ -237,8 +241,8 @@ class KeyManagementServiceStub:
     DryRunOperationException.
     """
     Decrypt: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.DecryptRequest, _key_management_pb2.DecryptResponse]
-    """Decrypts a ciphertext blob. The blob itself names its key; a key that is unknown here and one that the caller may not
-    use get the same AccessDeniedException.
+    """Decrypts a ciphertext blob. The blob itself names its key; a key that is unknown here and one that the caller may
+    not use get the same AccessDeniedException.
 
     Permission: kms:Decrypt on the key.
     Errors: NotFoundException, DisabledException, InvalidCiphertextException (always with an empty message),
@@ -246,8 +250,8 @@ class KeyManagementServiceStub:
     InvalidGrantTokenException, KMSInternalException, KMSInvalidStateException, DryRunOperationException.
     """
     ReEncrypt: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ReEncryptRequest, _key_management_pb2.ReEncryptResponse]
-    """Decrypts a ciphertext blob and encrypts it again, under another key, context or material. The plaintext never leaves
-    the service.
+    """Decrypts a ciphertext blob and encrypts it again, under another key, context or material. The plaintext never
+    leaves the service.
 
     Permission: kms:ReEncryptFrom on the source key and kms:ReEncryptTo on the destination key.
     Errors: NotFoundException, DisabledException, InvalidCiphertextException (always with an empty message),
@@ -263,7 +267,7 @@ class KeyManagementServiceStub:
     DryRunOperationException.
     """
     GenerateDataKeyWithoutPlaintext: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.GenerateDataKeyWithoutPlaintextRequest, _key_management_pb2.GenerateDataKeyWithoutPlaintextResponse]
-    """Makes a data key and answers it encrypted only. The key may be named by its alias.
+    """Makes a data key and returns it encrypted only. The key may be named by its alias.
 
     Permission: kms:GenerateDataKeyWithoutPlaintext on the key.
     Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
@@ -280,8 +284,8 @@ class KeyManagementServiceStub:
 
 @_typing.type_check_only
 class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
-    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN where
-    the rpc says so; else by id or ARN. A key of another account is named by an ARN.
+    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN
+    where the rpc says so; else by id or ARN. A key of another account is named by an ARN.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -307,14 +311,15 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     Errors: DependencyTimeoutException, KMSInternalException, InvalidMarkerException.
     """
     EnableKey: _aio.UnaryUnaryMultiCallable[_key_management_pb2.EnableKeyRequest, _key_management_pb2.EnableKeyResponse]  # type: ignore[assignment]
-    """Enables a disabled key. An enabled key stays as it is. Every worker obeys from the answer on.
+    """Enables a disabled key. An enabled key stays as it is. Every worker obeys as soon as the call is answered.
 
     Permission: kms:EnableKey on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
     LimitExceededException, KMSInvalidStateException.
     """
     DisableKey: _aio.UnaryUnaryMultiCallable[_key_management_pb2.DisableKeyRequest, _key_management_pb2.DisableKeyResponse]  # type: ignore[assignment]
-    """Disables a key: no cryptographic use until it is enabled. Every worker obeys from the answer on.
+    """Disables a key: it has no cryptographic use until it is enabled. Every worker obeys as soon as the call is
+    answered.
 
     Permission: kms:DisableKey on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -328,15 +333,16 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     KMSInvalidStateException.
     """
     ScheduleKeyDeletion: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ScheduleKeyDeletionRequest, _key_management_pb2.ScheduleKeyDeletionResponse]  # type: ignore[assignment]
-    """Schedules the deletion of a key: no use and no change until its window is over, then the key and all that belongs
-    to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys only.
+    """Schedules the deletion of a key. Until its window is over the key can be neither used nor changed; then the key and
+    all that belongs to it is destroyed, within an hour. Every worker obeys as soon as the call is answered. Customer
+    managed keys only.
 
     Permission: kms:ScheduleKeyDeletion on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
     KMSInvalidStateException (also for a key that is pending deletion already).
     """
     CancelKeyDeletion: _aio.UnaryUnaryMultiCallable[_key_management_pb2.CancelKeyDeletionRequest, _key_management_pb2.CancelKeyDeletionResponse]  # type: ignore[assignment]
-    """Calls a scheduled deletion off. The key is Disabled after it; an external key without its material is
+    """Cancels a scheduled deletion. The key is Disabled after it; an external key without its material is
     PendingImport.
 
     Permission: kms:CancelKeyDeletion on the key.
@@ -344,14 +350,14 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     KMSInvalidStateException.
     """
     TagResource: _aio.UnaryUnaryMultiCallable[_key_management_pb2.TagResourceRequest, _key_management_pb2.TagResourceResponse]  # type: ignore[assignment]
-    """Adds tags to a key, or gives those it has new values. Customer managed keys only.
+    """Adds tags to a key, or gives existing tags new values. Customer managed keys only.
 
     Permission: kms:TagResource on the key.
     Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException,
     LimitExceededException, TagException.
     """
     UntagResource: _aio.UnaryUnaryMultiCallable[_key_management_pb2.UntagResourceRequest, _key_management_pb2.UntagResourceResponse]  # type: ignore[assignment]
-    """Removes tags of a key. A tag that is not there is removed already.
+    """Removes tags of a key. Removing a tag that is not there succeeds.
 
     Permission: kms:UntagResource on the key.
     Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
@@ -367,18 +373,18 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     keys of origin AWS_KMS only.
 
     Permission: kms:EnableKeyRotation on the key.
-    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-    KMSInvalidStateException, UnsupportedOperationException.
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+    KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
     """
     DisableKeyRotation: _aio.UnaryUnaryMultiCallable[_key_management_pb2.DisableKeyRotationRequest, _key_management_pb2.DisableKeyRotationResponse]  # type: ignore[assignment]
     """Turns automatic rotation off.
 
     Permission: kms:DisableKeyRotation on the key.
-    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-    KMSInvalidStateException, UnsupportedOperationException.
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+    KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
     """
     GetKeyRotationStatus: _aio.UnaryUnaryMultiCallable[_key_management_pb2.GetKeyRotationStatusRequest, _key_management_pb2.GetKeyRotationStatusResponse]  # type: ignore[assignment]
-    """Tells whether, how often and when next a key is rotated automatically.
+    """Returns if a key is rotated automatically, how often, and when next.
 
     Permission: kms:GetKeyRotationStatus on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -386,12 +392,12 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     """
     RotateKeyOnDemand: _aio.UnaryUnaryMultiCallable[_key_management_pb2.RotateKeyOnDemandRequest, _key_management_pb2.RotateKeyOnDemandResponse]  # type: ignore[assignment]
     """Rotates a key now, at most 25 times in its life; the automatic schedule stays as it is. An external key takes the
-    material that was imported for it. Every worker encrypts under the new material from the answer on.
+    material that was imported for it. Every worker encrypts under the new material as soon as the call is answered.
 
     Permission: kms:RotateKeyOnDemand on the key.
-    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-    KMSInvalidStateException, UnsupportedOperationException, LimitExceededException, ConflictException (an automatic
-    rotation is due within 20 minutes).
+    Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+    KMSInternalException, KMSInvalidStateException, UnsupportedOperationException, LimitExceededException,
+    ConflictException (an automatic rotation is due within 20 minutes).
     """
     ListKeyRotations: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ListKeyRotationsRequest, _key_management_pb2.ListKeyRotationsResponse]  # type: ignore[assignment]
     """Lists the rotations of a key, or all its key materials, the oldest first.
@@ -401,15 +407,16 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     KMSInvalidStateException, UnsupportedOperationException.
     """
     GetParametersForImport: _aio.UnaryUnaryMultiCallable[_key_management_pb2.GetParametersForImportRequest, _key_management_pb2.GetParametersForImportResponse]  # type: ignore[assignment]
-    """Gives a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
+    """Returns a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
 
     Permission: kms:GetParametersForImport on the key.
     Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
     KMSInternalException, KMSInvalidStateException.
     """
     ImportKeyMaterial: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ImportKeyMaterialRequest, _key_management_pb2.ImportKeyMaterialResponse]  # type: ignore[assignment]
-    """Imports key material. Public key and token are used up by it; a refused call leaves them as they are, save that ten
-    materials that can't be unwrapped use them up. Every worker obeys from the answer on. Keys of origin EXTERNAL only.
+    """Imports key material. A successful import uses up the public key and its token. A refused call does not, but ten
+    materials that cannot be unwrapped do. Every worker obeys as soon as the call is answered. Keys of origin EXTERNAL
+    only.
 
     Permission: kms:ImportKeyMaterial on the key.
     Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
@@ -433,7 +440,7 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     "alias/aws/".
     """
     UpdateAlias: _aio.UnaryUnaryMultiCallable[_key_management_pb2.UpdateAliasRequest, _key_management_pb2.UpdateAliasResponse]  # type: ignore[assignment]
-    """Points an alias at another key of the same kind and usage. Every worker obeys from the answer on.
+    """Points an alias at another key of the same kind and usage. Every worker obeys as soon as the call is answered.
 
     Permission: kms:UpdateAlias on the alias, on its former key and on the new one.
     Errors: DependencyTimeoutException, NotFoundException, KMSInternalException, LimitExceededException,
@@ -462,8 +469,8 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     DryRunOperationException.
     """
     Decrypt: _aio.UnaryUnaryMultiCallable[_key_management_pb2.DecryptRequest, _key_management_pb2.DecryptResponse]  # type: ignore[assignment]
-    """Decrypts a ciphertext blob. The blob itself names its key; a key that is unknown here and one that the caller may not
-    use get the same AccessDeniedException.
+    """Decrypts a ciphertext blob. The blob itself names its key; a key that is unknown here and one that the caller may
+    not use get the same AccessDeniedException.
 
     Permission: kms:Decrypt on the key.
     Errors: NotFoundException, DisabledException, InvalidCiphertextException (always with an empty message),
@@ -471,8 +478,8 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     InvalidGrantTokenException, KMSInternalException, KMSInvalidStateException, DryRunOperationException.
     """
     ReEncrypt: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ReEncryptRequest, _key_management_pb2.ReEncryptResponse]  # type: ignore[assignment]
-    """Decrypts a ciphertext blob and encrypts it again, under another key, context or material. The plaintext never leaves
-    the service.
+    """Decrypts a ciphertext blob and encrypts it again, under another key, context or material. The plaintext never
+    leaves the service.
 
     Permission: kms:ReEncryptFrom on the source key and kms:ReEncryptTo on the destination key.
     Errors: NotFoundException, DisabledException, InvalidCiphertextException (always with an empty message),
@@ -488,7 +495,7 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     DryRunOperationException.
     """
     GenerateDataKeyWithoutPlaintext: _aio.UnaryUnaryMultiCallable[_key_management_pb2.GenerateDataKeyWithoutPlaintextRequest, _key_management_pb2.GenerateDataKeyWithoutPlaintextResponse]  # type: ignore[assignment]
-    """Makes a data key and answers it encrypted only. The key may be named by its alias.
+    """Makes a data key and returns it encrypted only. The key may be named by its alias.
 
     Permission: kms:GenerateDataKeyWithoutPlaintext on the key.
     Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
@@ -504,8 +511,8 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     """
 
 class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN where
-    the rpc says so; else by id or ARN. A key of another account is named by an ARN.
+    """Keys, aliases, and encryption with them. Keys are named by their id, ARN, alias name ("alias/NAME") or alias ARN
+    where the rpc says so; else by id or ARN. A key of another account is named by an ARN.
     """
 
     @_abc_1.abstractmethod
@@ -553,7 +560,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.EnableKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.EnableKeyResponse, _abc.Awaitable[_key_management_pb2.EnableKeyResponse]]:
-        """Enables a disabled key. An enabled key stays as it is. Every worker obeys from the answer on.
+        """Enables a disabled key. An enabled key stays as it is. Every worker obeys as soon as the call is answered.
 
         Permission: kms:EnableKey on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -566,7 +573,8 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.DisableKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.DisableKeyResponse, _abc.Awaitable[_key_management_pb2.DisableKeyResponse]]:
-        """Disables a key: no cryptographic use until it is enabled. Every worker obeys from the answer on.
+        """Disables a key: it has no cryptographic use until it is enabled. Every worker obeys as soon as the call is
+        answered.
 
         Permission: kms:DisableKey on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -592,8 +600,9 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.ScheduleKeyDeletionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.ScheduleKeyDeletionResponse, _abc.Awaitable[_key_management_pb2.ScheduleKeyDeletionResponse]]:
-        """Schedules the deletion of a key: no use and no change until its window is over, then the key and all that belongs
-        to it is destroyed, within an hour. Every worker obeys from the answer on. Customer managed keys only.
+        """Schedules the deletion of a key. Until its window is over the key can be neither used nor changed; then the key and
+        all that belongs to it is destroyed, within an hour. Every worker obeys as soon as the call is answered. Customer
+        managed keys only.
 
         Permission: kms:ScheduleKeyDeletion on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -606,7 +615,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.CancelKeyDeletionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.CancelKeyDeletionResponse, _abc.Awaitable[_key_management_pb2.CancelKeyDeletionResponse]]:
-        """Calls a scheduled deletion off. The key is Disabled after it; an external key without its material is
+        """Cancels a scheduled deletion. The key is Disabled after it; an external key without its material is
         PendingImport.
 
         Permission: kms:CancelKeyDeletion on the key.
@@ -620,7 +629,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.TagResourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.TagResourceResponse, _abc.Awaitable[_key_management_pb2.TagResourceResponse]]:
-        """Adds tags to a key, or gives those it has new values. Customer managed keys only.
+        """Adds tags to a key, or gives existing tags new values. Customer managed keys only.
 
         Permission: kms:TagResource on the key.
         Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException,
@@ -633,7 +642,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.UntagResourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.UntagResourceResponse, _abc.Awaitable[_key_management_pb2.UntagResourceResponse]]:
-        """Removes tags of a key. A tag that is not there is removed already.
+        """Removes tags of a key. Removing a tag that is not there succeeds.
 
         Permission: kms:UntagResource on the key.
         Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
@@ -661,8 +670,8 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         keys of origin AWS_KMS only.
 
         Permission: kms:EnableKeyRotation on the key.
-        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-        KMSInvalidStateException, UnsupportedOperationException.
+        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+        KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
         """
 
     @_abc_1.abstractmethod
@@ -674,8 +683,8 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         """Turns automatic rotation off.
 
         Permission: kms:DisableKeyRotation on the key.
-        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-        KMSInvalidStateException, UnsupportedOperationException.
+        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+        KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
         """
 
     @_abc_1.abstractmethod
@@ -684,7 +693,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.GetKeyRotationStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.GetKeyRotationStatusResponse, _abc.Awaitable[_key_management_pb2.GetKeyRotationStatusResponse]]:
-        """Tells whether, how often and when next a key is rotated automatically.
+        """Returns if a key is rotated automatically, how often, and when next.
 
         Permission: kms:GetKeyRotationStatus on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -698,12 +707,12 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.RotateKeyOnDemandResponse, _abc.Awaitable[_key_management_pb2.RotateKeyOnDemandResponse]]:
         """Rotates a key now, at most 25 times in its life; the automatic schedule stays as it is. An external key takes the
-        material that was imported for it. Every worker encrypts under the new material from the answer on.
+        material that was imported for it. Every worker encrypts under the new material as soon as the call is answered.
 
         Permission: kms:RotateKeyOnDemand on the key.
-        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
-        KMSInvalidStateException, UnsupportedOperationException, LimitExceededException, ConflictException (an automatic
-        rotation is due within 20 minutes).
+        Errors: NotFoundException, DisabledException, InvalidArnException, DependencyTimeoutException,
+        KMSInternalException, KMSInvalidStateException, UnsupportedOperationException, LimitExceededException,
+        ConflictException (an automatic rotation is due within 20 minutes).
         """
 
     @_abc_1.abstractmethod
@@ -725,7 +734,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.GetParametersForImportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.GetParametersForImportResponse, _abc.Awaitable[_key_management_pb2.GetParametersForImportResponse]]:
-        """Gives a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
+        """Returns a public key to wrap key material under, and the token to import it with. Keys of origin EXTERNAL only.
 
         Permission: kms:GetParametersForImport on the key.
         Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
@@ -738,8 +747,9 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.ImportKeyMaterialRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.ImportKeyMaterialResponse, _abc.Awaitable[_key_management_pb2.ImportKeyMaterialResponse]]:
-        """Imports key material. Public key and token are used up by it; a refused call leaves them as they are, save that ten
-        materials that can't be unwrapped use them up. Every worker obeys from the answer on. Keys of origin EXTERNAL only.
+        """Imports key material. A successful import uses up the public key and its token. A refused call does not, but ten
+        materials that cannot be unwrapped do. Every worker obeys as soon as the call is answered. Keys of origin EXTERNAL
+        only.
 
         Permission: kms:ImportKeyMaterial on the key.
         Errors: InvalidArnException, UnsupportedOperationException, DependencyTimeoutException, NotFoundException,
@@ -781,7 +791,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.UpdateAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.UpdateAliasResponse, _abc.Awaitable[_key_management_pb2.UpdateAliasResponse]]:
-        """Points an alias at another key of the same kind and usage. Every worker obeys from the answer on.
+        """Points an alias at another key of the same kind and usage. Every worker obeys as soon as the call is answered.
 
         Permission: kms:UpdateAlias on the alias, on its former key and on the new one.
         Errors: DependencyTimeoutException, NotFoundException, KMSInternalException, LimitExceededException,
@@ -834,8 +844,8 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.DecryptRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.DecryptResponse, _abc.Awaitable[_key_management_pb2.DecryptResponse]]:
-        """Decrypts a ciphertext blob. The blob itself names its key; a key that is unknown here and one that the caller may not
-        use get the same AccessDeniedException.
+        """Decrypts a ciphertext blob. The blob itself names its key; a key that is unknown here and one that the caller may
+        not use get the same AccessDeniedException.
 
         Permission: kms:Decrypt on the key.
         Errors: NotFoundException, DisabledException, InvalidCiphertextException (always with an empty message),
@@ -849,8 +859,8 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.ReEncryptRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.ReEncryptResponse, _abc.Awaitable[_key_management_pb2.ReEncryptResponse]]:
-        """Decrypts a ciphertext blob and encrypts it again, under another key, context or material. The plaintext never leaves
-        the service.
+        """Decrypts a ciphertext blob and encrypts it again, under another key, context or material. The plaintext never
+        leaves the service.
 
         Permission: kms:ReEncryptFrom on the source key and kms:ReEncryptTo on the destination key.
         Errors: NotFoundException, DisabledException, InvalidCiphertextException (always with an empty message),
@@ -878,7 +888,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.GenerateDataKeyWithoutPlaintextRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.GenerateDataKeyWithoutPlaintextResponse, _abc.Awaitable[_key_management_pb2.GenerateDataKeyWithoutPlaintextResponse]]:
-        """Makes a data key and answers it encrypted only. The key may be named by its alias.
+        """Makes a data key and returns it encrypted only. The key may be named by its alias.
 
         Permission: kms:GenerateDataKeyWithoutPlaintext on the key.
         Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,

@@ -1,4 +1,4 @@
-/* What the targets share. They are built with -DKMS_TEST_NONCES, so that a run can be repeated: see ./run. */
+/* Declarations that the fuzz targets share. They are built with -DKMS_TEST_NONCES, so that a run is reproducible. */
 #ifndef KMS_FUZZ_H
 #define KMS_FUZZ_H
 
@@ -15,7 +15,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int kms_test_planted(uint8_t *out, size_t out_len);
 
-/* Every nonce is this one. */
+/* Replaces every nonce that the core draws. */
 static uint8_t fuzz_nonce[24];
 
 int kms_test_planted(uint8_t *out, size_t out_len) {

@@ -1,5 +1,5 @@
-/* The scanner of batches, and the batches themselves: what it takes can be planned and done, in two parts, within the bounds
- * that the plan gave. The first byte of an input chooses the operation and whether groups have contexts, the rest is the
+/* Fuzzes batches: a request that the scanner accepts is planned and processed in two parts, within the bounds that the
+ * plan gave. The first byte of an input chooses the operation and whether groups have contexts, the rest is the
  * request. Every fourth group is not admitted.
  */
 #include "core.h"
@@ -33,7 +33,7 @@ static void require_places(const kms_batch *batch, size_t raw_len) {
     }
 }
 
-static void do_it(kms_batch *batch, kms_operation operation, const uint8_t *raw, size_t raw_len) {
+static void process(kms_batch *batch, kms_operation operation, const uint8_t *raw, size_t raw_len) {
     kms_admitted *admitted = calloc(batch->group_count + 1, sizeof *admitted);
     uint32_t *done = calloc(batch->group_count + 1, sizeof *done), *failed = calloc(batch->item_count, sizeof *failed);
     uint32_t *data_keys = calloc(batch->group_count + 1, sizeof *data_keys);
@@ -64,12 +64,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static kms_batch batch;
     if (size == 0) return 0;
     kms_operation operation = (kms_operation)(data[0] & 3);
-    uint8_t *raw = malloc(size); /* of its own: a byte read beyond it is seen */
+    uint8_t *raw = malloc(size); /* an exact allocation, so that ASan sees a read beyond it */
     REQUIRE(raw);
     memcpy(raw, data + 1, size - 1);
     if (kms_batch_scan(&batch, operation, raw, size - 1, data[0] & 4, data[0] & 8)) {
         require_places(&batch, size - 1);
-        if (operation != KMS_DATA_KEY || batch.data_keys <= DATA_KEYS_MOST) do_it(&batch, operation, raw, size - 1);
+        if (operation != KMS_DATA_KEY || batch.data_keys <= DATA_KEYS_MOST) process(&batch, operation, raw, size - 1);
     }
     free(raw);
     return 0;

@@ -1,4 +1,4 @@
-/* Blobs: each input is opened as it is and as a batch, and sealed, changed and opened again.
+/* Fuzzes ciphertext blobs: opens each input as one blob and as several, and seals it, changes it and opens it again.
  *
  * The key is bytes 0-31, the associated data "associated"; tests/vectors/corpus/blob has blobs that open.
  */
@@ -33,7 +33,7 @@ static int is_zero(const uint8_t *bytes, size_t len) {
     return any == 0;
 }
 
-/* What opened must be what sealing its plaintext with its nonce makes, to the byte. */
+/* Requires that sealing the plaintext with the same nonce gives the same blob. */
 static void require_sealed_again(const uint8_t *blob, size_t size, const uint8_t *plaintext) {
     uint8_t *again = allocate(size);
     memcpy(fuzz_nonce, blob + KMS_PREFIX_SIZE, sizeof fuzz_nonce);
@@ -59,7 +59,7 @@ static void open_whole(const uint8_t *data, size_t size) {
     free(resealed);
 }
 
-/* Up to 7 blobs: a count, u16 lengths, and the blobs. */
+/* Reads the input as a count of up to 7, u16 lengths, and the blobs. */
 static void open_batch(const uint8_t *data, size_t size) {
     uint32_t lens[8] = {0};
     uint8_t statuses[8];
@@ -79,7 +79,7 @@ static void open_batch(const uint8_t *data, size_t size) {
     free(plaintexts);
 }
 
-/* A prefix, the place and the bits of a change, and a plaintext. */
+/* Reads the input as a prefix, offset and bits of a change, and a plaintext. */
 static void seal_and_change(const uint8_t *data, size_t size) {
     if (size < KMS_PREFIX_SIZE + 4) return;
     const uint8_t *plaintext = data + KMS_PREFIX_SIZE + 3;

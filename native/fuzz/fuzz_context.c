@@ -1,4 +1,5 @@
-/* The context parser: what it takes, it gives back in order, and takes again unchanged; what it refuses leaves nothing. */
+/* Fuzzes encryption contexts: a context that is accepted becomes canonical, and a canonical one stays unchanged; a
+ * context that is rejected leaves zeros. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* Messages of the AWS Encryption SDK's format: each input is read as a header, and where the data key (bytes 0-31) opens it,
- * its frames are decrypted at once and in parts, which must agree. What is encrypted here must be read again.
+/* Fuzzes messages of the AWS Encryption SDK's format: reads each input as a header, and where the data key (bytes 0-31)
+ * opens it, its frames are decrypted at once and in parts, which must agree. Encrypts each input as well, and requires that it decrypts.
  */
 #include "core.h"
 #include "esdk.h"
@@ -12,7 +12,7 @@ static void open_keyring(void) {
     REQUIRE(kms_keyring_open(64) == KMS_OK);
 }
 
-/* Exactly so many bytes. Who doesn't write all of them leaves `fill` there, which differs between two readings. */
+/* Allocates exactly `size` bytes. A byte that is not written keeps `fill`, which differs between the two readings. */
 static uint8_t *allocate(size_t size, uint8_t fill) {
     uint8_t *bytes = malloc(size ? size : 1);
     REQUIRE(bytes);
@@ -20,7 +20,8 @@ static uint8_t *allocate(size_t size, uint8_t fill) {
     return bytes;
 }
 
-/* Decrypts what follows the header in parts of `step` bytes; the plaintext's length, or SIZE_MAX where it is refused. */
+/* Decrypts the bytes after the header in parts of `step` bytes. Returns the length of the plaintext, or SIZE_MAX if the
+ * message is rejected. */
 static size_t decrypt(uint8_t *out, const uint8_t *data, size_t size, const kms_esdk_header_t *header, size_t step) {
     kms_esdk_message_t message;
     size_t held_len = header->frame_len + KMS_ESDK_HELD_OVERHEAD, total = 0;

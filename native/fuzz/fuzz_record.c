@@ -1,4 +1,5 @@
-/* Records: each input is opened as it is and as a batch under two keys, and sealed, changed and opened again.
+/* Fuzzes records: opens each input as one record and as several under two keys, and seals it, changes it and opens it
+ * again.
  *
  * The data key is bytes 0-31, the context {} in its canonical form; tests/vectors/corpus/record has records that open.
  */
@@ -42,7 +43,7 @@ static int is_zero(const uint8_t *bytes, size_t len) {
     return any == 0;
 }
 
-/* What opened must be what sealing its plaintext with its nonce makes, to the byte. */
+/* Requires that sealing the plaintext with the same nonce gives the same record. */
 static void require_sealed_again(const uint8_t *record, size_t size, const uint8_t *plaintext) {
     uint8_t *again = allocate(size);
     memcpy(fuzz_nonce, record + KMS_RECORD_PREFIX_SIZE, sizeof fuzz_nonce);
@@ -65,8 +66,8 @@ static void open_whole(const uint8_t *data, size_t size) {
     free(plaintext);
 }
 
-/* Up to 7 records: a count, then for each which key and a u16 length, and the records. Each plaintext has a buffer of its
- * own. */
+/* Reads the input as a count of up to 7, then for each record its key and a u16 length, then the records. Each plaintext
+ * has a buffer of its own. */
 static void open_batch(const uint8_t *data, size_t size) {
     uint64_t keys[8] = {0}, lens[8] = {0};
     uint8_t statuses[8], *plaintexts[8] = {NULL};
@@ -89,7 +90,7 @@ static void open_batch(const uint8_t *data, size_t size) {
     }
 }
 
-/* A wrapped key, the place and the bits of a change, and a plaintext. */
+/* Reads the input as a wrapped key, offset and bits of a change, and a plaintext. */
 static void seal_and_change(const uint8_t *data, size_t size) {
     const size_t fixed = KMS_WRAPPED_DATA_KEY_SIZE + 3;
     if (size < fixed) return;

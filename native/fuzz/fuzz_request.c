@@ -1,9 +1,9 @@
-/* The scanner of requests: what it takes it takes again, written in another way, and reads the same in it; what it answers
- * is within its bounds. The first byte of an input chooses the operation, the rest is the request. */
+/* Fuzzes the scanner of requests: writes an accepted request again in another order and requires the same reading, and
+ * answers it within the bounds of the buffer. The first byte of an input chooses the operation, the rest is the request. */
 #include "core.h"
 #include "fuzz.h"
 #include "keyring.h"
-#include "wire.h"
+#include "request.h"
 #include "xaes.h"
 
 #define MOST 4096
@@ -31,7 +31,7 @@ static uint8_t *put_pairs(uint8_t *out, const kms_call *call) {
     for (uint32_t i = 0; i < read_u32(call->context); i++) {
         uint32_t key_len = read_u32(next), value_len = read_u32(next + 4 + key_len);
         uint32_t len = kms_wire_field_size(key_len) + kms_wire_field_size(value_len);
-        out = kms_wire_put_number(out, KMS_WIRE_TAG(2, KMS_WIRE_BYTES), len);
+        out = kms_wire_put_number(out, KMS_WIRE_TAG(KMS_CONTEXT, KMS_WIRE_BYTES), len);
         out = kms_wire_put_bytes(out, 1, next + 4, key_len);
         out = kms_wire_put_bytes(out, 2, next + 8 + key_len, value_len);
         next += 8 + (size_t)key_len + value_len;
@@ -43,9 +43,10 @@ static uint8_t *put_pairs(uint8_t *out, const kms_call *call) {
 static size_t write_again(uint8_t *out, const kms_call *call, kms_operation operation, const uint8_t *raw) {
     uint32_t key_len = call->identity_len - (operation == KMS_DECRYPT ? KMS_PREFIX_SIZE : 0);
     uint8_t *begin = out;
-    out = kms_wire_put_bytes(out, operation == KMS_DECRYPT ? 4 : 3, raw + call->data.at, call->data.len);
+    out = kms_wire_put_bytes(out, operation == KMS_DECRYPT ? KMS_BLOB : KMS_PLAINTEXT, raw + call->data.at,
+                             call->data.len);
     out = put_pairs(out, call);
-    if (key_len) out = kms_wire_put_bytes(out, 1, call->identity, key_len);
+    if (key_len) out = kms_wire_put_bytes(out, KMS_KEY, call->identity, key_len);
     return (size_t)(out - begin);
 }
 
@@ -60,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static uint8_t written[3 * (MOST + KMS_MAXIMUM_CONTEXT + KMS_MAXIMUM_IDENTITY)];
     if (size == 0) return 0;
     kms_operation operation = data[0] & 1 ? KMS_DECRYPT : KMS_ENCRYPT;
-    uint8_t *raw = malloc(size); /* of its own: a byte read beyond it is seen */
+    uint8_t *raw = malloc(size); /* an exact allocation, so that ASan sees a read beyond it */
     REQUIRE(raw);
     memcpy(raw, data + 1, size - 1);
     if (kms_call_scan(&call, operation, raw, size - 1, MOST)) {

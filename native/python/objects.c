@@ -1,7 +1,7 @@
-/* What reads and makes Python's objects itself, where cffi's way over Python would cost as much as a tenth of sealing a
- * kilobyte for each step of it.
+/* Functions that read and create Python objects by CPython's C API. cffi would take as long for each of their steps as
+ * a tenth of sealing a kilobyte.
  *
- * CPython lets the bytes of a new object be written until anybody else has seen it
+ * CPython allows writing to a new bytes object until other code has a reference to it
  * (https://docs.python.org/3/c-api/bytes.html#c.PyBytes_FromStringAndSize, with NULL).
  */
 #define PY_SSIZE_T_CLEAN
@@ -11,7 +11,7 @@
 #include "core.h"
 #include "objects.cdef.h"
 
-/* --- many bytes --------------------------------------------------------------------------------------------------------- */
+/* --- many bytes objects ------------------------------------------------------------------------------------------- */
 
 int kms_bytes_read(void *tuple, const uint8_t **places, uint64_t *lens) {
     const Py_ssize_t count = PyTuple_Size(tuple);
@@ -33,8 +33,9 @@ static PyObject *make(uint64_t len, int64_t more) {
     return PyBytes_FromStringAndSize(NULL, (Py_ssize_t)len + (Py_ssize_t)more);
 }
 
-/* glibc gives what is freed at the end of its heap back to the kernel, and gets it zeroed the next time, which takes as long
- * as sealing. What it keeps is up to twice the largest block that was ever freed: so one is, that nobody touches. */
+/* glibc returns freed memory at the end of its heap to the kernel, and the kernel zeroes it when it is mapped again,
+ * which takes as long as sealing. glibc keeps up to twice the largest mapped block that was ever freed, so this frees a
+ * block of twice the size once, without touching its pages. */
 static void keep_freed_memory(size_t size) { PyMem_Free(PyMem_Malloc(2 * size)); }
 
 static size_t total_of(const uint64_t *lens, size_t count, int64_t more) {
@@ -54,7 +55,7 @@ void *kms_bytes_make(uint8_t **places, const uint64_t *lens, size_t count, int64
     return list;
 }
 
-/* --- one record --------------------------------------------------------------------------------------------------------- */
+/* --- one record --------------------------------------------------------------------------------------------------- */
 
 struct sealed {
     kms_data_key_t *key;

@@ -1,10 +1,13 @@
-/* --- python/objects.c: what reads and makes Python's objects. Called with the GIL held, by ctypes and not by cffi ------- */
+/* --- python/objects.c: reads and creates Python objects ------------------------------------------------------------ */
 
-/* Where the bytes of a tuple of `bytes` are, and how long. 0; -1 and TypeError where one is something else. */
+/* Call these functions by ctypes, which holds the GIL; cffi releases it. */
+
+/* Gives address and length of each element of a tuple of `bytes`. Returns 0, or -1 with TypeError for another type. */
 int kms_bytes_read(void *tuple, const uint8_t **places, uint64_t *lens);
-/* A new list of new `bytes`, each lens[i] + more long, and where each is to be written, all of it, before anybody else sees
- * it. NULL with MemoryError, or ValueError where one would be shorter than nothing. */
+/* Creates a list of uninitialised `bytes` of lens[i] + more bytes each, and gives their addresses. The caller writes
+ * every byte before other code can see the list. Returns NULL with MemoryError, or with ValueError for a negative
+ * length. */
 void *kms_bytes_make(uint8_t **places, const uint64_t *lens, size_t count, int64_t more);
-/* The built-in function of record.py: seal_within(address of a kms_data_key_t, now, context, plaintext). A record, or the
- * status as an int. TypeError. */
+/* Creates the built-in function seal_within(address of a kms_data_key_t, now, context, plaintext). It returns a record
+ * as bytes, or a kms_status as int, and raises TypeError. */
 void *kms_seal_function(void);

@@ -1,4 +1,4 @@
-"""Signature Version 4, with botocore's signer as the oracle: what it signs is accepted, and nothing near it is."""
+"""AWS Signature Version 4: requests that botocore signs are accepted, and any change to one is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kms_grpc.authentication.credentials import Credentials, SignedRequest
 from kms_grpc.authentication.signature_v4 import (
     MISMATCH,
     UNKNOWN,
-    FixedAccessKeys,
+    FixedSigners,
     SignatureV4,
     called_region,
     derive_signing_key,
@@ -37,7 +37,7 @@ ROUNDS = 10_000
 
 
 def verifier(now: int = NOW) -> SignatureV4:
-    return SignatureV4(FixedAccessKeys([(KEY_ID, SECRET, ALICE)]), lambda: now * 10**9)
+    return SignatureV4(FixedSigners([(KEY_ID, SECRET, ALICE)]), lambda: now * 10**9)
 
 
 def signed(
@@ -51,7 +51,7 @@ def signed(
     service: str = "kms",
     at: int = NOW,
 ) -> SignedRequest:
-    """As a server gets what botocore signed and sends."""
+    """Returns a request that botocore has signed, as a server receives it."""
     usual = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "TrentService.ListKeys"}
     request = AWSRequest(method, f"http://127.0.0.1:8080{target}", headers=usual | (headers or {}), data=body)
     request.headers["Host"] = "127.0.0.1:8080"
@@ -63,7 +63,7 @@ def signed(
 
 
 def verdict(request: SignedRequest, now: int = NOW) -> tuple[str, str]:
-    """The principal's name, or the error's name and text; warm and cold must agree."""
+    """Returns the principal's name, or the error's name and text. Both methods must agree."""
     credentials = Credentials(None, None, "id", False, "127.0.0.1", "", None, request)
     warm = verifier(now).warm_principal(credentials)
     try:
@@ -76,7 +76,7 @@ def verdict(request: SignedRequest, now: int = NOW) -> tuple[str, str]:
 
 
 def changed(request: SignedRequest, **headers: str | None) -> SignedRequest:
-    """With headers (`_` for `-`) of other values, or without them."""
+    """Returns the request with other values of headers (`_` for `-`), or without them."""
     named = {name.replace("_", "-").encode(): value for name, value in headers.items()}
     kept = {name: value for name, value in request.headers.items() if name not in named}
     return request._replace(headers=kept | {name: value.encode() for name, value in named.items() if value is not None})
@@ -116,7 +116,7 @@ def some_request(chance: random.Random) -> SignedRequest:
 
 
 def altered(chance: random.Random, request: SignedRequest) -> tuple[str, SignedRequest]:
-    """In one place that the signature covers."""
+    """Changes one place that the signature covers."""
     names = request.headers[b"authorization"].split(b"SignedHeaders=")[1].split(b",")[0].split(b";")
     where = chance.choice(["method", "path", "query", "body", "signature", "scope", *["header"] * 3, "dropped"])
     if where == "method":
@@ -147,7 +147,7 @@ def altered(chance: random.Random, request: SignedRequest) -> tuple[str, SignedR
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_what_botocore_signs_is_accepted_and_nothing_near_it(part: int) -> None:
+def test_a_request_signed_by_botocore_is_accepted_and_any_change_refused(part: int) -> None:
     chance = random.Random(f"{os.environ['KMS_GRPC_TEST_SEED']} {part}")
     for number in range(ROUNDS // 4):
         request = some_request(chance)
@@ -204,15 +204,15 @@ FAILURES: list[tuple[str, Callable[[], SignedRequest], str, str]] = [
 
 
 @pytest.mark.parametrize(("make", "code", "text"), [row[1:] for row in FAILURES], ids=[row[0] for row in FAILURES])
-def test_a_failure_is_named(make: Callable[[], SignedRequest], code: str, text: str) -> None:
+def test_each_failure_has_its_error(make: Callable[[], SignedRequest], code: str, text: str) -> None:
     told = verdict(make())
     assert told[0] == code
     assert text in told[1]
 
 
 @pytest.mark.parametrize("make", [row[1] for row in FAILURES], ids=[row[0] for row in FAILURES])
-def test_no_failure_helps_a_forger(make: Callable[[], SignedRequest]) -> None:
-    """Neither the right signature nor what it is made of."""
+def test_no_error_reveals_the_right_signature(make: Callable[[], SignedRequest]) -> None:
+    """The text holds neither the right signature nor the canonical request."""
     request = make()
     told = verdict(request)[1]
     right = GOOD.headers[b"authorization"].rpartition(b"=")[2].decode()
@@ -222,12 +222,12 @@ def test_no_failure_helps_a_forger(make: Callable[[], SignedRequest]) -> None:
 
 
 @pytest.mark.parametrize(("at", "accepted"), [(-300, True), (-301, False), (300, True), (301, False)])
-def test_the_clocks_may_be_five_minutes_apart(at: int, accepted: bool) -> None:
+def test_a_signature_is_valid_for_five_minutes_before_and_after(at: int, accepted: bool) -> None:
     assert (verdict(signed(at=NOW + at))[0] == "alice") is accepted
 
 
 def test_headers_of_one_name_are_signed_as_one() -> None:
-    """And spaces in a row count as one, as the specification says."""
+    """Several spaces count as one, as the specification says."""
     spaced = signed(headers={"X-Amz-Note": "a   b"})
     assert verdict(spaced)[0] == "alice"
     assert verdict(changed(spaced, x_amz_note="a b"))[0] == "alice"
@@ -235,7 +235,7 @@ def test_headers_of_one_name_are_signed_as_one() -> None:
 
 
 def test_a_signing_key_is_derived_step_by_step() -> None:
-    """Its steps, spelled out: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html"""
+    """Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html"""
     key = b"AWS4" + SECRET.encode()
     for part in (b"20120215", b"us-east-1", b"kms", b"aws4_request"):
         key = hmac.new(key, part, hashlib.sha256).digest()
@@ -252,5 +252,5 @@ def test_a_signing_key_is_derived_step_by_step() -> None:
         (b"AWS4-HMAC-SHA256 Credential=a/b/\xff/d/e, SignedHeaders=a, Signature=", "\ufffd"),
     ],
 )
-def test_the_called_region_is_the_scopes(header: bytes, region: str | None) -> None:
+def test_the_called_region_is_that_of_the_scope(header: bytes, region: str | None) -> None:
     assert called_region(GOOD._replace(headers={b"authorization": header})) == region

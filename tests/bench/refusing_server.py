@@ -1,4 +1,4 @@
-"""A gRPC server that counts, and does as the method says: Ok, Sized, Third (refuses each third), Stall, Vanish."""
+"""A gRPC server that counts calls. Its methods are Ok, Sized, Third (refuses every third call), Stall and Vanish."""
 
 from __future__ import annotations
 

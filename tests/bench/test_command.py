@@ -1,4 +1,4 @@
-"""`kms-grpc bench`: every row is there, in its shape. What it says of this machine decides nothing here."""
+"""`kms-grpc bench`: every row is measured and printed. No test depends on the figures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NAMED = [
     "client.records.1k",
     "client.records.1k.many",
 ]
-"""The rows that the project answers for."""
+"""The declared rows."""
 WITHOUT_GOAL = ["connections.1", "connections.2", "connections.8", "connections.64"]
 BESIDE = ["registry.100k.describe", "registry.100k.memory", "rotation.10k.decrypt"]
 SHAPE = {
@@ -66,13 +66,13 @@ def bench(*arguments: str, code: int = 0, **environment: str) -> subprocess.Comp
 
 
 def rows_of(*arguments: str, **environment: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(bench(*arguments, "--output", "json", **environment).stdout)
-    assert set(told) == {
+    figures: dict[str, Any] = json.loads(bench(*arguments, "--output", "json", **environment).stdout)
+    assert set(figures) == {
         "versions", "libcrypto", "libcrypto_of_cryptography", "processor", "load_generator", "rows", "loads",
     }  # fmt: skip
-    assert {"python", "kms-grpc", "grpcio", "cryptography"} <= set(told["versions"])
-    assert told["libcrypto"].startswith("OpenSSL 3.")
-    return told
+    assert {"python", "kms-grpc", "grpcio", "cryptography"} <= set(figures["versions"])
+    assert figures["libcrypto"].startswith("OpenSSL 3.")
+    return figures
 
 
 @pytest.mark.parametrize(
@@ -87,19 +87,19 @@ def rows_of(*arguments: str, **environment: str) -> dict[str, Any]:
 )
 def test_every_named_row_is_measured(families: Sequence[str]) -> None:
     wanted = [name for name in NAMED if name.partition(".")[0] in families]
-    told = rows_of("--glimpse", *(argument for name in wanted for argument in ("--only", name)))
-    assert [row["name"] for row in told["rows"] if row["name"] not in BESIDE] == wanted
-    assert {row["name"] for row in told["rows"]} - set(NAMED) == (set(BESIDE) if "registry" in families else set())
-    for row in told["rows"]:
+    figures = rows_of("--glimpse", *(argument for name in wanted for argument in ("--only", name)))
+    assert [row["name"] for row in figures["rows"] if row["name"] not in BESIDE] == wanted
+    assert {row["name"] for row in figures["rows"]} - set(NAMED) == (set(BESIDE) if "registry" in families else set())
+    for row in figures["rows"]:
         assert {name: type(value) for name, value in row.items()} == SHAPE
         assert row["ratio"] == pytest.approx(row["value"] / row["reference"])
         assert row["holds"] is (row["ratio"] >= row["goal"] if row["at_least"] else row["ratio"] <= row["goal"])
     loaded = {"echo", *(name for name in wanted if "grpc." in name)} if "grpc" in families else set()
-    assert {load["name"] for load in told["loads"]} == loaded
+    assert {load["name"] for load in figures["loads"]} == loaded
 
 
-def test_how_even_a_load_is() -> None:
-    """One connection leads to one worker, whatever there is to do."""
+def test_the_share_of_the_busiest_worker() -> None:
+    """One connection reaches one worker, which then answers all calls."""
     one, eight = rows_of("--glimpse", "--only", "connections.1", "--only", "connections.8")["rows"]
     assert (one["value"], one["reference"], one["goal"], one["holds"]) == (100, 50, None, None)
     assert 50 <= eight["value"] <= 100
@@ -118,27 +118,27 @@ def test_table_for_people() -> None:
     assert any(line.startswith("processor") for line in lines)
 
 
-def test_load_on_a_server_that_runs(server: Served) -> None:
+def test_load_on_a_running_server(server: Served) -> None:
     shape = ["--size", "32", "--size", "4096", "--seconds", "0.2", "--connections", "4", "--in-flight", "8"]
     arguments = ["load", "--operation", "encrypt", "--operation", "decrypt", *shape, "--workers", "2"]
-    told = rows_of(*arguments, "--endpoint", server.address, KMS_GRPC_TOKEN=server.token)
-    assert [load["name"] for load in told["loads"]] == ["encrypt.32", "encrypt.4096", "decrypt.32", "decrypt.4096"]
-    for load in told["loads"]:
+    figures = rows_of(*arguments, "--endpoint", server.address, KMS_GRPC_TOKEN=server.token)
+    assert [load["name"] for load in figures["loads"]] == ["encrypt.32", "encrypt.4096", "decrypt.32", "decrypt.4096"]
+    for load in figures["loads"]:
         assert (load["failures"], load["workers"]) == ({}, ["0", "1"])
         assert load["calls"] > 0
-    names = {row["name"] for row in told["rows"]}
+    names = {row["name"] for row in figures["rows"]}
     assert names == {
-        f"load.{load['name']}.{what}" for load in told["loads"] for what in ("rate", "p50", "p99", "p99.9", "failed")
-    }, "this server serves without --bench: it doesn't tell its CPU"
+        f"load.{load['name']}.{what}" for load in figures["loads"] for what in ("rate", "p50", "p99", "p99.9", "failed")
+    }, "this server runs without --bench, so it does not report its CPU time"
 
 
-def test_an_open_loop_on_a_server_of_its_own_with_every_operation() -> None:
+def test_an_open_loop_with_every_operation_on_a_started_server() -> None:
     from kms_grpc.bench.workload import OPERATIONS
 
     every = [argument for operation in OPERATIONS for argument in ("--operation", operation)]
-    told = rows_of("load", *every, "--rate", "100", "--seconds", "0.1", "--workers", "1", "--context", "a=b")
-    assert [load["name"] for load in told["loads"]] == [f"{operation}.1024" for operation in OPERATIONS]
-    for load in told["loads"]:
+    figures = rows_of("load", *every, "--rate", "100", "--seconds", "0.1", "--workers", "1", "--context", "a=b")
+    assert [load["name"] for load in figures["loads"]] == [f"{operation}.1024" for operation in OPERATIONS]
+    for load in figures["loads"]:
         assert load["failures"] == {}
         assert 1 <= load["calls"] <= 11
         assert load["cpu_us"] > 0
@@ -146,9 +146,9 @@ def test_an_open_loop_on_a_server_of_its_own_with_every_operation() -> None:
 
 @pytest.mark.skipif(not h2load.is_installed(), reason="h2load is not installed (apt-get install nghttp2-client)")
 def test_h2load_as_the_generator() -> None:
-    told = rows_of("load", "--generator", "h2load", "--seconds", "1", "--workers", "1")
-    assert told["load_generator"].startswith("h2load")
-    (load,) = told["loads"]
+    figures = rows_of("load", "--generator", "h2load", "--seconds", "1", "--workers", "1")
+    assert figures["load_generator"].startswith("h2load")
+    (load,) = figures["loads"]
     assert load["calls"] > 0
     assert load["cpu_us"] > 0
 
@@ -162,33 +162,33 @@ def test_h2load_as_the_generator() -> None:
         (["load", "--connections", "1", "--workers", "2"], 2, "--connections must be at least --workers"),
         (["load", "--endpoint", "10.0.0.1:1"], 2, "only loopback"),  # a token in clear leaves no machine
         (["load", "--tls-ca", "ca.pem"], 2, "give --endpoint as well"),  # its own server has none
-        (["load", "--endpoint", "127.0.0.1:1"], 1, "127.0.0.1:1"),  # nobody is there
+        (["load", "--endpoint", "127.0.0.1:1"], 1, "127.0.0.1:1"),  # no server
         (["load", "--generator", "h2load", "--rate", "5"], 2, "h2load makes a closed loop"),
     ],
 )
-def test_what_cannot_be_measured_is_one_line(arguments: Sequence[str], code: int, said: str) -> None:
-    told = bench(*arguments, code=code).stderr
-    assert said in told
-    assert len(told.strip().splitlines()) == 1
+def test_an_impossible_measurement_is_one_line(arguments: Sequence[str], code: int, said: str) -> None:
+    figures = bench(*arguments, code=code).stderr
+    assert said in figures
+    assert len(figures.strip().splitlines()) == 1
 
 
-def test_a_server_that_refuses_is_named_with_its_reason(server: Served) -> None:
-    told = bench("load", "--endpoint", server.address, code=1, KMS_GRPC_TOKEN="no-such-token-here").stderr
-    assert told == (
+def test_the_reason_of_a_refusal_is_printed(server: Served) -> None:
+    figures = bench("load", "--endpoint", server.address, code=1, KMS_GRPC_TOKEN="no-such-token-here").stderr
+    assert figures == (
         "kms-grpc bench load: CreateKey: UNAUTHENTICATED The security token included in the request is invalid.\n"
     )
 
 
-def test_a_key_that_cannot_be_used_is_told_before_the_load(server: Served) -> None:
+def test_a_disabled_key_is_reported_before_the_load(server: Served) -> None:
     with server.client() as client:
         key_id = client.create_key().key_metadata.key_id
         client.disable_key(key_id)
-    told = bench("load", "--endpoint", server.address, "--key", key_id, code=1, KMS_GRPC_TOKEN=server.token).stderr
-    assert "FAILED_PRECONDITION" in told
-    assert "is disabled" in told
+    figures = bench("load", "--endpoint", server.address, "--key", key_id, code=1, KMS_GRPC_TOKEN=server.token).stderr
+    assert "FAILED_PRECONDITION" in figures
+    assert "is disabled" in figures
 
 
-def test_the_token_is_on_no_command_line_and_in_no_output(server: Served) -> None:
+def test_the_token_is_in_no_command_line_and_no_output(server: Served) -> None:
     done = bench(
         "load", "--endpoint", server.address, "--seconds", "0.05", "--output", "json", KMS_GRPC_TOKEN=server.token
     )

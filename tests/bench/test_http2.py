@@ -1,4 +1,4 @@
-"""Header blocks and what is read from answers, byte by byte. That servers understand them is seen in test_load."""
+"""Header blocks and the parsing of answers, byte by byte. `test_load.py` sends them to a server."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def test_literal() -> None:
     assert literal("a", "b", False) == b"\x00\x01a\x01b"
 
 
-def test_headers_are_sent_whole_once_and_by_their_places_then() -> None:
+def test_headers_are_sent_literally_once_and_by_index_afterwards() -> None:
     first, later = header_blocks((("a", "1"), ("b", "2"), ("c", "3")))
     assert first == b"\x40\x01a\x011\x40\x01b\x012\x40\x01c\x013"
     assert later == bytes((0x80 | 64, 0x80 | 63, 0x80 | 62))  # the first one that was added is the oldest: index 64
 
 
-def test_headers_too_large_for_the_table_are_sent_whole_each_time() -> None:
+def test_headers_too_large_for_the_table_are_always_sent_literally() -> None:
     first, later = header_blocks((("authorization", "x" * 4096),))
     assert first == later
     assert first[0] == 0

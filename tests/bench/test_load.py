@@ -1,4 +1,4 @@
-"""The load generator against servers that refuse, stall and vanish: what it counts is what happened."""
+"""The load generator against servers that refuse, stall and close connections: its counts are right."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from kms_grpc.bench.children import BenchFailed
-from kms_grpc.bench.http2 import Connection
+from kms_grpc.bench.http2 import LoadConnection
 from kms_grpc.bench.load import LoadReport, Plan, require_success, run_plans
 from tests.bench.refusing_server import STALL_SECONDS, RefusingServer
 
@@ -34,9 +34,9 @@ def load(endpoint: str, method: str, message: bytes = b"x" * 100, **settings: ob
         (0, {}),  # a message of nothing
         (100, {"in_flight": 1, "connections": 1}),
         (100, {"in_flight": 1, "connections": 4}),  # more connections than calls: some stay idle
-        (100, {"metadata": [("authorization", "x" * 5000)], "in_flight": 2}),  # too large for the table of headers
+        (100, {"metadata": [("authorization", "x" * 5000)], "in_flight": 2}),  # too large for the header table
         (16_384, {}),  # one byte too many for one frame, with the prefix
-        (300_000, {"in_flight": 4}),  # larger than the windows that a server opens at first
+        (300_000, {"in_flight": 4}),  # larger than a server's initial windows
         (100, {"rate": 200.0}),
         (300_000, {"rate": 50.0}),
     ],
@@ -47,7 +47,7 @@ def test_every_call_is_counted_once(refusing: RefusingServer, size: int, setting
     assert report.failures == {}
     assert report.calls == refusing.answered["Sized"] - first_ones > 0
     assert 0 < report.p50 <= report.p99 <= report.p999 <= report.longest
-    assert report.cpu_us is None, "this server doesn't tell what it used"
+    assert report.cpu_us is None, "this server does not report its CPU time"
 
 
 def test_refused_calls_are_failures_by_their_status(refusing: RefusingServer) -> None:
@@ -58,7 +58,7 @@ def test_refused_calls_are_failures_by_their_status(refusing: RefusingServer) ->
     assert abs(report.failed - counted / 3) <= 1
 
 
-def test_a_method_that_is_not_there_fails_each_call(refusing: RefusingServer) -> None:
+def test_each_call_of_an_unknown_method_fails(refusing: RefusingServer) -> None:
     report = load(refusing.endpoint, "Nobody")
     assert report.calls == 0
     assert set(report.failures) == {"UNIMPLEMENTED"}
@@ -66,16 +66,16 @@ def test_a_method_that_is_not_there_fails_each_call(refusing: RefusingServer) ->
         require_success(report)
 
 
-def test_calls_under_way_on_a_connection_that_breaks_have_failed(refusing: RefusingServer) -> None:
+def test_calls_in_flight_on_a_lost_connection_have_failed(refusing: RefusingServer) -> None:
     report = load(refusing.endpoint, "Vanish", seconds=5.0)
     assert report.failed > 0
     assert set(report.failures) <= {"UNAVAILABLE", "CANCELLED"}
-    assert report.seconds < 5, "nobody is left to call"
+    assert report.seconds < 5, "no connection is left"
 
 
 def test_an_open_loop_counts_latency_from_when_a_call_was_due(refusing: RefusingServer) -> None:
-    """The first call stalls the only place for 0.3 s. The 25 calls that were due in the first quarter of a second had
-    to wait for 50 ms and more, though each was answered at once: of 41 calls they are more than half."""
+    """The first call takes 0.3 s, and only one call is in flight. So the 25 calls that were due in the first quarter of
+    a second wait for 50 ms and more, although the server answers each at once. They are more than half of 41 calls."""
     report = load(refusing.endpoint, "Stall", connections=1, in_flight=1, seconds=0.4, rate=100.0)
     assert report.failures == {}
     assert report.calls <= 41, "100 a second for 0.4 s"
@@ -84,13 +84,13 @@ def test_an_open_loop_counts_latency_from_when_a_call_was_due(refusing: Refusing
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:1", "unix:/nowhere/at-all"])
-def test_nobody_there_is_one_line(endpoint: str) -> None:
+def test_an_unreachable_server_is_one_line(endpoint: str) -> None:
     with pytest.raises(BenchFailed, match="load_process: Ok: "):
         load(endpoint, "Ok")
 
 
-def test_a_connection_can_be_asked_one_thing_after_another(refusing: RefusingServer) -> None:
-    connection = Connection(refusing.endpoint, lambda *_: None)
+def test_a_connection_takes_calls_one_after_the_other(refusing: RefusingServer) -> None:
+    connection = LoadConnection(refusing.endpoint, lambda *_: None)
     for size in (0, 1, 70_000):
         answer = connection.call("/s/Sized", b"m" * size, [("a", "b")])
         assert (answer.status, len(answer.message)) == (0, size + 4)

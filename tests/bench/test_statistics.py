@@ -32,7 +32,7 @@ def test_percentile_is_nearest_rank(ordered: list[float], share: float, expected
     assert percentile(ordered, share) == expected
 
 
-def test_nothing_has_no_percentile() -> None:
+def test_a_percentile_needs_values() -> None:
     with pytest.raises(ValueError, match="nothing"):
         percentile([], 0.5)
 
@@ -42,7 +42,7 @@ def test_nothing_has_no_percentile() -> None:
     [
         ([3, 1, 2], [1, 1, 1], 2.0, 2, 1, 2.0, True),  # exactly the goal holds
         ([3, 1, 2.1], [1, 1, 1], 2.0, 2.1, 1, 2.1, False),
-        ([2, 2, 90], [1, 70, 1], 2.0, 2, 1, 2.0, True),  # one round that was disturbed decides nothing
+        ([2, 2, 90], [1, 70, 1], 2.0, 2, 1, 2.0, True),  # one disturbed round does not change the median
         ([10, 20], [4, 6], None, 15, 5, 3.0, None),  # without a goal nothing holds and nothing fails
     ],
 )
@@ -51,17 +51,17 @@ def test_row_compares_medians(
     value: float, reference: float, ratio: float, holds: bool | None,
 ) -> None:  # fmt: skip
     row = row_of("name", "µs", goal, values, references)
-    told = {"value": value, "reference": reference, "ratio": ratio, "goal": goal, "at_least": False, "holds": holds}
-    assert row.as_json() == {"name": "name", "unit": "µs", **told}
+    fields = {"value": value, "reference": reference, "ratio": ratio, "goal": goal, "at_least": False, "holds": holds}
+    assert row.as_json() == {"name": "name", "unit": "µs", **fields}
 
 
-def test_a_reference_that_took_no_time_compares_with_nothing() -> None:
+def test_a_reference_must_take_time() -> None:
     with pytest.raises(ValueError, match="no time"):
         row_of("name", "µs", 1.0, [1], [0])
 
 
 @pytest.mark.parametrize(("value", "holds"), [(0.7, True), (0.6, True), (0.5, False)])
-def test_a_rate_holds_from_its_goal_on(value: float, holds: bool) -> None:
+def test_a_rate_meets_its_goal_from_that_value_on(value: float, holds: bool) -> None:
     assert row_of("name", "GB/s", 0.6, [value], [1.0], at_least=True).holds is holds
 
 
@@ -85,7 +85,7 @@ def test_measurement_and_reference_take_turns() -> None:
     ("name", "libcrypto", "goal"),
     [
         ("core.seal.1k", "OpenSSL 3.0.19 27 Jan 2026", 1.25),
-        ("core.open.1k", "OpenSSL 3.5.1 1 Jul 2025", 1.35),  # where AES is faster, fixed cost weighs more
+        ("core.open.1k", "OpenSSL 3.5.1 1 Jul 2025", 1.35),  # with a faster AES, fixed costs have a larger share
         ("core.seal.1k", "OpenSSL 3.6.3 1 Jan 2026", 1.35),
         ("core.seal.1k.single", "OpenSSL 3.0.19 27 Jan 2026", 1.9),
         ("core.seal.1k.single", "OpenSSL 3.5.1 1 Jul 2025", 1.9),
@@ -99,10 +99,10 @@ def test_goal_of_a_core_row(name: str, libcrypto: str, goal: float) -> None:
     ("latencies", "failures", "cpu_ns", "calls", "failed", "rate", "cpu_us"),
     [
         ([2000] * 10, {}, 500_000, 10, 0, 5.0, 50.0),
-        ([2000] * 6, {"UNAVAILABLE": 3, "INTERNAL": 1}, 500_000, 6, 4, 3.0, 50.0),  # failed calls used CPU, too
+        ([2000] * 6, {"UNAVAILABLE": 3, "INTERNAL": 1}, 500_000, 6, 4, 3.0, 50.0),  # failed calls used CPU as well
         ([], {"UNAVAILABLE": 3}, 300_000, 0, 3, 0.0, 100.0),
         ([], {}, 300_000, 0, 0, 0.0, None),  # nothing ended: no CPU per call
-        ([2000] * 10, {}, None, 10, 0, 5.0, None),  # the server doesn't tell
+        ([2000] * 10, {}, None, 10, 0, 5.0, None),  # the server does not report its CPU time
     ],
 )
 def test_report(

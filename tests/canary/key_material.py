@@ -1,4 +1,5 @@
-"""Every key of a data directory in the clear, by the second implementation of the formats: what must lie nowhere."""
+"""Unwraps every key of a data directory with the second implementation of the formats, for tests that search for
+keys."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ ROW_MAC = "kms-grpc v1 row mac"
 
 
 def key_material(data_dir: Path) -> dict[str, bytes]:
-    """The root key, region keys, materials, message roots, and the keys derived for wrapping and for rows, by name."""
+    """Returns root key, region keys, materials, message roots, and keys derived for wrapping and row MACs, by name."""
     root = (data_dir / "root.key").read_bytes()
     keys = {"root key": root, "region wrapping key": derive(root, REGION_KEY)}
     for path in sorted((data_dir / "regions").glob("*.sqlite")):

@@ -1,7 +1,7 @@
-"""A process's memory as a core dump would hold it, and the pages that are left out of one.
+"""Reads a process's memory: the pages that a core dump contains, and those that it excludes.
 
-Read through /proc/PID/mem, which needs the rights of a debugger (root), since the server's processes forbid dumps of
-themselves. Where gdb is installed, its `gcore` takes the dump as well.
+It reads /proc/PID/mem, which needs root, because the server's processes forbid dumps of themselves. If gdb is
+installed, its `gcore` writes a dump as well.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 _HEAD = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) [0-9a-f]+ \S+ \d+ *(.*)")
 PAGE = 4096
 LARGEST = 256 * 1024 * 1024
-"""A mapping beyond this is address space that was set aside and never written."""
+"""A larger mapping is reserved address space that was never written."""
 
 
 class Mapping(NamedTuple):
@@ -38,7 +38,7 @@ def mappings(pid: int) -> Iterator[Mapping]:
 
 
 def read(pid: int, *, left_out_of_dumps: bool) -> bytes:
-    """All writable memory that is in dumps, or all that is kept out of them; what can't be written is the program."""
+    """Returns all writable memory that dumps contain, or all that they exclude. Read-only memory is the program."""
     parts = []
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for mapping in mappings(pid):
@@ -48,12 +48,12 @@ def read(pid: int, *, left_out_of_dumps: bool) -> bytes:
                 memory.seek(mapping.start)
                 parts.append(memory.read(min(mapping.end - mapping.start, LARGEST)))
             except (OSError, OverflowError, ValueError):
-                continue  # [vsyscall] and its like
+                continue  # unreadable, such as [vsyscall]
     return filled(b"\0".join(parts))
 
 
 def gdb_core(pid: int, folder: Path) -> bytes | None:
-    """The dump that gdb writes, or None where it is not installed."""
+    """Returns the dump that gdb writes, or None if gdb is not installed."""
     if shutil.which("gcore") is None:
         return None
     done = subprocess.run(
@@ -68,6 +68,6 @@ def gdb_core(pid: int, folder: Path) -> bytes | None:
 
 
 def filled(dump: bytes) -> bytes:
-    """The dump without its pages of zeros, which are most of it."""
+    """Returns the dump without pages of zeros, which are most of it."""
     pages = (dump[start : start + PAGE] for start in range(0, len(dump), PAGE))
     return b"".join(page for page in pages if page.count(0) != len(page))

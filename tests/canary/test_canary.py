@@ -1,9 +1,10 @@
-"""Planted plaintexts, data keys, tokens and the server's own keys turn up nowhere that they don't belong.
+"""No output of the server contains a plaintext, a data key, a token or one of its own keys.
 
-Every rpc, its errors and two crashes are played at log level debug. Then everything that the server wrote is searched:
-logs, answers, metrics, audit, the data directory (root.key and dev.token apart), its processes' arguments and
-environments; and, for the server's own keys, the memory that a core dump of each process would hold. Plaintexts, data
-keys and tokens pass through gRPC's and protobuf's buffers, which nobody can wipe: those may be in a core dump.
+The test calls every rpc, provokes errors and two crashes, at log level debug. Then it searches all output of the
+server: logs, answers, metrics, audit, the data directory (except root.key and dev.token), the arguments and
+environments of its processes; and for the server's own keys, the memory that a core dump of each process would contain.
+Plaintexts, data keys and tokens pass through buffers of gRPC and protobuf, which cannot be wiped, so a core dump may
+contain those.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ NO_SECRET = "encryption-context-canary"
 
 
 class Planted:
-    """All secrets that were sent or answered, by what they were."""
+    """All secrets that were sent or answered, by name."""
 
     def __init__(self) -> None:
         self.secrets: dict[str, bytes] = {}
@@ -57,8 +58,8 @@ class Planted:
         return secret
 
 
-class Story:
-    """The calls, and all that was answered in words."""
+class Calls:
+    """A server, the calls to it, and the text of all its answers."""
 
     def __init__(self, folder: Path) -> None:
         self.planted = Planted()
@@ -94,7 +95,7 @@ class Story:
         return reply
 
     def tell(self, channel: grpc.Channel) -> None:
-        """Every rpc, done and refused."""
+        """Calls every rpc, with success and with errors."""
         key = self.ask(channel, "CreateKey", description="canary").answer.key_metadata
         away = self.ask(channel, "CreateKey", None, AWAY).answer.key_metadata
         alias = f"alias/canary-{key.key_id}"
@@ -114,7 +115,7 @@ class Story:
         self.ask(channel, "DeleteAlias", alias_name=alias)
 
     def use(self, channel: grpc.Channel, name: str) -> Iterator[bytes]:
-        """Warm and cold."""
+        """Uses a key, with and without a warm Permit. Yields ciphertext blobs."""
         context = {"canary": NO_SECRET}
         for _ in range(3):
             plaintext = self.planted.bytes("plaintext")
@@ -133,7 +134,7 @@ class Story:
             yield made.ciphertext_blob
 
     def refused(self, channel: grpc.Channel, key: Any, blob: bytes) -> None:
-        """Errors of every kind, each with a secret in the request."""
+        """Provokes errors of every kind, each with a secret in the request."""
 
         def sealing(size: int = 48, **more: Any) -> dict[str, Any]:
             return {"key_id": key.key_id, "plaintext": self.planted.bytes("refused plaintext", size)} | more
@@ -162,7 +163,7 @@ class Story:
         status_of_call(self.served.address, OPERATIONS["ListKeys"].path, [(b"authorization", b"Bearer " + raw_token)])
 
     def crash(self, how: signal.Signals) -> None:
-        """A worker dies in the middle of it; the supervisor starts another."""
+        """Kills a worker and waits until the supervisor has started another."""
         starts = self.served.log_text().count(" is ready")
         victim = next(pid for pid in processes(self.served) if is_worker(pid))
         os.kill(victim, how)
@@ -171,7 +172,7 @@ class Story:
                 break
             time.sleep(0.1)
         else:
-            raise AssertionError(f"no other worker came for the one that died of {how.name}")
+            raise AssertionError(f"no worker replaced the one killed by {how.name}")
 
     def metrics(self) -> bytes:
         (address,) = re.findall(r"http://[0-9.:]+/metrics", self.served.log_text())[:1]
@@ -182,7 +183,7 @@ class Story:
 
 
 def processes(served: Served) -> list[int]:
-    """Ids of the server's processes: of its process group, the dead left out."""
+    """Returns the ids of the live processes in the server's process group."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -199,8 +200,8 @@ def is_worker(pid: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    told = Story(tmp_path_factory.mktemp("canary"))
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calls]:
+    told = Calls(tmp_path_factory.mktemp("canary"))
     told.served.start()
     try:
         for how in (None, signal.SIGABRT, signal.SIGKILL):
@@ -214,8 +215,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         told.served.close()
 
 
-def test_forms() -> None:
-    """The search finds what is there: at every alignment, and not what is not."""
+def test_the_search_finds_every_encoding() -> None:
+    """The search finds a secret at every alignment, and nothing else."""
     secret = secrets.token_bytes(32)
     for before in range(4):
         text = base64.b64encode(bytes(before) + secret + b"behind")
@@ -225,26 +226,26 @@ def test_forms() -> None:
     assert found(secrets.token_bytes(10_000), {"it": secret}) == []
 
 
-def test_nothing_that_was_written_holds_a_secret(story: Story) -> None:
-    texts = [*story.told, ("/metrics", story.metrics()), ("the log", story.served.log.read_bytes())]
-    data_dir = story.served.data_dir
+def test_no_output_contains_a_secret(calls: Calls) -> None:
+    texts = [*calls.told, ("/metrics", calls.metrics()), ("the log", calls.served.log.read_bytes())]
+    data_dir = calls.served.data_dir
     files = [path for path in data_dir.rglob("*") if path.is_file() and path.name not in ("root.key", "dev.token")]
     texts += [(str(path.relative_to(data_dir)), path.read_bytes()) for path in files]
-    for pid in processes(story.served):
+    for pid in processes(calls.served):
         texts += [(f"{name} of {pid}", Path(f"/proc/{pid}/{name}").read_bytes()) for name in ("cmdline", "environ")]
-    assert len(story.planted.secrets) > 100
-    dev_token = {"dev.token": story.served.token.encode()}
-    hidden = story.planted.secrets | key_material(data_dir) | dev_token
+    assert len(calls.planted.secrets) > 100
+    dev_token = {"dev.token": calls.served.token.encode()}
+    hidden = calls.planted.secrets | key_material(data_dir) | dev_token
     assert all_found(texts, hidden) == []
-    assert "regions/eu-central-1.sqlite" in dict(texts), "the registry was searched"
-    assert found((data_dir / "root.key").read_bytes(), hidden) == ["root key"], "and the search finds what is there"
+    assert "regions/eu-central-1.sqlite" in dict(texts), "the search covered the registry"
+    assert found((data_dir / "root.key").read_bytes(), hidden) == ["root key"], "the search finds a known key"
     audit = b"".join(text for name, text in texts if name.startswith("audit/"))
     assert NO_SECRET.encode() in audit
 
 
-def test_the_calls_were_what_they_were_meant_to_be(story: Story) -> None:
-    """Else the search would be of a server that did nothing."""
-    reasons = {match for _, text in story.told for match in re.findall(rb"reason='(\w+)'", text)}
+def test_the_calls_succeeded_and_failed_as_intended(calls: Calls) -> None:
+    """Guards against searching the output of a server that did nothing."""
+    reasons = {match for _, text in calls.told for match in re.findall(rb"reason='(\w+)'", text)}
     assert {
         b"DryRunOperationException",
         b"ValidationException",
@@ -255,24 +256,24 @@ def test_the_calls_were_what_they_were_meant_to_be(story: Story) -> None:
         b"DisabledException",
         b"InvalidCiphertextException",
     } <= reasons
-    log = story.served.log_text()
-    assert log.count("is ready") >= 5, "two workers and the keeper, and two workers that came later"
+    log = calls.served.log_text()
+    assert log.count("is ready") >= 5, "two workers, the keeper, and two replaced workers"
 
 
-def test_a_start_that_is_refused_names_no_token(story: Story, tmp_path: Path) -> None:
-    token = story.planted.token("token given twice")
+def test_a_start_that_is_refused_names_no_token(calls: Calls, tmp_path: Path) -> None:
+    token = calls.planted.token("token given twice")
     config = tmp_path / "kms.toml"
-    config.write_text(story._principals("one", token) + story._principals("stranger", token))
+    config.write_text(calls._principals("one", token) + calls._principals("stranger", token))
     refused = Served(tmp_path / "data", ["--config", str(config), "--log-level", "debug"])
     refused.launch().wait(60)
     assert "have the same token" in refused.log_text()
-    assert found(refused.log.read_bytes(), story.planted.secrets) == []
+    assert found(refused.log.read_bytes(), calls.planted.secrets) == []
 
 
 @pytest.fixture
-def pids(story: Story) -> list[int]:
-    """The server's processes, whose memory this one may read."""
-    found = processes(story.served)
+def pids(calls: Calls) -> list[int]:
+    """The ids of the server's processes. Skips the test if their memory cannot be read."""
+    found = processes(calls.served)
     try:
         memory.read(found[-1], left_out_of_dumps=True)
     except PermissionError:
@@ -281,29 +282,29 @@ def pids(story: Story) -> list[int]:
 
 
 def in_dump(dump: bytes, keys: dict[str, bytes]) -> list[str]:
-    """Halves are looked for: a key that was overwritten in part is no key that was overwritten."""
+    """Searches for halves of keys, because a key must be overwritten as a whole."""
     return [
         name for name, key in keys.items() if key[:16] in dump or key[16:] in dump or key.hex()[:32].encode() in dump
     ]
 
 
-def test_no_core_dump_holds_a_key(story: Story, pids: list[int], tmp_path: Path) -> None:
-    """Root key, region keys, materials, message roots and what is derived from them: in no process's dump."""
-    keys = key_material(story.served.data_dir)
+def test_no_core_dump_contains_a_key(calls: Calls, pids: list[int], tmp_path: Path) -> None:
+    """No process's dump contains root key, region keys, materials, message roots or keys derived from them."""
+    keys = key_material(calls.served.data_dir)
     assert len(keys) >= 2 + 2 * 3 + 12 * 2
     assert len(pids) == 4, "supervisor, keeper, two workers"
     for pid in pids:
         dump = memory.read(pid, left_out_of_dumps=False)
-        assert len(dump) > 5_000_000, "the dump is one"
+        assert len(dump) > 5_000_000, "the dump is complete"
         assert in_dump(dump, keys) == [], Path(f"/proc/{pid}/cmdline").read_bytes()
     by_gdb = memory.gdb_core(next(pid for pid in pids if is_worker(pid)), tmp_path)
     assert by_gdb is None or in_dump(by_gdb, keys) == []
 
 
-def test_the_keys_are_in_the_pages_that_dumps_leave_out(story: Story, pids: list[int]) -> None:
-    """The search above would find them, had they been elsewhere: here they are."""
+def test_the_keys_are_in_the_pages_that_dumps_exclude(calls: Calls, pids: list[int]) -> None:
+    """Proves that the search above can find the keys: it finds them in the excluded pages."""
     region_key = "region key of eu-central-1"
-    keys = key_material(story.served.data_dir)
+    keys = key_material(calls.served.data_dir)
     seen = []
     for pid in pids:
         keyring = memory.read(pid, left_out_of_dumps=True)
@@ -312,5 +313,5 @@ def test_the_keys_are_in_the_pages_that_dumps_leave_out(story: Story, pids: list
     assert len(holders) == 3, "two workers and the keeper"
     roots = [{name for name in names if name.startswith("message root")} for names in holders]
     of_callers = [any(":123456789012:" in name for name in names) for names in roots]
-    assert sum(of_callers) == 2, "the keeper has none but the service's own"
+    assert sum(of_callers) == 2, "the keeper holds no keys but the service's own"
     assert not any(name == "root key" or name.startswith("material of") for names in seen for name in names)

@@ -1,4 +1,4 @@
-"""Running `kms-grpc` inside the test's process: fast, and with its real exit codes."""
+"""Fixtures that run `kms-grpc` in the process of the test, which is fast, and return its exit code and output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.served import Served
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command did."""
+    """The exit code and the output of a command."""
 
     code: int
     out: bytes
@@ -38,7 +38,7 @@ Run = Callable[..., Ran]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
-    """`run("keys", "list", stdin=b"", variables={…})`: only these KMS_GRPC_ variables are set."""
+    """Runs a command: `run("keys", "list", stdin=b"", variables={…})`. No other KMS_GRPC_ variables are set."""
 
     def ran(*arguments: object, stdin: bytes = b"", variables: Mapping[str, str] | None = None) -> Ran:
         for name in [name for name in os.environ if name.startswith("KMS_GRPC_")]:
@@ -56,7 +56,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[byte
 
 @pytest.fixture
 def kms(run: Run, server: Served) -> Run:
-    """`run` against the shared server."""
+    """Runs a command against the shared server."""
 
     def ran(*arguments: object, stdin: bytes = b"", **variables: str) -> Ran:
         return run(*arguments, stdin=stdin, variables=server.variables() | variables)
@@ -66,6 +66,6 @@ def kms(run: Run, server: Served) -> Run:
 
 @pytest.fixture
 def key(kms: Run) -> str:
-    """The id of a fresh key in eu-central-1."""
+    """The id of a new key in eu-central-1."""
     key_id: str = kms("keys", "create", "--output", "json").json["KeyMetadata"]["KeyId"]
     return key_id

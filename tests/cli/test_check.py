@@ -1,4 +1,4 @@
-"""`kms-grpc check`: each thing that can be wrong is named, and the exit code says so."""
+"""`kms-grpc check` names each fault of a data directory or a server, and its exit code is then 1."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tests.cli.conftest import Run
 from tests.conftest import StartServer
 from tests.served import Served
 
-pytestmark = pytest.mark.xdist_group("check")  # one server is made and copied for all
+pytestmark = pytest.mark.xdist_group("check")  # all tests copy the data directory of one server
 
 CHECKED = "description = 'checked'"
-"""The key that was made; those that AWS owns lie beside it."""
+"""Selects the key that the fixture creates; the same table holds AWS owned keys."""
 UNLOCKABLE = ("sh", "-c", 'ulimit -l 0 && exec setpriv --bounding-set=-ipc_lock "$@"', "sh")
 """Runs a command without the right to lock memory."""
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The data directory of a server that made a key and an alias, and was stopped."""
+    """The data directory of a stopped server, with a key and an alias."""
     served = Served(tmp_path_factory.mktemp("check") / "data")
     served.start()
     with served.client() as kms:
@@ -37,7 +37,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def data_dir(filled: Path, tmp_path: Path) -> Path:
-    """A copy, to be damaged."""
+    """A copy of the data directory, which a test may damage."""
     return Path(shutil.copytree(filled, tmp_path / "data"))
 
 
@@ -68,10 +68,10 @@ def other_root_key(data_dir: Path) -> None:
         (lambda data: (data / "root.key").chmod(0o640), "chmod 600"),
         (lambda data: data.chmod(0o755), "open to other users"),
         (lambda data: (data / "dev.token").chmod(0o644), "dev.token"),
-        (lambda data: (data / "root.key").unlink(), "was made under the root key"),  # which one to look for
+        (lambda data: (data / "root.key").unlink(), "needs the root key"),  # by its fingerprint
         (lambda data: (data / "root.key").write_bytes(b"short"), "32 bytes"),
         (other_root_key, "but the one here is"),  # both fingerprints
-        (swap, "put it back under its name"),
+        (swap, "rename it to"),
         (lambda data: shutil.rmtree(data / "regions"), "no shard"),
         (lambda data: (data / "regions" / "eu-west-1.sqlite").write_bytes(b"no database" * 100), "eu-west-1"),
         (execute(f"UPDATE keys SET description = 'changed' WHERE {CHECKED}"), "changed on disk"),
@@ -86,7 +86,7 @@ def other_root_key(data_dir: Path) -> None:
         (shutil.rmtree, "no such directory"),
     ],
 )
-def test_what_is_wrong_is_named(damage: Callable[[Path], object], says: str, data_dir: Path, run: Run) -> None:
+def test_each_fault_is_named(damage: Callable[[Path], object], says: str, data_dir: Path, run: Run) -> None:
     damage(data_dir)
     ran = run("check", "--data-dir", data_dir, "-o", "json")
     assert (ran.code, ran.json["Well"]) == (1, False)
@@ -94,16 +94,16 @@ def test_what_is_wrong_is_named(damage: Callable[[Path], object], says: str, dat
     assert any(says in text for text in bad), bad
 
 
-def test_all_is_well(filled: Path, run: Run) -> None:
+def test_an_undamaged_data_directory_has_no_findings(filled: Path, run: Run) -> None:
     ran = run("check", "--data-dir", filled)
     assert ran.code == 0, ran.text
     assert ran.text.endswith("all is well\n")
     assert "fingerprint" in ran.text
     assert "OpenSSL" in ran.text
-    assert "no server is ready" in ran.text
+    assert "no server is running" in ran.text
 
 
-def test_beside_a_running_server(server: Served, run: Run) -> None:
+def test_a_check_beside_a_running_server(server: Served, run: Run) -> None:
     ran = run("check", "--data-dir", server.data_dir)
     assert ran.code == 0, ran.text
     assert f"{server.address} is SERVING" in ran.text
@@ -111,13 +111,13 @@ def test_beside_a_running_server(server: Served, run: Run) -> None:
     assert run("check", "--endpoint", server.address).code == 0
 
 
-def test_a_server_that_should_run_and_does_not(run: Run) -> None:
+def test_an_unreachable_server_is_a_fault(run: Run) -> None:
     ran = run("check", "--endpoint", "127.0.0.1:1")
     assert ran.code == 1
     assert "no answer" in ran.text
 
 
-def test_memory_that_may_not_be_locked_is_said_once_and_reported(start_server: StartServer, run: Run) -> None:
+def test_memory_that_cannot_be_locked_is_logged_once_and_reported(start_server: StartServer, run: Run) -> None:
     served = start_server(regions=["eu-central-1"], prefix=UNLOCKABLE)
     ran = run("check", "--data-dir", served.data_dir)
     assert ran.code == 1
@@ -129,7 +129,7 @@ def test_memory_that_may_not_be_locked_is_said_once_and_reported(start_server: S
     assert len(warnings) == 1, served.log_text()
 
 
-def test_unix_sockets_one_for_each_worker(start_server: StartServer, tmp_path: Path, run: Run) -> None:
+def test_each_worker_is_checked_on_its_unix_socket(start_server: StartServer, tmp_path: Path, run: Run) -> None:
     served = start_server(regions=["eu-central-1"], listen=f"unix:{tmp_path}/kms")
     ran = run("check", "--data-dir", served.data_dir)
     for worker in range(2):

@@ -1,4 +1,4 @@
-"""The commands against a real server: what they print, where bytes go, how they are refused."""
+"""The output, files and failures of commands that call a real server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ METADATA = {
 MISSING = "00000000-0000-4000-8000-000000000000"
 
 
-# --- JSON: programs read it, so its shape is pinned ---------------------------------------------------------------
+# --- JSON: programs read it, so its members must not change -------------------------------------------------------
 
 
 def test_keys_in_json(kms: Run) -> None:
@@ -99,7 +99,7 @@ def test_refusals_in_json(kms: Run, server: Served, key: str) -> None:
     assert (ran.code, ran.out) == (6, b"")
 
 
-# --- tables: people read them -------------------------------------------------------------------------------------
+# --- tables -------------------------------------------------------------------------------------
 
 
 def test_tables(kms: Run, key: str) -> None:
@@ -131,10 +131,10 @@ def test_files(kms: Run, key: str, tmp_path: Path) -> None:
     opened.chmod(0o644)
     ran = kms("decrypt", "--context", "a=b=c", blob, "--to", opened)
     assert opened.read_bytes() == secret.read_bytes()
-    assert stat.S_IMODE(opened.stat().st_mode) == 0o600, "a plaintext is its owner's alone, also over an older file"
+    assert stat.S_IMODE(opened.stat().st_mode) == 0o600, "only its owner can read it, even over an older file"
     assert stat.S_IMODE(blob.stat().st_mode) == 0o644
-    assert "Plaintext" not in ran.text, "what went into the file is not printed as well"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["blob", "opened", "secret"], "nothing temporary stays"
+    assert "Plaintext" not in ran.text, "a member that was written to a file is not printed"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blob", "opened", "secret"], "no temporary file is left"
 
 
 def test_a_refused_call_leaves_the_old_file(kms: Run, key: str, tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_dry_run_does_nothing(kms: Run, key: str) -> None:
 
 
 def test_a_terminal_gets_no_binary(server: Served, key: str) -> None:
-    """On a pseudo terminal: refused, unless it is text or forced."""
+    """Binary output to a pseudo terminal is refused without --force; text is not."""
 
     def on_terminal(*arguments: str, stdin: bytes = b"") -> tuple[int, bytes]:
         controller, terminal = pty.openpty()
@@ -193,7 +193,7 @@ def test_a_terminal_gets_no_binary(server: Served, key: str) -> None:
             while chunk := os.read(controller, 4096):
                 seen += chunk
         except OSError:
-            pass  # the end of a pseudo terminal
+            pass  # a closed pseudo terminal raises at its end
         os.close(controller)
         return done.returncode, seen
 
@@ -204,7 +204,7 @@ def test_a_terminal_gets_no_binary(server: Served, key: str) -> None:
     assert on_terminal("random", "32", "--force")[0] == 0
 
 
-# --- refusals: what the service says, and the exit code -----------------------------------------------------------
+# --- errors of the service and their exit codes -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_a_terminal_gets_no_binary(server: Served, key: str) -> None:
         (["encrypt", "--key", "{key}", "{large}"], {}, 1, "4096"),
     ],
 )
-def test_a_refusal_has_its_exit_code_and_a_way_out(
+def test_an_error_has_its_exit_code_and_a_way_out(
     kms: Run, key: str, tmp_path: Path, arguments: list[str], variables: dict[str, str], code: int, says: str
 ) -> None:
     blob, large = tmp_path / "blob", tmp_path / "large"
@@ -245,7 +245,7 @@ def test_an_alias_is_created_once(kms: Run, key: str) -> None:
     assert "kms-grpc alias update" in ran.err
 
 
-def test_a_token_file_serves_as_well(kms: Run, server: Served) -> None:
+def test_a_token_is_read_from_a_file(kms: Run, server: Served) -> None:
     assert kms("keys", "list", "--token-file", server.data_dir / "dev.token", KMS_GRPC_TOKEN="").code == 0
 
 

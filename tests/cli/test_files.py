@@ -1,4 +1,4 @@
-"""`kms-grpc encrypt-file` and `decrypt-file`: there and back, names, what is left after a failure, exit codes."""
+"""`kms-grpc encrypt-file` and `decrypt-file`: round trips, file names, files after a failure, exit codes."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_there_and_back(kms: Run, server: Served, key: str, film: Path) -> None:
-    """And by the stock library."""
+def test_a_file_is_encrypted_and_decrypted(kms: Run, server: Served, key: str, film: Path) -> None:
+    """The AWS Encryption SDK decrypts the same file."""
     ran = kms("encrypt-file", "--key", key, "--context", "a=b", "--frame-length", 4096, film)
     encrypted = film.with_name("film.mp4.kms")
     assert ran.code == 0
@@ -67,7 +67,7 @@ def test_standard_input_and_output(kms: Run, key: str, size: int) -> None:
 
 
 def test_a_directory(kms: Run, key: str, tmp_path: Path) -> None:
-    """Beside the files or under another directory; links and what is encrypted already are left alone."""
+    """The results are beside the files or below another directory. Links and encrypted files are skipped."""
     tree = tmp_path / "tree"
     (tree / "below").mkdir(parents=True)
     for name in ("a.txt", "below/b.txt", ".hidden", "old.kms", f".x{UNFINISHED}"):
@@ -87,8 +87,8 @@ def test_a_directory(kms: Run, key: str, tmp_path: Path) -> None:
 WITHOUT_ROOTS_RIGHTS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
 
 
-def test_what_a_directory_has_beside_files_is_told(server: Served, key: str, tmp_path: Path) -> None:
-    """Links, pipes, what cannot be read, and names that a terminal would obey: nothing is passed over in silence."""
+def test_skipped_and_unreadable_entries_of_a_directory_are_named(server: Served, key: str, tmp_path: Path) -> None:
+    """Links, pipes, unreadable folders and names with control characters are all printed."""
     tree, out = tmp_path / "tree", tmp_path / "out"
     for name in ("closed/a", "\x1b[31m[red]\nb", "c"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -101,9 +101,9 @@ def test_what_a_directory_has_beside_files_is_told(server: Served, key: str, tmp
     command = [*WITHOUT_ROOTS_RIGHTS, *command] if os.geteuid() == 0 else command
     ran = subprocess.run(command, env=clean() | server.variables(), capture_output=True, text=True, timeout=60)
     (tree / "closed").chmod(0o700)
-    told = ran.stderr.splitlines()
-    left = [f"{tree}/{name}: left alone: a link, or no file" for name in ("folder", "link", "pipe")]
-    assert (ran.returncode, sorted(told)) == (2, sorted([*left, f"{tree}/closed: Permission denied"]))
+    lines = ran.stderr.splitlines()
+    left = [f"{tree}/{name}: skipped: a link or a special file" for name in ("folder", "link", "pipe")]
+    assert (ran.returncode, sorted(lines)) == (2, sorted([*left, f"{tree}/closed: Permission denied"]))
     assert names(out) == ["\x1b[31m[red]\nb.kms", "c.kms"]
     assert [line.split(" -> ")[0] for line in ran.stdout.splitlines()] == [rf"{tree}/\x1b[31m[red]\nb", f"{tree}/c"]
 
@@ -113,7 +113,7 @@ def test_an_input_that_cannot_be_read_is_named(kms: Run, key: str, tmp_path: Pat
     assert (ran.code, "/proc/self/mem: Input/output error" in ran.err, names(tmp_path)) == (2, True, [])
 
 
-def test_one_bad_file_does_not_hold_up_the_others(kms: Run, key: str, tmp_path: Path) -> None:
+def test_other_files_are_decrypted_after_a_damaged_one(kms: Run, key: str, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     for name in ("a", "b", "c"):
@@ -135,8 +135,8 @@ REFUSED: list[tuple[list[str], int, str]] = [
     (["encrypt-file", "--key", "{key}", "{film}", "--to", "{film}"], 2, "exists already"),
     (["encrypt-file", "--key", "{key}", "{film}", "--to", "{film}", "--replace"], 2, "is the input itself"),
     (["encrypt-file", "--key", "{key}", "{folder}"], 2, "--recursive"),
-    (["encrypt-file", "--key", "{key}", "-r", "{film}"], 2, "wants a directory"),
-    (["encrypt-file", "--key", "{key}", "-r", "{folder}", "--to", "-"], 2, "wants a directory"),
+    (["encrypt-file", "--key", "{key}", "-r", "{film}"], 2, "needs a directory"),
+    (["encrypt-file", "--key", "{key}", "-r", "{folder}", "--to", "-"], 2, "needs a directory"),
     (["encrypt-file", "--key", "{key}", "{folder}/absent"], 2, "No such file"),
     (["encrypt-file", "--key", "{key}", "{film}", "--to", "/proc/no/such"], 2, "No such file"),
     (["decrypt-file", "{film}"], 2, "does not end in .kms"),
@@ -145,7 +145,7 @@ REFUSED: list[tuple[list[str], int, str]] = [
 
 
 @pytest.mark.parametrize(("arguments", "code", "text"), REFUSED, ids=lambda value: str(value)[:60])
-def test_what_is_refused_leaves_nothing(
+def test_a_refused_command_leaves_no_file(
     kms: Run, key: str, film: Path, tmp_path: Path, arguments: list[str], code: int, text: str
 ) -> None:
     encrypted, cut = tmp_path / "e.kms", tmp_path / "cut.kms"
@@ -160,7 +160,7 @@ def test_what_is_refused_leaves_nothing(
     assert film.read_bytes() == CONTENT
 
 
-def test_a_target_that_is_there_stays_until_the_new_one_is_whole(kms: Run, key: str, film: Path) -> None:
+def test_an_existing_target_stays_until_the_new_file_is_complete(kms: Run, key: str, film: Path) -> None:
     target = film.with_name("film.mp4.kms")
     target.write_bytes(b"the old one")
     assert kms("encrypt-file", "--key", "alias/none", film, "--replace").code == 5
@@ -169,8 +169,8 @@ def test_a_target_that_is_there_stays_until_the_new_one_is_whole(kms: Run, key: 
     assert kms("decrypt-file", target, "--to", "-").out == CONTENT
 
 
-def test_nothing_half_written_after_a_kill(server: Served, key: str, tmp_path: Path) -> None:
-    """SIGKILL in the middle: no file under the final name, and the next run does it."""
+def test_no_incomplete_file_after_a_kill(server: Served, key: str, tmp_path: Path) -> None:
+    """After SIGKILL in the middle, no file has the final name, and the next run succeeds."""
     target = tmp_path / "big.kms"
     command = [sys.executable, "-m", "kms_grpc", "encrypt-file", "--key", key, "--to", str(target)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, env=clean() | server.variables())
@@ -191,8 +191,8 @@ def test_nothing_half_written_after_a_kill(server: Served, key: str, tmp_path: P
     assert target.exists()
 
 
-def test_a_progress_bar_on_a_terminal_alone(server: Served, key: str, film: Path) -> None:
-    """Bar, bytes, rate and time left on standard error; nothing there otherwise."""
+def test_a_progress_bar_is_shown_on_a_terminal_only(server: Served, key: str, film: Path) -> None:
+    """A terminal shows bar, bytes, rate and time left on standard error; a pipe gets nothing."""
     main, terminal = pty.openpty()
     command = [sys.executable, "-m", "kms_grpc", "encrypt-file", "--key", key, str(film), "--replace"]
     environment = clean() | server.variables() | {"TERM": "xterm", "COLUMNS": "120"}
@@ -207,7 +207,7 @@ def test_a_progress_bar_on_a_terminal_alone(server: Served, key: str, film: Path
     assert quiet.stderr == b""
 
 
-def test_binary_output_does_not_garble_a_terminal(server: Served, key: str, film: Path) -> None:
+def test_binary_output_to_a_terminal_is_refused(server: Served, key: str, film: Path) -> None:
     main, terminal = pty.openpty()
     command = [sys.executable, "-m", "kms_grpc", "encrypt-file", "--key", key, str(film), "--to", "-"]
     ran = subprocess.run(command, stdout=terminal, stderr=subprocess.PIPE, env=clean() | server.variables(), timeout=60)

@@ -1,4 +1,4 @@
-"""The command line by itself: help, usage errors, exit codes. No server is needed."""
+"""Help, usage errors and exit codes of the command line, without a server."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import pytest
 
 from kms_grpc import errors
 from kms_grpc.cli import failures, key_list
-from kms_grpc.cli.main import ELSEWHERE, cli
+from kms_grpc.cli.main import BENCH, SECTIONS, cli
 from kms_grpc.cli.output import print_table, text_of
 from tests.cli.conftest import Run
 from tests.served import clean
 
-ROLES = {"worker", "keeper", "prepare"}
+SERVER_PROCESSES = {"worker", "keeper", "prepare"}
 EVERY_ERROR = {error.__name__ for error in errors.KMSError.__subclasses__()}
 
 
 def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """All commands that people see, groups left out."""
+    """Yields all commands that are not hidden, without groups."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             yield from commands(command, (*path, name))
@@ -36,7 +36,7 @@ COMMANDS = dict(commands())
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
-def test_each_help_teaches_by_an_example(path: tuple[str, ...], run: Run) -> None:
+def test_each_help_has_an_example(path: tuple[str, ...], run: Run) -> None:
     ran = run(*path, "--help")
     assert ran.code == 0
     assert f"kms-grpc {' '.join(path)}" in ran.text.split("Options:")[0].split("\n", 1)[1], "no example"
@@ -44,18 +44,19 @@ def test_each_help_teaches_by_an_example(path: tuple[str, ...], run: Run) -> Non
     assert [option.name for option in options if not option.help] == []
 
 
-def test_the_root_names_every_command_and_every_exit_code(run: Run) -> None:
+def test_the_root_lists_every_command_in_order_and_every_exit_code(run: Run) -> None:
     text = run("--help").text
-    for command in (set(cli.commands) | set(ELSEWHERE)) - ROLES:
-        assert f"\n  {command} " in text
-    assert [role for role in ROLES if f"\n  {role} " in text] == []
+    listed = re.findall(r"^  ([a-z-]+) ", text.split("Start a server:")[1].split("Environment variables:")[0], re.M)
+    declared = [command if isinstance(command, str) else command.name for row in SECTIONS.values() for command in row]
+    assert listed == declared
+    assert set(listed) == (set(cli.commands) | {BENCH}) - SERVER_PROCESSES
     for code, meaning in failures.MEANINGS.items():
         assert f"{code:>3}  {meaning}" in text
     assert set(failures.MEANINGS) == set(failures.ExitCode)
 
 
 def test_no_option_takes_a_secret() -> None:
-    """What is on argv is in every process list. Tokens come by environment or file, plaintexts by file or pipe."""
+    """Arguments are visible in process lists, so secrets come by environment, file or pipe."""
     taking = {
         (path, name)
         for path, command in COMMANDS.items()
@@ -66,7 +67,7 @@ def test_no_option_takes_a_secret() -> None:
     assert {name for _, name in taking} == {"--token-file", "--plaintext-to", "--without-plaintext"}
 
 
-def test_help_is_fast_because_nothing_heavy_is_imported() -> None:
+def test_help_imports_no_large_library() -> None:
     heavy = {"grpc", "google.protobuf", "sqlalchemy", "alembic", "rich", "uvloop", "kms_grpc.crypto"}
     script = f"""if True:
         import sys
@@ -91,7 +92,7 @@ TLS = ("--tls-certificate", "c", "--tls-key", "k")
         (["encrypt", "--key", "K", "--context", "a=1", "--context", "a=2"], "given twice"),
         (["encrypt", "--key", "K", "/nowhere/file"], "No such file"),
         (["decrypt", "--base64"], "not base64"),
-        (["data-key", "--key", "K"], "say where the data key goes"),
+        (["data-key", "--key", "K"], "choose where the data key goes"),
         (["data-key", "--key", "K", "--without-plaintext", "--plaintext-to", "f"], "exclude each other"),
         (["random", "1025"], "1<=x<=1024"),
         (["keys", "schedule-deletion", "K", "--days", "6"], "7<=x<=30"),
@@ -99,9 +100,9 @@ TLS = ("--tls-certificate", "c", "--tls-key", "k")
         (["tags", "set", "K"], "Missing argument"),
         (["tags", "set", "K", "novalue"], "not NAME=VALUE"),
         (["keys", "create", "--tag", "a=1", "--tag", "a=2"], "given twice"),
-        (["import", "K"], "say what to do"),
-        (["import", "K", "--file", "f", "--parameters-to", "d"], "say what to do"),
-        (["import", "K", "--wrapped", "f"], "belong together"),
+        (["import", "K"], "give one of --file FILE"),
+        (["import", "K", "--file", "f", "--parameters-to", "d"], "give one of --file FILE"),
+        (["import", "K", "--wrapped", "f"], "need each other"),
         (["import", "K", "--file", "-", "--expires", "2027-01-31", "--no-expiry"], "exclude each other"),
         (["import", "K", "--file", "-", "--expires", "soon"], "not a date"),
         (["import", "K", "--file", "-"], "32 bytes are needed, not 10"),
@@ -113,15 +114,15 @@ TLS = ("--tls-certificate", "c", "--tls-key", "k")
         (["serve", "--dev", "--region", "nowhere"], "nowhere"),
         (["keys", "list", "--tls-name", "kms.test"], "is for TLS: give tls_ca as well"),
         (["keys", "list", "--tls-ca", "/nowhere.pem"], "/nowhere.pem: No such file"),
-        (["keys", "list", "--tls-ca", __file__], "it holds no certificates"),
-        (["check", "--data-dir", ".", "--tls-ca", "/nowhere.pem"], "go with --endpoint"),
+        (["keys", "list", "--tls-ca", __file__], "has no certificates in PEM"),
+        (["check", "--data-dir", ".", "--tls-ca", "/nowhere.pem"], "need --endpoint"),
         ([*SERVE, "--listen", "0.0.0.0:50051"], "only loopback (127.0.0.1, [::1]) or unix:/path can be served, unless"),
         ([*SERVE, "--listen", "0.0.0.0:50051"], "give [tls] certificate_file and key_file, or --tls-certificate"),
-        ([*SERVE, "--listen", ":50051"], "HOST:PORT or unix:/path is needed"),  # gRPC would take it for all addresses
-        ([*SERVE, "--tls-key", "k"], "--tls-certificate and --tls-key go together"),
-        ([*SERVE, *TLS, "--listen", "unix:/run/kms"], "Unix sockets have none"),  # an option that would do nothing
-        ([*SERVE, *TLS, "--listen", "0.0.0.0:0", "--bench"], "anybody may call its echo"),
-        ([*SERVE, *TLS, "--aws-listen", "0.0.0.0:0", "--dev"], "everybody knows its access key's secret"),
+        ([*SERVE, "--listen", ":50051"], "must be HOST:PORT or unix:/path"),  # gRPC would take it for all addresses
+        ([*SERVE, "--tls-key", "k"], "--tls-certificate and --tls-key need each other"),
+        ([*SERVE, *TLS, "--listen", "unix:/run/kms"], "Unix sockets do not use TLS"),  # an option that would do nothing
+        ([*SERVE, *TLS, "--listen", "0.0.0.0:0", "--bench"], "whose echo methods need no token"),
+        ([*SERVE, *TLS, "--aws-listen", "0.0.0.0:0", "--dev"], "whose access key has a public secret"),
         ([*SERVE, *TLS, "--metrics-listen", "0.0.0.0:0"], "metrics_listen '0.0.0.0:0': only loopback"),  # without TLS
         ([*SERVE, "--config", "{half}"], "missing required field `key_file` - at `$.tls`"),
         (["serve", "--region", "eu-west-1", "--config", "/nowhere.toml"], "No such file"),
@@ -139,16 +140,16 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], says: str
     assert says in ran.err
 
 
-@pytest.mark.parametrize("role", sorted(ROLES))
-def test_roles_are_not_for_hands(role: str) -> None:
-    command = [sys.executable, "-m", "kms_grpc", role]
+@pytest.mark.parametrize("process", sorted(SERVER_PROCESSES))
+def test_a_server_process_cannot_be_started_by_hand(process: str) -> None:
+    command = [sys.executable, "-m", "kms_grpc", process]
     done = subprocess.run(command, input="", capture_output=True, text=True, env=clean(), check=False)
     assert done.returncode != 0
     assert "kms-grpc serve" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_nobody_there_is_exit_code_3(run: Run) -> None:
+def test_an_unreachable_server_is_exit_code_3(run: Run) -> None:
     ran = run("keys", "list", "--endpoint", "127.0.0.1:1", "--timeout", "3")
     assert ran.code == 3
     assert "kms-grpc serve" in ran.err
@@ -172,7 +173,7 @@ def test_ctrl_c_is_exit_code_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     assert run("limits").code == 130
 
 
-def test_codes_and_ways_out_are_of_errors_that_exist() -> None:
+def test_exit_codes_and_ways_out_name_existing_errors() -> None:
     from kms_grpc import client
 
     known = EVERY_ERROR | {error.__name__ for error in vars(client).values() if isinstance(error, type)}
@@ -199,8 +200,8 @@ def _in_region(error: errors.KMSError) -> errors.KMSError:
         (
             errors.ValidationException("2\nlines\x1b[31m"),
             "ValidationException: 2\\nlines\\x1b[31m",
-        ),  # no terminal obeys
-        (errors.NotFoundException("{braces}"), "NotFoundException: {braces}. Way out: see what there is"),
+        ),
+        (errors.NotFoundException("{braces}"), "NotFoundException: {braces}. Way out: list the keys"),
     ],
 )
 def test_a_refusal_is_one_line(
@@ -217,14 +218,14 @@ def test_a_refusal_is_one_line(
     ("value", "text"),
     [
         ("plain", "plain"),
-        ("\x1b[2Jgone\x07", "\\x1b[2Jgone\\x07"),  # a description must not clear the screen of who lists it
-        ("a\u202eb", "a\\u202eb"),  # nor turn the line round
+        ("\x1b[2Jgone\x07", "\\x1b[2Jgone\\x07"),  # a description must not clear the terminal's screen
+        ("a\u202eb", "a\\u202eb"),  # or reverse the direction of the line
         (True, "yes"),
         (["a", "b"], "a, b"),
         ("schlüssel 鍵", "schlüssel 鍵"),
     ],
 )
-def test_what_a_terminal_would_obey_is_escaped(value: object, text: str) -> None:
+def test_control_characters_are_escaped(value: object, text: str) -> None:
     assert text_of(value) == text
 
 
@@ -248,25 +249,24 @@ def test_bash_completes(words: str, completes: str) -> None:
     assert completes in done.stdout
 
 
-def test_readme_lists_exactly_these_commands() -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    section = text.split("## The command line", 1)[1].split("\n## ", 1)[0]
-    listed = set(re.findall(r"^\| `kms-grpc ([a-z -]+)` \|", section, re.MULTILINE))
-    assert listed == {" ".join(path) for path in COMMANDS} | set(ELSEWHERE)
-    for code, meaning in failures.MEANINGS.items():
-        assert f"| {code.value} | {meaning} |" in section
-
-
-def test_a_terminal_is_told_how_far_long_work_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_the_progress_of_long_work(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    assert len(list(key_list._told(iter([None] * key_list.LONG), key_list.LONG))) == key_list.LONG
+    assert len(list(key_list._with_progress(iter([None] * key_list.LONG), key_list.LONG))) == key_list.LONG
     assert "describing keys" in terminal.getvalue()
     assert "100%" in terminal.getvalue()
-    told = terminal.getvalue()
-    assert list(key_list._told(iter([None]), 1)) == [None]
-    assert terminal.getvalue() == told, "not of what is short"
+    shown = terminal.getvalue()
+    assert list(key_list._with_progress(iter([None]), 1)) == [None]
+    assert terminal.getvalue() == shown, "short work shows no progress"
+
+
+@pytest.mark.parametrize("document", ["README.md", "kms_grpc/cli/README.md"])
+def test_documents_name_the_commands_in_the_order_of_the_help(document: str) -> None:
+    text = (Path(__file__).parents[2] / document).read_text("utf-8")
+    order = [command if isinstance(command, str) else command.name for row in SECTIONS.values() for command in row]
+    named = list(dict.fromkeys(name for name in re.findall(r"kms-grpc ([a-z-]+)", text) if name in order))
+    assert named == [name for name in order if name in named]

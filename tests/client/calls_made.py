@@ -1,4 +1,4 @@
-"""What the server's audit says of the calls under an encryption context."""
+"""Counts calls by the server's audit log, for an encryption context that belongs to one test."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import uuid
 from tests.served import Served
 
 
-def context_of_its_own() -> dict[str, str]:
-    """By which the calls of one test are known."""
+def new_context() -> dict[str, str]:
+    """Returns an encryption context by which the calls of one test can be found."""
     return {"test": str(uuid.uuid4())}
 
 
 def calls_made(server: Served, context: dict[str, str]) -> collections.Counter[str]:
-    """Calls that were answered OK, by operation. What yields plaintext keys is in the log before it is answered."""
+    """Returns the number of successful calls by operation. The log has a call that returns a plaintext key before the
+    caller has the response."""
     lines = (
         line for log in (server.data_dir / "audit").glob("worker-*.jsonl") for line in log.read_bytes().splitlines()
     )

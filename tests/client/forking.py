@@ -1,6 +1,6 @@
-"""A process that encrypts, forks three children, and encrypts on:   python -m tests.client.forking HOW KEY CONTEXT
+"""A process that encrypts, forks three children, and goes on:   python -m tests.client.forking HOW KEY CONTEXT
 
-Prints what records it and its children made, as JSON. Connection and token come from the environment.
+Prints facts about the records of all four processes as JSON. The endpoint and the token come from the environment.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from kms_grpc.client.envelope import BoundEnvelope
 MOST = 400
 RECORDS = 900
 CHILDREN = 3
-UNTOLD = "libc's fork"
-"""Of which Python knows nothing."""
+FORK_IN_C = "libc's fork"
+"""A fork that runs none of Python's fork handlers."""
 
 
 def encrypt(bound: BoundEnvelope, records: list[bytes], count: int = RECORDS) -> None:
@@ -31,9 +31,9 @@ def encrypt(bound: BoundEnvelope, records: list[bytes], count: int = RECORDS) ->
 
 
 def child(bound: BoundEnvelope, writing: int, how: str) -> None:
-    """As a child of a pre-forking server would: with what was made before the fork, and threads of its own."""
+    """Encrypts in a child, in several threads, with the client that the parent made before the fork."""
     signal.alarm(60)
-    assert how == UNTOLD or bound._client.counters.entries == 0, "it has a data key of its parent's"
+    assert how == FORK_IN_C or bound._client.counters.entries == 0, "the child has a data key of its parent"
     records: list[bytes] = []
     threads = [threading.Thread(target=encrypt, args=(bound, records, RECORDS // 3)) for _ in range(3)]
     for thread in threads:
@@ -46,7 +46,7 @@ def child(bound: BoundEnvelope, writing: int, how: str) -> None:
 
 
 def fork(how: str, bound: BoundEnvelope) -> Any:
-    """A descriptor that the child's records can be read from, and what to wait for."""
+    """Forks. Returns a file descriptor to read the child's records from, and the process to wait for."""
     reading, writing = os.pipe()
     if how == "multiprocessing":
         process = multiprocessing.get_context("fork").Process(target=child, args=(bound, writing, how))
@@ -66,8 +66,8 @@ def fork(how: str, bound: BoundEnvelope) -> Any:
 
 
 def often(key_id: str, context: dict[str, str]) -> None:
-    """200 forks while three threads call the service all the time: how the children ended."""
-    ends: dict[int, int] = {}
+    """Forks 200 times while three threads call the service. Prints the exit statuses of the children."""
+    statuses: dict[int, int] = {}
     with EnvelopeClient(limits=CacheLimits(max_messages_encrypted=3)) as envelope:
         for _ in range(3):
             work = (envelope.bind(key_id, context), list[bytes](), 10**9)
@@ -78,9 +78,9 @@ def often(key_id: str, context: dict[str, str]) -> None:
                 signal.alarm(60)
                 envelope.encrypt(key_id, b"x", context)
                 os._exit(0)
-            _, end = os.waitpid(pid, 0)
-            ends[end] = ends.get(end, 0) + 1
-        print(json.dumps(ends), flush=True)
+            _, status = os.waitpid(pid, 0)
+            statuses[status] = statuses.get(status, 0) + 1
+        print(json.dumps(statuses), flush=True)
         os._exit(0)
 
 
@@ -91,11 +91,11 @@ def main(how: str, key_id: str, context: dict[str, str]) -> None:
         bound, mine = envelope.bind(key_id, context), list[bytes]()
         encrypt(bound, mine, 30)
         busy = [threading.Thread(target=encrypt, args=(bound, mine)) for _ in range(2)]
-        for thread in busy if how != UNTOLD else []:
+        for thread in busy if how != FORK_IN_C else []:
             thread.start()
         forked = [fork(how, bound) for _ in range(CHILDREN)]
         encrypt(bound, mine)
-        for thread in busy if how != UNTOLD else []:
+        for thread in busy if how != FORK_IN_C else []:
             thread.join()
         theirs = []
         for reading, process in forked:
@@ -103,14 +103,14 @@ def main(how: str, key_id: str, context: dict[str, str]) -> None:
                 theirs.append([bytes.fromhex(record) for record in json.load(pipe)])
             process.join() if how == "multiprocessing" else os.waitpid(process, 0)
         every = [record for records in (mine, *theirs) for record in records]
-        told = {
+        facts = {
             "most": MOST,
             "records": len(every),
             "nonces": len({record[163:187] for record in every}),
             "wrapped": [[record[4:163].hex() for record in records] for records in (mine, *theirs)],
             "opened": len(bound.decrypt_many(every)) == len(every),
         }
-    print(json.dumps(told))
+    print(json.dumps(facts))
 
 
 if __name__ == "__main__":

@@ -26,20 +26,20 @@ from kms_grpc.client import (
     ServiceUnreachable,
 )
 from kms_grpc.client.aio import AsyncEnvelopeClient, AsyncKeyManagementClient
-from tests.client.calls_made import calls_made, context_of_its_own
+from tests.client.calls_made import calls_made, new_context
 from tests.served import Served
 
-QuickstartScript = Callable[[AsyncKeyManagementClient, str], Awaitable[Any]]
+Steps = Callable[[AsyncKeyManagementClient, str], Awaitable[Any]]
 
 
-@pytest.mark.parametrize("name", build.TWIN_NAMES)
-def test_it_is_made_from_the_other_client(name: str) -> None:
-    """After a change there: python build.py --client"""
+@pytest.mark.parametrize("name", build.twin_names())
+def test_the_asyncio_client_is_generated_from_the_synchronous_one(name: str) -> None:
+    """If this fails, run `python build.py --client`."""
     made = build.ROOT / "kms_grpc" / "client" / "aio" / f"{name}.py"
     assert made.read_text("utf-8") == build.twin(name)
 
 
-def test_it_has_the_same_methods_with_the_same_arguments() -> None:
+def test_both_clients_have_the_same_methods_and_arguments() -> None:
     for name, method in inspect.getmembers(KeyManagementClient, inspect.isfunction):
         if not name.startswith("_"):
             twin = getattr(AsyncKeyManagementClient, name)
@@ -47,8 +47,8 @@ def test_it_has_the_same_methods_with_the_same_arguments() -> None:
             assert list(inspect.signature(twin).parameters) == list(inspect.signature(method).parameters), name
 
 
-def walk(server: Served, steps: QuickstartScript) -> Any:
-    """In a loop of its own, with a fresh key."""
+def run_steps(server: Served, steps: Steps) -> Any:
+    """Runs the steps in a new event loop, with a new KMS key."""
 
     async def run() -> Any:
         async with AsyncKeyManagementClient(server.address, token=server.token) as kms:
@@ -58,7 +58,7 @@ def walk(server: Served, steps: QuickstartScript) -> Any:
     return asyncio.run(run())
 
 
-def test_a_walk_against_the_server(server: Served) -> None:
+def test_operations_against_the_server(server: Served) -> None:
     async def steps(kms: AsyncKeyManagementClient, key_id: str) -> None:
         await kms.create_alias(f"alias/{key_id}", key_id, request_id=key_id)
         blobs = await asyncio.gather(*(kms.encrypt(f"alias/{key_id}", b"%d" % n, {"a": "b"}) for n in range(50)))
@@ -71,14 +71,14 @@ def test_a_walk_against_the_server(server: Served) -> None:
             await kms.encrypt(key_id, b"x")
         assert caught.value.state == "Disabled" and caught.value.request_id and caught.value.region
 
-    walk(server, steps)
+    run_steps(server, steps)
 
 
-# --- envelopes -----------------------------------------------------------------------------------------------------
+# --- envelopes ---------------------------------------------------------------------------------------------------
 
 
-def test_records(server: Served) -> None:
-    context = context_of_its_own()
+def test_records_under_bounded_data_keys(server: Served) -> None:
+    context = new_context()
 
     async def steps(kms: AsyncKeyManagementClient, key_id: str) -> None:
         async with AsyncEnvelopeClient(kms, CacheLimits(max_messages_encrypted=100)) as envelope:
@@ -95,14 +95,14 @@ def test_records(server: Served) -> None:
             with pytest.raises(errors.InvalidCiphertextException):
                 await envelope.decrypt(many[0], {})
 
-    walk(server, steps)
+    run_steps(server, steps)
     made = calls_made(server, context)
-    assert made["GenerateDataKey"] in (4, 5)  # the fourth is used up: a fifth may stand by
+    assert made["GenerateDataKey"] in (4, 5)  # the fourth is used up, so a fifth may have been requested
     assert made["Decrypt"] == 4
 
 
-def test_tasks_that_miss_together_make_one_call_and_none_that_gives_up_takes_it_down(server: Served) -> None:
-    context = context_of_its_own()
+def test_concurrent_misses_share_one_call_and_a_cancelled_task_does_not_cancel_it(server: Served) -> None:
+    context = new_context()
 
     async def steps(kms: AsyncKeyManagementClient, key_id: str) -> None:
         async with AsyncEnvelopeClient(kms) as envelope:
@@ -116,19 +116,19 @@ def test_tasks_that_miss_together_make_one_call_and_none_that_gives_up_takes_it_
             )
             assert envelope.counters[:3] == (0, 38, 2)
 
-    walk(server, steps)
+    run_steps(server, steps)
     assert calls_made(server, context) == {"GenerateDataKey": 1, "Decrypt": 1}
 
 
-def test_ahead_of_its_end_a_key_is_replaced_and_a_failure_of_that_is_nobodys(server: Served) -> None:
+def test_a_data_key_is_replaced_ahead_of_time_and_a_failure_to_do_so_is_not_raised(server: Served) -> None:
     now = 0.0
 
     async def steps(kms: AsyncKeyManagementClient, key_id: str) -> None:
         nonlocal now
         async with AsyncEnvelopeClient(kms, CacheLimits(max_age=60, jitter=0), clock=lambda: now) as envelope:
             first = await envelope.encrypt(key_id, b"x")
-            nobody = AsyncKeyManagementClient("127.0.0.1:1", token="t" * 16, timeout=0.3)
-            envelope.kms, now = nobody, 50.0
+            unreachable = AsyncKeyManagementClient("127.0.0.1:1", token="t" * 16, timeout=0.3)
+            envelope.kms, now = unreachable, 50.0
             assert (await envelope.encrypt(key_id, b"y"))[4:163] == first[4:163]
             await asyncio.sleep(0.5)
             envelope.kms, now = kms, 52.0
@@ -138,21 +138,21 @@ def test_ahead_of_its_end_a_key_is_replaced_and_a_failure_of_that_is_nobodys(ser
             now = 60.0
             assert (await envelope.encrypt(key_id, b"z"))[4:163] != first[4:163]
             assert envelope.counters[:3] == (3, 1, 3)
-            envelope.kms, now = nobody, 200.0
+            envelope.kms, now = unreachable, 200.0
             with pytest.raises(ClientError):
                 await envelope.encrypt(key_id, b"z")
-            await nobody.close()
+            await unreachable.close()
 
-    walk(server, steps)
+    run_steps(server, steps)
 
 
-# --- endpoints, deadlines ------------------------------------------------------------------------------------------
+# --- endpoints and deadlines---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("policy", ["round_robin", "pick_first"])
 @pytest.mark.parametrize("connections", [1, 3])
-def test_several_endpoints_of_which_one_is_dead(server: Served, policy: str, connections: int) -> None:
-    """Whichever stands first. The calls of both clients."""
+def test_several_endpoints_of_which_one_is_unreachable(server: Served, policy: str, connections: int) -> None:
+    """The unreachable endpoint comes first or last. Both clients."""
     for endpoints in (f"127.0.0.1:1,{server.address}", f"{server.address}, localhost:1"):
         with KeyManagementClient(endpoints, token=server.token, connections=connections, policy=policy) as kms:
             assert [len(kms.generate_random(5).plaintext) for _ in range(6)] == [5] * 6
@@ -166,8 +166,8 @@ def test_several_endpoints_of_which_one_is_dead(server: Served, policy: str, con
         assert asyncio.run(ask()) == [5] * 6
 
 
-def test_calls_take_turns_on_connections_and_sockets(start_server: Callable[..., Served], tmp_path: Any) -> None:
-    """Two workers, a socket each: both are used."""
+def test_calls_go_to_all_endpoints_in_turn(start_server: Callable[..., Served], tmp_path: Any) -> None:
+    """Two workers, each with its own socket, both get calls."""
     served = start_server(listen=f"unix:{tmp_path}/kms.sock", workers=2)
     endpoints = f"unix:{tmp_path}/kms.sock.0,unix:{tmp_path}/kms.sock.1"
     with KeyManagementClient(endpoints, token=served.token) as kms:
@@ -191,20 +191,20 @@ def request_of(size: int) -> Any:
 @pytest.mark.parametrize(
     ("endpoint", "policy"),
     [
-        ("127.0.0.1:1,10.0.0.1:1", "round_robin"),  # one of them is on the network
-        ("127.0.0.1:1,", "round_robin"),  # a comma too many
-        ("127.0.0.1:1,[::1]:1", "round_robin"),  # gRPC resolves one kind at a time
+        ("127.0.0.1:1,10.0.0.1:1", "round_robin"),  # the second one is not local
+        ("127.0.0.1:1,", "round_robin"),  # an empty endpoint
+        ("127.0.0.1:1,[::1]:1", "round_robin"),  # gRPC resolves addresses of one kind
         ("127.0.0.1:1,unix:/a", "round_robin"),
         ("127.0.0.1:1,127.0.0.1:2", "random"),
     ],
 )
-def test_endpoints_that_cannot_be_right(endpoint: str, policy: str) -> None:
+def test_invalid_lists_of_endpoints_are_refused(endpoint: str, policy: str) -> None:
     with pytest.raises(InvalidConnection):
         Connection(endpoint, policy=policy)
 
 
-def test_a_deadline_is_kept_where_nobody_answers() -> None:
-    """A listener that accepts and says nothing."""
+def test_a_call_ends_at_its_deadline_if_the_server_is_silent() -> None:
+    """The listener accepts the connection and sends nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         threading.Thread(target=silent.accept, daemon=True).start()
@@ -218,4 +218,4 @@ def test_a_deadline_is_kept_where_nobody_answers() -> None:
 
         with pytest.raises((DeadlineExceeded, ServiceUnreachable)):
             asyncio.run(ask())
-        assert time.monotonic() - begun < 60, "not for ever"
+        assert time.monotonic() - begun < 60, "the deadline was ignored"

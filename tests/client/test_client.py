@@ -1,4 +1,4 @@
-"""The client against the real server, and against a server that misbehaves as told."""
+"""KeyManagementClient against a real server, and against a service that fails on request."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from tests.served import ACCOUNT, Served
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
-class Stubborn(KeyManagementServiceServicer):
-    """Fails as often as told, and remembers each attempt's request id."""
+class FailingService(KeyManagementServiceServicer):
+    """A service that fails as the functions in `failures` say, and records the request id of each attempt."""
 
     def __init__(self) -> None:
         self.failures: list[Callable[[Any], None]] = []
@@ -61,7 +61,7 @@ def fails(status: grpc.StatusCode, pushback: str | None = None) -> Callable[[Any
     def fail(context: Any) -> None:
         if pushback is not None:
             context.set_trailing_metadata((("grpc-retry-pushback-ms", pushback),))
-        context.abort(status, "as told")
+        context.abort(status, "on request")
 
     return fail
 
@@ -71,16 +71,16 @@ def refuses(reason: str, domain: str = "kms_grpc.v1") -> Callable[[Any], None]:
         info = error_details_pb2.ErrorInfo(reason=reason, domain=domain, metadata={"key": "K", "region": "eu-west-1"})
         packed = any_pb2.Any()
         packed.Pack(info)
-        status = status_pb2.Status(code=9, message="as told", details=[packed])
+        status = status_pb2.Status(code=9, message="on request", details=[packed])
         details = ("grpc-status-details-bin", status.SerializeToString())
         context.set_trailing_metadata((details, ("kms-request-id", "r-1")))
-        context.abort(grpc.StatusCode.FAILED_PRECONDITION, "as told")
+        context.abort(grpc.StatusCode.FAILED_PRECONDITION, "on request")
 
     return refuse
 
 
-def started() -> tuple[Stubborn, grpc.Server, str]:
-    servicer, server = Stubborn(), grpc.server(futures.ThreadPoolExecutor(2))
+def started() -> tuple[FailingService, grpc.Server, str]:
+    servicer, server = FailingService(), grpc.server(futures.ThreadPoolExecutor(2))
     add_KeyManagementServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -88,7 +88,7 @@ def started() -> tuple[Stubborn, grpc.Server, str]:
 
 
 @pytest.fixture
-def stubborn() -> Iterator[tuple[Stubborn, KeyManagementClient]]:
+def failing() -> Iterator[tuple[FailingService, KeyManagementClient]]:
     servicer, server, address = started()
     with KeyManagementClient(address, token="t" * 16, region="eu-central-1") as client:
         yield servicer, client
@@ -96,8 +96,8 @@ def stubborn() -> Iterator[tuple[Stubborn, KeyManagementClient]]:
 
 
 @pytest.mark.parametrize("policy", ["round_robin", "pick_first"])
-def test_calls_go_on_when_an_endpoint_dies(policy: str) -> None:
-    """The one that has answered so far; the other one takes all calls from then on."""
+def test_calls_continue_when_an_endpoint_dies(policy: str) -> None:
+    """The endpoint that has answered so far stops. The other one then gets all calls."""
     first, second = started(), started()
     with KeyManagementClient(f"{first[2]},{second[2]}", token="t" * 16, region="r", policy=policy) as client:
         while not first[0].attempts:
@@ -122,26 +122,26 @@ CALLS: dict[str, Callable[[KeyManagementClient], Any]] = {
 @pytest.mark.parametrize(
     ("operation", "failures", "attempts", "succeeds"),
     [
-        ("Encrypt", [fails(UNAVAILABLE)] * 2, 3, True),  # a worker that was restarted: tried again
-        ("Encrypt", [fails(UNAVAILABLE)] * 9, 4, False),  # but not for ever
-        ("Encrypt", [fails(UNAVAILABLE, "-1")], 1, False),  # the server says that it will not help
-        ("Encrypt", [fails(UNAVAILABLE, "10")], 2, True),  # the server says when
-        ("Encrypt", [fails(grpc.StatusCode.INTERNAL)], 1, False),  # UNAVAILABLE only
-        ("Encrypt", [fails(grpc.StatusCode.RESOURCE_EXHAUSTED)], 1, False),  # repeating feeds an overload
-        ("CreateKey", [fails(UNAVAILABLE)], 2, True),  # safe, because of its request id
-        ("DeleteAlias", [fails(UNAVAILABLE)], 1, False),  # a second one would answer NotFoundException
-        ("RotateKeyOnDemand", [fails(UNAVAILABLE)], 1, False),  # a second one would rotate again
-        ("UntagResource", [fails(UNAVAILABLE)], 2, True),  # the contract calls it idempotent
+        ("Encrypt", [fails(UNAVAILABLE)] * 2, 3, True),  # a worker restarts: the call is retried
+        ("Encrypt", [fails(UNAVAILABLE)] * 9, 4, False),  # four attempts at most
+        ("Encrypt", [fails(UNAVAILABLE, "-1")], 1, False),  # the server says that a retry does not help
+        ("Encrypt", [fails(UNAVAILABLE, "10")], 2, True),  # the server says when to retry
+        ("Encrypt", [fails(grpc.StatusCode.INTERNAL)], 1, False),  # only UNAVAILABLE is retried
+        ("Encrypt", [fails(grpc.StatusCode.RESOURCE_EXHAUSTED)], 1, False),  # retries make an overload worse
+        ("CreateKey", [fails(UNAVAILABLE)], 2, True),  # the request id makes a retry safe
+        ("DeleteAlias", [fails(UNAVAILABLE)], 1, False),  # a second call would raise NotFoundException
+        ("RotateKeyOnDemand", [fails(UNAVAILABLE)], 1, False),  # a second call would rotate the key again
+        ("UntagResource", [fails(UNAVAILABLE)], 2, True),  # the proto declares it idempotent
     ],
 )
-def test_only_what_helps_and_harms_nobody_is_repeated(
-    stubborn: tuple[Stubborn, KeyManagementClient],
+def test_a_call_is_retried_only_if_that_is_safe_and_useful(
+    failing: tuple[FailingService, KeyManagementClient],
     operation: str,
     failures: list[Callable[[Any], None]],
     attempts: int,
     succeeds: bool,
 ) -> None:
-    servicer, client = stubborn
+    servicer, client = failing
     servicer.failures = list(failures)
     if succeeds:
         CALLS[operation](client)
@@ -151,10 +151,10 @@ def test_only_what_helps_and_harms_nobody_is_repeated(
     assert len(servicer.attempts) == attempts
 
 
-def test_a_request_id_is_fresh_per_call_and_kept_over_its_attempts(
-    stubborn: tuple[Stubborn, KeyManagementClient],
+def test_each_call_has_its_own_request_id_in_all_its_attempts(
+    failing: tuple[FailingService, KeyManagementClient],
 ) -> None:
-    servicer, client = stubborn
+    servicer, client = failing
     servicer.failures = [fails(UNAVAILABLE)]
     client.create_key()
     client.create_key()
@@ -177,26 +177,28 @@ EVERY = sorted(
     [
         *((refuses(kind.__name__), kind, kind.__name__) for kind in EVERY),
         (refuses("BrandNewException"), UnknownKMSError, "BrandNewException"),  # a newer server
-        (refuses("KMSError"), UnknownKMSError, "KMSError"),  # a class of errors.py, but no error's name
+        (refuses("KMSError"), UnknownKMSError, "KMSError"),  # the base class, which is not the name of an error
     ],
 )
-def test_a_refusal_is_the_exception_of_its_name(
-    stubborn: tuple[Stubborn, KeyManagementClient],
+def test_an_error_is_raised_as_the_exception_of_its_name(
+    failing: tuple[FailingService, KeyManagementClient],
     refusal: Callable[[Any], None],
     raised: type[errors.KMSError],
     code: str,
 ) -> None:
-    servicer, client = stubborn
+    servicer, client = failing
     servicer.failures = [refusal]
     with pytest.raises(raised) as caught:
         client.encrypt("K", b"x")
     error = caught.value
-    assert (error.code, error.text, error.key) == (code, "as told", "K")
+    assert (error.code, error.text, error.key) == (code, "on request", "K")
     assert (error.region, error.request_id) == ("eu-west-1", "r-1")
 
 
-def test_an_error_of_another_domain_is_not_ours(stubborn: tuple[Stubborn, KeyManagementClient]) -> None:
-    servicer, client = stubborn
+def test_an_error_of_another_domain_is_not_an_error_of_the_service(
+    failing: tuple[FailingService, KeyManagementClient],
+) -> None:
+    servicer, client = failing
     servicer.failures = [refuses("DisabledException", domain="proxy.example")]
     with pytest.raises(CallFailed, match="FAILED_PRECONDITION"):
         client.encrypt("K", b"x")
@@ -206,16 +208,16 @@ def test_an_error_of_another_domain_is_not_ours(stubborn: tuple[Stubborn, KeyMan
     ("endpoint", "token"),
     [
         ("10.0.0.1:50051", None),  # the token would cross the network in clear
-        ("kms.example.com:50051", None),  # likewise, and a name can point anywhere
-        ("127.0.0.1.example.com:50051", None),  # looks like the loopback, and is none
-        ("http://127.0.0.1:50051", None),  # a URL: gRPC would take it for a scheme of its own
+        ("kms.example.com:50051", None),  # and a name can resolve to any address
+        ("127.0.0.1.example.com:50051", None),  # looks like a loopback address but is a name
+        ("http://127.0.0.1:50051", None),  # a URL, whose scheme gRPC would interpret
         ("127.0.0.1", None),  # no port
         ("unix:", None),  # no path
-        ("127.0.0.1:50051", "to ken"),  # cannot be a bearer token
-        ("127.0.0.1:50051", "token\n"),  # a file that was read without strip
+        ("127.0.0.1:50051", "to ken"),  # not a valid bearer token
+        ("127.0.0.1:50051", "token\n"),  # read from a file without strip
     ],
 )
-def test_a_connection_that_cannot_be_right_is_refused_before_anything_is_sent(endpoint: str, token: str | None) -> None:
+def test_an_invalid_connection_is_refused_before_anything_is_sent(endpoint: str, token: str | None) -> None:
     with pytest.raises(InvalidConnection):
         Connection(endpoint, token)
 
@@ -223,13 +225,13 @@ def test_a_connection_that_cannot_be_right_is_refused_before_anything_is_sent(en
 @pytest.mark.parametrize(
     ("endpoint", "name", "under_tls"),
     [
-        ("kms.example.com:50051", None, True),  # under TLS the token may go anywhere
+        ("kms.example.com:50051", None, True),  # with TLS, any address is allowed
         ("10.0.0.1:50051", "kms.example.com", True),
         ("10.0.0.1:50051,10.0.0.2:50051", "kms.example.com", True),
-        ("unix:/run/kms.sock", None, False),  # nothing there leaves the machine
+        ("unix:/run/kms.sock", None, False),  # data on a socket does not leave the machine
     ],
 )
-def test_endpoints_under_tls(endpoint: str, name: str | None, under_tls: bool, tmp_path: Path) -> None:
+def test_which_endpoints_use_tls(endpoint: str, name: str | None, under_tls: bool, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_bytes(Authority().pem)
     connection = Connection(endpoint, "t", tls_ca=tmp_path / "ca.pem", tls_name=name)
     assert connection.under_tls is under_tls
@@ -241,12 +243,19 @@ def test_endpoints_under_tls(endpoint: str, name: str | None, under_tls: bool, t
         ("127.0.0.1:1", None, "kms.test", "give tls_ca as well"),
         ("127.0.0.1:1", "nowhere.pem", None, "No such file"),
         ("127.0.0.1:1", "empty.pem", None, "no certificates"),
-        ("10.0.0.1:1,10.0.0.2:1", "ca.pem", None, "give tls_name"),  # gRPC would look for all of it in a certificate
-        ("a.test:1,b.test:1", "ca.pem", "kms.test", "all must be IPv4"),  # gRPC looks up one name, not several
+        (
+            "10.0.0.1:1,10.0.0.2:1",
+            "ca.pem",
+            None,
+            "give tls_name",
+        ),  # gRPC would look for the whole list in the certificate
+        ("a.test:1,b.test:1", "ca.pem", "kms.test", "all must be IPv4"),  # gRPC resolves a single name only
         ("https://kms.test:1", "ca.pem", None, "give HOST:PORT"),
     ],
 )
-def test_tls_that_cannot_be_right(endpoint: str, ca: str | None, name: str | None, says: str, tmp_path: Path) -> None:
+def test_invalid_tls_settings_are_refused(
+    endpoint: str, ca: str | None, name: str | None, says: str, tmp_path: Path
+) -> None:
     (tmp_path / "ca.pem").write_bytes(Authority().pem)
     (tmp_path / "empty.pem").touch()
     with pytest.raises(InvalidConnection, match=says):
@@ -254,15 +263,15 @@ def test_tls_that_cannot_be_right(endpoint: str, ca: str | None, name: str | Non
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:1", "localhost:1", "[::1]:1", "127.8.8.8:1", "unix:/run/kms.sock"])
-def test_local_endpoints_are_taken(endpoint: str) -> None:
+def test_local_endpoints_are_accepted(endpoint: str) -> None:
     assert Connection(endpoint, "t").endpoint == endpoint
 
 
-def test_a_token_does_not_show() -> None:
+def test_the_repr_of_a_connection_hides_the_token() -> None:
     assert "s3cret" not in repr(Connection("127.0.0.1:1", "s3cret"))
 
 
-def test_a_walk_against_the_server(server: Served) -> None:
+def test_operations_against_the_server(server: Served) -> None:
     with server.client("eu-west-1") as kms:
         key = kms.create_key("client").key_metadata
         kms.create_alias(f"alias/{key.key_id}", key.key_id)
@@ -283,7 +292,7 @@ def test_a_walk_against_the_server(server: Served) -> None:
 
 
 def parameters_once_ready(kms: KeyManagementClient, key_id: str) -> pb.GetParametersForImportResponse:
-    """Right after its start the server is still making wrapping keys."""
+    """Calls GetParametersForImport until the server, which has just started, has made a wrapping key."""
     for _ in range(600):
         try:
             return kms.get_parameters_for_import(key_id, wrapping_key_spec="RSA_2048")
@@ -292,21 +301,21 @@ def parameters_once_ready(kms: KeyManagementClient, key_id: str) -> pb.GetParame
     raise AssertionError("no wrapping key within a minute")
 
 
-def test_batches(server: Served) -> None:
-    """Each item has its result or its error, as an exception of the single call's class."""
+def test_each_item_of_a_batch_has_a_result_or_an_error(server: Served) -> None:
+    """Each item has a result or an error. The error is the exception that a single call would raise."""
     with server.client() as kms:
         key, context = kms.create_key("batches").key_metadata, {"a": "b"}
         texts = [b"%d" % n for n in range(50)]
         items = [envelope_pb2.EncryptBatchItem(plaintext=text) for text in texts]
         items[7].key_id = "alias/nobody-made-this"
         sealed = kms.encrypt_batch(items, key_id=key.key_id, encryption_context=context)
-        told = [item_error(result) for result in sealed.results]
-        assert [type(error) for error in told if error] == [errors.NotFoundException]
-        assert (told[7] and (told[7].text, told[7].region)) == (
+        item_errors = [item_error(result) for result in sealed.results]
+        assert [type(error) for error in item_errors if error] == [errors.NotFoundException]
+        assert (item_errors[7] and (item_errors[7].text, item_errors[7].region)) == (
             f"Alias arn:aws:kms:{server.regions[0]}:{ACCOUNT}:alias/nobody-made-this is not found.",
             server.regions[0],
         )
-        blobs = [result.ciphertext_blob for result, error in zip(sealed.results, told, strict=True) if not error]
+        blobs = [result.ciphertext_blob for result, error in zip(sealed.results, item_errors, strict=True) if not error]
         opened = kms.decrypt_batch(
             (envelope_pb2.DecryptBatchItem(ciphertext_blob=blob) for blob in blobs), encryption_context=context
         )
@@ -322,9 +331,9 @@ def test_batches(server: Served) -> None:
             assert kms.decrypt(data_key.ciphertext_blob).plaintext == data_key.plaintext
 
 
-def test_the_life_of_a_key(server: Served) -> None:
+def test_import_tags_deletion_and_rotation(server: Served) -> None:
     with server.client() as kms:
-        key = kms.create_key("life", origin="EXTERNAL", tags={"a": "b"}).key_metadata.key_id
+        key = kms.create_key("imported", origin="EXTERNAL", tags={"a": "b"}).key_metadata.key_id
         given = parameters_once_ready(kms, key)
         wrapped = wrap(given.public_key, "RSAES_OAEP_SHA_256", bytes(range(32)))
         tomorrow = datetime.now(UTC) + timedelta(days=1)
@@ -349,12 +358,12 @@ def test_the_life_of_a_key(server: Served) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda kms: kms.create_key(origin="OUTSIDE"),  # no enum of that name
-        lambda kms: kms.import_key_material("K", b"t", b"w", valid_to=datetime(2027, 1, 1)),  # noqa: DTZ001 - no zone
-        lambda kms: wrap(b"", "RSAES_PKCS1_V1_5", bytes(32)),  # refused by the service as well
+        lambda kms: kms.create_key(origin="OUTSIDE"),  # not a value of the enum
+        lambda kms: kms.import_key_material("K", b"t", b"w", valid_to=datetime(2027, 1, 1)),  # noqa: DTZ001 - without a time zone
+        lambda kms: wrap(b"", "RSAES_PKCS1_V1_5", bytes(32)),  # the service refuses this algorithm, too
     ],
 )
-def test_what_cannot_be_meant_is_a_value_error(server: Served, call: Callable[[KeyManagementClient], Any]) -> None:
+def test_invalid_arguments_raise_value_error(server: Served, call: Callable[[KeyManagementClient], Any]) -> None:
     with server.client() as kms, pytest.raises(ValueError):
         call(kms)
 

@@ -1,4 +1,4 @@
-"""EnvelopeClient against the real server, whose audit counts the calls."""
+"""EnvelopeClient against a real server. The server's audit log counts the calls."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from kms_grpc.client import (
     KeyManagementClient,
     RecordsFailed,
 )
-from kms_grpc.client.data_keys import AT_ONCE, BESIDE_THE_CACHE, Opening
+from kms_grpc.client.data_key_requests import KEYRING_RESERVE
+from kms_grpc.client.record_decryption import DATA_KEYS_PER_CALL, RecordDecryption
 from kms_grpc.crypto.errors import CryptoFailure
-from tests.client.calls_made import calls_made, context_of_its_own
+from tests.client.calls_made import calls_made, new_context
 from tests.crypto import second_record_reader
 from tests.crypto.make_vectors import flipped
 from tests.served import Served
@@ -48,11 +49,11 @@ def key_id(kms: KeyManagementClient) -> str:
 
 @pytest.fixture
 def context() -> dict[str, str]:
-    return context_of_its_own()
+    return new_context()
 
 
 class Clock:
-    """Seconds that pass when the test says so."""
+    """A clock that the test advances, in seconds."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -65,11 +66,13 @@ def nonce(record: bytes) -> bytes:
     return record[163:187]
 
 
-# --- records -------------------------------------------------------------------------------------------------------
+# --- records -----------------------------------------------------------------------------------------------------
 
 
-def test_a_record_opens_by_hand(kms: KeyManagementClient, key_id: str, context: dict[str, str]) -> None:
-    """With one Decrypt and `cryptography`."""
+def test_a_record_can_be_decrypted_without_the_client(
+    kms: KeyManagementClient, key_id: str, context: dict[str, str]
+) -> None:
+    """One Decrypt and the library `cryptography` are enough."""
     with EnvelopeClient(kms) as envelope:
         records = [envelope.encrypt(key_id, b"hello", context), *envelope.encrypt_many(key_id, [b"", b"x"], context)]
     for record, plaintext in zip(records, (b"hello", b"", b"x"), strict=True):
@@ -78,7 +81,7 @@ def test_a_record_opens_by_hand(kms: KeyManagementClient, key_id: str, context: 
 
 
 @pytest.mark.parametrize("size", [0, 1, 1024, 65_536, 5_000_000])
-def test_sizes(kms: KeyManagementClient, key_id: str, size: int) -> None:
+def test_plaintexts_of_all_sizes(kms: KeyManagementClient, key_id: str, size: int) -> None:
     with EnvelopeClient(kms) as envelope:
         plaintext = bytes(size)
         record = envelope.encrypt(key_id, plaintext)
@@ -88,31 +91,31 @@ def test_sizes(kms: KeyManagementClient, key_id: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("plaintext", ["text", 5, None, bytearray(b"x")])
-def test_a_plaintext_is_bytes(kms: KeyManagementClient, key_id: str, plaintext: Any) -> None:
+def test_a_plaintext_must_be_bytes(kms: KeyManagementClient, key_id: str, plaintext: Any) -> None:
     with EnvelopeClient(kms) as envelope, pytest.raises(TypeError):
         envelope.encrypt(key_id, plaintext)
 
 
-def test_what_does_not_open(kms: KeyManagementClient, key_id: str, context: dict[str, str]) -> None:
-    """Each is refused alone; among many the others open, and the exception says which did not."""
+def test_invalid_records_are_refused(kms: KeyManagementClient, key_id: str, context: dict[str, str]) -> None:
+    """Each is refused on its own. Among many records, the exception has the failed ones and the other plaintexts."""
     with EnvelopeClient(kms) as envelope:
         good = envelope.encrypt_many(key_id, [b"0", b"1", b"2"], context)
         bad = {1: flipped(good[0], 190), 2: flipped(good[0], 100), 4: b"", 5: b"\1" + good[0][1:], 6: good[0][:-1]}
-        bad[7] = envelope.encrypt(key_id, b"0")  # under no context
+        bad[7] = envelope.encrypt(key_id, b"0")  # without an encryption context
         for record in bad.values():
             with pytest.raises(errors.InvalidCiphertextException):
                 envelope.decrypt(record, context)
         with pytest.raises(errors.InvalidCiphertextException):
             envelope.decrypt(good[0], {})
         mixed = [bad.get(place, good[place % 3]) for place in range(9)]
-        with pytest.raises(RecordsFailed, match="6 of 9 records do not open") as failed:
+        with pytest.raises(RecordsFailed, match="6 of 9 records could not be decrypted") as failed:
             envelope.decrypt_many(mixed, context)
     assert set(failed.value.errors) == set(bad)
     assert {type(error) for error in failed.value.errors.values()} == {errors.InvalidCiphertextException}
     assert failed.value.plaintexts == [None if place in bad else b"%d" % (place % 3) for place in range(9)]
 
 
-def test_a_key_that_is_disabled_is_obeyed_when_the_data_key_is_too_old(
+def test_a_disabled_key_is_noticed_when_the_data_key_expires(
     server: Served, kms: KeyManagementClient, key_id: str, context: dict[str, str]
 ) -> None:
     clock = Clock()
@@ -131,9 +134,11 @@ def test_a_key_that_is_disabled_is_obeyed_when_the_data_key_is_too_old(
         assert envelope.decrypt(record, context) == b"hello"
 
 
-@pytest.mark.parametrize("size", [1, 2000], ids=["kept", "one of its own"])
-def test_a_data_key_that_is_over_before_it_comes(kms: KeyManagementClient, key_id: str, size: int) -> None:
-    """An error, and not one call after the other for ever."""
+@pytest.mark.parametrize("size", [1, 2000], ids=["cached", "not cached"])
+def test_a_data_key_that_expires_before_it_arrives_is_an_error(
+    kms: KeyManagementClient, key_id: str, size: int
+) -> None:
+    """The client raises an error instead of calling again without end."""
     seconds = itertools.count()
     limits = CacheLimits(max_age=1, max_bytes_encrypted=1000)
     with EnvelopeClient(kms, limits, clock=lambda: float(next(seconds))) as envelope:
@@ -144,34 +149,34 @@ def test_a_data_key_that_is_over_before_it_comes(kms: KeyManagementClient, key_i
         assert envelope.counters.calls == 2
 
 
-def test_records_of_more_data_keys_than_there_is_room_for(kms: KeyManagementClient, key_id: str) -> None:
+def test_decrypting_records_of_more_data_keys_than_the_cache_holds(kms: KeyManagementClient, key_id: str) -> None:
     with EnvelopeClient(kms, CacheLimits(capacity=1, max_messages_encrypted=1)) as envelope:
         texts = [b"%d" % number for number in range(300)]
         records = envelope.encrypt_many(key_id, texts)
         records[150] = flipped(records[150], len(records[150]) - 1)
         most = 0
-        find = envelope._find
+        find = envelope._find_key
 
-        def finding(opening: Opening, *rest: Any) -> None:
+        def finding(opening: RecordDecryption, *rest: Any) -> None:
             nonlocal most
             find(opening, *rest)
             most = max(most, len({key.handle for key in opening._keys.values()}))
 
-        envelope._find = finding  # type: ignore[method-assign]
+        envelope._find_key = finding  # type: ignore[method-assign]
         with pytest.raises(RecordsFailed) as failed:
             envelope.decrypt_many(records)
     assert list(failed.value.errors) == [150]
     assert failed.value.plaintexts == [*texts[:150], None, *texts[151:]]
-    assert most == AT_ONCE < BESIDE_THE_CACHE
+    assert most == DATA_KEYS_PER_CALL < KEYRING_RESERVE
 
 
-# --- how often the service is called -------------------------------------------------------------------------------
+# --- number of calls to the service ------------------------------------------------------------------------------
 
 
 def test_a_million_records_cost_four_calls(
     server: Served, kms: KeyManagementClient, key_id: str, context: dict[str, str]
 ) -> None:
-    """300,000 to a data key. Each is asked for ahead of its need, and none in vain: the fourth is hardly used."""
+    """Each data key encrypts 300,000 records and is fetched ahead of time. The fourth is the last one needed."""
     with EnvelopeClient(kms, CacheLimits(max_messages_encrypted=300_000)) as envelope:
         bound, plaintext, seen = envelope.bind(key_id, context), bytes(1024), collections.Counter[bytes]()
         seen.update(bound.encrypt(plaintext)[4:163] for _ in range(20_000))
@@ -189,14 +194,14 @@ def test_a_million_records_cost_four_calls(
     [
         ({"max_messages_encrypted": 10}, [b"x"] * 100, 10),
         ({"max_messages_encrypted": 1}, [b"x"] * 20, 20),
-        ({"max_bytes_encrypted": 1000}, [bytes(300)] * 30, 10),  # three to a key: a fourth would pass the bound
-        ({"max_bytes_encrypted": 1000}, [bytes(1001)] * 5, 5),  # larger than a key may encrypt: one for each
-        ({"max_bytes_encrypted": 1000}, [b"x", bytes(1001)] * 5, 6),  # and the others keep theirs
+        ({"max_bytes_encrypted": 1000}, [bytes(300)] * 30, 10),  # three per data key: a fourth would exceed the bound
+        ({"max_bytes_encrypted": 1000}, [bytes(1001)] * 5, 5),  # larger than the bound: a data key for each
+        ({"max_bytes_encrypted": 1000}, [b"x", bytes(1001)] * 5, 6),  # the small records share one data key
         ({}, [b"x"] * 100, 1),
     ],
 )
 @pytest.mark.parametrize("many", [False, True])
-def test_no_more_calls_than_the_limits_ask_for(
+def test_the_limits_determine_the_number_of_calls(
     server: Served, kms: KeyManagementClient, key_id: str, context: dict[str, str],
     limits: dict[str, Any], records: list[bytes], calls: int, many: bool,
 ) -> None:  # fmt: skip
@@ -210,7 +215,7 @@ def test_no_more_calls_than_the_limits_ask_for(
     assert calls_made(server, context) == {"GenerateDataKey": calls, "Decrypt": calls}
 
 
-def test_a_key_of_a_certain_age_is_replaced_behind_the_callers_back(
+def test_a_data_key_is_replaced_in_the_background_before_it_expires(
     server: Served, kms: KeyManagementClient, key_id: str, context: dict[str, str]
 ) -> None:
     clock = Clock()
@@ -220,14 +225,14 @@ def test_a_key_of_a_certain_age_is_replaced_behind_the_callers_back(
         for clock.now in (79.0, 80.0):
             assert bound.encrypt(b"x")[4:163] == first
         envelope._threads.shutdown()
-        assert bound.encrypt(b"x")[4:163] == first, "used to its end"
+        assert bound.encrypt(b"x")[4:163] == first, "the data key is used until it expires"
         clock.now = 100.0
         assert bound.encrypt(b"x")[4:163] != first
         assert envelope.counters[:3] == (4, 1, 2)
     assert calls_made(server, context)["GenerateDataKey"] == 2
 
 
-def test_threads_that_miss_together_make_one_call(
+def test_concurrent_misses_share_one_call(
     server: Served, kms: KeyManagementClient, key_id: str, context: dict[str, str]
 ) -> None:
     with EnvelopeClient(kms) as envelope:
@@ -238,7 +243,7 @@ def test_threads_that_miss_together_make_one_call(
     assert calls_made(server, context) == {"GenerateDataKey": 1, "Decrypt": 1}
 
 
-def test_threads_that_miss_together_share_the_failure_and_the_next_one_asks_again(
+def test_concurrent_misses_share_a_failure_and_the_next_call_is_made_again(
     kms: KeyManagementClient, key_id: str
 ) -> None:
     with EnvelopeClient(kms) as envelope:
@@ -254,14 +259,14 @@ def test_threads_that_miss_together_share_the_failure_and_the_next_one_asks_agai
         assert envelope.counters.calls == before + 1
 
 
-def test_while_the_service_is_away_what_is_at_hand_goes_on(kms: KeyManagementClient, key_id: str) -> None:
+def test_cached_data_keys_are_used_while_the_service_is_unreachable(kms: KeyManagementClient, key_id: str) -> None:
     clock = Clock()
     with EnvelopeClient(kms, CacheLimits(max_age=60, jitter=0), clock=clock) as envelope:
         record = envelope.encrypt(key_id, b"x")
         envelope.decrypt(record)
-        with KeyManagementClient("127.0.0.1:1", token="t" * 16, timeout=0.5) as nobody:
-            envelope.kms = nobody
-            clock.now = 59.0  # asked for ahead, in vain
+        with KeyManagementClient("127.0.0.1:1", token="t" * 16, timeout=0.5) as unreachable:
+            envelope.kms = unreachable
+            clock.now = 59.0  # the attempt to fetch ahead fails
             assert envelope.decrypt(envelope.encrypt(key_id, b"y")) == b"y"
             clock.now = 60.0
             with pytest.raises(ClientError):
@@ -272,13 +277,15 @@ def test_while_the_service_is_away_what_is_at_hand_goes_on(kms: KeyManagementCli
         assert envelope.decrypt(record) == b"x"
 
 
-def test_a_hammer_on_a_cache_of_one(kms: KeyManagementClient, key_id: str, context: dict[str, str]) -> None:
-    """16 threads under 4 contexts push each other's data key out all the time, also while it is used."""
+def test_many_threads_on_a_cache_for_one_data_key(
+    kms: KeyManagementClient, key_id: str, context: dict[str, str]
+) -> None:
+    """16 threads with 4 encryption contexts evict each other's data keys, also while these are in use."""
     limits = CacheLimits(capacity=1, max_messages_encrypted=3)
     nonces, per_key, lock = set[bytes](), collections.Counter[bytes](), threading.Lock()
     with EnvelopeClient(kms, limits) as envelope:
 
-        def hammer(number: int) -> int:
+        def work(number: int) -> int:
             bound, done = envelope.bind(key_id, context | {"n": str(number % 4)}), 0
             for turn in range(12):
                 records = bound.encrypt_many([b"%d" % turn] * 4) if turn % 3 == 0 else [bound.encrypt(b"%d" % turn)]
@@ -289,17 +296,17 @@ def test_a_hammer_on_a_cache_of_one(kms: KeyManagementClient, key_id: str, conte
                 done += len(records)
             return done
 
-        made = sum(at_once(16, hammer))
+        made = sum(at_once(16, work))
         assert envelope.counters.entries <= 1
     assert len(nonces) == made == per_key.total()
     assert max(per_key.values()) <= 3
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_threads_of_one_pool_use_each_data_key_to_its_end_and_no_further(
+def test_threads_use_each_data_key_exactly_up_to_its_bound(
     server: Served, kms: KeyManagementClient, key_id: str, context: dict[str, str], many: bool
 ) -> None:
-    """Most records are encrypted without asking the cache; with `many`, every other thread takes several at once."""
+    """Most records are encrypted without asking the cache. With `many`, every other thread encrypts five at a time."""
     limits = CacheLimits(max_messages_encrypted=100, refresh_ahead=1, jitter=0)
     with EnvelopeClient(kms, limits) as envelope:
         bound = envelope.bind(key_id, context)
@@ -316,29 +323,31 @@ def test_threads_of_one_pool_use_each_data_key_to_its_end_and_no_further(
     assert set(per_key.values()) == {100} and counters.calls == 24 == calls_made(server, context)["GenerateDataKey"]
 
 
-# --- forks ---------------------------------------------------------------------------------------------------------
+# --- forks -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["os.fork", "libc's fork", "multiprocessing"])
-def test_a_forked_child_has_data_keys_and_nonces_of_its_own(
+def test_a_forked_child_has_its_own_data_keys_and_nonces(
     server: Served, key_id: str, context: dict[str, str], how: str
 ) -> None:
-    """Also while other threads of the parent encrypt, and where Python is not told of the fork."""
+    """This holds while other threads of the parent encrypt, and after a fork by a C library, unknown to Python."""
     command = [sys.executable, "-W", "ignore", "-m", "tests.client.forking", how, key_id, json.dumps(context)]
     environment = server.environment | server.variables() | {"PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    of_process = [collections.Counter(wrapped) for wrapped in told["wrapped"]]
+    facts = json.loads(done.stdout)
+    of_process = [collections.Counter(wrapped) for wrapped in facts["wrapped"]]
     assert len(of_process) == 4
-    assert sum(len(wrapped) for wrapped in of_process) == len(set().union(*of_process)), "a data key of two processes"
-    assert all(max(wrapped.values()) <= told["most"] for wrapped in of_process)
-    assert told["records"] == told["nonces"] > 3000
-    assert told["opened"]
+    assert sum(len(wrapped) for wrapped in of_process) == len(set().union(*of_process)), (
+        "two processes used the same data key"
+    )
+    assert all(max(wrapped.values()) <= facts["most"] for wrapped in of_process)
+    assert facts["records"] == facts["nonces"] > 3000
+    assert facts["opened"]
     assert calls_made(server, context)["GenerateDataKey"] >= len(set().union(*of_process))
 
 
-def test_a_closed_client_forgets(kms: KeyManagementClient, key_id: str) -> None:
+def test_a_closed_client_has_no_data_keys(kms: KeyManagementClient, key_id: str) -> None:
     envelope = EnvelopeClient(kms)
     envelope.encrypt(key_id, b"x")
     envelope.close()

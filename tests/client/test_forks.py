@@ -1,4 +1,4 @@
-"""A fork of the caller's process waits until no call is under way: gRPC's library does not bear one in the middle."""
+"""A fork waits until no call is under way, because the gRPC library does not support a fork during a call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from kms_grpc.client import forks
 from kms_grpc.client.forks import Calls
-from tests.client.calls_made import context_of_its_own
+from tests.client.calls_made import new_context
 from tests.served import Served
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,22 +30,22 @@ def thread(work: Callable[[], None]) -> threading.Thread:
     return started
 
 
-def test_it_waits_for_calls_and_holds_back_those_that_come() -> None:
-    calls, told, entered, end = Calls(), list[str](), threading.Event(), threading.Event()
+def test_a_fork_waits_for_calls_and_holds_back_new_ones() -> None:
+    calls, events, entered, end = Calls(), list[str](), threading.Event(), threading.Event()
 
     def call() -> None:
         with calls:
             entered.set()
             end.wait(SECONDS)
-            told.append("first call")
+            events.append("first call")
 
     def fork() -> None:
         calls.before_fork()
-        told.append("fork")
+        events.append("fork")
 
     def later_call() -> None:
         with calls:
-            told.append("later call")
+            events.append("later call")
 
     under_way = thread(call)
     entered.wait(SECONDS)
@@ -53,17 +53,17 @@ def test_it_waits_for_calls_and_holds_back_those_that_come() -> None:
     while not calls._forks:
         time.sleep(0.001)
     held_back = thread(later_call)
-    assert told == []
+    assert events == []
     end.set()
     under_way.join(SECONDS)
     forking.join(SECONDS)
-    assert told == ["first call", "fork"]
+    assert events == ["first call", "fork"]
     calls.after_fork()
     held_back.join(SECONDS)
-    assert told == ["first call", "fork", "later call"]
+    assert events == ["first call", "fork", "later call"]
 
 
-def test_it_waits_no_longer_than_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_waits_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forks, "WAIT_SECONDS", 0.05)
     calls, entered, end = Calls(), threading.Event(), threading.Event()
 
@@ -75,7 +75,7 @@ def test_it_waits_no_longer_than_a_while(monkeypatch: pytest.MonkeyPatch) -> Non
     under_way = thread(call)
     entered.wait(SECONDS)
     calls.before_fork()
-    calls.forget()  # as the child does: the other thread's call is none of its own
+    calls.forget()  # as in a child, which does not have the other thread
     with calls:
         calls.before_fork()
     end.set()
@@ -83,7 +83,7 @@ def test_it_waits_no_longer_than_a_while(monkeypatch: pytest.MonkeyPatch) -> Non
     assert calls._under_way == set()
 
 
-def test_a_handler_of_a_signal_may_fork_in_the_middle_of_a_call_of_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_handler_may_fork_during_a_call_of_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forks, "WAIT_SECONDS", SECONDS)
     children = list[int]()
 
@@ -100,14 +100,14 @@ def test_a_handler_of_a_signal_may_fork_in_the_middle_of_a_call_of_its_thread(mo
             os.kill(os.getpid(), signal.SIGUSR1)
             while not children:
                 time.sleep(0.001)
-            assert time.monotonic() - begun < SECONDS, "it waited for itself"
+            assert time.monotonic() - begun < SECONDS, "the fork waited for the call of its own thread"
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert os.waitpid(children[0], 0)[1] == 0
 
 
-def test_os_fork_is_told_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The child finds the other thread's call ended, and none under way."""
+def test_os_fork_waits_for_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the child, the call of the other thread has ended and none is under way."""
     monkeypatch.setattr(forks, "WAIT_SECONDS", SECONDS)
     ended, entered = list[bool](), threading.Event()
 
@@ -128,15 +128,15 @@ def test_os_fork_is_told_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not forks.calls._forks
 
 
-def test_children_live_though_other_threads_make_calls(server: Served) -> None:
-    """Of 200 children three or more died before forks waited. gRPC's own threads are not waited for: they killed one of
-    some thousands."""
+def test_children_survive_forks_during_calls_of_other_threads(server: Served) -> None:
+    """Without the wait, three or more of 200 children died. A fork does not wait for gRPC's own threads, which still
+    kill about one child in several thousand."""
     with server.client() as kms:
         key_id = kms.create_key("forks").key_metadata.key_id
     command = [sys.executable, "-W", "ignore", "-m", "tests.client.forking", "often", key_id]
     environment = server.environment | server.variables() | {"PATH": "/usr/bin:/bin"}
     done = subprocess.run(
-        [*command, json.dumps(context_of_its_own())],
+        [*command, json.dumps(new_context())],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

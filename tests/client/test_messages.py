@@ -1,4 +1,4 @@
-"""MessageClient: messages of the AWS Encryption SDK, made and read here, under data keys of a real service."""
+"""MessageClient: messages of the AWS Encryption SDK under data keys of a real service."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def kms(server: Served) -> Any:
         yield client
 
 
-def test_there_and_back_and_by_the_stock_library(kms: KeyManagementClient) -> None:
+def test_round_trips_with_itself_and_with_the_aws_library(kms: KeyManagementClient) -> None:
     key = kms.create_key("messages").key_metadata
     messages = MessageClient(kms)
     stock = stock_library.key_of_service(kms, key.arn)
@@ -34,7 +34,7 @@ def test_there_and_back_and_by_the_stock_library(kms: KeyManagementClient) -> No
         assert messages.decrypt(stock_library.write(CONTENT, stock, CONTEXT, suite)) == CONTENT
 
 
-def test_into_buffers_that_are_used_again(kms: KeyManagementClient) -> None:
+def test_buffers_can_be_reused(kms: KeyManagementClient) -> None:
     key_id = kms.create_key("messages").key_metadata.key_id
     messages = MessageClient(kms)
     out, opened = bytearray(len(CONTENT) + 10_000), bytearray(len(CONTENT) + 10_000)
@@ -46,7 +46,7 @@ def test_into_buffers_that_are_used_again(kms: KeyManagementClient) -> None:
         messages.encrypt_into(bytearray(100), key_id, CONTENT)
 
 
-def test_what_does_not_open(kms: KeyManagementClient) -> None:
+def test_invalid_messages_are_refused(kms: KeyManagementClient) -> None:
     key_id = kms.create_key("messages").key_metadata.key_id
     messages = MessageClient(kms)
     message = messages.encrypt(key_id, CONTENT, CONTEXT)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kms_grpc.aws_members import is_map
-from kms_grpc.errors import KMSError, UnsupportedOperationException, ValidationException
+from kms_grpc.errors import TEXT_BYTES, KMSError, UnsupportedOperationException, ValidationException
 from kms_grpc.operations.contract.conditions import fits
-from kms_grpc.operations.contract.constraints import SHOWN_VALUE_BYTES, TEXT_BYTES, violations
+from kms_grpc.operations.contract.constraints import SHOWN_VALUE_BYTES, violations
 from kms_grpc.operations.contract.descriptors import descriptor, field_named, limits
 from kms_grpc.operations.contract.validation import decode, refuse_unknown_fields, refuse_unsupported, validator_for
 from kms_grpc.v1 import envelope_pb2, keys_pb2

@@ -1,4 +1,5 @@
-"""The keys of tests/vectors/keys_v1.json, loaded the way the service loads them, and the core's build with nonces."""
+"""Fixtures: the keys of tests/vectors/keys_v1.json, loaded as the service loads them, and the test build of the
+core."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ def vectors(name: str) -> Any:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A key in the keyring, beside what the second implementation knows of it."""
+    """A key in the keyring, with the same key in the second implementation."""
 
     handle: int
     prefix: bytes

@@ -1,7 +1,7 @@
-"""The core's C files once more, built with -DKMS_TEST_NONCES: an extension that takes nonces and bare keys.
+"""The test build of the core, with -DKMS_TEST_NONCES: an extension in which a test sets nonces and bare keys.
 
-It lies in build/, named by a hash of what it is made of, so that it is built once and shared by pytest's processes.
-`python -m tests.crypto.core_with_nonces` builds it beforehand.
+It is built in build/ under a hash of its sources, so that it is built once and shared by pytest's processes.
+`python -m tests.crypto.core_with_nonces` builds it in advance.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SOURCES = [*sorted((build.ROOT / "native").glob("*.[ch]")), HERE / "with_nonces.
 
 
 def load() -> ModuleType:
-    """The module, with `ffi` and `lib`."""
+    """Returns the module, with `ffi` and `lib`."""
     spec = importlib.util.spec_from_file_location(NAME, built())
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -30,7 +30,7 @@ def load() -> ModuleType:
 
 
 def built() -> Path:
-    """Where it lies; built first where its sources or flags have changed."""
+    """Returns the path of the extension, after building it if its sources or flags have changed."""
     folder = build.ROOT / "build" / "tests" / _digest()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:

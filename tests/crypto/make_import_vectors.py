@@ -1,9 +1,9 @@
-"""Writes tests/vectors/imports_v1.json: wrapping pairs, material wrapped under them, and what must not unwrap.
+"""Writes tests/vectors/imports_v1.json: wrapping pairs, valid and invalid material wrapped under them.
 
     .venv/bin/python -m tests.crypto.make_import_vectors
 
-As make_vectors.py: the inputs are hashes of their names, and a stored pair opens for ever. The prime of a name is the
-first one from that name's hash on; how far that is stands in PRIMES.
+The inputs are hashes of their names, as in make_vectors.py, and a stored pair must open for ever. The prime of a name
+is the first prime from that name's hash on; PRIMES has the distance.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def malformed() -> Iterator[dict[str, str]]:
 
 
 def tail(algorithm: str) -> bytes:
-    """What follows the RSA block: nothing, or the right AES-KWP."""
+    """Returns the bytes after the RSA block: none, or the right AES-KWP."""
     return aes_key_wrap_with_padding(AES_KEY, MATERIAL) if algorithm.startswith("RSA_AES") else b""
 
 

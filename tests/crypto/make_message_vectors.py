@@ -2,8 +2,8 @@
 
     .venv/bin/python -m tests.crypto.make_message_vectors
 
-What the library draws by itself (message ids, signing keys) differs from run to run, so the file is made once and kept:
-what could be read must be readable for ever. It also writes the corpus of the fuzz target.
+The library draws message ids and signing keys at random, so the file is made once and kept: a message that could be
+read must be readable for ever. The script also writes the corpus of the fuzz target.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FRAME_LENGTH = 128
 
 
 def written(suite: int, size: int, context: dict[str, str], data_key: bytes) -> bytes:
-    from tests import stock_library  # only here: tests of the core need neither it nor gRPC
+    from tests import stock_library  # imported here only: the core's tests run without it and gRPC
 
     key = stock_library.known_key(ARN + KEY_ID, data_key, WRAPPED)
     return stock_library.write(drawn("plaintext of messages", size), key, context, suite, FRAME_LENGTH)
@@ -45,7 +45,7 @@ def row(suite: int, size: int, context: dict[str, str]) -> dict[str, Any]:
 
 
 def corpus() -> Iterator[tuple[str, bytes]]:
-    """The fuzz target knows the data key: bytes 0 to 31."""
+    """Yields messages under the data key of the fuzz target, bytes 0 to 31."""
     for suite in (*COMMITTING, *OLD):
         yield f"suite-{suite:04x}", written(suite, 200, CONTEXT, FUZZED_KEY)
     whole = written(0x0478, 70, {}, FUZZED_KEY)

@@ -2,8 +2,8 @@
 
     .venv/bin/python -m tests.crypto.make_record_vectors
 
-Made by the second implementation from inputs that are hashes of their names: they come out the same each time, and a
-test says so. Golden records stay for ever.
+The second implementation makes them from hashes of their names, so each run gives the same files; a test checks that.
+Golden records stay for ever.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def data_key(name: str) -> bytes:
 
 
 def wrapped(name: str, context: dict[str, str], key: str = "first") -> bytes:
-    """The data key's blob, made under the same context."""
+    """Returns the data key's blob, sealed with the same context."""
     return KEYS[key].seal(data_key(name), context, drawn(f"nonce of the data key of {name}", 24))
 
 
@@ -45,7 +45,7 @@ def golden() -> Iterator[dict[str, Any]]:
 
 
 def row(key: str, name: str, context: dict[str, str], plaintext: bytes) -> dict[str, Any]:
-    """Long ones by their hash: their plaintext is drawn again."""
+    """Returns a vector. Long plaintexts are stored as hashes; the tests draw them again."""
     blob, nonce = wrapped(name, context, key), drawn(f"nonce of the record of {name}", 24)
     record = second.seal(data_key(name), blob, plaintext, context, nonce)
     shown: tuple[Any, str] = (plaintext.hex(), record.hex())
@@ -64,7 +64,8 @@ def row(key: str, name: str, context: dict[str, str], plaintext: bytes) -> dict[
 
 
 def malformed() -> Iterator[dict[str, str]]:
-    """Of the data key "malformed" under the context "one". `told`: "form" where the record shows it without a key."""
+    """Yields damaged records under the data key "malformed" and the context "one". `told` is "form" if no key is needed
+    to see the damage."""
     record = second.seal(data_key("malformed"), wrapped("malformed", ONE), b"forty-two", ONE, drawn("malformed", 24))
     for reason, changed, told in [*wrong_forms(record), *wrong_parts(record), *exchanged(record)]:
         yield {"reason": reason, "record": changed.hex(), "told": told}
@@ -100,7 +101,7 @@ def wrong_parts(record: bytes) -> Iterator[tuple[str, bytes, str]]:
 
 
 def exchanged(record: bytes) -> Iterator[tuple[str, bytes, str]]:
-    """Parts of another record of the same data key, and of one of another data key; and another context's."""
+    """Yields records with parts of another record: of the same data key, another data key, another context."""
     same = second.seal(data_key("malformed"), wrapped("malformed", ONE), b"forty-six", ONE, drawn("same", 24))
     other = second.seal(data_key("another"), wrapped("another", ONE), b"forty-six", ONE, drawn("another", 24))
     parts = {"nonce": (163, 187), "ciphertext": (187, 196), "tag": (196, 212), "commitment": (212, 244)}
@@ -123,7 +124,7 @@ def text_of(name: str) -> str:
 
 
 def seeds() -> Iterator[tuple[str, bytes]]:
-    """The data keys of native/fuzz/fuzz_record.c are bytes 0-31 and 100-131; the context is empty."""
+    """Yields records under the keys of native/fuzz/fuzz_record.c, bytes 0-31 and 100-131, with the empty context."""
     first, other = bytes(range(32)), bytes(range(100, 132))
     whole = [second.seal(first, wrapped("seed", {}), drawn("seed", size), {}, bytes(24)) for size in (0, 1, 33, 300)]
     for record in whole:

@@ -1,9 +1,9 @@
-"""Writes tests/vectors/: what the second implementation makes from fixed inputs.
+"""Writes tests/vectors/: results of the second implementation for fixed inputs.
 
     .venv/bin/python -m tests.crypto.make_vectors
 
-The inputs are hashes of their names, so the files come out the same each time, and a test says so. Golden blobs stay
-for ever: what was once written opens always. New versions get files of their own.
+The inputs are hashes of their names, so each run gives the same files; a test checks that. Golden blobs stay for ever,
+because every blob that was ever written must open. New versions of a format get files of their own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MRK = "mrk-1234abcd12ab34cd56ef1234567890ab"
 
 
 def drawn(name: str, size: int) -> bytes:
-    """Bytes that depend on nothing but the name."""
+    """Returns bytes that depend on the name alone."""
     return hashlib.shake_128(f"kms-grpc vectors: {name}".encode()).digest(size)
 
 
@@ -50,7 +50,7 @@ CONTEXTS: dict[str, dict[str, str]] = {
 
 
 def keys() -> dict[str, Any]:
-    """All as hex: the wrapped keys open under the root key, each in its place."""
+    """Returns keys as hex. The wrapped keys open under the root key, each with its associated data."""
     region = wrap(ROOT_KEY, REGION_KEY, REGION_SECRET, REGION_PLACE, drawn("region nonce", 24))
     return {
         "root_key": ROOT_KEY.hex(),
@@ -86,7 +86,7 @@ def golden_row(name: str, key: Key, context_name: str, context: dict[str, str], 
     nonce = drawn(f"nonce of {name}, {context_name}, {len(plaintext)}", 24)
     blob = key.seal(plaintext, context, nonce)
     row = {"key": name, "context": context, "nonce": nonce.hex(), "plaintext": plaintext.hex(), "blob": blob.hex()}
-    if len(plaintext) > 256:  # long ones by their hash: the plaintext is drawn from its name again
+    if len(plaintext) > 256:  # long ones as hashes: the tests draw the plaintext from its name again
         row |= {"plaintext": len(plaintext), "blob": hashlib.sha256(blob).hexdigest()}
     return row
 
@@ -95,7 +95,7 @@ def golden_row(name: str, key: Key, context_name: str, context: dict[str, str], 
 
 
 def malformed() -> Iterator[dict[str, Any]]:
-    """Blobs of the first key under the context "one". Their headers are damaged, nobody's, or of a key that refuses."""
+    """Yields blobs of the first key under the context "one": with a damaged header, an unknown key, or a wrong key."""
     ours = {key.prefix for key in KEYS.values()}
     key, context = KEYS["first"], CONTEXTS["one"]
     blob = key.seal(b"forty-two", context, drawn("nonce of malformed", 24))
@@ -142,7 +142,7 @@ def with_check(first_51: bytes, rest: bytes) -> bytes:
 
 
 def forged(key: Key, context: dict[str, str], blob: bytes) -> Iterator[tuple[str, bytes, str]]:
-    """The check is no secret: these have a right one."""
+    """Yields blobs with a right check, which anybody can compute."""
     rest = blob[55:]
     yield "forged version 2", with_check(b"\2" + blob[1:51], rest), "damaged"
     yield "forged suite 2", with_check(blob[:1] + b"\2" + blob[2:51], rest), "damaged"
@@ -156,7 +156,7 @@ def forged(key: Key, context: dict[str, str], blob: bytes) -> Iterator[tuple[str
 
 
 def exchanged(context: dict[str, str], blob: bytes) -> Iterator[tuple[str, bytes, str]]:
-    """Each part of the blob replaced by that of another: of this key, its other material, and other keys."""
+    """Yields the blob with each part replaced by that of another blob: of this key, its other material, other keys."""
     others = {
         "this key": KEYS["first"],
         "this key's other material": KEYS["first, rotated"],
@@ -246,7 +246,7 @@ def text_of(name: str) -> str:
 
 
 def seeds() -> Iterator[tuple[str, str, bytes]]:
-    """Target, name, input. The key of native/fuzz/fuzz_blob.c is bytes 0-31, its associated data "associated"."""
+    """Yields target, name and input. native/fuzz/fuzz_blob.c has the key bytes 0-31, associated data "associated"."""
     for row in contexts():
         yield "context", row["name"], bytes.fromhex(row["canonical"])
     for row in malformed_contexts():
@@ -267,7 +267,7 @@ def seeds() -> Iterator[tuple[str, str, bytes]]:
 
 
 def requests() -> Iterator[tuple[str, bytes]]:
-    """Encrypt and Decrypt as protobuf writes them. The first byte says which; lengths here have one byte each."""
+    """Yields Encrypt and Decrypt as protobuf writes them, after a byte for the operation. All lengths have one byte."""
     key, pair = b"\x0a\x03key", b"\x12\x07\x0a\x01a\x12\x0212"
     other = b"\x12\x06\x0a\x01b\x12\x01v"
     yield "encrypt", b"\0" + key + pair + b"\x1a\x05plain"
@@ -280,8 +280,8 @@ def requests() -> Iterator[tuple[str, bytes]]:
 
 
 def batches() -> Iterator[tuple[str, bytes]]:
-    """The first byte: EncryptBatch, DecryptBatch, ReEncryptBatch, GenerateDataKeyBatch; 4 groups by context, 8 written
-    by protobuf."""
+    """Yields batches after a first byte: 0 to 3 for EncryptBatch, DecryptBatch, ReEncryptBatch, GenerateDataKeyBatch,
+    plus 4 to group by context, plus 8 for a request that protobuf wrote."""
     key, other, pair = b"\x0a\x03key", b"\x0a\x01k", b"\x12\x07\x0a\x01a\x12\x0212"
     plain = b"\x1a\x05plain"
     blob = fuzzed_blob(16)

@@ -1,5 +1,5 @@
-"""The message format of the AWS Encryption SDK once more, over `cryptography`: writes suite 0x0478, and what no honest
-writer would, with every tag right."""
+"""A second writer of the AWS Encryption SDK's message format, over `cryptography`. It writes suite 0x0478, and wrong
+messages whose tags are all right."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def context_of(context: Mapping[str, str]) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Second:
-    """A message to write. `numbers` overrides the sequence numbers, `commitment` the right one."""
+    """A message to write. `numbers` replaces the sequence numbers, `commitment` the right commitment."""
 
     data_key: bytes
     message_id: bytes

@@ -1,7 +1,7 @@
-"""A second implementation of the formats, written from their description alone, over `cryptography`.
+"""A second implementation of the formats, over `cryptography`, written from their description alone.
 
-It shares nothing with the core: message keys and commitments come from a CMAC, the KDF from KBKDFHMAC, the context is
-sorted by Python. What the two make must be the same to the byte.
+It shares no code with the core: message keys and commitments come from CMAC, the KDF is KBKDFHMAC, Python sorts the
+context. Both implementations must give the same bytes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.kdf.kbkdf import KBKDFHMAC, CounterLocation,
 
 
 class Refused(Exception):
-    """The blob, context or wrapped key isn't one."""
+    """The input is no valid blob, context or wrapped key."""
 
 
 def derive(key: bytes, label: str, context: bytes = b"") -> bytes:
-    """SP 800-108r1, counter mode, HMAC-SHA-256, one block: 00000001 || label || 00 || context || 00000100."""
+    """Returns one block of SP 800-108r1, counter mode, HMAC-SHA-256: 00000001 || label || 00 || context || 00000100."""
     place = CounterLocation.BeforeFixed
     kdf = KBKDFHMAC(hashes.SHA256(), Mode.CounterMode, 32, 4, 4, place, label.encode(), context, None)
     return kdf.derive(key)
@@ -46,7 +46,7 @@ def commitment(key: bytes, nonce: bytes) -> bytes:
 
 
 def xaes_seal(key: bytes, nonce: bytes, plaintext: bytes, associated: bytes) -> bytes:
-    """Ciphertext, tag, commitment."""
+    """Returns ciphertext, tag, commitment."""
     return AESGCM(message_key(key, nonce)).encrypt(nonce[12:], plaintext, associated) + commitment(key, nonce)
 
 

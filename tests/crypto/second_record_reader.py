@@ -1,4 +1,4 @@
-"""Records of the client library by a second implementation, written from their description alone, over `cryptography`.
+"""A second implementation of the client library's records, over `cryptography`, written from their description alone.
 
 0x81 · suite 1 · u16 w · the data key's blob, w bytes · nonce 24 · ciphertext · tag 16 · commitment 32
 """
@@ -18,7 +18,7 @@ def seal(data_key: bytes, wrapped: bytes, plaintext: bytes, context: dict[str, s
 
 
 def wrapped_of(record: bytes) -> bytes:
-    """The data key's blob. Refused where this is no record."""
+    """Returns the data key's blob. Raises Refused if this is no record."""
     if len(record) < 4 + 159 + 24 + 48 or record[:2] != b"\x81\1":
         raise Refused("version, suite or length")
     (length,) = struct.unpack(">H", record[2:4])
@@ -34,5 +34,5 @@ def open_under(data_key: bytes, record: bytes, context: dict[str, str]) -> bytes
 
 
 def open_from(key: Key, record: bytes, context: dict[str, str]) -> bytes:
-    """By the KMS key's material: first the data key, under the same context, then the record."""
+    """Opens a record with the KMS key's material: first the data key, with the same context, then the record."""
     return open_under(key.open(wrapped_of(record), context), record, context)

@@ -1,6 +1,6 @@
-"""The customer's side of importing, written from RFC 8017 and RFC 5649: what wraps key material under a public key.
+"""Wraps key material for import, as a customer does, written from RFC 8017 and RFC 5649.
 
-Every part can be chosen, so that wrong ones can be made as well; nothing is drawn at random. RSA is Python's pow.
+A test can choose every part, so that it can make wrong inputs too. Nothing is random. RSA is Python's pow.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Pair:
         return number.to_bytes(self.size, "big")
 
     def encrypt(self, encoded: bytes) -> bytes:
-        """RSAEP alone, of k bytes."""
+        """Encrypts k bytes with RSAEP, without padding."""
         return self.block(pow(int.from_bytes(encoded, "big"), E, self.n))
 
     def oaep(self, message: bytes, hash_name: str, seed: bytes, **wrong: Any) -> bytes:
@@ -83,7 +83,7 @@ def oaep_encoded(
     mgf_hash: str = "",
     padding_at: int | None = None,
 ) -> bytes:
-    """EME-OAEP of RFC 8017, 7.1.1; `padding_at` is a byte of the zeros that is 1."""
+    """Encodes EME-OAEP (RFC 8017, 7.1.1). `padding_at` sets one of the zero bytes to 1."""
     label_hash = hashlib.new(hash_name, label).digest()
     zeros = bytearray(size - len(message) - 2 * len(label_hash) - 2)
     if padding_at is not None:
@@ -99,7 +99,7 @@ def hash_of(algorithm: str) -> str:
 
 
 def wrap_for(pair: Pair, algorithm: str, material: bytes, seed: bytes, aes_key: bytes) -> bytes:
-    """The EncryptedKeyMaterial of each of the four algorithms."""
+    """Returns EncryptedKeyMaterial by one of the four algorithms."""
     if algorithm.startswith("RSAES_OAEP"):
         return pair.oaep(material, hash_of(algorithm), seed)
     return pair.oaep(aes_key, hash_of(algorithm), seed) + aes_key_wrap_with_padding(aes_key, material)

@@ -1,4 +1,4 @@
-"""Which libcrypto the core is built with: KMS_GRPC_OPENSSL names a prefix."""
+"""The choice of libcrypto for the core: KMS_GRPC_OPENSSL names a prefix."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ HEADER = "include/openssl/evp.h"
     ("files", "expected"),
     [
         pytest.param(
-            (HEADER, "lib/libcrypto.a", "lib/libcrypto.so"), {"extra_objects": ["lib/libcrypto.a"]}, id="static first"
+            (HEADER, "lib/libcrypto.a", "lib/libcrypto.so"),
+            {"extra_objects": ["lib/libcrypto.a"]},
+            id="static library first",
         ),
         pytest.param(
             (HEADER, "lib64/libcrypto.so", "lib/other"),
             {"libraries": ["crypto"], "library_dirs": ["lib64"], "runtime_library_dirs": ["lib64"]},
-            id="shared, found again by its rpath",
+            id="shared library with an rpath",
         ),
     ],
 )
-def test_another_openssl(
+def test_a_prefix_gives_the_arguments_of_its_libcrypto(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[str, ...], expected: dict[str, list[str]]
 ) -> None:
     monkeypatch.setenv("KMS_GRPC_OPENSSL", str(laid_out(tmp_path, *files)))
@@ -41,12 +43,14 @@ def test_another_openssl(
 
 
 @pytest.mark.parametrize("files", [(), (HEADER,), ("lib/libcrypto.a",), (HEADER, "lib/libssl.a")])
-def test_a_prefix_that_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[str, ...]) -> None:
+def test_a_prefix_without_libcrypto_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[str, ...]
+) -> None:
     monkeypatch.setenv("KMS_GRPC_OPENSSL", str(laid_out(tmp_path, *files)))
     with pytest.raises(SystemExit, match="no include/openssl and libcrypto"):
         build.openssl()
 
 
-def test_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_prefix_the_systems_libcrypto_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KMS_GRPC_OPENSSL", raising=False)
     assert build.openssl() == {"libraries": ["crypto"]}

@@ -1,4 +1,4 @@
-"""The ciphers against published vectors, through the build that takes nonces.
+"""The ciphers against published vectors, in the test build, which takes nonces.
 
 XAES-256-GCM: https://c2sp.org/XAES-256-GCM. The commitments: AWS-LC's vectors for its KC variant. AES-256-GCM: NIST
 CAVP, as cryptography-vectors carries it. The KDF: `cryptography`'s.
@@ -78,7 +78,7 @@ def xaes_open(core: ModuleType, key: bytes, nonce: bytes, associated: bytes, sea
 
 
 @pytest.mark.parametrize(("key", "nonce", "plain", "associated", "cipher", "tag", "commitment"), COMMITTING)
-def test_kc_xaes(
+def test_kc_xaes_matches_published_vectors(
     core: ModuleType, key: str, nonce: str, plain: str, associated: str, cipher: str, tag: str, commitment: str
 ) -> None:
     k, n, p, a = (bytes.fromhex(text) for text in (key, nonce, plain, associated))
@@ -89,19 +89,19 @@ def test_kc_xaes(
 
 
 ACCUMULATED = {10_000: "e6b9edf2df6cec60c8cbd864e2211b597fb69a529160cd040d56c0c210081939"}
-if "KMS_GRPC_SANITIZED" not in os.environ:  # under the sanitizers it takes a minute and finds nothing more
+if "KMS_GRPC_SANITIZED" not in os.environ:  # under the sanitizers the larger number takes a minute and adds nothing
     ACCUMULATED[1_000_000] = "2163ae1445985a30b60585ee67daa55674df06901b890593e824b8a7c885ab15"
 
 
 @pytest.mark.parametrize(("iterations", "expected"), ACCUMULATED.items())
-def test_xaes_accumulated(core: ModuleType, iterations: int, expected: str) -> None:
+def test_xaes_matches_the_accumulated_vectors(core: ModuleType, iterations: int, expected: str) -> None:
     out = core.ffi.new("uint8_t[32]")
     assert core.lib.kms_test_xaes_accumulated(out, iterations) == lib.KMS_OK
     assert bytes(core.ffi.buffer(out)).hex() == expected
 
 
 @pytest.mark.parametrize("at", range(4 + 48))
-def test_what_is_changed_does_not_open_and_leaves_no_plaintext(core: ModuleType, at: int) -> None:
+def test_changed_bytes_do_not_open_and_leave_no_plaintext(core: ModuleType, at: int) -> None:
     key, nonce = bytes(32), bytes(24)
     sealed = bytearray(xaes_seal(core, key, nonce, b"aad", b"text").out)
     sealed[at] ^= 0x80
@@ -109,15 +109,15 @@ def test_what_is_changed_does_not_open_and_leaves_no_plaintext(core: ModuleType,
 
 
 def test_tag_and_commitment_must_both_be_right(core: ModuleType) -> None:
-    """Under the first key the commitment is right and the tag isn't; under the second the other way round."""
+    """Under the first key the commitment is right and the tag wrong; under the second key the reverse."""
     first, second, nonce = b"\1" * 32, b"\2" * 32, bytes(24)
     sealed = second_reader.xaes_seal(second, nonce, b"text", b"")[:-32] + second_reader.commitment(first, nonce)
     for key in (first, second):
         assert xaes_open(core, key, nonce, b"", sealed).status == lib.KMS_INVALID_CIPHERTEXT
 
 
-def test_the_product_takes_no_nonce() -> None:
-    """Neither by a function of its own nor by what the tests' build has."""
+def test_the_product_has_no_way_to_set_a_nonce() -> None:
+    """The product's declarations and library have no function of the test build and no nonce parameter."""
     declared = (build.ROOT / "native" / "core.cdef.h").read_text()
     parameters = re.findall(r"\b(\w+)\s*[,)\[]", re.sub(r"/\*.*?\*/", "", declared, flags=re.S))
     assert "prefix" in parameters, "the pattern no longer finds parameters"
@@ -130,7 +130,7 @@ CAVP = Path(cryptography_vectors.__file__).parent / "ciphers" / "AES" / "GCM"
 
 
 def cases(name: str) -> Iterator[dict[str, str]]:
-    """Cases of one file whose nonce has 96 bits and whose tag has 128: the only ones of the product."""
+    """Yields a file's cases with a nonce of 96 bits and a tag of 128, the sizes that the product uses."""
     case: dict[str, str] = {}
     section: dict[str, str] = {}
     for line in [*(CAVP / name).read_text().splitlines(), ""]:
@@ -153,7 +153,7 @@ def gcm(core: ModuleType, call: str, case: dict[str, str], data: bytes, size: in
     return Sealed(status, bytes(core.ffi.buffer(out))[:size])
 
 
-def test_aes_256_gcm_encrypts_as_nist_says(core: ModuleType) -> None:
+def test_aes_256_gcm_encrypts_nists_vectors(core: ModuleType) -> None:
     every = list(cases("gcmEncryptExtIV256.rsp"))
     assert len(every) == 375
     for case in every:
@@ -162,7 +162,7 @@ def test_aes_256_gcm_encrypts_as_nist_says(core: ModuleType) -> None:
         assert sealed == (lib.KMS_OK, expected), case
 
 
-def test_aes_256_gcm_decrypts_as_nist_says_and_refuses_what_nist_refuses(core: ModuleType) -> None:
+def test_aes_256_gcm_decrypts_nists_vectors_and_rejects_the_invalid(core: ModuleType) -> None:
     every = list(cases("gcmDecrypt256.rsp"))
     refused = 0
     for case in every:
@@ -182,14 +182,16 @@ CORE = core_with_nonces.load()
 
 
 @given(st.binary(min_size=32, max_size=32), st.binary(min_size=24, max_size=24), st.binary(), st.binary(max_size=700))
-def test_kc_xaes_is_the_second_implementations(key: bytes, nonce: bytes, plaintext: bytes, associated: bytes) -> None:
+def test_kc_xaes_equals_the_second_implementation(
+    key: bytes, nonce: bytes, plaintext: bytes, associated: bytes
+) -> None:
     sealed = second_reader.xaes_seal(key, nonce, plaintext, associated)
     assert xaes_seal(CORE, key, nonce, associated, plaintext) == (lib.KMS_OK, sealed)
     assert xaes_open(CORE, key, nonce, associated, sealed) == (lib.KMS_OK, plaintext)
 
 
 @given(st.binary(min_size=32, max_size=32), st.sampled_from(["kms-grpc v1 encryption", "x"]), st.binary())
-def test_the_kdf_is_that_of_sp_800_108(key: bytes, label: str, context: bytes) -> None:
+def test_the_kdf_equals_that_of_cryptography(key: bytes, label: str, context: bytes) -> None:
     out = CORE.ffi.new("uint8_t[32]")
     assert CORE.lib.kms_test_derive(out, key, label.encode(), context, len(context)) == lib.KMS_OK
     assert bytes(CORE.ffi.buffer(out)) == second_reader.derive(key, label, context)

@@ -1,4 +1,4 @@
-"""The ciphertext blob against the second implementation, golden blobs, and everything that must not open."""
+"""Ciphertext blobs: the second implementation, golden blobs, and blobs that must not open."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NOT_OURS = b"not ours"
 
 
 @pytest.mark.parametrize("name", make_vectors.FILES)
-def test_the_committed_vectors_are_the_second_implementations(name: str) -> None:
+def test_the_committed_vectors_come_from_the_second_implementation(name: str) -> None:
     assert (VECTORS / name).read_text() == make_vectors.text_of(name)
 
 
 def open_as_the_service_does(keys: dict[str, Loaded], blob: bytes, context: dict[str, str]) -> bytes:
-    """Header first, then the key that it names; NOT_OURS where nobody has it."""
+    """Reads the header, then opens with the key that it names. Returns NOT_OURS for an unknown key."""
     prefix = ciphertext_blob.read_header(blob).prefix
     found = [key for key in keys.values() if key.prefix == prefix]
     return envelope.open_blob(found[0].handle, found[0].associated(context), blob) if found else NOT_OURS
@@ -37,8 +37,8 @@ def open_as_the_service_does(keys: dict[str, Loaded], blob: bytes, context: dict
 
 
 @pytest.mark.parametrize("row", vectors("blobs_v1.json"), ids=lambda row: f"{row['key']}, {row['nonce'][:8]}")
-def test_golden(core: ModuleType, keys: dict[str, Loaded], row: dict[str, Any]) -> None:
-    """They open, and the test build makes the same bytes from the same nonce."""
+def test_golden_blobs_open(core: ModuleType, keys: dict[str, Loaded], row: dict[str, Any]) -> None:
+    """Golden blobs open, and the test build makes the same bytes from the same nonce."""
     key, nonce = keys[row["key"]], bytes.fromhex(row["nonce"])
     if isinstance(row["plaintext"], int):
         plaintext = make_vectors.drawn(f"plaintext of {row['plaintext']}", row["plaintext"])
@@ -51,7 +51,7 @@ def test_golden(core: ModuleType, keys: dict[str, Loaded], row: dict[str, Any]) 
 
 
 def sealed_with_nonce(core: ModuleType, key: Loaded, context: dict[str, str], plaintext: bytes, nonce: bytes) -> bytes:
-    """By the test build, which is a module with a keyring of its own: the message root goes in as a material."""
+    """Seals with the test build, which has a keyring of its own and loads the key from bare material."""
     handle, associated = handle_in(core, key), key.associated(context)
     size = len(plaintext) + 127
     out = core.ffi.new("uint8_t[]", size)
@@ -72,8 +72,8 @@ def handle_in(core: ModuleType, key: Loaded) -> int:
 
 
 @pytest.mark.parametrize("row", vectors("malformed_blobs_v1.json"), ids=lambda row: row["reason"])
-def test_malformed(keys: dict[str, Loaded], row: dict[str, str]) -> None:
-    """A damaged header is told before any key is looked for; a whole one names nobody's key, or one that refuses."""
+def test_malformed_blobs_are_rejected(keys: dict[str, Loaded], row: dict[str, str]) -> None:
+    """A damaged header is rejected before the key is looked up; an intact one names an unknown key or a wrong one."""
     blob = bytes.fromhex(row["blob"])
     if row["header"] == "nobody's":
         assert open_as_the_service_does(keys, blob, ONE) == NOT_OURS
@@ -96,7 +96,7 @@ def refuses(handle: int, associated: bytes, blob: bytes) -> bool:
     return False
 
 
-def test_every_bit_of_every_byte_flipped(key: Loaded) -> None:
+def test_no_blob_opens_with_any_bit_flipped(key: Loaded) -> None:
     associated = key.associated(ONE)
     blob = envelope.seal(key.handle, key.prefix, associated, b"thirty-two bytes of plaintext ..")
     assert not refuses(key.handle, associated, blob)
@@ -106,7 +106,7 @@ def test_every_bit_of_every_byte_flipped(key: Loaded) -> None:
             assert refuses(key.handle, associated, changed), (at, bit)
 
 
-def test_every_truncation_and_every_appended_byte(key: Loaded) -> None:
+def test_no_blob_opens_truncated_or_extended(key: Loaded) -> None:
     associated = key.associated(ONE)
     blob = envelope.seal(key.handle, key.prefix, associated, b"plaintext")
     assert all(refuses(key.handle, associated, blob[:size]) for size in range(len(blob)))
@@ -115,8 +115,8 @@ def test_every_truncation_and_every_appended_byte(key: Loaded) -> None:
     assert refuses(key.handle, associated, blob + blob)
 
 
-def test_header_flips_are_damage_except_in_the_nonce(key: Loaded) -> None:
-    """The check covers bytes 0-50; the nonce isn't its business."""
+def test_the_check_detects_header_flips_except_in_the_nonce(key: Loaded) -> None:
+    """The check covers bytes 0-50, and not the nonce."""
     blob = envelope.seal(key.handle, key.prefix, key.associated(ONE), b"plaintext")
     damaged = set()
     for at in range(len(blob)):
@@ -138,14 +138,14 @@ def test_header_flips_are_damage_except_in_the_nonce(key: Loaded) -> None:
         ("nothing", lambda key: b""),
     ],
 )
-def test_other_associated_data(key: Loaded, reason: str, change: Any) -> None:
+def test_no_blob_opens_with_other_associated_data(key: Loaded, reason: str, change: Any) -> None:
     blob = envelope.seal(key.handle, key.prefix, key.associated(ONE), b"plaintext")
     assert refuses(key.handle, change(key), blob), reason
 
 
 @pytest.mark.parametrize("other", ["first, rotated", "other", "other, same material", "multi-Region"])
-def test_other_keys(keys: dict[str, Loaded], key: Loaded, other: str) -> None:
-    """With their own associated data and with this key's; so too where an import gave both the same material."""
+def test_no_blob_opens_under_another_key(keys: dict[str, Loaded], key: Loaded, other: str) -> None:
+    """Other keys do not open it, with either associated data, even if an import gave both keys the same material."""
     blob = envelope.seal(key.handle, key.prefix, key.associated(ONE), b"plaintext")
     for associated in (key.associated(ONE), keys[other].associated(ONE)):
         assert refuses(keys[other].handle, associated, blob)
@@ -158,7 +158,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(min_size=1, max_size=3000), st.dictionaries(TEXTS, TEXTS, max_size=6))
-def test_each_implementation_opens_the_others_blobs(key: Loaded, plaintext: bytes, context: dict[str, str]) -> None:
+def test_each_implementation_opens_blobs_of_the_other(key: Loaded, plaintext: bytes, context: dict[str, str]) -> None:
     associated = key.associated(context)
     assert associated == key.second.associated(context)
     ours = envelope.seal(key.handle, key.prefix, associated, plaintext)
@@ -168,7 +168,7 @@ def test_each_implementation_opens_the_others_blobs(key: Loaded, plaintext: byte
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 64, 4096, 4097, 65535, 65536])
-def test_sizes(key: Loaded, size: int) -> None:
+def test_blobs_of_all_sizes_open(key: Loaded, size: int) -> None:
     plaintext = secrets.token_bytes(size)
     blob = envelope.seal(key.handle, key.prefix, b"", plaintext)
     assert len(blob) == size + 127
@@ -176,14 +176,14 @@ def test_sizes(key: Loaded, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 65537, 200_000])
-def test_sizes_beyond_the_limits(key: Loaded, size: int) -> None:
+def test_sizes_beyond_the_limits_are_errors(key: Loaded, size: int) -> None:
     with pytest.raises(CryptoFailure):
         envelope.seal(key.handle, key.prefix, b"", bytes(size))
     assert refuses(key.handle, b"", key.prefix + bytes(72 + size))
 
 
 @pytest.mark.parametrize("size", [-1, 0, 65537])
-def test_sizes_of_data_keys_and_random_bytes_beyond_the_limits(key: Loaded, size: int) -> None:
+def test_sizes_of_data_keys_and_random_bytes_beyond_the_limits_are_errors(key: Loaded, size: int) -> None:
     for call in (envelope.data_key, envelope.data_key_without_plaintext):
         with pytest.raises(CryptoFailure):
             call(key.handle, key.prefix, b"", size)
@@ -209,7 +209,7 @@ def test_reseal_moves_a_plaintext_to_another_key_and_context(keys: dict[str, Loa
 
 
 @pytest.mark.parametrize("size", [1, 32, 64, 1024])
-def test_data_keys(key: Loaded, size: int) -> None:
+def test_data_keys_open_from_their_blobs(key: Loaded, size: int) -> None:
     associated = key.associated(ONE)
     plaintext, blob = envelope.data_key(key.handle, key.prefix, associated, size)
     assert key.second.open(blob, ONE) == plaintext
@@ -221,8 +221,8 @@ def test_data_keys(key: Loaded, size: int) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 600])
-def test_many(key: Loaded, count: int) -> None:
-    """Around the size of a chunk; lengths differ; nonces never meet."""
+def test_many_blobs_in_one_call(key: Loaded, count: int) -> None:
+    """Counts around the size of a chunk, with different lengths; no two nonces are equal."""
     associated = key.associated(ONE)
     plaintexts = [secrets.token_bytes(1 + i * 7 % 50) for i in range(count)]
     blobs = envelope.seal_many(key.handle, key.prefix, associated, plaintexts)
@@ -245,7 +245,7 @@ def test_nonces_and_random_bytes_differ(key: Loaded) -> None:
 # --- header ------------------------------------------------------------------------------------------------------
 
 
-def test_header(keys: dict[str, Loaded]) -> None:
+def test_a_header_names_kid_and_material(keys: dict[str, Loaded]) -> None:
     for key in keys.values():
         blob = key.second.seal(b"x", {}, bytes(24))
         assert key.prefix == key.second.prefix
@@ -253,7 +253,7 @@ def test_header(keys: dict[str, Loaded]) -> None:
 
 
 @pytest.mark.parametrize("key_id", [make_vectors.KEY_ID, make_vectors.MRK])
-def test_kid(key_id: str) -> None:
+def test_a_kid_and_its_key_id_convert_both_ways(key_id: str) -> None:
     assert ciphertext_blob.key_id_of(ciphertext_blob.kid_of(key_id)) == key_id
 
 
@@ -268,12 +268,12 @@ def test_kid(key_id: str) -> None:
         make_vectors.KEY_ID + "\n",
     ],
 )
-def test_not_a_kid(key_id: str) -> None:
+def test_an_invalid_kid_is_an_error(key_id: str) -> None:
     with pytest.raises(ValueError, match="not a key id"):
         ciphertext_blob.kid_of(key_id)
 
 
 @pytest.mark.parametrize("kid", [b"", bytes(16), bytes(18), b"\2" + bytes(16)])
-def test_not_a_key_id(kid: bytes) -> None:
+def test_an_invalid_key_id_is_an_error(kid: bytes) -> None:
     with pytest.raises(ValueError, match="not a kid"):
         ciphertext_blob.key_id_of(kid)

@@ -1,4 +1,4 @@
-"""What a data key may still be used for: to the record and the byte, and whatever threads do at the same time."""
+"""The budget of a data key: exact to the record and the byte, in any order of concurrent threads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def data_key(
 ) -> DataKey:
     keyring.open_keyring()
     key = DataKey(bytes(32), bytes(159))
-    key.uses.begin(counter or Counter(), ends, messages, size)
+    key.budget.begin(counter or Counter(), ends, messages, size)
     return key
 
 
@@ -39,23 +39,28 @@ def sealed(key: DataKey, size: int = 1, now: float = 0.0) -> bool:
     ("messages", "size", "records", "made"),
     [
         (3, UNBOUNDED, [0] * 5, [1, 1, 1, 0, 0]),
-        (UNBOUNDED, 100, [60, 60, 40, 1, 0], [1, 0, 1, 0, 1]),  # what does not fit takes nothing; to the very byte
+        (
+            UNBOUNDED,
+            100,
+            [60, 60, 40, 1, 0],
+            [1, 0, 1, 0, 1],
+        ),  # a record that does not fit takes nothing; exact to the byte
         (2, 100, [101, 100, 0, 0], [0, 1, 1, 0]),
         (0, 0, [0], [0]),
         (1, UNBOUNDED, [100_000, 0], [1, 0]),
     ],
 )
-def test_no_bound_is_passed(messages: int, size: int, records: list[int], made: list[int]) -> None:
-    """By the way that seals, the way that takes one, and the way that grants many."""
+def test_no_bound_is_exceeded(messages: int, size: int, records: list[int], made: list[int]) -> None:
+    """Holds for all three functions: `seal_within`, `take` and `grant`."""
     counter = Counter()
     one, other, third = (data_key(counter, 10.0, messages, size) for _ in range(3))
     assert [sealed(one, length) for length in records] == made
-    assert [other.uses.take(0.0, length) for length in records] == made
-    assert [third.uses.grant(0.0, [length]) for length in records] == made
+    assert [other.budget.take(0.0, length) for length in records] == made
+    assert [third.budget.grant(0.0, [length]) for length in records] == made
     assert counter.value == 3 * sum(made)
-    assert one.uses.messages == messages - sum(made) == other.uses.messages == third.uses.messages
+    assert one.budget.messages == messages - sum(made) == other.budget.messages == third.budget.messages
     spent = sum(length for length, was in zip(records, made, strict=True) if was)
-    assert one.uses.bytes == size - spent == other.uses.bytes == third.uses.bytes
+    assert one.budget.bytes == size - spent == other.budget.bytes == third.budget.bytes
 
 
 @pytest.mark.parametrize(
@@ -71,15 +76,15 @@ def test_no_bound_is_passed(messages: int, size: int, records: list[int], made: 
         ([1, UNBOUNDED], 1),
     ],
 )
-def test_of_many_as_many_as_fit(sizes: list[int], granted: int) -> None:
-    assert data_key(messages=5, size=100).uses.grant(0.0, sizes) == granted
-    assert data_key(messages=5, size=100).uses.grant(0.0, memoryview(numbers(sizes))) == granted
+def test_grant_takes_as_many_records_as_fit(sizes: list[int], granted: int) -> None:
+    assert data_key(messages=5, size=100).budget.grant(0.0, sizes) == granted
+    assert data_key(messages=5, size=100).budget.grant(0.0, memoryview(numbers(sizes))) == granted
 
 
 @pytest.mark.parametrize("now", [10.0, 11.0, float("nan"), float("inf")])
-def test_at_its_end_it_is_over(now: float) -> None:
+def test_a_budget_grants_nothing_after_its_end(now: float) -> None:
     key = data_key()
-    assert not sealed(key, now=now) and not key.uses.take(now, 1) and not key.uses.grant(now, [1])
+    assert not sealed(key, now=now) and not key.budget.take(now, 1) and not key.budget.grant(now, [1])
     assert sealed(key, now=9.999)
 
 
@@ -88,37 +93,37 @@ def test_at_its_end_it_is_over(now: float) -> None:
     [
         (5.0, 0, 0, 4.9, True),
         (5.0, 0, 0, 5.0, False),
-        (99.0, 0, 0, 10.0, False),  # never longer than the key itself
-        (5.0, 9, 0, 0.0, True),  # nine of ten stay
+        (99.0, 0, 0, 10.0, False),  # never longer than the budget itself
+        (5.0, 9, 0, 0.0, True),  # nine of ten remain
         (5.0, 10, 0, 0.0, False),
         (5.0, 0, 99, 0.0, True),
         (5.0, 0, 100, 0.0, False),
         (5.0, -5, -5, 0.0, True),
     ],
 )
-def test_who_is_not_asked(until: float, messages: int, size: int, now: float, may: bool) -> None:
+def test_seal_within_obeys_the_bounds_of_allow(until: float, messages: int, size: int, now: float, may: bool) -> None:
     key = data_key(messages=10, size=100)
-    key.uses.allow(until, messages, size)
+    key.budget.allow(until, messages, size)
     assert sealed(key, now=now) == may
-    assert key.uses.messages == 10 - may
-    assert key.uses.take(0.0, 100 - may), "who asks is bound by what is left alone"
+    assert key.budget.messages == 10 - may
+    assert key.budget.take(0.0, 100 - may), "`take` ignores the bounds of `allow`"
 
 
-def test_no_allowance_gives_more_than_there_is() -> None:
+def test_allow_never_extends_the_budget() -> None:
     key = data_key(messages=2)
-    key.uses.allow(1e9, -(1 << 62), -(1 << 62))
+    key.budget.allow(1e9, -(1 << 62), -(1 << 62))
     assert [sealed(key) for _ in range(3)] == [True, True, False]
 
 
-def test_before_they_begin_they_allow_nothing() -> None:
+def test_a_budget_grants_nothing_before_begin() -> None:
     keyring.open_keyring()
     key = DataKey(bytes(32), bytes(159))
-    assert not sealed(key, 0) and not key.uses.take(-1.0, 0) and not key.uses.grant(-1.0, [0])
+    assert not sealed(key, 0) and not key.budget.take(-1.0, 0) and not key.budget.grant(-1.0, [0])
 
 
 @pytest.mark.parametrize(("messages", "size"), [(5_000, UNBOUNDED), (UNBOUNDED, 5_000 * 3), (5_000, 5_000 * 3), (7, 7)])
-def test_threads_that_take_at_once_take_what_is_there_and_no_more(messages: int, size: int) -> None:
-    """One thread in two seals one by one, the others are granted several. All of it is used up in the end."""
+def test_concurrent_threads_use_up_the_budget_exactly(messages: int, size: int) -> None:
+    """Half of the threads seal single records, the others take several at once. In the end the budget is used up."""
     counter = Counter()
     key = data_key(counter, 10.0, messages, size)
     bytes_taken = [0] * THREADS
@@ -126,7 +131,7 @@ def test_threads_that_take_at_once_take_what_is_there_and_no_more(messages: int,
     def work(number: int) -> int:
         taken, length = 0, 3 if size > 7 else 1
         while True:
-            got = sealed(key, length) if number % 2 else key.uses.grant(0.0, [length] * 5)
+            got = sealed(key, length) if number % 2 else key.budget.grant(0.0, [length] * 5)
             if not got:
                 return taken
             taken += got
@@ -135,37 +140,37 @@ def test_threads_that_take_at_once_take_what_is_there_and_no_more(messages: int,
     total = sum(at_once(THREADS, work))
     assert counter.value == total == min(messages, size // (3 if size > 7 else 1))
     assert sum(bytes_taken) <= size
-    assert key.uses.messages == messages - total and key.uses.bytes == size - sum(bytes_taken)
+    assert key.budget.messages == messages - total and key.budget.bytes == size - sum(bytes_taken)
 
 
-def test_the_last_use_is_known() -> None:
+def test_the_counter_at_the_last_record_is_known() -> None:
     counter = Counter()
     one, other = data_key(counter), data_key(counter)
-    sealed(one), other.uses.grant(0.0, [1, 1]), sealed(one)
-    assert (one.uses.last, other.uses.last, counter.value) == (4, 3, 4)
-    assert data_key(counter).uses.last == 4
+    sealed(one), other.budget.grant(0.0, [1, 1]), sealed(one)
+    assert (one.budget.last, other.budget.last, counter.value) == (4, 3, 4)
+    assert data_key(counter).budget.last == 4
 
 
-def test_a_fork_that_nobody_is_told_of_has_no_key_to_pass_its_limits_with(core: ModuleType) -> None:
-    """By libc alone, in the middle of what two threads seal: each child is refused the parent's key, also once it has
-    opened the keyring anew; the parent's threads go on, and each of their records is counted."""
+def test_a_forked_child_cannot_exceed_the_budget(core: ModuleType) -> None:
+    """Forks by libc, without Python's hooks, while two threads seal. Each child fails to use the parent's key, also
+    after it opened the keyring again. The parent's threads continue, and each of their records is counted."""
     ffi, lib, forks = core.ffi, core.lib, 200
     assert lib.kms_keyring_open(64) == lib.KMS_OK
     handle, key, granted = ffi.new("uint64_t *"), ffi.new("kms_data_key_t *"), ffi.new("uint64_t *")
     refused, made = ffi.new("size_t *"), ffi.new("uint64_t *")
     assert lib.kms_record_key_import(handle, bytes(32), 32) == lib.KMS_OK
     key.key = handle[0]
-    lib.kms_budget_begin(ffi.addressof(key, "uses"), granted, UNBOUNDED, UNBOUNDED, 10.0)
+    lib.kms_budget_begin(ffi.addressof(key, "budget"), granted, UNBOUNDED, UNBOUNDED, 10.0)
     assert lib.kms_test_forks_while_sealing(refused, made, key, forks) == lib.KMS_OK
     assert refused[0] == forks and made[0] > 0
-    assert granted[0] == made[0] == UNBOUNDED - key.uses.messages == UNBOUNDED - key.uses.bytes
+    assert granted[0] == made[0] == UNBOUNDED - key.budget.messages == UNBOUNDED - key.budget.bytes
     assert lib.kms_keyring_evict(handle[0]) == lib.KMS_OK
 
 
 # --- the built-in function, and lists ---------------------------------------------------------------------------------
 
 
-def test_why_there_is_no_record() -> None:
+def test_why_not_raises_the_error_of_a_failed_call() -> None:
     key = data_key()
     with pytest.raises(CryptoFailure):
         answer = record.seal_within(key.address, 0.0, bytes(9000), b"")
@@ -189,12 +194,12 @@ def test_why_there_is_no_record() -> None:
         ((1, 0.0, b"", b"", b""), TypeError),
     ],
 )
-def test_arguments_that_make_no_sense(arguments: tuple[object, ...], error: type[Exception]) -> None:
+def test_invalid_arguments_raise(arguments: tuple[object, ...], error: type[Exception]) -> None:
     with pytest.raises(error):
         record.seal_within(*arguments)  # type: ignore[arg-type]
 
 
-def test_what_is_no_list_of_bytes() -> None:
+def test_an_invalid_list_of_bytes_raises() -> None:
     for wrong in ([b"x", "y"], [bytearray(b"x")], [None], 5):
         with pytest.raises(TypeError):
             BytesList(wrong)  # type: ignore[arg-type]
@@ -202,7 +207,7 @@ def test_what_is_no_list_of_bytes() -> None:
         BytesList([b"four", b"x"]).new(-2)
 
 
-def test_lists_keep_what_they_came_from() -> None:
+def test_a_bytes_list_keeps_its_elements() -> None:
     given = [bytes([n]) * 3000 for n in range(50)]
     kept, key = BytesList(given), data_key()
     given.clear()

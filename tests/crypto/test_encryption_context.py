@@ -1,4 +1,4 @@
-"""The canonical form of encryption contexts, and the strictness of its parser."""
+"""The canonical form of encryption contexts, and its strict parser."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
 @pytest.mark.parametrize("row", vectors("contexts_v1.json"), ids=lambda row: row["name"])
-def test_canonical(row: dict[str, Any]) -> None:
+def test_the_canonical_form(row: dict[str, Any]) -> None:
     expected = bytes.fromhex(row["canonical"])
     for pairs in list(permutations(row["context"].items()))[:24]:
         assert encryption_context.canonical(dict(pairs)) == expected
 
 
 def test_no_two_contexts_have_the_same_form() -> None:
-    """Emulators that join keys and values without lengths take the first two for the same."""
+    """Emulators that join keys and values without lengths confuse the first two."""
     contexts: list[dict[str, str]] = [
         {"a": "bc"},
         {"ab": "c"},
@@ -41,7 +41,7 @@ def test_no_two_contexts_have_the_same_form() -> None:
 
 @given(st.dictionaries(TEXTS, TEXTS, max_size=40))
 @example({chr(0x10000): "", "\uffff": ""})
-def test_canonical_is_the_second_implementations(context: dict[str, str]) -> None:
+def test_the_canonical_form_equals_the_second_implementation(context: dict[str, str]) -> None:
     try:
         expected = second_reader.canonical_context(context)
     except second_reader.Refused:
@@ -61,7 +61,7 @@ def test_canonical_is_the_second_implementations(context: dict[str, str]) -> Non
         ({"a": "\udfff"}, "not valid Unicode"),
     ],
 )
-def test_refused(context: dict[str, str], text: str) -> None:
+def test_invalid_contexts_raise(context: dict[str, str], text: str) -> None:
     with pytest.raises(ValidationException, match=text):
         encryption_context.canonical(context)
 
@@ -73,13 +73,13 @@ def canonical_of(joined: bytes) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("row", vectors("malformed_contexts_v1.json"), ids=lambda row: row["reason"])
-def test_malformed(row: dict[str, str]) -> None:
+def test_malformed_joined_forms_are_rejected(row: dict[str, str]) -> None:
     joined = bytes.fromhex(row["joined"])
     assert canonical_of(joined) == (getattr(lib, f"KMS_CONTEXT_{row['status']}"), bytes(len(joined)))
 
 
 @given(st.binary(max_size=200))
-def test_whatever_the_parser_takes_it_gives_back_in_order(joined: bytes) -> None:
+def test_the_parser_sorts_what_it_accepts(joined: bytes) -> None:
     status, canonical = canonical_of(b"\0\0\0" + joined)
     if status == lib.KMS_OK:
         assert canonical_of(canonical) == (lib.KMS_OK, canonical)
@@ -90,7 +90,7 @@ def test_whatever_the_parser_takes_it_gives_back_in_order(joined: bytes) -> None
 @given(st.binary(max_size=12))
 @example(b"\xf4\x8f\xbf\xbf")
 @example(b"\xed\x9f\xbf\xee\x80\x80")
-def test_utf8_is_pythons(key: bytes) -> None:
+def test_utf8_validation_equals_pythons(key: bytes) -> None:
     joined = b"\0\0\0\1" + framing.frame(key, b"")
     try:
         key.decode()
@@ -100,13 +100,13 @@ def test_utf8_is_pythons(key: bytes) -> None:
         assert canonical_of(joined) == (lib.KMS_OK, joined)
 
 
-def test_utf8_of_every_start_and_second_byte() -> None:
+def test_utf8_validation_of_every_first_and_second_byte() -> None:
     for first in range(256):
         for second in range(256):
             for tail in (b"", b"\x80", b"\x80\x80", b"\xbf\xbf\xbf"):
-                test_utf8_is_pythons.hypothesis.inner_test(bytes([first, second]) + tail)  # type: ignore[attr-defined]
+                test_utf8_validation_equals_pythons.hypothesis.inner_test(bytes([first, second]) + tail)  # type: ignore[attr-defined]
 
 
 @given(st.lists(st.binary(max_size=5), max_size=4), st.lists(st.binary(max_size=5), max_size=4))
-def test_frames_are_equal_only_where_the_fields_are(left: list[bytes], right: list[bytes]) -> None:
+def test_frames_are_equal_only_if_the_fields_are(left: list[bytes], right: list[bytes]) -> None:
     assert (framing.frame(*left) == framing.frame(*right)) == (left == right)

@@ -1,4 +1,4 @@
-"""The counter that all processes of a host see."""
+"""Epochs: counters that all processes of a host share."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def mapped(tmp_path: Path) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0)
 
 
-def test_processes_lose_no_bump(mapped: mmap.mmap, tmp_path: Path) -> None:
-    """Both wait for each other at the first epoch, then bump the second one at once."""
+def test_concurrent_processes_lose_no_bump(mapped: mmap.mmap, tmp_path: Path) -> None:
+    """Two processes meet at the first epoch, then bump the second one concurrently."""
     epochs = [Epoch(mapped, index) for index in range(3)]
     command = [sys.executable, "-c", BUMP, str(tmp_path / "epochs")]
     processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
@@ -47,6 +47,6 @@ def test_processes_lose_no_bump(mapped: mmap.mmap, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("index", [-1, 3])
-def test_outside_the_file(mapped: mmap.mmap, index: int) -> None:
+def test_an_index_outside_the_file_is_an_error(mapped: mmap.mmap, index: int) -> None:
     with pytest.raises(IndexError):
         Epoch(mapped, index)

@@ -1,4 +1,4 @@
-"""Importing: wrapping pairs, and what the second implementation, `cryptography` and openssl wrap under them."""
+"""Import of key material that the second implementation, `cryptography` and openssl wrap."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.crypto.make_import_vectors import AES_KEY, ALGORITHMS, KEY, MATERIAL,
 from tests.crypto.make_vectors import REGION_SECRET, flipped
 from tests.crypto.second_wrapper import PAIR, wrap_for
 
-stage = test_keyring.stage  # the fixture
+key_folder = test_keyring.key_folder  # the fixture
 ROWS = json.loads((VECTORS / make_import_vectors.NAME).read_text())
 STORED = {row["bits"]: (bytes.fromhex(row["place"]), bytes.fromhex(row["wrapped"])) for row in ROWS["pairs"]}
 PLACE, SIZES = b"a place", (2048, 3072, 4096)
@@ -40,16 +40,16 @@ def stored_material(wrapped: bytes) -> bytes:
     return second_reader.unwrap(REGION_SECRET, second_reader.MATERIAL, wrapped, PLACE)
 
 
-# --- what is right -----------------------------------------------------------------------------------------------
+# --- valid imports -----------------------------------------------------------------------------------------------
 
 
-def test_the_vectors_are_what_the_second_implementation_makes() -> None:
+def test_the_committed_vectors_come_from_the_second_implementation() -> None:
     assert (VECTORS / make_import_vectors.NAME).read_text() == make_import_vectors.text()
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("row", ROWS["pairs"], ids=lambda row: row["bits"])
-def test_material_imports_and_is_used(region: int, row: dict[str, Any], algorithm: str) -> None:
+def test_imported_material_works(region: int, row: dict[str, Any], algorithm: str) -> None:
     material_id, wrapped = unwrap(region, row["bits"], algorithm, bytes.fromhex(row["imports"][algorithm]))
     assert material_id.hex() == ROWS["key"]["material_id"]
     assert material_id == second_reader.derive(MATERIAL, "kms-grpc v1 material id", KEY.kid)
@@ -60,8 +60,9 @@ def test_material_imports_and_is_used(region: int, row: dict[str, Any], algorith
 
 
 @pytest.mark.parametrize("bits", SIZES)
-def test_a_pair_is_made_and_works(region: int, key: Loaded, bits: int) -> None:
-    """Against `cryptography`, which checks the pair as well; under a message root, and for 2048 a region key."""
+def test_a_generated_pair_works(region: int, key: Loaded, bits: int) -> None:
+    """`cryptography` checks and uses the pair. It is wrapped under a message root, the 2,048-bit pair also a region
+    key."""
     for wrapping in [key.handle] + [region] * (bits == 2048):
         public_key, wrapped = import_wrapping.generate_wrapping_pair(wrapping, bits, b"pair")
         public = serialization.load_der_public_key(public_key)
@@ -71,13 +72,13 @@ def test_a_pair_is_made_and_works(region: int, key: Loaded, bits: int) -> None:
         for algorithm in ALGORITHMS:
             material_id, stored = import_wrapping.unwrap_material(*place, algorithm, by_cryptography(public, algorithm))
             assert (material_id, stored_material(stored)) == (KEY.material_id, MATERIAL)
-    if bits == 2048:  # the last one is the region key's, which the second implementation knows
+    if bits == 2048:  # the last pair is under the region key, which the second implementation knows
         pkcs8 = second_wrapper.unwrap(REGION_SECRET, PAIR, wrapped, b"pair")
         private = serialization.load_der_private_key(pkcs8, None)
         assert isinstance(private, rsa.RSAPrivateKey)
         assert private.public_key().public_numbers() == public.public_numbers()
         again = (serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        assert private.private_bytes(*again) == pkcs8, "it is DER, to the byte"
+        assert private.private_bytes(*again) == pkcs8, "the encoding is DER"
 
 
 def by_cryptography(public: rsa.RSAPublicKey, algorithm: str) -> bytes:
@@ -88,8 +89,8 @@ def by_cryptography(public: rsa.RSAPublicKey, algorithm: str) -> bytes:
     return public.encrypt(AES_KEY, oaep) + aes_key_wrap_with_padding(AES_KEY, MATERIAL)
 
 
-def test_a_pair_under_a_key_like_all_others(region: int, key: Loaded) -> None:
-    """AWS owned keys of the registry have a material and a message root, and wrap under what is derived from that."""
+def test_a_pair_under_an_ordinary_key_works(region: int, key: Loaded) -> None:
+    """A pair can be wrapped under the message root of an ordinary key, as AWS owned keys of the registry are."""
     public_key, pair = import_wrapping.generate_wrapping_pair(key.handle, 2048, b"pair")
     pkcs8 = second_wrapper.unwrap(KEY.message_root, PAIR, pair, b"pair")
     private, public = serialization.load_der_private_key(pkcs8, None), serialization.load_der_public_key(public_key)
@@ -119,8 +120,8 @@ KEY_WRAP = "openssl enc -id-aes256-wrap-pad -iv A65959A6 -K {} -in PlaintextKeyM
 @pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl here")
 @pytest.mark.parametrize("bits", SIZES)
 @pytest.mark.parametrize("algorithm", ["rsautl", *ALGORITHMS])
-def test_what_openssl_wraps(region: int, tmp_path: Path, bits: int, algorithm: str) -> None:
-    """The commands that people type; `rsautl -oaep` is RSAES_OAEP_SHA_1."""
+def test_material_that_openssl_wraps_imports(region: int, tmp_path: Path, bits: int, algorithm: str) -> None:
+    """The commands that users type work; `rsautl -oaep` is RSAES_OAEP_SHA_1."""
     (tmp_path / "PublicKey.bin").write_bytes(PAIRS[bits].public_key)
     (tmp_path / "PlaintextKeyMaterial.bin").write_bytes(MATERIAL)
     (tmp_path / "aes.bin").write_bytes(AES_KEY)
@@ -141,11 +142,11 @@ def test_what_openssl_wraps(region: int, tmp_path: Path, bits: int, algorithm: s
     assert (material_id, stored_material(wrapped)) == (KEY.material_id, MATERIAL)
 
 
-# --- what is wrong -----------------------------------------------------------------------------------------------
+# --- invalid imports -----------------------------------------------------------------------------------------------
 
 
 def refuse(region: int, algorithm: str, encrypted: bytes, why: str) -> None:
-    """The exception is InvalidCiphertextException without a text, and no byte is left in the outputs."""
+    """Requires InvalidCiphertextException without a message, and zeroed outputs."""
     with pytest.raises(InvalidCiphertextException) as refused:
         unwrap(region, 2048, algorithm, encrypted)
     assert str(refused.value) == "", why
@@ -158,7 +159,7 @@ def refuse(region: int, algorithm: str, encrypted: bytes, why: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_what_does_not_unwrap(region: int, algorithm: str) -> None:
+def test_invalid_material_is_rejected(region: int, algorithm: str) -> None:
     rows = [row for row in ROWS["malformed"] if row["algorithm"] == algorithm]
     assert len(rows) > 30
     for row in rows:
@@ -166,7 +167,7 @@ def test_what_does_not_unwrap(region: int, algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS[1:3])
-def test_any_byte_changed_and_any_length(region: int, algorithm: str) -> None:
+def test_changed_bytes_and_other_lengths_are_rejected(region: int, algorithm: str) -> None:
     right = wrap_for(PAIRS[2048], algorithm, MATERIAL, SEED, AES_KEY)
     for at in range(len(right)):
         refuse(region, algorithm, flipped(right, at), f"byte {at}")
@@ -175,8 +176,8 @@ def test_any_byte_changed_and_any_length(region: int, algorithm: str) -> None:
     unwrap(region, 2048, algorithm, right)
 
 
-def test_a_wrong_pair_is_no_wrong_ciphertext(region: int, key: Loaded) -> None:
-    """Damage of our own is WrappedKeyDamaged, whatever was sent."""
+def test_a_damaged_pair_is_told_from_invalid_material(region: int, key: Loaded) -> None:
+    """A damaged pair raises WrappedKeyDamaged, whatever was sent."""
     place, wrapped = STORED[2048]
     head, tail = (region, KEY.kid, PLACE), ("RSAES_OAEP_SHA_1", bytes(256))
     damaged = [flipped(wrapped, at) for at in range(0, len(wrapped), 7)]
@@ -200,8 +201,8 @@ def pkcs8_variants() -> Iterator[tuple[str, bytes]]:
     yield "no RSA", b"\x30\x03\x02\x01\x00"
 
 
-def test_a_pair_that_opens_but_is_no_pkcs8(region: int) -> None:
-    """Nobody but the service can make one. It is refused all the same, and read within its bounds."""
+def test_a_pair_that_is_no_pkcs8_is_rejected(region: int) -> None:
+    """Only the service can wrap such a pair. It is rejected nevertheless, and no read exceeds its bounds."""
     for why, pkcs8 in pkcs8_variants():
         wrapped = second_wrapper.wrap(REGION_SECRET, PAIR, pkcs8, b"pair", bytes(24))
         with pytest.raises((WrappedKeyDamaged, InvalidCiphertextException, CryptoFailure)):
@@ -211,7 +212,7 @@ def test_a_pair_that_opens_but_is_no_pkcs8(region: int) -> None:
             pytest.fail(why)
 
 
-def test_arguments_that_cannot_be_right(region: int, root: int) -> None:
+def test_invalid_arguments_raise(region: int, root: int) -> None:
     place, wrapped = STORED[2048]
     right = wrap_for(PAIRS[2048], "RSAES_OAEP_SHA_1", MATERIAL, SEED, AES_KEY)
     unwrap_material = import_wrapping.unwrap_material
@@ -249,12 +250,12 @@ def kwp_cases(name: str) -> Iterator[dict[str, str]]:
 def kwp_open(core: ModuleType, key: bytes, wrapped: bytes) -> tuple[int, bytes]:
     out, size = core.ffi.new("uint8_t[]", len(wrapped)), core.ffi.new("size_t *")
     status = core.lib.kms_test_kwp_open(out, size, key, wrapped, len(wrapped))
-    assert status == lib.KMS_OK or not any(core.ffi.buffer(out)[:]), "a plaintext is left"
+    assert status == lib.KMS_OK or not any(core.ffi.buffer(out)[:]), "a plaintext remains"
     return status, bytes(core.ffi.buffer(out, size[0]))
 
 
-def test_aes_kwp_is_that_of_nist(core: ModuleType) -> None:
-    """CAVP's KWP-AD with AES-256: 1 to 512 bytes, a fifth of them refused. (RFC 5649's own two have AES-192 keys.)"""
+def test_aes_kwp_matches_nists_vectors(core: ModuleType) -> None:
+    """CAVP's KWP-AD with AES-256: 1 to 512 bytes, a fifth of them invalid. (The examples of RFC 5649 use AES-192.)"""
     cases = list(kwp_cases("KWP_AD_256.txt"))
     refused = [case for case in cases if case["fails"]]
     assert (len(cases), len(refused)) == (500, 100)
@@ -264,8 +265,8 @@ def test_aes_kwp_is_that_of_nist(core: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 15, 17, 39])
-def test_what_aes_kwp_never_is(core: ModuleType, size: int) -> None:
-    """Less than two blocks, or not a multiple of eight."""
+def test_aes_kwp_rejects_impossible_lengths(core: ModuleType, size: int) -> None:
+    """A wrapped key has at least two blocks and a multiple of eight bytes."""
     assert kwp_open(core, AES_KEY, bytes(size)) == (lib.KMS_INVALID_CIPHERTEXT, b"")
 
 
@@ -277,7 +278,8 @@ def pieces(name: str, secret: bytes, size: int, every: int) -> dict[str, bytes]:
 
 
 def number_pieces(name: str, number: int, size: int) -> dict[str, bytes]:
-    """Four of it, in either byte order, and in the digits of 52 and 29 bits of libcrypto's vector code."""
+    """Returns four pieces of a number in both byte orders, and in the 52 and 29 bit limbs of libcrypto's vector
+    code."""
     forms = {"big-endian": number.to_bytes(size, "big"), "little-endian": number.to_bytes(size, "little")}
     for bits in (52, 29):
         digits = [(number >> at & (1 << bits) - 1).to_bytes(8, "little") for at in range(0, size * 8, bits)]
@@ -289,7 +291,7 @@ def number_pieces(name: str, number: int, size: int) -> dict[str, bytes]:
 
 
 def secrets_of(pair: bytes, sent: list[tuple[str, bytes]]) -> dict[str, bytes]:
-    """Everything secret of a pair and of what was wrapped under it."""
+    """Returns all secrets of a pair and of the material wrapped under it."""
     region = test_keyring.SECRETS["region key"]
     private = serialization.load_der_private_key(second_wrapper.unwrap(region, PAIR, pair, b"pair"), None)
     assert isinstance(private, rsa.RSAPrivateKey)
@@ -307,9 +309,12 @@ def secrets_of(pair: bytes, sent: list[tuple[str, bytes]]) -> dict[str, bytes]:
     return found | {"wrapping key": wrapping, "message key": second_reader.message_key(wrapping, pair[1:25])}
 
 
-def test_after_an_import_nothing_secret_is_left_in_memory(stage: Path) -> None:
-    """As in test_keyring.py. The public key, which Python holds, shows that what is there would be found."""
-    command = [name.replace(".scenes", ".import_scene") for name in test_keyring.command("import_material", stage)]
+def test_an_import_leaves_no_secret_in_memory(key_folder: Path) -> None:
+    """Searches as in test_keyring.py. Finding the public key, which Python holds, shows that the search works."""
+    command = [
+        name.replace(".keyring_process", ".import_process")
+        for name in test_keyring.command("import_material", key_folder)
+    ]
     with subprocess.Popen(
         command, cwd=test_keyring.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

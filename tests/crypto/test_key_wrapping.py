@@ -22,7 +22,7 @@ PLACE = b"a place"
 # --- the root key's file -----------------------------------------------------------------------------------------
 
 
-def test_a_root_key_file_is_made_once(root: int, tmp_path: Path) -> None:
+def test_a_root_key_file_is_never_overwritten(root: int, tmp_path: Path) -> None:
     path = tmp_path / "root.key"
     Path(f"{path}.unfinished").write_bytes(b"what a crash left behind")
     key_wrapping.create_root_key_file(path)
@@ -37,7 +37,7 @@ def test_a_root_key_file_is_made_once(root: int, tmp_path: Path) -> None:
     assert fingerprint != key_wrapping.root_key_fingerprint(root) == second_reader.derive(ROOT_KEY, label)[:8].hex()
 
 
-def test_no_folder_for_it(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RootKeyFileError, match="No such file or directory"):
         key_wrapping.create_root_key_file(tmp_path / "missing" / "root.key")
 
@@ -69,17 +69,17 @@ def with_size(size: int) -> Callable[[Path], None]:
     [
         pytest.param(lambda path: None, "No such file", id="missing"),
         pytest.param(Path.mkdir, "not a regular file", id="a folder"),
-        pytest.param(lambda path: os.mkfifo(path, 0o600), "not a regular file", id="a pipe nobody writes to"),
-        pytest.param(with_mode(0o640), "chmod 600", id="its group may read it"),
-        pytest.param(with_mode(0o604), "chmod 600", id="everybody may read it"),
-        pytest.param(with_mode(0o620), "chmod 600", id="its group may write it"),
+        pytest.param(lambda path: os.mkfifo(path, 0o600), "not a regular file", id="a pipe without a writer"),
+        pytest.param(with_mode(0o640), "chmod 600", id="readable by its group"),
+        pytest.param(with_mode(0o604), "chmod 600", id="readable by everybody"),
+        pytest.param(with_mode(0o620), "chmod 600", id="writable by its group"),
         pytest.param(with_size(0), "32 bytes", id="empty"),
-        pytest.param(with_size(31), "32 bytes", id="cut off"),
+        pytest.param(with_size(31), "32 bytes", id="truncated"),
         pytest.param(with_size(33), "32 bytes", id="too long"),
     ]
-    + ([pytest.param(wrong_owner, "another user", id="another's")] if os.geteuid() == 0 else []),
+    + ([pytest.param(wrong_owner, "another user", id="owned by another user")] if os.geteuid() == 0 else []),
 )
-def test_a_root_key_file_that_cannot_be_used(tmp_path: Path, make: Callable[[Path], None], text: str) -> None:
+def test_an_unusable_root_key_file_is_an_error(tmp_path: Path, make: Callable[[Path], None], text: str) -> None:
     path = tmp_path / "root.key"
     make(path)
     with pytest.raises(RootKeyFileError, match=text) as refused:
@@ -91,12 +91,12 @@ def test_a_root_key_file_that_cannot_be_used(tmp_path: Path, make: Callable[[Pat
 
 
 def damaged(wrapped: bytes) -> list[bytes]:
-    """Every bit flipped, every truncation, a byte more, and nothing."""
+    """Yields the bytes with each bit flipped, each truncation, one byte more, and none."""
     flips = [wrapped[:i] + bytes([wrapped[i] ^ 1 << bit]) + wrapped[i + 1 :] for i in range(105) for bit in (0, 7)]
     return [*flips, *(wrapped[:size] for size in range(105)), wrapped + b"\0"]
 
 
-def test_region_keys(root: int, tmp_path: Path) -> None:
+def test_region_keys_wrap_and_load(root: int, tmp_path: Path) -> None:
     wrapped = key_wrapping.generate_region_key(root, PLACE)
     secret = second_reader.unwrap(ROOT_KEY, second_reader.REGION_KEY, wrapped, PLACE)
     assert len(secret) == 32
@@ -114,7 +114,7 @@ def test_region_keys(root: int, tmp_path: Path) -> None:
         key_wrapping.load_region_key(key_wrapping.load_root_key_file(tmp_path / "root.key"), PLACE, wrapped)
 
 
-def test_material(region: int) -> None:
+def test_material_wraps_and_loads(region: int) -> None:
     kid, other_kid = ciphertext_blob.kid_of(make_vectors.KEY_ID), ciphertext_blob.kid_of(make_vectors.OTHER_ID)
     material_id, wrapped = key_wrapping.generate_material(region, kid, PLACE)
     material = second_reader.unwrap(REGION_SECRET, second_reader.MATERIAL, wrapped, PLACE)
@@ -131,8 +131,8 @@ def test_material(region: int) -> None:
             key_wrapping.load_material(region, *moved, wrapped)
 
 
-def test_a_region_key_is_no_material_and_the_other_way_round(root: int, region: int) -> None:
-    """Wrapped under the right key, in the right place, but as the other kind."""
+def test_region_keys_and_material_are_not_interchangeable(root: int, region: int) -> None:
+    """A key does not open as the other kind, even under the right key with the right associated data."""
     kid = ciphertext_blob.kid_of(make_vectors.KEY_ID)
     second = second_reader.Key(make_vectors.KEY_ID, "arn", bytes(32))
     as_region = second_reader.wrap(REGION_SECRET, second_reader.REGION_KEY, bytes(32), PLACE, bytes(24))
@@ -143,7 +143,7 @@ def test_a_region_key_is_no_material_and_the_other_way_round(root: int, region: 
         key_wrapping.load_region_key(root, PLACE, as_material)
 
 
-def test_every_function_wants_its_own_kind_of_handle(root: int, region: int, key: Loaded) -> None:
+def test_every_function_rejects_handles_of_other_kinds(root: int, region: int, key: Loaded) -> None:
     kid = ciphertext_blob.kid_of(make_vectors.KEY_ID)
     for call in (
         lambda: key_wrapping.generate_region_key(region, PLACE),
@@ -169,7 +169,7 @@ def row_mac(secret: bytes, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("data", [b"", b"row", bytes(100_000)], ids=len)
-def test_row_macs(region: int, data: bytes) -> None:
+def test_row_macs_detect_changes(region: int, data: bytes) -> None:
     mac = key_wrapping.mac(region, data)
     assert mac == row_mac(REGION_SECRET, data)
     assert key_wrapping.mac_matches(region, data, mac)

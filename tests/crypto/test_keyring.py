@@ -1,4 +1,4 @@
-"""The keyring, shown and not said: its pages, forks, eviction, and what a process may not lock. See scenes.py."""
+"""The keyring: its memory pages, forks, eviction and limits, observed in processes of keyring_process.py."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from tests.crypto.make_import_vectors import PAIRS
 from tests.crypto.make_vectors import KEY_ID
 
 ROOT = Path(__file__).resolve().parents[2]
-SANITIZED = "KMS_GRPC_SANITIZED" in os.environ  # AddressSanitizer replaces mlock by nothing
+SANITIZED = "KMS_GRPC_SANITIZED" in os.environ  # AddressSanitizer makes mlock do nothing
 SECRETS = {name: os.urandom(32) for name in ("root key", "region key", "material")}
 KEY = second_reader.Key(KEY_ID, "arn", SECRETS["material"])
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a root key and keys wrapped under it, whose secrets this process knows and no scene sees."""
-    folder = tmp_path_factory.mktemp("stage")
+def key_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a root key and keys wrapped under it. This process knows the secrets; the scripts do not."""
+    folder = tmp_path_factory.mktemp("folder")
     (folder / "root.key").touch(0o600)
     (folder / "root.key").write_bytes(SECRETS["root key"])
     place, nonce = b"place", os.urandom(24)
@@ -54,12 +54,12 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(name: str, stage: Path) -> list[str]:
-    return [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "tests.crypto.scenes", name, str(stage)]
+def command(name: str, folder: Path) -> list[str]:
+    return [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "tests.crypto.keyring_process", name, str(folder)]
 
 
-def play(name: str, stage: Path, before: tuple[str, ...] = ()) -> Any:
-    done = subprocess.run([*before, *command(name, stage)], cwd=ROOT, capture_output=True, text=True, check=False)
+def run(name: str, folder: Path, before: tuple[str, ...] = ()) -> Any:
+    done = subprocess.run([*before, *command(name, folder)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -70,44 +70,44 @@ def play(name: str, stage: Path, before: tuple[str, ...] = ()) -> Any:
 LOCKED = [] if SANITIZED else ["lo"]
 
 
-def test_its_pages_are_locked_left_out_of_dumps_and_wiped_on_fork(stage: Path) -> None:
-    scene = play("mapping", stage)
-    assert scene["after"] == [[*LOCKED, "dd", "wf"]]
-    assert scene["facts"] == {
+def test_pages_are_locked_excluded_from_dumps_and_wiped_on_fork(key_folder: Path) -> None:
+    report = run("mapping", key_folder)
+    assert report["after"] == [[*LOCKED, "dd", "wf"]]
+    assert report["facts"] == {
         "slots": 1000,
         "used": 0,
         "locked": True,
         "left_out_of_dumps": True,
         "wiped_on_fork": True,
     }
-    assert scene["in a child"] == [["dd", "wf"]], "a lock is not inherited: that is why a child has to open it anew"
-    assert scene["in a child that opened it anew"] == [[*LOCKED, "dd", "wf"]]
+    assert report["in a child"] == [["dd", "wf"]], "mlock is not inherited, so a child has to open the keyring again"
+    assert report["in a child that opened it anew"] == [[*LOCKED, "dd", "wf"]]
 
 
-def test_a_forked_child_gets_keyring_lost_and_no_output(stage: Path) -> None:
-    scene = play("forked", stage)
-    assert scene["lost"].pop("facts") == "0"
-    assert set(scene["lost"].values()) == {"KeyringLost"}, scene["lost"]
-    assert scene["raw"] == [[lib.KMS_KEYRING_LOST, False]] * 11
-    assert scene["the parent's handles"] == ["StaleHandle", "StaleHandle", "done"]
-    assert scene["anew"]
-    assert scene["handles differ"]
-    assert scene["the parent goes on"]
+def test_a_forked_child_gets_keyring_lost_and_no_output(key_folder: Path) -> None:
+    report = run("forked", key_folder)
+    assert report["lost"].pop("facts") == "0"
+    assert set(report["lost"].values()) == {"KeyringLost"}, report["lost"]
+    assert report["raw"] == [[lib.KMS_KEYRING_LOST, False]] * 11
+    assert report["the parent's handles"] == ["StaleHandle", "StaleHandle", "done"]
+    assert report["anew"]
+    assert report["handles differ"]
+    assert report["the parent goes on"]
 
 
-def test_a_fork_in_the_middle_of_a_batch_in_another_thread(stage: Path) -> None:
-    scene = play("forked_while_a_thread_seals", stage)
-    assert len(scene["children"]) == 25
-    assert {tuple(set(child.values())) for child in scene["children"]} == {("KeyringLost",)}
-    assert scene["batches"] > 0
-    assert scene["the parent goes on"]
+def test_a_fork_in_the_middle_of_a_batch_in_another_thread(key_folder: Path) -> None:
+    report = run("forked_while_a_thread_seals", key_folder)
+    assert len(report["children"]) == 25
+    assert {tuple(set(child.values())) for child in report["children"]} == {("KeyringLost",)}
+    assert report["batches"] > 0
+    assert report["the parent goes on"]
 
 
 # --- memory ------------------------------------------------------------------------------------------------------
 
 
 def round_keys(key: bytes) -> list[bytes]:
-    """The schedule of AES-256, its 15 round keys (FIPS 197), with the S-box taken from `cryptography`'s AES."""
+    """Returns the 15 round keys of AES-256 (FIPS 197)."""
     words = [key[i : i + 4] for i in range(0, 32, 4)]
     constant = 1
     for i in range(8, 60):
@@ -128,7 +128,8 @@ def substitute(word: bytes) -> bytes:
 
 
 def _sbox() -> bytes:
-    """The affine transform of the inverse in GF(2^8), x^8 + x^4 + x^3 + x + 1, walked by the generator 3."""
+    """Returns the S-box: the affine transform of the inverse in GF(2^8), x^8 + x^4 + x^3 + x + 1, by the generator
+    3."""
     box, p, q = bytearray(256), 1, 1
     while True:
         p ^= (p << 1) & 0xFF ^ (0x1B if p & 0x80 else 0)
@@ -146,14 +147,14 @@ def _sbox() -> bytes:
 SBOX = _sbox()
 
 
-def test_the_schedule_that_is_looked_for_is_that_of_fips_197() -> None:
-    """Its example of appendix A.3: words 56 to 59."""
+def test_the_key_schedule_matches_fips_197() -> None:
+    """Compares words 56 to 59 with the example of appendix A.3."""
     key = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
     assert round_keys(key)[14].hex() == "fe4890d1e6188d0b046df344706c631e"
 
 
 def needles(blob: bytes, record: bytes) -> dict[str, bytes]:
-    """Everything secret that the process computed with: keys, subkeys, schedules, HMAC's padded keys."""
+    """Returns all secrets of the process: keys, subkeys, key schedules, padded HMAC keys."""
     wrapped = second_record_reader.wrapped_of(record)
     data_key = second_reader.xaes_open(KEY.message_root, wrapped[55:79], wrapped[79:], wrapped[:79] + bytes(4))
     record_root = second_reader.derive(data_key, second_record_reader.LABEL)
@@ -190,12 +191,12 @@ def subkey(key: bytes) -> bytes:
 
 
 def memory(pid: int) -> Iterator[tuple[str, bytes]]:
-    """Every readable mapping of a process, with its line of flags."""
+    """Yields every readable mapping of a process with its flags."""
     smaps = Path(f"/proc/{pid}/smaps").read_text()
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as mem:
         for start, end, rest in re.findall(r"^([0-9a-f]+)-([0-9a-f]+) (r.*?VmFlags: [^\n]*)", smaps, re.M | re.S):
             size, flags = int(end, 16) - int(start, 16), rest.rsplit("VmFlags:", 1)[1]
-            shadow = size > 2**30 and " dd" in flags  # AddressSanitizer's, which copies no byte of the process
+            shadow = size > 2**30 and " dd" in flags  # of AddressSanitizer, which has no copies of the process's bytes
             if shadow or "[vvar" in rest or "[vsyscall]" in rest or re.search(r"\nRss: +0 kB", rest):
                 continue
             mem.seek(int(start, 16))
@@ -203,7 +204,7 @@ def memory(pid: int) -> Iterator[tuple[str, bytes]]:
 
 
 def places(pid: int, wanted: dict[str, bytes]) -> dict[str, list[str]]:
-    """Name of a secret → "keyring" or "elsewhere" for each place where it stands."""
+    """Returns for each secret that was found, "keyring" or "elsewhere" for each of its places."""
     found: dict[str, list[str]] = {}
     for flags, content in memory(pid):
         where = "keyring" if " wf" in flags else "elsewhere"
@@ -215,10 +216,10 @@ def places(pid: int, wanted: dict[str, bytes]) -> dict[str, list[str]]:
 IN_THE_KEYRING = {"root key", "region key", "message root K", "K1", "record root", "record root's K1"}
 
 
-def test_after_eviction_no_byte_of_a_key_is_left_in_memory(stage: Path) -> None:
-    """The reader is this process, which knows the secrets; the one that is read never had them as Python objects."""
+def test_eviction_leaves_no_byte_of_a_key_in_memory(key_folder: Path) -> None:
+    """This process knows the secrets and reads the memory of another, which never had them as Python objects."""
     with subprocess.Popen(
-        command("work_then_evict", stage), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command("work_then_evict", key_folder), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin and process.stdout
         before = json.loads(process.stdout.readline())
@@ -241,41 +242,41 @@ def test_after_eviction_no_byte_of_a_key_is_left_in_memory(stage: Path) -> None:
 
 
 @pytest.mark.skipif(SANITIZED, reason="AddressSanitizer replaces mlock by nothing")
-def test_without_the_right_to_lock_memory_it_works_and_says_so(stage: Path) -> None:
+def test_a_process_that_may_not_lock_memory_works_and_reports_it(key_folder: Path) -> None:
     drop = ("setpriv", "--bounding-set=-ipc_lock") if os.geteuid() == 0 else ()
-    scene = play("unlocked", stage, ("sh", "-c", 'ulimit -l 0; exec "$@"', "sh", *drop))
-    assert scene["facts"] | {"used": 0, "slots": 0} == {
+    report = run("unlocked", key_folder, ("sh", "-c", 'ulimit -l 0; exec "$@"', "sh", *drop))
+    assert report["facts"] | {"used": 0, "slots": 0} == {
         "slots": 0,
         "used": 0,
         "locked": False,
         "left_out_of_dumps": True,
         "wiped_on_fork": True,
     }
-    assert scene["works"]
+    assert report["works"]
 
 
-def test_it_says_when_it_is_full(stage: Path) -> None:
-    assert play("full", stage) == {"used": 40, "distinct": True, "another handle": True}
+def test_a_full_keyring_is_an_error(key_folder: Path) -> None:
+    assert run("full", key_folder) == {"used": 40, "distinct": True, "another handle": True}
 
 
-def test_before_it_was_opened(stage: Path) -> None:
-    assert play("never_opened", stage) == ["KeyringLost"] * 3 + [0]
+def test_a_keyring_that_was_never_opened_is_lost(key_folder: Path) -> None:
+    assert run("never_opened", key_folder) == ["KeyringLost"] * 3 + [0]
 
 
-def test_core_dumps_can_be_forbidden(stage: Path) -> None:
-    assert play("no_core_dumps", stage) == [0, [0, 0]]
+def test_core_dumps_can_be_forbidden(key_folder: Path) -> None:
+    assert run("no_core_dumps", key_folder) == [0, [0, 0]]
     assert resource.getrlimit(resource.RLIMIT_CORE) is not None
 
 
-def test_a_key_that_is_evicted_while_others_use_it(stage: Path) -> None:
-    """Each call has the whole key or none: a mixture would make a blob that the steady handle can't open."""
-    scene = play("readers_and_an_evictor", stage)
-    assert scene["sealed"] >= 3000
-    assert scene["stale"] >= 20
+def test_evicting_a_key_while_other_threads_use_it(key_folder: Path) -> None:
+    """Each call has the whole key or none. A mixture of keys would give a blob that the steady handle cannot open."""
+    report = run("readers_and_an_evictor", key_folder)
+    assert report["sealed"] >= 3000
+    assert report["stale"] >= 20
 
 
-def test_no_read_mixes_two_keys(core: ModuleType) -> None:
-    """The same in C, at full speed: that a reader meets a writer is a matter of nanoseconds."""
+def test_no_concurrent_read_mixes_two_keys(core: ModuleType) -> None:
+    """Repeats the test above in C at full speed, because a reader meets a writer only within nanoseconds."""
     assert core.lib.kms_keyring_open(64) == lib.KMS_OK
     read, torn = core.ffi.new("size_t *"), core.ffi.new("size_t *")
     total = 0
@@ -287,7 +288,7 @@ def test_no_read_mixes_two_keys(core: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("handle", [0, 1, 5 << 32, 2**32 - 1, 2**64 - 1])
-def test_what_is_no_handle(key: Loaded, handle: int) -> None:
+def test_invalid_handles_are_stale(key: Loaded, handle: int) -> None:
     with pytest.raises(StaleHandle):
         envelope.seal(handle, key.prefix, b"", b"x")
     keyring.evict(handle)
@@ -304,7 +305,7 @@ def test_what_is_no_handle(key: Loaded, handle: int) -> None:
         ("fpu aes", False),
     ],
 )
-def test_advice_depends_on_processor_and_version(tmp_path: Path, flags: str, helped: bool) -> None:
+def test_libcrypto_advice_depends_on_processor_and_version(tmp_path: Path, flags: str, helped: bool) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
     advice = keyring.libcrypto_advice(cpuinfo)
@@ -312,6 +313,6 @@ def test_advice_depends_on_processor_and_version(tmp_path: Path, flags: str, hel
     assert advice is None or advice.startswith(keyring.libcrypto_version())
 
 
-def test_no_advice_where_the_processor_is_not_described(tmp_path: Path) -> None:
+def test_no_libcrypto_advice_without_cpuinfo(tmp_path: Path) -> None:
     assert keyring.libcrypto_advice(tmp_path / "missing") is None
     assert re.match(r"OpenSSL 3\.\d+\.\d+", keyring.libcrypto_version())

@@ -1,5 +1,5 @@
-"""The AWS Encryption SDK's message format: the stock library and a second writer on the other side, and all that must
-be refused."""
+"""Messages of the AWS Encryption SDK: exchanged with the stock library and a second writer, and messages that must be
+rejected."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _keyring() -> None:
 
 
 def read(message: bytes, data_key: bytes = DATA_KEY, step: int | None = None) -> bytes:
-    """As the service does: the header first, then parts of `step` bytes, and the end."""
+    """Reads a message as the service does: the header, parts of `step` bytes, and `finish`."""
     header = read_header(message)
     if header is None:
         raise InvalidCiphertextException
@@ -59,7 +59,7 @@ KEY_BYTES |= {0x0214: 16, 0x0114: 16, 0x0014: 16}
 
 
 def refused(message: bytes, **more: Any) -> bool:
-    """Whether it is InvalidCiphertextException, without a text, in one part and in many."""
+    """Checks that a message raises InvalidCiphertextException without a message text, in one part and in many."""
     for step in (None, 11):
         try:
             read(message, step=step, **more)
@@ -71,18 +71,18 @@ def refused(message: bytes, **more: Any) -> bool:
 
 
 def written(plaintext: bytes, frame_length: int = 128, cuts: tuple[int, ...] = (), context: Any = CONTEXT) -> bytes:
-    """By the core, in parts."""
+    """Writes a message with the core, in parts."""
     with MessageWriter(context, ARN + KEY_ID, frame_length).under_data_key(DATA_KEY, WRAPPED) as writer:
         ends = [*cuts, len(plaintext)]
         parts = [plaintext[start:end] for start, end in zip([0, *cuts], ends, strict=True)]
         return writer.header + b"".join(writer.encrypt(part, i == len(cuts)) for i, part in enumerate(parts))
 
 
-# --- what was written is read --------------------------------------------------------------------------------------
+# --- valid messages --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("row", vectors(FILE)["messages"], ids=lambda row: f"{row['suite']}, {row['size']} bytes")
-def test_messages_of_the_stock_library(row: dict[str, Any]) -> None:
+def test_messages_of_the_stock_library_decrypt(row: dict[str, Any]) -> None:
     message = bytes.fromhex(row["message"])
     header = read_header(message)
     assert header is not None
@@ -101,16 +101,16 @@ def test_the_second_writer_and_the_core_agree(size: int, step: int | None) -> No
     assert read(written(plaintext, cuts=(size // 3, size // 2)), step=step) == plaintext
 
 
-def test_the_core_writes_what_the_second_writer_does() -> None:
-    """To the byte, header and frames, but for the message id, which it draws."""
+def test_the_core_and_the_second_writer_give_the_same_bytes() -> None:
+    """Both give the same header and frames, once the second writer takes the core's random message id."""
     message = written(PLAINTEXT)
     drawn_id = message[3:35]
     assert dataclasses.replace(SECOND, message_id=drawn_id).message(PLAINTEXT) == message
     assert written(PLAINTEXT)[3:35] != drawn_id
 
 
-def test_under_a_key_of_the_service(key: Loaded) -> None:
-    """The blob in the header opens by itself, under the message's context, to the data key."""
+def test_a_message_under_a_key_of_the_service(key: Loaded) -> None:
+    """The blob in the header is a data key that opens by itself, with the message's context."""
     associated = key.associated(CONTEXT)
     with MessageWriter(CONTEXT, ARN + KEY_ID).under(key.handle, key.prefix, associated) as writer:
         message = writer.header + writer.encrypt(PLAINTEXT, last=True)
@@ -126,11 +126,11 @@ def test_under_a_key_of_the_service(key: Loaded) -> None:
         MessageReader(header, message).under(key.handle, other, data_key.blob)
 
 
-def test_into_the_callers_buffers() -> None:
+def test_encrypting_and_decrypting_into_the_callers_buffers() -> None:
     with MessageWriter({}, "", 128).under_data_key(DATA_KEY, b"w") as writer:
         size = writer.size_of(300, True)
         out = bytearray(size)
-        with pytest.raises(ValueError, match="don't fit"):
+        with pytest.raises(ValueError, match="do not fit"):
             writer.encrypt_into(out[:-1], PLAINTEXT, last=True)
         assert writer.encrypt_into(out, PLAINTEXT, last=True) == size
         message = writer.header + out
@@ -145,18 +145,18 @@ def test_into_the_callers_buffers() -> None:
     assert opened[:300] == PLAINTEXT
 
 
-# --- what is not as it was written -----------------------------------------------------------------------------------
+# --- invalid messages -----------------------------------------------------------------------------------
 
 
-def test_cut_off_at_every_byte() -> None:
-    """Of the header: more is asked for, and no byte is taken for a header. Of the frames: the end is missing."""
+def test_no_truncated_message_is_complete() -> None:
+    """A truncated header is incomplete; truncated frames lack the end."""
     for end in range(len(HEADER)):
         assert read_header(MESSAGE[:end]) is None
     for end in range(len(HEADER), len(MESSAGE)):
         assert refused(MESSAGE[:end]), end
 
 
-def test_any_bit_flipped() -> None:
+def test_no_message_decrypts_with_any_bit_flipped() -> None:
     for at in range(len(MESSAGE)):
         changed = bytearray(MESSAGE)
         changed[at] ^= 1 << at % 8
@@ -188,7 +188,7 @@ WRONG: list[tuple[str, bytes]] = [
 
 
 @pytest.mark.parametrize(("reason", "message"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
-def test_frames_that_are_not_in_their_place(reason: str, message: bytes) -> None:
+def test_misplaced_frames_are_rejected(reason: str, message: bytes) -> None:
     assert refused(message)
 
 
@@ -214,13 +214,13 @@ HEADERS: list[tuple[str, bytes]] = [
 
 
 @pytest.mark.parametrize(("reason", "header"), HEADERS, ids=lambda value: value if isinstance(value, str) else "")
-def test_headers_are_refused_as_soon_as_they_are_wrong(reason: str, header: bytes) -> None:
+def test_a_header_is_rejected_at_its_first_wrong_byte(reason: str, header: bytes) -> None:
     with pytest.raises(InvalidCiphertextException):
         read_header(header)
 
 
-def test_no_header_waits_for_more_than_64_kib() -> None:
-    """Whatever it says: its length is known by then, or it is refused."""
+def test_no_header_needs_more_than_64_kib() -> None:
+    """After 64 KiB, a header is complete or rejected."""
     start = BEFORE_KEYS + b"\xff\xff"
     endless = start + bytes(MAXIMUM_HEADER)
     assert read_header(endless[: MAXIMUM_HEADER - 8]) is None
@@ -228,14 +228,14 @@ def test_no_header_waits_for_more_than_64_kib() -> None:
         read_header(endless[:MAXIMUM_HEADER])
 
 
-def test_a_commitment_to_another_key_is_refused() -> None:
-    """With every tag right: without the commitment the message would open."""
+def test_a_commitment_to_another_key_is_rejected() -> None:
+    """All tags are right, so without the commitment the message would open."""
     other = Second(DATA_KEY, bytes(32), ARN, WRAPPED, commitment=bytes(32))
     assert read(Second(DATA_KEY, bytes(32), ARN, WRAPPED).message(b"x")) == b"x"
     assert refused(other.message(b"x"))
 
 
-def test_another_data_key_is_refused() -> None:
+def test_another_data_key_is_rejected() -> None:
     assert refused(MESSAGE, data_key=bytes(32))
     assert refused(bytes.fromhex(vectors(FILE)["messages"][-1]["message"]), data_key=bytes(32))
     header = read_header(MESSAGE)
@@ -248,7 +248,7 @@ def test_another_data_key_is_refused() -> None:
 SIGNED = bytes.fromhex(next(row["message"] for row in vectors(FILE)["messages"] if row["suite"] == "0578"))
 HEADER_OF_SIGNED = read_header(SIGNED)
 assert HEADER_OF_SIGNED is not None
-SIGNATURE = len(SIGNED) - HEADER_OF_SIGNED.size - 40  # behind its one frame, which is empty
+SIGNATURE = len(SIGNED) - HEADER_OF_SIGNED.size - 40  # after its only frame, which is empty
 FOOTERS: list[tuple[str, Callable[[bytes], bytes]]] = [
     ("cut off", lambda message: message[:-1]),
     ("missing", lambda message: message[:-SIGNATURE]),
@@ -259,11 +259,11 @@ FOOTERS: list[tuple[str, Callable[[bytes], bytes]]] = [
 
 
 @pytest.mark.parametrize(("reason", "change"), FOOTERS, ids=[reason for reason, _ in FOOTERS])
-def test_signatures(reason: str, change: Callable[[bytes], bytes]) -> None:
+def test_signatures_are_verified(reason: str, change: Callable[[bytes], bytes]) -> None:
     assert refused(change(SIGNED))
 
 
-def test_a_signed_suite_without_its_public_key_is_refused() -> None:
+def test_a_signed_suite_without_its_public_key_is_rejected() -> None:
     header = read_header(SIGNED)
     assert header is not None
     for key in ("", "AAAA", "not base64!"):
@@ -272,10 +272,10 @@ def test_a_signed_suite_without_its_public_key_is_refused() -> None:
             MessageReader(changed, SIGNED)
 
 
-# --- what is released, and when it ends ------------------------------------------------------------------------------
+# --- released plaintext, and the end of a message -------------------------------------------------------------------
 
 
-def test_no_byte_of_a_call_that_fails_is_released() -> None:
+def test_a_failed_call_releases_no_plaintext() -> None:
     header = read_header(MESSAGE)
     assert header is not None
     broken = bytearray(MESSAGE[header.size :])
@@ -292,8 +292,8 @@ def test_no_byte_of_a_call_that_fails_is_released() -> None:
 
 
 @pytest.mark.parametrize("step", [1, 7, 31, 32, 40, 159, 160, 161, 320, 399])
-def test_the_size_of_what_comes_is_known_before(step: int) -> None:
-    """To the byte, and into exactly so many; of a message that ended, none."""
+def test_the_size_of_the_plaintext_is_known_beforehand(step: int) -> None:
+    """`size_of` is exact, and 0 for a message that has ended."""
     header = read_header(MESSAGE)
     assert header is not None
     rest, out = memoryview(MESSAGE)[header.size :], bytearray()
@@ -312,21 +312,24 @@ def test_the_size_of_what_comes_is_known_before(step: int) -> None:
     [
         (ONE + TWO + LAST, 300),
         (ONE + TWO[:-1], 128),
-        (ONE + LAST, 128),  # what is not the next frame counts for nothing, nor does what is behind it
+        (ONE + LAST, 128),  # a wrong frame and the bytes after it do not count
         (TWO + ONE, 0),
         (ONE + TWO + LAST[:20] + b"\xff" * 4 + LAST[24:], 256),
-        (ONE + TWO + LAST[:20] + struct.pack(">I", 45) + LAST[24:] + b"x", 301),  # fits what came: the tag tells
+        (
+            ONE + TWO + LAST[:20] + struct.pack(">I", 45) + LAST[24:] + b"x",
+            301,
+        ),  # matches the bytes that came; only the tag detects it
         (ONE + TWO + LAST + ONE, 300),
     ],
 )
-def test_lengths_that_lie_never_reach_over_what_came(frames: bytes, size: int) -> None:
+def test_false_lengths_never_exceed_the_input(frames: bytes, size: int) -> None:
     header = read_header(MESSAGE)
     assert header is not None
     with MessageReader(header, MESSAGE).under_data_key(DATA_KEY) as reader:
         assert reader.size_of(frames) == size <= len(frames)
 
 
-def test_frames_are_given_as_soon_as_they_are_whole() -> None:
+def test_frames_are_released_as_soon_as_they_are_complete() -> None:
     header = read_header(MESSAGE)
     assert header is not None
     with MessageReader(header, MESSAGE).under_data_key(DATA_KEY) as reader:
@@ -339,15 +342,15 @@ def test_frames_are_given_as_soon_as_they_are_whole() -> None:
 @pytest.mark.parametrize(
     "head", [TWO[:16], ONE[:15] + b"x", LAST[:8], HEADER[:4]], ids=["number", "nonce", "final", "none"]
 )
-def test_what_is_not_the_next_frame_is_refused_by_its_first_bytes(head: bytes) -> None:
-    """Nobody waits for the rest of it."""
+def test_a_wrong_frame_is_rejected_by_its_head(head: bytes) -> None:
+    """The reader rejects it without waiting for its rest."""
     header = read_header(MESSAGE)
     assert header is not None
     with MessageReader(header, MESSAGE).under_data_key(DATA_KEY) as reader, pytest.raises(InvalidCiphertextException):
         reader.decrypt(head + bytes(24))
 
 
-def test_the_key_leaves_the_keyring_with_the_message() -> None:
+def test_closing_a_message_evicts_its_key() -> None:
     before = keyring.keyring_facts().used
     writer = MessageWriter({}, "").under_data_key(DATA_KEY, b"w")
     assert keyring.keyring_facts().used == before + 1
@@ -366,7 +369,7 @@ def test_frame_lengths_have_bounds(frame_length: int) -> None:
         MessageWriter({}, "", frame_length).under_data_key(DATA_KEY, b"w")
 
 
-def test_nothing_is_written_behind_the_end() -> None:
+def test_an_ended_message_accepts_no_more_parts() -> None:
     with MessageWriter({}, "").under_data_key(DATA_KEY, b"w") as writer:
         writer.encrypt(b"x", last=True)
         with pytest.raises(CryptoFailure):
@@ -374,9 +377,9 @@ def test_nothing_is_written_behind_the_end() -> None:
 
 
 @pytest.mark.parametrize("frame_length", [4096, 65_536, 999_999])
-def test_what_is_larger_than_caches(frame_length: int) -> None:
-    """More than 8 MiB in a call go through the cipher piece by piece, memory being asked for ahead: also behind a frame
-    that was held. Smaller parts, which do not, read and write the same."""
+def test_parts_larger_than_the_caches(frame_length: int) -> None:
+    """More than 8 MiB in a call are processed in pieces with prefetching, also after a held frame. Smaller parts,
+    which are not, give the same bytes."""
     content = bytes(range(251)) * 40_000
     frames = written(content, frame_length, (1000,))
     assert read(frames) == read(frames, step=100_003) == content

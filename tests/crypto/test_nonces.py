@@ -1,4 +1,4 @@
-"""No two calls, threads or forked processes ever get the same nonce."""
+"""No two calls, threads or forked processes get the same nonce."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ print(len(seen) - len(set(seen)))
 
 
 @pytest.mark.parametrize("forks", [3, 20])
-def test_no_nonce_is_handed_out_twice(tmp_path: Path, forks: int) -> None:
-    """A child that went on with its parent's generator would repeat its next nonces."""
+def test_no_nonce_is_drawn_twice(tmp_path: Path, forks: int) -> None:
+    """A child that continued its parent's random generator would repeat the parent's next nonces."""
     command = [sys.executable, "-c", FORKING, str(tmp_path), str(forks)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr

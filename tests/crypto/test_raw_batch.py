@@ -1,4 +1,4 @@
-"""The core's scanner of batches beside protobuf's own reader; what it does with items, in parts and by groups."""
+"""The core's scanner of batches against protobuf's parser; groups of items, and processing a batch in parts."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def named(message: Any) -> tuple[str, str]:
 
 
 def said(message: Any) -> tuple[dict[str, str], dict[str, str]]:
-    """Its encryption contexts."""
+    """Returns the encryption contexts of an item."""
     first = field(message, "encryption_context") or field(message, "destination_encryption_context") or {}
     return dict(first), dict(field(message, "source_encryption_context") or {})
 
 
 def agrees(name: str, raw: bytes, *, written: bool = False) -> bool:
-    """Whether the scanner takes it; fails where protobuf's reader would say anything else."""
+    """Returns whether the scanner accepts the request. Fails if protobuf's parser reads something else."""
     kind, request_class, item_class = KINDS[name]
     batch = raw_batch.scan(kind, raw, written=written)
     if batch is None:
@@ -70,7 +70,7 @@ def agrees(name: str, raw: bytes, *, written: bool = False) -> bool:
 
 
 def written_again(name: str, raw: bytes) -> bytes | None:
-    """As protobuf writes it, where it can be read, and what it says for all items is good."""
+    """Returns the request as protobuf writes it, if it parses and the batch's own fields are valid; else None."""
     request_class = KINDS[name][1]
     try:
         request: Message = request_class.FromString(raw)
@@ -83,12 +83,14 @@ def written_again(name: str, raw: bytes) -> bytes | None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_bad_requests_are_read_alike(name: str) -> None:
+def test_the_scanner_agrees_with_protobuf_on_bad_requests(name: str) -> None:
     cases = [case.raw for case in CASES if case.operation == name]
     taken = [raw for raw in cases if agrees(name, raw)]
     again = [written for raw in cases if (written := written_again(name, raw))]
     assert min(len(taken), len(again)) > 100
-    assert [raw for raw in again if not agrees(name, raw, written=True)] == [], "what protobuf writes is taken"
+    assert [raw for raw in again if not agrees(name, raw, written=True)] == [], (
+        "the scanner accepts what protobuf writes"
+    )
 
 
 inner = st.one_of(
@@ -103,7 +105,7 @@ items = st.builds(lambda parts: sized(3, b"".join(parts)), st.lists(inner, max_s
 
 @settings(max_examples=1500, deadline=None)
 @given(name=st.sampled_from(sorted(KINDS)), parts=st.lists(items | inner, max_size=6))
-def test_any_fields_in_any_order_are_read_alike(name: str, parts: list[bytes]) -> None:
+def test_the_scanner_agrees_with_protobuf_on_any_fields_in_any_order(name: str, parts: list[bytes]) -> None:
     raw = b"".join(parts)
     agrees(name, raw)
     written = written_again(name, raw)
@@ -122,7 +124,7 @@ def batch_of(
     return batch, raw
 
 
-def test_items_of_the_same_keys_are_one_group() -> None:
+def test_items_with_the_same_keys_form_one_group() -> None:
     items = [{"key_id": f"k{i % 3}", "plaintext": b"p", "encryption_context": {"n": str(i % 5)}} for i in range(60)]
     batch, _ = batch_of(items)
     assert [batch.group(number).key for number in range(batch.groups)] == [b"k0", b"k1", b"k2"]
@@ -137,7 +139,7 @@ def test_ten_thousand_groups() -> None:
     assert raw_batch.scan(raw_request.ENCRYPT, b"\x1a\x00" * 10_001) is None, "one item more"
 
 
-# --- doing them ---------------------------------------------------------------------------------------------------
+# --- processing ---------------------------------------------------------------------------------------------------
 
 
 def under(key: Loaded) -> Any:
@@ -146,8 +148,8 @@ def under(key: Loaded) -> Any:
     return made
 
 
-def test_parts_of_a_batch_are_the_whole(key: Loaded) -> None:
-    """Done in any order, as threads would; with items between them that are not done."""
+def test_parts_of_a_batch_give_the_whole_answer(key: Loaded) -> None:
+    """Processes parts in any order, as threads would, with failed items among them."""
     texts = [bytes([i % 251]) * (1 + i * 3) for i in range(600)]
     items = [{"key_id": "x" if i % 10 == 3 else "k", "plaintext": text} for i, text in enumerate(texts)]
     batch, _ = batch_of(items, encryption_context={"a": "1"})
@@ -172,7 +174,7 @@ def test_parts_of_a_batch_are_the_whole(key: Loaded) -> None:
 
 @pytest.mark.parametrize("name", ["EncryptBatch", "ReEncryptBatch", "GenerateDataKeyBatch"])
 def test_no_two_items_have_the_same_nonce(key: Loaded, name: str) -> None:
-    """They are drawn where the answer ends, and what is written on the way there must not meet them."""
+    """The nonces are drawn into the end of the answer; no item may overwrite the nonce of a later one."""
     blob = envelope.seal(key.handle, key.prefix, key.associated({}), b"p")
     requests = {
         "EncryptBatch": pb.EncryptBatchRequest(key_id="k", items=[{"plaintext": b"p"}] * 1000),
@@ -193,8 +195,8 @@ def test_no_two_items_have_the_same_nonce(key: Loaded, name: str) -> None:
     assert all(envelope.open_blob(key.handle, key.associated({}), blob) for blob in blobs)
 
 
-def test_a_failure_leaves_nothing(key: Loaded) -> None:
-    """The first item's key is there, the second's has left: nothing of either is in the answer."""
+def test_a_failed_run_leaves_zeros(key: Loaded) -> None:
+    """The key of the second item was evicted: the answer holds nothing of the first either."""
     blob = envelope.seal(key.handle, key.prefix, key.associated({}), b"secret of the test")
     raw = pb.DecryptBatchRequest(
         items=[{"ciphertext_blob": blob, "key_id": name} for name in ("k", "x")]
@@ -209,7 +211,7 @@ def test_a_failure_leaves_nothing(key: Loaded) -> None:
 
 
 @pytest.mark.parametrize("name", ["DecryptBatch", "ReEncryptBatch"])
-def test_what_does_not_open_is_zeros(key: Loaded, name: str) -> None:
+def test_an_item_that_does_not_open_leaves_zeros(key: Loaded, name: str) -> None:
     blob = bytearray(envelope.seal(key.handle, key.prefix, key.associated({}), b"secret of the test"))
     blob[-1] ^= 1
     requests = {
@@ -228,8 +230,8 @@ def test_what_does_not_open_is_zeros(key: Loaded, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["DecryptBatch", "GenerateDataKeyBatch"])
-def test_what_was_written_is_the_answer(key: Loaded, name: str) -> None:
-    """No copy of a plaintext is made; and what was given away is not written to any more."""
+def test_the_answer_is_not_copied(key: Loaded, name: str) -> None:
+    """The answer is the buffer itself, without a copy; after `results` nothing writes to it."""
     blob = envelope.seal(key.handle, key.prefix, key.associated({}), b"secret of the test")
     requests = {
         "DecryptBatch": pb.DecryptBatchRequest(items=[{"ciphertext_blob": blob}]),
@@ -249,7 +251,7 @@ def test_what_was_written_is_the_answer(key: Loaded, name: str) -> None:
     assert answer == kept
 
 
-def test_a_part_that_is_none_is_an_error(key: Loaded) -> None:
+def test_an_invalid_part_is_an_error(key: Loaded) -> None:
     batch, _ = batch_of([{"key_id": "k", "plaintext": b"p"}] * 3)
     batch.plan([raw_batch.Admitted(under(key))], 0)
     for first, end in ((0, 4), (2, 2), (3, 3)):

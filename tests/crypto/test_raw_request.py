@@ -1,6 +1,6 @@
-"""The core's scanner beside protobuf's own reader: what it takes, both read alike; what it doesn't, is not read at all.
+"""The core's scanner of requests against protobuf's parser, and the core's responses, read by protobuf.
 
-And the answers: what the core writes is what protobuf reads, and opens.
+Both must read the same from every request that the scanner accepts.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def scan(name: str, raw: bytes) -> raw_request.Scanned | None:
 
 
 def agrees(name: str, raw: bytes) -> bool:
-    """Whether the scanner takes it; fails where protobuf's reader and our validator would say anything else."""
+    """Returns whether the scanner accepts the request. Fails if protobuf's parser or the validator disagrees."""
     _, request_class, _, data, _ = KINDS[name]
     scanned = scan(name, raw)
     if scanned is None:
         return False
     request = request_class.FromString(raw)
-    if request.key_id:  # an absent one finds no Permit
+    if request.key_id:  # no Permit matches an absent KeyId
         validator_for(request_class)(request)
     place, context = scanned.call.data, ffi.buffer(scanned.call.context, scanned.call.context_len)[:]
     assert not request.dry_run
@@ -52,7 +52,7 @@ def agrees(name: str, raw: bytes) -> bool:
 
 
 def is_plain(name: str, raw: bytes) -> bytes | None:
-    """The bytes as protobuf writes them, of a request that asks for nothing but sealing or opening; else None."""
+    """Returns the request as protobuf writes it, if it asks for nothing besides sealing or opening; else None."""
     request_class = KINDS[name][1]
     try:
         request = request_class.FromString(raw)
@@ -67,13 +67,13 @@ def is_plain(name: str, raw: bytes) -> bytes | None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_bad_requests_are_read_alike(name: str) -> None:
+def test_the_scanner_agrees_with_protobuf_on_bad_requests(name: str) -> None:
     cases = [case.raw for case in CASES if case.operation == name]
     taken = [raw for raw in cases if agrees(name, raw)]
     plain = [written for raw in cases if (written := is_plain(name, raw))]
     assert len(taken) > 100
     assert len(plain) > 100
-    assert [raw for raw in plain if not agrees(name, raw)] == [], "what protobuf writes is taken"
+    assert [raw for raw in plain if not agrees(name, raw)] == [], "the scanner accepts what protobuf writes"
 
 
 def wire(number: int, kind: int, payload: bytes) -> bytes:
@@ -110,7 +110,7 @@ fields = st.one_of(
 @example(name="Encrypt", parts=[sized(1, b"a"), sized(2, sized(1, b"k")), sized(3, b"p"), sized(2, b"")])
 @example(name="Encrypt", parts=[sized(2, sized(1, b"k")), sized(2, sized(1, b"k")), sized(3, b"p")])
 @example(name="Decrypt", parts=[sized(1, b""), sized(4, bytes(128))])
-def test_any_fields_in_any_order_are_read_alike(name: str, parts: list[bytes]) -> None:
+def test_the_scanner_agrees_with_protobuf_on_any_fields_in_any_order(name: str, parts: list[bytes]) -> None:
     agrees(name, b"".join(parts))
 
 
@@ -138,7 +138,7 @@ TAKEN = [
 
 
 @pytest.mark.parametrize(("name", "raw", "is_taken", "reason"), TAKEN)
-def test_what_is_taken(name: str, raw: bytes, is_taken: bool, reason: str) -> None:
+def test_which_requests_the_scanner_accepts(name: str, raw: bytes, is_taken: bool, reason: str) -> None:
     assert agrees(name, raw) is is_taken, reason
 
 
@@ -153,7 +153,7 @@ def under(key: Loaded) -> Any:
 
 @pytest.mark.parametrize("context", [{}, {"a": "1"}, {"b": "2", "a": "\u2603", "": ""}])
 @pytest.mark.parametrize("size", [1, 1024, 4096])
-def test_what_the_core_answers_is_what_protobuf_reads(key: Loaded, context: dict[str, str], size: int) -> None:
+def test_protobuf_reads_the_cores_responses(key: Loaded, context: dict[str, str], size: int) -> None:
     plaintext = bytes(i % 251 for i in range(size))
     raw = pb.EncryptRequest(key_id="k", plaintext=plaintext, encryption_context=context).SerializeToString()
     assert scan("Encrypt", raw)
@@ -182,7 +182,7 @@ def test_the_largest_blob_opens(key: Loaded) -> None:
     assert opened.plaintext == b"p" * 65_536
 
 
-def test_what_does_not_open_leaves_nothing(key: Loaded) -> None:
+def test_a_blob_that_does_not_open_leaves_no_answer(key: Loaded) -> None:
     blob = bytearray(envelope.seal(key.handle, key.prefix, key.associated({}), b"secret of the test"))
     blob[-1] ^= 1
     raw = pb.DecryptRequest(ciphertext_blob=bytes(blob)).SerializeToString()
@@ -194,7 +194,7 @@ def test_what_does_not_open_leaves_nothing(key: Loaded) -> None:
     assert b"secret of" not in ffi.buffer(scanned.call.answer)[:]
 
 
-def test_a_plaintext_is_not_left_in_the_buffer(key: Loaded) -> None:
+def test_no_plaintext_remains_in_the_buffer(key: Loaded) -> None:
     blob = envelope.seal(key.handle, key.prefix, key.associated({}), b"secret of the test")
     raw = pb.DecryptRequest(ciphertext_blob=blob).SerializeToString()
     scanned = scan("Decrypt", raw)
@@ -203,7 +203,7 @@ def test_a_plaintext_is_not_left_in_the_buffer(key: Loaded) -> None:
     assert b"secret of" not in ffi.buffer(scanned.call.answer)[:]
 
 
-def test_a_handle_that_is_none_is_an_error(key: Loaded) -> None:
+def test_an_invalid_handle_is_an_error(key: Loaded) -> None:
     raw = pb.EncryptRequest(key_id="k", plaintext=b"p").SerializeToString()
     assert scan("Encrypt", raw)
     gone = raw_request.material(key.handle + (1 << 40), key.prefix, key.associated({})[:-4])
@@ -211,6 +211,6 @@ def test_a_handle_that_is_none_is_an_error(key: Loaded) -> None:
         raw_request.answer(raw_request.ENCRYPT, raw, gone)
 
 
-def test_an_arn_longer_than_c_takes_has_no_raw_form(key: Loaded) -> None:
+def test_an_arn_too_long_for_c_gives_no_material(key: Loaded) -> None:
     assert raw_request.material(key.handle, key.prefix, bytes(514)) is not None
     assert raw_request.material(key.handle, key.prefix, bytes(515)) is None

@@ -1,4 +1,4 @@
-"""Records of the client library against the second implementation, golden ones, and everything that must not open."""
+"""Records of the client library: the second implementation, golden records, and records that must not open."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def key() -> record.DataKey:
 
 
 @pytest.mark.parametrize("name", make_record_vectors.FILES)
-def test_the_committed_vectors_are_the_second_implementations(name: str) -> None:
+def test_the_committed_vectors_come_from_the_second_implementation(name: str) -> None:
     assert (VECTORS / name).read_text() == make_record_vectors.text_of(name)
 
 
-def test_the_committed_seeds_are_the_second_implementations() -> None:
+def test_the_committed_seeds_come_from_the_second_implementation() -> None:
     seeds = {file.read_bytes() for file in (VECTORS / "corpus" / "record").iterdir()}
     assert seeds == {content for _, content in make_record_vectors.seeds()}
 
@@ -45,9 +45,9 @@ def test_the_committed_seeds_are_the_second_implementations() -> None:
 
 
 @pytest.mark.parametrize("row", vectors("records_v1.json"), ids=lambda row: row["name"])
-def test_golden(core: ModuleType, key: record.DataKey, row: dict[str, Any]) -> None:
-    """They open by the KMS key's material and under the data key alone; the test build makes the same bytes from the
-    same nonce."""
+def test_golden_records_open(core: ModuleType, key: record.DataKey, row: dict[str, Any]) -> None:
+    """Golden records open with the KMS key's material and with the data key alone; the test build makes the same bytes
+    from the same nonce."""
     secret, blob, nonce = (bytes.fromhex(row[name]) for name in ("data_key", "wrapped", "nonce"))
     if isinstance(row["plaintext"], int):
         plaintext = make_record_vectors.plaintext_of(row["plaintext"])
@@ -64,7 +64,7 @@ def test_golden(core: ModuleType, key: record.DataKey, row: dict[str, Any]) -> N
 def sealed_with_nonce(
     core: ModuleType, secret: bytes, blob: bytes, context: bytes, plaintext: bytes, nonce: bytes
 ) -> bytes:
-    """By the test build, which is a module with a keyring of its own."""
+    """Seals with the test build, which has a keyring of its own."""
     assert core.lib.kms_keyring_open(64) == core.lib.KMS_OK
     handle, out = core.ffi.new("uint64_t *"), core.ffi.new("uint8_t[]", len(plaintext) + record.OVERHEAD)
     assert core.lib.kms_record_key_import(handle, secret, len(secret)) == core.lib.KMS_OK
@@ -79,7 +79,7 @@ def sealed_with_nonce(
 
 
 def refuses(key: record.DataKey, context: bytes, made: bytes) -> bool:
-    """Alone, and as one of many: the same, and its neighbours open."""
+    """Checks that a record is rejected alone and among others, and that the others open."""
     good = record.seal(key, context, b"good")
     try:
         record.open_record(key, context, made)
@@ -95,7 +95,7 @@ def refuses(key: record.DataKey, context: bytes, made: bytes) -> bool:
 
 
 @pytest.mark.parametrize("row", vectors("malformed_records_v1.json"), ids=lambda row: row["reason"])
-def test_malformed(key: record.DataKey, row: dict[str, str]) -> None:
+def test_malformed_records_are_rejected(key: record.DataKey, row: dict[str, str]) -> None:
     made = bytes.fromhex(row["record"])
     assert refuses(key, CONTEXT, made)
     if row["told"] == "form":
@@ -105,7 +105,7 @@ def test_malformed(key: record.DataKey, row: dict[str, str]) -> None:
         assert len(record.wrapped_key_of(made)) == 159
 
 
-def test_every_bit_of_every_byte_flipped(key: record.DataKey) -> None:
+def test_no_record_opens_with_any_bit_flipped(key: record.DataKey) -> None:
     made = record.seal(key, CONTEXT, b"thirty-two bytes of plaintext ..")
     assert not refuses(key, CONTEXT, made)
     for at in range(len(made)):
@@ -115,7 +115,7 @@ def test_every_bit_of_every_byte_flipped(key: record.DataKey) -> None:
                 record.open_record(key, CONTEXT, changed)
 
 
-def test_every_truncation_and_every_appended_byte(key: record.DataKey) -> None:
+def test_no_record_opens_truncated_or_extended(key: record.DataKey) -> None:
     made = record.seal(key, CONTEXT, b"plaintext")
     assert all(refuses(key, CONTEXT, made[:size]) for size in range(len(made)))
     assert all(refuses(key, CONTEXT, made[size:]) for size in range(1, len(made)))
@@ -124,7 +124,7 @@ def test_every_truncation_and_every_appended_byte(key: record.DataKey) -> None:
 
 
 @pytest.mark.parametrize("context", [{}, {"purpose": "test2"}, ONE | {"a": "b"}])
-def test_other_contexts(key: record.DataKey, context: dict[str, str]) -> None:
+def test_no_record_opens_with_another_context(key: record.DataKey, context: dict[str, str]) -> None:
     assert refuses(key, canonical(context), record.seal(key, CONTEXT, b"plaintext"))
 
 
@@ -136,7 +136,7 @@ def test_other_contexts(key: record.DataKey, context: dict[str, str]) -> None:
         ("zeros, as a wiped page reads", bytes(32), wrapped("malformed", ONE)),
     ],
 )
-def test_other_keys(key: record.DataKey, reason: str, secret: bytes, blob: bytes) -> None:
+def test_no_record_opens_under_another_key(key: record.DataKey, reason: str, secret: bytes, blob: bytes) -> None:
     assert refuses(record.DataKey(secret, blob), CONTEXT, record.seal(key, CONTEXT, b"plaintext")), reason
 
 
@@ -146,7 +146,9 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
 @given(st.binary(max_size=3000), st.dictionaries(TEXTS, TEXTS, max_size=6), st.binary(min_size=32, max_size=32))
-def test_each_implementation_opens_the_others_records(plaintext: bytes, context: dict[str, str], secret: bytes) -> None:
+def test_each_implementation_opens_records_of_the_other(
+    plaintext: bytes, context: dict[str, str], secret: bytes
+) -> None:
     keyring.open_keyring()
     blob = wrapped("any", ONE)
     key = record.DataKey(secret, blob)
@@ -157,8 +159,9 @@ def test_each_implementation_opens_the_others_records(plaintext: bytes, context:
 
 
 @pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 600])
-def test_many(key: record.DataKey, count: int) -> None:
-    """Around the size of a chunk; lengths differ, empty ones among them; nonces never meet; keys take turns."""
+def test_many_records_in_one_call(key: record.DataKey, count: int) -> None:
+    """Counts around the size of a chunk, with different lengths, empty plaintexts and alternating keys; no two
+    nonces are equal."""
     other = record.DataKey(data_key("another"), wrapped("another", ONE))
     plaintexts = [secrets.token_bytes(i * 7 % 50) for i in range(count)]
     made = record.seal_many(key, CONTEXT, BytesList(plaintexts))
@@ -192,7 +195,7 @@ def test_a_data_key_has_32_bytes_and_its_blob_159(secret: bytes, blob: int) -> N
     assert keyring.keyring_facts().used <= used
 
 
-def test_a_slot_is_given_back_with_the_last_reference(key: record.DataKey) -> None:
+def test_the_last_reference_frees_the_slot(key: record.DataKey) -> None:
     used = keyring.keyring_facts().used
     mine = record.DataKey(bytes(32), wrapped("malformed", ONE))
     handle, other = mine.handle, mine

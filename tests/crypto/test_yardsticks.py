@@ -1,4 +1,4 @@
-"""What `kms-grpc bench` measures does what it says: whoever compares speeds must compare the same work."""
+"""The yardsticks of `kms-grpc bench` do the work that they claim to measure."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kms_grpc.crypto import envelope
 from kms_grpc.crypto._native import ffi, lib
-from kms_grpc.crypto.reference import BatchYardstick, CoreYardstick
+from kms_grpc.crypto.yardsticks import BatchYardstick, CoreYardstick
 from kms_grpc.v1 import envelope_pb2 as pb
 from tests.crypto.conftest import Loaded
 
 BLOB = 159
-COUNT, SIZE = 130, 1000  # more than two chunks, the last one not full
+COUNT, SIZE = 130, 1000  # more than two chunks, the last one partly filled
 
 
-def test_envelopes_open(key: Loaded) -> None:
-    """Each message under a data key of its own, which is in its blob."""
+def test_envelopes_decrypt(key: Loaded) -> None:
+    """Each message is under a data key of its own, which its blob contains."""
     yardstick = CoreYardstick(key.handle, key.prefix, key.associated({}), SIZE, COUNT)
     assert yardstick.envelopes() > 0
     whole = ffi.buffer(yardstick._envelopes)[:]
@@ -29,7 +29,7 @@ def test_envelopes_open(key: Loaded) -> None:
     assert len(data_keys) == COUNT
 
 
-def test_what_parts_of_a_batch_are_measured_by(key: Loaded) -> None:
+def test_a_batch_yardstick_measures_parts(key: Loaded) -> None:
     arn = key.second.arn
     request = pb.EncryptBatchRequest(key_id=arn, items=[{"plaintext": bytes(SIZE)}] * COUNT)
     yardstick = BatchYardstick(

@@ -1,9 +1,9 @@
-"""Prints what an import costs, by the reason why it fails: medians of the thread's processor time, in microseconds.
+"""Prints the cost of an import by the reason of its failure: medians of the thread's CPU time, in microseconds.
 
     .venv/bin/python -m tests.crypto.unwrap_costs [CALLS] [BITS]
 
-The reasons take turns, so that whatever else the machine does falls on all of them alike. The last column is the spread
-of the medians. Measured at the C call, and around Python's function with its exception.
+The reasons alternate, so that other load on the machine affects all of them alike. The last column is the spread of the
+medians. The script measures the C call, and the Python function with its exception.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Call = Callable[[bytes], object]
 
 
 def loaded_region() -> int:
-    """The region key of the vectors, under a new root key."""
+    """Loads the region key of the vectors, under a new root key."""
     keyring.open_keyring()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "root.key")

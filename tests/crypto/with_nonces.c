@@ -13,7 +13,7 @@
 #include "with_nonces.cdef.h"
 #include "xaes.h"
 
-/* --- planted nonces ---------------------------------------------------------------------------------------------------- */
+/* --- nonces set by a test ----------------------------------------------------------------------------------------- */
 
 static _Thread_local uint8_t planted[KMS_NONCE_SIZE];
 static _Thread_local int is_planted;
@@ -30,7 +30,7 @@ int kms_test_planted(uint8_t *out, size_t out_len) {
     return 1;
 }
 
-/* --- the ciphers, with bare keys ----------------------------------------------------------------------------------------- */
+/* --- the ciphers, with bare keys ---------------------------------------------------------------------------------- */
 
 static struct kms_message message_of(uint8_t *out, const uint8_t *nonce, const uint8_t *associated,
                                      size_t associated_len, const uint8_t *in, size_t len) {
@@ -100,7 +100,7 @@ kms_status kms_test_kwp_open(uint8_t *out, size_t *out_len, const uint8_t key[32
     return kms_kwp_open(out, out_len, key, wrapped, wrapped_len);
 }
 
-/* --- SHAKE-128 that is read bit by bit: OpenSSL before 3.3 only squeezes once (FIPS 202) ---------------------------------- */
+/* --- SHAKE-128 that is read bit by bit: OpenSSL before 3.3 only squeezes once (FIPS 202) -------------------------- */
 
 #define RATE 168
 
@@ -182,7 +182,7 @@ static void squeeze(uint8_t *out, size_t len, struct shake *shake) {
     }
 }
 
-/* --- the accumulated vectors ---------------------------------------------------------------------------------------------- */
+/* --- the accumulated vectors -------------------------------------------------------------------------------------- */
 
 struct round {
     union kms_key root;
@@ -227,7 +227,7 @@ kms_status kms_test_xaes_accumulated(uint8_t hash[32], size_t iterations) {
     return status;
 }
 
-/* --- reading while another thread writes ----------------------------------------------------------------------------- */
+/* --- reading while another thread writes -------------------------------------------------------------------------- */
 
 struct writer {
     _Atomic uint64_t handle;
@@ -270,7 +270,7 @@ kms_status kms_test_torn_reads(size_t *read, size_t *torn, size_t rounds) {
     return KMS_OK;
 }
 
-/* --- forks while threads seal ------------------------------------------------------------------------------------------ */
+/* --- forks while threads seal ------------------------------------------------------------------------------------- */
 
 struct sealer {
     kms_data_key_t *key;

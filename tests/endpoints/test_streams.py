@@ -171,7 +171,7 @@ def test_a_reader_that_stops_stops_the_sender(
 def test_slow_readers_by_the_dozen(server: Served) -> None:
     """The short form of tests/stream_soak.py: memory stays, senders wait, other calls are answered."""
     seen = stream_soak.slow_readers(server, 16, 4)
-    assert stream_soak.is_well(seen, 16), stream_soak.told(seen, 16)
+    assert stream_soak.is_well(seen, 16), stream_soak.summary(seen, 16)
     assert seen.received > 16 * 1_000_000
 
 

@@ -1,4 +1,4 @@
-"""What stands in the audit log of a data directory."""
+"""Reads the audit log of a data directory."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 
 
 def records(data_dir: Path) -> Iterator[dict[str, Any]]:
-    """All records of all processes. A line that a crash tore is closed at the next start and cannot be read; it is
-    left out."""
+    """Returns all records of all processes. Leaves out lines that a crash has cut short."""
     for path in sorted((data_dir / "audit").glob("*.jsonl*")):
         for line in path.read_bytes().splitlines():
             try:
@@ -20,6 +19,6 @@ def records(data_dir: Path) -> Iterator[dict[str, Any]]:
 
 
 def created_keys(data_dir: Path) -> set[str]:
-    """Ids of the keys that some CreateKey of the log made."""
+    """Returns the ids of the keys that the CreateKey records of the log name."""
     made = (record for record in records(data_dir) if record["eventName"] == "CreateKey" and "errorCode" not in record)
     return {resource["ARN"].rpartition("/")[2] for record in made for resource in record["resources"]}

@@ -1,4 +1,4 @@
-"""What the tests of this folder share."""
+"""Fixtures of this folder."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ import pytest
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> str:
-    """Different for each test, the same again for the same KMS_GRPC_TEST_SEED."""
+    """A seed that differs for each test, and is the same for the same KMS_GRPC_TEST_SEED."""
     return f"{os.environ.get('KMS_GRPC_TEST_SEED', '0')} {request.node.nodeid}"

@@ -1,9 +1,9 @@
-"""The oracle of the crash test: what was asked and what was answered, on disk before the next call is made.
+"""The oracle of the crash test: a file of requests and answers, each on disk before the next call is made.
 
 It is a file of JSON lines that only the test writes: {"call": n, "op": …, "args": {…}} before a call, and after its
 answer {"call": n, "answer": {…}}, fsynced. A call without an answer happened whole or not at all. `Expected` is read
-from that file alone: for each key, alias and field the values it may have; more than one only where a call went
-unanswered.
+from that file only. It has, for each key, alias and field, the values that it may have: more than one only after a call
+without an answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 
 class Journal:
-    """Thread-safe."""
+    """Writes requests and answers to a file. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
@@ -41,7 +41,7 @@ class Journal:
         os.fsync(self._file.fileno())
 
     def seen(self, what: str, name: str, value: Any) -> None:
-        """After a restart: an open question has this answer."""
+        """Records the outcome of a call without an answer, as found after a restart."""
         with self._lock:
             self._write({"seen": what, "name": name, "value": value})
 
@@ -49,7 +49,7 @@ class Journal:
         self._file.write(json.dumps(line).encode() + b"\n")
 
     def expected(self) -> Expected:
-        """What the file says by now; only what came since the last time is read."""
+        """Returns the state that the file describes. Reads only lines that were added since the last call."""
         with self.path.open("rb") as file:
             file.seek(self._read_to)
             for line in file:
@@ -60,18 +60,18 @@ class Journal:
 
 @dataclass
 class Expected:
-    """Everything that may be seen now."""
+    """The states of the service that the journal allows."""
 
     states: dict[str, set[str]] = field(default_factory=dict)
     descriptions: dict[str, set[str]] = field(default_factory=dict)
     aliases: dict[str, set[str | None]] = field(default_factory=dict)
-    """Alias name → key ids it may point at; None: it may be absent."""
+    """Key ids that each alias may point to; None among them if the alias may be absent."""
     ciphertexts: list[dict[str, str]] = field(default_factory=list)
-    """key, blob and plaintext, in hex."""
+    """Key id, blob and plaintext, in hexadecimal digits."""
     makers: dict[str, str] = field(default_factory=dict)
-    """Key → the actor that asked for it."""
+    """The actor that has created each key."""
     open: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """Calls that were never answered."""
+    """Calls without an answer."""
 
     def take(self, line: dict[str, Any]) -> None:
         if "op" in line:
@@ -94,7 +94,7 @@ class Expected:
 
 
 def effects(op: str, args: dict[str, Any]) -> list[tuple[str, str, Any]]:
-    """(what, name, value) of all that a call changes. A key that was asked for is known only from the answer."""
+    """Returns (kind, name, value) of all that a call changes. The id of a new key is known only from the answer."""
     if op == "create_key":
         key = args.get("key")
         return [("states", key, "ENABLED"), ("descriptions", key, args["description"])] if key else []

@@ -1,8 +1,8 @@
-"""Whether a history of concurrent calls can be put in one order: the search of Wing and Gong, with Lowe's memory.
+"""Checks that a history of concurrent calls is linearizable, by the search of Wing and Gong with Lowe's memory.
 
-Each call took effect at one moment between its start and its end. A call that can change nothing and fits the present
-state is taken at once, since taking it can only loosen what follows; of calls that ask the same, the one that ended
-first. So only the order of different changes is searched for.
+In a linearizable history each call takes effect at one moment between its start and its end. The search takes a call
+that changes nothing as soon as its answer fits the state, since that never excludes an order; of equal calls it takes
+the one that ended first. So only the order of different changes is searched for.
 
 Source: Wing and Gong, "Testing and Verifying Concurrent Objects", 1993; Lowe, "Testing for Linearizability", 2017.
 """
@@ -19,7 +19,7 @@ WRITES = frozenset({"set", "enable", "disable", "create", "move", "delete"})
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One call: what was asked, what was answered, and when (monotonic, ns)."""
+    """One call: its operation and arguments, its answer, and its start and end (time.monotonic_ns)."""
 
     op: tuple[str, ...]
     answer: str
@@ -28,16 +28,16 @@ class Event:
 
     @property
     def may_change(self) -> bool:
-        """A refused call and a read change nothing, whatever the state; a write that was done may, in some state."""
+        """True for a write that succeeded. Refused calls and reads change nothing."""
         return self.op[0] in WRITES and self.answer == DONE
 
 
 Model = Callable[[State, tuple[str, ...]], tuple[str, State]]
-"""(state, op) → (answer, state after it)."""
+"""Maps (state, op) to (answer, state after the call)."""
 
 
 def order(history: Sequence[Event], model: Model, state: State) -> list[Event] | None:
-    """One order in which every answer is right; None where there is none."""
+    """Returns an order in which every answer is right; None if there is none."""
     events = sorted(history, key=lambda event: event.start)
     done: list[int] = []
     tried: set[tuple[int, State]] = set()
@@ -61,8 +61,8 @@ def order(history: Sequence[Event], model: Model, state: State) -> list[Event] |
 
 
 def _choices(events: Sequence[Event], taken: int, model: Model, state: State) -> Iterator[tuple[int, State]]:
-    """Calls that may come next, with the state they leave: one that can change nothing alone, else one of each kind of
-    change."""
+    """Gives the calls that may come next with the state after them: a call that changes nothing, or one of each
+    different change."""
     changes: dict[tuple[str, ...], tuple[int, State]] = {}
     for index in _open(events, taken):
         event = events[index]
@@ -78,7 +78,7 @@ def _choices(events: Sequence[Event], taken: int, model: Model, state: State) ->
 
 
 def _open(events: Sequence[Event], taken: int) -> list[int]:
-    """Calls not taken yet that began before the first of them ended."""
+    """Returns the calls not taken yet that began before the first of them ended."""
     found: list[int] = []
     first_end = None
     for index, event in enumerate(events):

@@ -1,5 +1,4 @@
-"""A service of its own for tests that hurt it: started by the command line, in a process group that can be killed
-whole."""
+"""A service started by the command line, in a process group that tests can kill as a whole."""
 
 from __future__ import annotations
 
@@ -33,11 +32,11 @@ CHANNEL = [
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 100),
 ]
-"""Each channel has a connection of its own, so that several reach several workers; nothing is sent twice."""
+"""Options that give each channel its own connection, so that channels reach different workers, and turn retries off."""
 
 
 class Refused(Exception):
-    """The service answered with an error of its own: `reason` is its name."""
+    """The service answered with an error; `reason` is its name."""
 
     def __init__(self, reason: str, text: str, facts: dict[str, str]) -> None:
         super().__init__(f"{reason}: {text}")
@@ -47,7 +46,7 @@ class Refused(Exception):
 
 
 class Lost(Exception):
-    """No answer came: whether the call happened is not known."""
+    """No answer came; the call may have happened."""
 
 
 class Caller:
@@ -88,7 +87,7 @@ def free_port() -> int:
 
 
 class Service:
-    """`kms-grpc serve` on a data directory. What it prints goes to `log`."""
+    """`kms-grpc serve` on a data directory. Its output goes to `log`."""
 
     def __init__(self, data_dir: Path, regions: Sequence[str] = (REGION,), more: Sequence[str] = ()) -> None:
         self.data_dir = data_dir
@@ -106,7 +105,7 @@ class Service:
         return Caller(self.address, self.token, region)
 
     def exec(self, fault: str | None = None) -> subprocess.Popen[bytes]:
-        """Start without waiting. `fault` is NAME:N; passing it kills the whole group."""
+        """Starts without waiting. `fault` is NAME:N; its N-th passing kills the whole group."""
         command = [sys.executable, "-m", "kms_grpc", "serve", "--dev", "--data-dir", str(self.data_dir)]
         command += ["--listen", self.address, "--workers", "2", *self.more]
         for region in self.regions:
@@ -121,12 +120,12 @@ class Service:
         return self.process
 
     def start(self, fault: str | None = None) -> None:
-        """Started, and SERVING."""
+        """Starts the service and waits until its health is SERVING."""
         self.exec(fault)
         assert self.becomes_ready(), f"the service ended while it started:\n{self.log_text()}"
 
     def becomes_ready(self) -> bool:
-        """True once it serves; False if it ends before."""
+        """Waits until the service is SERVING; returns False if it ends before."""
         assert self.process
         with grpc.insecure_channel(self.address, CHANNEL) as channel:
             health = health_pb2_grpc.HealthStub(channel)
@@ -144,21 +143,21 @@ class Service:
         return self.log.read_text("utf-8", "replace")[-4000:]
 
     def kill(self) -> None:
-        """SIGKILL to all its processes, as a power cut would."""
+        """Sends SIGKILL to all its processes."""
         assert self.process
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.wait_for_death()
 
     def wait_for_death(self, seconds: float = 60) -> int:
-        """Its exit status, once nobody of the group is left."""
+        """Waits until no process of the group is left; returns the exit status."""
         assert self.process
         status = self.process.wait(seconds)
         wait_until(lambda: not group_lives(self.process.pid), "processes of the group live on")  # type: ignore[union-attr]
         return status
 
     def stop(self) -> int:
-        """SIGTERM; its exit status."""
+        """Sends SIGTERM; returns the exit status."""
         assert self.process
         self.process.terminate()
         return self.wait_for_death()
@@ -169,7 +168,7 @@ class Service:
 
 
 def group_lives(group: int) -> bool:
-    """Whether any process of the group is left that is not a zombie."""
+    """Returns whether the group has a process that is not a zombie."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             fields = stat.read_text().rpartition(")")[2].split()

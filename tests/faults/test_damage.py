@@ -1,5 +1,5 @@
-"""One byte changed on disk, in each column of a key, material and alias row: that one is unavailable, by name; all
-else serves."""
+"""A byte changed on disk in any column of a key, material or alias row makes that key or alias unavailable, by name.
+Everything else is served."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from kms_grpc.registry.tables import aliases, keys, materials
+from kms_grpc.registry.sql.tables import aliases, keys, materials
 from kms_grpc.v1 import key_management_pb2 as pb
 from tests.faults.service import REGION, Caller, Refused, Service
 from tests.faults.verification import listed_keys
 
 COLUMNS = [(table.name, column.name) for table in (keys, materials, aliases) for column in table.c]
 OF_KEY = {"keys": "key_id", "materials": "key_id", "aliases": "target_key_id"}
-"""The column of each table by which a victim's row is found."""
+"""The column of each table by which a row to be damaged is found."""
 
 
 @dataclass(frozen=True)
 class Victim:
-    """A key with an alias and a ciphertext, of whose rows one column will be changed."""
+    """A key with an alias and a ciphertext; one column of its rows will be changed."""
 
     key: str
     alias: str
@@ -32,7 +32,7 @@ class Victim:
 
 def make_victim(caller: Caller, number: int) -> Victim:
     key = caller.call("CreateKey", pb.CreateKeyRequest(description="described")).key_metadata.key_id
-    alias = f"alias/victim-{number}-a"  # one bit further is nobody's name
+    alias = f"alias/victim-{number}-a"  # no other alias differs by one bit
     caller.call("CreateAlias", pb.CreateAliasRequest(alias_name=alias, target_key_id=key))
     return Victim(
         key, alias, caller.call("Encrypt", pb.EncryptRequest(key_id=key, plaintext=b"secret")).ciphertext_blob
@@ -40,7 +40,7 @@ def make_victim(caller: Caller, number: int) -> Victim:
 
 
 def changed(value: Any) -> Any:
-    """One bit of it flipped; where there is nothing, one byte."""
+    """Returns the value with one bit flipped; one byte for an absent or empty value."""
     if value is None:
         return 1
     if isinstance(value, int):
@@ -68,7 +68,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """A victim per column, all damaged while the service is down; then it is started again."""
+    """A victim per column. All are damaged while the service is stopped."""
     service = Service(tmp_path_factory.mktemp("damage") / "data")
     try:
         service.start()
@@ -120,7 +120,7 @@ def test_a_changed_row_is_unavailable_by_name(scene: Scene, table: str, column: 
 
 
 @pytest.mark.xdist_group("damage")
-def test_all_else_serves(scene: Scene) -> None:
+def test_everything_else_is_served(scene: Scene) -> None:
     victims_of_aliases = [victim for (table, _), victim in scene.victims.items() if table == "aliases"]
     for victim in [scene.untouched, *victims_of_aliases]:
         for name, request in [*uses(victim), *manages(victim)]:
@@ -132,13 +132,13 @@ def test_all_else_serves(scene: Scene) -> None:
 
 
 @pytest.mark.xdist_group("damage")
-def test_listings_go_on_without_the_damaged(scene: Scene) -> None:
+def test_listings_leave_out_damaged_rows(scene: Scene) -> None:
     damaged = {victim.key for (table, _), victim in scene.victims.items() if table == "keys"}
     every = {victim.key for victim in [scene.untouched, *scene.victims.values()]}
     assert set(listed_keys(scene.caller)) == every - damaged
 
 
 @pytest.mark.xdist_group("damage")
-def test_a_new_key_can_be_made_beside_them(scene: Scene) -> None:
+def test_a_new_key_can_be_created(scene: Scene) -> None:
     made = make_victim(scene.caller, len(COLUMNS) + 1)
     assert scene.caller.call("Decrypt", pb.DecryptRequest(ciphertext_blob=made.blob)).plaintext == b"secret"

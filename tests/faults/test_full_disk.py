@@ -1,5 +1,5 @@
-"""A full disk: writes are refused, what is stored stays readable, service goes on as long as it can be audited, and all
-comes back when there is room."""
+"""A full disk: writes are refused, stored rows stay readable, calls are served as long as they can be audited, and
+everything is served again once there is room."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.faults.service import Refused, Service, wait_until
 from tests.faults.verification import listed_keys
 
 CALLERS = 6
-"""Connections, so that both workers are spoken to."""
+"""Number of connections, enough to reach both workers."""
 CALLS = 300
 
 
 @pytest.fixture
 def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A small file system of its own."""
+    """A small file system."""
     place = tmp_path / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={request.param}m", "tmpfs", str(place)]
@@ -32,7 +32,7 @@ def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Until not one byte more fits."""
+    """Fills the disk to the last byte."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file:
         for size in (1 << 20, 1 << 12, 1):
@@ -75,7 +75,7 @@ class Callers:
     ],
     indirect=["disk"],
 )
-def test_a_full_disk(disk: Path, audited: bool) -> None:
+def test_service_on_a_full_disk(disk: Path, audited: bool) -> None:
     service = Service(disk / "data")
     service.log = disk.with_name("log")
     try:
@@ -102,7 +102,8 @@ def check_writes_are_refused(callers: Callers, key: str) -> None:
 
 
 def check_service_goes_on(callers: Callers, key: str, blob: bytes, audited: bool) -> None:
-    """What need not be audited before its answer always; what must, while the reserve lasts, else it is refused."""
+    """Checks that calls that need no audit record before their answer are served, and the others while the reserve
+    lasts."""
     assert set(listed_keys(callers.all[0])) == {key}
     encrypt, decrypt = pb.EncryptRequest(key_id=key, plaintext=b"during"), pb.DecryptRequest(ciphertext_blob=blob)
     for _ in range(CALLS):
@@ -115,7 +116,7 @@ def check_service_goes_on(callers: Callers, key: str, blob: bytes, audited: bool
 
 
 def check_all_is_back(service: Service, callers: Callers, key: str, blob: bytes) -> None:
-    """By itself, in both workers; and the same after a restart: what was refused had not happened by half."""
+    """Checks that both workers serve everything again without a restart, and also after one."""
     decrypt = pb.DecryptRequest(ciphertext_blob=blob)
     wait_until(lambda: back(callers, decrypt), "it does not come back")
     made = {callers.call("CreateKey", pb.CreateKeyRequest()).key_metadata.key_id for _ in range(CALLERS)}

@@ -1,9 +1,9 @@
-"""SIGKILL to the whole process group, at every named fault point and at random moments: nothing acknowledged is ever
+"""SIGKILL to the whole process group at every fault point and at random moments: nothing acknowledged is ever
 lost.
 
-Two data directories, each killed while it is made, while regions are added to it, at each point of a write, in the
-copying of the outbox, and at random. After every kill the service is started again and held against the journal. The
-seed stands at the head of the run; KMS_GRPC_TEST_SEED repeats one.
+Services on two data directories are killed during their first start, while regions are added, at each point of a write,
+during the copying of the outbox, and at random. After each kill the service is started again and compared with the
+journal. pytest prints the seed at the start; KMS_GRPC_TEST_SEED repeats a run.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ LIVES = {
     FIRST_START[0]: [*NEW_REGION, *WRITE * 3, *OUTBOX, *["random"] * 9],
     FIRST_START[1]: [*WRITE * 4, *OUTBOX * 2, *["random"] * 9],
 }
-"""By the point of the first start: what kills after it, in an order left to chance."""
+"""The later kills of a data directory, by the fault point of its first start, in random order."""
 
 
-def test_every_point_is_visited_and_there_are_kills_enough() -> None:
+def test_every_fault_point_is_visited() -> None:
     assert {*LIVES, *itertools.chain(*LIVES.values())} == {*POINTS, "random"}
     assert sum(2 + len(plan) for plan in LIVES.values()) >= 60
 
 
 @pytest.mark.timeout(900)  # some thirty starts, on a machine that may be busy
 @pytest.mark.parametrize("first_point", LIVES)
-def test_what_was_acknowledged_survives_every_kill(first_point: str, tmp_path: Path) -> None:
+def test_acknowledged_changes_survive_every_kill(first_point: str, tmp_path: Path) -> None:
     life = Life(tmp_path, f"{os.environ['KMS_GRPC_TEST_SEED']} {first_point}")
     plan = ["random", *life.random.sample(LIVES[first_point], len(LIVES[first_point]))]  # the first one makes keys
     try:
@@ -66,7 +66,7 @@ def test_what_was_acknowledged_survives_every_kill(first_point: str, tmp_path: P
 
 
 class Life:
-    """One data directory, from its first start on. Between two rounds its service is dead."""
+    """One data directory, from its first start on. Between two rounds no service runs."""
 
     def __init__(self, place: Path, seed: str) -> None:
         self.service = Service(place / "data", REGIONS[:1])
@@ -79,7 +79,7 @@ class Life:
     # --- kills ---------------------------------------------------------------------------------------------------
 
     def round(self, point: str) -> None:
-        """Up again, held against the journal, at work, and killed."""
+        """Starts the service, compares it with the journal, lets the actors work, and kills it."""
         if point in NEW_REGION:
             self.killed_with_a_new_region(point)
         elif point == "random":
@@ -90,7 +90,7 @@ class Life:
             self.work(lambda: self.die_of(point))
 
     def killed_with_a_new_region(self, point: str) -> None:
-        """A life without a kill before it, so that the region is added to a registry at work."""
+        """Adds a region after a round without a kill."""
         self.start()
         self.work(lambda: time.sleep(0.1))
         assert self.service.stop() == 0
@@ -128,7 +128,7 @@ class Life:
             actor.take_up(self.service.caller(), expected)
 
     def work(self, end: Callable[[], None]) -> None:
-        """All actors at once, until `end` has killed the service or had enough of them."""
+        """Runs all actors at once until `end` has killed the service or stops them."""
         stop = threading.Event()
         threads = [threading.Thread(target=actor.run, args=(self.enough, stop)) for actor in self.actors]
         for thread in threads:
@@ -155,7 +155,7 @@ class Life:
         assert self.enough(), f"killed too early: {[actor.loss for actor in self.actors]}\n{self.service.log_text()}"
 
     def end(self) -> None:
-        """Everything that was ever acknowledged opens; the audit log has each write once."""
+        """Checks that every acknowledged ciphertext decrypts, and that the audit log has each write once."""
         self.start()
         caller = self.service.caller()
         for key in self.journal.expected().states:

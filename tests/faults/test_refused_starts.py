@@ -1,4 +1,4 @@
-"""A service that would serve the wrong thing does not start, and says what it wants in words a person can act on."""
+"""Refused starts: wrong root key, wrong place, damaged rows, a second server. Each says what a person can do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEXT = b"kept through it all"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, bytes]]:
-    """A data directory of two regions, at rest, and a ciphertext of its first."""
+    """A data directory of two regions without a running server, and a ciphertext of the first region."""
     place = tmp_path_factory.mktemp("refused")
     service = Service(place / "data", (REGION, SECOND))
     try:
@@ -35,7 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, bytes
 
 @pytest.fixture(scope="module")
 def foreign_root_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The root key of another installation."""
+    """Puts the root key of another installation in place."""
     service = Service(tmp_path_factory.mktemp("foreign") / "data")
     try:
         service.start()
@@ -102,7 +102,7 @@ def assert_does_not_start(service: Service, wanted: list[str]) -> None:
 
 @pytest.mark.xdist_group("refused")
 @pytest.mark.parametrize(("what", "damage", "words"), ROOT_KEY)
-def test_no_start_with_a_wrong_root_key(
+def test_a_wrong_or_missing_root_key_is_refused(
     made: tuple[Path, bytes],
     foreign_root_key: Path,
     tmp_path: Path,
@@ -110,8 +110,8 @@ def test_no_start_with_a_wrong_root_key(
     damage: Callable[[Path, Path], object],
     words: list[str],
 ) -> None:
-    """And it says the fingerprint of the one that it wants. Nothing is made in its place: with it back, all is
-    there."""
+    """The refusal names the fingerprint of the right root key, and makes no new one. With the right one back, the
+    service serves."""
     data_dir = copy_of(made[0], tmp_path)
     damage(data_dir, foreign_root_key)
     present = (data_dir / "root.key").exists()
@@ -130,7 +130,7 @@ def test_no_start_with_a_wrong_root_key(
 
 @pytest.mark.xdist_group("refused")
 @pytest.mark.parametrize(("what", "damage", "setting", "words"), OTHER)
-def test_no_start_with(
+def test_a_start_is_refused(
     made: tuple[Path, bytes],
     tmp_path: Path,
     what: str,
@@ -151,8 +151,8 @@ def test_no_start_with(
 
 @pytest.mark.xdist_group("refused")
 @pytest.mark.parametrize("same", ["data directory", "port"])
-def test_no_second_service_on_the_same(made: tuple[Path, bytes], tmp_path: Path, same: str) -> None:
-    """SO_REUSEPORT alone would let it start and take half of the calls."""
+def test_a_second_service_on_the_same_resource_is_refused(made: tuple[Path, bytes], tmp_path: Path, same: str) -> None:
+    """With SO_REUSEPORT alone, the second service would start and receive half of the calls."""
     first = Service(copy_of(made[0], tmp_path), (REGION, SECOND))
     second = Service(first.data_dir if same == "data directory" else tmp_path / "other", (REGION, SECOND))
     second.log = tmp_path / "second.log"

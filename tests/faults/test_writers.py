@@ -1,5 +1,4 @@
-"""64 writers at once on one key and one alias: each call wins or gets its error, and the history can be put in one
-order."""
+"""64 concurrent callers that change one key and one alias: the history of their calls is linearizable."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ CALLS_EACH = 15
 ALIAS = "alias/contended"
 
 
-# --- the checker itself: a test of concurrency is worth what its oracle is --------------------------------------------
+# --- the checker ----------------------------------------------------------------------------------------------------
 
 
 def register(state: State, op: tuple[str, ...]) -> tuple[str, State]:
@@ -58,7 +57,9 @@ def register(state: State, op: tuple[str, ...]) -> tuple[str, State]:
         ),
     ],
 )
-def test_the_checker(history: list[tuple[tuple[str, ...], str, int, int]], holds: bool, why: str) -> None:
+def test_the_checker_of_linearizability(
+    history: list[tuple[tuple[str, ...], str, int, int]], holds: bool, why: str
+) -> None:
     assert (order([Event(*event) for event in history], register, "0") is not None) is holds, why
 
 
@@ -66,7 +67,7 @@ def test_the_checker(history: list[tuple[tuple[str, ...], str, int, int]], holds
 
 
 def key_model(state: State, op: tuple[str, ...]) -> tuple[str, State]:
-    """A key's state. Both ways are idempotent; Encrypt tells what it finds."""
+    """Models the state of a key. EnableKey and DisableKey are idempotent."""
     if op[0] == "enable":
         return DONE, "ENABLED"
     if op[0] == "disable":
@@ -77,7 +78,7 @@ def key_model(state: State, op: tuple[str, ...]) -> tuple[str, State]:
 
 
 def alias_model(state: State, op: tuple[str, ...]) -> tuple[str, State]:
-    """An alias is absent (None) or points at a key."""
+    """Models an alias, which is absent (None) or points to a key."""
     if op[0] == "create":
         return ("AlreadyExistsException", state) if state else (DONE, op[1])
     if op[0] == "move":
@@ -88,7 +89,7 @@ def alias_model(state: State, op: tuple[str, ...]) -> tuple[str, State]:
 
 
 class Contest:
-    """The keys that are fought over, and what each kind of call sends."""
+    """The contended key and alias, and the request of each kind of call."""
 
     def __init__(self, caller: Caller) -> None:
         self.key, *self.targets = [create_key(caller) for _ in range(3)]
@@ -101,7 +102,7 @@ class Contest:
         return [*either, ("delete",), ("target",)]
 
     def call(self, caller: Caller, op: tuple[str, ...]) -> str:
-        """The answer as the models have it."""
+        """Makes a call; returns its answer as the models give it."""
         name, request = self.request(op)
         try:
             answer = caller.call(name, request)
@@ -135,8 +136,8 @@ def create_key(caller: Caller) -> str:
     return key
 
 
-def fight(service: Service, contest: Contest, seed: str) -> list[Event]:
-    """Everything that 64 callers, each on a connection of its own, asked and were answered."""
+def contend(service: Service, contest: Contest, seed: str) -> list[Event]:
+    """Returns the calls of 64 callers with a connection each, and their answers."""
     history: list[Event] = []
     failures: list[BaseException] = []
     together = threading.Barrier(WRITERS)
@@ -174,10 +175,10 @@ def service(tmp_path: Path) -> Iterator[Service]:
     service.close()
 
 
-def test_writers_of_one_key_and_one_alias_are_put_in_one_order(service: Service, seed: str) -> None:
+def test_changes_of_one_key_and_one_alias_are_linearizable(service: Service, seed: str) -> None:
     caller = service.caller()
     contest = Contest(caller)
-    history = fight(service, contest, seed)
+    history = contend(service, contest, seed)
     now = time.monotonic_ns()
     last = [Event(op, contest.call(caller, op), now, time.monotonic_ns()) for op in (("state",), ("target",))]
     history += last

@@ -1,4 +1,4 @@
-"""After a restart: what the service shows is what the journal allows, and nothing else."""
+"""Compares the service with the journal after a restart."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.faults.workload import CONTEXT, describe_alias, state_name
 
 
 def check_against(journal: Journal, caller: Caller, checked: int) -> tuple[Expected, int]:
-    """Hold the service against the journal; ciphertexts from number `checked` on. Returns what is now known for
-    certain."""
+    """Checks that the service shows a state that the journal allows, and decrypts ciphertexts from number `checked` on.
+    Returns the outcomes that are now known."""
     for call, asked in list(journal.expected().open.items()):
         if asked["op"] == "create_key":
             repeat_create_key(journal, caller, call, asked["args"])
@@ -26,7 +26,8 @@ def check_against(journal: Journal, caller: Caller, checked: int) -> tuple[Expec
 
 
 def repeat_create_key(journal: Journal, caller: Caller, call: int, asked: dict[str, Any]) -> None:
-    """It happened or it did not; asked again under its id it gives one key, however often."""
+    """Checks that a repeated CreateKey under the same request id gives one key, whether or not the first call
+    happened."""
     request = pb.CreateKeyRequest(description=asked["description"])
     first, second = (caller.call("CreateKey", request, asked["request_id"]).key_metadata.key_id for _ in range(2))
     assert first == second
@@ -85,7 +86,7 @@ def listed_aliases(caller: Caller) -> Iterator[tuple[str, str]]:
 
 
 def check_region(caller: Caller) -> None:
-    """A region whose making was interrupted is whole: it makes keys, and they work."""
+    """Checks that keys can be created and used in a region whose first start was interrupted."""
     key = caller.call("CreateKey", pb.CreateKeyRequest(description="region")).key_metadata.key_id
     blob = caller.call("Encrypt", pb.EncryptRequest(key_id=key, plaintext=b"region")).ciphertext_blob
     assert caller.call("Decrypt", pb.DecryptRequest(ciphertext_blob=blob)).plaintext == b"region"

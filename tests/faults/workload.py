@@ -1,5 +1,5 @@
-"""Callers of the crash test. Each has keys and aliases of its own and one call in flight, so all that it may see is
-known."""
+"""Callers of the crash test. Each has its own keys and aliases and one call in flight, so that all states that it may
+see are known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def state_name(metadata: keys_pb2.KeyMetadata) -> str:
 
 
 class Actor:
-    """One caller. `run` goes on until the service no longer answers."""
+    """One caller. `run` makes calls until the service no longer answers."""
 
     def __init__(self, name: str, journal: Journal, seed: str) -> None:
         self.name = name
@@ -36,7 +36,7 @@ class Actor:
         self.loss: Lost | None = None
 
     def take_up(self, caller: Caller, expected: Expected) -> None:
-        """Go on from what is known after a restart."""
+        """Takes over the state that is known after a restart."""
         self.caller = caller
         own_keys = (key for key, actor in expected.makers.items() if actor == self.name)
         own_aliases = (name for name in expected.aliases if name.startswith(f"alias/{self.name}-"))
@@ -44,7 +44,8 @@ class Actor:
         self.aliases = {name: next(iter(expected.aliases[name])) for name in own_aliases}
 
     def run(self, enough: Callable[[], bool], stop: threading.Event) -> None:
-        """What passes no commit, until all actors together have had enough of it; then anything, until the end."""
+        """Makes calls that commit nothing until all actors together have made enough of them, then calls of all
+        kinds."""
         try:
             while not enough():
                 self.random.choice((self.seal, self.open))()
@@ -97,7 +98,7 @@ class Actor:
         self.journal.answer(call)
 
     def point(self) -> None:
-        """Make an alias, move it or delete it."""
+        """Creates, moves or deletes an alias."""
         name = f"alias/{self.name}-{self.random.randrange(6)}"
         present, key = self.aliases.get(name), self.any_key()
         target = self.random.choice((key, key, None)) if present else key
@@ -148,7 +149,8 @@ class Actor:
         self.journal.answer(call)
 
     def look_up(self) -> None:
-        """An alias means the key that it was last pointed at, in whichever worker this connection reaches."""
+        """Checks that an alias points to the key that it was last moved to, in the worker that the connection
+        reaches."""
         if not self.aliases:
             return self.point()
         name = self.random.choice(sorted(self.aliases))
@@ -158,7 +160,7 @@ class Actor:
         return None
 
     def usable(self, key: str, use: Callable[[], None]) -> None:
-        """Done where the key is enabled; where it is not, refused by name."""
+        """Checks that a disabled key refuses Encrypt and an enabled key encrypts."""
         if self.states[key] == "ENABLED":
             return use()
         try:

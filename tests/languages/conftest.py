@@ -1,4 +1,4 @@
-"""A real server for clients in other languages, and Node's packages in a cache outside the tree."""
+"""Fixtures for clients in other languages: a real server, and the npm packages of the Node client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REGIONS = ("eu-central-1", "eu-west-1")
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """`kms-grpc serve` with two regions and two workers: `.address`, `.token`, `.regions`."""
-    service = Service(tmp_path_factory.mktemp("clients") / "data", REGIONS)
+    service = Service(tmp_path_factory.mktemp("languages") / "data", REGIONS)
     try:
         service.start()
         yield service
@@ -27,5 +27,5 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """What package-lock.json names."""
+    """The folder of the npm packages that package-lock.json names."""
     return installed(NODE, "node-client")

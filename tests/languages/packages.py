@@ -1,4 +1,4 @@
-"""npm's packages for a test in JavaScript, in a cache outside the tree."""
+"""npm packages for tests in JavaScript, installed into a cache outside the source tree."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ import pytest
 
 
 def cache() -> Path:
-    """Where what was downloaded or built once is kept."""
+    """Returns the cache folder for downloads and builds, and makes it if needed."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kms-grpc"
     home.mkdir(parents=True, exist_ok=True)
     return home
 
 
 def installed(folder: Path, name: str) -> Path:
-    """What the folder's package-lock.json names, installed once for each content of it: `node_modules`."""
+    """Returns the `node_modules` folder of a package-lock.json, installed once for each content of that file.
+
+    Skips the test if Node or npm is missing.
+    """
     if not (shutil.which("npm") and shutil.which("node")):
         pytest.skip("tests in JavaScript need Node: apt-get install nodejs npm")
     digest = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()[:16]
     kept = cache() / f"{name}-{digest}"
     if not kept.exists():
-        fresh = Path(tempfile.mkdtemp(dir=cache()))
+        unfinished = Path(tempfile.mkdtemp(dir=cache()))
         for file in ("package.json", "package-lock.json"):
-            shutil.copy(folder / file, fresh)
-        subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=fresh, check=True, timeout=150)
+            shutil.copy(folder / file, unfinished)
+        subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=unfinished, check=True, timeout=150)
         with contextlib.suppress(FileExistsError, OSError):
-            fresh.rename(kept)
+            unfinished.rename(kept)
     return kept / "node_modules"

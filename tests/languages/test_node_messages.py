@@ -1,4 +1,4 @@
-"""What the service wrote, read by the AWS Encryption SDK for JavaScript: the stock library of another language."""
+"""Messages of the service, decrypted by the AWS Encryption SDK for JavaScript."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SIZES = (0, 1, FRAME - 1, FRAME, FRAME + 1, 3 * FRAME, 1_000_003)
 CONTEXT = {"app": "shop", "Größe": "🔑"}
 
 
-def test_the_library_for_javascript_reads_what_the_service_wrote(
+def test_the_aws_library_for_javascript_decrypts_messages_of_the_service(
     server: Service, node_modules: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "messages"
     folder.mkdir()
-    wanted = {}
+    digests = {}
     where = {"token": server.token, "region": server.regions[0]}
     with KeyManagementClient(server.address, **where) as kms, StreamClient(server.address, **where) as streams:
         key_id = kms.create_key("for JavaScript").key_metadata.key_id
@@ -34,18 +34,21 @@ def test_the_library_for_javascript_reads_what_the_service_wrote(
             content = os.urandom(size)
             message = b"".join(streams.encrypt(key_id, [content], CONTEXT, frame_length=FRAME))
             (folder / f"whole-{size}").write_bytes(message)
-            wanted[f"whole-{size}"] = hashlib.sha256(content).hexdigest()
-        (folder / "cut").write_bytes(message[:-1])
-        (folder / "turned").write_bytes(message[:-1] + bytes([message[-1] ^ 1]))
-    told = {line["name"]: line for line in read_by_node(server, node_modules, tmp_path, folder)}
-    assert {name: line.get("sha256") for name, line in told.items()} == wanted | {"cut": None, "turned": None}
-    for name in wanted:
-        assert (told[name]["suite"], told[name]["context"]) == (0x0478, CONTEXT)
-    assert told["cut"]["refused"]
-    assert told["turned"]["refused"]
+            digests[f"whole-{size}"] = hashlib.sha256(content).hexdigest()
+        (folder / "truncated").write_bytes(message[:-1])
+        (folder / "changed").write_bytes(message[:-1] + bytes([message[-1] ^ 1]))
+    results = {line["name"]: line for line in decrypted_by_node(server, node_modules, tmp_path, folder)}
+    assert {name: line.get("sha256") for name, line in results.items()} == digests | {
+        "truncated": None,
+        "changed": None,
+    }
+    for name in digests:
+        assert (results[name]["suite"], results[name]["context"]) == (0x0478, CONTEXT)
+    assert results["truncated"]["refused"]
+    assert results["changed"]["refused"]
 
 
-def read_by_node(server: Service, node_modules: Path, place: Path, folder: Path) -> list[dict[str, str]]:
+def decrypted_by_node(server: Service, node_modules: Path, place: Path, folder: Path) -> list[dict[str, str]]:
     for script in NODE.glob("*.mjs"):
         shutil.copy(script, place)
     (place / "node_modules").symlink_to(node_modules)

@@ -1,5 +1,5 @@
-"""What each operation is answered for keys of each state, origin, spec and kind: AWS's published table, cell by cell,
-for operations that are not built as well; and what leads from state to state.
+"""The answers of each operation for keys of each state, origin, spec and kind, by AWS's published table; also of
+operations that are not built. And the changes of state.
 
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html. Where it leaves the error of a key pending
 deletion open, it is KMSInvalidStateException. Rows that the page lacks are recorded, or follow their neighbours.
@@ -88,7 +88,7 @@ ROWS = {line.split()[0]: line.split()[1:] for line in MATRIX.strip().splitlines(
 
 Answer = tuple[str, str] | None
 Answers = dict[str, Answer]
-"""Code and text of the refusal by the sort of key; "*" for every other one; None: it goes on."""
+"""Code and text of the refusal by the sort of key ("*" for all others); None if the operation is allowed."""
 
 ORIGIN = ("UnsupportedOperationException", "{arn} origin is {origin} which is not valid for this operation.")
 SPEC = ("UnsupportedOperationException", "{arn} key spec is {spec} which is not valid for this operation.")
@@ -146,7 +146,7 @@ def test_cell(name: str, state: str, code: str, sort: str) -> None:
 
 
 def test_every_operation_on_a_key_has_its_row_here_and_in_the_table() -> None:
-    """CreateKey, ListKeys and GenerateRandom are about no key; of the model's others none is left out."""
+    """CreateKey, ListKeys and GenerateRandom have no key."""
     assert set(ROWS) == set(RULES)
     assert set(MODEL["operations"]) - set(RULES) == {"CreateKey", "ListKeys", "GenerateRandom"}
 
@@ -168,7 +168,7 @@ AWS_MANAGED = {
 
 
 @pytest.mark.parametrize("by", By)
-def test_who_may_do_what_on_aws_managed_keys(by: By) -> None:
+def test_operations_on_aws_managed_keys_by_caller(by: By) -> None:
     assert {name for name, rule in RULES.items() if rule.aws_managed is by} == set(AWS_MANAGED[by.value].split())
     assert LET_GO.aws_managed is By.NOBODY, "the key that an alias points at so far"
 
@@ -184,12 +184,12 @@ S3 = "s3.amazonaws.com"
         (KeyKind.AWS_MANAGED, "Encrypt", "sqs.amazonaws.com", False),  # another service
         (KeyKind.AWS_MANAGED, "Encrypt", None, False),  # its account: never directly
         (KeyKind.AWS_MANAGED, "DescribeKey", None, True),
-        (KeyKind.AWS_MANAGED, "ScheduleKeyDeletion", None, True),  # refused for its kind, not for who asks
+        (KeyKind.AWS_MANAGED, "ScheduleKeyDeletion", None, True),  # refused by refusal_of_kind instead
         (KeyKind.AWS_OWNED, "DescribeKey", None, False),
         (KeyKind.AWS_OWNED, "Encrypt", S3, False),
     ],
 )
-def test_who_may_come_near_a_key(kind: KeyKind, operation: str, service: str | None, allowed: bool) -> None:
+def test_access_by_the_kind_of_key(kind: KeyKind, operation: str, service: str | None, allowed: bool) -> None:
     assert may_use(RULES[operation], replace(KEY, kind=kind, service=S3), service) is allowed
 
 
@@ -216,7 +216,7 @@ lost                 PendingImport   PendingImport   PendingImport
 
 @pytest.mark.parametrize("line", PATHS.strip().splitlines()[1:])
 def test_paths_of_an_external_key(line: str) -> None:
-    """An import while Disabled leaves it so; "-": refused before."""
+    """ "-" stands for an operation that is refused. An import into a disabled key leaves it disabled."""
     what, *ends = line.split()
     event = Event.MATERIAL_LOST if what == "lost" else Event(what)
     for begin, end in zip((S.ENABLED, S.DISABLED, S.PENDING_IMPORT), ends, strict=True):
@@ -246,7 +246,7 @@ def test_paths(begin: KeyState, event: Event, missing: bool, end: KeyState) -> N
     assert after(replace(KEY, state=begin, material_missing=missing), event).state is end
 
 
-def test_nothing_but_importing_and_enabling_makes_a_key_enabled() -> None:
+def test_only_imports_and_enabling_make_a_key_enabled() -> None:
     enabling = {event for event, paths in TRANSITIONS.items() if S.ENABLED in paths.values()}
     assert enabling == {Event.ENABLED, Event.MATERIAL_IMPORTED, Event.REPLICA_MADE, Event.PRIMARY_CHANGED}
     assert {origin for origin, state in FIRST_STATE.items() if state is S.PENDING_IMPORT} == {Origin.EXTERNAL}
@@ -262,7 +262,7 @@ def test_nothing_but_importing_and_enabling_makes_a_key_enabled() -> None:
         (S.ENABLED, None, 1 << 62, S.ENABLED),
     ],
 )
-def test_expiry_acts_at_its_moment(state: KeyState, expires_ns: int | None, now_ns: int, end: KeyState) -> None:
+def test_material_expires_at_its_date(state: KeyState, expires_ns: int | None, now_ns: int, end: KeyState) -> None:
     key = as_of(replace(KEYS["external"], state=state, expires_ns=expires_ns), now_ns)
     assert (key.state, key.material_missing) == (end, expires_ns is not None and now_ns >= expires_ns)
 
@@ -285,9 +285,9 @@ M = MaterialState
         ([_material(M.PENDING_ROTATION)], True, None, True),
     ],
 )
-def test_what_follows_from_materials(
+def test_columns_that_follow_from_materials(
     materials: list[Material], missing: bool, expires_ns: int | None, pending: bool
 ) -> None:
-    """A material that waits for a rotation is not needed: its expiry and its absence touch nothing else."""
+    """A material that waits for a rotation has no influence on the columns but pending_material_id."""
     key = with_materials(KEYS["external"], materials)
     assert (key.material_missing, key.expires_ns, key.pending_material_id is not None) == (missing, expires_ns, pending)

@@ -37,19 +37,19 @@ def state_of(worker: Worker, key_id: str) -> str:
 
 def row(worker: Worker, key_id: str) -> Key:
     """Returns the key's row."""
-    key = worker.shard(HOME).registry.find_key(key_id)
+    key = worker.shard(HOME).registry.keys.find(key_id)
     assert key is not None
     return key
 
 
 def materials(worker: Worker, key_id: str) -> list[Material]:
-    return list(worker.shard(HOME).registry.materials_after(key_id, -1, 1_000))
+    return list(worker.shard(HOME).registry.materials.list_after(key_id, -1, 1_000))
 
 
 def stored(worker: Worker, key_id: str) -> object:
     """Returns all rows of a key. A refused call changes none of them."""
     registry = worker.shard(HOME).registry
-    return registry.find_key(key_id), materials(worker, key_id), registry.tags_after(key_id, "", 100)
+    return registry.keys.find(key_id), materials(worker, key_id), registry.tags.list_after(key_id, "", 100)
 
 
 def wrap(public_key: bytes, algorithm: str, material: bytes) -> bytes:
@@ -83,20 +83,20 @@ def wrap_with_openssl(folder: Path, public_key: bytes, algorithm: str, material:
 def provide_pair(shard: Shard, spec: str = "RSA_2048", now_ns: int = 7) -> None:
     """Makes a wrapping key pair ahead, as the keeper does."""
     owned_keys.provide(shard, now_ns)
-    if shard.registry.count_ready_pairs(spec):
+    if shard.registry.pairs.count_ready(spec):
         return
     pair, _ = imports.make_pair(shard, spec, now_ns)
     with shard.writing() as transaction:
-        transaction.add_pair(pair)
+        transaction.pairs.add(pair)
 
 
 def lay_ready(shard: Shard, pair: ImportPair) -> None:
     """Makes a used pair available again: making one of 4,096 bits takes seconds."""
     with shard.registry.writing() as transaction:
-        left = transaction.find_pair(pair.pair_id)
+        left = transaction.pairs.find(pair.pair_id)
         if left is not None:
-            transaction.remove_pair(left)
-        transaction.add_pair(pair)
+            transaction.pairs.remove(left)
+        transaction.pairs.add(pair)
 
 
 def parameters(

@@ -163,9 +163,9 @@ class Worker:
     def change(self, key_id: str, region: str = HOME, **columns: Any) -> Key:
         """Changes columns of a key's row, to reach states that no operation here reaches."""
         with self.shard(region).writing() as transaction:
-            key = transaction.find_key(key_id)
+            key = transaction.keys.find(key_id)
             assert key is not None
-            return transaction.change_key(dataclasses.replace(key, **columns))
+            return transaction.keys.change(dataclasses.replace(key, **columns))
 
     # --- short forms ------------------------------------------------------------------------------------------------
 
@@ -205,8 +205,9 @@ class Worker:
     def outbox(self, region: str = HOME) -> list[dict[str, Any]]:
         """Returns the audit records of writes since the last call, likewise, and clears them, as the keeper does."""
         registry = self.shard(region).registry
-        rows = registry.outbox(10_000)
-        registry.clear_outbox([row.event_id for row in rows])
+        rows = registry.outbox.oldest(10_000)
+        with registry.writing() as transaction:
+            transaction.outbox.remove([row.event_id for row in rows])
         return self._of_callers([row.record for row in rows])
 
     def _of_callers(self, lines: Sequence[bytes]) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from kms_grpc import errors
 from kms_grpc.clock import DAY_NS
 from kms_grpc.model.key import ImportPair, KeyState
 from kms_grpc.operations.handlers.importing import FAILURES
-from kms_grpc.registry.sql_life import LifeTransaction
+from kms_grpc.registry.sql.pairs import SqlWritablePairs
 from kms_grpc.v1 import keys_pb2
 from tests.operations.external_keys import (
     ALGORITHMS,
@@ -96,7 +96,7 @@ def ready(shared: Worker) -> Callable[[str], None]:
         if size not in pairs:
             provide_pair(shard, size)
             with shard.registry.writing() as transaction:
-                pair = transaction.ready_pair(size)
+                pair = transaction.pairs.oldest_ready(size)
             assert pair is not None
             pairs[size] = pair
         lay_ready(shard, pairs[size])
@@ -381,7 +381,7 @@ def test_a_pair_that_a_concurrent_call_has_used(shared: Worker, monkeypatch: pyt
     key_id = external(shared).key_id
     fields = package(shared, key_id, os.urandom(32))
     before = stored(shared, key_id)
-    monkeypatch.setattr(LifeTransaction, "remove_pair" if unwraps else "change_pair", moved_on)
+    monkeypatch.setattr(SqlWritablePairs, "remove" if unwraps else "change", moved_on)
     wrong = {} if unwraps else {"encrypted_key_material": os.urandom(256)}
     assert shared.refusal(IMPORT, **fields | wrong).code == NO_TOKEN
     assert stored(shared, key_id) == before

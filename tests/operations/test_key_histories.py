@@ -134,7 +134,7 @@ def run(prepared: Path, folder: Path) -> Iterator[Any]:
     worker = host.worker()
     provide_pair(worker.shard())
     with worker.shard().registry.writing() as transaction:
-        pair = transaction.ready_pair("RSA_2048")
+        pair = transaction.pairs.oldest_ready("RSA_2048")
     yield host, worker, pair
     host.close()
     shutil.rmtree(host.settings.data_dir)

@@ -203,8 +203,8 @@ def test_keys_that_aws_manages_are_not_changed_by_their_account(shared: Worker, 
 def test_a_refused_state_changes_nothing(shared: Worker) -> None:
     """PendingDeletion must survive every call that it refuses: a cancelled deletion is the only way out."""
     keys = Keys(shared, KeyState.PENDING_DELETION)
-    before = shared.shard(HOME).registry.find_key(keys.key_id)
+    before = shared.shard(HOME).registry.keys.find(keys.key_id)
     for name, cells in ROWS.items():
         if cells[STATES.index("PendingDeletion")] != "OK":
             shared.refusal(name.partition(".")[0], **fields_of(name, keys))
-    assert shared.shard(HOME).registry.find_key(keys.key_id) == before
+    assert shared.shard(HOME).registry.keys.find(keys.key_id) == before

@@ -247,7 +247,7 @@ def test_only_create_key_creates_keys(host: Host) -> None:
     for region in host.settings.regions:
         assert not worker.call("ListKeys", region=region).keys
         assert not worker.call("ListAliases", region=region).aliases
-        assert worker.shard(region).registry.count_keys(ALICE.account) == 0
+        assert worker.shard(region).registry.keys.count(ALICE.account) == 0
 
 
 def test_get_limits(shared: Worker) -> None:

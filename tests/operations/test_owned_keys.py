@@ -131,6 +131,6 @@ def test_a_use_is_recorded_in_the_transaction_it_belongs_to(host: Host) -> None:
     fields = package(worker, external(worker).key_id, os.urandom(32))
     uses(worker)
     worker.call("ImportKeyMaterial", **fields)
-    rows = [json.loads(row.record) for row in worker.shard().registry.outbox(9)]
+    rows = [json.loads(row.record) for row in worker.shard().registry.outbox.oldest(9)]
     assert [row["eventName"] for row in rows] == ["Decrypt", "Decrypt", "ImportKeyMaterial"]
     assert {row["serviceEventDetails"]["requestID"] for row in rows[:2]} == {rows[2]["requestID"]}

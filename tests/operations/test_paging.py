@@ -82,14 +82,14 @@ def test_default_limit(worker: Worker, name: str, default: int) -> None:
     for i in range(default // 50 + 1):
         worker.create(alias=f"alias/{i}")
     with worker.shard().writing() as transaction:
-        key = transaction.find_key(worker.call("DescribeKey", key_id="alias/0").key_metadata.key_id)
+        key = transaction.keys.find(worker.call("DescribeKey", key_id="alias/0").key_metadata.key_id)
         assert key is not None
         for i in range(default):
             new = str(uuid.uuid4())
             if name == "ListKeys":
-                transaction.add_key(dataclasses.replace(key, key_id=new, arn=key.arn.replace(key.key_id, new)), None)
+                transaction.keys.add(dataclasses.replace(key, key_id=new, arn=key.arn.replace(key.key_id, new)), None)
             else:
-                transaction.add_alias(Alias(key.account, f"alias/more-{i}", f"arn:{i}", key.key_id, 1, 1))
+                transaction.aliases.add(Alias(key.account, f"alias/more-{i}", f"arn:{i}", key.key_id, 1, 1))
     assert len(pages(worker, name)[0]) == default
 
 

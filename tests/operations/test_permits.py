@@ -5,7 +5,6 @@ Two workers share a data directory, each with its own caches: one learns of the 
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +14,6 @@ import pytest
 from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Decision, Question
 from kms_grpc.model.key import KeyState
 from kms_grpc.model.key_state import DISABLED, RULES
-from kms_grpc.registry import statements as sql
-from kms_grpc.registry.rows import MATERIAL, material_values
 from tests.operations.service import (
     ALICE,
     AWAY,
@@ -111,19 +108,13 @@ def test_new_material_is_used_by_the_next_call(pair: tuple[Worker, Worker]) -> N
     shard = other.shard()
     material = shard.generate_material(key.key_id, ALICE.account, 1)
     with shard.writing() as transaction:
-        row = transaction.find_key(key.key_id)
+        row = transaction.keys.find(key.key_id)
         assert row is not None
-        add_material(transaction, material)
-        transaction.change_key(dataclasses.replace(row, current_material_id=material.material_id))
+        transaction.keys.make_current(row, material)
     sealed = worker.encrypt(key.key_id)
     opened = worker.call("Decrypt", ciphertext_blob=sealed)
     assert opened.key_material_id == material.material_id.hex()
     assert worker.call("Decrypt", ciphertext_blob=blob).key_material_id == key.current_key_material_id
-
-
-def add_material(transaction: Any, material: Any) -> None:
-    """Adds a second material to a key, directly in the registry."""
-    transaction._add(sql.ADD_MATERIAL, MATERIAL, material_values(material), "exists")
 
 
 def test_any_commit_of_the_region_ends_permits_and_no_other_regions(pair: tuple[Worker, Worker]) -> None:

@@ -86,13 +86,13 @@ def test_shards_do_not_share_keys(host: Host) -> None:
     blob = worker.encrypt(made.key_id)
     registry = worker.shard(HOME).registry
     key, material = (
-        registry.find_key(made.key_id),
-        registry.find_material(made.key_id, bytes.fromhex(made.current_key_material_id)),
+        registry.keys.find(made.key_id),
+        registry.materials.find(made.key_id, bytes.fromhex(made.current_key_material_id)),
     )
     assert key is not None
     assert material is not None
     with worker.shard(AWAY).registry.writing() as transaction:
-        transaction.add_key(key, material)
+        transaction.keys.add(key, material)
     assert worker.refusal("Decrypt", ciphertext_blob=blob, region=AWAY).code in (
         "KeyUnavailableException",
         "AccessDeniedException",

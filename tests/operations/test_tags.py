@@ -44,13 +44,13 @@ REFUSED: list[tuple[list[dict[str, str]], str, str, str]] = [
 def test_refused(shared: Worker, name: str, asked: list[dict[str, str]], code: str, text: str, reason: str) -> None:
     key = shared.create()
     shared.call("TagResource", key_id=key.key_id, tags=tags(("was", "there")))
-    count = shared.shard().registry.count_keys(ALICE.account)
+    count = shared.shard().registry.keys.count(ALICE.account)
     named = {"key_id": key.key_id} if name == "TagResource" else {}
     refusal = shared.refusal(name, **named, tags=asked)
     assert refusal.code == code
     assert refusal.text == text if code == "TagException" else text in refusal.text
     assert listed(shared, key.key_id) == {"was": "there"}
-    assert shared.shard().registry.count_keys(ALICE.account) == count, "no key was made"
+    assert shared.shard().registry.keys.count(ALICE.account) == count, "no key was made"
 
 
 TAKEN = [

@@ -81,7 +81,7 @@ class Kept:
 
 def events(shard: Shard, name: str | None = None) -> list[dict[str, Any]]:
     """The audit records that wait in the outbox."""
-    records = [json.loads(row.record) for row in shard.registry.outbox(10_000)]
+    records = [json.loads(row.record) for row in shard.registry.outbox.oldest(10_000)]
     return [record for record in records if name in (None, record["eventName"])]
 
 

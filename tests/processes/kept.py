@@ -27,7 +27,7 @@ def record(event_id: str) -> bytes:
 def put_into_outbox(shard: Shard, event_ids: list[str]) -> None:
     with shard.registry.writing() as transaction:
         for event_id in event_ids:
-            transaction.record(OutboxRow(event_id, ACCOUNT, record(event_id)))
+            transaction.outbox.add(OutboxRow(event_id, ACCOUNT, record(event_id)))
 
 
 def copy(folder: Path, regions: Sequence[str] = REGIONS) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,9 @@ from kms_grpc.clock import SystemClock
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.processes import outbox
 from kms_grpc.processes.clock_trust import ClockTrust
-from kms_grpc.processes.keeper import ANSWERS_KEPT_NS, Keeper
+from kms_grpc.processes.keeper import Keeper
 from kms_grpc.processes.outbox import BATCH, OutboxCopier
-from kms_grpc.registry.base import OutboxRow, Registry, RememberedAnswer
+from kms_grpc.registry.base import ANSWERS_KEPT_NS, Registry, RememberedAnswer, Transaction
 from tests.processes.kept import REGIONS, copied, copy, put_into_outbox
 from tests.processes.served import ROOT
 from tests.processes.small_disk import fill, small_disk
@@ -125,19 +126,17 @@ def test_the_position_moves_on_so_that_a_start_reads_little(folder: Path, monkey
 
 
 class _Away:
-    """A shard that cannot be written for now: what it offers is read, clearing fails."""
+    """A shard that can be read but not be written until `away` is False."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self.outbox = registry.outbox
         self.away = True
 
-    def outbox(self, limit: int) -> list[OutboxRow]:
-        return list(self._registry.outbox(limit))
-
-    def clear_outbox(self, event_ids: list[str]) -> None:
+    def writing(self) -> AbstractContextManager[Transaction]:
         if self.away:
             raise DependencyTimeoutException("The disk is full.")
-        self._registry.clear_outbox(event_ids)
+        return self._registry.writing()
 
 
 def test_one_region_that_fails_holds_up_no_other_and_repeats_nothing(folder: Path) -> None:
@@ -167,7 +166,7 @@ def test_a_full_disk_keeps_the_records_in_the_outbox(folder: Path, small_disk: P
     copier = OutboxCopier({s.region: s.registry for s in shards}, log, small_disk / "keeper.position")
     copier.copy_all()
     assert copier.failing == 2
-    assert all(len(shard.registry.outbox(ROWS)) == ROWS for shard in shards)
+    assert all(len(shard.registry.outbox.oldest(ROWS)) == ROWS for shard in shards)
     filler.unlink()
     log._check()  # what the log does each second
     copier.copy_all()
@@ -230,7 +229,9 @@ def test_remembered_answers_are_forgotten_after_a_day_of_trusted_time(folder: Pa
     clock = _Clock()
     shards = opened(folder, REGIONS)
     with shards.default.registry.writing() as transaction:
-        transaction.remember(RememberedAnswer(ACCOUNT, "CreateKey", "a", b"d", b"r", clock.wall_ns() - ANSWERS_KEPT_NS))
+        transaction.answers.remember(
+            RememberedAnswer(ACCOUNT, "CreateKey", "a", b"d", b"r", clock.wall_ns() - ANSWERS_KEPT_NS)
+        )
     log = FileAuditLog(folder / "keeper.jsonl", clock)
 
     class Application:

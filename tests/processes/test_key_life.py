@@ -62,13 +62,13 @@ def doomed(shard: Shard, deletion_ns: int = DUE) -> tuple[Key, list[bytes]]:
     key, first = new_key(shard)
     wrapped = [first.wrapped]
     with shard.writing() as transaction:
-        key = transaction.add_key(key, first)
+        key = transaction.keys.add(key, first)
         for number in range(2):
             fresh = shard.generate_material(key.key_id, key.account, number)
             wrapped.append(fresh.wrapped)
-            key = transaction.make_current(key, replace(fresh, rotated_ns=1))
-        transaction.set_tag(Tag(key.key_id, ACCOUNT, "team", "payroll"))
-        key = transaction.change_key(replace(key, state=KeyState.PENDING_DELETION, deletion_ns=deletion_ns))
+            key = transaction.keys.make_current(key, replace(fresh, rotated_ns=1))
+        transaction.tags.set(Tag(key.key_id, ACCOUNT, "team", "payroll"))
+        key = transaction.keys.change(replace(key, state=KeyState.PENDING_DELETION, deletion_ns=deletion_ns))
     for name in "ab":
         add_alias(shard, f"alias/{key.key_id}-{name}", key)
     return key, [one for one in wrapped if one is not None]
@@ -78,10 +78,10 @@ def is_there(shard: Shard, key: Key) -> bool:
     """All of it, or nothing of it."""
     registry = shard.registry
     found = [
-        registry.find_key(key.key_id) is not None,
-        len(registry.materials_after(key.key_id, -1, 9)) == 3,
-        *(registry.find_alias(ACCOUNT, f"alias/{key.key_id}-{name}") is not None for name in "ab"),
-        bool(registry.tags_after(key.key_id, "", 9)),
+        registry.keys.find(key.key_id) is not None,
+        len(registry.materials.list_after(key.key_id, -1, 9)) == 3,
+        *(registry.aliases.find(ACCOUNT, f"alias/{key.key_id}-{name}") is not None for name in "ab"),
+        bool(registry.tags.list_after(key.key_id, "", 9)),
     ]
     assert len(set(found)) == 1, found
     return found[0]
@@ -109,7 +109,7 @@ def test_when_a_key_is_deleted(keep: Keep, begin: int, until: int, there: bool, 
     gauges = kept.to(until)
     assert is_there(kept.shard, key) is there, reason
     assert gauges["keys_deleted"] == len(events(kept.shard, "DeleteKey")) == (not there)
-    assert kept.shard.registry.find_key(other.key_id) is not None
+    assert kept.shard.registry.keys.find(other.key_id) is not None
     assert is_there(kept.shard, late)
 
 
@@ -127,7 +127,7 @@ def test_a_cancelled_deletion_happens_never(keep: Keep) -> None:
     kept = keep(DUE)
     key, _ = doomed(kept.shard)
     with kept.shard.writing() as transaction:
-        transaction.change_key(replace(key, state=KeyState.DISABLED, deletion_ns=None))
+        transaction.keys.change(replace(key, state=KeyState.DISABLED, deletion_ns=None))
     kept.to(DUE + 2 * HOUR)
     assert is_there(kept.shard, key)
     assert due_work.delete_due(kept.shard, DUE + YEAR) == 0
@@ -193,7 +193,7 @@ def test_what_workers_removed_is_erased_within_a_minute(folder: Path, keep: Keep
     kept.to(NOW + 2 * HOUR)
     _, material = imported(kept.shard, None)
     with kept.shard.writing() as transaction:
-        transaction.change_material(replace(material, wrapped=None))
+        transaction.materials.change(replace(material, wrapped=None))
     assert material.wrapped is not None
     assert found_in(folder, [material.wrapped])
     kept.to(NOW + 2 * HOUR + 60 * SECOND)
@@ -211,7 +211,7 @@ def test_a_clock_that_is_set_within_a_turn(keep: Keep, monkeypatch: pytest.Monke
     monkeypatch.setattr(kept.clock, "wall_ns", lambda: next(looked_at, NOW + YEAR))
     kept.turn()
     assert is_there(kept.shard, key)
-    assert kept.shard.registry.latest_ns() == NOW + 20 * SECOND
+    assert kept.shard.registry.latest_time.read_ns() == NOW + 20 * SECOND
 
 
 # --- clocks that are set -----------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_a_clock_set_a_year_forward_destroys_nothing(keep: Keep) -> None:
     assert kept.jump(NOW + YEAR)["clock_jumps"] == 1
     kept.to(NOW + YEAR + HOUR - SECOND)
     assert is_there(kept.shard, key)
-    assert kept.shard.registry.latest_ns() <= NOW + 2 * HOUR, "a time that is not trusted is not recorded"
+    assert kept.shard.registry.latest_time.read_ns() <= NOW + 2 * HOUR, "a time that is not trusted is not recorded"
     assert kept.jump(NOW + 3 * HOUR)["clock_jumps"] == 2
     kept.to(NOW + 5 * HOUR)
     assert is_there(kept.shard, key)
@@ -238,19 +238,19 @@ def test_a_clock_set_a_year_forward_destroys_nothing(keep: Keep) -> None:
 def test_a_clock_set_back_prolongs_nothing_that_was_over(keep: Keep) -> None:
     kept = keep(DUE - 2 * HOUR)
     kept.to(DUE)
-    assert kept.shard.registry.latest_ns() == DUE
+    assert kept.shard.registry.latest_time.read_ns() == DUE
     key, _ = doomed(kept.shard, DUE - SECOND)
     lost, _ = imported(kept.shard, DUE - SECOND)
     assert kept.jump(DUE - 31 * DAY)["clock_jumps"] == 1
     worker = JudgedClock(HandClock(DUE - 31 * DAY))
-    worker.raise_floor(kept.shard.registry.latest_ns())
+    worker.raise_floor(kept.shard.registry.latest_time.read_ns())
     assert as_of(lost, worker.wall_ns()).state is KeyState.PENDING_IMPORT, "expired stays expired"
     kept.to(DUE - 31 * DAY + HOUR - SECOND)
     assert is_there(kept.shard, key)
     kept.to(DUE - 31 * DAY + 2 * HOUR)
     assert not is_there(kept.shard, key)
     assert len(events(kept.shard, "DeleteExpiredKeyMaterial")) == 1
-    assert kept.shard.registry.latest_ns() == DUE
+    assert kept.shard.registry.latest_time.read_ns() == DUE
 
 
 # --- expiry ------------------------------------------------------------------------------------------------------
@@ -266,9 +266,9 @@ def imported(shard: Shard, expires_ns: int | None, waiting_ns: int | None = None
         every.append(replace(waits, origin=Origin.EXTERNAL, state=MaterialState.PENDING_ROTATION,
                              expires_ns=waiting_ns))  # fmt: skip
     with shard.writing() as transaction:
-        key = transaction.add_key(with_materials(replace(key, origin=Origin.EXTERNAL), every), material)
+        key = transaction.keys.add(with_materials(replace(key, origin=Origin.EXTERNAL), every), material)
         for other in every[1:]:
-            transaction.add_material(other)
+            transaction.materials.add(other)
     return key, material
 
 
@@ -296,10 +296,10 @@ def test_expired_material_is_swept_once(
     told = events(shard, "DeleteExpiredKeyMaterial")
     assert len(told) == swept
     assert all(event["eventType"] == "AwsServiceEvent" for event in told)
-    found = shard.registry.find_key(key.key_id)
+    found = shard.registry.keys.find(key.key_id)
     assert found is not None
     assert found.state is state
-    rows = shard.registry.materials_after(key.key_id, -1, 9)
+    rows = shard.registry.materials.list_after(key.key_id, -1, 9)
     assert [row.wrapped is not None for row in rows] == left
     assert rows[0].material_id == material.material_id, "it stays known, for the same bytes to come back to"
 
@@ -307,13 +307,13 @@ def test_expired_material_is_swept_once(
 def test_a_material_imported_again_in_time_is_not_swept(keep: Keep) -> None:
     kept = keep(DUE - 2 * HOUR)
     key, material = imported(kept.shard, DUE)
-    stale = list(kept.shard.registry.keys_due(due_work.Due.EXPIRY, DUE, 9))
+    stale = list(kept.shard.registry.keys.due(due_work.Due.EXPIRY, DUE, 9))
     with kept.shard.writing() as transaction:
-        renewed = transaction.change_material(replace(material, expires_ns=DUE + YEAR))
-        transaction.change_key(with_materials(key, [renewed]))
+        renewed = transaction.materials.change(replace(material, expires_ns=DUE + YEAR))
+        transaction.keys.change(with_materials(key, [renewed]))
     assert [one.key_id for one in stale] == [key.key_id]
     assert kept.to(DUE)["materials_expired"] == 0
-    assert kept.shard.registry.find_key(key.key_id).state is KeyState.ENABLED  # type: ignore[union-attr]
+    assert kept.shard.registry.keys.find(key.key_id).state is KeyState.ENABLED  # type: ignore[union-attr]
 
 
 # --- pairs for importing ------------------------------------------------------------------------------------------
@@ -326,16 +326,16 @@ def test_an_expired_pair_is_destroyed_within_a_minute(keep: Keep, folder: Path) 
     pair, _ = imports.make_pair(kept.shard, "RSA_2048", NOW)
     key, _ = new_key(kept.shard)
     with kept.shard.writing() as transaction:
-        key = transaction.add_key(replace(key, origin=Origin.EXTERNAL), None)
-        pair = transaction.add_pair(replace(pair, key_id=key.key_id, account=ACCOUNT, expires_ns=NOW + DAY))
+        key = transaction.keys.add(replace(key, origin=Origin.EXTERNAL), None)
+        pair = transaction.pairs.add(replace(pair, key_id=key.key_id, account=ACCOUNT, expires_ns=NOW + DAY))
     kept.to(NOW + 2 * HOUR)
     kept.jump(NOW + YEAR)
     kept.to(NOW + YEAR + HOUR - SECOND)
     kept.jump(NOW + 4 * HOUR)
     kept.to(NOW + DAY - SECOND)
-    assert kept.shard.registry.find_pair(pair.pair_id) == pair
+    assert kept.shard.registry.pairs.find(pair.pair_id) == pair
     kept.to(NOW + DAY + 60 * SECOND)
-    assert kept.shard.registry.find_pair(pair.pair_id) is None
+    assert kept.shard.registry.pairs.find(pair.pair_id) is None
     kept.turn()
     assert found_in(folder, [pair.wrapped]) == []
 
@@ -346,7 +346,7 @@ def test_pairs_are_made_until_enough_lie_ready(folder: Path, monkeypatch: pytest
     shards = opened(folder)
     shard, pairs = shards.default, import_pairs.ImportPairs(shards, HandClock(NOW))
     assert [pairs.turn(shard) for _ in range(3)] == [True, True, False]
-    assert shard.registry.count_ready_pairs("RSA_2048") == 2
+    assert shard.registry.pairs.count_ready("RSA_2048") == 2
     told = [(event["eventName"], event["recipientAccountId"]) for event in events(shard)]
     assert told == [
         (name, shard.account) for name in [*["CreateKey"] * 2, *["GenerateDataKeyPairWithoutPlaintext"] * 2]
@@ -360,7 +360,7 @@ def test_pairs_are_made_until_enough_lie_ready(folder: Path, monkeypatch: pytest
 def rotating(shard: Shard, next_ns: int, **changes: Any) -> Key:
     key = add_key(shard)
     with shard.writing() as transaction:
-        return transaction.change_key(replace(key, rotation_period_days=90, next_rotation_ns=next_ns, **changes))
+        return transaction.keys.change(replace(key, rotation_period_days=90, next_rotation_ns=next_ns, **changes))
 
 
 def test_a_due_rotation_happens_once_whoever_looks(keep: Keep) -> None:
@@ -373,8 +373,8 @@ def test_a_due_rotation_happens_once_whoever_looks(keep: Keep) -> None:
     done = at_once(len(keepers), lambda number: keepers[number].to(DUE + HOUR)["keys_rotated"])
     assert sum(done) == len(events(shard, "RotateKey")) == len(keys)
     for key in keys:
-        now = shard.registry.find_key(key.key_id)
-        rows = shard.registry.materials_after(key.key_id, -1, 9)
+        now = shard.registry.keys.find(key.key_id)
+        rows = shard.registry.materials.list_after(key.key_id, -1, 9)
         assert now is not None
         assert [row.state for row in rows] == [MaterialState.NON_CURRENT, MaterialState.CURRENT]
         assert (now.current_material_id, now.next_rotation_ns) == (rows[1].material_id, DUE + 90 * DAY)
@@ -393,11 +393,11 @@ def test_overdue(keep: Keep, state: KeyState, rotates: bool, reason: str) -> Non
     kept = keep(begin)
     key = rotating(kept.shard, DUE, state=state, deletion_ns=None)
     gauges = kept.to(begin + SECOND)
-    now = kept.shard.registry.find_key(key.key_id)
+    now = kept.shard.registry.keys.find(key.key_id)
     assert now is not None
     assert gauges["keys_rotated"] == rotates, reason
     assert now.next_rotation_ns == (begin + SECOND + 90 * DAY if rotates else DUE)
     if state is KeyState.DISABLED:
         with kept.shard.writing() as transaction:
-            transaction.change_key(replace(now, state=KeyState.ENABLED))
+            transaction.keys.change(replace(now, state=KeyState.ENABLED))
         assert kept.to(begin + 2 * SECOND)["keys_rotated"] == 1, "enabled, it is made up for at once"

@@ -1,4 +1,4 @@
-"""Shards on a disk of their own for each test; the first one is made once and copied."""
+"""Fixtures with shards. One data directory is made per session; each test gets a copy of it."""
 
 from __future__ import annotations
 
@@ -28,5 +28,13 @@ def folder(_prepared: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def shard(folder: Path) -> Iterator[Shard]:
     shards = opened(folder)
+    yield shards.default
+    shards.close()
+
+
+@pytest.fixture(params=["sqlite"])
+def store(request: pytest.FixtureRequest, folder: Path) -> Iterator[Shard]:
+    """A shard over each engine, with which the contract tests run."""
+    shards = {"sqlite": opened}[request.param](folder)
     yield shards.default
     shards.close()

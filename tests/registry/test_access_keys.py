@@ -1,4 +1,4 @@
-"""Access keys in the store: sealed, found anew by every worker, gone at once, and refused where they were changed."""
+"""Stored access keys: encrypted secrets, use in every worker, immediate deletion, refusal of changed rows."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from typing import Any
 
 import pytest
 
-from kms_grpc.authentication.signature_v4 import FixedAccessKeys, Signer, derive_signing_key
+from kms_grpc.authentication.signature_v4 import FixedSigners, Signer, derive_signing_key
 from kms_grpc.clock import SystemClock
 from kms_grpc.errors import InvalidCiphertextException, KeyUnavailableException, NotFoundException
 from kms_grpc.model.principal import Principal
-from kms_grpc.registry import access_keys, tables
-from kms_grpc.registry.access_keys import AccessKeys, create_access_key, delete_access_key, list_access_keys
+from kms_grpc.registry import access_keys
+from kms_grpc.registry.access_keys import StoredSigners, create_access_key, delete_access_key, list_access_keys
 from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.owned_keys import Reason
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql import tables
 from tests.registry.made import ACCOUNT, REGION, opened
 
 ORDERS = Principal("orders", f"arn:aws:iam::{ACCOUNT}:role/orders", ACCOUNT)
 DAY = (b"20270115", REGION.encode())
 
 
-def known_to(shard: Shard, *principals: Principal, kept: list[OutboxRow] | None = None) -> AccessKeys:
+def known_to(shard: Shard, *principals: Principal, kept: list[OutboxRow] | None = None) -> StoredSigners:
     keep = (kept if kept is not None else []).append
-    return AccessKeys(shard, {each.name: each for each in principals}, FixedAccessKeys([]), SystemClock(), keep)
+    return StoredSigners(shard, {each.name: each for each in principals}, FixedSigners([]), SystemClock(), keep)
 
 
 def signing_key(signer: Signer | None) -> bytes:
@@ -35,7 +36,7 @@ def signing_key(signer: Signer | None) -> bytes:
     return signer.signing_key(*DAY)
 
 
-def test_what_was_created_signs_in_every_worker(folder: Path, shard: Shard) -> None:
+def test_a_new_access_key_signs_in_every_worker(folder: Path, shard: Shard) -> None:
     other = opened(folder).default
     here, there = known_to(shard, ORDERS), known_to(other, ORDERS)
     made, secret = create_access_key(shard, ORDERS, 7)
@@ -53,20 +54,20 @@ def test_what_was_created_signs_in_every_worker(folder: Path, shard: Shard) -> N
     other.close()
 
 
-def test_one_that_was_unknown_is_found_once_it_is_there(folder: Path, shard: Shard) -> None:
-    """As a worker that has just refused it must."""
+def test_an_access_key_that_was_unknown_is_found_once_it_exists(folder: Path, shard: Shard) -> None:
+    """The worker has just refused the access key."""
     other = opened(folder).default
     made, _ = create_access_key(other, ORDERS, 7)
     delete_access_key(other, made.access_key_id, {}, 8)
     keys = known_to(shard, ORDERS)
     assert keys.find(made.access_key_id) is None
     with other.writing() as transaction:
-        transaction.add_access_key(made)
+        transaction.access_keys.add(made)
     assert keys.find(made.access_key_id) is not None
     other.close()
 
 
-def test_each_has_a_secret_of_its_own_and_is_listed_without_it(shard: Shard) -> None:
+def test_each_access_key_has_its_own_secret_and_listings_do_not_show_it(shard: Shard) -> None:
     made = [create_access_key(shard, ORDERS, number) for number in range(5)]
     assert len({secret for _, secret in made}) == 5
     listed = list_access_keys(shard)
@@ -75,13 +76,13 @@ def test_each_has_a_secret_of_its_own_and_is_listed_without_it(shard: Shard) -> 
         assert secret.encode() not in each.sealed_secret
 
 
-def test_the_caller_must_still_be_configured(shard: Shard) -> None:
+def test_the_principal_of_an_access_key_must_be_configured(shard: Shard) -> None:
     made, _ = create_access_key(shard, ORDERS, 7)
     assert known_to(shard).find(made.access_key_id) is None
     assert known_to(shard, ORDERS).find(made.access_key_id) is not None
 
 
-def test_a_secret_is_bound_to_its_id_and_its_caller(shard: Shard) -> None:
+def test_a_secret_is_bound_to_its_access_key_id_and_principal(shard: Shard) -> None:
     made, secret = create_access_key(shard, ORDERS, 7)
     reason = Reason(8, lambda row: None)
     assert access_keys._opened(shard, made, reason) == secret.encode()
@@ -90,7 +91,7 @@ def test_a_secret_is_bound_to_its_id_and_its_caller(shard: Shard) -> None:
             access_keys._opened(shard, dataclasses.replace(made, **other), reason)
 
 
-def test_what_happens_to_it_is_recorded_and_an_opened_secret_once_a_day(shard: Shard) -> None:
+def test_creation_deletion_and_one_decryption_a_day_are_recorded(shard: Shard) -> None:
     kept: list[OutboxRow] = []
     made, secret = create_access_key(shard, ORDERS, 7)
     keys = known_to(shard, ORDERS, kept=kept)
@@ -100,7 +101,7 @@ def test_what_happens_to_it_is_recorded_and_an_opened_secret_once_a_day(shard: S
     assert b'"eventName":"Decrypt"' in kept[0].record
     assert b"access-keys" in kept[0].record
     delete_access_key(shard, made.access_key_id, {"orders": ORDERS}, 8)
-    records = [row.record for row in shard.registry.outbox(100)]
+    records = [row.record for row in shard.registry.outbox.oldest(100)]
     named = [record for record in records if made.access_key_id.encode() in record]
     assert [b"CreateAccessKey" in named[0], b"DeleteAccessKey" in named[1], len(named)] == [True, True, 2]
     assert not any(secret.encode() in record for record in records)
@@ -118,7 +119,9 @@ def changed(value: Any, flip: str) -> Any:
 
 @pytest.mark.parametrize("flip", ["first", "last", "type"])
 @pytest.mark.parametrize("column", [column.name for column in tables.access_keys.c])
-def test_one_that_was_changed_on_disk_is_never_used(folder: Path, shard: Shard, column: str, flip: str) -> None:
+def test_an_access_key_that_was_changed_on_disk_is_never_used(
+    folder: Path, shard: Shard, column: str, flip: str
+) -> None:
     made, _ = create_access_key(shard, ORDERS, 7)
     whole, _ = create_access_key(shard, ORDERS, 8)
     with closing(sqlite3.connect(folder / "regions" / f"{REGION}.sqlite")) as connection, connection:

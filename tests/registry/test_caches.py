@@ -1,4 +1,4 @@
-"""Caches of a worker: what one process acknowledged, every other obeys; bounded; nothing stale after a race."""
+"""Caches of a worker: every process obeys what another one has acknowledged; caches are bounded and never stale."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from kms_grpc.crypto.keyring import keyring_facts
 from kms_grpc.errors import KeyUnavailableException
 from kms_grpc.model.key import Key, KeyState
 from kms_grpc.registry import shards as shards_module
-from kms_grpc.registry import sql_base
 from kms_grpc.registry.epochs import Epochs, epochs_path
 from kms_grpc.registry.generational_cache import GenerationalCache
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql import writer
 from tests.registry.made import (
     ACCOUNT,
     add_alias,
@@ -37,29 +37,33 @@ from tests.registry.made import (
 
 def switch(shard: Shard, key_id: str, state: KeyState) -> Key:
     with shard.writing() as transaction:
-        key = transaction.find_key(key_id)
+        key = transaction.keys.find(key_id)
         assert key is not None
-        return transaction.change_key(replace(key, state=state))
+        return transaction.keys.change(replace(key, state=state))
 
 
-def asked_for(shard: Shard, method: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """What the registry is asked for from now on."""
+def finds_of(part: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Notes the names that a part of the registry is asked for from now on."""
     asked: list[tuple[str, ...]] = []
-    real = getattr(shard.registry, method)
+    real = part.find
 
     def ask_and_note(*name: str) -> Any:
         asked.append(name)
         return real(*name)
 
-    monkeypatch.setattr(shard.registry, method, ask_and_note)
+    monkeypatch.setattr(part, "find", ask_and_note)
     return asked
+
+
+def warm_material(shard: Shard, prefix: bytes) -> Any:
+    return shard._materials._cache.warm(prefix)
 
 
 # --- another process ---------------------------------------------------------------------------------------------
 
 
 def _other_worker(folder: str, pipe: Connection) -> None:
-    """Answers questions as a worker would: with and without catching up first."""
+    """Looks names up as a worker does, with or without catching up first."""
     shard = opened(Path(folder)).default
     while (question := pipe.recv()) is not None:
         kind, name, obeys = question
@@ -72,7 +76,7 @@ def _other_worker(folder: str, pipe: Connection) -> None:
 
 @pytest.fixture
 def other(shard: Shard, folder: Path) -> Iterator[tuple[Connection, int]]:
-    """A second worker of the same data directory: its pipe and its process id."""
+    """A second worker on the same data directory: its pipe and its process id."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_other_worker, args=(str(folder), theirs))
@@ -89,7 +93,7 @@ def ask(pipe: Connection, kind: str, name: str, obeys: bool = True) -> Any:
     return pipe.recv()
 
 
-def test_what_was_acknowledged_is_obeyed_by_the_next_call_elsewhere(
+def test_the_next_call_in_another_process_obeys_an_acknowledged_change(
     shard: Shard, other: tuple[Connection, int]
 ) -> None:
     pipe, process = other
@@ -110,33 +114,37 @@ def test_what_was_acknowledged_is_obeyed_by_the_next_call_elsewhere(
         assert (fresh, dropped, found, cached) == (True, True, changed, 2), "only what changed was dropped"
 
 
-def test_an_alias_that_moved_goes_and_comes_is_obeyed_elsewhere(shard: Shard, other: tuple[Connection, int]) -> None:
+def test_another_process_obeys_creation_change_and_removal_of_an_alias(
+    shard: Shard, other: tuple[Connection, int]
+) -> None:
     pipe, _ = other
     first, second = add_key(shard), add_key(shard)
     assert ask(pipe, "alias", "alias/a")[2] is None
     alias = add_alias(shard, "alias/a", first)
     assert ask(pipe, "alias", "alias/a")[2] == alias, "an unknown name is not remembered beyond the epoch"
     with shard.writing() as transaction:
-        alias = transaction.change_alias(replace(alias, target_key_id=second.key_id))
+        alias = transaction.aliases.change(replace(alias, target_key_id=second.key_id))
     assert ask(pipe, "alias", "alias/a")[2] == alias
     with shard.writing() as transaction:
-        transaction.remove_alias(alias)
+        transaction.aliases.remove(alias)
     assert ask(pipe, "alias", "alias/a")[2] is None
 
 
-@pytest.mark.parametrize(("fault", "told"), [("commit.before", False), ("commit.after", False), ("epoch.after", True)])
-def test_a_writer_killed_around_its_commit(shard: Shard, folder: Path, fault: str, told: bool) -> None:
+@pytest.mark.parametrize(
+    ("fault", "bumped"), [("commit.before", False), ("commit.after", False), ("epoch.after", True)]
+)
+def test_a_writer_killed_around_its_commit(shard: Shard, folder: Path, fault: str, bumped: bool) -> None:
     key = add_key(shard)
     shard.find_key(key.key_id)
     code = """
 from kms_grpc.model.key import KeyState
 from dataclasses import replace
 shard = opened(Path(argv[0])).default
-with shard.writing() as t: t.change_key(replace(t.find_key(argv[1]), state=KeyState.DISABLED))
+with shard.writing() as t: t.keys.change(replace(t.keys.find(argv[1]), state=KeyState.DISABLED))
 """
     dead = in_another_process(f"exec({code!r})", folder, key.key_id, fault=fault)
     assert dead.returncode == -signal.SIGKILL, dead.stderr
-    assert shard.is_fresh() is not told, "killed between commit and epoch, it told nobody"
+    assert shard.is_fresh() is not bumped, "a writer killed between commit and bump leaves the epoch as it was"
     Epochs(epochs_path(folder)).bump_all()  # what the supervisor does then
     assert shard.catch_up() is (fault != "commit.before")
     found = shard.find_key(key.key_id)
@@ -144,11 +152,13 @@ with shard.writing() as t: t.change_key(replace(t.find_key(argv[1]), state=KeySt
     assert found.state is (KeyState.ENABLED if fault == "commit.before" else KeyState.DISABLED), "whole or not at all"
 
 
-def test_who_is_too_far_behind_drops_everything(shard: Shard, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_base, "CHANGES_KEPT", 4)
-    monkeypatch.setattr(sql_base, "_FORGET_EVERY", 8)
+def test_a_worker_that_is_too_far_behind_drops_everything(
+    shard: Shard, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "CHANGES_KEPT", 4)
+    monkeypatch.setattr(writer, "_TRIM_EVERY", 8)
     key, neighbour = add_key(shard), add_key(shard)
-    for limit, writes in ((1_000, 40), (5, 6)):  # the log was cut short; the log is too long to be read
+    for limit, writes in ((1_000, 40), (5, 6)):  # the log was trimmed; the log has grown too long
         monkeypatch.setattr(shards_module, "_CHANGES_AT_ONCE", limit)
         shards = opened(folder)
         for name in (key.key_id, neighbour.key_id):
@@ -166,7 +176,8 @@ def test_who_is_too_far_behind_drops_everything(shard: Shard, folder: Path, monk
 
 
 def test_a_load_never_puts_back_what_a_change_dropped(folder: Path) -> None:
-    """Readers load and drop all the time (2 slots, 6 keys), a writer changes one; none sees it older than told."""
+    """Readers load and drop all the time (2 slots, 6 keys) while a writer changes one key. No reader sees a revision
+    older than the last acknowledged one."""
     shards = opened(folder, cached_keys=2)
     shard = shards.default
     keys = [add_key(shard) for _ in range(6)]
@@ -177,10 +188,10 @@ def test_a_load_never_puts_back_what_a_change_dropped(folder: Path) -> None:
     def read() -> None:
         while not stop.is_set():
             for key in (keys[0], *keys):
-                told = acknowledged[0]
+                oldest = acknowledged[0]
                 shard.catch_up()
                 found = shard.find_key(key.key_id)
-                if found is None or (key is keys[0] and found.revision < told):
+                if found is None or (key is keys[0] and found.revision < oldest):
                     wrong.append(found)
                 else:
                     shard.current_material(found)
@@ -198,12 +209,12 @@ def test_a_load_never_puts_back_what_a_change_dropped(folder: Path) -> None:
     assert acknowledged == [201]
 
 
-def test_what_is_committed_while_catching_up_is_caught_up_with_next(shard: Shard, folder: Path) -> None:
-    """The epoch is read before the log: whatever comes between the two is seen again, not missed."""
+def test_a_commit_during_catch_up_is_not_missed(shard: Shard, folder: Path) -> None:
+    """catch_up reads the epoch before the log, so the next catch_up sees a commit that came between the two."""
     key = add_key(shard)
     other = opened(folder).default
     other.find_key(key.key_id)
-    changes_after = other.registry.changes_after
+    changes_after = other.registry.changes.list_after
 
     def and_then_another(sequence: int, limit: int) -> Any:
         changes = changes_after(sequence, limit)
@@ -211,9 +222,9 @@ def test_what_is_committed_while_catching_up_is_caught_up_with_next(shard: Shard
         return changes
 
     add_key(shard)
-    other.registry.changes_after = and_then_another  # type: ignore[method-assign]
+    other.registry.changes.list_after = and_then_another  # type: ignore[method-assign]
     other.catch_up()
-    other.registry.changes_after = changes_after  # type: ignore[method-assign]
+    other.registry.changes.list_after = changes_after  # type: ignore[method-assign]
     assert not other.is_fresh()
     other.catch_up()
     found = other.find_key(key.key_id)
@@ -222,12 +233,12 @@ def test_what_is_committed_while_catching_up_is_caught_up_with_next(shard: Shard
     other.close()
 
 
-def test_a_change_of_a_key_takes_its_material_out_of_the_keyring(shard: Shard) -> None:
-    """So a handle that someone still holds is refused by the core itself."""
+def test_a_change_of_a_key_evicts_its_material_from_the_keyring(shard: Shard) -> None:
+    """The core refuses a handle that a caller still holds."""
     key, neighbour = add_key(shard), add_key(shard)
     loaded, kept = shard.current_material(key), shard.current_material(neighbour)
     switch(shard, key.key_id, KeyState.DISABLED)
-    assert (shard.warm_material(loaded.prefix), shard.warm_material(kept.prefix)) == (None, kept)
+    assert (warm_material(shard, loaded.prefix), warm_material(shard, kept.prefix)) == (None, kept)
     with pytest.raises(StaleHandle):
         seal(loaded.handle, loaded.prefix, b"", b"text")
     seal(kept.handle, kept.prefix, b"", b"text")
@@ -237,7 +248,7 @@ def test_a_cold_key_is_loaded_once(shard: Shard, folder: Path, monkeypatch: pyte
     key = add_key(shard)
     shards = opened(folder)
     cold = shards.default
-    loads = asked_for(cold, "find_key", monkeypatch)
+    loads = finds_of(cold.registry.keys, monkeypatch)
     barrier = threading.Barrier(16)
 
     def use() -> None:
@@ -255,10 +266,10 @@ def test_a_cold_key_is_loaded_once(shard: Shard, folder: Path, monkeypatch: pyte
     shards.close()
 
 
-def test_unknown_names_are_asked_for_once_an_epoch_and_without_bound_on_memory(
+def test_unknown_names_are_looked_up_once_per_epoch_and_take_bounded_memory(
     shard: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = asked_for(shard, "find_alias", monkeypatch)
+    asked = finds_of(shard.registry.aliases, monkeypatch)
     for _ in range(3):
         assert shard.find_alias(ACCOUNT, "alias/none") is None
     assert asked == [(ACCOUNT, "alias/none")]
@@ -273,7 +284,7 @@ def test_unknown_names_are_asked_for_once_an_epoch_and_without_bound_on_memory(
 # --- bounds ------------------------------------------------------------------------------------------------------
 
 
-def test_the_cache_is_bounded_and_what_leaves_it_leaves_the_keyring(folder: Path) -> None:
+def test_the_cache_is_bounded_and_dropped_materials_leave_the_keyring(folder: Path) -> None:
     shards = opened(folder, cached_keys=40)
     shard = shards.default
     keys = [add_key(shard) for _ in range(200)]
@@ -296,7 +307,7 @@ def test_the_cache_is_bounded_and_what_leaves_it_leaves_the_keyring(folder: Path
     shards.close()
 
 
-def test_a_material_that_the_keyring_lost_is_loaded_anew(shard: Shard) -> None:
+def test_a_material_that_the_keyring_lost_is_loaded_again(shard: Shard) -> None:
     key = add_key(shard)
     loaded = shard.current_material(key)
     shard.forget_material(loaded)
@@ -304,7 +315,7 @@ def test_a_material_that_the_keyring_lost_is_loaded_anew(shard: Shard) -> None:
     again = shard.current_material(key)
     assert (again.prefix, again.handle != loaded.handle) == (loaded.prefix, True)
     shard.forget_material(loaded)
-    assert shard.warm_material(loaded.prefix) is again, "an old one is no reason to drop the new one"
+    assert warm_material(shard, loaded.prefix) is again, "an old one is no reason to drop the new one"
 
 
 def test_a_material_is_found_by_its_prefix_for_its_own_key_only(shard: Shard) -> None:
@@ -312,43 +323,43 @@ def test_a_material_is_found_by_its_prefix_for_its_own_key_only(shard: Shard) ->
     prefix = shard.current_material(key).prefix
     assert shard.material(other, prefix) is None
     shard._clear()
-    assert shard.warm_material(prefix) is None
+    assert warm_material(shard, prefix) is None
     assert shard.material(other, prefix) is None
     assert shard.material(key, prefix[:19] + bytes(32) + prefix[51:]) is None, "no such material"
     found = shard.material(key, prefix)
     assert found is not None
-    assert shard.warm_material(prefix) is found
+    assert warm_material(shard, prefix) is found
 
 
 def test_a_created_key_is_read_back_before_success(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     key, material = new_key(shard)
     foreign = replace(material, wrapped=new_key(shard)[1].wrapped)
     with pytest.raises(KeyUnavailableException, match="does not open"), shard.writing() as transaction:
-        transaction.add_key(key, foreign)
+        transaction.keys.add(key, foreign)
 
 
 @pytest.mark.parametrize(
     ("why", "account", "region_key_of"),
     [("wrapped for another account", "111111111111", None), ("wrapped for another key", ACCOUNT, "key")],
 )
-def test_wrapped_material_opens_in_its_place_only(
+def test_wrapped_material_unwraps_only_for_its_own_account_and_key(
     shard: Shard, why: str, account: str, region_key_of: str | None
 ) -> None:
     key, material = new_key(shard)
     moved = shard.generate_material(key.key_id if region_key_of is None else add_key(shard).key_id, account, 1)
     wrong = replace(material, wrapped=moved.wrapped, material_id=moved.material_id)
     with pytest.raises(KeyUnavailableException), shard.writing() as transaction:
-        transaction.add_key(replace(key, current_material_id=moved.material_id), wrong)
+        transaction.keys.add(replace(key, current_material_id=moved.material_id), wrong)
 
 
-def test_marks_are_this_shards_and_bound_to_their_data(shard: Shard) -> None:
+def test_signatures_of_a_shard_are_bound_to_their_data(shard: Shard) -> None:
     mark = shard.sign(b"page")
     assert shard.signed(b"page", mark)
     assert not shard.signed(b"Page", mark)
     assert not shard.signed(b"page", mark[:-1] + bytes([mark[-1] ^ 1]))
 
 
-def test_recent_keeps_what_was_used_lately() -> None:
+def test_the_cache_keeps_entries_that_were_used_lately() -> None:
     left: list[int] = []
     cache: GenerationalCache[int, str] = GenerationalCache(8, dropped=lambda key, _: left.append(key))
     for n in range(100):
@@ -363,7 +374,7 @@ def test_recent_keeps_what_was_used_lately() -> None:
     assert (len(cache), len(left)) == (0, 100)
 
 
-def test_recent_counts_weight() -> None:
+def test_the_cache_is_bounded_by_weight() -> None:
     cache: GenerationalCache[int, str] = GenerationalCache(100, weigh=len)
     for n in range(1_000):
         cache.put(n, "x" * (n % 50 + 1))
@@ -371,12 +382,12 @@ def test_recent_counts_weight() -> None:
 
 
 def test_a_cached_key_takes_at_most_4_kib(folder: Path) -> None:
-    """As the allocator counts, with short and with the longest descriptions; the keyring has 64 bytes more for each."""
+    """Measured by tracemalloc, with empty and with the longest descriptions, without the 64 bytes in the keyring."""
     shards = opened(folder, cached_keys=600)
     shard = shards.default
     for description in ("", "\N{KEY}" * 8_192):
         with shard.registry.writing() as transaction:
-            keys = [transaction.add_key(*new_key(shard, description=description)) for _ in range(600)]
+            keys = [transaction.keys.add(*new_key(shard, description=description)) for _ in range(600)]
         shard._clear()
         tracemalloc.start()
         for key in keys:

@@ -1,4 +1,4 @@
-"""A byte changed on disk, in any column of a protected row: that key, alias or answer is unavailable, by name."""
+"""A change on disk in any column of a protected row makes that key, alias or answer unavailable, by name."""
 
 from __future__ import annotations
 
@@ -8,31 +8,22 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kms_grpc.errors import KeyUnavailableException, KMSInternalException
 from kms_grpc.model.key import Alias, Key
-from kms_grpc.registry import tables
 from kms_grpc.registry.base import RememberedAnswer
-from kms_grpc.registry.first_start import WillNotStart
+from kms_grpc.registry.own_row import WillNotStart
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql import tables
+from tests.registry.damaging import cases, changed, damage
 from tests.registry.made import ACCOUNT, OTHER_ACCOUNT, REGION, add_alias, add_key, opened, start
-
-FLIPS = ("first", "last", "type")
-"""Which byte; or the same bytes as a value of another type."""
-
-
-def _columns(table: Any) -> list[tuple[str, str]]:
-    """All but another type in SQLite's own row number, which can have none."""
-    every = [(column.name, flip) for column in table.c for flip in FLIPS]
-    return [case for case in every if (table.name, *case) != ("shard", "id", "type")]
 
 
 @dataclass(frozen=True)
 class Filled:
-    """Three keys with a material and an alias each; the one in the middle is the one to be damaged."""
+    """Three keys with a material and an alias each; tests damage the second."""
 
     folder: Path
     keys: list[Key]
@@ -54,7 +45,7 @@ def _filled(_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Filled
     aliases = [add_alias(shards.default, f"alias/app-{n}", key) for n, key in enumerate(keys)]
     with shards.default.writing() as transaction:
         for answer in ANSWERS:
-            transaction.remember(answer)
+            transaction.answers.remember(answer)
     shards.close()
     return Filled(folder, keys, aliases)
 
@@ -65,38 +56,9 @@ def filled(_filled: Filled, tmp_path: Path) -> Filled:
     return Filled(folder, _filled.keys, _filled.aliases)
 
 
-def _changed(value: Any, flip: str) -> Any:
-    if value is None:
-        return b"\1" if flip == "type" else 1
-    if isinstance(value, int):
-        return {"first": value + 1, "last": value - 1, "type": f"{value}x"}[flip]
-    if isinstance(value, str):
-        if not value:
-            return b"\xff" if flip == "type" else "a"
-        other = "b" if value[0 if flip == "first" else -1] == "a" else "a"
-        return {"first": other + value[1:], "last": value[:-1] + other, "type": value.encode()}[flip]
-    return {"first": bytes([value[0] ^ 1]) + value[1:], "last": value[:-1] + bytes([value[-1] ^ 128]), "type": None}[
-        flip
-    ]
-
-
-def damage(filled: Filled, table: str, which: str, name: Any, column: str, flip: str) -> None:
-    """Change one column of the row where `which` is `name`."""
-    with closing(sqlite3.connect(filled.path)) as connection:
-        (value,) = connection.execute(f"SELECT {column} FROM {table} WHERE {which} = ?", [name]).fetchone()
-        changed = _changed(value, flip)
-        if isinstance(value, bytes) and changed is None:
-            expression, parameters = f"CAST({column} AS TEXT)", []
-        else:
-            expression, parameters = "?", [changed]
-        done = connection.execute(f"UPDATE {table} SET {column} = {expression} WHERE {which} = ?", [*parameters, name])
-        connection.commit()
-        assert done.rowcount == 1
-
-
 @pytest.fixture
 def reopened(filled: Filled) -> Iterator[list[Shard]]:
-    """Filled by `open_damaged` once the damage is done."""
+    """Shards that `open_damaged` opens; closed after the test."""
     shards: list[Shard] = []
     yield shards
     for shard in shards:
@@ -115,39 +77,39 @@ def in_use(shard: Shard, key: Key) -> None:
 
 
 def undamaged(filled: Filled, shard: Shard, rows: str) -> None:
-    """The neighbours are as they were, and lists show them and nothing else, under their account and no other."""
+    """Checks that the other rows are as they were, and that listings show them and nothing else."""
     first, middle, last = filled.keys
     in_use(shard, first)
     in_use(shard, last)
     shown = [first, last] if rows == "keys" else [first, middle, last]
-    assert list(shard.registry.keys_after(ACCOUNT, 0, 10)) == shown
-    assert list(shard.registry.keys_after(ACCOUNT, 0, 1)) == shown[:1]
+    assert list(shard.registry.keys.list_after(ACCOUNT, 0, 10)) == shown
+    assert list(shard.registry.keys.list_after(ACCOUNT, 0, 1)) == shown[:1]
     names = filled.aliases[::2] if rows == "aliases" else filled.aliases
-    assert list(shard.registry.aliases_after(ACCOUNT, None, 0, 10)) == names
+    assert list(shard.registry.aliases.list_after(ACCOUNT, None, 0, 10)) == names
     for alias in names:
         assert shard.find_alias(ACCOUNT, alias.name) == alias
-    assert shard.registry.keys_after(OTHER_ACCOUNT, 0, 10) == []
-    assert shard.registry.aliases_after(OTHER_ACCOUNT, None, 0, 10) == []
+    assert shard.registry.keys.list_after(OTHER_ACCOUNT, 0, 10) == []
+    assert shard.registry.aliases.list_after(OTHER_ACCOUNT, None, 0, 10) == []
 
 
-@pytest.mark.parametrize(("column", "flip"), _columns(tables.keys))
-def test_a_key(filled: Filled, reopened: list[Shard], column: str, flip: str) -> None:
+@pytest.mark.parametrize(("column", "flip"), cases(tables.keys))
+def test_a_damaged_key_is_unavailable(filled: Filled, reopened: list[Shard], column: str, flip: str) -> None:
     key = filled.keys[1]
-    damage(filled, "keys", "key_id", key.key_id, column, flip)
+    damage(filled.path, "keys", "key_id", key.key_id, column, flip)
     shard = open_damaged(filled, reopened)
     for _ in range(2):  # the refusal is not remembered as "no such key"
         with pytest.raises(KeyUnavailableException, match=f"key/{key.key_id} is unavailable.*backup.*kms-grpc check"):
             shard.find_key(key.key_id)
     with pytest.raises(KeyUnavailableException), shard.writing() as transaction:
-        transaction.find_key(key.key_id)
+        transaction.keys.find(key.key_id)
     undamaged(filled, shard, "keys")
     assert [name for name in shard.registry.damaged_rows() if name.startswith("key ")] != []
 
 
-@pytest.mark.parametrize(("column", "flip"), _columns(tables.materials))
-def test_a_material(filled: Filled, reopened: list[Shard], column: str, flip: str) -> None:
+@pytest.mark.parametrize(("column", "flip"), cases(tables.materials))
+def test_a_damaged_material_is_unavailable(filled: Filled, reopened: list[Shard], column: str, flip: str) -> None:
     key = filled.keys[1]
-    damage(filled, "materials", "key_id", key.key_id, column, flip)
+    damage(filled.path, "materials", "key_id", key.key_id, column, flip)
     shard = open_damaged(filled, reopened)
     found = shard.find_key(key.key_id)
     assert found == key, "the key itself can still be described"
@@ -158,51 +120,50 @@ def test_a_material(filled: Filled, reopened: list[Shard], column: str, flip: st
     assert name.startswith("key material")
 
 
-@pytest.mark.parametrize(("column", "flip"), _columns(tables.aliases))
-def test_an_alias(filled: Filled, reopened: list[Shard], column: str, flip: str) -> None:
+@pytest.mark.parametrize(("column", "flip"), cases(tables.aliases))
+def test_a_damaged_alias_is_unavailable(filled: Filled, reopened: list[Shard], column: str, flip: str) -> None:
     alias = filled.aliases[1]
-    damage(filled, "aliases", "name", alias.name, column, flip)
+    damage(filled.path, "aliases", "name", alias.name, column, flip)
     shard = open_damaged(filled, reopened)
     with pytest.raises(KeyUnavailableException, match=f"{alias.arn} is unavailable.*backup.*kms-grpc check"):
         shard.find_alias(ACCOUNT, alias.name)
     with pytest.raises(KeyUnavailableException), shard.writing() as transaction:
-        transaction.find_alias(ACCOUNT, alias.name)
+        transaction.aliases.find(ACCOUNT, alias.name)
     in_use(shard, filled.keys[1])
     undamaged(filled, shard, "aliases")
     (name,) = shard.registry.damaged_rows()
     assert name.startswith("alias ")
 
 
-@pytest.mark.parametrize(("column", "flip"), _columns(tables.remembered_answers))
-def test_a_remembered_answer(filled: Filled, reopened: list[Shard], column: str, flip: str) -> None:
-    damage(filled, "remembered_answers", "request_id", "request-1", column, flip)
+@pytest.mark.parametrize(("column", "flip"), cases(tables.remembered_answers))
+def test_a_damaged_answer_is_not_repeated(filled: Filled, reopened: list[Shard], column: str, flip: str) -> None:
+    damage(filled.path, "remembered_answers", "request_id", "request-1", column, flip)
     shard = open_damaged(filled, reopened)
     with shard.writing() as transaction:
-        assert transaction.find_answer(ACCOUNT, "CreateKey", "request-0") == ANSWERS[0]
+        assert transaction.answers.find(ACCOUNT, "CreateKey", "request-0") == ANSWERS[0]
         with pytest.raises(KMSInternalException, match="request-1 of CreateKey was changed on disk"):
-            transaction.find_answer(ACCOUNT, "CreateKey", "request-1")
-        assert transaction.find_answer(ACCOUNT, "CreateKey", "request-2") == ANSWERS[2]
+            transaction.answers.find(ACCOUNT, "CreateKey", "request-1")
+        assert transaction.answers.find(ACCOUNT, "CreateKey", "request-2") == ANSWERS[2]
 
 
-@pytest.mark.parametrize(("column", "flip"), _columns(tables.shard))
-def test_the_shards_own_row(filled: Filled, column: str, flip: str) -> None:
-    damage(filled, "shard", "id", 1, column, flip)
+@pytest.mark.parametrize(("column", "flip"), cases(tables.shard))
+def test_a_damaged_own_row_stops_the_start(filled: Filled, column: str, flip: str) -> None:
+    damage(filled.path, "shard", "id", 1, column, flip)
     for begin in (start, opened):
         with pytest.raises(WillNotStart, match=r"eu-west-1\.sqlite: the shard's own row was changed on disk.*backup"):
             begin(filled.folder)
 
 
-def test_the_name_that_damage_made_stays_unknown(filled: Filled, reopened: list[Shard]) -> None:
-    """Who asks for what the row is now called asks for something that never was."""
-    damage(filled, "aliases", "name", "alias/app-1", "name", "last")
-    damage(filled, "keys", "key_id", filled.keys[1].key_id, "key_id", "last")
+def test_a_name_that_is_the_result_of_damage_is_unknown(filled: Filled, reopened: list[Shard]) -> None:
+    damage(filled.path, "aliases", "name", "alias/app-1", "name", "last")
+    damage(filled.path, "keys", "key_id", filled.keys[1].key_id, "key_id", "last")
     shard = open_damaged(filled, reopened)
     assert shard.find_alias(ACCOUNT, "alias/app-a") is None
-    assert shard.find_key(_changed(filled.keys[1].key_id, "last")) is None
+    assert shard.find_key(changed(filled.keys[1].key_id, "last")) is None
     assert len(shard.registry.damaged_rows()) == 2
 
 
-def test_rows_that_are_gone(filled: Filled, reopened: list[Shard]) -> None:
+def test_a_deleted_row_makes_the_key_unavailable(filled: Filled, reopened: list[Shard]) -> None:
     with closing(sqlite3.connect(filled.path)) as connection:
         connection.execute("DELETE FROM materials WHERE key_id = ?", [filled.keys[1].key_id])
         connection.commit()
@@ -212,8 +173,8 @@ def test_rows_that_are_gone(filled: Filled, reopened: list[Shard]) -> None:
     undamaged(filled, shard, "materials")
 
 
-def test_a_row_of_another_shard_is_no_row_of_this_one(filled: Filled, reopened: list[Shard], tmp_path: Path) -> None:
-    """A whole, valid row, copied from another service's shard of the same region."""
+def test_a_row_copied_from_another_shard_is_refused(filled: Filled, reopened: list[Shard], tmp_path: Path) -> None:
+    """The row comes from another installation's shard of the same region, where its MAC holds."""
     other = tmp_path / "other"
     start(other)
     shards = opened(other)
@@ -226,14 +187,14 @@ def test_a_row_of_another_shard_is_no_row_of_this_one(filled: Filled, reopened: 
     shard = open_damaged(filled, reopened)
     with pytest.raises(KeyUnavailableException):
         shard.find_key(stranger.key_id)
-    assert list(shard.registry.keys_after(ACCOUNT, 0, 10)) == filled.keys
+    assert list(shard.registry.keys.list_after(ACCOUNT, 0, 10)) == filled.keys
 
 
 def test_damage_is_logged_once(filled: Filled, reopened: list[Shard], caplog: pytest.LogCaptureFixture) -> None:
-    damage(filled, "keys", "key_id", filled.keys[1].key_id, "state", "first")
+    damage(filled.path, "keys", "key_id", filled.keys[1].key_id, "state", "first")
     shard = open_damaged(filled, reopened)
     for _ in range(3):
-        shard.registry.keys_after(ACCOUNT, 0, 10)
-    told = [record.getMessage() for record in caplog.records if "changed on disk" in record.getMessage()]
-    assert len(told) == 1
-    assert filled.keys[1].arn in told[0]
+        shard.registry.keys.list_after(ACCOUNT, 0, 10)
+    logged = [record.getMessage() for record in caplog.records if "changed on disk" in record.getMessage()]
+    assert len(logged) == 1
+    assert filled.keys[1].arn in logged[0]

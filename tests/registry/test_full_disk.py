@@ -1,4 +1,4 @@
-"""A disk that is full: writes are refused in words, what is stored stays readable, and all is well with room again."""
+"""A full disk: writes are refused with the reason, stored rows stay readable, and writes succeed again with room."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.registry.base import OutboxRow
-from kms_grpc.registry.first_start import WillNotStart
+from kms_grpc.registry.own_row import WillNotStart
 from kms_grpc.registry.shards import Shard
 from tests.registry.made import ACCOUNT, REGION, add_alias, add_key, opened, start
 
@@ -31,7 +31,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Take all that is left, to the last byte."""
+    """Fills the file system to the last byte."""
     filler = disk / "filler"
     with filler.open("ab", buffering=0) as file:
         for size in (65_536, 4_096, 1):
@@ -54,15 +54,15 @@ def add_until_refused(shard: Shard) -> None:
 
 
 def read_all(shard: Shard, names: list[str]) -> None:
-    assert [key.key_id for key in shard.registry.keys_after(ACCOUNT, 0, 10_000)] == names
+    assert [key.key_id for key in shard.registry.keys.list_after(ACCOUNT, 0, 10_000)] == names
     for name in names:
-        assert shard.registry.find_key(name) is not None
+        assert shard.registry.keys.find(name) is not None
         found = shard.find_key(name)
         assert found is not None
         shard.current_material(found)
 
 
-def test_a_full_disk(disk: Path) -> None:
+def test_a_full_disk_refuses_writes_and_serves_reads(disk: Path) -> None:
     start(disk / "data")
     shards = opened(disk / "data")
     shard = shards.default
@@ -70,11 +70,13 @@ def test_a_full_disk(disk: Path) -> None:
     filler = fill(disk)
     add_until_refused(shard)
     fill(disk)
-    names = [key.key_id for key in shard.registry.keys_after(ACCOUNT, 0, 10_000)]
+    names = [key.key_id for key in shard.registry.keys.list_after(ACCOUNT, 0, 10_000)]
     with pytest.raises(DependencyTimeoutException, match="no space left"), shard.writing() as transaction:
         for n in range(100):
-            transaction.record(OutboxRow(f"event-{n}", ACCOUNT, bytes(10_000)))
-    readers = [threading.Thread(target=read_all, args=(shard, names)) for _ in range(12)]  # more than are held open
+            transaction.outbox.add(OutboxRow(f"event-{n}", ACCOUNT, bytes(10_000)))
+    readers = [
+        threading.Thread(target=read_all, args=(shard, names)) for _ in range(12)
+    ]  # more than SqliteStore keeps open
     for reader in readers:
         reader.start()
     for reader in readers:
@@ -85,11 +87,11 @@ def test_a_full_disk(disk: Path) -> None:
     assert shard.find_alias(ACCOUNT, "alias/a") == alias
     filler.unlink()
     with shard.writing() as transaction:
-        transaction.change_alias(replace(alias, updated_ns=2))
+        transaction.aliases.change(replace(alias, updated_ns=2))
     names.append(add_key(shard).key_id)
     read_all(shard, names)
-    assert (shard.registry.damaged_rows(), list(shard.registry.outbox(10))) == ([], [])
-    assert shard.registry.count_keys(ACCOUNT) == len(names)
+    assert (shard.registry.damaged_rows(), list(shard.registry.outbox.oldest(10))) == ([], [])
+    assert shard.registry.keys.count(ACCOUNT) == len(names)
     shards.close()
 
 

@@ -1,42 +1,23 @@
-"""What every registry keeps to, whatever stores it."""
+"""The registry's contract for keys, aliases, answers, outbox and change log, on every engine."""
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
 
-from kms_grpc.errors import AlreadyExistsException, ConflictException, DependencyTimeoutException
+from kms_grpc.errors import AlreadyExistsException, ConflictException
 from kms_grpc.model.key import Key, KeyState
-from kms_grpc.registry import sql, sql_base, sqlite
-from kms_grpc.registry.base import Change, OutboxRow, Registry, RememberedAnswer, Transaction
-from kms_grpc.registry.migrate import alembic_config
+from kms_grpc.registry.base import OutboxRow, Registry, RememberedAnswer, Transaction
 from kms_grpc.registry.shards import Shard
-from kms_grpc.registry.tables import HEAD, metadata
-from tests.registry.made import ACCOUNT, OTHER_ACCOUNT, REGION, add_alias, add_key, new_alias, new_key, opened
+from tests.registry.made import ACCOUNT, OTHER_ACCOUNT, add_alias, add_key, new_alias, new_key
 
 ANSWER = RememberedAnswer(ACCOUNT, "CreateKey", "request-1", b"\1" * 32, b"response", 7)
 
 
-@pytest.fixture(params=["sqlite"])
-def store(request: pytest.FixtureRequest, folder: Path) -> Iterator[Shard]:
-    """A shard over each engine there is."""
-    shards = {"sqlite": opened}[request.param](folder)
-    yield shards.default
-    shards.close()
-
-
-# --- what is written is there ------------------------------------------------------------------------------------
+# --- reads after writes ------------------------------------------------------------------------------------------
 
 
 def test_everything_comes_back_as_it_was_written(store: Shard) -> None:
@@ -44,32 +25,32 @@ def test_everything_comes_back_as_it_was_written(store: Shard) -> None:
     key = replace(key, deletion_ns=5, state=KeyState.PENDING_DELETION, suites=(1, 2), multi_region=True)
     row = OutboxRow("event", ACCOUNT, b"{}")
     with store.registry.writing() as transaction:
-        key = transaction.add_key(key, material)
-        alias = transaction.add_alias(new_alias(store, "alias/a", key))
-        transaction.remember(ANSWER)
-        transaction.record(row)
-        assert transaction.find_key(key.key_id) == key, "a transaction sees what it wrote"
+        key = transaction.keys.add(key, material)
+        alias = transaction.aliases.add(new_alias(store, "alias/a", key))
+        transaction.answers.remember(ANSWER)
+        transaction.outbox.add(row)
+        assert transaction.keys.find(key.key_id) == key, "a transaction sees what it wrote"
     registry = store.registry
     assert key.current_material_id is not None
-    assert registry.find_key(key.key_id) == key
-    assert registry.find_material(key.key_id, key.current_material_id) == material
-    assert registry.find_alias(ACCOUNT, "alias/a") == alias
-    assert (registry.count_keys(ACCOUNT), registry.count_aliases(key.key_id)) == (1, 1)
-    assert list(registry.outbox(10)) == [row]
+    assert registry.keys.find(key.key_id) == key
+    assert registry.materials.find(key.key_id, key.current_material_id) == material
+    assert registry.aliases.find(ACCOUNT, "alias/a") == alias
+    assert (registry.keys.count(ACCOUNT), registry.aliases.count(key.key_id)) == (1, 1)
+    assert list(registry.outbox.oldest(10)) == [row]
     with registry.writing() as transaction:
-        assert transaction.find_answer(ACCOUNT, "CreateKey", "request-1") == ANSWER
+        assert transaction.answers.find(ACCOUNT, "CreateKey", "request-1") == ANSWER
     assert registry.damaged_rows() == []
 
 
 ABSENT: list[tuple[str, Callable[[Registry], Any]]] = [
-    ("key", lambda registry: registry.find_key("00000000-0000-0000-0000-000000000000")),
-    ("alias", lambda registry: registry.find_alias(ACCOUNT, "alias/none")),
-    ("material", lambda registry: registry.find_material("00000000-0000-0000-0000-000000000000", bytes(32))),
+    ("key", lambda registry: registry.keys.find("00000000-0000-0000-0000-000000000000")),
+    ("alias", lambda registry: registry.aliases.find(ACCOUNT, "alias/none")),
+    ("material", lambda registry: registry.materials.find("00000000-0000-0000-0000-000000000000", bytes(32))),
 ]
 
 
 @pytest.mark.parametrize(("what", "find"), ABSENT, ids=[what for what, _ in ABSENT])
-def test_what_is_not_there_is_none(store: Shard, what: str, find: Callable[[Registry], Any]) -> None:
+def test_a_missing_row_is_none(store: Shard, what: str, find: Callable[[Registry], Any]) -> None:
     add_alias(store, "alias/a", add_key(store))
     assert find(store.registry) is None, what
 
@@ -78,23 +59,23 @@ def test_an_alias_belongs_to_its_account(store: Shard) -> None:
     ours, theirs = add_key(store), add_key(store, OTHER_ACCOUNT)
     add_alias(store, "alias/same", ours)
     add_alias(store, "alias/same", theirs, OTHER_ACCOUNT)
-    found = [store.registry.find_alias(account, "alias/same") for account in (ACCOUNT, OTHER_ACCOUNT)]
+    found = [store.registry.aliases.find(account, "alias/same") for account in (ACCOUNT, OTHER_ACCOUNT)]
     assert [alias.target_key_id for alias in found if alias] == [ours.key_id, theirs.key_id]
     with pytest.raises(AlreadyExistsException, match=r"An alias with the name arn:.*alias/same already exists"):
         add_alias(store, "alias/same", ours)
 
 
-# --- whole or nothing --------------------------------------------------------------------------------------------
+# --- transactions ------------------------------------------------------------------------------------------------
 
 
 def _seen(registry: Registry, key: Key) -> tuple[Any, ...]:
     return (
-        registry.find_key(key.key_id),
-        list(registry.keys_after(ACCOUNT, 0, 10)),
-        list(registry.aliases_after(ACCOUNT, None, 0, 10)),
-        registry.count_keys(ACCOUNT),
-        registry.last_change(),
-        list(registry.outbox(10)),
+        registry.keys.find(key.key_id),
+        list(registry.keys.list_after(ACCOUNT, 0, 10)),
+        list(registry.aliases.list_after(ACCOUNT, None, 0, 10)),
+        registry.keys.count(ACCOUNT),
+        registry.changes.last(),
+        list(registry.outbox.oldest(10)),
     )
 
 
@@ -103,34 +84,33 @@ def test_a_transaction_left_by_an_exception_leaves_nothing(store: Shard) -> None
     alias = add_alias(store, "alias/a", key)
     before = _seen(store.registry, key)
     with pytest.raises(ZeroDivisionError), store.registry.writing() as transaction:
-        transaction.change_key(replace(key, description="other"))
-        other = transaction.add_key(*new_key(store))
-        transaction.change_alias(replace(alias, target_key_id=other.key_id))
-        transaction.add_alias(new_alias(store, "alias/b", key))
-        transaction.remember(ANSWER)
-        transaction.record(OutboxRow("event", ACCOUNT, b"{}"))
+        transaction.keys.change(replace(key, description="other"))
+        other = transaction.keys.add(*new_key(store))
+        transaction.aliases.change(replace(alias, target_key_id=other.key_id))
+        transaction.aliases.add(new_alias(store, "alias/b", key))
+        transaction.answers.remember(ANSWER)
+        transaction.outbox.add(OutboxRow("event", ACCOUNT, b"{}"))
         raise ZeroDivisionError
     assert _seen(store.registry, key) == before
     with store.registry.writing() as transaction:
-        assert transaction.find_answer(ACCOUNT, "CreateKey", "request-1") is None
-        assert transaction.add_key(*new_key(store)).sequence == before[4] + 1, "no hole in the log either"
+        assert transaction.answers.find(ACCOUNT, "CreateKey", "request-1") is None
 
 
 Write = Callable[[Transaction, Key, Any], object]
 STALE: list[tuple[str, Write]] = [
-    ("change_key", lambda transaction, key, alias: transaction.change_key(key)),
-    ("change_alias", lambda transaction, key, alias: transaction.change_alias(alias)),
-    ("remove_alias", lambda transaction, key, alias: transaction.remove_alias(alias)),
+    ("change_key", lambda transaction, key, alias: transaction.keys.change(key)),
+    ("change_alias", lambda transaction, key, alias: transaction.aliases.change(alias)),
+    ("remove_alias", lambda transaction, key, alias: transaction.aliases.remove(alias)),
 ]
 
 
 @pytest.mark.parametrize(("what", "write"), STALE, ids=[what for what, _ in STALE])
-def test_a_write_names_the_revision_it_saw(store: Shard, what: str, write: Write) -> None:
+def test_a_write_of_another_revision_is_refused(store: Shard, what: str, write: Write) -> None:
     key = add_key(store)
     alias = add_alias(store, "alias/a", key)
     with store.registry.writing() as transaction:
-        assert transaction.change_key(key).revision == 2
-        assert transaction.change_alias(alias).revision == 2
+        assert transaction.keys.change(key).revision == 2
+        assert transaction.aliases.change(alias).revision == 2
     with pytest.raises(ConflictException, match="Repeat the call"), store.registry.writing() as transaction:
         write(transaction, key, alias)
     with store.registry.writing() as transaction:
@@ -140,28 +120,19 @@ def test_a_write_names_the_revision_it_saw(store: Shard, what: str, write: Write
 # --- the change log ----------------------------------------------------------------------------------------------
 
 
-def test_the_change_log_names_what_a_commit_touched(store: Shard) -> None:
+def test_the_change_log_names_the_rows_that_a_commit_touched(store: Shard) -> None:
     key = add_key(store)
     alias = add_alias(store, "alias/a", key)
     with store.registry.writing() as transaction:
-        transaction.change_key(key)
-        transaction.remove_alias(transaction.change_alias(alias))
+        transaction.keys.change(key)
+        transaction.aliases.remove(transaction.aliases.change(alias))
+    changes = store.registry.changes.list_after(0, 10)
     named = [("key", key.key_id), ("alias", f"{ACCOUNT}/alias/a")]
-    expected = [*named, *named, named[1]]
-    assert list(store.registry.changes_after(0, 10)) == [Change(n, *what) for n, what in enumerate(expected, 1)]
-    assert store.registry.changes_after(4, 10) == [Change(5, *named[1])]
-    assert store.registry.last_change() == 5
-
-
-def test_the_change_log_is_kept_short(store: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_base, "CHANGES_KEPT", 20)
-    monkeypatch.setattr(sql_base, "_FORGET_EVERY", 10)
-    key = add_key(store)
-    with store.registry.writing() as transaction:
-        for _ in range(99):
-            key = transaction.change_key(key)
-    assert [change.sequence for change in store.registry.changes_after(0, 100)] == list(range(81, 101))
-    assert add_key(store).sequence == 101, "numbers are never used again"
+    assert [(change.kind, change.name) for change in changes] == [*named, *named, named[1]]
+    sequences = [change.sequence for change in changes]
+    assert sequences == sorted(set(sequences))
+    assert list(store.registry.changes.list_after(sequences[3], 10)) == [changes[4]]
+    assert store.registry.changes.last() == sequences[4]
 
 
 # --- listings ----------------------------------------------------------------------------------------------------
@@ -175,28 +146,28 @@ def test_pages_are_stable_while_keys_come_and_aliases_go(store: Shard) -> None:
     seen_aliases: list[str] = []
     key_at = alias_at = 0
     for turn in range(4):
-        page = store.registry.keys_after(ACCOUNT, key_at, 3)
-        names = store.registry.aliases_after(ACCOUNT, None, alias_at, 3)
+        page = store.registry.keys.list_after(ACCOUNT, key_at, 3)
+        names = store.registry.aliases.list_after(ACCOUNT, None, alias_at, 3)
         seen_keys += [key.key_id for key in page]
         seen_aliases += [alias.name for alias in names]
         key_at, alias_at = page[-1].sequence, names[-1].sequence if names else alias_at
         with store.registry.writing() as transaction:
-            transaction.remove_alias(aliases[turn])
-            transaction.remove_alias(aliases[-1 - turn])
-            transaction.add_key(*new_key(store))
+            transaction.aliases.remove(aliases[turn])
+            transaction.aliases.remove(aliases[-1 - turn])
+            transaction.keys.add(*new_key(store))
     assert seen_keys == [key.key_id for key in ours], "in the order of creation, each once, none hidden"
     assert seen_aliases == [f"alias/{n}" for n in range(9)], "the last three were removed before their page was read"
-    assert len(store.registry.keys_after(ACCOUNT, key_at, 100)) == 4
+    assert len(store.registry.keys.list_after(ACCOUNT, key_at, 100)) == 4
 
 
-def test_aliases_of_one_key(store: Shard) -> None:
+def test_aliases_of_one_key_are_listed_by_page(store: Shard) -> None:
     first, second = add_key(store), add_key(store)
     for n in range(6):
         add_alias(store, f"alias/{n}", (first, second)[n % 2])
-    page = store.registry.aliases_after(ACCOUNT, second.key_id, 0, 2)
-    rest = store.registry.aliases_after(ACCOUNT, second.key_id, page[-1].sequence, 2)
+    page = store.registry.aliases.list_after(ACCOUNT, second.key_id, 0, 2)
+    rest = store.registry.aliases.list_after(ACCOUNT, second.key_id, page[-1].sequence, 2)
     assert [alias.name for alias in (*page, *rest)] == ["alias/1", "alias/3", "alias/5"]
-    assert store.registry.aliases_after(OTHER_ACCOUNT, second.key_id, 0, 2) == []
+    assert store.registry.aliases.list_after(OTHER_ACCOUNT, second.key_id, 0, 2) == []
 
 
 # --- answers and the outbox --------------------------------------------------------------------------------------
@@ -205,150 +176,30 @@ def test_aliases_of_one_key(store: Shard) -> None:
 def test_an_answer_is_kept_until_it_is_forgotten_or_replaced(store: Shard) -> None:
     def kept() -> RememberedAnswer | None:
         with store.registry.writing() as transaction:
-            return transaction.find_answer(ACCOUNT, "CreateKey", "request-1")
+            return transaction.answers.find(ACCOUNT, "CreateKey", "request-1")
+
+    def forget_before(created_ns: int) -> int:
+        with store.registry.writing() as transaction:
+            return transaction.answers.forget_before(created_ns)
 
     newer = replace(ANSWER, response=b"other", created_ns=9)
     for answer in (ANSWER, newer):
         with store.registry.writing() as transaction:
-            transaction.remember(answer)
-            transaction.remember(replace(answer, account=OTHER_ACCOUNT))
+            transaction.answers.remember(answer)
+            transaction.answers.remember(replace(answer, account=OTHER_ACCOUNT))
         assert kept() == answer
-    assert store.registry.forget_answers_before(9) == 0
+    assert forget_before(9) == 0
     assert kept() == newer
-    assert store.registry.forget_answers_before(10) == 2
+    assert forget_before(10) == 2
     assert kept() is None
 
 
-def test_the_outbox_gives_the_oldest_first_until_cleared(store: Shard) -> None:
+def test_the_outbox_gives_the_oldest_records_first_until_they_are_removed(store: Shard) -> None:
     rows = [OutboxRow(f"event-{n}", ACCOUNT, b"%d" % n) for n in range(1_200)]
     with store.registry.writing() as transaction:
         for row in rows:
-            transaction.record(row)
-    assert list(store.registry.outbox(3)) == rows[:3]
-    store.registry.clear_outbox([row.event_id for row in rows[:1_100]])
-    assert list(store.registry.outbox(1_000)) == rows[1_100:]
-
-
-# --- the store does not answer -----------------------------------------------------------------------------------
-
-
-def _use(shard: Shard) -> Sequence[Callable[[], object]]:
-    key_id = "00000000-0000-0000-0000-000000000000"
-    return (
-        lambda: shard.registry.find_key(key_id),
-        lambda: shard.registry.keys_after(ACCOUNT, 0, 10),
-        lambda: shard.registry.changes_after(0, 10),
-        lambda: add_key(shard),
-        lambda: shard.registry.clear_outbox(["event"]),
-    )
-
-
-@pytest.mark.parametrize(
-    ("content", "way_out"),
-    [
-        (b"not a database" * 1_000, "restore the file from a backup"),  # overwritten by something else
-        (None, "from a backup|path and its permissions|kernel's log"),  # removed
-    ],
-    ids=["overwritten", "removed"],
-)
-def test_a_lost_file_is_told_in_words(folder: Path, content: bytes | None, way_out: str) -> None:
-    shards = opened(folder)
-    path = folder / "regions" / f"{REGION}.sqlite"
-    shards.default.registry.close()
-    for left in path.parent.iterdir():
-        left.unlink()
-    if content is not None:
-        path.write_bytes(content)
-    registry = sql.SqlRegistry(path, "aws", REGION, 0)
-    shards.default.registry = registry
-    for use in _use(shards.default):
-        with pytest.raises(DependencyTimeoutException, match=f"registry of region {REGION}.*({way_out})"):
-            use()
-    shards.close()
-
-
-def test_a_write_waits_for_another_process_and_not_for_ever(
-    shard: Shard, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite, "PATIENCE_S", 0.3)
-    key = add_key(shard)
-    with closing(sqlite.connect(folder / "regions" / f"{REGION}.sqlite")) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(DependencyTimeoutException, match="others have been writing"):
-            add_key(shard)
-        assert shard.registry.find_key(key.key_id) == key, "readers do not wait for writers"
-        threading.Timer(0.1, other.execute, ("ROLLBACK",)).start()
-        add_key(shard)
-
-
-def test_a_closed_registry_refuses(folder: Path) -> None:
-    shards = opened(folder)
-    shards.default.registry.close()
-    for use in _use(shards.default):
-        with pytest.raises(DependencyTimeoutException, match="closed"):
-            use()
-    shards.close()
-
-
-# --- durability and migrations -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("pragma", "value"),
-    [
-        ("journal_mode", "wal"),  # readers beside a writer
-        ("synchronous", 2),  # FULL: a commit is on the disk when it returns
-        ("secure_delete", 1),  # what is deleted is overwritten
-        ("foreign_keys", 1),
-    ],
-)
-def test_every_connection_is_set_up(folder: Path, pragma: str, value: object) -> None:
-    with closing(sqlite.connect(folder / "regions" / f"{REGION}.sqlite")) as connection:
-        assert connection.execute(f"PRAGMA {pragma}").fetchone() == (value,)
-
-
-def test_the_migrations_make_the_tables_that_the_statements_use(folder: Path) -> None:
-    engine = create_engine(f"sqlite:///{folder}/regions/{REGION}.sqlite")
-    with engine.connect() as connection:
-        options = {"compare_type": True, "compare_server_default": True}
-        context = MigrationContext.configure(connection, opts=options)
-        assert compare_metadata(context, metadata) == []
-        assert context.get_current_revision() == HEAD
-    assert ScriptDirectory.from_config(alembic_config()).get_heads() == [HEAD]
-
-
-PLANS = [
-    ("key by id", "SELECT * FROM keys WHERE key_id = ?"),
-    ("key by digest", "SELECT * FROM keys WHERE digest = ?"),
-    ("page of keys", "SELECT * FROM keys WHERE account = ? AND sequence > ? ORDER BY sequence LIMIT 100"),
-    ("page of aliases", "SELECT * FROM aliases WHERE account = ? AND sequence > ? ORDER BY sequence LIMIT 100"),
-    (
-        "aliases of a key",
-        "SELECT * FROM aliases WHERE target_key_id = ? AND account = ? AND sequence > ? ORDER BY sequence LIMIT 9",
-    ),
-    ("material", "SELECT * FROM materials WHERE key_id = ? AND material_id = ?"),
-    ("first materials of a key", "SELECT * FROM materials WHERE key_id = ? ORDER BY number NULLS FIRST LIMIT 9"),
-    ("materials of a key", "SELECT * FROM materials WHERE key_id = ? AND number > ? ORDER BY number LIMIT 9"),
-    ("last number", "SELECT number FROM materials WHERE key_id = ? ORDER BY number DESC NULLS LAST LIMIT 1"),
-    ("deletions due", "SELECT * FROM keys WHERE state = ? AND deletion_ns <= ? ORDER BY deletion_ns LIMIT 9"),
-    (
-        "rotations due",
-        "SELECT * FROM keys WHERE state = ? AND next_rotation_ns <= ? ORDER BY next_rotation_ns LIMIT 9",
-    ),
-    ("materials that expire", "SELECT key_id FROM materials WHERE expires_ns <= ?"),
-    ("outlook of deletions", "SELECT count(*), min(deletion_ns) FROM keys WHERE state IN (?, ?)"),
-    ("outlook of expiry", "SELECT min(expires_ns) FROM materials"),
-    ("tags of a key", "SELECT * FROM tags WHERE key_id = ? AND tag_key > ? ORDER BY tag_key LIMIT 9"),
-    ("a pair that lies ready", "SELECT * FROM import_pairs WHERE spec = ? AND key_id IS NULL ORDER BY created_ns"),
-    ("pairs of a key", "DELETE FROM import_pairs WHERE key_id = ?"),
-    ("pairs that expire", "DELETE FROM import_pairs WHERE expires_ns <= ?"),
-    ("answers that are too old", "DELETE FROM remembered_answers WHERE created_ns < ?"),
-]
-
-
-@pytest.mark.parametrize(("what", "statement"), PLANS, ids=[what for what, _ in PLANS])
-def test_nothing_that_a_call_does_scans_a_table(folder: Path, what: str, statement: str) -> None:
-    with closing(sqlite3.connect(folder / "regions" / f"{REGION}.sqlite")) as connection:
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", [1] * statement.count("?")).fetchall()
-    steps = [row[3] for row in plan]
-    assert all(step.startswith("SEARCH") for step in steps), f"{what}: {steps}"
+            transaction.outbox.add(row)
+    assert list(store.registry.outbox.oldest(3)) == rows[:3]
+    with store.registry.writing() as transaction:
+        transaction.outbox.remove([row.event_id for row in rows[:1_100]])
+    assert list(store.registry.outbox.oldest(1_000)) == rows[1_100:]

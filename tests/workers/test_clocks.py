@@ -125,7 +125,7 @@ def wrapped_materials(server: Served, key_id: str) -> list[bytes]:
     """As they lie in the shard."""
     settings = from_values({"data_dir": str(server.data_dir), "regions": [HOME], "dev": True})
     shards = open_shards(settings)
-    found = [row.wrapped for row in shards.default.registry.materials_after(key_id, -1, 9)]
+    found = [row.wrapped for row in shards.default.registry.materials.list_after(key_id, -1, 9)]
     shards.close()
     return [wrapped for wrapped in found if wrapped is not None]
 

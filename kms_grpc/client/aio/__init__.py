@@ -1,11 +1,11 @@
-"""The client library for asyncio: the same operations, to be awaited.
+"""The client library for asyncio: the methods of kms_grpc.client as coroutines.
 
 from kms_grpc.client.aio import AsyncKeyManagementClient
 
 async with AsyncKeyManagementClient() as kms:
     blob = (await kms.encrypt("alias/orders", b"hello")).ciphertext_blob
 
-key_life.py and key_management.py are made from their namesakes one folder up, by `python build.py --client`.
+`python build.py --client` writes key_management.py and methods/ from the files of the same names in kms_grpc/client.
 """
 
 from kms_grpc.client.aio.envelope import AsyncEnvelopeClient

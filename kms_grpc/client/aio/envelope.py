@@ -1,7 +1,7 @@
-"""AsyncEnvelopeClient: EnvelopeClient for one event loop.
+"""AsyncEnvelopeClient: the EnvelopeClient for the tasks of one event loop.
 
-What is at hand is encrypted and decrypted without a wait; only a data key that is to be fetched is awaited. A large
-record holds up the loop as long as the core works on it: 1 MiB for less than a millisecond.
+A call waits only if a data key has to be fetched. Encryption itself blocks the loop while the core works: less than a
+millisecond for 1 MiB.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Self
 from kms_grpc.client import forks
 from kms_grpc.client.aio.key_management import AsyncKeyManagementClient
 from kms_grpc.client.arguments import Context
-from kms_grpc.client.data_key_cache import NOTHING, CacheCounters, CachedKey, CacheLimits, DataKeyCache, Wanted
-from kms_grpc.client.data_keys import Opening, ask, imported, known_one, new_one
+from kms_grpc.client.data_key_cache import NO_KEY, CacheCounters, CachedKey, CacheLimits, DataKeyCache, DataKeyRequest
+from kms_grpc.client.data_key_requests import decryption_request, encryption_request, import_data_key, send
+from kms_grpc.client.record_decryption import RecordDecryption
 from kms_grpc.crypto.bytes_lists import BytesList
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.crypto.record import (
@@ -30,7 +31,7 @@ from kms_grpc.crypto.record import (
 
 
 class AsyncEnvelopeClient:
-    """Records under cached data keys. The tasks of one loop may share it."""
+    """A client that encrypts records under cached data keys. Tasks of one event loop may share it."""
 
     def __init__(
         self,
@@ -39,8 +40,8 @@ class AsyncEnvelopeClient:
         *,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        """Without `kms`, one is made from KMS_GRPC_ENDPOINT, KMS_GRPC_TOKEN and KMS_GRPC_REGION, and closed with this.
-        `clock`: seconds, for tests."""
+        """Without `kms`, makes a AsyncKeyManagementClient with its default arguments, and closes it in `close`.
+        `clock`: returns seconds; given by tests."""
         self.kms = kms or AsyncKeyManagementClient()
         self._closes_kms = kms is None
         clocked = () if clock is None else (clock,)
@@ -49,11 +50,11 @@ class AsyncEnvelopeClient:
         forks.register(self)
 
     def forked(self) -> None:
-        """The parent's loop does not run in the child."""
+        """Forgets, in a forked child, the calls of the parent's event loop."""
         self._flights: dict[object, asyncio.Task[CachedKey]] = {}
 
     async def close(self) -> None:
-        """Forget all data keys."""
+        """Removes all data keys from memory."""
         under_way = list(self._flights.values())
         for flight in under_way:
             flight.cancel()
@@ -72,159 +73,159 @@ class AsyncEnvelopeClient:
 
     @property
     def counters(self) -> CacheCounters:
-        """What the cache has done so far."""
+        """The counts of the cache so far."""
         return self.cache.counters()
 
     def bind(self, key_id: str, context: Context | None = None) -> AsyncBoundEnvelope:
-        """For many records under one KMS key and one encryption context."""
+        """Returns the faster AsyncBoundEnvelope for many records under one KMS key and encryption context."""
         return AsyncBoundEnvelope(self, key_id, context or {})
 
     async def encrypt(self, key_id: str, plaintext: bytes, context: Context | None = None) -> bytes:
-        """A record. Whoever decrypts must give the same encryption context."""
+        """Returns the encrypted record. Decryption needs the same encryption context."""
         return await self.bind(key_id, context).encrypt(plaintext)
 
     async def encrypt_many(
         self, key_id: str, plaintexts: Sequence[bytes], context: Context | None = None
     ) -> list[bytes]:
-        """A record of each, in their order; one C call for all under the same data key."""
+        """Returns the encrypted records in the order of the plaintexts. Makes one C call for each data key."""
         return await self.bind(key_id, context).encrypt_many(plaintexts)
 
     async def decrypt(self, record: bytes, context: Context | None = None) -> bytes:
-        """The plaintext. InvalidCiphertextException for a record that was changed, or of another context."""
+        """Returns the plaintext. Raises InvalidCiphertextException if the record was changed or the context differs."""
         form = canonical(context or {})
-        wanted = known_one(wrapped_key_of(record), context or {}, form)
+        request = decryption_request(wrapped_key_of(record), context or {}, form)
         while True:
-            key = self.cache.take(wanted, 0) or (await self._wait(wanted, [0]))[0]
+            key = self.cache.take(request, 0) or (await self._wait_for_key(request, [0]))[0]
             try:
                 return open_record(key, form, record)
             except forks.LOST:
-                forks.happened()
+                forks.after_fork_in_child()
 
     async def decrypt_many(self, records: Sequence[bytes], context: Context | None = None) -> list[bytes]:
-        """The plaintexts, in their order; one C call for those of up to 64 data keys, which are asked for at the same
-        time, each once. RecordsFailed, with the plaintexts of the others, where one does not open."""
+        """Returns the plaintexts in the order of the records. Fetches each data key once, 64 at a time, and makes one C
+        call for their records. Raises RecordsFailed, which has the other plaintexts, if a record fails."""
         form = canonical(context or {})
         while True:
-            opening = Opening(records)
+            decryption = RecordDecryption(records)
             try:
-                for part in opening.parts():
-                    wanted = [(known_one(wrapped, context or {}, form), places) for wrapped, places in part]
-                    await asyncio.gather(*(self._find(opening, one, places) for one, places in wanted))
-                    opening.open(form)
+                for part in decryption.parts():
+                    request = [(decryption_request(wrapped, context or {}, form), indexes) for wrapped, indexes in part]
+                    await asyncio.gather(*(self._find_key(decryption, one, indexes) for one, indexes in request))
+                    decryption.decrypt(form)
             except forks.LOST:
-                forks.happened()
+                forks.after_fork_in_child()
             else:
-                return opening.finished()
+                return decryption.plaintexts()
 
-    # --- data keys that are not at hand -----------------------------------------------------------------------------
+    # --- data keys that are not in the cache ---------------------------------------------------------------------
 
-    async def _find(self, opening: Opening, wanted: Wanted, places: Sequence[int]) -> None:
-        sizes = [0] * len(places)
+    async def _find_key(self, decryption: RecordDecryption, request: DataKeyRequest, indexes: Sequence[int]) -> None:
+        sizes = [0] * len(indexes)
         try:
-            key, _ = self.cache.take_many(wanted, sizes) or await self._wait(wanted, sizes)
+            key, _ = self.cache.take_many(request, sizes) or await self._wait_for_key(request, sizes)
         except Exception as error:
-            opening.refused(error, places)
+            decryption.fail(error, indexes)
         else:
-            opening.under(key, places)
+            decryption.set_key(key, indexes)
 
-    async def _wait(self, wanted: Wanted, sizes: Sequence[int]) -> tuple[DataKey, int]:
-        """A data key for as many of these records as may be under it, at least one. A caller that is cancelled takes no
-        flight down that others wait for."""
-        if self.cache.is_alone(wanted, sizes[0]):
-            return (await self._fetch(wanted)).key, 1
+    async def _wait_for_key(self, request: DataKeyRequest, sizes: Sequence[int]) -> tuple[DataKey, int]:
+        """Returns a data key and how many of the records, at least one, may use it. A caller that is cancelled does not
+        cancel the fetch, because other tasks may wait for it."""
+        if self.cache.needs_own_key(request, sizes[0]):
+            return (await self._fetch(request)).key, 1
         while True:
-            held = await asyncio.shield(self._flight(wanted, ahead=False))
-            granted = self.cache.take_from(held, sizes)
+            entry = await asyncio.shield(self._flight(request, ahead=False))
+            granted = self.cache.take_from(entry, sizes)
             if granted:
-                return held.key, granted
+                return entry.key, granted
 
-    def _flight(self, wanted: Wanted, *, ahead: bool) -> asyncio.Task[CachedKey]:
-        flight = self._flights.get(wanted.name)
+    def _flight(self, request: DataKeyRequest, *, ahead: bool) -> asyncio.Task[CachedKey]:
+        flight = self._flights.get(request.name)
         if flight is None:
-            flight = self._flights[wanted.name] = asyncio.create_task(self._fly(wanted, ahead))
-            flight.add_done_callback(_look_at_its_error)
+            flight = self._flights[request.name] = asyncio.create_task(self._fetch_and_store(request, ahead))
+            flight.add_done_callback(_retrieve_error)
         return flight
 
-    async def _fly(self, wanted: Wanted, ahead: bool) -> CachedKey:
+    async def _fetch_and_store(self, request: DataKeyRequest, ahead: bool) -> CachedKey:
         try:
-            held = await self._fetch(wanted)
-            self.cache.store(wanted, held, ahead=ahead)
-            return held
+            entry = await self._fetch(request)
+            self.cache.store(request, entry, ahead=ahead)
+            return entry
         except BaseException:
-            self.cache.failed(wanted)
+            self.cache.failed(request)
             raise
         finally:
-            self._flights.pop(wanted.name, None)
+            self._flights.pop(request.name, None)
 
-    async def _fetch(self, wanted: Wanted) -> CachedKey:
-        asked_at = self.cache.clock()
-        self.cache.called()
-        return imported(self.cache, wanted, await ask(self.kms, wanted), asked_at)
+    async def _fetch(self, request: DataKeyRequest) -> CachedKey:
+        requested_at = self.cache.clock()
+        self.cache.count_call()
+        return import_data_key(self.cache, request, await send(self.kms, request), requested_at)
 
-    def _refresh(self, wanted: Wanted) -> None:
-        """What goes wrong is for those to see who need the data key once the one at hand is used up."""
-        self._flight(wanted, ahead=True)
+    def _refresh(self, request: DataKeyRequest) -> None:
+        """Fetches a data key ahead of time. Ignores errors: a caller that needs the data key fetches it again."""
+        self._flight(request, ahead=True)
 
 
-def _look_at_its_error(flight: asyncio.Task[CachedKey]) -> None:
-    """asyncio logs what nobody has looked at."""
+def _retrieve_error(flight: asyncio.Task[CachedKey]) -> None:
+    """Retrieves the error of a finished task, so that asyncio does not log it."""
     if not flight.cancelled():
         flight.exception()
 
 
 class AsyncBoundEnvelope:
-    """Records under one KMS key and one encryption context."""
+    """Encrypts and decrypts records under one KMS key and one encryption context."""
 
-    __slots__ = ("_client", "_context", "_form", "_wanted", "_lent", "_clock")
+    __slots__ = ("_client", "_context", "_form", "_request", "_reference", "_clock")
 
     def __init__(self, client: AsyncEnvelopeClient, key_id: str, context: Context) -> None:
         self._client = client
         self._context = context
         self._form = canonical(context)
-        self._wanted = new_one(key_id, context, self._form)
-        self._lent = NOTHING
+        self._request = encryption_request(key_id, context, self._form)
+        self._reference = NO_KEY
         self._clock = client.cache.clock
 
     async def encrypt(self, plaintext: bytes) -> bytes:
-        """A record."""
-        key = self._lent.key
+        """Returns the encrypted record."""
+        key = self._reference.key
         if key is None:
-            return await self._encrypt_asking(plaintext)
+            return await self._encrypt_through_cache(plaintext)
         record = seal_within(key.address, self._clock(), self._form, plaintext)
         if isinstance(record, bytes):
             return record
         try:
             why_not(record)
         except forks.LOST:
-            forks.happened()
-        return await self._encrypt_asking(plaintext)
+            forks.after_fork_in_child()
+        return await self._encrypt_through_cache(plaintext)
 
-    async def _encrypt_asking(self, plaintext: bytes) -> bytes:
-        client, wanted, size = self._client, self._wanted, len(plaintext)
+    async def _encrypt_through_cache(self, plaintext: bytes) -> bytes:
+        client, request, size = self._client, self._request, len(plaintext)
         while True:
-            key = client.cache.take(wanted, size) or (await client._wait(wanted, [size]))[0]
-            self._lent = client.cache.lent(wanted)
+            key = client.cache.take(request, size) or (await client._wait_for_key(request, [size]))[0]
+            self._reference = client.cache.reference(request)
             try:
                 return seal(key, self._form, plaintext)
             except forks.LOST:
-                forks.happened()
+                forks.after_fork_in_child()
 
     async def encrypt_many(self, plaintexts: Sequence[bytes]) -> list[bytes]:
-        """A record of each, in their order."""
+        """Returns the encrypted records in the order of the plaintexts."""
         client, given, records = self._client, BytesList(plaintexts), list[bytes]()
         while len(records) < len(given):
             left = memoryview(given.lengths)[len(records) :]
-            key, count = client.cache.take_many(self._wanted, left) or await client._wait(self._wanted, left)
+            key, count = client.cache.take_many(self._request, left) or await client._wait_for_key(self._request, left)
             try:
                 records += seal_many(key, self._form, given.part(len(records), count))
             except forks.LOST:
-                forks.happened()
+                forks.after_fork_in_child()
         return records
 
     async def decrypt(self, record: bytes) -> bytes:
-        """The plaintext of a record of this context, whatever its key."""
+        """Returns the plaintext of a record that has this encryption context, under any KMS key."""
         return await self._client.decrypt(record, self._context)
 
     async def decrypt_many(self, records: Sequence[bytes]) -> list[bytes]:
-        """The plaintexts of many."""
+        """Returns the plaintexts of records that have this encryption context; see AsyncEnvelopeClient.decrypt_many."""
         return await self._client.decrypt_many(records, self._context)

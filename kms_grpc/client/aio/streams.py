@@ -1,4 +1,4 @@
-"""AsyncStreamClient: content of any size, encrypted and decrypted by the service, for asyncio. See ..streams."""
+"""AsyncStreamClient: the StreamClient for the tasks of one event loop. See kms_grpc/client/streams.py."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from typing import Any, Self
 
 import grpc
 
-from kms_grpc.client.aio.calls import AsyncCaller
+from kms_grpc.client.aio.service_client import AsyncServiceClient
 from kms_grpc.client.arguments import Context
 from kms_grpc.client.failures import from_call
-from kms_grpc.client.streams import Buffer, cut, decrypt_request, encrypt_request, part_bytes
+from kms_grpc.client.streams import decrypt_request, encrypt_request, part_bytes, split
+from kms_grpc.crypto.message_format import Buffer
 from kms_grpc.v1 import envelope_pb2 as pb
 
 Parts = Iterable[Buffer] | AsyncIterable[Buffer]
 
 
 class AsyncStreamed(AsyncIterator[bytes]):
-    """What comes back, part by part. Whoever leaves early closes it; an `async with` does so."""
+    """The output of a stream, part by part. To stop early, call `close` or leave the `async with` block."""
 
     def __init__(self, call: Any, member: str, sender: AsyncSender) -> None:
         self._answers, self._call, self._member, self._sender = aiter(call), call, member, sender
         self.key_id = ""
-        """ARN of the key, once the first part has come."""
+        """ARN of the key, after the first part has arrived."""
         self.key_material_id = ""
+        """Id of the key material, after the first part has arrived."""
         self.encryption_context: Context = {}
-        """Of decrypting: the message's own."""
+        """Encryption context of the message, when decrypting."""
 
     async def __anext__(self) -> bytes:
         while True:
@@ -50,7 +52,7 @@ class AsyncStreamed(AsyncIterator[bytes]):
         raise self._sender.failed
 
     def close(self) -> None:
-        """Ends the call, whatever has come of it."""
+        """Cancels the call if it still runs."""
         self._call.cancel()
 
     async def __aenter__(self) -> Self:
@@ -63,7 +65,10 @@ class AsyncStreamed(AsyncIterator[bytes]):
 
 
 class AsyncSender:
-    """The messages of a stream; what goes wrong in making them is raised where the answers are read."""
+    """The request messages of a stream.
+
+    An exception of the caller's iterator is kept in `failed`, and raised where the responses are read.
+    """
 
     def __init__(self, first: Any, member: str, parts: Parts, most: Callable[[], Awaitable[int]]) -> None:
         self._first, self._member, self._parts, self._most = first, member, parts, most
@@ -74,13 +79,13 @@ class AsyncSender:
         try:
             most = await self._most()
             async for part in _each(self._parts):
-                for piece in cut([part], most):
+                for piece in split([part], most):
                     setattr(message, self._member, piece)
                     yield message
                     message = type(message)()
         except Exception as error:
             self.failed = error
-            return  # the server refuses what is not whole
+            return  # without a last message, the server refuses the stream
         message.last = True
         yield message
 
@@ -94,13 +99,13 @@ async def _each(parts: Parts) -> AsyncIterator[Buffer]:
         yield part
 
 
-class AsyncStreamClient(AsyncCaller):
-    """A connection to the service, for the tasks of one loop."""
+class AsyncStreamClient(AsyncServiceClient):
+    """A client for streams. Tasks of one event loop may share it."""
 
     _part_bytes: int | None = None
 
     async def _most(self) -> int:
-        """The server is asked once what it takes."""
+        """Returns the number of content bytes in one message. The first call asks the server for its limit."""
         if self._part_bytes is None:
             self._part_bytes = part_bytes(await self._call(self._envelopes.GetLimits, pb.GetLimitsRequest()))
         return self._part_bytes
@@ -114,7 +119,7 @@ class AsyncStreamClient(AsyncCaller):
         frame_length: int | None = None,
         timeout: float | None = None,
     ) -> AsyncStreamed:
-        """As StreamClient's; `parts` may be asynchronous."""
+        """Encrypts like StreamClient.encrypt. `parts` may be an asynchronous iterable."""
         sender = AsyncSender(encrypt_request(key_id, encryption_context, frame_length), "plaintext", parts, self._most)
         method: Any = self._envelopes.EncryptStream
         call = method(aiter(sender), timeout=timeout, metadata=self._metadata)
@@ -128,7 +133,7 @@ class AsyncStreamClient(AsyncCaller):
         key_id: str | None = None,
         timeout: float | None = None,
     ) -> AsyncStreamed:
-        """As StreamClient's; `parts` may be asynchronous."""
+        """Decrypts like StreamClient.decrypt. `parts` may be an asynchronous iterable."""
         sender = AsyncSender(decrypt_request(key_id, encryption_context), "ciphertext", parts, self._most)
         method: Any = self._envelopes.DecryptStream
         call = method(aiter(sender), timeout=timeout, metadata=self._metadata)

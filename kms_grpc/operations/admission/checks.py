@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from kms_grpc.authentication.credentials import REQUEST_ID, REQUEST_ID_LENGTH
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.errors import (
+    DEADLINE_PASSED,
     AccessDeniedException,
     DependencyTimeoutException,
     InvalidKeyUsageException,
@@ -23,8 +24,6 @@ from kms_grpc.operations.call import NO_CONTEXT, Call
 from kms_grpc.operations.operation import Operation
 from kms_grpc.registry.shards import Shard
 
-REQUEST_ID = re.compile(r"[!-~]{1,128}")
-
 
 def identify(call: Call) -> None:
     """Sets the call's caller and shard. Raises KMSError where either is unknown, or the call may not begin."""
@@ -37,10 +36,12 @@ def check_call(call: Call) -> None:
     """Raises ValidationException for a request id that cannot be stored, DependencyTimeoutException where the deadline
     has passed: the caller no longer waits."""
     if not REQUEST_ID.fullmatch(call.credentials.request_id):
-        raise ValidationException("kms-request-id must have 1 to 128 printable ASCII characters without spaces.")
+        raise ValidationException(
+            f"kms-request-id must have 1 to {REQUEST_ID_LENGTH} printable ASCII characters without spaces."
+        )
     deadline = call.credentials.deadline_ns
     if deadline is not None and time.monotonic_ns() >= deadline:
-        raise DependencyTimeoutException("The call's deadline had passed before it was begun.")
+        raise DependencyTimeoutException(DEADLINE_PASSED)
 
 
 def called_shard(call: Call) -> Shard:

@@ -37,14 +37,14 @@ def resolve(call: Call, text: str, action: str, *, aliases: bool, invalid_arn: b
 def find_key(call: Call, key_id: str) -> Key | None:
     """Returns a key as of now (expired material is gone), from the transaction inside a write, else from the shard's
     cache. None for AWS owned keys, which callers cannot see."""
-    key = call.shard.find_key(key_id) if call.transaction is None else call.transaction.find_key(key_id)
+    key = call.shard.find_key(key_id) if call.transaction is None else call.transaction.keys.find(key_id)
     return None if key is None or key.kind is KeyKind.AWS_OWNED else as_of(key, call.time_ns)
 
 
 def stored(call: Call, key: Key) -> Key:
     """Returns the key as its row has it, inside a write, without applying expiries. A handler that changes something
     else must start from this: writing the key as of now would make an expiry final even if the clock was wrong."""
-    found = call.writing.find_key(key.key_id)
+    found = call.writing.keys.find(key.key_id)
     assert found is not None, "the transaction has just found it"
     return found
 
@@ -52,7 +52,9 @@ def stored(call: Call, key: Key) -> Key:
 def find_alias(call: Call, account: str, name: str) -> Alias | None:
     """Returns an alias, from the transaction inside a write, else from the shard's cache."""
     return (
-        call.shard.find_alias(account, name) if call.transaction is None else call.transaction.find_alias(account, name)
+        call.shard.find_alias(account, name)
+        if call.transaction is None
+        else call.transaction.aliases.find(account, name)
     )
 
 

@@ -30,7 +30,7 @@ def provide(call: Call, account: str, name: str) -> Alias | None:
     try:
         _make(call, service, name)
     except AlreadyExistsException:
-        return call.shard.registry.find_alias(account, name)  # caches may not know it yet
+        return call.shard.registry.aliases.find(account, name)  # caches may not know it yet
     return call.shard.find_alias(account, name)
 
 
@@ -58,7 +58,7 @@ def _make(call: Call, service: str, name: str) -> None:
     )
     event_id, line = service_event("CreateKey", shard.region, key, now_ns)
     with shard.writing() as transaction:
-        transaction.add_key(key, material)
+        transaction.keys.add(key, material)
         arn = alias_arn(shard.partition, shard.region, call.account, name)
-        transaction.add_alias(Alias(call.account, name, arn, key_id, now_ns, now_ns))
-        transaction.record(OutboxRow(event_id, call.account, line))
+        transaction.aliases.add(Alias(call.account, name, arn, key_id, now_ns, now_ns))
+        transaction.outbox.add(OutboxRow(event_id, call.account, line))

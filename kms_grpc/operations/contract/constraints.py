@@ -20,6 +20,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from kms_grpc.aws_members import aws_names, is_map
+from kms_grpc.errors import TEXT_BYTES
 from kms_grpc.operations.contract.descriptors import camel_case, descriptor, is_secret, limits
 from kms_grpc.v1.options_pb2 import Limits
 
@@ -27,9 +28,6 @@ SHOWN_VALUE_BYTES = 257
 """Longest value that is shown: an alias of 256 characters, and one byte that shows that a longer name goes on."""
 
 SHOWN_ITEMS = 20
-
-TEXT_BYTES = 800
-"""Longest error text. It is sent twice in trailers of 4 KiB: percent-encoded and in base64."""
 
 NOT_NULL = "Member must not be null"
 

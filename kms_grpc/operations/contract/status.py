@@ -9,9 +9,8 @@ from __future__ import annotations
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from kms_grpc.errors import KMSError
+from kms_grpc.errors import DOMAIN, KMSError
 
-DOMAIN = "kms_grpc.v1"
 RETRY_AFTER = Duration(nanos=200_000_000)
 
 

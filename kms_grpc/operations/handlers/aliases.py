@@ -38,11 +38,11 @@ def create_alias(call: Call, request: pb.CreateAliasRequest, key: Key) -> pb.Cre
             f"{name}: after alias/ come letters, digits and / _ - only, at most 256 characters in all"
         )
     arn = alias_arn(call.shard.partition, call.shard.region, call.account, name)
-    if call.writing.find_alias(call.account, name) is not None:
+    if call.writing.aliases.find(call.account, name) is not None:
         raise AlreadyExistsException(f"An alias with the name {arn} already exists")
     _check_quota(call, key)
     now = call.time_ns
-    call.writing.add_alias(Alias(call.account, name, arn, key.key_id, created_ns=now, updated_ns=now))
+    call.writing.aliases.add(Alias(call.account, name, arn, key.key_id, created_ns=now, updated_ns=now))
     return pb.CreateAliasResponse()
 
 
@@ -55,13 +55,13 @@ def update_alias(call: Call, request: pb.UpdateAliasRequest, old: Key, new: Key)
     if old.key_id != new.key_id:
         _check_quota(call, new)
     alias = _present(call, request.alias_name)
-    call.writing.change_alias(dataclasses.replace(alias, target_key_id=new.key_id, updated_ns=call.time_ns))
+    call.writing.aliases.change(dataclasses.replace(alias, target_key_id=new.key_id, updated_ns=call.time_ns))
     return pb.UpdateAliasResponse()
 
 
 def delete_alias(call: Call, request: pb.DeleteAliasRequest, key: Key) -> pb.DeleteAliasResponse:
     """Deletes the alias. Its key stays."""
-    call.writing.remove_alias(_present(call, request.alias_name))
+    call.writing.aliases.remove(_present(call, request.alias_name))
     return pb.DeleteAliasResponse()
 
 
@@ -70,7 +70,7 @@ def list_aliases(call: Call, request: pb.ListAliasesRequest, key: Key | None) ->
     key_id = key.key_id if key else None
     registry, account = call.shard.registry, call.account
     aliases, marker = page(
-        call, request, key_id or "", lambda after, count: registry.aliases_after(account, key_id, after, count)
+        call, request, key_id or "", lambda after, count: registry.aliases.list_after(account, key_id, after, count)
     )
     return pb.ListAliasesResponse(
         aliases=[_entry(alias) for alias in aliases], truncated=marker is not None, next_marker=marker
@@ -88,7 +88,7 @@ def _entry(alias: Alias) -> keys_pb2.AliasListEntry:
 
 
 def _present(call: Call, name: str) -> Alias:
-    alias = call.writing.find_alias(call.account, name)
+    alias = call.writing.aliases.find(call.account, name)
     if alias is None:
         raise alias_not_found(call, call.account, name)
     return alias
@@ -96,7 +96,7 @@ def _present(call: Call, name: str) -> Alias:
 
 def _check_quota(call: Call, key: Key) -> None:
     quota = call.service.quotas.aliases_per_key
-    if call.writing.count_aliases(key.key_id) >= quota:
+    if call.writing.aliases.count(key.key_id) >= quota:
         raise LimitExceededException(
             f"{key.arn} has {quota} aliases, which is the quota of a key.", key=key.arn, state=key.state
         )

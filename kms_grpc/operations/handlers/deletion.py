@@ -27,7 +27,7 @@ def schedule_key_deletion(
     days = value_or_default(request, "pending_window_in_days")
     deletion_ns = call.time_ns + days * DAY_NS
     scheduled = after(stored(call, key), Event.DELETION_SCHEDULED)
-    call.writing.change_key(dataclasses.replace(scheduled, deletion_ns=deletion_ns))
+    call.writing.keys.change(dataclasses.replace(scheduled, deletion_ns=deletion_ns))
     return pb.ScheduleKeyDeletionResponse(
         key_id=key.arn,
         key_state=keys_pb2.KEY_STATE_PENDING_DELETION,
@@ -39,7 +39,7 @@ def schedule_key_deletion(
 def cancel_key_deletion(call: Call, request: pb.CancelKeyDeletionRequest, key: Key) -> pb.CancelKeyDeletionResponse:
     """Cancels the deletion. The key is Disabled afterwards; without its material it is PendingImport."""
     cancelled = after(stored(call, key), Event.DELETION_CANCELLED)
-    call.writing.change_key(dataclasses.replace(cancelled, deletion_ns=None))
+    call.writing.keys.change(dataclasses.replace(cancelled, deletion_ns=None))
     return pb.CancelKeyDeletionResponse(key_id=key.arn)
 
 

@@ -24,7 +24,7 @@ from kms_grpc.operations.kinds.batch_groups import BatchItems, Materials
 from kms_grpc.operations.kinds.sealed import Sealed
 from kms_grpc.operations.kinds.steps import note_material
 from kms_grpc.operations.kinds.unary import Unary
-from kms_grpc.registry.shards import LoadedMaterial
+from kms_grpc.registry.loaded_materials import LoadedMaterial
 from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 

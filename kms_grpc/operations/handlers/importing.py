@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 
 from kms_grpc.audit.record import service_event
 from kms_grpc.aws_members import aws_names
-from kms_grpc.clock import DAY_NS
+from kms_grpc.clock import DAY_NS, HOUR_NS
 from kms_grpc.crypto import envelope
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.errors import (
@@ -38,22 +38,21 @@ from kms_grpc.errors import (
     NotFoundException,
     ValidationException,
 )
-from kms_grpc.model.key import ImportPair, Key, Material, MaterialState, Origin
+from kms_grpc.model.key import IMPORT_VALID_HOURS, MATERIALS_LIMIT, ImportPair, Key, Material, MaterialState, Origin
 from kms_grpc.model.key_transitions import Event, after, with_materials
 from kms_grpc.operations.admission.identifiers import stored
 from kms_grpc.operations.admission.selectors import by_id_or_arn
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.handlers.key_metadata import timestamp
-from kms_grpc.operations.handlers.rotation import IMPORTED_MATERIALS
 from kms_grpc.operations.kinds.write import Write
 from kms_grpc.registry import imports
 from kms_grpc.registry.base import OutboxRow
+from kms_grpc.registry.loaded_materials import LoadedMaterial
 from kms_grpc.registry.owned_keys import IMPORT_TOKENS, Reason, provide, using
-from kms_grpc.registry.shards import LoadedMaterial
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 
-VALID_NS: Final = DAY_NS
+VALID_NS: Final = IMPORT_VALID_HOURS * HOUR_NS
 """How long import token and public key are valid."""
 FAILURES: Final = 10
 """Failed imports after which the token is invalid."""
@@ -81,13 +80,13 @@ def take_pair(call: Call, request: pb.GetParametersForImportRequest) -> ImportPa
     expires_ns = call.time_ns + VALID_NS
     provide(shard, call.time_ns)
     with shard.registry.writing() as transaction:
-        ready = transaction.ready_pair(spec)
+        ready = transaction.pairs.oldest_ready(spec)
         if ready is not None:
-            return transaction.change_pair(_assigned(ready, key, algorithm, expires_ns))
+            return transaction.pairs.change(_assigned(ready, key, algorithm, expires_ns))
     fresh, record = imports.make_pair(shard, spec, call.time_ns, call.record.requestID)
     with shard.registry.writing() as transaction:
-        transaction.record(record)
-        return transaction.add_pair(_assigned(fresh, key, algorithm, expires_ns))
+        transaction.outbox.add(record)
+        return transaction.pairs.add(_assigned(fresh, key, algorithm, expires_ns))
 
 
 def _assigned(pair: ImportPair, key: Key, algorithm: str, expires_ns: int) -> ImportPair:
@@ -110,7 +109,7 @@ def get_parameters_for_import(
 
 def import_key_material(call: Call, request: pb.ImportKeyMaterialRequest, key: Key) -> pb.ImportKeyMaterialResponse:
     """Imports key material. One transaction deletes the pair, stores the material and makes the key usable."""
-    materials = list(call.writing.materials_after(key.key_id, -1, IMPORTED_MATERIALS))
+    materials = list(call.writing.materials.list_after(key.key_id, -1, MATERIALS_LIMIT))
     terms = _terms(call, request, materials)
     pair = _pair(call, key, request.import_token)
     unwrapped = imports.unwrap(call.shard, key, pair, request.encrypted_key_material, _reason(call))
@@ -125,7 +124,7 @@ def import_key_material(call: Call, request: pb.ImportKeyMaterialRequest, key: K
     )  # fmt: skip
     _place(call, key, materials, fresh, terms)
     with _used_by_others(key):
-        call.writing.remove_pair(pair)
+        call.writing.pairs.remove(pair)
     call.record.additionalEventData = {"keyMaterialId": material_id.hex()}
     return pb.ImportKeyMaterialResponse(key_id=key.arn, key_material_id=material_id.hex())
 
@@ -136,7 +135,7 @@ def delete_imported_key_material(
     """Deletes imported key material, in every worker at once. No effect where there is none."""
     named = bytes.fromhex(request.key_material_id) if request.key_material_id else key.current_material_id
     answer = pb.DeleteImportedKeyMaterialResponse(key_id=key.arn, key_material_id=named.hex() if named else None)
-    material = call.writing.find_material(key.key_id, named) if named else None
+    material = call.writing.materials.find(key.key_id, named) if named else None
     if material is None and request.key_material_id:
         raise NotFoundException(f"{key.arn} has no key material {request.key_material_id}.", key=key.arn)
     if material is None or material.wrapped is None:
@@ -165,7 +164,7 @@ def _pair(call: Call, key: Key, token: bytes) -> ImportPair:
         raise InvalidImportTokenException("The import token is of another version.", key=key.arn)
     if expires_ns <= call.time_ns:
         raise ExpiredImportTokenException("The import token has expired: get new parameters.", key=key.arn)
-    pair = call.writing.find_pair(pair_id)
+    pair = call.writing.pairs.find(pair_id)
     if pair is None or pair.key_id != key.key_id:
         raise _used_before(key)
     return pair
@@ -188,9 +187,9 @@ def _count_failure(call: Call, pair: ImportPair) -> None:
     failed = dataclasses.replace(pair, failures=pair.failures + 1)
     with _used_by_others(call.keys[0]):
         if failed.failures >= FAILURES:
-            call.writing.remove_pair(pair)
+            call.writing.pairs.remove(pair)
         else:
-            call.writing.change_pair(failed)
+            call.writing.pairs.change(failed)
 
 
 @contextmanager
@@ -244,9 +243,9 @@ def _place(call: Call, key: Key, materials: list[Material], fresh: Material, ter
         )
     description = found.description if terms.description is None else terms.description
     back = dataclasses.replace(found, wrapped=fresh.wrapped, expires_ns=fresh.expires_ns, description=description)
-    call.writing.change_material(back)
+    call.writing.materials.change(back)
     every = [back if one is found else one for one in materials]
-    call.writing.change_key(after(with_materials(key, every), Event.MATERIAL_IMPORTED))
+    call.writing.keys.change(after(with_materials(key, every), Event.MATERIAL_IMPORTED))
 
 
 def _sweep(call: Call, key: Key, material: Material) -> bool:
@@ -254,10 +253,10 @@ def _sweep(call: Call, key: Key, material: Material) -> bool:
     did."""
     if material.state is not MaterialState.PENDING_ROTATION or not material.has_expired(call.time_ns):
         return False
-    call.writing.remove_material(material)
+    call.writing.materials.remove(material)
     details = {"keyMaterialId": material.material_id.hex()}
     event_id, line = service_event("DeleteExpiredKeyMaterial", key.region, key, call.time_ns, details)
-    call.writing.record(OutboxRow(event_id, key.account, line))
+    call.writing.outbox.add(OutboxRow(event_id, key.account, line))
     return True
 
 
@@ -276,23 +275,23 @@ def _add(call: Call, key: Key, materials: list[Material], fresh: Material, found
         )
     if not materials:
         first = after(with_materials(key, [fresh]), Event.MATERIAL_IMPORTED)
-        call.writing.make_current(first, fresh)
+        call.writing.keys.make_current(first, fresh)
         return
     later = dataclasses.replace(fresh, state=MaterialState.PENDING_ROTATION)
-    call.writing.add_material(later)
-    call.writing.change_key(with_materials(stored(call, key), [*materials, later]))
+    call.writing.materials.add(later)
+    call.writing.keys.change(with_materials(stored(call, key), [*materials, later]))
 
 
 def _delete(call: Call, key: Key, material: Material) -> None:
     """Deletes one key material. The row of a material that was current stays, so that the same bytes can be imported
     again; the row of one pending rotation is removed."""
-    every = call.writing.materials_after(key.key_id, -1, IMPORTED_MATERIALS)
+    every = call.writing.materials.list_after(key.key_id, -1, MATERIALS_LIMIT)
     others = [one for one in every if one.number != material.number]
     if material.state is MaterialState.PENDING_ROTATION:
-        call.writing.remove_material(material)
+        call.writing.materials.remove(material)
     else:
-        others.append(call.writing.change_material(dataclasses.replace(material, wrapped=None, expires_ns=None)))
-    call.writing.change_key(after(with_materials(stored(call, key), others), Event.MATERIAL_LOST))
+        others.append(call.writing.materials.change(dataclasses.replace(material, wrapped=None, expires_ns=None)))
+    call.writing.keys.change(after(with_materials(stored(call, key), others), Event.MATERIAL_LOST))
 
 
 ROWS = (

@@ -30,10 +30,10 @@ def create_key(call: Call, request: pb.CreateKeyRequest) -> pb.CreateKeyResponse
     """Creates a symmetric encryption key: Enabled with its first material, or PendingImport if its origin is EXTERNAL.
     LimitExceededException beyond the account's quota of keys."""
     quota = call.service.quotas.keys_per_account
-    if call.writing.count_keys(call.account) >= quota:
+    if call.writing.keys.count(call.account) >= quota:
         raise LimitExceededException(f"The account has {quota} keys in {call.shard.region}, which is its quota.")
     check_tags(request.tags)
-    key = call.writing.add_key(*_new_key(call, request))
+    key = call.writing.keys.add(*_new_key(call, request))
     set_tags(call, key, request.tags)
     call.keys = (key,)
     return pb.CreateKeyResponse(key_metadata=key_metadata(key))
@@ -47,7 +47,7 @@ def describe_key(call: Call, request: pb.DescribeKeyRequest, key: Key) -> pb.Des
 def list_keys(call: Call, request: pb.ListKeysRequest) -> pb.ListKeysResponse:
     """Lists the account's keys in the region, in order of creation."""
     registry, account = call.shard.registry, call.account
-    keys, marker = page(call, request, "", lambda after, count: registry.keys_after(account, after, count))
+    keys, marker = page(call, request, "", lambda after, count: registry.keys.list_after(account, after, count))
     entries = [keys_pb2.KeyListEntry(key_id=key.key_id, key_arn=key.arn) for key in keys]
     return pb.ListKeysResponse(keys=entries, truncated=marker is not None, next_marker=marker)
 
@@ -68,7 +68,7 @@ def update_key_description(
     call: Call, request: pb.UpdateKeyDescriptionRequest, key: Key
 ) -> pb.UpdateKeyDescriptionResponse:
     """Replaces the description: 0 to 8,192 characters."""
-    call.writing.change_key(dataclasses.replace(stored(call, key), description=request.description))
+    call.writing.keys.change(dataclasses.replace(stored(call, key), description=request.description))
     return pb.UpdateKeyDescriptionResponse()
 
 
@@ -97,7 +97,7 @@ def _switch(call: Call, key: Key, event: Event) -> None:
     """Writes the key's new state, if it is one."""
     switched = after(key, event)
     if switched.state is not key.state:
-        call.writing.change_key(switched)
+        call.writing.keys.change(switched)
 
 
 ROWS = (

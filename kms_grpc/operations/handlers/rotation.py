@@ -11,7 +11,16 @@ from typing import Final
 
 from kms_grpc.clock import DAY_NS
 from kms_grpc.errors import ConflictException, KMSInvalidStateException, LimitExceededException
-from kms_grpc.model.key import Key, KeyState, Material, MaterialState, Origin, RotationType
+from kms_grpc.model.key import (
+    MATERIALS_LIMIT,
+    ON_DEMAND_ROTATIONS_LIMIT,
+    Key,
+    KeyState,
+    Material,
+    MaterialState,
+    Origin,
+    RotationType,
+)
 from kms_grpc.model.key_state import NOTHING_TO_ROTATE_TO
 from kms_grpc.model.key_transitions import with_materials
 from kms_grpc.operations.admission.selectors import by_id_or_arn
@@ -24,10 +33,6 @@ from kms_grpc.operations.kinds.write import Write
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 
-ON_DEMAND_LIMIT: Final = 25
-"""On-demand rotations that one key may have, ever."""
-IMPORTED_MATERIALS: Final = ON_DEMAND_LIMIT + 2
-"""Materials that a key of origin EXTERNAL can have: the first, one per rotation, and one pending rotation."""
 TOO_NEAR_NS: Final = 20 * 60 * 10**9
 """A key whose automatic rotation is due sooner than this is not rotated on demand."""
 
@@ -36,14 +41,14 @@ def enable_key_rotation(call: Call, request: pb.EnableKeyRotationRequest, key: K
     """Enables automatic rotation: the first one comes one period from now. A second call changes period and date."""
     days = value_or_default(request, "rotation_period_in_days")
     due = call.time_ns + days * DAY_NS
-    call.writing.change_key(dataclasses.replace(key, rotation_period_days=days, next_rotation_ns=due))
+    call.writing.keys.change(dataclasses.replace(key, rotation_period_days=days, next_rotation_ns=due))
     return pb.EnableKeyRotationResponse()
 
 
 def disable_key_rotation(call: Call, request: pb.DisableKeyRotationRequest, key: Key) -> pb.DisableKeyRotationResponse:
     """Disables automatic rotation. No effect where it is disabled."""
     if key.rotation_period_days is not None:
-        call.writing.change_key(dataclasses.replace(key, rotation_period_days=None, next_rotation_ns=None))
+        call.writing.keys.change(dataclasses.replace(key, rotation_period_days=None, next_rotation_ns=None))
     return pb.DisableKeyRotationResponse()
 
 
@@ -65,7 +70,7 @@ def get_key_rotation_status(
 def rotate_key_on_demand(call: Call, request: pb.RotateKeyOnDemandRequest, key: Key) -> pb.RotateKeyOnDemandResponse:
     """Rotates the key now, without changing the automatic schedule. A key of origin EXTERNAL takes the imported
     material that is pending rotation; other keys get a new material."""
-    if key.on_demand_rotations >= ON_DEMAND_LIMIT:
+    if key.on_demand_rotations >= ON_DEMAND_ROTATIONS_LIMIT:
         raise LimitExceededException(
             "The on-demand rotations limit has been reached for the given keyId. No more on-demand rotations can be"
             f" performed for this key: {key.arn}",
@@ -83,7 +88,7 @@ def rotate_key_on_demand(call: Call, request: pb.RotateKeyOnDemandRequest, key: 
         _take_pending_material(call, counted)
     else:
         fresh = call.shard.generate_material(key.key_id, key.account, call.time_ns)
-        call.writing.make_current(counted, _rotated(fresh, call.time_ns))
+        call.writing.keys.make_current(counted, _rotated(fresh, call.time_ns))
     return pb.RotateKeyOnDemandResponse(key_id=key.arn)
 
 
@@ -93,10 +98,10 @@ def list_key_rotations(call: Call, request: pb.ListKeyRotationsRequest, key: Key
 
     def read(after: int, count: int) -> list[Material]:
         if request.include_key_material == everything:
-            return list(registry.materials_after(key.key_id, after, count))
-        return [one for one in registry.materials_after(key.key_id, after, count + 2) if one.rotated_ns is not None][
-            :count
-        ]
+            return list(registry.materials.list_after(key.key_id, after, count))
+        return [
+            one for one in registry.materials.list_after(key.key_id, after, count + 2) if one.rotated_ns is not None
+        ][:count]
 
     filtered_by = f"{key.key_id} {request.include_key_material}"
     materials, marker = page(call, request, filtered_by, read, BY_NUMBER)
@@ -106,15 +111,15 @@ def list_key_rotations(call: Call, request: pb.ListKeyRotationsRequest, key: Key
 
 def _take_pending_material(call: Call, key: Key) -> None:
     assert key.pending_material_id is not None, "the key's rule asks for it"
-    pending = call.writing.find_material(key.key_id, key.pending_material_id)
+    pending = call.writing.materials.find(key.key_id, key.pending_material_id)
     assert pending is not None, "the key's row names it"
     if pending.has_expired(call.time_ns):
         text = NOTHING_TO_ROTATE_TO.text.format(arn=key.arn)
         raise KMSInvalidStateException(text, key=key.arn, state=key.state)
     rotated = _rotated(pending, call.time_ns)
-    materials = call.writing.materials_after(key.key_id, -1, IMPORTED_MATERIALS)
+    materials = call.writing.materials.list_after(key.key_id, -1, MATERIALS_LIMIT)
     every = [rotated if one.material_id == rotated.material_id else one for one in materials]
-    call.writing.make_current(with_materials(key, every), rotated)
+    call.writing.keys.make_current(with_materials(key, every), rotated)
 
 
 def _rotated(material: Material, time_ns: int) -> Material:

@@ -25,7 +25,7 @@ RESERVED_PREFIX: Final = "aws:"
 def tag_resource(call: Call, request: pb.TagResourceRequest, key: Key) -> pb.TagResourceResponse:
     """Adds tags, and replaces the values of those that the key has. All of them or none."""
     check_tags(request.tags)
-    there = {tag.tag_key for tag in call.writing.tags_after(key.key_id, "", TAGS_PER_KEY + 1)}
+    there = {tag.tag_key for tag in call.writing.tags.list_after(key.key_id, "", TAGS_PER_KEY + 1)}
     if len(there | {tag.tag_key for tag in request.tags}) > TAGS_PER_KEY:
         raise TagException("Too many tags", key=key.arn, state=key.state)
     set_tags(call, key, request.tags)
@@ -37,7 +37,7 @@ def untag_resource(call: Call, request: pb.UntagResourceRequest, key: Key) -> pb
     for tag_key in request.tag_keys:
         _check_not_reserved(tag_key)
     for tag_key in request.tag_keys:
-        call.writing.remove_tag(key.key_id, tag_key)
+        call.writing.tags.remove(key.key_id, tag_key)
     return pb.UntagResourceResponse()
 
 
@@ -48,7 +48,7 @@ def list_resource_tags(call: Call, request: pb.ListResourceTagsRequest, key: Key
         call,
         request,
         key.key_id,
-        lambda after, count: registry.tags_after(key.key_id, after, count),
+        lambda after, count: registry.tags.list_after(key.key_id, after, count),
         BY_TAG_KEY,
     )
     entries = [keys_pb2.Tag(tag_key=tag.tag_key, tag_value=tag.tag_value) for tag in tags]
@@ -69,7 +69,7 @@ def check_tags(tags: Iterable[keys_pb2.Tag]) -> None:
 def set_tags(call: Call, key: Key, tags: Iterable[keys_pb2.Tag]) -> None:
     """Sets tags that `check_tags` has passed."""
     for tag in tags:
-        call.writing.set_tag(Tag(key.key_id, key.account, tag.tag_key, tag.tag_value))
+        call.writing.tags.set(Tag(key.key_id, key.account, tag.tag_key, tag.tag_value))
 
 
 def _check_not_reserved(tag_key: str) -> None:

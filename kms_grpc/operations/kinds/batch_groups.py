@@ -15,7 +15,7 @@ from kms_grpc.operations.admission import checks
 from kms_grpc.operations.admission.permits import NotWarm, Permit, Permits, permit_for
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.operation import Operation
-from kms_grpc.registry.shards import LoadedMaterial
+from kms_grpc.registry.loaded_materials import LoadedMaterial
 
 
 class Materials(NamedTuple):

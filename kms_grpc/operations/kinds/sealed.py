@@ -24,7 +24,7 @@ from kms_grpc.operations.contract.wire import Wire
 from kms_grpc.operations.kinds.steps import end_dry_run, note_material, read_request, while_stale
 from kms_grpc.operations.kinds.unary import Response
 from kms_grpc.operations.operation import Operation, Request, Row
-from kms_grpc.registry.shards import LoadedMaterial
+from kms_grpc.registry.loaded_materials import LoadedMaterial
 
 _json = msgspec.json.encode
 

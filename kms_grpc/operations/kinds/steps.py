@@ -10,7 +10,7 @@ from kms_grpc.errors import DRY_RUN_SUCCEEDS, DependencyTimeoutException, DryRun
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.contract.wire import Wire
 from kms_grpc.operations.operation import Operation
-from kms_grpc.registry.shards import LoadedMaterial
+from kms_grpc.registry.loaded_materials import LoadedMaterial
 
 T = TypeVar("T")
 ATTEMPTS: Final = 32

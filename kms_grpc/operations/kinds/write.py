@@ -58,7 +58,7 @@ class Write(Row[Request], Generic[Request, Response, *Keys]):
                 call.record.fail(call.refusal.code, call.refusal.text)
             own = OutboxRow(call.record.eventID, call.account, call.record.line(call.audit_head))
             for row in (*call.beside, own):
-                call.transaction.record(row)
+                call.transaction.outbox.add(row)
         fault_point("answer.before")
         if call.refusal is not None:
             raise call.refusal

@@ -1,11 +1,11 @@
-"""alembic's entry: runs the migrations over the connection that migrate.py hands it."""
+"""Runs the migrations over the connection of migrate.py. alembic imports this module."""
 
 from typing import Any
 
 from alembic import context
 
 from kms_grpc.faults import fault_point
-from kms_grpc.registry.tables import metadata
+from kms_grpc.registry.sql.tables import metadata
 
 
 def _before_commit(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""Shard, keys, materials, aliases, counts, change log, remembered answers, outbox."""
+"""Adds shard, keys, materials, aliases, counts, change log, remembered answers and outbox."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Deletion, rotation and importing: columns of keys and materials, tags, import pairs, the latest time."""
+"""Adds tags, import pairs, the latest time, and columns of keys and materials for deletion, rotation and import."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def _keys() -> None:
 
 
 def _materials() -> None:
-    """A deleted material's row stays without its bytes. SQLite copies the table for that."""
+    """Lets `wrapped` be absent, since the row of a deleted material stays. SQLite copies the table for that."""
     with op.batch_alter_table("materials") as batch:
         batch.alter_column("wrapped", existing_type=sa.LargeBinary(), nullable=True)
         batch.add_column(_number("number", nullable=True))

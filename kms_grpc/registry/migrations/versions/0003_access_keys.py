@@ -1,4 +1,4 @@
-"""Access keys: what callers of the AWS door sign with."""
+"""Adds access keys, with which callers of the AWS front door sign."""
 
 import sqlalchemy as sa
 from alembic import op

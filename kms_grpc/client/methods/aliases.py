@@ -1,0 +1,43 @@
+"""Methods that create, move, delete and list aliases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kms_grpc.client.service_client import ServiceClient
+from kms_grpc.v1 import key_management_pb2 as pb
+from kms_grpc.v1 import keys_pb2
+
+
+class AliasMethods(ServiceClient):
+    """Operations on aliases. An alias name begins with `alias/`."""
+
+    def create_alias(
+        self, alias_name: str, target_key_id: str, *, request_id: str | None = None
+    ) -> pb.CreateAliasResponse:
+        """Creates an alias of a key. Calls with the same `request_id` (default: a new one) create it once."""
+        request = pb.CreateAliasRequest(alias_name=alias_name, target_key_id=target_key_id)
+        return self._create(self._keys.CreateAlias, request, request_id)
+
+    def update_alias(self, alias_name: str, target_key_id: str) -> pb.UpdateAliasResponse:
+        """Moves an alias to another key."""
+        request = pb.UpdateAliasRequest(alias_name=alias_name, target_key_id=target_key_id)
+        return self._call(self._keys.UpdateAlias, request)
+
+    def delete_alias(self, alias_name: str) -> pb.DeleteAliasResponse:
+        """Deletes an alias. The call is not retried, because a second DeleteAlias raises NotFoundException."""
+        return self._call(self._keys.DeleteAlias, pb.DeleteAliasRequest(alias_name=alias_name))
+
+    def list_aliases(
+        self, *, key_id: str | None = None, limit: int | None = None, marker: str | None = None
+    ) -> pb.ListAliasesResponse:
+        """Returns a page of at most `limit` aliases (1 to 100), of the account or of one key. See `all_aliases`."""
+        return self._call(self._keys.ListAliases, pb.ListAliasesRequest(key_id=key_id, limit=limit, marker=marker))
+
+    def all_aliases(self, key_id: str | None = None) -> Iterator[keys_pb2.AliasListEntry]:
+        """Yields all aliases of the account in the region, or those of one key, page by page."""
+        page = self.list_aliases(key_id=key_id, limit=100)
+        yield from page.aliases
+        while page.truncated:
+            page = self.list_aliases(key_id=key_id, limit=100, marker=page.next_marker)
+            yield from page.aliases

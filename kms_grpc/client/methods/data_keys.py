@@ -1,0 +1,43 @@
+"""Methods that generate data keys and random bytes."""
+
+from __future__ import annotations
+
+from kms_grpc.client.arguments import Context
+from kms_grpc.client.service_client import ServiceClient
+from kms_grpc.v1 import key_management_pb2 as pb
+
+
+class DataKeyMethods(ServiceClient):
+    """Data keys and random bytes."""
+
+    def generate_data_key(
+        self,
+        key_id: str,
+        encryption_context: Context | None = None,
+        *,
+        number_of_bytes: int = 32,
+        dry_run: bool = False,
+    ) -> pb.GenerateDataKeyResponse:
+        """Generates a data key of 1 to 1,024 bytes. Returns it in plaintext and encrypted under the key."""
+        request = pb.GenerateDataKeyRequest(
+            key_id=key_id, encryption_context=encryption_context or {}, number_of_bytes=number_of_bytes, dry_run=dry_run
+        )
+        return self._call(self._keys.GenerateDataKey, request)
+
+    def generate_data_key_without_plaintext(
+        self,
+        key_id: str,
+        encryption_context: Context | None = None,
+        *,
+        number_of_bytes: int = 32,
+        dry_run: bool = False,
+    ) -> pb.GenerateDataKeyWithoutPlaintextResponse:
+        """Generates a data key of 1 to 1,024 bytes. Returns it encrypted under the key, and not in plaintext."""
+        request = pb.GenerateDataKeyWithoutPlaintextRequest(
+            key_id=key_id, encryption_context=encryption_context or {}, number_of_bytes=number_of_bytes, dry_run=dry_run
+        )
+        return self._call(self._keys.GenerateDataKeyWithoutPlaintext, request)
+
+    def generate_random(self, number_of_bytes: int) -> pb.GenerateRandomResponse:
+        """Returns 1 to 1,024 random bytes."""
+        return self._call(self._keys.GenerateRandom, pb.GenerateRandomRequest(number_of_bytes=number_of_bytes))

@@ -1,0 +1,61 @@
+"""Methods that create, describe, list, enable, disable and rename keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from kms_grpc.client.arguments import by_aws_name, tags_of
+from kms_grpc.client.service_client import ServiceClient
+from kms_grpc.v1 import key_management_pb2 as pb
+from kms_grpc.v1 import keys_pb2
+
+
+class KeyMethods(ServiceClient):
+    """Operations on a key itself."""
+
+    def create_key(
+        self,
+        description: str = "",
+        *,
+        origin: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+    ) -> pb.CreateKeyResponse:
+        """Creates a symmetric key. For 24 hours, calls with the same `request_id` (default: a new one) return the same
+        key.
+
+        origin: AWS_KMS (the default), or EXTERNAL for a key whose key material is imported.
+        """
+        request = pb.CreateKeyRequest(
+            description=description, origin=by_aws_name(keys_pb2.OriginType, origin), tags=tags_of(tags or {})
+        )
+        return self._create(self._keys.CreateKey, request, request_id)
+
+    def describe_key(self, key_id: str) -> pb.DescribeKeyResponse:
+        """Returns the metadata of a key."""
+        return self._call(self._keys.DescribeKey, pb.DescribeKeyRequest(key_id=key_id))
+
+    def list_keys(self, *, limit: int | None = None, marker: str | None = None) -> pb.ListKeysResponse:
+        """Returns a page of at most `limit` keys (1 to 1,000). See `all_keys`."""
+        return self._call(self._keys.ListKeys, pb.ListKeysRequest(limit=limit, marker=marker))
+
+    def all_keys(self) -> Iterator[keys_pb2.KeyListEntry]:
+        """Yields all keys of the account in the region, page by page."""
+        page = self.list_keys(limit=1000)
+        yield from page.keys
+        while page.truncated:
+            page = self.list_keys(limit=1000, marker=page.next_marker)
+            yield from page.keys
+
+    def enable_key(self, key_id: str) -> pb.EnableKeyResponse:
+        """Enables a disabled key."""
+        return self._call(self._keys.EnableKey, pb.EnableKeyRequest(key_id=key_id))
+
+    def disable_key(self, key_id: str) -> pb.DisableKeyResponse:
+        """Disables a key: the service refuses to encrypt or decrypt with it."""
+        return self._call(self._keys.DisableKey, pb.DisableKeyRequest(key_id=key_id))
+
+    def update_key_description(self, key_id: str, description: str) -> pb.UpdateKeyDescriptionResponse:
+        """Replaces the description of a key."""
+        request = pb.UpdateKeyDescriptionRequest(key_id=key_id, description=description)
+        return self._call(self._keys.UpdateKeyDescription, request)

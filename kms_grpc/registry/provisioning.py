@@ -1,0 +1,224 @@
+"""Makes, migrates, checks and opens the shards of an installation.
+
+`prepare` is for the one process that holds the lock of the data directory, before other processes are started. If it is
+killed at any point, the next call goes on from there. `open_shards` is for those other processes: it never makes or
+migrates a shard.
+
+    DIR/root.key                  made only where there is no shard yet; other sources of root keys likewise
+    DIR/regions/<region>.sqlite   made as <region>.sqlite.new and renamed when complete
+    DIR/run/epochs                made by create_epochs at each start
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+from kms_grpc.clock import Clock
+from kms_grpc.crypto.errors import RootKeyFileError
+from kms_grpc.crypto.keyring import evict
+from kms_grpc.faults import fault_point
+from kms_grpc.folder_sync import sync_folder
+from kms_grpc.registry.epochs import Epochs, epochs_path
+from kms_grpc.registry.own_row import (
+    WillNotStart,
+    in_words,
+    read_own_row,
+    read_revision,
+    region_key_binding,
+    unwrap_region_key,
+)
+from kms_grpc.registry.shards import CACHED_KEYS, Shard, Shards
+from kms_grpc.registry.sql.registry import SqlRegistry
+from kms_grpc.registry.sql.rows import Place, RowMac
+from kms_grpc.registry.sql.shard_row import ADD_SHARD, SHARD, ShardRow, shard_values
+from kms_grpc.registry.sql.sqlite import connect
+from kms_grpc.registry.sql.tables import HEAD
+from kms_grpc.root_key.base import RootKey, RootKeySource
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """The data directory, and the place of its shards by the configuration."""
+
+    data_dir: Path
+    regions: Sequence[str]
+    partition: str
+    account: str
+    """The service's own account, 12 digits."""
+
+    def shard_path(self, region: str) -> Path:
+        return self.data_dir / "regions" / f"{region}.sqlite"
+
+
+def prepare(installation: Installation, root_keys: RootKeySource, clock: Clock) -> None:
+    """Makes a missing root key and missing shards, migrates shards, and checks them against the configuration.
+    WillNotStart if something is wrong; shards that exist are then only migrated."""
+    folder = installation.data_dir / "regions"
+    in_words(folder, lambda: folder.mkdir(mode=0o700, parents=True, exist_ok=True))
+    _provide_root_key(installation, root_keys)
+    root = _with_root_key(root_keys.open)
+    try:
+        for region in installation.regions:
+            if not installation.shard_path(region).exists():
+                _make_shard(installation, region, root, clock)
+            _migrate(installation.shard_path(region))
+            evict(_region_key(installation, region, root))
+    finally:
+        root.close()
+
+
+def open_shards(installation: Installation, root_keys: RootKeySource, cached_keys: int = CACHED_KEYS) -> Shards:
+    """Opens the prepared shards for one process; `cached_keys` bounds its caches over all regions. Needs an open
+    keyring with `cached_keys` slots, and slots for the root key and the region keys. Raises WillNotStart."""
+    path = epochs_path(installation.data_dir)
+    epochs = Epochs(path)
+    if len(epochs) != len(installation.regions):
+        raise WillNotStart(
+            f"{path} was made for {len(epochs)} regions, not {len(installation.regions)}. Restart the server."
+        )
+    root = _with_root_key(root_keys.open)
+    capacity = max(2, cached_keys // len(installation.regions))
+    try:
+        return Shards([_open_shard(installation, region, root, epochs, capacity) for region in installation.regions])
+    finally:
+        root.close()
+
+
+def _open_shard(installation: Installation, region: str, root: RootKey, epochs: Epochs, capacity: int) -> Shard:
+    region_key = _region_key(installation, region, root)
+    registry = SqlRegistry(installation.shard_path(region), installation.partition, region, region_key)
+    epoch = epochs[list(installation.regions).index(region)]
+    return Shard(installation.partition, region, installation.account, registry, region_key, epoch, capacity)
+
+
+def examine(path: Path, root: RootKey) -> tuple[ShardRow, Sequence[str]]:
+    """Returns a shard's own row and the names of all damaged rows, for `kms-grpc check`. Raises WillNotStart."""
+    if read_revision(path) != HEAD:
+        raise WillNotStart(f"{path} is not migrated. `kms-grpc serve` migrates it.")
+    row = read_own_row(path)
+    region_key = unwrap_region_key(path, row, root)
+    registry = SqlRegistry(path, row.partition, row.region, region_key)
+    try:
+        return row, registry.damaged_rows()
+    finally:
+        registry.close()
+        evict(region_key)
+
+
+# --- the root key ------------------------------------------------------------------------------------------------
+
+
+def _provide_root_key(installation: Installation, root_keys: RootKeySource) -> None:
+    if root_keys.exists():
+        return
+    shards = sorted((installation.data_dir / "regions").glob("*.sqlite"))
+    if shards:
+        row = read_own_row(shards[0])
+        raise WillNotStart(
+            f"{root_keys.name} is missing, and {shards[0]} was made under root key {row.root_fingerprint}. "
+            "Put that root key back from its backup: without it no key of the service can be used."
+        )
+    fault_point("start.root_key.before")
+    _with_root_key(root_keys.create)
+    fault_point("start.root_key.after")
+
+
+def _with_root_key(act: Callable[[], T]) -> T:
+    try:
+        return act()
+    except RootKeyFileError as error:
+        raise WillNotStart(str(error)) from error
+
+
+# --- one shard ---------------------------------------------------------------------------------------------------
+
+
+def _make_shard(installation: Installation, region: str, root: RootKey, clock: Clock) -> None:
+    path = installation.shard_path(region)
+    made = path.with_name(path.name + ".new")
+    fault_point("start.shard.before")
+    in_words(path, lambda: _fill_shard(installation, region, root, clock, made))
+    made.rename(path)
+    sync_folder(path.parent)
+    fault_point("start.shard.after")
+
+
+def _fill_shard(installation: Installation, region: str, root: RootKey, clock: Clock, made: Path) -> None:
+    for unfinished in (made, Path(f"{made}-wal"), Path(f"{made}-shm"), Path(f"{made}-journal")):
+        unfinished.unlink(missing_ok=True)
+    with closing(connect(made, "rwc")) as connection:
+        made.chmod(0o600)
+        connection.execute("PRAGMA journal_mode=WAL")
+    _migrate(made)
+    partition, account = installation.partition, installation.account
+    binding = region_key_binding(partition, region, account)
+    wrapped = root.generate_region_key(binding)
+    row = ShardRow(partition, region, account, root.fingerprint, wrapped, clock.wall_ns())
+    region_key = root.load_region_key(binding, wrapped)
+    try:
+        values = RowMac(Place(partition, region), region_key).seal(SHARD, shard_values(row))
+    finally:
+        evict(region_key)
+    _store(made, values)
+
+
+def _store(made: Path, values: dict[str, object]) -> None:
+    engine = create_engine("sqlite://", creator=lambda: connect(made), poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.execute(ADD_SHARD, values)
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+
+
+def _migrate(path: Path) -> None:
+    if read_revision(path) == HEAD:
+        return
+    from kms_grpc.registry.migrate import NewerShard, migrate  # alembic takes 0.2 s to import, and is seldom needed
+
+    try:
+        in_words(path, lambda: migrate(path))
+    except NewerShard as error:
+        raise WillNotStart(f"{path} was made by a newer version of kms-grpc ({error}). Start that version.") from error
+
+
+def _region_key(installation: Installation, region: str, root: RootKey) -> int:
+    """Returns the keyring handle of the region key, once the shard's own row agrees with the configuration."""
+    path = installation.shard_path(region)
+    if not path.exists():
+        raise WillNotStart(f"{path} is missing. Start the server by `kms-grpc serve`, which makes it.")
+    if read_revision(path) != HEAD:
+        raise WillNotStart(f"{path} is not migrated. Restart the server by `kms-grpc serve`, which migrates it.")
+    row = read_own_row(path)
+    region_key = unwrap_region_key(path, row, root)
+    try:
+        _check_place(installation, region, path, row)
+    except WillNotStart:
+        evict(region_key)
+        raise
+    return region_key
+
+
+def _check_place(installation: Installation, region: str, path: Path, row: ShardRow) -> None:
+    if row.region != region:
+        raise WillNotStart(
+            f"{path} is the shard of region {row.region}. Files were swapped: put them back under their names."
+        )
+    if row.partition != installation.partition:
+        raise WillNotStart(
+            f"{path} belongs to partition {row.partition}, but the configuration says {installation.partition}. "
+            "Correct the configuration."
+        )
+    if row.account != installation.account:
+        raise WillNotStart(
+            f"{path} belongs to the service account {row.account}, but the configuration says {installation.account}. "
+            "Correct the configuration."
+        )

@@ -1,0 +1,69 @@
+"""Writes of one transaction: protected rows, compare-and-set on their revisions, and the change log."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, CursorResult, Executable, bindparam, delete, insert
+from sqlalchemy.exc import IntegrityError
+
+from kms_grpc.errors import AlreadyExistsException, ConflictException
+from kms_grpc.model.key import Key, Material
+from kms_grpc.registry.sql.reader import Reader
+from kms_grpc.registry.sql.rows import RowKind, Values
+from kms_grpc.registry.sql.tables import change_log
+
+SEEN: BindParameter[Any] = bindparam("seen_revision")
+"""Parameter of a statement that writes a row: the revision that the caller has read."""
+OF_KEY: BindParameter[Any] = bindparam("of_key_id")
+"""Parameter of a statement about the rows of one key."""
+
+CHANGES_KEPT = 16_384
+"""Entries that stay in the change log. A worker that is further behind drops all that it has cached."""
+_TRIM_EVERY = 1_024
+
+_ADD_CHANGE = insert(change_log)
+_TRIM_CHANGES = delete(change_log).where(change_log.c.sequence <= bindparam("until"))
+
+
+class Writer(Reader):
+    """A transaction under way, over its connection."""
+
+    def __init__(self, connection: Connection, reader: Reader) -> None:
+        lent = nullcontext(connection)
+        super().__init__(lambda: lent, reader.macs, reader.damage)
+        self._connection = connection
+        self.changes = 0
+        """Entries that the transaction has added to the change log."""
+        self.created: list[tuple[Key, Material | None]] = []
+
+    def execute(self, statement: Executable, parameters: Values) -> CursorResult[Any]:
+        return self._connection.execute(statement, parameters)
+
+    def add(self, statement: Executable, kind: RowKind, values: Values, exists: str) -> None:
+        """Inserts a protected row. AlreadyExistsException with the text `exists` if its name is taken."""
+        try:
+            self.execute(statement, self.macs.seal(kind, values))
+        except IntegrityError as error:
+            raise AlreadyExistsException(exists) from error
+
+    def change(self, statement: Executable, kind: RowKind, values: Values, seen: Values, name: str) -> None:
+        """Updates the row that `seen` identifies by name and revision. ConflictException if the revision is another."""
+        self.write_seen(statement, {**self.macs.seal(kind, values), **seen}, name)
+
+    def write_seen(self, statement: Executable, parameters: Values, name: str) -> None:
+        """Updates or deletes the one row that the parameters identify by name and revision. ConflictException if the
+        revision is another."""
+        if self.execute(statement, parameters).rowcount != 1:
+            raise ConflictException(f"{name} was changed by another call meanwhile. Repeat the call.", key=name)
+
+    def log_change(self, kind: str, name: str) -> int:
+        """Adds an entry to the change log; returns its number."""
+        inserted = self.execute(_ADD_CHANGE, {"kind": kind, "name": name}).inserted_primary_key
+        assert inserted is not None
+        sequence = int(inserted[0])
+        if sequence % _TRIM_EVERY == 0:
+            self.execute(_TRIM_CHANGES, {"until": sequence - CHANGES_KEPT})
+        self.changes += 1
+        return sequence

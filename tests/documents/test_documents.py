@@ -1,0 +1,90 @@
+"""The documents: how long README.md is, where links lead, and pages that repeat what other files say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from kms_grpc.cli.failures import MEANINGS
+from kms_grpc.cli.main import cli
+from tests.documents.blocks import ROOT, blocks, documents
+
+DOCUMENTS = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in documents()]
+ROOMS = (
+    "protos", "native", "kms_grpc/audit", "kms_grpc/bench", "kms_grpc/cli", "kms_grpc/client", "kms_grpc/crypto",
+    "kms_grpc/endpoints", "kms_grpc/operations", "kms_grpc/processes", "kms_grpc/registry", "tests",
+)  # fmt: skip
+"""Folders with a README.md."""
+
+
+def test_readme_is_short() -> None:
+    assert (ROOT / "README.md").read_text("utf-8").count("\n") <= 250
+
+
+def test_the_first_two_blocks_of_readme_are_those_that_ci_runs() -> None:
+    first, second = blocks("README.md")[:2]
+    assert "kms-grpc quickstart\n" in first.text
+    assert second.text.endswith(".venv/bin/pytest\n")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_has_a_readme_to_which_the_top_one_links(room: str) -> None:
+    assert (ROOT / room / "README.md").is_file()
+    assert f"]({room}/" in (ROOT / "README.md").read_text("utf-8")
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_a_link_leads_somewhere(path: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    dead = []
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    assert dead == []
+
+
+def test_the_pages_are_made_from_the_files_as_they_stand(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, str(ROOT / ".ci" / "pages.py"), str(tmp_path)], check=True)
+    made = {str(path.relative_to(tmp_path)): path.read_text("utf-8") for path in tmp_path.rglob("*.md")}
+    kept = {str(path.relative_to(ROOT)) for path in (ROOT / "protos" / "operations").glob("*.md")}
+    assert kept - set(made) == set(), "no longer an operation; run: python build.py --stubs"
+    stale = [name for name, text in made.items() if (ROOT / name).read_text("utf-8") != text]
+    assert stale == [], "run: python build.py --stubs"
+
+
+def test_every_setting_is_explained() -> None:
+    text = (ROOT / "kms_grpc" / "processes" / "configuration.md").read_text("utf-8")
+    assert re.findall(r"^\| `\w+` .*\|  \|$", text, re.MULTILINE) == []
+
+
+def test_every_command_is_listed() -> None:
+    text = (ROOT / "kms_grpc" / "cli" / "commands.md").read_text("utf-8")
+    loaded_when_they_run = set(cli.list_commands(click.Context(cli))) - set(cli.commands)
+    assert (
+        set(re.findall(r"^\| `kms-grpc ([a-z -]+)` \|", text, re.MULTILINE))
+        == set(commands(cli)) | loaded_when_they_run
+    )
+    assert set(re.findall(r"^\| (\d+) \|", text, re.MULTILINE)) == {str(code.value) for code in MEANINGS}
+
+
+def commands(group: click.Group, before: str = "") -> Iterator[str]:
+    """Yields the path of each command that is not hidden, without the program's name."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{before}{name} ")
+        elif not command.hidden:
+            yield before + name
