@@ -1,6 +1,6 @@
-"""The seed of tests with random input. Each run prints it at its start; `KMS_GRPC_TEST_SEED` sets it to repeat a run.
+"""The seed of randomised tests. Each run prints it in its header; setting `KMS_GRPC_TEST_SEED` repeats a run.
 
-tests/conftest.py imports these hooks.
+tests/conftest.py takes the hooks from here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Sets the seed before xdist starts its workers, so that all workers have the same."""
+    """Chooses the seed before xdist starts its workers, so that all of them use the same."""
     os.environ.setdefault("KMS_GRPC_TEST_SEED", str(secrets.randbelow(10**9)))
 
 
