@@ -1,7 +1,7 @@
 """Generates the files that come from protos/, and compiles the C core.
 
     python build.py            everything below, in this order
-    python build.py --stubs    from protos/: the gRPC stubs, the field numbers for C in native/contract_fields.h, and the
+    python build.py --stubs    from protos/: the gRPC stubs, the field numbers for C in native/contract_fields.h, the
                                pages of reference that .ci/pages.py names (needs grpcio-tools and mypy-protobuf)
     python build.py --client   the asyncio client, from the blocking one (needs ruff)
     python build.py --core     the C core, into kms_grpc/crypto (needs cffi, a C compiler, libssl-dev)
