@@ -244,7 +244,7 @@ def build_client(target: Path = CLIENT / "aio") -> None:
 
 
 def build_pages(target: Path = ROOT) -> None:
-    """Makes the pages of reference under `target` from protos/, config.py and the rest that .ci/pages.py names."""
+    """Generates the reference pages under `target` from protos/, config.py and the other sources of .ci/pages.py."""
     subprocess.run([sys.executable, str(ROOT / ".ci" / "pages.py"), str(target)], check=True, cwd=ROOT)
 
 
