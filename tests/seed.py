@@ -1,6 +1,6 @@
 """The seed of randomised tests. Each run prints it in its header; setting `KMS_GRPC_TEST_SEED` repeats a run.
 
-tests/conftest.py imports these hooks.
+tests/conftest.py takes the hooks from here.
 """
 
 from __future__ import annotations

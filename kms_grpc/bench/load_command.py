@@ -66,7 +66,9 @@ OWN_WORKERS: Final = 2
     type=click.IntRange(1, 64),
     help="Spread the connections evenly over N workers.  [2; with --endpoint by chance]",
 )
-@click.option("--seconds", type=click.FloatRange(0.05, 86_400), default=5.0, show_default=True)
+@click.option(
+    "--seconds", type=click.FloatRange(0.05, 86_400), default=5.0, show_default=True, help="Duration of each load."
+)
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),

@@ -46,7 +46,7 @@ class Target:
 @contextmanager
 def own_server(data_dir: Path, workers: int, aws: bool = False, tls: bool = False) -> Iterator[Target]:
     """Runs a server while entered: with `aws` also for AWS's clients, with `tls` under TLS. BenchFailed if it fails."""
-    server = Server(data_dir, workers, aws, tls)
+    server = BenchServer(data_dir, workers, aws, tls)
     try:
         server.start()
         token = (data_dir / "dev.token").read_text("ascii").strip()
@@ -55,7 +55,7 @@ def own_server(data_dir: Path, workers: int, aws: bool = False, tls: bool = Fals
         server.stop()
 
 
-class Server:
+class BenchServer:
     """A child process `kms-grpc serve`. Its log is `serve.log` in the data directory."""
 
     def __init__(self, data_dir: Path, workers: int, aws: bool = False, tls: bool = False) -> None:

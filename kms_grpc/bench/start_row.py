@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from kms_grpc.bench.bench_data import BenchData
-from kms_grpc.bench.server import Server
+from kms_grpc.bench.server import BenchServer
 from kms_grpc.bench.statistics import Row, interleaved
 
 NAME: Final = "start"
@@ -23,7 +23,7 @@ def measure(name: str, bench_data: BenchData) -> list[Row]:
 
 
 def _start(data_dir: Path) -> float:
-    server = Server(data_dir, WORKERS)
+    server = BenchServer(data_dir, WORKERS)
     try:
         return server.start()
     finally:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from kms_grpc.cli.options import failing_cleanly, output_option
+from kms_grpc.cli.options import Command, failing_cleanly, output_option
 from kms_grpc.cli.output import JSON, print_done, print_facts, print_json, print_table
 from kms_grpc.config import DATA_DIR, ConfigurationError, Settings, from_values, given
 
 if TYPE_CHECKING:
     from kms_grpc.model.access_key import AccessKey
     from kms_grpc.registry.shards import Shard
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _server_options(command: Command) -> Command:

@@ -15,7 +15,7 @@ from kms_grpc.cli.failures import ExitCode
 from kms_grpc.config import DEV_ACCESS_KEY, DEV_SECRET
 
 if TYPE_CHECKING:
-    from kms_grpc.cli.quickstart_runner import QuickstartRunner, Server
+    from kms_grpc.cli.quickstart_runner import QuickstartRunner, QuickstartServer
 
 MARKER: Final = ".quickstart"
 """A file in each folder that a quickstart has created. The quickstart refuses any other folder that is not empty."""
@@ -48,13 +48,19 @@ def quickstart(ends: bool, data_dir: Path, listen: str | None, source: Path | No
     kms-grpc quickstart
     kms-grpc quickstart --exit --file report.pdf
     """
-    from kms_grpc.cli.quickstart_runner import QuickstartRunner, Server, StepFailed, ending_on_signals, require_commands
+    from kms_grpc.cli.quickstart_runner import (
+        QuickstartRunner,
+        QuickstartServer,
+        StepFailed,
+        ending_on_signals,
+        require_commands,
+    )
 
     require_commands()
     folder = _own_folder(data_dir)
     address, aws_address = _address(listen), _aws_address()
     runner = QuickstartRunner(folder)
-    server = Server(runner, address, _serve_command(address, aws_address))
+    server = QuickstartServer(runner, address, _serve_command(address, aws_address))
     try:
         return ending_on_signals(lambda: _perform(runner, server, aws_address, source or _some_file(), ends))
     except StepFailed as failure:
@@ -64,7 +70,7 @@ def quickstart(ends: bool, data_dir: Path, listen: str | None, source: Path | No
         server.stop()
 
 
-def _perform(runner: QuickstartRunner, server: Server, aws_address: str, source: Path, ends: bool) -> int:
+def _perform(runner: QuickstartRunner, server: QuickstartServer, aws_address: str, source: Path, ends: bool) -> int:
     from kms_grpc.cli.quickstart_script import REGIONS, QuickstartScript
 
     click.echo(f"A key management service on this machine. All files are in {runner.folder}:")
@@ -103,7 +109,7 @@ def _aws_variables(aws_address: str) -> dict[str, str]:
     }
 
 
-def _go_on_serving(runner: QuickstartRunner, server: Server, aws_address: str) -> int:
+def _go_on_serving(runner: QuickstartRunner, server: QuickstartServer, aws_address: str) -> int:
     from kms_grpc.cli.quickstart_runner import StepFailed
 
     click.echo("\nThe server keeps running. To use it, paste this into another terminal:\n")

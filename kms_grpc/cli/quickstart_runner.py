@@ -85,7 +85,7 @@ class QuickstartRunner:
         return done.returncode, printed
 
 
-class Server:
+class QuickstartServer:
     """The quickstart's server, in a process group of its own."""
 
     def __init__(self, runner: QuickstartRunner, address: str, arguments: list[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from kms_grpc.cli.failures import ExitCode
 from kms_grpc.cli.quickstart_key_changes import KeyChangesScript
-from kms_grpc.cli.quickstart_runner import QuickstartRunner, Server, key_id_in
+from kms_grpc.cli.quickstart_runner import QuickstartRunner, QuickstartServer, key_id_in
 
 REGIONS: Final = ("eu-central-1", "eu-west-1")
 FLIP: Final = 'b = bytearray(open("{0}", "rb").read()); b[100] ^= 1; open("{1}", "wb").write(b)'
@@ -19,7 +19,7 @@ FLIP: Final = 'b = bytearray(open("{0}", "rb").read()); b[100] ^= 1; open("{1}",
 class QuickstartScript:
     """One run of the steps, with a new key, a new alias and one input file."""
 
-    def __init__(self, runner: QuickstartRunner, server: Server, source: Path) -> None:
+    def __init__(self, runner: QuickstartRunner, server: QuickstartServer, source: Path) -> None:
         self._runner = runner
         self._server = server
         self._source = source

@@ -1,4 +1,4 @@
-"""Keys, aliases, key material and ciphertexts that a case needs, made through the door under test."""
+"""Creates what a case needs through the door under test: keys in a state, aliases, key material, ciphertexts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests import examples
-from tests.aws.doors import REGION, Door, Members, members_sent
+from tests.aws.doors import REGION, DoorClient, Members, members_sent
 from tests.examples import EXAMPLES, Thing, filled, request_class
 from tests.operations.external_keys import wrap
 
@@ -25,9 +25,9 @@ _numbers = itertools.count()
 
 
 class World:
-    """`facts` are what an expected text may name: {id} and {arn} of the key made last, {alias} …"""
+    """Creates the objects of one case. `facts` fill the expected texts: {id} and {arn} of the last key, {alias} …"""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: DoorClient) -> None:
         self.door = door
         self.facts: dict[str, str] = {"region": REGION, "account": ACCOUNT}
         self._packages: dict[str, Members] = {}
@@ -68,7 +68,7 @@ class World:
     # --- keys ---------------------------------------------------------------------------------------------------
 
     def key(self, state: str = "Enabled", **members: Any) -> str:
-        """Creates a key and returns its id. A key in state PendingImport has origin EXTERNAL."""
+        """Create a key in a state and return its id. PendingImport implies the origin EXTERNAL."""
         if state == "PendingImport":
             members["Origin"] = "EXTERNAL"
         made = self.call("CreateKey", **members)["KeyMetadata"]
@@ -80,13 +80,13 @@ class World:
         return str(made["KeyId"])
 
     def imported(self, material: bytes | None = None) -> str:
-        """Creates an external key, imports its material, and returns its id."""
+        """Create an external key with imported material and return its id."""
         key_id = self.key("PendingImport")
         self.call("ImportKeyMaterial", **self.package(key_id, material), **NEVER)
         return key_id
 
     def package(self, key_id: str, material: bytes | None = None, **other: Any) -> Members:
-        """Returns the members of an ImportKeyMaterial: key id, token and wrapped material."""
+        """Returns the members of an import: token and wrapped material."""
         got = self.call("GetParametersForImport", KeyId=key_id, **WRAPPING)
         wrapped = wrap(got["PublicKey"], OAEP, os.urandom(32) if material is None else material)
         return {"KeyId": key_id, "ImportToken": got["ImportToken"], "EncryptedKeyMaterial": wrapped} | other
@@ -103,7 +103,7 @@ class World:
     # --- names --------------------------------------------------------------------------------------------------
 
     def name(self) -> str:
-        """Returns an alias name that is free."""
+        """Returns an unused alias name."""
         self.facts["alias"] = f"alias/case-{os.getpid()}-{next(_numbers)}"
         return self.facts["alias"]
 
@@ -119,7 +119,7 @@ class World:
         return made
 
     def blob_in_state(self, state: str, **more: Any) -> Members:
-        """Returns a ciphertext of a key that was led into `state` afterwards."""
+        """Returns the members of Decrypt for a ciphertext whose key has entered the state afterwards."""
         key_id = self.imported() if state == "PendingImport" else self.key()
         blob = self.blob(key_id)
         if state == "Disabled":

@@ -137,7 +137,7 @@ def test_a_folder_of_other_files_is_refused(tmp_path: Path, run: Run) -> None:
 def test_a_step_without_the_expected_result_fails_the_quickstart(
     lie: object, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quickstart_runner.Server, "start", lambda server: lie(server._runner))  # type: ignore[operator]
+    monkeypatch.setattr(quickstart_runner.QuickstartServer, "start", lambda server: lie(server._runner))  # type: ignore[operator]
     ran = run("quickstart", "--exit", "--data-dir", tmp_path / "q")
     assert ran.code == 1
     assert "FAILED" in ran.text

@@ -1,4 +1,4 @@
-"""Thousands of bad requests to a server of two workers: each gets an error with a text, and the server stays up.
+"""Thousands of invalid requests to a server with two workers: each gets a proper error, and the server keeps serving.
 
 `KMS_GRPC_TEST_SEED` repeats a run.
 """
@@ -58,7 +58,7 @@ class Attack:
             other_region_key_id=away.key_id,
             blob=self._do("Encrypt", sealing).ciphertext_blob,
         )
-        self.restore()
+        self.restore("DeleteAlias")
 
     def _do(self, name: str, request: Any = None) -> Any:
         reply = ask(self.channels[0], name, request, self.sent)
@@ -94,7 +94,7 @@ class Attack:
 
 
 def problems(case: BadRequest, reply: Reply) -> Iterator[str]:
-    """Yields what is wrong with an answer."""
+    """Yields the faults of a response."""
     if reply.code == "OK":
         results = getattr(reply.answer, "results", ())
         yield from (p for r in results if r.HasField("error") for p in item_problems(case, r.error))
@@ -104,13 +104,13 @@ def problems(case: BadRequest, reply: Reply) -> Iterator[str]:
     if (reply.text == "") is not (reply.reason == "InvalidCiphertextException"):
         yield f"text {reply.text!r}"
     if "Traceback" in reply.text or "kms_grpc." in reply.text.replace("kms_grpc.v1.", ""):
-        yield f"its text speaks of the program: {reply.text!r}"
+        yield f"its text reveals internals: {reply.text!r}"
     if reply.trailer_bytes >= 4096:
         yield f"{reply.trailer_bytes} bytes of trailers"
 
 
 def item_problems(case: BadRequest, error: Any) -> Iterator[str]:
-    """Yields what is wrong with the error of a batch's item."""
+    """Yields the faults of an error in an item of a batch."""
     info = error_details_pb2.ErrorInfo()
     if not (error.details and error.details[0].Unpack(info) and error.code):
         yield f"an error without its details: {error}"
@@ -138,7 +138,7 @@ def reached_a_handler(record: dict[str, Any]) -> bool:
 
 
 @pytest.mark.timeout(600)
-def test_every_bad_request_gets_an_error_with_a_text(server: Served) -> None:
+def test_invalid_requests_get_proper_errors(server: Served) -> None:
     attack = Attack(server)
     before = children(server)
     cases = [
@@ -163,7 +163,7 @@ def test_every_bad_request_gets_an_error_with_a_text(server: Served) -> None:
 
 
 def children(served: Served) -> list[int]:
-    """Returns the ids of the server's processes."""
+    """Returns the pids of the server's processes."""
     group = served.process.pid
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
