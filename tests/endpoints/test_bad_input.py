@@ -58,7 +58,7 @@ class Attack:
             other_region_key_id=away.key_id,
             blob=self._do("Encrypt", sealing).ciphertext_blob,
         )
-        self.restore("DeleteAlias")
+        self.restore()
 
     def _do(self, name: str, request: Any = None) -> Any:
         reply = ask(self.channels[0], name, request, self.sent)
