@@ -29,7 +29,7 @@ Event = tuple[str, Any]
 
 @dataclass(frozen=True)
 class Writer:
-    """What one write of the contest uses. `keys`: the ids of the two keys that all writers share."""
+    """The input of one write. `keys`: the ids of the two keys that all writers share."""
 
     shard: Shard
     keys: list[str]
