@@ -15,8 +15,8 @@ DOMAIN: Final = "kms_grpc.v1"
 """ErrorInfo.domain of the errors of the service, in gRPC responses."""
 TEXT_BYTES: Final = 800
 """Longest text of an error. gRPC sends it twice in trailers of 4 KiB: percent-encoded and in base64."""
-DEADLINE_PASSED: Final = "The call's deadline had passed before it was begun."
-"""Text of the DependencyTimeoutException for a call that is not begun for this reason."""
+DEADLINE_PASSED: Final = "The deadline of the call passed before the call started."
+"""Text of the DependencyTimeoutException for a call that does not start for this reason."""
 
 
 class KMSError(Exception):

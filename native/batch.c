@@ -216,7 +216,8 @@ static void will_open(struct chunk *chunk, uint8_t *plaintext, const struct made
         kms_blob_opening(plaintext, made->bytes, made->len, chunk->raw + item->data.at, item->data.len);
 }
 
-/* Where the item's plaintext or blob goes is filled later. Gives the place behind it. */
+/* Adds an item to the chunk and writes the head of its field. finish() writes the content. Returns the place after
+ * it. */
 static uint8_t *add(struct chunk *chunk, uint8_t *out, kms_item *item) {
     uint32_t len = item->data.len;
     chunk->items[chunk->count] = item;

@@ -42,7 +42,7 @@ int kms_gcm_seal(EVP_CIPHER_CTX *gcm, const uint8_t key[32], const struct kms_me
 int kms_gcm_open(EVP_CIPHER_CTX *gcm, const uint8_t key[32], const struct kms_message *message) {
     int len = 0;
     const int size = (int)message->len;
-    uint8_t *tag = (uint8_t *)message->in + size; /* only read: the ctrl's prototype has no const */
+    uint8_t *tag = (uint8_t *)message->in + size; /* not written; EVP_CIPHER_CTX_ctrl lacks const */
     return EVP_DecryptInit_ex2(gcm, NULL, key, message->nonce + 12, NULL) == 1 &&
            EVP_CIPHER_CTX_ctrl(gcm, EVP_CTRL_AEAD_SET_TAG, KMS_TAG_SIZE, tag) == 1 && associate_all(gcm, message) &&
            EVP_DecryptUpdate(gcm, message->out, &len, message->in, size) == 1 && len == size &&

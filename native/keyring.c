@@ -52,7 +52,7 @@ static struct {
     struct slot *slots;
     uint32_t count;
     uint64_t canary;
-    _Atomic uint32_t generation; /* the last one given out */
+    _Atomic uint32_t generation; /* of the last stored key */
     _Atomic uint32_t turn;       /* the shard that takes the next key */
     uint8_t locked, left_out_of_dumps, wiped_on_fork;
 } ring;

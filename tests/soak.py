@@ -263,7 +263,7 @@ def soak(served: Served, seconds: float) -> int:
     samples = watch(pids, loads)
     results = [json.loads(load.stdout.read()) for load in loads if load.stdout]
     wrong = report(samples, results, seconds)
-    if restarted := served.log_text().count("is started again"):
+    if restarted := served.log_text().count("will be restarted"):
         wrong.append(f"{restarted} processes were restarted")
     if (code := served.stop()) != 0:
         wrong.append(f"exit code {code} after SIGTERM")

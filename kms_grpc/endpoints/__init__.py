@@ -1,1 +1,1 @@
-"""Front doors: codecs without rules, in front of the one executor."""
+"""Front doors: they decode and encode calls for the executor and contain no rules of their own."""

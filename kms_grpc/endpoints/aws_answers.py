@@ -1,7 +1,7 @@
-"""Writes answers as the members of AWS's JSON: `{"KeyId": "arn:…", "Plaintext": b"…"}`.
+"""Writes responses as the members of AWS's JSON: `{"KeyId": "arn:…", "Plaintext": b"…"}`.
 
-A member is present where AWS sends it: always (the option `always_sent`), where the field is set, or where a field
-without presence is not empty. Bytes become base64 where the dictionary is encoded.
+A member is present where AWS sends it: always (the option `always_sent`), if the field is set, or, for a field without
+presence, if it is not empty. Bytes stay bytes here; the JSON encoder writes them as base64.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kms_grpc.operations.contract.descriptors import is_always_sent
 
 @cache
 def members_of(answer: Descriptor) -> Reader:
-    """Returns the function that makes an answer's members."""
+    """Returns the function that makes the members of a response."""
     return reader_for(answer, _SHAPE)
 
 
@@ -28,7 +28,7 @@ def _presence(field: FieldDescriptor) -> Presence:
 
 
 def _seconds(time: Any) -> float:
-    """Returns seconds since 1970, to the millisecond, as AWS sends them."""
+    """Returns seconds since 1970, rounded to milliseconds as AWS sends them."""
     return float(round(time.seconds + time.nanos / 1e9, 3))
 
 

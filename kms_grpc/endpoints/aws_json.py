@@ -1,14 +1,14 @@
-"""AWS's JSON 1.1, from the contract's descriptors alone: names, blobs, times, enums, presence. No code per operation.
+"""AWS's JSON 1.1 protocol, derived from the protobuf descriptors. No operation has code of its own.
 
 | kind | in JSON |
 |---|---|
 | bytes | base64, with padding |
 | Timestamp | seconds since 1970, to the millisecond in answers |
-| enum | AWS's spelling (`aws_name`) |
-| absent | no member; null is taken as absent in requests, never sent |
+| enum | AWS's spelling (the option `aws_name`) |
+| absent | no member; a request may send null instead, a response never does |
 
-An answer holds members without presence of their own (proto3) where they say something, and always where the contract
-says that AWS always sends them. An operation without output answers no bytes at all. Source:
+A field without presence (proto3) is sent if its value is not the default, or if the proto marks it as always sent by
+AWS. An operation without output answers with an empty body. Source:
 https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
 """
 
@@ -30,9 +30,9 @@ from kms_grpc.operations.contract.descriptors import aws_maxima, descriptor, num
 from kms_grpc.operations.contract.validation import Validator, validator_for
 
 Put = Callable[[Message, Any, str, dict[int | str, str]], None]
-"""Sets a field of a message to a member's value: (message, value, path, spellings)."""
+"""(message, value, path, spellings): sets a field of the message to the value of a JSON member."""
 Convert = Callable[[Any, str, dict[int | str, str]], Any]
-"""A member's value, or an item of its list, as the field has it: (value, path, spellings)."""
+"""(value, path, spellings): returns the value of a member, or an item of its list, as the field's type."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -41,17 +41,20 @@ _RANGES = {
     FieldDescriptor.TYPE_INT64: (-(2**63), 2**63 - 1),
 }
 _LATEST = 253_402_300_799
-"""The last second of the year 9999, where google.protobuf.Timestamp ends."""
+"""The last second of the year 9999, the largest that google.protobuf.Timestamp holds."""
 
 
 class AwsJson:
-    """The AWS door's wire (operations/contract/wire.py)."""
+    """The wire format of the AWS door (see operations/contract/wire.py)."""
 
     is_protobuf = False
 
     def read(self, message_class: type[Message], raw: bytes) -> tuple[Any, Validator]:
-        """SerializationException where the body is no JSON object or a member's value is of a wrong type,
-        ValidationException for members that the operation doesn't have."""
+        """Returns the request and its validator.
+
+        Raises SerializationException if the body is not a JSON object or a member has a value of the wrong type,
+        ValidationException for members that the operation does not have.
+        """
         request, spellings = message_class(), dict[int | str, str]()
         _fill(request, _object(raw), "", spellings)
         judge = _validator(message_class)  # type: ignore[arg-type]  # classes hash
@@ -109,7 +112,7 @@ def _is_structure(field: FieldDescriptor) -> bool:
     return field.message_type is not None and not is_time(field)
 
 
-# --- what is put where -------------------------------------------------------------------------------------------
+# --- setting fields ----------------------------------------------------------------------------------------------
 
 
 def _put_value(
@@ -125,14 +128,14 @@ def _put_value(
 
 
 def _put_text(name: str, message: Message, value: Any, path: str, spellings: dict[int | str, str]) -> None:
-    """The field has no presence of its own: that "" was sent, and not nothing, is noted for the validator."""
+    """Set a string without presence, and note an empty one for the validator, which cannot tell "" from absence."""
     setattr(message, name, _string(value, path, spellings))
     if not value:
         spellings[_constraint_path(path)] = value
 
 
 def _constraint_path(path: str) -> str:
-    """`Tags.1.TagKey` as AWS's constraints spell it: `tags.1.member.tagKey`."""
+    """Returns a path as AWS's constraint errors spell it: `tags.1.member.tagKey` for `Tags.1.TagKey`."""
     parts = path.split(".")
     return ".".join(f"{part}.member" if part.isdigit() else part[0].lower() + part[1:] for part in parts)
 
@@ -221,8 +224,8 @@ def _number(least: int, most: int, value: Any, path: str, spellings: dict[int | 
 
 
 def _enum(known: dict[str, int], value: Any, path: str, spellings: dict[int | str, str]) -> int:
-    """A spelling that the contract doesn't know becomes a number that it doesn't know either: refusing it is the
-    validator's, which shows what was written."""
+    """Returns the number of an enum value. An unknown spelling becomes an unknown number, so that the validator rejects
+    it and shows the spelling."""
     if type(value) is not str:
         raise _wrong(path, "a string")
     number = known.get(value)
@@ -233,7 +236,7 @@ def _enum(known: dict[str, int], value: Any, path: str, spellings: dict[int | st
 
 
 def _time(value: Any, path: str, spellings: dict[int | str, str]) -> tuple[int, int]:
-    """Seconds and nanoseconds, to the microsecond: more a double doesn't hold."""
+    """Returns seconds and nanoseconds, rounded to microseconds, which is about the precision of a double."""
     if type(value) not in (int, float) or not 0 <= value <= _LATEST:
         raise _wrong(path, "a number of seconds since 1970")
     seconds, micros = divmod(round(value * 1_000_000), 1_000_000)

@@ -1,4 +1,4 @@
-"""Operations of AWS KMS by their names, so that one that is not served says so: never AWS's "no such operation"."""
+"""The names of all operations of AWS KMS. One that is not served yet answers with UnsupportedOperationException."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ AWS_OPERATIONS: Final = frozenset(
         "Verify", "VerifyMac",
     )
 )  # fmt: skip
-"""The model of 2014-11-01, and what came since."""
+"""Source: botocore's service model of KMS, version 2014-11-01, including later additions."""
 
 
 def unknown_operation(target: bytes) -> KMSError:
-    """What is said of an `X-Amz-Target` that has no row in the table."""
+    """Returns the error for an `X-Amz-Target` that has no row in the table."""
     name = target.decode("ascii", "replace").removeprefix(PREFIX)
     if target.startswith(PREFIX.encode()) and name in AWS_OPERATIONS:
         return UnsupportedOperationException(f"{name} is not supported yet.")

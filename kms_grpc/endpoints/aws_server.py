@@ -1,11 +1,11 @@
-"""The AWS door: AWS's JSON 1.1 over HTTP, so that AWS's own clients work by setting an endpoint URL.
+"""The AWS door: AWS's JSON 1.1 protocol over HTTP. AWS's own clients use it when given its endpoint URL.
 
-`POST /` with `X-Amz-Target: TrentService.<Operation>`, signed by Signature Version 4. Region and account come from the
-signature's scope and its access key, so one URL serves all regions. `amz-sdk-invocation-id`, the same in all attempts
-of a call, is the call's request id. It extracts, hands to the executor and encodes; it has no rules.
+A request is `POST /` with `X-Amz-Target: TrentService.<Operation>`, signed by Signature Version 4. The region comes
+from the signature's scope and the account from its access key, so one URL serves all regions. The header
+`amz-sdk-invocation-id`, which SDKs repeat in every attempt of a call, is the request id.
 
-Answers carry `x-amzn-RequestId` (the request id of the audit record) and `kms-worker`. uvicorn speaks HTTP, on the
-worker's own loop, and leaves signals and logging alone.
+Responses carry `x-amzn-RequestId` (also in the audit record) and `kms-worker`. uvicorn speaks HTTP on the worker's
+event loop; the worker handles signals and logging itself.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ SERVICE: Final = "kms_grpc.v1.KeyManagementService"
 TARGET: Final = b"TrentService."
 CONTENT_TYPE: Final = b"application/x-amz-json-1.1"
 INLINE_BYTES: Final = 16 * 1024
-"""Larger bodies are digested and read in a thread, not on the loop."""
+"""Larger bodies are hashed and parsed in a thread instead of on the event loop."""
 IDLE_SECONDS: Final = 75
-"""How long a connection without calls stays open: longer than clients keep one in their pools."""
+"""How long an idle connection stays open: longer than clients keep connections in their pools."""
 WIRE: Final = AwsJson()
 _log = logging.getLogger(__name__)
 _INVOCATION: Final = re.compile(REQUEST_ID.pattern.encode())
 
 
 class AwsServer:
-    """One worker's listener. `address` is HOST:PORT or unix:/path. Made inside a running event loop."""
+    """Listens for HTTP in one worker. `address` is HOST:PORT or unix:PATH. Create it inside a running event loop."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class AwsServer:
         tls: ServerTls | None = None,
     ) -> None:
         self._address = address
-        door = Door(executor, blocking_pool, table, settings.limits, str(worker).encode())
+        door = AsgiApplication(executor, blocking_pool, table, settings.limits, str(worker).encode())
         config = uvicorn.Config(
             with_echo(door) if settings.bench else door,
             http=_Http, ws="none", lifespan="off", loop="none", interface="asgi3", log_config=None,
@@ -80,7 +80,7 @@ class AwsServer:
         self._serving: asyncio.Task[None]
 
     async def start(self) -> None:
-        """Listen. OSError where the address cannot be had."""
+        """Listen. Raises OSError if the address is not available."""
         listening = _listening_socket(self._address)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
         while not (self._server.started or self._serving.done()):
@@ -89,14 +89,14 @@ class AwsServer:
             self._serving.result()
 
     async def drain(self, seconds: float) -> None:
-        """No new connections and no new calls; those under way get up to `seconds`."""
+        """Accept no new connections and calls; wait up to `seconds` for the running calls."""
         self._server.config.timeout_graceful_shutdown = max(1, int(seconds))
         self._server.should_exit = True
         await self._serving
 
 
 class _Http(HttpToolsProtocol):
-    """Bytes that are no HTTP are refused with a request id, as all else is."""
+    """Adds a request id to uvicorn's response to bytes that are not HTTP."""
 
     def send_400_response(self, msg: str) -> None:
         body = msg.encode("ascii")
@@ -112,7 +112,7 @@ class _Http(HttpToolsProtocol):
 
 
 class _Embedded(uvicorn.Server):
-    """Signals are the worker's."""
+    """Leaves signal handling to the worker."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -120,7 +120,8 @@ class _Embedded(uvicorn.Server):
 
 
 def _listening_socket(address: str) -> socket.socket:
-    """Bound, with SO_REUSEPORT as all workers of a port have it; a Unix socket's mode is the umask's."""
+    """Returns a bound socket, with SO_REUSEPORT because all workers share the port. The umask sets a Unix socket's
+    mode."""
     if address.startswith("unix:"):
         path = Path(address.removeprefix("unix:"))
         path.unlink(missing_ok=True)
@@ -136,12 +137,12 @@ def _listening_socket(address: str) -> socket.socket:
         listening.bind(where)
     except OSError as error:
         listening.close()
-        raise OSError(f"{address} cannot be listened on: {error.strerror}") from None
+        raise OSError(f"cannot listen on {address}: {error.strerror}") from None
     return listening
 
 
-class Door:
-    """The ASGI application."""
+class AsgiApplication:
+    """The AWS door as an ASGI application."""
 
     def __init__(
         self, executor: Executor, blocking_pool: BlockingPool, table: Iterable[Operation], limits: Limits, worker: bytes
@@ -169,7 +170,7 @@ class Door:
         except KMSError as error:
             status, answer = error.http_status, _refusal(error)
         except Exception:
-            _log.exception("a call failed in the AWS door", extra={"request_id": request_id})
+            _log.exception("the AWS door failed to handle a call", extra={"request_id": request_id})
             failed = KMSInternalException(f"The request failed because of an internal error; request id {request_id}.")
             status, answer = failed.http_status, _refusal(failed)
         await self._send(send, status, answer, request_id.encode())
@@ -214,7 +215,10 @@ def _joined(pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 async def _body(receive: Receive, headers: Headers, largest: int) -> bytes | None:
-    """The whole body; None where the caller has gone away. Refused before more than `largest` bytes are held."""
+    """Returns the whole body, or None if the client has disconnected.
+
+    Raises RequestEntityTooLargeException before more than `largest` bytes are held.
+    """
     stated = headers.get(b"content-length", b"0")
     parts: list[bytes] = []
     size = int(stated) if stated.isdigit() else 0
@@ -227,7 +231,7 @@ async def _body(receive: Receive, headers: Headers, largest: int) -> bytes | Non
         held += len(event["body"])
         if not event.get("more_body"):
             return parts[0] if len(parts) == 1 else b"".join(parts)
-    raise RequestEntityTooLargeException(f"The body of a request has at most {largest} bytes.")
+    raise RequestEntityTooLargeException(f"The body of a request may have at most {largest} bytes.")
 
 
 def _credentials(scope: Scope, headers: Headers, body: bytes, request_id: str, repeatable: bool) -> Credentials:
@@ -240,7 +244,7 @@ def _credentials(scope: Scope, headers: Headers, body: bytes, request_id: str, r
 
 
 def _refusal(error: KMSError) -> bytes:
-    """An error that AWS sends no text with has no `message`."""
+    """Returns the JSON body of an error. `message` is absent for errors that AWS sends without a text."""
     return msgspec.json.encode({"__type": error.code} | ({"message": error.text} if error.text else {}))
 
 

@@ -1,4 +1,4 @@
-"""Where the doors of a worker send calls that may block: small pools of threads, behind queues that are fair."""
+"""Thread pools for calls that may block, each behind a fair queue."""
 
 from __future__ import annotations
 
@@ -9,31 +9,34 @@ from typing import Final, TypeVar
 
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
-from kms_grpc.endpoints.fair_queue import Budget, FairQueue
+from kms_grpc.endpoints.fair_queue import FairQueue, MemoryBudget
 from kms_grpc.errors import DependencyTimeoutException, KMSError
 from kms_grpc.operations.contract.wire import PROTOBUF, Wire
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 
 T = TypeVar("T")
-GIVEN_UP: Final = "Cancelled by the caller before it was begun."
+CANCELLED: Final = "The caller cancelled the call before it started."
 
 
 class BlockingPool:
-    """Two pools: what takes long by its row (`Operation.is_slow`) keeps nobody else waiting. All doors of a worker
-    share this, and with it the budget of bytes."""
+    """The two thread pools of a worker, shared by all its doors.
+
+    Slow operations (`Operation.is_slow`) may take seconds. They have one thread and a queue to themselves, so that they
+    never delay other calls. Both queues draw on one memory budget.
+    """
 
     def __init__(self, executor: Executor, limits: Limits) -> None:
         self._executor = executor
-        self.budget = Budget(limits.in_flight_bytes)
-        self.threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="long-way")
-        self._slow_thread = ThreadPoolExecutor(1, thread_name_prefix="slow-way")
+        self.budget = MemoryBudget(limits.in_flight_bytes)
+        self.threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="blocking")
+        self._slow_thread = ThreadPoolExecutor(1, thread_name_prefix="slow")
         self._queue = FairQueue(self.budget, slots=limits.threads, waiting=limits.waiting_calls)
         self._slow_queue = FairQueue(self.budget, slots=1, waiting=limits.waiting_calls)
 
     @property
     def pending(self) -> int:
-        """Calls that wait for a thread or have one."""
+        """Number of calls that wait for a thread or occupy one."""
         return self._queue.pending + self._slow_queue.pending
 
     async def execute(
@@ -46,8 +49,12 @@ class BlockingPool:
         connection: Hashable,
         held: bool = False,
     ) -> bytes:
-        """As Executor.execute, when it is this connection's turn. A call that is turned away, or cancelled before it
-        was begun, is not begun any more; it is audited and counted as any other. `held`: its bytes are counted already.
+        """Run Executor.execute in a thread when this connection's turn comes.
+
+        A call that is rejected, or cancelled before it starts, is audited and counted but never executed. `held` says
+        that the memory budget already includes the bytes of `raw`.
+
+        Raises: KMSError, among others ThrottlingException if the queue is full.
         """
         slow = operation.is_slow
         queue, threads = (self._slow_queue, self._slow_thread) if slow else (self._queue, self.threads)
@@ -55,40 +62,40 @@ class BlockingPool:
         try:
             with self.budget.holding(0 if held else len(raw)):
                 async with turn:
-                    return await self._in_a_thread(threads, operation, credentials, raw, wire)
+                    return await self._execute_in(threads, operation, credentials, raw, wire)
         except KMSError as refused:
-            raise refused if turn.begun else self._executor.refuse(operation, credentials, refused) from None
+            raise refused if turn.started else self._executor.refuse(operation, credentials, refused) from None
         except asyncio.CancelledError:
-            if not turn.begun:
-                self._executor.refuse(operation, credentials, DependencyTimeoutException(GIVEN_UP))
+            if not turn.started:
+                self._executor.refuse(operation, credentials, DependencyTimeoutException(CANCELLED))
             raise
 
     async def run(self, work: Callable[[], None], *, connection: Hashable, deadline_ns: int | None) -> None:
-        """What a stream begins with, when it is this connection's turn. KMSError where it is turned away."""
+        """Run the admission of a new stream when this connection's turn comes. Raises KMSError if it is rejected."""
         async with self._queue.turn(connection, 0, deadline_ns):
-            await self.in_a_thread(work)
+            await self.run_at_once(work)
 
-    async def in_a_thread(self, work: Callable[[], None]) -> None:
-        """What a stream that runs has to look up, ahead of all that waits: a moment's work."""
-        await _waited_for(self.threads, work)
+    async def run_at_once(self, work: Callable[[], None]) -> None:
+        """Run short work of a stream that is already running, ahead of the queue."""
+        await _run_in_thread(self.threads, work)
 
-    async def _in_a_thread(
+    async def _execute_in(
         self, threads: ThreadPoolExecutor, operation: Operation, credentials: Credentials, raw: bytes, wire: Wire
     ) -> bytes:
-        return await _waited_for(threads, lambda: self._executor.execute(operation, credentials, raw, wire))
+        return await _run_in_thread(threads, lambda: self._executor.execute(operation, credentials, raw, wire))
 
     def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for the running calls and end the threads."""
         self.threads.shutdown(wait=True)
         self._slow_thread.shutdown(wait=True)
 
 
-async def _waited_for(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-    """Who is no longer waited for keeps its turn until the thread is done with it."""
+async def _run_in_thread(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    """Run `work` in a thread. A cancelled call keeps its slot until its thread has finished."""
     running = asyncio.wrap_future(threads.submit(work))
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         await asyncio.wait([running])
-        running.exception()  # asyncio logs what nobody has looked at; it is recorded and counted
+        running.exception()  # asyncio logs exceptions that are never retrieved; the executor has audited this one
         raise

@@ -1,8 +1,8 @@
-"""Calls with large messages at the gRPC door: a message is read only when it is the call's turn.
+"""Calls with large messages at the gRPC door: a message is read only when the call's turn comes.
 
-On the wire they are unary. Here each is a stream of one message in and one out, so that of a call that waits, or is
-turned away, no more is taken in than HTTP/2's first window, and what is answered counts as held in memory until it has
-been sent. So many bytes as the largest message has are set aside until the real size is known.
+On the wire these calls are unary. The server handles each as a stream of one request and one response. While a call
+waits, the server receives at most HTTP/2's initial window (64 KiB) of it, and a response counts against the memory
+budget until it has been sent. A call reserves the size of the largest message until its real size is known.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import grpc
 
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
-from kms_grpc.endpoints.blocking_pool import GIVEN_UP, BlockingPool
+from kms_grpc.endpoints.blocking_pool import CANCELLED, BlockingPool
 from kms_grpc.endpoints.call_limit import ARRIVAL_SECONDS, LATE
 from kms_grpc.endpoints.fair_queue import FairQueue, Turn
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ValidationException
@@ -25,19 +25,21 @@ from kms_grpc.operations.operation import Operation
 Context = grpc.aio.ServicerContext[Any, Any]
 Method = Callable[[Any, Context], Awaitable[None]]
 SLOTS: Final = 16
-"""Large calls at once, beside their bytes."""
+"""Number of large calls that run at once; the memory budget may allow fewer."""
 EACH: Final = 4
-"""Of one connection: who doesn't read its answers keeps its turns, and must not keep all."""
-NONE: Final = "No request arrived. One has at most {} bytes (GetLimits: Batches.MaxRequestMessageBytes)."
+"""Number of slots for one connection. A client that does not read its responses keeps its slots occupied."""
+NOTHING_ARRIVED: Final = (
+    "No request arrived. A request may have at most {} bytes (GetLimits: Batches.MaxRequestMessageBytes)."
+)
 
 
 def is_bulk(operation: Operation) -> bool:
-    """Whether its messages may be large: those of batches are."""
+    """True for operations whose messages may be large: the batches."""
     return operation.batches
 
 
 class Bulk:
-    """The large calls of one worker."""
+    """The calls with large messages of one worker."""
 
     def __init__(self, executor: Executor, limits: Limits, blocking_pool: BlockingPool) -> None:
         self._executor = executor
@@ -53,7 +55,7 @@ class Bulk:
         refuse: Callable[[Context, Credentials, KMSError], None],
         trailers: Callable[[Credentials], tuple[tuple[str, str], ...]],
     ) -> Method:
-        """The handler of a row. `refuse` ends the call with an error."""
+        """Returns gRPC's handler of an operation. `refuse` ends the call with an error."""
 
         async def serve(_: Any, context: Context) -> None:
             credentials = credentials_of(context)
@@ -65,11 +67,11 @@ class Bulk:
                     context.set_trailing_metadata(trailers(credentials))
                     await context.write(answer)
             except KMSError as error:
-                refused = error if turn.begun else self._executor.refuse(operation, credentials, error)
+                refused = error if turn.started else self._executor.refuse(operation, credentials, error)
                 refuse(context, credentials, refused)
             except asyncio.CancelledError:
-                if not turn.begun:
-                    self._executor.refuse(operation, credentials, DependencyTimeoutException(GIVEN_UP))
+                if not turn.started:
+                    self._executor.refuse(operation, credentials, DependencyTimeoutException(CANCELLED))
                 raise
 
         return serve
@@ -85,8 +87,10 @@ class Bulk:
         return answer
 
     async def _read(self, operation: Operation, credentials: Credentials, turn: Turn, context: Context) -> bytes:
-        """The request. Its deadline may have passed while it arrived. What is too large gRPC refuses by itself, and
-        here it is as if nothing came."""
+        """Returns the request. Its deadline may have passed while it arrived.
+
+        gRPC itself rejects a message over the limit; reading then yields EOF, as if the client had sent nothing.
+        """
         try:
             async with asyncio.timeout(ARRIVAL_SECONDS):
                 read = await context.read()
@@ -96,5 +100,5 @@ class Bulk:
         except KMSError as too_late:
             raise self._executor.refuse(operation, credentials, too_late) from None
         if read is grpc.aio.EOF:
-            raise self._executor.refuse(operation, credentials, ValidationException(NONE.format(self._most)))
+            raise self._executor.refuse(operation, credentials, ValidationException(NOTHING_ARRIVED.format(self._most)))
         return bytes(read)

@@ -1,8 +1,8 @@
-"""All calls of a worker together: how many may be under way, over all its connections.
+"""The limit on concurrent calls of a worker, over all its connections.
 
-They are counted from when their headers are in, so before a message has come. One more than `limit` is turned away at
-once. From half of it on, a call's message is waited for with patience that ends: who begins calls and sends nothing
-does not keep all of them.
+A call counts from the moment its headers have arrived, before its message. A call beyond the limit is rejected at once.
+Once half the limit is in use, new calls must send their message within ARRIVAL_SECONDS; so a client that opens calls
+and sends nothing cannot occupy all of them.
 """
 
 from __future__ import annotations
@@ -17,49 +17,52 @@ from kms_grpc.errors import DependencyTimeoutException, KMSError, ValidationExce
 
 Context = grpc.aio.ServicerContext[Any, Any]
 ARRIVAL_SECONDS: Final = 10.0
-LATE: Final = "The request did not arrive in time."
-NONE: Final = "No request arrived. It may have been larger than GetLimits allows."
-FULL: Final = "The worker has as many calls under way as it takes on. Retry after a moment."
+LATE: Final = f"The request did not arrive within {ARRIVAL_SECONDS:g} s."
+NOTHING_ARRIVED: Final = "No request arrived. It may have been larger than GetLimits allows."
+TOO_MANY_CALLS: Final = "The worker has reached its limit of concurrent calls. Retry after a moment."
 
 
-class Ways(NamedTuple):
-    """gRPC's handlers of one method."""
+class MethodHandlers(NamedTuple):
+    """The handlers of one gRPC method, chosen by the load when a call begins."""
 
     usual: Any
-    careful: Any
-    """Does not wait for a message for ever."""
+    timed: Any
+    """Waits for the message no longer than ARRIVAL_SECONDS."""
     full: Any
-    """Turns the call away."""
+    """Rejects the call."""
 
 
 class CallLimit(grpc.GenericRpcHandler):
-    """Paths to handlers over raw bytes: decoding is the executor's, where a failure is worded."""
+    """Maps method paths to handlers over raw bytes. The executor decodes, since a gRPC deserializer that raises answers
+    UNKNOWN."""
 
-    def __init__(self, methods: Mapping[str, Ways], limit: int) -> None:
+    def __init__(self, methods: Mapping[str, MethodHandlers], limit: int) -> None:
         self._methods = methods
         self._limit, self._many = limit, limit // 2
         self.under_way = 0
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """gRPC asks within the task that serves the call, and that ends with it."""
-        ways = self._methods.get(handler_call_details.method)
+        """Returns the handler of a call, or None for an unknown method. gRPC calls this in the task that serves the
+        call, so the end of the task is the end of the call."""
+        handlers = self._methods.get(handler_call_details.method)
         task = asyncio.current_task()
-        if ways is None or task is None:
+        if handlers is None or task is None:
             return None
         if self.under_way >= self._limit:
-            return ways.full
+            return handlers.full
         self.under_way += 1
         task.add_done_callback(self._ended)
-        return ways.usual if self.under_way <= self._many else ways.careful
+        return handlers.usual if self.under_way <= self._many else handlers.timed
 
     def _ended(self, _: object) -> None:
         self.under_way -= 1
 
 
-def reading(
+def reading_in_time(
     serve: Callable[[bytes, Context], Awaitable[bytes]], refuse: Callable[[Context, KMSError], None]
 ) -> Callable[[Any, Context], Awaitable[bytes]]:
-    """`serve` for a call whose message it waits for by itself. `refuse` ends one whose message has not come."""
+    """Returns a handler that reads the message within ARRIVAL_SECONDS and passes it to `serve`; otherwise it ends the
+    call by `refuse`."""
 
     async def read(_: Any, context: Context) -> bytes:
         try:
@@ -69,7 +72,7 @@ def reading(
             refuse(context, DependencyTimeoutException(LATE))
             return b""
         if raw is grpc.aio.EOF:
-            refuse(context, ValidationException(NONE))
+            refuse(context, ValidationException(NOTHING_ARRIVED))
             return b""
         return await serve(raw, context)
 

@@ -1,8 +1,9 @@
-"""A server's certificate and its private key, read from their files and judged. It knows no gRPC.
+"""The server's certificate and private key, read from their files and checked.
 
-Both are PEM: the certificate (RFC 5280) with those that lead to its CA behind it, and the key in PKCS #8 or its older
-forms, without a passphrase. What no client could verify is refused: clients of gRPC take RSA from 2,048 bits and the
-curves P-256 and P-384, and look for the server's name in subjectAltName alone (RFC 9525).
+Both files are PEM. The certificate (RFC 5280) is followed by the intermediate certificates that lead to its CA. The key
+is in PKCS #8 or a traditional format, without a passphrase. A pair that no client could verify is rejected: gRPC
+clients accept RSA keys from 2,048 bits and the curves P-256 and P-384, and look for the server's name in subjectAltName
+only (RFC 9525).
 """
 
 from __future__ import annotations
@@ -25,23 +26,23 @@ from kms_grpc.config import ConfigurationError, Tls
 RSA_BITS_LEAST: Final = 2048
 CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
 OPEN_TO_OTHERS: Final = stat.S_IRWXO | stat.S_IWGRP
-"""A group may read the key, as a service's own group does."""
+"""Permission bits that a key file must not have. A group may read it, as the group of a service does."""
 
 
 @dataclass(frozen=True, slots=True)
-class Certified:
-    """A pair that fits together, as it was read."""
+class CertifiedKey:
+    """A certificate chain and the matching private key, as read from their files."""
 
     chain: bytes
     key: bytes = field(repr=False)
     names: tuple[str, ...]
-    """What the certificate is good for: DNS names (`*.example.com` too) and IP addresses."""
+    """DNS names, possibly wildcards (`*.example.com`), and IP addresses of the certificate."""
     expires: datetime
-    """When the first of the chain does."""
+    """When the first certificate of the chain to expire does so."""
 
 
-def read(files: Tls, now: datetime) -> Certified:
-    """The pair. ConfigurationError, with the file, what is wrong with it, and the way out."""
+def read(files: Tls, now: datetime) -> CertifiedKey:
+    """Returns the pair. Raises ConfigurationError naming the file, the fault and the remedy."""
     chain, key = _read_certificate(files.certificate_file), _read_key(files.key_file)
     certificates = _parse_chain(files.certificate_file, chain)
     _require_belonging(files, certificates[0], _public_key(files.key_file, key))
@@ -49,12 +50,14 @@ def read(files: Tls, now: datetime) -> Certified:
         _require_valid(files.certificate_file, certificate, now)
     names = tuple(names_of(certificates[0]))
     if not names:
-        _refuse(files.certificate_file, "names no host: let it be issued with DNS names or IPs in subjectAltName")
-    return Certified(chain, key, names, min(one.not_valid_after_utc for one in certificates))
+        _refuse(
+            files.certificate_file, "names no host: have it issued with DNS names or IP addresses in subjectAltName"
+        )
+    return CertifiedKey(chain, key, names, min(one.not_valid_after_utc for one in certificates))
 
 
 def names_of(certificate: x509.Certificate) -> Iterator[str]:
-    """DNS names and IP addresses of its subjectAltName."""
+    """Yields the DNS names and IP addresses in the certificate's subjectAltName."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -64,7 +67,10 @@ def names_of(certificate: x509.Certificate) -> Iterator[str]:
 
 
 def identity(files: Tls) -> tuple[tuple[int, int, int, int], ...] | None:
-    """Which files these are, and which state of them; links are followed. None where one of them is missing."""
+    """Returns device, inode, size and mtime of both files, which change when a file is replaced or rewritten.
+
+    Follows symbolic links. None if a file is missing.
+    """
     try:
         facts = [path.stat() for path in (files.certificate_file, files.key_file)]
     except OSError:
@@ -76,7 +82,7 @@ def _read_certificate(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        _refuse(path, f"{error.strerror}; give the server's certificate")
+        _refuse(path, f"{error.strerror}; name the file with the server's certificate")
 
 
 def _read_key(path: Path) -> bytes:
@@ -85,9 +91,9 @@ def _read_key(path: Path) -> bytes:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read()
     except OSError as error:
-        _refuse(path, f"{error.strerror}; give the certificate's private key")
+        _refuse(path, f"{error.strerror}; name the file with the certificate's private key")
     if mode & OPEN_TO_OTHERS:
-        _refuse(path, f"the private key is open to others (mode {stat.S_IMODE(mode):04o}): chmod 600 it")
+        _refuse(path, f"other users can access the private key (mode {stat.S_IMODE(mode):04o}): chmod 600 it")
     return content
 
 
@@ -95,20 +101,20 @@ def _parse_chain(path: Path, chain: bytes) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(chain)
     except ValueError:
-        _refuse(path, "holds no certificates in PEM form; give the server's own, then those that lead to its CA")
+        _refuse(path, "contains no certificates in PEM format; put the server's own first, then the intermediate ones")
 
 
 def _public_key(path: Path, key: bytes) -> bytes:
-    """The public half, as SubjectPublicKeyInfo. No text of the parser's goes on: it might tell of the key."""
+    """Returns the public key as SubjectPublicKeyInfo. Drops the parser's error texts, which might reveal the key."""
     try:
         private = load_pem_private_key(key, None)
     except TypeError:
-        _refuse(path, "the private key has a passphrase; give it without: openssl pkey -in FILE -out FILE")
+        _refuse(path, "the private key has a passphrase; remove it: openssl pkey -in FILE -out FILE")
     except (ValueError, UnsupportedAlgorithm):
-        _refuse(path, "holds no private key in PEM form that can be read")
+        _refuse(path, "contains no readable private key in PEM format")
     by_rsa = isinstance(private, rsa.RSAPrivateKey) and private.key_size >= RSA_BITS_LEAST
     if not by_rsa and not (isinstance(private, ec.EllipticCurvePrivateKey) and isinstance(private.curve, CURVES)):
-        _refuse(path, "no client takes such a key: have one of RSA (2,048 bits or more), P-256 or P-384 certified")
+        _refuse(path, "no client accepts this type of key: use RSA (2,048 bits or more), P-256 or P-384")
     return private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -120,8 +126,8 @@ def _require_belonging(files: Tls, certificate: x509.Certificate, public: bytes)
     if certified != public:
         _refuse(
             files.key_file,
-            f"is not the key of the first certificate in {files.certificate_file}; give the two that belong together, "
-            "the server's own certificate first",
+            f"is not the key of the first certificate in {files.certificate_file}; use a matching pair, with "
+            "the server's own certificate first in its file",
         )
 
 
@@ -129,9 +135,9 @@ def _require_valid(path: Path, certificate: x509.Certificate, now: datetime) -> 
     since, until = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     subject = certificate.subject.rfc4514_string() or "the certificate"
     if now > until:
-        _refuse(path, f"{subject} expired on {until:%Y-%m-%dT%H:%M:%SZ}; let a new one be issued")
+        _refuse(path, f"{subject} expired on {until:%Y-%m-%dT%H:%M:%SZ}; have a new one issued")
     if now < since:
-        _refuse(path, f"{subject} is valid from {since:%Y-%m-%dT%H:%M:%SZ} on: wait, or look at this machine's clock")
+        _refuse(path, f"{subject} is valid from {since:%Y-%m-%dT%H:%M:%SZ}: wait, or check this machine's clock")
 
 
 def _refuse(path: Path, why: str) -> NoReturn:

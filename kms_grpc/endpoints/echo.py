@@ -1,9 +1,8 @@
-"""What `kms-grpc bench` measures against, served where the setting `bench` is on: gRPC itself, with nothing in between.
+"""A bare gRPC service as the baseline of `kms-grpc bench`, served if the setting `bench` is on.
 
-`Echo` answers a message with another one, as long as the first four bytes of the request say (u32, big-endian);
-`EchoStream` sends each message of a stream back.
-`Usage` answers, as JSON, what the kernel says this process has used. Neither asks who calls, nor tells what only a
-caller may know.
+`Echo` answers with as many bytes as the first four bytes of the request say (u32, big-endian). `EchoStream` sends each
+message of a stream back. `Usage` answers with the CPU time and memory of this process as JSON. None of them checks the
+caller or reveals anything about keys.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def echo_request(size: int, answer_size: int) -> bytes:
-    """A request of `size` bytes (4 or more) for an answer of `answer_size`, at most LARGEST_ANSWER."""
+    """Returns a request of `size` bytes (at least 4) for a response of `answer_size` bytes (at most LARGEST_ANSWER)."""
     return answer_size.to_bytes(4) + bytes(size - 4)
 
 
 def echo_handlers(worker: str) -> list[grpc.GenericRpcHandler]:
-    """For GrpcServer.start(extra=…). `worker` is the name in the metadata `kms-worker`."""
+    """Returns handlers for the parameter `extra` of GrpcServer. `worker` is its name in the metadata `kms-worker`."""
     return [_Bench(worker)]
 
 
@@ -69,5 +68,5 @@ class _Bench(grpc.GenericRpcHandler):
 
 
 def resident_bytes() -> int:
-    """Memory of this process that is in RAM now (/proc/self/statm)."""
+    """Returns the resident set size of this process in bytes (/proc/self/statm)."""
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * _PAGE

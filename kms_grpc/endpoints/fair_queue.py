@@ -1,13 +1,15 @@
-"""Who is served next, and who is turned away: one queue for each connection, served in turn, and a cut-off.
+"""A fair queue of calls: one FIFO per connection, served round-robin, with bounds on length, wait and memory.
 
-A call that cannot be begun at once waits. Connections take turns, so that one with a hundred calls waiting delays
-another's only call by one of its own. Who has waited for `seconds`, where they are bounded, is turned away
-(ThrottlingException, with RetryInfo): in an overload the queue stays as long as it is worth waiting in. When `waiting`
-calls wait, the next one takes the place of the last one of the connection that has most of them, or is turned away
-itself. A call whose deadline has passed is not begun. Bytes that are held in memory come from a budget that all queues
-of a worker share.
+- A call that cannot start at once waits. Connections take turns, so a connection with a hundred waiting calls delays
+  the only call of another connection by one call.
+- A call that has waited for `seconds` is rejected with ThrottlingException and RetryInfo. Under overload the queue
+  therefore holds only calls that are still worth serving.
+- When `waiting` calls wait, a new call replaces the newest call of the connection with the most waiting calls. If its
+  own connection has as many, or only one fewer, the new call is rejected instead.
+- A call whose deadline has passed never starts.
+- The bytes of requests and responses come from one memory budget, which all queues of a worker share.
 
-For one event loop. No door has rules of its own: it asks for a turn, and gives it back.
+A queue belongs to one event loop and is not thread-safe.
 """
 
 from __future__ import annotations
@@ -22,19 +24,17 @@ from typing import Final, Self
 
 from kms_grpc.errors import DEADLINE_PASSED, DependencyTimeoutException, KMSError, ThrottlingException
 
-BUSY: Final = "The worker has more calls waiting than it takes on. Retry after a moment."
+BUSY: Final = "The worker has too many calls waiting. Retry after a moment."
 
 FIRST_USUAL_NS: Final = 1_000_000
-"""How long a call takes, until that is known: the median, followed in steps of a sixteenth, so that a few that take for
-ever do not tell."""
+"""Initial estimate of a call's duration. The queue then tracks the median in steps of 1/16, so that a few very long
+calls do not change the estimate."""
 ALWAYS_HELD: Final = 128 * 1024
-"""Bytes of the largest request that is no batch, and more."""
-
-Clock = Callable[[], int]
+"""Requests up to this size are always accepted into the budget. No request other than a batch is larger."""
 
 
-class Budget:
-    """Bytes of requests and answers that a worker holds at once. A call that is larger than all of it goes alone."""
+class MemoryBudget:
+    """The bytes of requests and responses that a worker may hold at once. A call larger than the budget runs alone."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -49,8 +49,10 @@ class Budget:
 
     @contextmanager
     def holding(self, size: int) -> Iterator[None]:
-        """For what has arrived already: it need not wait for room, but where there is none, what is large is not kept
-        (ThrottlingException)."""
+        """Account for a request that has already arrived, while the block runs.
+
+        Raises ThrottlingException if the request is larger than ALWAYS_HELD and does not fit into the budget.
+        """
         if size > ALWAYS_HELD and not self.has_room(size):
             raise ThrottlingException(BUSY)
         self.take(size)
@@ -60,7 +62,7 @@ class Budget:
             self.give_back(size)
 
     def give_back(self, size: int) -> None:
-        """What waits for room is begun."""
+        """Release bytes and start the calls that now fit."""
         self.held -= size
         for queue in self._queues:
             queue.serve()
@@ -70,24 +72,24 @@ class Budget:
 
 
 class Turn:
-    """A call's turn: `async with` waits for it, and gives it back."""
+    """The turn of one call: `async with` waits for it and returns it at the end."""
 
-    __slots__ = ("_queue", "connection", "size", "deadline_ns", "begun", "begun_ns", "waits", "granted", "timer")
+    __slots__ = ("_queue", "connection", "size", "deadline_ns", "started", "started_ns", "waits", "granted", "timer")
 
     def __init__(self, queue: FairQueue, connection: Hashable, size: int, deadline_ns: int | None) -> None:
         self._queue = queue
         self.connection = connection
         self.size = size
         self.deadline_ns = deadline_ns
-        self.begun = False
-        self.begun_ns = 0
+        self.started = False
+        self.started_ns = 0
         self.waits = False
         self.granted: asyncio.Future[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
-        """Raises ThrottlingException or DependencyTimeoutException: the call is not to be begun."""
-        if not self._queue.begin_at_once(self):
+        """Raises ThrottlingException or DependencyTimeoutException if the call must not start."""
+        if not self._queue.start_at_once(self):
             await self._queue.wait(self)
         return self
 
@@ -97,28 +99,31 @@ class Turn:
         self._queue.end(self)
 
     def require_time(self) -> None:
-        """DependencyTimeoutException where nobody waits for the call any more."""
+        """Raises DependencyTimeoutException if the deadline of the call has passed."""
         self._queue.require_time(self)
 
     def resize(self, size: int) -> None:
-        """It holds so many bytes from now on."""
+        """Change the number of bytes that the call holds."""
         less, self.size = self.size - size, size
         self._queue.budget.give_back(less)
 
 
 class FairQueue:
-    """`slots` calls at once, at most `each` of one connection (None: all); `waiting` more may wait, each for `seconds`
-    (None: until its deadline), but no longer than half the time to its deadline."""
+    """Runs at most `slots` calls at once, at most `each` of them from one connection (None: no such limit).
+
+    At most `waiting` more calls wait, each for at most `seconds` (None: no limit) and at most half the time until its
+    deadline.
+    """
 
     def __init__(
         self,
-        budget: Budget,
+        budget: MemoryBudget,
         *,
         slots: int,
         waiting: int,
         each: int | None = None,
         seconds: float | None = None,
-        clock: Clock = time.monotonic_ns,
+        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.budget = budget
         self.running = 0
@@ -131,28 +136,28 @@ class FairQueue:
         budget.used_by(self)
 
     def turn(self, connection: Hashable, size: int, deadline_ns: int | None) -> Turn:
-        """For a call of a connection, which holds `size` bytes; `deadline_ns` by the clock, None: none."""
+        """Returns the turn of a call that holds `size` bytes. `deadline_ns` is a reading of `clock`, or None."""
         return Turn(self, connection, size, deadline_ns)
 
     @property
     def pending(self) -> int:
-        """Calls that run or wait."""
+        """Number of calls that run or wait."""
         return self.running + self.waiting
 
-    def begin_at_once(self, turn: Turn) -> bool:
+    def start_at_once(self, turn: Turn) -> bool:
         if self.waiting or not self._has_room(turn.size) or not self._may_have_more(turn.connection):
             return False
         self.require_time(turn)
-        self._begin(turn)
+        self._start(turn)
         return True
 
     async def wait(self, turn: Turn) -> None:
         if self.waiting >= self._most_waiting:
-            self._turn_one_away(turn.connection)
+            self._make_room(turn.connection)
         loop = asyncio.get_running_loop()
         turn.granted = loop.create_future()
         if self._seconds is not None:
-            turn.timer = loop.call_later(self._patience(turn, self._seconds), self._turn_away, turn)
+            turn.timer = loop.call_later(self._longest_wait(turn, self._seconds), self._reject, turn)
         self._queues.setdefault(turn.connection, deque()).append(turn)
         turn.waits = True
         self.waiting += 1
@@ -164,7 +169,7 @@ class FairQueue:
             raise
 
     def end(self, turn: Turn) -> None:
-        longer = self._clock() - turn.begun_ns > self._usual_ns
+        longer = self._clock() - turn.started_ns > self._usual_ns
         self._usual_ns = self._usual_ns * 17 // 16 + 16 if longer else self._usual_ns * 15 // 16
         self.running -= 1
         self._running_of[turn.connection] -= 1
@@ -173,7 +178,7 @@ class FairQueue:
         self.budget.give_back(turn.size)
 
     def serve(self) -> None:
-        """Begin what can be begun, a call of each connection in turn."""
+        """Start as many waiting calls as fit, one connection after the other."""
         while True:
             connection = next(filter(self._may_have_more, self._queues), None)
             if connection is None or not self._has_room(self._queues[connection][0].size):
@@ -192,42 +197,47 @@ class FairQueue:
     def _may_have_more(self, connection: Hashable) -> bool:
         return self._running_of[connection] < self._each
 
-    def _begin(self, turn: Turn) -> None:
-        turn.begun = True
-        turn.begun_ns = self._clock()
+    def _start(self, turn: Turn) -> None:
+        turn.started = True
+        turn.started_ns = self._clock()
         self._running_of[turn.connection] += 1
         self.running += 1
         self.budget.take(turn.size)
 
-    def _patience(self, turn: Turn, seconds: float) -> float:
-        """At most half the time that the call has left: the other half is for being served, or for being answered that
-        it is not. So a client whose calls reach the door late, since too many are under way, gets rid of them."""
+    def _longest_wait(self, turn: Turn, seconds: float) -> float:
+        """Returns the seconds that a call may wait: at most half the time until its deadline.
+
+        The other half remains for serving the call or for delivering the rejection.
+        """
         if turn.deadline_ns is None:
             return seconds
         return max(0.0, min(seconds, (turn.deadline_ns - self._clock()) / 2e9))
 
     def require_time(self, turn: Turn) -> None:
-        """For `turn`."""
+        """See Turn.require_time."""
         if turn.deadline_ns is not None and self._clock() >= turn.deadline_ns:
             raise DependencyTimeoutException(DEADLINE_PASSED)
 
     def _require_usual_time(self, turn: Turn) -> None:
-        """While others wait, nothing is begun that would hardly be answered before its deadline: clients whose calls
-        come late, from queues of their own, would have a worker do nothing else."""
+        """While other calls wait, reject a call that can hardly finish before its deadline.
+
+        Otherwise clients that send calls late, out of queues of their own, could keep a worker busy with calls whose
+        responses nobody awaits any more.
+        """
         if self.waiting and turn.deadline_ns is not None and self._clock() + self._usual_ns >= turn.deadline_ns:
             raise ThrottlingException(BUSY)
 
     def _grant(self, turn: Turn) -> None:
         assert turn.granted is not None
         if turn.granted.done():
-            return  # its caller has just gone, and does not know yet that it is out of the queue
+            return  # the call was cancelled and its task has not run yet
         try:
             self.require_time(turn)
             self._require_usual_time(turn)
         except KMSError as too_late:
             turn.granted.set_exception(too_late)
         else:
-            self._begin(turn)
+            self._start(turn)
             turn.granted.set_result(None)
 
     def _take_out(self, turn: Turn) -> None:
@@ -240,22 +250,25 @@ class FairQueue:
         if turn.timer is not None:
             turn.timer.cancel()
 
-    def _turn_away(self, turn: Turn) -> None:
+    def _reject(self, turn: Turn) -> None:
         assert turn.granted is not None
         self._take_out(turn)
         if not turn.granted.done():
             turn.granted.set_exception(ThrottlingException(BUSY))
         self.serve()
 
-    def _turn_one_away(self, newcomer: Hashable) -> None:
-        """Room for one more: of the connection with most calls waiting the last one goes, or the newcomer itself."""
+    def _make_room(self, connection: Hashable) -> None:
+        """Reject a waiting call in favour of a new one of `connection`.
+
+        Raises ThrottlingException if the new call itself is to be rejected.
+        """
         longest = max(self._queues.values(), key=len)
-        if len(longest) <= len(self._queues.get(newcomer, ())) + 1:
+        if len(longest) <= len(self._queues.get(connection, ())) + 1:
             raise ThrottlingException(BUSY)
-        self._turn_away(longest[-1])
+        self._reject(longest[-1])
 
     def _give_up(self, turn: Turn) -> None:
-        """Its caller is gone: it leaves the queue, or gives back what it has just been granted."""
+        """Remove a cancelled call from the queue, or return the turn that it was just granted."""
         assert turn.granted is not None
         if turn.waits:
             self._take_out(turn)

@@ -1,11 +1,10 @@
-"""The gRPC door: every row of the table under its method's path, raw bytes in, raw bytes out.
+"""The gRPC door. It serves each operation under the path of its method and passes raw bytes to the executor.
 
-It extracts credentials from metadata, hands the call to the executor and encodes what comes back; it has no rules.
-Calls that a Permit covers are answered inline on the event loop; whatever may block goes to the pool of threads
-(blocking_pool.py), and calls with large messages wait for their turn before they are read (bulk.py). Health has a way
-past all queues.
+Calls that a Permit covers are answered on the event loop. Calls that may block run in a thread pool (blocking_pool.py).
+Calls with large messages wait for their turn before the message is read (bulk.py). The health service bypasses all
+queues.
 
-Metadata in: `authorization: Bearer TOKEN`, `kms-region`, `kms-request-id`. Trailing metadata out: `kms-worker`,
+Request metadata: `authorization: Bearer TOKEN`, `kms-region`, `kms-request-id`. Trailing metadata: `kms-worker`,
 `kms-region`, `kms-request-id`.
 """
 
@@ -28,9 +27,9 @@ from kms_grpc.authentication.credentials import REQUEST_ID_LENGTH, Credentials
 from kms_grpc.config import Limits, Settings
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.bulk import Bulk, is_bulk
-from kms_grpc.endpoints.call_limit import ARRIVAL_SECONDS, FULL, CallLimit, Ways, reading
-from kms_grpc.endpoints.rich_errors import refusal
-from kms_grpc.endpoints.streams import Aborted, Streams
+from kms_grpc.endpoints.call_limit import ARRIVAL_SECONDS, TOO_MANY_CALLS, CallLimit, MethodHandlers, reading_in_time
+from kms_grpc.endpoints.rich_errors import Refusal, refusal
+from kms_grpc.endpoints.streams import Streams
 from kms_grpc.endpoints.tls import ServerTls
 from kms_grpc.errors import KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
@@ -44,17 +43,18 @@ REGION_LENGTH = 64
 ACCEPTED_PING_INTERVAL_MS = 10_000
 CONNECTION_AGE_MS = 30 * 60 * 1000
 CONNECTION_GRACE_MS = 24 * 60 * 60 * 1000
-"""For streams that a connection began before its age: others of its calls have long ended, and new ones go to a new
-connection."""
+"""How long the streams of an aged connection may continue. New calls already use a new connection."""
 LINGER_SECONDS = 1.0
 PENDING_CALLS = 1 << 20
 
 
 def options(limits: Limits) -> list[tuple[str, int]]:
-    """Channel arguments of the server. Clients in Go ping every 10 s; gRPC's default would cut them off. Windows that
-    grow with the bandwidth-delay product take 40 MB for each stream whose reader stalls, on the loopback; without them
-    it is 4 MB, at the same speed: a message that is being read opens its window by itself. They would also take in most
-    of a large message whose turn has not come."""
+    """Returns the channel arguments of the server.
+
+    The ping interval admits Go clients, which ping every 10 s; gRPC's default would close their connections. The BDP
+    probe is off because the windows it enlarges cost 40 MB for each stream whose reader stalls (4 MB without, on
+    loopback, at the same throughput), and because they would receive most of a large message before its turn.
+    """
     return [
         ("grpc.so_reuseport", 1),
         ("grpc.max_receive_message_length", limits.message_bytes),
@@ -65,17 +65,20 @@ def options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.max_connection_age_ms", CONNECTION_AGE_MS),
         ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
         ("grpc.max_concurrent_streams", limits.calls_per_connection),
-        # Or gRPC resets what a client begins before the server has forgotten a stream that the client knows has ended.
+        # Otherwise gRPC may reset a new stream of a client that is at its limit of concurrent streams: the client knows
+        # that an earlier stream has ended before the server has released it.
         ("grpc.http.overload_protection", 0),
-        # Beyond these gRPC answers CANCELLED by itself; who is turned away, and how, is for the queues to say.
+        # Beyond these limits gRPC itself answers CANCELLED. They are high, so that call_limit.py rejects calls instead.
         ("grpc.server.max_pending_requests", PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),
     ]
 
 
 class GrpcServer:
-    """One worker's listener. `extra` are handlers beside the table's (the bench's echo). Made inside a running event
-    loop."""
+    """Listens for gRPC in one worker. `extra` are additional handlers (the bench's echo).
+
+    Create it inside a running event loop.
+    """
 
     def __init__(
         self,
@@ -103,9 +106,9 @@ class GrpcServer:
         self.port = 0
 
     async def start(self) -> None:
-        """Listen and answer SERVING. OSError where the address cannot be had."""
+        """Listen, then report SERVING. Raises OSError if the address is not available."""
         self._server = grpc.aio.server(options=options(self._limits))
-        methods = {operation.path: self._ways(operation) for operation in self._table}
+        methods = {operation.path: self._handlers(operation) for operation in self._table}
         self.calls = CallLimit(methods, self._limits.calls)
         self._server.add_generic_rpc_handlers((self.calls, *self._extra))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -118,8 +121,11 @@ class GrpcServer:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self, seconds: float) -> None:
-        """NOT_SERVING first, then no new calls, then up to `seconds` for those under way. Streams of health and
-        reflection would never end by themselves: they get what answers on their way need."""
+        """Report NOT_SERVING, accept no new calls, and wait up to `seconds` for the running ones.
+
+        Streams of the health and reflection services do not end by themselves; they are closed LINGER_SECONDS after the
+        last call.
+        """
         await self._health.enter_graceful_shutdown()
         stopped = asyncio.ensure_future(self._server.stop(seconds))
         while (self.blocking_pool.pending or self._bulk.queue.pending or self._streams.running) and not stopped.done():
@@ -133,27 +139,27 @@ class GrpcServer:
                 return self._server.add_secure_port(listen, self._tls.credentials)
             return self._server.add_insecure_port(listen)
         except RuntimeError as error:
-            raise OSError(f"{listen} cannot be listened on: {error}") from None
+            raise OSError(f"cannot listen on {listen}: {error}") from None
 
-    def _ways(self, operation: Operation) -> Ways:
-        def turn_away(context: Context, error: KMSError) -> None:
+    def _handlers(self, operation: Operation) -> MethodHandlers:
+        def reject(context: Context, error: KMSError) -> None:
             credentials = read_credentials(context)
             self._end_refused(context, credentials, self._executor.refuse(operation, credentials, error))
 
         async def full(_: Any, context: Context) -> None:
-            turn_away(context, ThrottlingException(FULL))
+            reject(context, ThrottlingException(TOO_MANY_CALLS))
 
         stream: Any = grpc.stream_stream_rpc_method_handler
         if operation.streams:
             usual = self._streams.method(operation, _with_deadline)
-            careful = self._streams.method(operation, _with_deadline, ARRIVAL_SECONDS)
-            return Ways(stream(usual), stream(careful), stream(full))
+            timed = self._streams.method(operation, _with_deadline, ARRIVAL_SECONDS)
+            return MethodHandlers(stream(usual), stream(timed), stream(full))
         if is_bulk(operation):
             serve = self._bulk.method(operation, _with_deadline, self._end_refused, self._trailers)
-            return Ways(stream(serve), stream(serve), stream(full))
+            return MethodHandlers(stream(serve), stream(serve), stream(full))
         method = self._method(operation)
-        read: Any = grpc.stream_unary_rpc_method_handler(reading(method, turn_away))
-        return Ways(grpc.unary_unary_rpc_method_handler(method), read, stream(full))
+        read: Any = grpc.stream_unary_rpc_method_handler(reading_in_time(method, reject))
+        return MethodHandlers(grpc.unary_unary_rpc_method_handler(method), read, stream(full))
 
     def _method(self, operation: Operation) -> Method:
         warm = self._executor.warm if operation.warm else None
@@ -177,7 +183,7 @@ class GrpcServer:
             raise AssertionError("abort does not return") from None
 
     def _end_refused(self, context: Context, credentials: Credentials, error: KMSError) -> None:
-        """For handlers of streams, which return after it: cheaper than what aborts."""
+        """End the call of a handler that then returns, which costs less than context.abort."""
         code, text, trailers = self._refusal(credentials, error)
         context.set_code(code)
         context.set_details(text)
@@ -186,21 +192,21 @@ class GrpcServer:
     async def _refuse(self, context: Context, credentials: Credentials, error: KMSError) -> None:
         await context.abort(*self._refusal(credentials, error))
 
-    def _refusal(self, credentials: Credentials, error: KMSError) -> Aborted:
-        refused = refusal(error, _echo(credentials.region or self._settings.default_region, REGION_LENGTH))
-        return refused.code, refused.text, (*self._trailers(credentials), *refused.trailers)
+    def _refusal(self, credentials: Credentials, error: KMSError) -> Refusal:
+        refused = refusal(error, _printable(credentials.region or self._settings.default_region, REGION_LENGTH))
+        return refused._replace(trailers=(*self._trailers(credentials), *refused.trailers))
 
     def _trailers(self, credentials: Credentials) -> tuple[tuple[str, str], ...]:
         region = credentials.region or self._settings.default_region
         return (
             self._worker,
-            ("kms-region", _echo(region, REGION_LENGTH)),
-            ("kms-request-id", _echo(credentials.request_id, REQUEST_ID_LENGTH)),
+            ("kms-region", _printable(region, REGION_LENGTH)),
+            ("kms-request-id", _printable(credentials.request_id, REQUEST_ID_LENGTH)),
         )
 
 
 def read_credentials(context: Context, deadline_ns: int | None = None) -> Credentials:
-    """What the metadata say, unjudged. A call without a request id gets a fresh one."""
+    """Returns the credentials in the metadata, unverified, with a new request id if none was sent."""
     token: str | None = None
     region: str | None = None
     sent_id: str | None = None
@@ -230,19 +236,22 @@ def _deadline(context: Context) -> int | None:
 
 @lru_cache(1024)
 def _address(peer: str) -> str:
-    """The IP address of a peer that gRPC calls `ipv4:127.0.0.1:50162` or `ipv6:%5B::1%5D:50162`; else its own words."""
+    """Returns the IP address in gRPC's name of a peer, such as `ipv4:127.0.0.1:50162` or `ipv6:%5B::1%5D:50162`.
+
+    Other names, such as `unix:`, are returned unchanged.
+    """
     kind, _, rest = peer.partition(":")
     return unquote(rest.rpartition(":")[0]).strip("[]") if kind in ("ipv4", "ipv6") else peer
 
 
-def _echo(text: str, limit: int) -> str:
-    """Metadata values are printable ASCII (gRPC over HTTP/2, Custom-Metadata); what came in otherwise is not echoed."""
+def _printable(text: str, limit: int) -> str:
+    """Returns a text that metadata may carry (printable ASCII, see gRPC over HTTP/2, Custom-Metadata), else ""."""
     return text if len(text) <= limit and text.isascii() and text.isprintable() else ""
 
 
-def _is_worth_telling(record: logging.LogRecord) -> bool:
-    """gRPC reports each metadata value that is not UTF-8, with a traceback: anybody could fill the log."""
+def _is_wanted(record: logging.LogRecord) -> bool:
+    """Drop gRPC's reports, with tracebacks, of metadata that is not UTF-8: any client could fill the log with them."""
     return not str(record.msg).startswith("Invalid encoding on")
 
 
-logging.getLogger("grpc._cython.cygrpc").addFilter(_is_worth_telling)
+logging.getLogger("grpc._cython.cygrpc").addFilter(_is_wanted)

@@ -1,6 +1,6 @@
-"""What `kms-grpc bench` holds the AWS door against: bare ASGI in the same server, served where `bench` is on.
+"""A bare ASGI endpoint as the baseline of `kms-grpc bench` for the AWS door, served if the setting `bench` is on.
 
-`POST /kms_grpc.bench/echo?SIZE` reads the body and answers SIZE bytes.
+`POST /kms_grpc.bench/echo?SIZE` reads the body and answers with SIZE bytes.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ ECHO_PATH: Final = "/kms_grpc.bench/echo"
 LARGEST_ANSWER: Final = 1024 * 1024
 _ANSWER: Final = bytes(LARGEST_ANSWER)
 
-Application = Callable[[Any, Any, Any], Awaitable[None]]
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-def with_echo(door: Application) -> Application:
-    """The door, and the echo beside it."""
+def with_echo(door: Asgi) -> Asgi:
+    """Returns an application that serves the echo path itself and passes all other requests to `door`."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] != ECHO_PATH:

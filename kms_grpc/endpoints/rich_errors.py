@@ -1,6 +1,6 @@
-"""How an error goes out by gRPC: status, text, and google.rpc.Status in the trailers, which stay under 4 KiB.
+"""Errors as gRPC sends them: status code, text, and google.rpc.Status in the trailers, which stay under 4 KiB.
 
-Source: https://github.com/grpc/proposal/blob/master/A6-client-retries.md (pushback)
+Source of the pushback trailer: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ ENCODED_BYTES = 1200
 
 
 class Refusal(NamedTuple):
+    """The end of a refused call, as the arguments of grpc.aio.ServicerContext.abort."""
+
     code: grpc.StatusCode
     text: str
     trailers: tuple[tuple[str, str | bytes], ...]
 
 
 def refusal(error: KMSError, region: str) -> Refusal:
-    """What turns calls away in an overload is put into words once for all of them."""
+    """Returns the gRPC form of an error. Caches that of ThrottlingException, frequent under overload."""
     return _throttling(error.text, region) if type(error) is ThrottlingException else _refusal(error, region)
 
 
@@ -45,7 +47,8 @@ def _refusal(error: KMSError, region: str) -> Refusal:
 
 
 def _shortened(text: str) -> str:
-    """At most 800 bytes of UTF-8, 1,200 percent-encoded: it travels both ways, in the details and as grpc-message."""
+    """Cut a text to TEXT_BYTES in UTF-8 and ENCODED_BYTES when percent-encoded: it is sent in the details and again as
+    grpc-message."""
     encoded = text.encode("utf-8", "replace")
     size = len(encoded)
     if size <= TEXT_BYTES and size + 2 * sum(not _is_plain(byte) for byte in encoded) <= ENCODED_BYTES:
@@ -59,5 +62,5 @@ def _shortened(text: str) -> str:
 
 
 def _is_plain(byte: int) -> bool:
-    """Whether percent-encoding leaves it alone (gRPC over HTTP/2, Status-Message)."""
+    """True for bytes that percent-encoding leaves unchanged (gRPC over HTTP/2, Status-Message)."""
     return 0x20 <= byte <= 0x7E and byte != 0x25

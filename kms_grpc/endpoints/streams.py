@@ -1,8 +1,8 @@
-"""Streams at the gRPC door: one message is worked on and answered, while the next one is read, and no more.
+"""Streams at the gRPC door. A stream processes one message while it reads at most the next one.
 
-So a caller that doesn't read its answers is not read from: HTTP/2's flow control is felt from end to end, and a stream
-holds no more than two messages, one answer and one frame. Work is done on the event loop, a piece of 1 MiB at a time
-(0.2 ms at 5 GB/s); what may block, admission, runs in the pool of threads.
+If a caller does not read its responses, the server stops reading its requests: HTTP/2's flow control works end to end.
+A stream holds at most two messages, one response and one frame. Encryption runs on the event loop in pieces of 1 MiB
+(0.2 ms at 5 GB/s); admission may block and runs in the thread pool.
 """
 
 from __future__ import annotations
@@ -18,36 +18,38 @@ from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.call_limit import LATE
+from kms_grpc.endpoints.rich_errors import Refusal
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.kinds.stream import StreamCall
 from kms_grpc.operations.operation import Operation
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Trailers = tuple[tuple[str, str | bytes], ...]
-Aborted = tuple[grpc.StatusCode, str, Trailers]
 Method = Callable[[Any, Context], Awaitable[None]]
 
 
-GONE_SECONDS = 0.1
-"""A caller that has gone looks at first like one that has sent all; which of them it is, is known after a moment."""
+DISCONNECT_SECONDS = 0.1
+"""A caller that disconnects looks at first like one that has sent everything. gRPC cancels the task within this time if
+it has disconnected."""
 
-
-FULL: Final = "The worker has as many streams as it takes on. Retry after a moment."
-IDLE: Final = "The stream's caller had neither sent nor read anything for {:g} s, and its place was given to another."
+TOO_MANY_STREAMS: Final = "The worker has reached its limit of concurrent streams. Retry after a moment."
+IDLE: Final = "The stream was ended for another one: its caller had neither sent nor read anything for {:g} s."
 
 
 class Streams:
-    """All streams of one worker, at most `limits.streams` at a time. At the limit one whose caller keeps it waiting for
-    `limits.stream_idle_seconds` gives its place to a newcomer. Below it nobody is in its way, and it may wait for as
-    long as it likes."""
+    """The streams of one worker, at most `limits.streams` at a time.
+
+    At the limit, a new stream replaces the one that has been idle longest, if that is at least
+    `limits.stream_idle_seconds`. A stream is idle while it waits for its caller to send or read. Below the limit, idle
+    streams are left alone.
+    """
 
     def __init__(
         self,
         executor: Executor,
         limits: Limits,
         blocking_pool: BlockingPool,
-        refusal: Callable[[Credentials, KMSError], Aborted],
+        refusal: Callable[[Credentials, KMSError], Refusal],
         trailers: Callable[[Credentials], tuple[tuple[str, str], ...]],
     ) -> None:
         self._executor = executor
@@ -55,31 +57,29 @@ class Streams:
         self._blocking_pool = blocking_pool
         self._refusal, self._trailers = refusal, trailers
         self._running: dict[StreamCall, _Messages] = {}
-        self._leaving = 0
+        self._ending = 0
 
     @property
     def running(self) -> int:
-        """Streams that have sent a message and have not ended."""
+        """Number of streams that have received a message and have not ended."""
         return len(self._running)
 
     def method(
         self, operation: Operation, credentials_of: Callable[[Context], Credentials], first_seconds: float | None = None
     ) -> Method:
-        """The handler of a row. `first_seconds`: the first message must have come by then."""
+        """Returns gRPC's handler of an operation. The first message must arrive within `first_seconds`, if given."""
 
         async def serve(_: Any, context: Context) -> None:
             credentials = credentials_of(context)
-            stream, messages = (
-                StreamCall(self._executor.service, operation, credentials),
-                _Messages(context, first_seconds),
-            )
+            stream = StreamCall(self._executor.service, operation, credentials)
+            messages = _Messages(context, first_seconds)
             try:
                 await self._serve(stream, messages, credentials)
             except asyncio.CancelledError:
-                if not messages.is_given_up:
+                if not messages.is_ended_as_idle:
                     stream.cancel()
                     raise
-                await self._give_up(stream, context, credentials)
+                await self._end_idle(stream, context, credentials)
             except Exception as problem:
                 await self._fail(stream, problem, context, credentials)
             finally:
@@ -92,29 +92,31 @@ class Streams:
 
     async def _fail(self, stream: StreamCall, problem: Exception, context: Context, credentials: Credentials) -> None:
         error = stream.fail(problem)
-        # Its frames hold a message, and this one holds it: a circle, megabytes until the collector comes by.
+        # The traceback refers to frames that hold a message and this error: a cycle that would keep megabytes until the
+        # next garbage collection.
         error.__traceback__ = problem.__traceback__ = None
-        code, text, details = self._refusal(credentials, error)
-        stream.close()  # now: who does not read keeps `abort` waiting
-        await context.abort(code, text, details)
+        refusal = self._refusal(credentials, error)
+        stream.close()  # before `abort`, which waits while the caller does not read
+        await context.abort(*refusal)
 
-    async def _give_up(self, stream: StreamCall, context: Context, credentials: Credentials) -> None:
-        """One who doesn't read does not read this either: until then gRPC holds what was being sent to it. So many of
-        those there may be as there are places."""
+    async def _end_idle(self, stream: StreamCall, context: Context, credentials: Credentials) -> None:
+        """End an idle stream with an error. A caller that does not read does not read the error either, and gRPC holds
+        the response until then; `_make_room` therefore limits how many streams are ending."""
         try:
             await self._fail(stream, ThrottlingException(IDLE.format(self._idle_seconds)), context, credentials)
         finally:
-            self._leaving -= 1
+            self._ending -= 1
 
     async def _serve(self, stream: StreamCall, messages: _Messages, credentials: Credentials) -> None:
         while not stream.is_last and await self._take(stream, messages, credentials):
             await self._answer(stream, messages)
         if not (stream.is_last or stream.is_whole):
-            await asyncio.sleep(GONE_SECONDS)
+            await asyncio.sleep(DISCONNECT_SECONDS)
         stream.done()
 
     async def _take(self, stream: StreamCall, messages: _Messages, credentials: Credentials) -> bool:
-        """Whether there was a message. Here nobody holds it any more when its answers are made."""
+        """Read a message and pass it to the stream; False at the end. The message is not referenced here afterwards, so
+        that it can be freed while its responses are made."""
         raw = await messages.next()
         if raw is grpc.aio.EOF:
             return False
@@ -125,7 +127,8 @@ class Streams:
         return True
 
     async def _answer(self, stream: StreamCall, messages: _Messages) -> None:
-        """The next message is asked for when this one's last piece is next: large ones are never both here."""
+        """Send the responses to one message. The next message is requested only before the last piece of this one, so
+        that two large messages are never held at once."""
         while True:
             if stream.wants_next:
                 await messages.ask()
@@ -135,51 +138,55 @@ class Streams:
             await messages.answer(answer)
 
     async def _admit(self, stream: StreamCall, raw: bytes, connection: str, deadline_ns: int | None) -> None:
-        """The first time in the queue of all calls, where it may be turned away; then it goes ahead of them."""
+        """Admit a stream. The first admission waits in the queue of all calls and may be rejected; later checks of a
+        running stream go ahead of the queue."""
         if stream.is_open:
-            await self._blocking_pool.in_a_thread(lambda: stream.admit(raw))
+            await self._blocking_pool.run_at_once(lambda: stream.admit(raw))
         else:
             await self._blocking_pool.run(lambda: stream.admit(raw), connection=connection, deadline_ns=deadline_ns)
 
     def _count(self, stream: StreamCall, messages: _Messages) -> None:
-        """From its first message on, before it is admitted: others come while one waits for that."""
+        """Count a stream from its first message, before its admission, which may have to wait."""
         if stream in self._running:
             return
         if self.running >= self._limit:
-            self._take_a_place()
+            self._make_room()
         self._running[stream] = messages
 
-    def _take_a_place(self) -> None:
-        """From the one whose caller has kept it waiting for longest. ThrottlingException where none has for so long."""
+    def _make_room(self) -> None:
+        """End the stream that has been idle longest. Raises ThrottlingException if none has been idle long enough."""
         stream, messages = min(self._running.items(), key=lambda item: item[1].waits_since)
-        too_long = messages.waits_since + self._idle_seconds <= asyncio.get_running_loop().time()
-        if not too_long or self._leaving >= self._limit:
-            raise ThrottlingException(FULL)
+        is_idle = messages.waits_since + self._idle_seconds <= asyncio.get_running_loop().time()
+        if not is_idle or self._ending >= self._limit:
+            raise ThrottlingException(TOO_MANY_STREAMS)
         del self._running[stream]
-        self._leaving += 1
-        messages.give_up()
+        self._ending += 1
+        messages.end_as_idle()
 
 
 class _Messages:
-    """What goes both ways on one call. The next message may be asked for ahead, so that it is taken in beside the work
-    on this one: before it is asked for nothing comes of it but HTTP/2's window, 64 KiB."""
+    """The messages of one call in both directions.
+
+    The next message may be requested ahead, so that it is received while this one is processed. Before the request, the
+    server receives no more of it than HTTP/2's window of 64 KiB.
+    """
 
     def __init__(self, context: Context, first_seconds: float | None) -> None:
-        """Made in the task that serves the call."""
+        """Must be called in the task that serves the call."""
         self._context = context
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._first_seconds = first_seconds
         self._asked: asyncio.Task[Any] | None = None
         self.waits_since = inf
-        """The loop's time since when the caller keeps it waiting, by not sending or not reading."""
-        self.is_given_up = False
+        """The loop's time since when the stream waits for its caller to send or read; infinite while it does not."""
+        self.is_ended_as_idle = False
 
     def peer(self) -> str:
         return self._context.peer()
 
     async def next(self) -> Any:
-        """grpc.aio.EOF behind the last one."""
+        """Returns the next message, or grpc.aio.EOF after the last one."""
         asked, self._asked = self._asked, None
         if self._first_seconds is not None:
             return await self._first(self._first_seconds)
@@ -194,26 +201,27 @@ class _Messages:
             raise DependencyTimeoutException(LATE) from None
 
     async def ask(self) -> None:
-        """For the next one, without waiting for it, unless that has been done."""
+        """Request the next message without waiting for it, unless that has been done."""
         if self._asked is None:
             self._asked = asyncio.create_task(self._read())
-            await asyncio.sleep(0)  # or it is not asked for before somebody waits
+            await asyncio.sleep(0)  # lets the task start, otherwise it would read only at the next await
 
     async def answer(self, answer: bytes) -> None:
-        """To a caller that has gone a write fails, before anybody says that the call is cancelled."""
+        """Send a response. Raises CancelledError if the caller has disconnected: the write then fails before gRPC
+        cancels the task."""
         try:
             await self._waiting(self._context.write(answer))
         except grpc.aio.InternalError:
             raise asyncio.CancelledError from None
 
     async def end(self) -> None:
-        """When the call has ended: with it ends what was asked for ahead, and nothing is left running."""
+        """Wait for the read that was requested ahead. It ends with the call."""
         if self._asked is not None:
             await asyncio.gather(self._asked, return_exceptions=True)
 
-    def give_up(self) -> None:
-        """The call's task is cancelled where it waits for its caller."""
-        self.is_given_up = True
+    def end_as_idle(self) -> None:
+        """Cancel the task of the call, which waits for its caller."""
+        self.is_ended_as_idle = True
         assert self._task is not None
         self._task.cancel()
 

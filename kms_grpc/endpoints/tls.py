@@ -1,10 +1,10 @@
-"""TLS of one worker's doors, by one certificate, which may be renewed on disk while the worker runs.
+"""TLS for the doors of one worker, with a certificate that may be renewed on disk while the worker runs.
 
-The files are looked at once a second, off the event loop. A new pair that fits together serves all handshakes from then
-on; connections that stand keep what they have. Of anything else the log says once what is wrong, and the earlier pair
-stays. Handshakes themselves never touch a file: gRPC asks `_renewed` before each, under the GIL.
+A thread checks the files once a second. A new valid pair serves all later handshakes; existing connections go on. An
+invalid pair is logged once, and the earlier pair stays in use. Handshakes never read a file: before each one gRPC calls
+`_renewed` while holding the GIL.
 
-gRPC speaks TLS 1.3 alone here (processes/children.py says how), and so does HTTP of the AWS door.
+Both doors accept TLS 1.3 only. processes/children.py explains how gRPC is limited to it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import grpc
 
 from kms_grpc.config import ConfigurationError, Tls
 from kms_grpc.endpoints import certificate
-from kms_grpc.endpoints.certificate import Certified
+from kms_grpc.endpoints.certificate import CertifiedKey
 
 LOOK_SECONDS: Final = 1.0
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class ServerTls:
-    """The certificate that serves now. Raises ConfigurationError where there is none to begin with."""
+    """Holds the certificate in use. Raises ConfigurationError if the first pair is invalid."""
 
     def __init__(self, files: Tls, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._files = files
@@ -40,8 +40,8 @@ class ServerTls:
         self._context = _context(self._certified)
         self._for_grpc: deque[grpc.ServerCertificateConfiguration] = deque(maxlen=1)
         self._refused = ""
-        renewed: Any = self._renewed  # None means "as before", which the stubs' type leaves out
-        # gRPC holds no reference to them, and asks them at each handshake.
+        renewed: Any = self._renewed  # may return None for "unchanged", which the stubs' type omits
+        # Kept here because gRPC uses them at each handshake without holding a reference.
         self.credentials = grpc.dynamic_ssl_server_credentials(_configuration(self._certified), renewed)
 
     @property
@@ -49,7 +49,7 @@ class ServerTls:
         return int((self._certified.expires - self._now()).total_seconds())
 
     def context(self) -> ssl.SSLContext:
-        """For a listener of Python's own: each handshake on it goes on under the certificate of that moment."""
+        """Returns a context for a listener that uses Python's ssl. Each handshake takes the certificate then in use."""
         listener = _context(self._certified)
 
         def choose(connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
@@ -59,16 +59,16 @@ class ServerTls:
         return listener
 
     async def watch(self) -> None:
-        """Look for a renewed pair until cancelled."""
+        """Check for a renewed pair once a second until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await asyncio.to_thread(self.look)
             except Exception:
-                _log.exception("the TLS certificate cannot be looked for")
+                _log.exception("the check for a renewed TLS certificate failed")
 
     def look(self) -> None:
-        """Take what lies in the files, if it is new and fits together."""
+        """Use the pair in the files if it is new and valid."""
         found = certificate.identity(self._files)
         if found == self._seen:
             return
@@ -81,35 +81,35 @@ class ServerTls:
             self._take(certified, context)
             self._seen = found
 
-    def _take(self, certified: Certified, context: ssl.SSLContext) -> None:
+    def _take(self, certified: CertifiedKey, context: ssl.SSLContext) -> None:
         self._refused = ""
         if (certified.chain, certified.key) == (self._certified.chain, self._certified.key):
             return
         self._certified, self._context = certified, context
         self._for_grpc.append(_configuration(certified))
-        told = {"names": " ".join(certified.names), "expires": certified.expires.isoformat()}
-        _log.info("the TLS certificate was renewed", extra=told)
+        facts = {"names": " ".join(certified.names), "expires": certified.expires.isoformat()}
+        _log.info("the TLS certificate was renewed", extra=facts)
 
     def _refuse(self, why: str) -> None:
-        """Said once for each fault; the files are looked at again as long as it lasts."""
+        """Log each fault once. The files are checked again while it lasts, since a certificate may become valid."""
         if why != self._refused:
-            _log.warning("the renewed TLS certificate is not taken, the earlier one stays: %s", why)
+            _log.warning("the renewed TLS certificate is rejected, the earlier one stays in use: %s", why)
         self._refused = why
 
     def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
-        """gRPC's question before each handshake; None: as before. Memory alone: it holds a lock of gRPC's."""
+        """Returns a new configuration, or None if unchanged. Must not block: gRPC holds a lock during the call."""
         try:
             return self._for_grpc.popleft()
         except IndexError:
             return None
 
 
-def _configuration(certified: Certified) -> grpc.ServerCertificateConfiguration:
+def _configuration(certified: CertifiedKey) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration([(certified.key, certified.chain)])
 
 
-def _context(certified: Certified) -> ssl.SSLContext:
-    """Python reads certificates from files alone: this one has no name, and lies in memory."""
+def _context(certified: CertifiedKey) -> ssl.SSLContext:
+    """Returns a context with this pair. Python loads certificates only from files, so they go through a memfd."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     descriptor = os.memfd_create("kms-grpc-tls", os.MFD_CLOEXEC)
@@ -117,7 +117,7 @@ def _context(certified: Certified) -> ssl.SSLContext:
         os.write(descriptor, certified.key + b"\n" + certified.chain)
         context.load_cert_chain(f"/proc/self/fd/{descriptor}")
     except ssl.SSLError as error:
-        raise ConfigurationError(f"tls: the certificate cannot be used: {error.reason}") from None
+        raise ConfigurationError(f"tls: OpenSSL rejects the certificate: {error.reason}") from None
     finally:
         os.close(descriptor)
     return context

@@ -36,7 +36,7 @@ USAGES: dict[str, tuple[str, ...]] = {
     "ML_KEM_768": _ENCAPSULATION,
     "ML_KEM_1024": _ENCAPSULATION,
 }
-"""Maps AWS's spelling of a spec to its properties."""
+"""Facts of each key spec, by AWS's spelling."""
 
 ENCRYPTION_ALGORITHMS: dict[str, tuple[str, ...]] = {SYMMETRIC_DEFAULT: (SYMMETRIC_DEFAULT,)}
 """The encryption algorithms that are supported, by AWS's spelling of the spec."""

@@ -1,5 +1,5 @@
-"""The processes of a server: a supervisor, workers that serve, and a keeper for what happens by the clock.
+"""The processes of a server: a supervisor, workers that serve calls, and a keeper for periodic work.
 
-They are spawned, never forked: a child gets its settings as JSON on its standard input (they hold tokens, so neither
-arguments nor environment would do) and reports on its standard output once it is ready, or why it cannot be.
+Children are spawned, never forked. A child receives its settings as JSON on standard input, because they contain tokens
+and other users can read arguments and environments. On standard output it reports that it is ready or why it failed.
 """

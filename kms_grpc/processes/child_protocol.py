@@ -1,8 +1,8 @@
-"""A child's tie to its supervisor: what it is told at its start, what it reports, and that it does not outlive it.
+"""The protocol between the supervisor and its child processes.
 
-Told: one JSON object on standard input, then its end: `{"role", "index", "supervisor", "settings"}`. Reported: one
-JSON object and a newline on standard output: `{"ready": {…facts…}}` or `{"failed": "reason"}`. Everything else that
-is printed goes to standard error.
+On standard input a child receives one JSON object and EOF: `{"role", "index", "supervisor", "settings"}`. On standard
+output it reports one JSON object and a newline: `{"ready": {…facts…}}` or `{"failed": "reason"}`. All other output goes
+to standard error. A child is killed when its supervisor ends.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class Start(msgspec.Struct, frozen=True):
-    """What a child is told. `supervisor` is the pid of its parent; `settings` as config.to_json writes them."""
+    """The message to a child. `supervisor` is the pid of its parent; `settings` is the output of config.to_json."""
 
     role: str
     index: int
@@ -41,7 +41,7 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a child reports: exactly one of the two."""
+    """The message from a child. Exactly one of the fields is set."""
 
     ready: dict[str, Any] | None = None
     failed: str | None = None
@@ -52,7 +52,7 @@ def process_name(role: str, index: int) -> str:
 
 
 class SupervisorLink:
-    """The tie, seen from the child. `settings.listen` is the address of this very worker."""
+    """A child's connection to its supervisor. `settings.listen` is the address of this worker alone."""
 
     def __init__(self, start: Start, descriptor: int) -> None:
         self.index = start.index
@@ -62,17 +62,17 @@ class SupervisorLink:
 
     @classmethod
     def take(cls) -> SupervisorLink:
-        """Read what the supervisor says; from here on this process dies with it."""
+        """Read the start message, and from now on let the kernel kill this process when the supervisor ends."""
         text = b"" if sys.stdin.isatty() else sys.stdin.buffer.read()
         try:
             start = msgspec.json.decode(text, type=Start)
         except msgspec.DecodeError:
             raise SystemExit("kms-grpc: this command is run by `kms-grpc serve`, not by hand") from None
         _die_with(start.supervisor)
-        child_protocol = cls(start, _take_standard_streams())
-        logs.configure(child_protocol.name, child_protocol.settings.log_level)
-        logs.hide(principal.token for principal in child_protocol.settings.principals if principal.token)
-        return child_protocol
+        link = cls(start, _take_standard_streams())
+        logs.configure(link.name, link.settings.log_level)
+        logs.hide(principal.token for principal in link.settings.principals if principal.token)
+        return link
 
     def ready(self, facts: Mapping[str, Any]) -> None:
         self._report(Report(ready=dict(facts)))
@@ -85,27 +85,26 @@ class SupervisorLink:
 
 
 def run(main: Callable[[SupervisorLink], int]) -> int:
-    """A child's whole life; returns its exit code. What keeps it from going on is reported in one line, without a
+    """Run the main function of a child and return its exit code. An exception is reported in one line, without a
     traceback."""
-    child_protocol = SupervisorLink.take()
+    link = SupervisorLink.take()
     try:
-        return main(child_protocol)
+        return main(link)
     except Exception as error:
-        _log.debug("%s ends", child_protocol.name, exc_info=True)
-        child_protocol.failed(reason_of(error))
+        _log.debug("%s failed", link.name, exc_info=True)
+        link.failed(reason_of(error))
         return 1
 
 
 def reason_of(error: BaseException) -> str:
-    """One line for a person. Errors of our own speak for themselves; others are named by their class."""
+    """Returns an error as one line of text. Errors that are not ours, nor OSErrors, are prefixed with their class."""
     text = " ".join((error.text if isinstance(error, KMSError) else str(error)).split())
     own = type(error).__module__.startswith("kms_grpc.") or isinstance(error, OSError)
     return text if own and text else f"{type(error).__name__}: {text}"
 
 
 def _die_with(supervisor: int) -> None:
-    """SIGKILL when the supervisor ends, however it ends. It may have ended before this call: then there is nothing
-    to stay for."""
+    """Ask the kernel for SIGKILL when the supervisor ends; exit if it has ended already."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
@@ -114,7 +113,7 @@ def _die_with(supervisor: int) -> None:
 
 
 def _take_standard_streams() -> int:
-    """Standard input becomes empty, output goes where errors go; returns the descriptor to report on."""
+    """Point standard input to /dev/null and standard output to standard error; return the descriptor for reports."""
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
     os.close(empty)

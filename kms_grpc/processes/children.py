@@ -1,4 +1,4 @@
-"""A process under supervision, seen from the supervisor."""
+"""A child process as the supervisor manages it."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ Command = Callable[[str, int], list[str]]
 """(role, index) -> the arguments of the process: role is `prepare`, `worker` or `keeper`."""
 
 ENVIRONMENT: Final = {
-    # 10 to 20 % of a server's CPU.
+    # Saves 10 to 20 % of a server's CPU time.
     "GRPC_EXPERIMENTS": "-event_engine_listener",
-    # gRPC for Python has no word for the least version of TLS. With this as the only suite of TLS 1.2, which needs a
-    # key that both sides have beforehand, and nobody has, no handshake of 1.2 ends well. 1.3 has suites of its own.
+    # gRPC for Python has no option for the minimum version of TLS. This single suite for TLS 1.2 needs a pre-shared
+    # key, which nobody has, so every handshake of TLS 1.2 fails. TLS 1.3 has separate suites.
     "GRPC_SSL_CIPHER_SUITES": "ECDHE-PSK-AES256-CBC-SHA",
-    # Or each connection that is no TLS, or asks for another name, writes a line of gRPC's own: anybody could fill the
-    # log. What fails for us is an exception.
+    # Otherwise gRPC logs a line for each failed handshake, and any client could fill the log. Errors of our own calls
+    # into gRPC are exceptions.
     "GRPC_VERBOSITY": "NONE",
 }
-"""Must be there before grpc is imported, so it is there before the process is."""
+"""gRPC reads these variables when it is imported, so they are set before the process starts."""
 
 SUPERVISORS_SIGNALS: Final = (signal.SIGINT, signal.SIGHUP)
-"""A terminal sends them to the whole group, but they are the supervisor's to answer: blocked in its children, from
-before their first instruction on."""
+"""Signals that a terminal sends to the whole process group but that only the supervisor handles. Its children start
+with them blocked."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """In seconds."""
+    """Time limits of the supervisor, in seconds."""
 
     ready: float = 60.0
     """How long a process may take to become ready."""
     backoff_first: float = 0.1
     backoff_most: float = 10.0
     steady: float = 30.0
-    """A process that lived so long is restarted as if it had never died before."""
+    """After running for this long, a process is restarted with the first back-off again."""
     kill_margin: float = 2.0
-    """After drain_seconds the workers end by themselves; so much later they are killed."""
+    """How long after drain_seconds a worker that has not ended is killed."""
 
 
 class Child:
-    """One process: spawned, ready, ended, spawned again."""
+    """One child process, spawned again after it has ended."""
 
     def __init__(self, role: str, index: int, command: Command, settings: Settings, timing: Timing) -> None:
         self.role = role
@@ -63,10 +63,10 @@ class Child:
         self.name = process_name(role, index)
         self.restarts = 0
         self.restart_at: float | None = None
-        """When it is to be spawned again (time.monotonic); None while it runs."""
+        """When to spawn it again (time.monotonic); None while it runs."""
         self.reason: str | None = None
         self.facts: dict[str, Any] | None = None
-        """What it said when it became ready; None before."""
+        """What it reported when it became ready; None before."""
         self._failures = 0
         self._arguments = command(role, index)
         self._settings = settings
@@ -84,22 +84,22 @@ class Child:
 
     @property
     def late(self) -> bool:
-        """It should have become ready by now. `prepare` has all the time it needs: migrations do."""
+        """True if the process should be ready by now. `prepare` has no time limit, since migrations may take long."""
         waits = self.running and self.facts is None and self.role != "prepare"
         return waits and time.monotonic() - self._spawned > self._timing.ready
 
     def spawn(self) -> int:
-        """Start the process; returns the descriptor to watch for its report. Raises OSError."""
+        """Start the process and return the descriptor on which it reports. Raises OSError."""
         start = Start(self.role, self.index, os.getpid(), msgspec.Raw(config.to_json(self._settings)))
-        told = _memory_file(msgspec.json.encode(start))
+        message = _memory_file(msgspec.json.encode(start))
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SUPERVISORS_SIGNALS)
         try:
             self._process = subprocess.Popen(
-                self._arguments, stdin=told, stdout=subprocess.PIPE, env=ENVIRONMENT | os.environ, close_fds=True
+                self._arguments, stdin=message, stdout=subprocess.PIPE, env=ENVIRONMENT | os.environ, close_fds=True
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            os.close(told)
+            os.close(message)
         self._spawned = time.monotonic()
         self.facts = self.reason = self.restart_at = None
         self._unread = b""
@@ -107,7 +107,7 @@ class Child:
         return self._output()
 
     def read(self) -> bool:
-        """Take in what it reports; False when there is nothing (more) to read."""
+        """Read reports; False if there is nothing more to read."""
         try:
             data = os.read(self._output(), 65536)
         except BlockingIOError:
@@ -128,18 +128,18 @@ class Child:
             _log.info("%s is ready", self.name, extra={"child": self._process.pid})
 
     def poll(self) -> int | None:
-        """Its exit status once it has ended (negative: the signal), as subprocess has it; None while it runs."""
+        """Returns the exit status (negative: the signal that killed it), or None while the process runs."""
         return self._process.poll() if self._process else None
 
     def ended(self) -> None:
-        """Called once its end was seen: plan when to start it again."""
+        """Close its output and plan its restart. Call once `poll` has returned a status."""
         assert self._process is not None and self._process.stdout is not None
         self._process.stdout.close()
         self._process = None
         self.plan_restart(lived=time.monotonic() - self._spawned)
 
     def plan_restart(self, lived: float) -> None:
-        """Twice as long after each failure, up to a limit, with jitter."""
+        """Set `restart_at`: exponential back-off up to a limit, with jitter. `lived` is in seconds."""
         self._failures = 1 if lived >= self._timing.steady else self._failures + 1
         delay = min(self._timing.backoff_most, self._timing.backoff_first * 2 ** min(self._failures - 1, 20))
         self.restart_at = time.monotonic() + delay * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
@@ -149,7 +149,7 @@ class Child:
             self._process.send_signal(number)
 
     def wait(self) -> None:
-        """Until it is gone, if it runs."""
+        """Wait for the end of the process, if it runs."""
         if self._process is not None:
             self._process.wait()
 
@@ -159,14 +159,14 @@ class Child:
 
 
 def describe_status(status: int) -> str:
-    """An exit status in words."""
+    """Returns an exit status in words."""
     if status >= 0:
         return f"exited with code {status}"
     return f"was killed by {signal.Signals(-status).name}"
 
 
 def _memory_file(content: bytes) -> int:
-    """A descriptor from which `content` can be read: it has no name and no size limit, as a pipe would."""
+    """Returns a descriptor to read `content` from: without a file name, and without the size limit of a pipe."""
     descriptor = os.memfd_create("kms-grpc-start")
     os.write(descriptor, content)
     os.lseek(descriptor, 0, os.SEEK_SET)

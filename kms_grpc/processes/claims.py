@@ -1,8 +1,8 @@
-"""What one server alone may use: its data directory and its address.
+"""Exclusive use of the data directory and the listening addresses by one server.
 
-Workers share the port by SO_REUSEPORT, so the kernel would let a second server in without a word. An abstract Unix
-socket named after the address stands for it, and tells who holds it; a bind without SO_REUSEPORT finds everybody
-else.
+Workers share a port by SO_REUSEPORT, so the kernel would silently admit a second server. An abstract Unix socket named
+after the address therefore serves as a lock and identifies its holder. A bind without SO_REUSEPORT detects programs
+other than kms-grpc.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Final
 
 UNIX_PATH_LONGEST: Final = 107
-"""sun_path of sockaddr_un, its closing zero left out."""
+"""Size of sun_path in sockaddr_un without the terminating zero byte."""
 
 
 class StartRefused(Exception):
-    """The server cannot start. The text says why and what to do; `code` is the exit code."""
+    """The server cannot start. The text gives the reason and the remedy; `code` is the exit code."""
 
     def __init__(self, reason: str, code: int = 1) -> None:
         super().__init__(reason)
@@ -33,7 +33,10 @@ class StartRefused(Exception):
 
 @contextmanager
 def data_directory(folder: Path) -> Iterator[None]:
-    """Hold DIR (made with mode 0700 where it is missing) for this process, by a lock on DIR/lock with our pid in it."""
+    """Hold the data directory DIR for this process by a lock on DIR/lock, which contains the pid.
+
+    Creates DIR with mode 0700 if it is missing. Raises StartRefused.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -60,8 +63,10 @@ def _lock(descriptor: int, folder: Path) -> None:
 
 @contextmanager
 def address(listen: str, workers: int, option: str = "--listen") -> Iterator[list[str]]:
-    """Hold the address, which `option` gave; gives the address of each worker. Port 0 becomes a free port; a Unix
-    socket that several workers serve becomes PATH.0, PATH.1 …, one for each."""
+    """Hold an address that the command-line option `option` gave; yields the address of each worker.
+
+    Port 0 becomes a free port. With several workers a Unix socket PATH becomes PATH.0, PATH.1 …. Raises StartRefused.
+    """
     with ExitStack() as held:
         try:
             claimed = _claim(listen, workers, held)
@@ -103,8 +108,8 @@ def _resolve(host: str) -> tuple[int, str]:
 
 
 def _require_free(family: int, where: str, port: int, listen: str) -> None:
-    """Nobody listens there, not even with SO_REUSEPORT. SO_REUSEADDR overlooks connections in TIME_WAIT, not
-    listeners."""
+    """Raise StartRefused if another socket listens there, even with SO_REUSEPORT. SO_REUSEADDR ignores connections in
+    TIME_WAIT but not listeners."""
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _bind(probe, where, port, listen)
@@ -119,8 +124,10 @@ def _bind(endpoint: socket.socket, where: str, port: int, listen: str) -> None:
 
 
 def _name_lock(name: str, held: ExitStack) -> None:
-    """An abstract Unix socket, named by a digest since names are short: gone with its process, and the kernel tells
-    whose it is."""
+    """Hold a name by an abstract Unix socket. It disappears with its process, and the kernel knows the holder's pid.
+
+    The socket's name is a digest, because such names are limited to 107 bytes.
+    """
     lock = held.enter_context(socket.socket(socket.AF_UNIX))
     path = f"\0kms-grpc:{hashlib.sha256(name.encode()).hexdigest()}"
     try:
@@ -141,7 +148,7 @@ def _holder_or_unknown(path: str) -> str:
 
 
 def _holder(path: str) -> str:
-    """The pid of who listens on a Unix socket. Raises OSError where nobody does."""
+    """Returns the pid of the process that listens on a Unix socket. Raises OSError if none does."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.connect(path)
         credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
@@ -162,17 +169,15 @@ def _claim_unix(path: Path, workers: int, held: ExitStack) -> list[str]:
 
 
 def _remove_stale(path: Path) -> None:
-    """Unlink a socket that a killed server left behind: only a socket, and only where nobody listens."""
+    """Unlink a socket that a killed server left behind. Raises StartRefused for other files and sockets in use."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         if not path.absolute().parent.is_dir():
-            raise StartRefused(f"listen unix:{path}: there is no directory {path.absolute().parent}") from None
+            raise StartRefused(f"listen unix:{path}: the directory {path.absolute().parent} does not exist") from None
         return
     if not stat.S_ISSOCK(mode):
-        raise StartRefused(
-            f"listen unix:{path}: something that is not a socket lies there; move it or give another --listen"
-        )
+        raise StartRefused(f"listen unix:{path}: the path exists and is not a socket; move it or give another --listen")
     try:
         holder = _holder(str(path))
     except ConnectionRefusedError:

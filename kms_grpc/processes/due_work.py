@@ -1,10 +1,11 @@
-"""What happens to keys by the clock, one key and one transaction at a time: deletion, expiry, rotation.
+"""Changes to keys whose date has come: deletion, expiry of imported key material, automatic rotation.
 
-A key is looked at again inside the transaction, where nothing else changes it: so each thing happens once, however many
-look for it, and a cancellation that came first wins. The audit record is a row of the same transaction.
+Each key is changed in a transaction of its own, which reads the key again. So a change happens once however many
+keepers look for it, and a cancellation that was committed first takes effect. The audit record is a row of the same
+transaction.
 
-Deletion and erasure cannot be undone, so they also wait until wall clock and boot clock have agreed for an hour
-(agreement.py). An expired material is refused from its very moment on (model/key_transitions.py); here its bytes go.
+Deletion and expiry destroy key material, so the keeper calls them only while it trusts the clock (clock_trust.py).
+Expired material is refused from its expiry on (model/key_transitions.py); here its bytes are removed.
 """
 
 from __future__ import annotations
@@ -23,45 +24,45 @@ from kms_grpc.registry.base import Due, OutboxRow, Transaction
 from kms_grpc.registry.shards import Shard
 
 AT_ONCE: Final = 100
-"""Keys per pass and region: other work of the keeper is not held up."""
+"""Number of keys per pass and region, so that the keeper's other work is not delayed."""
 
 _log = logging.getLogger(__name__)
 
-Deed = Callable[[Shard, Transaction, Key, int], bool]
-"""Whether there was something to be done, after all."""
+Change = Callable[[Shard, Transaction, Key, int], bool]
+"""(shard, transaction, key, now_ns): makes the change; returns False if there was nothing to change."""
 
 
 def delete_due(shard: Shard, now_ns: int) -> int:
-    """Keys whose waiting period is over, with all that is theirs; returns how many."""
-    return _do(shard, Due.DELETION, now_ns, _is_over, _delete)
+    """Delete keys whose waiting period is over, with their materials, aliases and tags; return how many."""
+    return _apply_to_due(shard, Due.DELETION, now_ns, _is_over, _delete)
 
 
 def expire_due(shard: Shard, now_ns: int) -> int:
-    """Imported materials past their ValidTo; returns how many keys lost one."""
-    return _do(shard, Due.EXPIRY, now_ns, _is_there, _expire)
+    """Remove imported key material past its ValidTo; return how many keys lost some."""
+    return _apply_to_due(shard, Due.EXPIRY, now_ns, _is_there, _expire)
 
 
 def rotate_due(shard: Shard, now_ns: int) -> int:
-    """Enabled keys whose next automatic rotation has come."""
-    return _do(shard, Due.ROTATION, now_ns, _is_to_rotate, _rotate)
+    """Rotate enabled keys whose next automatic rotation is due; return how many."""
+    return _apply_to_due(shard, Due.ROTATION, now_ns, _is_to_rotate, _rotate)
 
 
-def _do(shard: Shard, due: Due, now_ns: int, still: Callable[[Key, int], bool], deed: Deed) -> int:
+def _apply_to_due(shard: Shard, due: Due, now_ns: int, still: Callable[[Key, int], bool], change: Change) -> int:
     done = 0
     for key in shard.registry.keys.due(due, now_ns, AT_ONCE):
         try:
-            done += _do_one(shard, key, now_ns, still, deed)
+            done += _apply(shard, key, now_ns, still, change)
         except KMSError as error:
-            _log.error("%s of %s is put off: %s", due.value, key.arn, error)
+            _log.error("%s of %s is postponed: %s", due.value, key.arn, error)
     return done
 
 
-def _do_one(shard: Shard, key: Key, now_ns: int, still: Callable[[Key, int], bool], deed: Deed) -> bool:
+def _apply(shard: Shard, key: Key, now_ns: int, still: Callable[[Key, int], bool], change: Change) -> bool:
     with shard.writing() as transaction:
         fresh = transaction.keys.find(key.key_id)
         if fresh is None or not still(fresh, now_ns):
             return False
-        return deed(shard, transaction, fresh, now_ns)
+        return change(shard, transaction, fresh, now_ns)
 
 
 def _record(transaction: Transaction, name: str, key: Key, now_ns: int, **details: Any) -> None:
@@ -90,21 +91,21 @@ def _is_there(key: Key, now_ns: int) -> bool:
 
 
 def _expire(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> bool:
-    """Whatever has expired goes, also a material that was still waiting for its rotation."""
-    kept, swept = [], False
+    """Remove all expired material of a key, including material that is pending rotation."""
+    kept, removed = [], False
     for material in transaction.materials.list_after(key.key_id, -1, MATERIALS_LIMIT):
         if material.wrapped is None or not material.has_expired(now_ns):
             kept.append(material)
             continue
-        swept = True
+        removed = True
         _record(transaction, "DeleteExpiredKeyMaterial", key, now_ns, keyMaterialId=material.material_id.hex())
         if material.state is MaterialState.PENDING_ROTATION:
             transaction.materials.remove(material)
         else:
             kept.append(transaction.materials.change(dataclasses.replace(material, wrapped=None, expires_ns=None)))
-    if swept:
+    if removed:
         transaction.keys.change(after(with_materials(key, kept), Event.MATERIAL_LOST))
-    return swept
+    return removed
 
 
 # --- rotation ----------------------------------------------------------------------------------------------------
@@ -115,7 +116,7 @@ def _is_to_rotate(key: Key, now_ns: int) -> bool:
 
 
 def _rotate(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> bool:
-    """The next date is a period after this one's, or after now where that is past as well."""
+    """Rotate a key. The next rotation is one period after the due date, or after now if that is past as well."""
     assert key.rotation_period_days is not None and key.next_rotation_ns is not None, "the key rotates"
     period_ns = key.rotation_period_days * DAY_NS
     coming = key.next_rotation_ns + period_ns

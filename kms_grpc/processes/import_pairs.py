@@ -1,7 +1,7 @@
-"""Wrapping pairs for importing, made before anybody asks.
+"""Generates RSA wrapping key pairs for GetParametersForImport in advance.
 
-The keeper's own thread makes them, one at a time, the GIL released; they lie in the shard, wrapped. Where none lies
-ready, a worker makes one for the call that asks for it, beside all other calls (handlers/importing.py).
+A thread of the keeper generates one pair at a time, with the GIL released, and stores it wrapped in the shard. If no
+pair is ready, a worker generates one during the call (operations/handlers/importing.py).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from kms_grpc.registry import imports, owned_keys
 from kms_grpc.registry.shards import Shard
 
 READY: Final = {"RSA_2048": 2, "RSA_3072": 1, "RSA_4096": 1}
-"""How many of each lie ready in each region."""
+"""Number of ready pairs per wrapping key spec that each region keeps."""
 BEGIN_SECONDS: Final = 3.0
-"""A server that has just started has more urgent things to do."""
+"""Delay after the start, when the processor is busy with starting the server."""
 LOWEST_PRIORITY: Final = 19
-"""Nice value of the thread: it takes what the workers leave."""
+"""Nice value of the thread, so that workers come first."""
 PASS_SECONDS: Final = 0.5
 
 _log = logging.getLogger(__name__)
 
 
 class ImportPairs:
-    """Keeps the stock of every region. `stop` ends it after the pair that is being made."""
+    """Keeps READY pairs in every region. `stop` returns after the pair that is being generated."""
 
     def __init__(self, shards: Iterable[Shard], clock: Clock) -> None:
         self._shards = list(shards)
@@ -51,15 +51,15 @@ class ImportPairs:
             self._try(shard, _provide_owned_keys)
         self._end.wait(BEGIN_SECONDS)
         while not self._end.is_set():
-            made = [self.turn(shard) for shard in self._shards]
+            made = [self.make_one(shard) for shard in self._shards]
             if not any(made):
                 self._end.wait(PASS_SECONDS)
 
-    def turn(self, shard: Shard) -> bool:
-        """Make at most one pair for the region; whether one was made."""
-        return self._try(shard, self._look_after)
+    def make_one(self, shard: Shard) -> bool:
+        """Generate at most one pair for a region; True if one was generated."""
+        return self._try(shard, self._provide_any)
 
-    def _look_after(self, shard: Shard, now_ns: int) -> bool:
+    def _provide_any(self, shard: Shard, now_ns: int) -> bool:
         owned_keys.provide(shard, now_ns)
         return any(self._provide(shard, spec, count, now_ns) for spec, count in READY.items())
 
@@ -67,7 +67,7 @@ class ImportPairs:
         try:
             return work(shard, max(self._clock.wall_ns(), shard.registry.latest_time.read_ns()))
         except KMSError as error:
-            _log.error("wrapping pairs of %s are not made for now: %s", shard.region, error)
+            _log.error("cannot generate wrapping key pairs of %s for now: %s", shard.region, error)
             return False
 
     def _provide(self, shard: Shard, spec: str, count: int, now_ns: int) -> bool:

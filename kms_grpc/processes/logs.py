@@ -1,7 +1,7 @@
-"""Logs of all processes, on standard error: JSON, one object per line; for people where it is a terminal.
+"""Logging of all processes to standard error: one JSON object per line, or plain text if it is a terminal.
 
-Whatever `extra` a call to logging gives becomes members of the object. Bearer tokens never get through: what
-follows the word Bearer is cut out, and so is every secret named to `hide`, wherever it stands in the finished text.
+The argument `extra` of a logging call becomes members of the object. Secrets are removed from the finished line: the
+text after the word Bearer, and every text passed to `hide`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def configure(process: str, level: str = "info") -> None:
 
 
 def hide(secrets: Iterable[str]) -> None:
-    """Never let these texts through."""
+    """Replace these texts in all later log lines by [hidden]."""
     _secrets.update(secret for secret in secrets if secret)
 
 
@@ -45,7 +45,7 @@ def without_secrets(text: str) -> str:
 
 
 class AsJson(logging.Formatter):
-    """`{"time": …, "level": …, "process": …, "pid": …, "logger": …, "message": …, …}`"""
+    """Formats a record as `{"time": …, "level": …, "process": …, "pid": …, "logger": …, "message": …, …}`."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class AsJson(logging.Formatter):
 
 
 class ForPeople(logging.Formatter):
-    """`18:10:22 worker-0: message (name=value …)`; the level stands before the message where it is not info."""
+    """Formats a record as `18:10:22 worker-0: message (name=value …)`, with any level other than info named."""
 
     def __init__(self, process: str) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""/metrics in Prometheus' text: calls, durations and gauges of all workers, read from DIR/run by the supervisor.
+"""/metrics in Prometheus' text format: calls, durations and gauges of all processes, read from DIR/run.
 
-The supervisor serves it because it stays up when a worker or the keeper dies, and because it holds no key.
+The supervisor serves it, because it outlives the workers and the keeper and holds no keys.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from kms_grpc.processes.run_folder import RunFolder
 
 PREFIX: Final = "kms_grpc_"
 BOUNDS: Final = (*(str(2**bucket / 1e6) for bucket in range(BUCKETS - 1)), "+Inf")
-"""Upper bounds of the counters' buckets in seconds."""
+"""Upper bounds of the duration buckets in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessState:
-    """What the supervisor knows of one of its children."""
+    """The state of a child process."""
 
     name: str
     up: bool
@@ -35,7 +35,7 @@ class ProcessState:
 
 
 class ServerCollector(Collector):
-    """Reads the files anew at each scrape."""
+    """Collects all metrics from the mapped files at each scrape."""
 
     def __init__(
         self, run: RunFolder, workers: int, operations: Sequence[str], states: Callable[[], Iterable[ProcessState]]
@@ -57,10 +57,10 @@ class ServerCollector(Collector):
 
     def _processes(self) -> Iterator[Metric]:
         up = GaugeMetricFamily(f"{PREFIX}process_up", "1 while the process is ready", labels=["process"])
-        restarts = CounterMetricFamily(
-            f"{PREFIX}process_restarts", "Times the process was started again", labels=["process"]
+        restarts = CounterMetricFamily(f"{PREFIX}process_restarts", "Restarts of the process", labels=["process"])
+        info = GaugeMetricFamily(
+            f"{PREFIX}libcrypto", "Version of libcrypto that the process uses", labels=["process", "version"]
         )
-        info = GaugeMetricFamily(f"{PREFIX}libcrypto", "The libcrypto a process runs on", labels=["process", "version"])
         for state in self._states():
             up.add_metric([state.name], state.up)
             restarts.add_metric([state.name], state.restarts)
@@ -81,7 +81,7 @@ class ServerCollector(Collector):
     def _durations(self) -> Metric:
         durations = HistogramMetricFamily(
             f"{PREFIX}call_duration_seconds",
-            "Time from a call's decoding to its answer, all workers",
+            "Time from the decoding of a call to its response, over all workers",
             labels=["operation"],
         )
         for operation in self._operations:
@@ -125,8 +125,10 @@ def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
 
 @contextmanager
 def serve(listen: str, collector: Collector) -> Iterator[str]:
-    """Answer HTTP on HOST:PORT from a thread while entered; gives the address (port 0 becomes a free one). Raises
-    StartRefused."""
+    """Serve HTTP on HOST:PORT from a thread during the block; yields the address, with a free port for port 0.
+
+    Raises StartRefused if the address is not available.
+    """
     registry = CollectorRegistry()
     registry.register(collector)
     host, _, port = listen.rpartition(":")

@@ -1,10 +1,10 @@
-"""Audit records of writes, on their way from the shards' outboxes into DIR/audit/keeper.jsonl: each of them once.
+"""Copies the audit records of writes from the shards' outboxes into DIR/audit/keeper.jsonl, each exactly once.
 
-A batch is written to the log, the log is synced, and only then the rows are cleared. A crash in between leaves rows
-that are in the log already; so what was written and not yet cleared is remembered, and after a start it is read
-from the log's end. `keeper.position` says from where: `{"inode", "offset"}` of a moment when nothing was left to
-clear. It may be old or missing, that only means more to read. A log that was rotated meanwhile is found by its
-inode.
+A batch of rows is written to the log, the log is synced, and only then the rows are deleted. A crash in between leaves
+rows whose records are in the log already. To skip them, the copier remembers the event ids that it has written but not
+deleted, and after a start it reads them from the end of the log. `keeper.position` holds where to start reading:
+`{"inode", "offset"}` at a time when no rows were left. An old or missing position only means more to read. A rotated
+log is found by its inode.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class Position(msgspec.Struct, frozen=True):
-    """A place in the log: bytes from the beginning of the file of that inode."""
+    """A position in the log: a byte offset in the file with that inode."""
 
     inode: int
     offset: int
@@ -40,7 +40,7 @@ class _Line(msgspec.Struct):
 
 
 class OutboxCopier:
-    """Copies of all regions into one log."""
+    """Copies the outboxes of all regions into one log."""
 
     def __init__(self, registries: Mapping[str, Registry], log: FileAuditLog, position_file: Path) -> None:
         self._registries = registries
@@ -54,25 +54,25 @@ class OutboxCopier:
 
     @property
     def failing(self) -> int:
-        """Regions that could not be copied in the last pass."""
+        """Number of regions that the last pass failed to copy."""
         return len(self._failing)
 
     def copy_all(self) -> None:
-        """One pass over all regions, until each is empty or fails."""
-        self.waiting = sum(self._copy_or_tell(region, registry) for region, registry in self._registries.items())
+        """Copy the outbox of each region until it is empty or fails."""
+        self.waiting = sum(self._copy_region(region, registry) for region, registry in self._registries.items())
         if not self._failing:
             self._uncleared.clear()
-            with contextlib.suppress(OSError):  # a full disk: an older position does as well
+            with contextlib.suppress(OSError):  # on a full disk, an older position is good enough
                 self._note_position()
 
-    def _copy_or_tell(self, region: str, registry: Registry) -> int:
-        """Rows that still wait, at most a batch."""
+    def _copy_region(self, region: str, registry: Registry) -> int:
+        """Returns the number of rows left, at most one batch. Logs the first failure of a region."""
         try:
             while rows := registry.outbox.oldest(BATCH):
                 self._copy(registry, rows)
         except (KMSError, OSError) as error:
             if region not in self._failing:
-                _log.error("audit records of %s wait in its outbox: %s", region, error)
+                _log.error("cannot copy audit records of %s, which stay in its outbox: %s", region, error)
             self._failing.add(region)
             return len(rows)
         self._failing.discard(region)
@@ -102,7 +102,7 @@ class OutboxCopier:
 
 
 def ids_after(log: Path, position: Position) -> Iterator[str]:
-    """Event ids in the log after a position, over the files it was rotated to; in all of them where that is unknown."""
+    """Yields the event ids after a position in the log and the files it was rotated to; all ids if it is unknown."""
     rotated = (path for path in log.parent.glob(f"{log.name}?*") if path.suffix != ".gz")
     files = [*sorted(rotated, key=lambda path: path.stat().st_mtime_ns), log]
     known = [place for place, path in enumerate(files) if path.stat().st_ino == position.inode]

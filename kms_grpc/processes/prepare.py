@@ -1,4 +1,4 @@
-"""The one-off process before the others: first start and migrations."""
+"""The process that runs before the others: it creates and migrates the shards."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from kms_grpc.processes.child_protocol import SupervisorLink
 
 
 def run(prepare: Callable[[Settings], None]) -> int:
-    """The main of the process `prepare`; returns its exit code. What `prepare` raises is the reason the server
-    gives."""
-    return child_protocol.run(lambda tie: _run(tie, prepare))
+    """Run the process `prepare` and return its exit code. An exception of `prepare` is the reason that the server
+    reports for not starting."""
+    return child_protocol.run(lambda link: _run(link, prepare))
 
 
-def _run(tie: SupervisorLink, prepare: Callable[[Settings], None]) -> int:
+def _run(link: SupervisorLink, prepare: Callable[[Settings], None]) -> int:
     keyring.forbid_core_dumps()
-    prepare(tie.settings)
+    prepare(link.settings)
     return 0

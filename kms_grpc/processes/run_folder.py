@@ -1,14 +1,14 @@
-"""DIR/run: what the processes of one server share while they run, and DIR/audit.
+"""Paths in DIR/run, which the processes of a running server share, and in DIR/audit.
 
 | file | content |
 |---|---|
 | run/epochs | u64 per region, in the order of the configuration (registry/epochs.py) |
-| run/regions | their names, one per line |
-| run/counters-N | calls of worker N (audit/counters.py) |
-| run/gauges-worker-N, run/gauges-keeper | gauges.py |
-| run/address | where the server answers, one address per line |
-| run/aws-address | the same of the AWS door, where there is one |
-| run/tls-certificate | the path of the certificate that it serves under, where there is one |
+| run/regions | names of the regions, one per line |
+| run/counters-N | call counters of worker N (audit/counters.py) |
+| run/gauges-worker-N, run/gauges-keeper | gauges (gauges.py) |
+| run/address | addresses of the gRPC door, one per line |
+| run/aws-address | addresses of the AWS door, if it is served |
+| run/tls-certificate | path of the TLS certificate, if TLS is configured |
 | audit/worker-N.jsonl, audit/keeper.jsonl | the audit logs (audit/log.py) |
 """
 
@@ -29,7 +29,7 @@ GAUGE_BYTES: Final = 8
 
 
 class RunFolder:
-    """Paths below a data directory."""
+    """Paths below one data directory."""
 
     def __init__(self, data_dir: Path) -> None:
         self.folder = data_dir / "run"
@@ -44,7 +44,7 @@ class RunFolder:
         self.keeper_position = self.audit / "keeper.position"
 
     def served_regions(self) -> list[str]:
-        """Of the server that runs, or ran last, in the order of the epochs; none where none ever did."""
+        """Returns the regions of the current or last server, in the order of the epochs; empty before the first."""
         return self.regions.read_text("ascii").split() if self.regions.is_file() else []
 
     def counters(self, worker: int) -> Path:
@@ -57,7 +57,10 @@ class RunFolder:
         return self.audit / f"worker-{worker}.jsonl"
 
     def make(self, settings: Settings, operations: Sequence[str]) -> None:
-        """Make all of it, counters at zero. Only the supervisor does, before anyone maps it. Raises StartRefused."""
+        """Create all files, counters at zero. Only the supervisor calls this, before any process maps them.
+
+        Raises StartRefused.
+        """
         try:
             self._make(settings, operations)
         except OSError as error:
@@ -66,10 +69,10 @@ class RunFolder:
     def _make(self, settings: Settings, operations: Sequence[str]) -> None:
         for folder in (self.folder, self.audit):
             folder.mkdir(mode=0o700, exist_ok=True)
-        told = (self.address, self.aws_address, self.tls_certificate)
-        for old in (*self.folder.glob("counters-*"), *self.folder.glob("gauges-*"), *told):
+        published = (self.address, self.aws_address, self.tls_certificate)
+        for old in (*self.folder.glob("counters-*"), *self.folder.glob("gauges-*"), *published):
             old.unlink(missing_ok=True)
-        self._give_back_reserves(settings.workers)
+        self._release_reserves(settings.workers)
         create_epochs(self.epochs, len(settings.regions))
         self.regions.write_text("".join(f"{region}\n" for region in settings.regions), "ascii")
         _zeros(self.keeper_gauges, GAUGE_BYTES * len(KEEPER))
@@ -77,8 +80,8 @@ class RunFolder:
             counters.create(self.counters(worker), operations)
             _zeros(self.worker_gauges(worker), GAUGE_BYTES * len(WORKER))
 
-    def _give_back_reserves(self, workers: int) -> None:
-        """Of workers there are no more: killed when there were more of them, they left theirs allocated."""
+    def _release_reserves(self, workers: int) -> None:
+        """Release the log reserves of workers with higher numbers, which an earlier server left when it was killed."""
         present = {self.worker_log(worker) for worker in range(workers)}
         for path in set(self.audit.glob("worker-*.jsonl")) - present:
             with path.open("ab") as log:
@@ -86,7 +89,7 @@ class RunFolder:
 
 
 def _zeros(path: Path, size: int) -> None:
-    """A new file, allocated in full: a store into a mapped hole would be SIGBUS on a full disk."""
+    """Create a file of zeros with all blocks allocated: on a full disk, writing to a mapped hole raises SIGBUS."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

@@ -1,4 +1,4 @@
-"""Signals as something a select loop can wait for."""
+"""Signals that a select loop can wait for."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 
 
 class Signals:
-    """While entered, these signals are only noted. Main thread only.
+    """Records these signals during the block instead of acting on them. For the main thread only.
 
-    `fileno` is readable once one has come; `take` says how often each came since it was last asked."""
+    `fileno` becomes readable when a signal arrives. `take` returns the signals since its last call, in order.
+    """
 
     def __init__(self, numbers: Iterable[int]) -> None:
         self._numbers = tuple(numbers)

@@ -1,14 +1,14 @@
-"""`kms-grpc serve`: holds what one server alone may use, spawns the processes, restarts what dies, stops cleanly.
+"""`kms-grpc serve`: locks the data directory and addresses, spawns the other processes, restarts and stops them.
 
-It imports no grpc and holds no key. Its signals:
+It does not import grpc and holds no keys. It handles these signals:
 
-| signal | what it does |
+| signal | effect |
 |---|---|
-| SIGTERM, SIGINT | workers finish the calls in flight (at most drain_seconds, then SIGKILL); exit code 0 |
-| the same again, later | SIGKILL to all at once; exit code 0 |
-| SIGHUP | on a terminal, which is then gone: as SIGTERM; else nothing: logs that were moved are noticed anyway |
+| SIGTERM, SIGINT | workers finish the calls in flight within drain_seconds, then get SIGKILL; exit code 0 |
+| a second SIGTERM or SIGINT | all processes get SIGKILL at once; exit code 0 |
+| SIGHUP | on a terminal, which has then closed: as SIGTERM; otherwise ignored, since log rotation needs no signal |
 
-When a worker dies every epoch is bumped: it may have committed a change and died before it could tell the others.
+When a worker dies, all epochs are bumped: it may have committed a change without notifying the other workers.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ from kms_grpc.registry.epochs import Epochs
 
 _STOP: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 _KEEPER_SECONDS: Final = 5.0
-"""How long the keeper may take to copy what the workers left."""
+"""How long the keeper may take to copy the remaining audit records."""
 _SAME_REQUEST_SECONDS: Final = 0.5
+"""Stop signals within this time count as one."""
 
 _log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """One server. `command` gives the arguments of each process; `operations` names the counters' blocks."""
+    """Supervises one server. `command` returns the arguments of each process; `operations` are the names to count."""
 
     def __init__(
         self,
@@ -65,8 +66,10 @@ class Supervisor:
         self._serving = False
 
     def run(self) -> int:
-        """Serve until told to stop; returns the exit code. Main thread only: its children die with the thread that
-        made them."""
+        """Serve until a stop signal arrives; return the exit code.
+
+        Call it in the main thread, because the children are killed when the thread that spawned them ends.
+        """
         logs.configure("supervisor", self._settings.log_level)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.umask(0o077)
@@ -90,31 +93,31 @@ class Supervisor:
         self._signals = held.enter_context(Signals((*_STOP, signal.SIGHUP, signal.SIGCHLD)))
         self._selector.register(self._signals, selectors.EVENT_READ)
         held.callback(self._kill_all)
-        told = self._run_folder
-        for written in (told.address, told.aws_address, told.tls_certificate):
-            held.callback(written.unlink, missing_ok=True)
+        folder = self._run_folder
+        for published in (folder.address, folder.aws_address, folder.tls_certificate):
+            held.callback(published.unlink, missing_ok=True)
         self._prepare()
         if not self._stops:
             self._spawn_all(addresses, aws_addresses)
             self._serve_metrics(held)
         while not self._stops:
-            self._turn()
+            self._handle_events()
             self._restart_due()
             self._announce(addresses, aws_addresses)
         return self._stop()
 
     def _claim_aws(self, held: ExitStack) -> list[str]:
-        """The AWS door's address for each worker; nothing where there is no such door."""
+        """Returns the AWS door's address for each worker; empty if the door is not configured."""
         listen, workers = self._settings.aws_listen, self._settings.workers
         return [] if listen is None else held.enter_context(claims.address(listen, workers, "--aws-listen"))
 
     def _prepare(self) -> None:
-        """The one-off child: first start and migrations. It is not tried twice."""
+        """Run the child `prepare` to its end. It is not restarted."""
         child = self._child("prepare", 0)
         self._children = [child]
         self._spawn(child)
         while child.running and not self._stops:
-            self._turn()
+            self._handle_events()
         self._kill_all()
         self._children = []
 
@@ -137,7 +140,7 @@ class Supervisor:
         except OSError as error:
             if not self._serving:
                 raise StartRefused(f"{child.name}: {error}") from None
-            _log.error("%s cannot be started: %s", child.name, error)
+            _log.error("cannot start %s: %s", child.name, error)
             child.plan_restart(lived=0)
             return
         self._selector.register(output, selectors.EVENT_READ, child)
@@ -153,7 +156,7 @@ class Supervisor:
         return [metrics.ProcessState(c.name, c.ready, c.restarts, c.facts or {}) for c in self._children]
 
     def _announce(self, addresses: list[str], aws_addresses: list[str]) -> None:
-        """Once, when all are ready."""
+        """Publish and log the addresses, once, when all children are ready."""
         if self._serving or not all(child.ready for child in self._children):
             return
         self._serving = True
@@ -177,23 +180,24 @@ class Supervisor:
             _log.warning("%s", advice)
         if not facts.get("memory_locked", True):
             _log.warning(
-                "keys may be swapped out: let the server lock memory (ulimit -l 8192, LimitMEMLOCK=8M, CAP_IPC_LOCK)"
+                "keys may be swapped to disk: allow the server to lock memory"
+                " (ulimit -l 8192, LimitMEMLOCK=8M or CAP_IPC_LOCK)"
             )
 
     def _write(self, path: Path, lines: list[str]) -> None:
-        """For those who look where the server answers; it answers without that file too, be the disk full by now."""
+        """Write a file that tells other processes an address or path. A failure, as on a full disk, is only logged."""
         if not lines:
             return
         try:
             path.write_text("".join(f"{each}\n" for each in dict.fromkeys(lines)))
         except OSError as error:
-            _log.warning("%s cannot be written: %s", path, error.strerror)
+            _log.warning("cannot write %s: %s", path, error.strerror)
 
     # --- the loop ----------------------------------------------------------------------------------------------
 
-    def _turn(self) -> None:
-        """Wait for something to happen, or for the next thing to do, and take it in."""
-        for key, _ in self._selector.select(self._patience()):
+    def _handle_events(self) -> None:
+        """Wait for the next event or restart, and handle reports, signals and ended children."""
+        for key, _ in self._selector.select(self._timeout()):
             if isinstance(key.data, Child) and not key.data.read():
                 self._selector.unregister(key.fd)
         for number in self._signals.take():
@@ -208,32 +212,32 @@ class Supervisor:
                 child.signal(signal.SIGKILL)
 
     def _note_stop(self) -> None:
-        """timeout(1) and others signal us and then our group: what follows at once is the same request."""
+        """Count a stop request. timeout(1) and others signal the process and then its group, which is one request."""
         now = time.monotonic()
         if not self._stops or now - self._stopped_at > _SAME_REQUEST_SECONDS:
             self._stops += 1
             self._stopped_at = now
 
-    def _patience(self) -> float:
+    def _timeout(self) -> float:
         due = [child.restart_at for child in self._children if child.restart_at is not None]
         return min(1.0, max(0.0, min(due) - time.monotonic())) if due and not self._stops else 1.0
 
     def _ended(self, child: Child, status: int) -> None:
-        """A process is gone: read its last words; then it is an end, a failed start, or something to restart."""
+        """Read the last report of an ended process, then restart it or, before the server serves, refuse to start."""
         self._forget_output(child)
         child.ended()
-        words = child.reason or describe_status(status)
+        reason = child.reason or describe_status(status)
         if child.role == "prepare":
             if status != 0 and not self._stops:
-                raise StartRefused(words, status if status > 0 else 1)
+                raise StartRefused(reason, status if status > 0 else 1)
             return
         self._epochs.bump_all()
         if self._stops:
             return
         if not self._serving:
-            raise StartRefused(f"{child.name}: {words}", status if status > 0 else 1)
+            raise StartRefused(f"{child.name}: {reason}", status if status > 0 else 1)
         _log.error(
-            "%s ended and is started again",
+            "%s ended and will be restarted",
             child.name,
             extra={"status": describe_status(status), "reason": child.reason},
         )
@@ -253,7 +257,7 @@ class Supervisor:
     # --- stop --------------------------------------------------------------------------------------------------
 
     def _stop(self) -> int:
-        """Workers first; then the keeper, which copies what they left."""
+        """Stop the workers first, then the keeper, which copies the remaining audit records."""
         _log.info("stopping")
         workers = [child for child in self._children if child.role == "worker"]
         if self._serving:
@@ -268,10 +272,10 @@ class Supervisor:
             child.signal(signal.SIGTERM)
         deadline = time.monotonic() + seconds
         while any(child.running for child in children) and self._stops == 1 and time.monotonic() < deadline:
-            self._turn()
+            self._handle_events()
         for child in children:
             if child.running:
-                _log.warning("%s did not end in time and is killed", child.name)
+                _log.warning("%s did not end in time and was killed", child.name)
                 child.signal(signal.SIGKILL)
 
     def _kill_all(self) -> None:

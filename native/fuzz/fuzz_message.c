@@ -1,5 +1,6 @@
 /* Fuzzes messages of the AWS Encryption SDK's format: reads each input as a header, and where the data key (bytes 0-31)
- * opens it, its frames are decrypted at once and in parts, which must agree. Encrypts each input as well, and requires that it decrypts.
+ * opens it, its frames are decrypted at once and in parts, which must agree. Encrypts each input as well, and requires
+ * that it decrypts.
  */
 #include "core.h"
 #include "esdk.h"

@@ -66,8 +66,8 @@ static void open_whole(const uint8_t *data, size_t size) {
     free(plaintext);
 }
 
-/* Reads the input as a count of up to 7, then for each record its key and a u16 length, then the records. Each plaintext
- * has a buffer of its own. */
+/* Reads the input as a count of up to 7, then for each record its key and a u16 length, then the records. Each
+ * plaintext has a buffer of its own. */
 static void open_batch(const uint8_t *data, size_t size) {
     uint64_t keys[8] = {0}, lens[8] = {0};
     uint8_t statuses[8], *plaintexts[8] = {NULL};

@@ -1,5 +1,6 @@
 /* Fuzzes the scanner of requests: writes an accepted request again in another order and requires the same reading, and
- * answers it within the bounds of the buffer. The first byte of an input chooses the operation, the rest is the request. */
+ * answers it within the bounds of the buffer. The first byte of an input chooses the operation, the rest is the
+ * request. */
 #include "core.h"
 #include "fuzz.h"
 #include "keyring.h"
@@ -25,7 +26,7 @@ static uint32_t read_u32(const uint8_t *b) {
     return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
 }
 
-/* The canonical context as a message's pairs. */
+/* Writes a canonical context as the pairs of a message. */
 static uint8_t *put_pairs(uint8_t *out, const kms_call *call) {
     const uint8_t *next = call->context + 4;
     for (uint32_t i = 0; i < read_u32(call->context); i++) {

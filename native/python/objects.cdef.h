@@ -1,4 +1,4 @@
-/* --- python/objects.c: reads and creates Python objects ------------------------------------------------------------ */
+/* --- python/objects.c: reads and creates Python objects ----------------------------------------------------------- */
 
 /* Call these functions by ctypes, which holds the GIL; cffi releases it. */
 

@@ -1,6 +1,6 @@
-"""The table of cases: what is called, what must have been made before, and what is answered. Both doors run all rows.
+"""The table of cases: a call, its preparation and the expected response. The tests run all rows through both doors.
 
-A good row names no error. Texts are AWS's where AWS's are known; {arn}, {id}, {alias} … are of what the case made.
+A row without an error must succeed. Texts are AWS's where known; {arn}, {id}, {alias} … stand for what the case made.
 Sources: https://docs.aws.amazon.com/kms/latest/APIReference/ and the service model of botocore (kms/2014-11-01).
 """
 
@@ -17,7 +17,7 @@ Prepare = Callable[[World], Members]
 
 
 class Case(NamedTuple):
-    """`prepare` makes what has to be there and gives the members of the call."""
+    """One call. `prepare` creates what it needs and returns its members; `error` is empty if the call succeeds."""
 
     operation: str
     why: str
@@ -30,7 +30,7 @@ class Case(NamedTuple):
         return f"{self.operation}-{self.error or 'done'}-{self.why}".replace(" ", "_")
 
 
-# --- calls on one key: how each names it, and what it says besides -----------------------------------------------
+# --- calls on one key: the members besides the key ---------------------------------------------------------------
 
 ON_A_KEY: dict[str, Prepare] = {
     "DescribeKey": lambda w: {},
@@ -59,7 +59,7 @@ ON_A_KEY: dict[str, Prepare] = {
     "ReEncrypt": lambda w: {"CiphertextBlob": w.blob(w.key())},
     "Decrypt": lambda w: {"CiphertextBlob": w.blob(w.key())},
 }
-"""What is said besides the key, whose name is in the member of NAMED_BY."""
+"""Members of a valid call besides the key id, which is in the member KeyId or that of NAMED_BY."""
 NAMED_BY = {"CreateAlias": "TargetKeyId", "UpdateAlias": "TargetKeyId", "ReEncrypt": "DestinationKeyId"}
 
 USE = ("Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncrypt")
@@ -83,7 +83,8 @@ PENDING_IMPORT = "{arn} is pending import."
 
 
 def on(operation: str, key: Callable[[World], str]) -> Prepare:
-    """The operation's good members, for the key that `key` makes last, so that facts name it."""
+    """Returns a preparation of valid members for the key that `key` creates. It creates the key last, so that `facts`
+    describe it."""
 
     def prepare(world: World) -> Members:
         besides = ON_A_KEY[operation](world)
@@ -97,19 +98,19 @@ def in_state(state: str) -> Callable[[World], str]:
 
 
 def _of_names() -> Iterator[Case]:
-    """What a key may be called, for every operation on one."""
+    """Yields cases of invalid key identifiers for every operation on a key."""
     for name in ON_A_KEY:
         unknown = f"Key '{arn_of(UNKNOWN)}' does not exist"
         yield Case(name, "unknown id", on(name, lambda w: UNKNOWN), "NotFoundException", unknown)
         yield Case(name, "unknown ARN", on(name, lambda w: arn_of(UNKNOWN)), "NotFoundException", unknown)
         hexadecimal = UNKNOWN.replace("-", "")
         invalid = f"Invalid keyId '{hexadecimal}'"
-        yield Case(name, "no id at all", on(name, lambda w, x=hexadecimal: x), "NotFoundException", invalid)
+        yield Case(name, "not an id", on(name, lambda w, x=hexadecimal: x), "NotFoundException", invalid)
         yield Case(name, "another region", on(name, lambda w: arn_of(UNKNOWN, OTHER_REGION)), "NotFoundException",
                    f"Invalid arn {OTHER_REGION}")  # fmt: skip
         error = "InvalidArnException" if name in KNOWS_INVALID_ARN else "NotFoundException"
         text = "Invalid arn 'arn:aws:kms'" if name in KNOWS_INVALID_ARN else "Invalid keyId 'arn:aws:kms'"
-        yield Case(name, "no ARN", on(name, lambda w: "arn:aws:kms"), error, text)
+        yield Case(name, "not an ARN", on(name, lambda w: "arn:aws:kms"), error, text)
         yield Case(name, "another account", on(name, lambda w: FOREIGN), "AccessDeniedException", DENIED[name])
         if name not in ("CreateAlias", "UpdateAlias"):
             yield from _of_aliases(name)
@@ -175,18 +176,18 @@ PREFIX = ('Alias must start with the prefix "alias/". Please see'
           " https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html")  # fmt: skip
 
 
-def _not_built(member: str) -> str:
+def _not_supported(member: str) -> str:
     return f"{member} is not supported yet: send the request without it."
 
 
 CREATING = [
-    Case("CreateKey", "as it comes", lambda w: {}),
-    Case("CreateKey", "with all that it takes", lambda w: {
+    Case("CreateKey", "no members", lambda w: {}),
+    Case("CreateKey", "all supported members", lambda w: {
         "Description": "d", "KeySpec": "SYMMETRIC_DEFAULT", "KeyUsage": "ENCRYPT_DECRYPT", "Origin": "AWS_KMS",
         "MultiRegion": False, "Tags": [{"TagKey": "team", "TagValue": "shop"}]}),
     Case("CreateKey", "external", lambda w: {"Origin": "EXTERNAL"}),
-    Case("CreateKey", "by the old name", lambda w: {"CustomerMasterKeySpec": "SYMMETRIC_DEFAULT"}),
-    Case("CreateKey", "by both names", lambda w: {
+    Case("CreateKey", "the deprecated member", lambda w: {"CustomerMasterKeySpec": "SYMMETRIC_DEFAULT"}),
+    Case("CreateKey", "both members", lambda w: {
         "CustomerMasterKeySpec": "SYMMETRIC_DEFAULT", "KeySpec": "SYMMETRIC_DEFAULT"}, "ValidationException",
         "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is"
         " deprecated."),
@@ -198,34 +199,34 @@ CREATING = [
     Case("CreateKey", "a tag twice", lambda w: {"Tags": TWICE}, "TagException", "Duplicate tag keys"),
     Case("CreateKey", "a reserved tag", lambda w: {"Tags": RESERVED}, "TagException",
          "Tags beginning with aws: are reserved"),
-    Case("CreateKey", "a key store", lambda w: {"CustomKeyStoreId": "cks-1234"}, UNSUPPORTED,
-         _not_built("CustomKeyStoreId")),
-    Case("CreateKey", "an external key store", lambda w: {"XksKeyId": "key"}, UNSUPPORTED, _not_built("XksKeyId")),
-    Case("CreateKey", "a policy", lambda w: {"Policy": "{}"}, UNSUPPORTED, _not_built("Policy")),
-    Case("CreateKey", "several regions", lambda w: {"MultiRegion": True}, UNSUPPORTED, _not_built("MultiRegion")),
+    Case("CreateKey", "a custom key store", lambda w: {"CustomKeyStoreId": "cks-1234"}, UNSUPPORTED,
+         _not_supported("CustomKeyStoreId")),
+    Case("CreateKey", "an external key store", lambda w: {"XksKeyId": "key"}, UNSUPPORTED, _not_supported("XksKeyId")),
+    Case("CreateKey", "a policy", lambda w: {"Policy": "{}"}, UNSUPPORTED, _not_supported("Policy")),
+    Case("CreateKey", "several regions", lambda w: {"MultiRegion": True}, UNSUPPORTED, _not_supported("MultiRegion")),
     Case("DescribeKey", "a deletion date", on("DescribeKey", in_state("PendingDeletion"))),
     Case("DescribeKey", "imported material", on("DescribeKey", lambda w: w.imported())),
     Case("DescribeKey", "by ARN", on("DescribeKey", lambda w: arn_of(w.key()))),
     Case("DescribeKey", "by alias", lambda w: {"KeyId": w.alias(w.key())}),
     Case("DescribeKey", "an AWS managed key", lambda w: {"KeyId": "alias/aws/s3"}),
     Case("DescribeKey", "grant tokens", lambda w: {"KeyId": w.key(), "GrantTokens": ["t"]}, UNSUPPORTED,
-         _not_built("GrantTokens")),
+         _not_supported("GrantTokens")),
 ]  # fmt: skip
 
 MARKER = "The marker is not one of this listing: send the NextMarker of its previous page unchanged."
 
 LISTING = [
-    Case("ListKeys", "one of them", lambda w: {"Limit": 1} if w.key() else {}),
+    Case("ListKeys", "a page of one", lambda w: {"Limit": 1} if w.key() else {}),
     Case("ListKeys", "a bad marker", lambda w: {"Marker": "x"}, "InvalidMarkerException", MARKER),
     Case("ListAliases", "a bad marker", lambda w: {"Marker": "x"}, "InvalidMarkerException", MARKER),
     Case("ListAliases", "of one key", on("ListAliases", lambda w: _with_aliases(w, 3))),
-    Case("ListAliases", "one of them", lambda w: {"KeyId": _with_aliases(w, 2), "Limit": 1}),
+    Case("ListAliases", "a page of one", lambda w: {"KeyId": _with_aliases(w, 2), "Limit": 1}),
     Case("ListResourceTags", "two", on("ListResourceTags", lambda w: w.tagged("a", "b"))),
-    Case("ListResourceTags", "one of them", lambda w: {"KeyId": w.tagged("a", "b"), "Limit": 1}),
+    Case("ListResourceTags", "a page of one", lambda w: {"KeyId": w.tagged("a", "b"), "Limit": 1}),
     Case("ListResourceTags", "a bad marker", lambda w: {"KeyId": w.key(), "Marker": "x"}, "InvalidMarkerException",
          MARKER),
     Case("ListKeyRotations", "rotated", on("ListKeyRotations", lambda w: w.rotated(2))),
-    Case("ListKeyRotations", "one of them", lambda w: {"KeyId": w.rotated(2), "Limit": 1}),
+    Case("ListKeyRotations", "a page of one", lambda w: {"KeyId": w.rotated(2), "Limit": 1}),
     Case("ListKeyRotations", "all material", lambda w: {
         "KeyId": w.rotated(), "IncludeKeyMaterial": "ALL_KEY_MATERIAL"}),
     Case("ListKeyRotations", "imported material", lambda w: {
@@ -253,7 +254,7 @@ ALIASES = [
     Case("CreateAlias", "no name", lambda w: {"TargetKeyId": w.key(), "AliasName": "alias/"},
          "InvalidAliasNameException",
          "alias/: after alias/ come letters, digits and / _ - only, at most 256 characters in all"),
-    Case("CreateAlias", "of an alias", lambda w: {"TargetKeyId": "alias/orders", "AliasName": w.name()},
+    Case("CreateAlias", "for an alias", lambda w: {"TargetKeyId": "alias/orders", "AliasName": w.name()},
          "ValidationException", "Aliases must refer to keys. Not aliases"),
     Case("CreateAlias", "one too many", lambda w: {"TargetKeyId": _with_aliases(w, 50), "AliasName": w.name()},
          "LimitExceededException", "{arn} has 50 aliases, which is the quota of a key."),
@@ -262,13 +263,13 @@ ALIASES = [
     Case("UpdateAlias", "to its own key", lambda w: {"TargetKeyId": w.key(), "AliasName": w.alias(w.facts["id"])}),
     Case("UpdateAlias", "by ARN", lambda w: {"AliasName": w.alias(w.key()), "TargetKeyId": arn_of(w.key())}),
     Case("UpdateAlias", "from a key that is pending deletion", lambda w: {
-        "AliasName": _of_a_dying_key(w), "TargetKeyId": w.key()}),
+        "AliasName": _alias_of_pending_key(w), "TargetKeyId": w.key()}),
     Case("UpdateAlias", "unknown", lambda w: {"AliasName": "alias/none", "TargetKeyId": w.key()}, "NotFoundException",
          "Alias arn:aws:kms:{region}:{account}:alias/none is not found."),
-    Case("UpdateAlias", "of an alias", lambda w: {"AliasName": w.alias(w.key()), "TargetKeyId": "alias/x"},
+    Case("UpdateAlias", "to an alias", lambda w: {"AliasName": w.alias(w.key()), "TargetKeyId": "alias/x"},
          "ValidationException", "Aliases must refer to keys. Not aliases"),
-    Case("DeleteAlias", "there", lambda w: {"AliasName": w.alias(w.key())}),
-    Case("DeleteAlias", "of a key that is pending deletion", lambda w: {"AliasName": _of_a_dying_key(w)}),
+    Case("DeleteAlias", "existing", lambda w: {"AliasName": w.alias(w.key())}),
+    Case("DeleteAlias", "of a key that is pending deletion", lambda w: {"AliasName": _alias_of_pending_key(w)}),
     Case("DeleteAlias", "unknown", lambda w: {"AliasName": "alias/none"}, "NotFoundException",
          "Alias arn:aws:kms:{region}:{account}:alias/none is not found."),
     Case("DeleteAlias", "no prefix", lambda w: {"AliasName": "orders"}, "ValidationException", PREFIX),
@@ -277,7 +278,7 @@ ALIASES = [
 ]  # fmt: skip
 
 
-def _of_a_dying_key(world: World) -> str:
+def _alias_of_pending_key(world: World) -> str:
     key_id = world.key()
     name = world.alias(key_id)
     world.call("ScheduleKeyDeletion", KeyId=key_id)
@@ -292,22 +293,22 @@ TAGGING = [
     Case("TagResource", "twice", lambda w: {"KeyId": w.key(), "Tags": TWICE}, "TagException", "Duplicate tag keys"),
     Case("TagResource", "reserved", lambda w: {"KeyId": w.key(), "Tags": RESERVED}, "TagException",
          "Tags beginning with aws: are reserved"),
-    Case("UntagResource", "there", lambda w: {"KeyId": w.tagged("a", "b"), "TagKeys": ["a"]}),
+    Case("UntagResource", "existing", lambda w: {"KeyId": w.tagged("a", "b"), "TagKeys": ["a"]}),
     Case("UntagResource", "reserved", lambda w: {"KeyId": w.key(), "TagKeys": ["aws:t"]}, "TagException",
          "Tags beginning with aws: are reserved"),
 ]  # fmt: skip
 
-LIVING = [
+DELETION_AND_ROTATION = [
     Case("ScheduleKeyDeletion", "without a window", lambda w: {"KeyId": w.key()}),
     Case("ScheduleKeyDeletion", "too soon", lambda w: {"KeyId": w.key(), "PendingWindowInDays": 6},
          "ValidationException", "1 validation error detected: Value '6' at 'pendingWindowInDays' failed to satisfy"
          " constraint: Member must have value greater than or equal to 7"),
     Case("EnableKeyRotation", "without a period", lambda w: {"KeyId": w.key()}),
-    Case("GetKeyRotationStatus", "turned on", on("GetKeyRotationStatus", lambda w: _rotating(w))),
-    Case("RotateKeyOnDemand", "once too often", on("RotateKeyOnDemand", lambda w: w.rotated(25)),
+    Case("GetKeyRotationStatus", "enabled", on("GetKeyRotationStatus", lambda w: _rotating(w))),
+    Case("RotateKeyOnDemand", "the 26th time", on("RotateKeyOnDemand", lambda w: w.rotated(25)),
          "LimitExceededException", "The on-demand rotations limit has been reached for the given keyId. No more"
          " on-demand rotations can be performed for this key: {arn}"),
-    Case("RotateKeyOnDemand", "nothing imported for it", on("RotateKeyOnDemand", lambda w: w.imported()),
+    Case("RotateKeyOnDemand", "no material pending rotation", on("RotateKeyOnDemand", lambda w: w.imported()),
          "KMSInvalidStateException", "No available key material pending rotation for the key: {arn}."),
 ]  # fmt: skip
 
@@ -321,36 +322,36 @@ def _rotating(world: World) -> str:
 # --- importing ---------------------------------------------------------------------------------------------------
 
 IMPORTING = [
-    Case("GetParametersForImport", "asked for", on("GetParametersForImport", in_state("PendingImport"))),
-    Case("GetParametersForImport", "withdrawn", lambda w: {
+    Case("GetParametersForImport", "valid", on("GetParametersForImport", in_state("PendingImport"))),
+    Case("GetParametersForImport", "RSAES_PKCS1_V1_5", lambda w: {
         "KeyId": w.key("PendingImport"), "WrappingAlgorithm": "RSAES_PKCS1_V1_5", "WrappingKeySpec": "RSA_2048"},
         UNSUPPORTED, "WrappingAlgorithm RSAES_PKCS1_V1_5 is not supported yet; supported: RSAES_OAEP_SHA_1,"
         " RSAES_OAEP_SHA_256, RSA_AES_KEY_WRAP_SHA_1, RSA_AES_KEY_WRAP_SHA_256."),
-    Case("GetParametersForImport", "pending deletion", on("GetParametersForImport", lambda w: _dying_external(w)),
+    Case("GetParametersForImport", "pending deletion", on("GetParametersForImport", lambda w: _external_pending_key(w)),
          "KMSInvalidStateException", PENDING_DELETION),
-    Case("ImportKeyMaterial", "for ever", lambda w: w.package(w.key("PendingImport"), **NEVER)),
+    Case("ImportKeyMaterial", "without expiry", lambda w: w.package(w.key("PendingImport"), **NEVER)),
     Case("ImportKeyMaterial", "for a year", lambda w: w.package(w.key("PendingImport"), ValidTo=in_days(364))),
-    Case("ImportKeyMaterial", "no date", lambda w: {
+    Case("ImportKeyMaterial", "no expiry date", lambda w: {
         "KeyId": w.key("PendingImport"), "ImportToken": b"t", "EncryptedKeyMaterial": b"m"}, "ValidationException",
         "A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES"),
-    Case("ImportKeyMaterial", "another's token", lambda w: {
+    Case("ImportKeyMaterial", "the token of another key", lambda w: {
         **w.package(w.key("PendingImport"), **NEVER), "KeyId": w.key("PendingImport")}, "InvalidImportTokenException",
         "The import token is not one of this key."),
-    Case("ImportKeyMaterial", "not unwrapped", lambda w: {
+    Case("ImportKeyMaterial", "invalid wrapped material", lambda w: {
         **w.package(w.key("PendingImport"), **NEVER), "EncryptedKeyMaterial": bytes(256)},
         "InvalidCiphertextException"),
     Case("ImportKeyMaterial", "other material", lambda w: w.package(w.imported(), **NEVER),
          "IncorrectKeyMaterialException", "The key material is none that was imported into {arn} before."),
     Case("ImportKeyMaterial", "new material", lambda w: w.package(
         w.imported(), **NEVER, ImportType="NEW_KEY_MATERIAL", KeyMaterialDescription="the second")),
-    Case("ImportKeyMaterial", "pending deletion", on("ImportKeyMaterial", lambda w: _dying_external(w)),
+    Case("ImportKeyMaterial", "pending deletion", on("ImportKeyMaterial", lambda w: _external_pending_key(w)),
          "KMSInvalidStateException", PENDING_DELETION),
-    Case("DeleteImportedKeyMaterial", "there", on("DeleteImportedKeyMaterial", lambda w: w.imported())),
-    Case("DeleteImportedKeyMaterial", "not there", on("DeleteImportedKeyMaterial", in_state("PendingImport"))),
+    Case("DeleteImportedKeyMaterial", "existing", on("DeleteImportedKeyMaterial", lambda w: w.imported())),
+    Case("DeleteImportedKeyMaterial", "missing", on("DeleteImportedKeyMaterial", in_state("PendingImport"))),
 ]  # fmt: skip
 
 
-def _dying_external(world: World) -> str:
+def _external_pending_key(world: World) -> str:
     key_id = world.key("PendingImport")
     world.call("ScheduleKeyDeletion", KeyId=key_id)
     return key_id
@@ -373,11 +374,11 @@ def _used(operation: str, **more: object) -> Prepare:
 def _of_use() -> Iterator[Case]:
     for name in (*USE, "Decrypt"):
         base = _used(name) if name != "Decrypt" else (lambda w: {"CiphertextBlob": w.blob(w.key())})
-        more = lambda w, base=base, **members: base(w) | members  # noqa: E731 - a row's short form
-        yield Case(name, "good", base)
+        more = lambda w, base=base, **members: base(w) | members  # noqa: E731 - a short name for the rows below
+        yield Case(name, "valid", base)
         yield Case(name, "dry run", lambda w, more=more: more(w, DryRun=True), "DryRunOperationException", SUCCEEDS)
         yield Case(name, "grant tokens", lambda w, more=more: more(w, GrantTokens=["t"]), UNSUPPORTED,
-                   _not_built("GrantTokens"))  # fmt: skip
+                   _not_supported("GrantTokens"))  # fmt: skip
     for state, error, text in (
         ("Disabled", "DisabledException", DISABLED),
         ("PendingDeletion", "KMSInvalidStateException", PENDING_DELETION),
@@ -389,14 +390,15 @@ def _of_use() -> Iterator[Case]:
 RECIPIENT = {"Recipient": {"KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256", "AttestationDocument": b"d"}}
 CRYPTOGRAPHY = [
     Case("Decrypt", "a recipient", lambda w: {"CiphertextBlob": b"c", **RECIPIENT}, UNSUPPORTED,
-         _not_built("Recipient")),
+         _not_supported("Recipient")),
     Case("GenerateDataKey", "a recipient", lambda w: {"KeyId": UNKNOWN, "KeySpec": "AES_256", **RECIPIENT},
-         UNSUPPORTED, _not_built("Recipient")),
+         UNSUPPORTED, _not_supported("Recipient")),
     Case("GenerateRandom", "a recipient", lambda w: {"NumberOfBytes": 1, **RECIPIENT}, UNSUPPORTED,
-         _not_built("Recipient")),
+         _not_supported("Recipient")),
     Case("Encrypt", "a context", _used("Encrypt", EncryptionContext=CONTEXT, EncryptionAlgorithm="SYMMETRIC_DEFAULT")),
     Case("Encrypt", "by alias", lambda w: {"KeyId": w.alias(w.key()), "Plaintext": bytes(4096)}),
-    Case("Encrypt", "too much", lambda w: {"KeyId": w.key(), "Plaintext": bytes(4097)}, "ValidationException",
+    Case("Encrypt", "a plaintext over the limit", lambda w: {"KeyId": w.key(), "Plaintext": bytes(4097)},
+         "ValidationException",
          "1 validation error detected: Value at 'plaintext' failed to satisfy constraint: Member must have length less"
          " than or equal to 4096"),
     Case("Encrypt", "another algorithm", _used("Encrypt", EncryptionAlgorithm="RSAES_OAEP_SHA_256"), UNSUPPORTED,
@@ -406,9 +408,9 @@ CRYPTOGRAPHY = [
         "KeyId": w.facts["arn"]}),
     Case("Decrypt", "no context", lambda w: {"CiphertextBlob": w.blob(w.key(), EncryptionContext=CONTEXT)},
          "InvalidCiphertextException"),
-    Case("Decrypt", "a context too much", lambda w: {
+    Case("Decrypt", "an additional context", lambda w: {
         "CiphertextBlob": w.blob(w.key()), "EncryptionContext": {"a": "b"}}, "InvalidCiphertextException"),
-    Case("Decrypt", "another split of the context", lambda w: {
+    Case("Decrypt", "the same context split differently", lambda w: {
         "CiphertextBlob": w.blob(w.key(), EncryptionContext={"a": "bc"}), "EncryptionContext": {"ab": "c"}},
         "InvalidCiphertextException"),
     Case("Decrypt", "the last bit flipped", lambda w: {"CiphertextBlob": flipped(w.blob(w.key()))},
@@ -416,7 +418,7 @@ CRYPTOGRAPHY = [
     Case("Decrypt", "the first bit flipped", lambda w: {"CiphertextBlob": flipped(w.blob(w.key()), 0)},
          "InvalidCiphertextException"),
     Case("Decrypt", "cut short", lambda w: {"CiphertextBlob": w.blob(w.key())[:-1]}, "InvalidCiphertextException"),
-    Case("Decrypt", "no blob of ours", lambda w: {"CiphertextBlob": os.urandom(200)}, "InvalidCiphertextException"),
+    Case("Decrypt", "random bytes", lambda w: {"CiphertextBlob": os.urandom(200)}, "InvalidCiphertextException"),
     Case("Decrypt", "another key", lambda w: {"CiphertextBlob": w.blob(w.key()), "KeyId": w.key()},
          "IncorrectKeyException", INCORRECT),
     Case("Decrypt", "no blob", lambda w: {"KeyId": w.key()}, "ValidationException",
@@ -424,8 +426,8 @@ CRYPTOGRAPHY = [
          " null"),
     Case("Decrypt", "dry run without a blob", lambda w: {
         "KeyId": w.key(), "DryRun": True, "DryRunModifiers": ["IGNORE_CIPHERTEXT"]}, UNSUPPORTED,
-        _not_built("DryRunModifiers")),
-    Case("Decrypt", "rotated since", lambda w: {"CiphertextBlob": _rotated_blob(w)}),
+        _not_supported("DryRunModifiers")),
+    Case("Decrypt", "a ciphertext from before a rotation", lambda w: {"CiphertextBlob": _rotated_blob(w)}),
     Case("Decrypt", "a data key", lambda w: {"CiphertextBlob": w.call(
         "GenerateDataKeyWithoutPlaintext", KeyId=w.key(), KeySpec="AES_256")["CiphertextBlob"]}),
     Case("ReEncrypt", "contexts", lambda w: {
@@ -433,7 +435,7 @@ CRYPTOGRAPHY = [
         "SourceEncryptionContext": CONTEXT, "DestinationKeyId": w.key(), "DestinationEncryptionContext": {"b": ""}}),
     Case("ReEncrypt", "the same key", lambda w: {
         "CiphertextBlob": w.blob(w.key()), "DestinationKeyId": w.facts["id"]}),
-    Case("ReEncrypt", "another source", lambda w: {
+    Case("ReEncrypt", "the wrong source key", lambda w: {
         "CiphertextBlob": w.blob(w.key()), "SourceKeyId": w.key(), "DestinationKeyId": w.key()},
         "IncorrectKeyException", INCORRECT),
     Case("ReEncrypt", "a flipped bit", lambda w: {
@@ -449,13 +451,13 @@ CRYPTOGRAPHY = [
     Case("GenerateDataKey", "1,024 bytes", lambda w: {"KeyId": w.key(), "NumberOfBytes": 1024}),
     Case("GenerateDataKeyWithoutPlaintext", "no length", lambda w: {"KeyId": w.key()}, "ValidationException",
          "Please specify either number of bytes or key spec."),
-    Case("GenerateRandom", "good", lambda w: {"NumberOfBytes": 1024}),
+    Case("GenerateRandom", "valid", lambda w: {"NumberOfBytes": 1024}),
     Case("GenerateRandom", "no number", lambda w: {}, "ValidationException", "NumberOfBytes is required."),
-    Case("GenerateRandom", "none", lambda w: {"NumberOfBytes": 0}, "ValidationException",
+    Case("GenerateRandom", "zero bytes", lambda w: {"NumberOfBytes": 0}, "ValidationException",
          "1 validation error detected: Value '0' at 'numberOfBytes' failed to satisfy constraint: Member must have"
          " value greater than or equal to 1"),
     Case("GenerateRandom", "a key store", lambda w: {"NumberOfBytes": 1, "CustomKeyStoreId": "cks-1"}, UNSUPPORTED,
-         _not_built("CustomKeyStoreId")),
+         _not_supported("CustomKeyStoreId")),
 ]  # fmt: skip
 
 
@@ -466,6 +468,6 @@ def _rotated_blob(world: World) -> bytes:
 
 
 CASES: list[Case] = [
-    *_of_names(), *_of_states(), *CREATING, *LISTING, *ALIASES, *TAGGING, *LIVING, *IMPORTING, *_of_use(),
-    *CRYPTOGRAPHY,
+    *_of_names(), *_of_states(), *CREATING, *LISTING, *ALIASES, *TAGGING, *DELETION_AND_ROTATION, *IMPORTING,
+    *_of_use(), *CRYPTOGRAPHY,
 ]  # fmt: skip

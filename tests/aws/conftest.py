@@ -1,4 +1,4 @@
-"""A real `kms-grpc serve` with two regions, two workers and both doors, for AWS's own clients."""
+"""A server with two regions, two workers and both doors, for AWS's own clients."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.aws.doors import DOORS, REGION, Door, client
+from tests.aws.doors import DOORS, REGION, DoorClient, client
 from tests.operations.conftest import IN_MEMORY
 from tests.served import Served, clean
 
 
-class BenchData(NamedTuple):
-    """The server, and what AWS's clients are told of it."""
+class AwsEndpoint(NamedTuple):
+    """A server and its URL for AWS's clients."""
 
     served: Served
     url: str
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment in which AWS's clients find it and nothing else of AWS."""
+        """Environment variables with which AWS's clients use this server and nothing else of AWS."""
         own = clean() | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         rest = {name: value for name, value in own.items() if not name.startswith("AWS_")}
         return rest | {
@@ -40,40 +40,40 @@ class BenchData(NamedTuple):
         }
 
 
-def ground_of(served: Served) -> BenchData:
+def endpoint_of(served: Served) -> AwsEndpoint:
     address = (served.data_dir / "run" / "aws-address").read_text().split()[0]
-    return BenchData(served, f"http://{address}")
+    return AwsEndpoint(served, f"http://{address}")
 
 
 @pytest.fixture(scope="session")
-def ground() -> Iterator[BenchData]:
-    """One for all tests of this folder in this process: tests make their own keys in it. In memory where that can be
-    had: thousands of small writes need not wait for a disk here."""
+def endpoint() -> Iterator[AwsEndpoint]:
+    """One server for all tests of this folder in this process; each test creates its own keys. The data directory is in
+    memory if possible, since there are thousands of small writes."""
     folder = Path(tempfile.mkdtemp(prefix="kms-grpc-aws-", dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None))
     served = Served(folder / "data", ["--aws-listen", "127.0.0.1:0"])
     try:
         served.start()
-        yield ground_of(served)
+        yield endpoint_of(served)
     finally:
         served.close()
         shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
-def kms(ground: BenchData) -> Any:
-    """boto3's client, each answer judged."""
-    return client(ground.url)
+def kms(endpoint: AwsEndpoint) -> Any:
+    """A boto3 client that checks each response (judge.py)."""
+    return client(endpoint.url)
 
 
 @pytest.fixture(scope="session")
-def doors(ground: BenchData) -> dict[str, Door]:
-    return {name: door(ground.served, ground.url) for name, door in DOORS.items()}
+def doors(endpoint: AwsEndpoint) -> dict[str, DoorClient]:
+    return {name: door(endpoint.served, endpoint.url) for name, door in DOORS.items()}
 
 
 @pytest.fixture
-def environment(ground: BenchData, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process is told of the server by environment variables, as README says."""
+def environment(endpoint: AwsEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the environment variables that README describes in this process."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    for name, value in ground.variables.items():
+    for name, value in endpoint.variables.items():
         monkeypatch.setenv(name, value)

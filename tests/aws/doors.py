@@ -1,4 +1,4 @@
-"""One call through either door: operations and members by AWS's names, answers and errors in one form for both."""
+"""Clients of both doors with one interface: AWS's names of operations and members, and one form of errors."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Members = dict[str, Any]
 REGION = "eu-central-1"
 SERVICE = "kms_grpc.v1.KeyManagementService"
 OPERATIONS = {operation.name: operation for operation in TABLE if operation.service == SERVICE}
-"""All that AWS has as well; what is ours alone has a service of its own, EnvelopeService."""
+"""The operations that AWS KMS has too. Our own ones are in EnvelopeService."""
 
 
 class Refused(Exception):
-    """All that both doors tell of an error."""
+    """An error response, with what both doors say about it."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(f"{code}: {text}")
@@ -37,14 +37,14 @@ class Refused(Exception):
         self.text = text
 
 
-class Door(Protocol):
-    """`call("Encrypt", {"KeyId": …})` gives the answer's members, or raises Refused."""
+class DoorClient(Protocol):
+    """Calls operations: `call("Encrypt", {"KeyId": …})` returns the response's members or raises Refused."""
 
     def call(self, operation: str, members: Members) -> Members: ...
 
 
 def client(url: str, region: str = REGION, **settings: Any) -> Any:
-    """boto3's client as everybody has it, with a judge of every answer (judge.py)."""
+    """Returns an ordinary boto3 client that checks every response (judge.py)."""
     made = boto3.client(
         "kms", endpoint_url=url, region_name=region, aws_access_key_id="test", aws_secret_access_key="test",
         config=Config(**({"retries": {"mode": "standard", "total_max_attempts": 6}} | settings)),
@@ -53,31 +53,31 @@ def client(url: str, region: str = REGION, **settings: Any) -> Any:
     return made
 
 
-class BotoDoor:
-    """AWS's wire by boto3, which here leaves judging requests to the server, and repeats nothing."""
+class BotoClient:
+    """Calls the AWS door by boto3, without its validation of requests and without retries."""
 
     def __init__(self, served: Served, url: str) -> None:
         self._client = client(url, parameter_validation=False, retries={"total_max_attempts": 1})
 
     def call(self, operation: str, members: Members) -> Members:
-        """See Door."""
+        """See DoorClient."""
         try:
             answer = getattr(self._client, _snake(operation))(**members)
         except ClientError as error:
-            told = error.response["Error"]
-            raise Refused(told["Code"], told.get("Message", "")) from None
+            body = error.response["Error"]
+            raise Refused(body["Code"], body.get("Message", "")) from None
         return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
 
 
-class GrpcDoor:
-    """The contract's own wire, by its stubs' messages."""
+class StubClient:
+    """Calls the gRPC door."""
 
     def __init__(self, served: Served, url: str) -> None:
         self._channel = grpc.insecure_channel(served.address, [("grpc.use_local_subchannel_pool", 1)])
         self._metadata = [("authorization", f"Bearer {served.token}"), ("kms-region", REGION)]
 
     def call(self, operation: str, members: Members) -> Members:
-        """See Door."""
+        """See DoorClient."""
         row = OPERATIONS[operation]
         request = _fill(row.request(), members)
         stub = self._channel.unary_unary(row.path, _bytes_of, row.response.FromString)
@@ -88,7 +88,7 @@ class GrpcDoor:
             raise _refusal(error) from None
 
 
-DOORS: Mapping[str, Callable[[Served, str], Door]] = {"aws": BotoDoor, "grpc": GrpcDoor}
+DOORS: Mapping[str, Callable[[Served, str], DoorClient]] = {"aws": BotoClient, "grpc": StubClient}
 
 
 def _snake(operation: str) -> str:
@@ -100,7 +100,7 @@ def _bytes_of(message: Message) -> bytes:
 
 
 def _refusal(error: Any) -> Refused:
-    """AWS's name is ErrorInfo's reason."""
+    """Returns the error. AWS's name is the reason in ErrorInfo."""
     status = rpc_status.from_call(error)
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()
@@ -146,10 +146,10 @@ def _number_of(field: FieldDescriptor, value: Any) -> Any:
 
 
 def _members(message: Any) -> Members:
-    """All members that say something, and those whose field has no presence of its own."""
+    """Returns the members that are set and those whose field has no presence."""
     descriptor: Descriptor = message.DESCRIPTOR
-    told = [field for field in descriptor.fields if not field.has_presence or message.HasField(field.name)]
-    return {field.json_name: _value(field, getattr(message, field.name)) for field in told}
+    fields = [field for field in descriptor.fields if not field.has_presence or message.HasField(field.name)]
+    return {field.json_name: _value(field, getattr(message, field.name)) for field in fields}
 
 
 def _value(field: FieldDescriptor, value: Any) -> Any:

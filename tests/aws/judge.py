@@ -1,7 +1,7 @@
-"""A judge of AWS's wire, hooked into boto3: each answer against botocore's model, stricter than boto3 itself reads it.
+"""Checks each response to boto3 against botocore's service model, more strictly than boto3 does.
 
-Unknown members, members that AWS always sends and that are missing, null, wrong types, spellings that are none of the
-model's, lengths and patterns beyond it; of errors the code, the text and the status; of all the headers.
+It finds unknown members, missing members that AWS always sends, nulls, wrong types, unknown enum values, and violated
+lengths and patterns; in errors the code, text and status; and in all responses the headers.
 """
 
 from __future__ import annotations
@@ -45,57 +45,57 @@ ALWAYS: Mapping[str, frozenset[str]] = {
         "GenerateRandomResponse": "Plaintext",
     }.items()
 }
-"""Members that AWS sends whatever they hold, of keys that are symmetric and without a Recipient."""
+"""Members that AWS always sends for symmetric keys and without a Recipient."""
 
 COMMON = {
     "AccessDeniedException", "ExpiredTokenException", "IncompleteSignatureException", "InvalidSignatureException",
     "MissingAuthenticationTokenException", "NotAuthorizedException", "SerializationException", "ThrottlingException",
     "UnknownOperationException", "UnrecognizedClientException", "UnsupportedOperationException", "ValidationException",
 }  # fmt: skip
-"""Errors of any operation; the model names an operation's own. UnsupportedOperationException is said of members that
-are not built."""
+"""Errors of any operation; the model lists those of each operation. UnsupportedOperationException is our answer to
+members that are not supported yet."""
 FAULTS = {"DependencyTimeoutException": 500, "KMSInternalException": 500}
-"""What AWS's SDKs repeat for its status. KeyUnavailableException is a fault in the model, but here repeating it does
-not help."""
+"""Errors that AWS's SDKs retry because of their status. KeyUnavailableException is a fault in the model, but here a
+retry does not help."""
 EMPTY = {"InvalidCiphertextException"}
 """Errors that AWS sends without a text."""
 CONTENT_TYPE = "application/x-amz-json-1.1"
 
 
 def judge_everything(client: Any) -> None:
-    """Every answer that this client gets from now on is judged; the call fails with AssertionError."""
+    """Check every later response to this client; a bad one raises AssertionError in the call."""
     client.meta.events.register("after-call.kms", _judge)
 
 
 def _judge(http_response: Any, parsed: Any, model: OperationModel, **_: Any) -> None:
     headers = {name.lower(): value for name, value in http_response.headers.items()}
-    assert headers["x-amzn-requestid"], "every answer has its id"
+    assert headers["x-amzn-requestid"], "every response has a request id"
     assert headers["content-type"] == CONTENT_TYPE
     body = http_response.content
     assert int(headers["content-length"]) == len(body)
     if http_response.status_code != 200:
         judge_error(model, http_response.status_code, json.loads(body))
     elif model.output_shape is None:
-        assert body == b"", f"{model.name} answers nothing, not {body!r}"
+        assert body == b"", f"{model.name} has no output, but the body is {body!r}"
     else:
         judge_value(model.output_shape, json.loads(body), model.name)
 
 
-def judge_error(model: OperationModel, status: int, told: Any) -> None:
-    """The code is the operation's or a common one; a text is there or not at all."""
-    assert set(told) <= {"__type", "message"}, told
-    code = told["__type"]
+def judge_error(model: OperationModel, status: int, body: Any) -> None:
+    """Check that the code is one of the operation or a common one, and that a text is either present or absent."""
+    assert set(body) <= {"__type", "message"}, body
+    code = body["__type"]
     assert code in COMMON | {shape.name for shape in model.error_shapes}, f"{code} is no error of {model.name}"
     assert status == FAULTS.get(code, 400), f"{code} with {status}"
     if code in EMPTY:
-        assert "message" not in told, f"{code} has no text"
+        assert "message" not in body, f"{code} has no text"
     else:
-        assert isinstance(told["message"], str)
-        assert told["message"], "an error without a text has no message"
+        assert isinstance(body["message"], str)
+        assert body["message"], "a message must not be empty"
 
 
 def judge_value(shape: Shape, value: Any, path: str) -> None:
-    """AssertionError with the path of what is wrong."""
+    """Check a value against its shape. The AssertionError names the path of the fault."""
     assert value is not None, f"{path} is null"
     if isinstance(shape, StructureShape):
         _judge_structure(shape, value, path)

@@ -1,4 +1,4 @@
-"""The commands for AWS's clients in kms_grpc/endpoints/README.md, as they stand there."""
+"""Reads the commands for AWS's clients in kms_grpc/endpoints/README.md, so that tests run them word by word."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ _REFUSED = re.compile(r"^(?P<command>.*\S)\s+# (?P<error>[A-Z]\w+Exception)$")
 
 PROLOGUE = """
 refused() {
-  local wanted=$1 told
+  local wanted=$1 output
   shift
-  if told=$("$@" 2>&1); then echo "was done: $*" >&2; exit 1; fi
-  case $told in *"($wanted)"*) ;; *) echo "not $wanted but: $told" >&2; exit 1;; esac
+  if output=$("$@" 2>&1); then echo "was done: $*" >&2; exit 1; fi
+  case $output in *"($wanted)"*) ;; *) echo "not $wanted but: $output" >&2; exit 1;; esac
   echo "refused: $wanted"
 }
 """
-"""Under bash -e. The aws CLI prints the error's name in brackets."""
+"""A bash function that runs a command which must fail with the named error. The aws CLI prints the name in
+parentheses."""
 
 
 def walk() -> str:
-    """The block of the aws CLI as a script; a line whose comment names an error must be refused with it."""
+    """Returns the block of the aws CLI as a script. A line whose comment names an error must fail with it."""
     text = block(DOCUMENT, "sh", "aws kms create-key")
     return PROLOGUE + "\n".join(_REFUSED.sub(r"refused \g<error> \g<command>", line) for line in text.splitlines())
 
 
 def clients() -> dict[str, str]:
-    """The document's table: each client's test, and its line of configuration."""
+    """Returns the document's table of clients: the test file and the configuration line of each."""
     text = (ROOT / DOCUMENT).read_text("utf-8")
     return dict(re.findall(r"^\| \[[^]]+\]\(\.\./\.\./(tests/aws/\S+)\)[^|]* \| `(.+)` \|$", text, re.MULTILINE))

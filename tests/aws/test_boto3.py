@@ -1,4 +1,4 @@
-"""boto3 as everybody uses it: paginators, retries, regions, contexts of any script, what is not served yet."""
+"""boto3 in ordinary use: paginators, regions, operations that are not supported yet, and retries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from tests.aws.conftest import BenchData, ground_of
+from tests.aws.conftest import AwsEndpoint, endpoint_of
 from tests.aws.doors import OPERATIONS, client
 from tests.aws.readme import EXAMPLE_URL, clients
 from tests.aws.test_cases import MODEL
@@ -28,7 +28,7 @@ KEYS = 7
 
 @pytest.fixture(scope="module")
 def busy(kms: Any) -> str:
-    """A key with several of everything that is listed."""
+    """A key with several aliases, tags and rotations."""
     key_id: str = kms.create_key(Tags=[{"TagKey": f"t{n}", "TagValue": "v"} for n in range(KEYS)])["KeyMetadata"][
         "KeyId"
     ]
@@ -52,7 +52,7 @@ def test_paginators(operation: str, entries: str, name: Callable[[Any], Any], si
     names = [name(entry) for page in pages for entry in page[entries]]
     assert len(names) == len(set(names)) == KEYS
     assert [page["Truncated"] for page in pages] == [True] * (len(pages) - 1) + [False]
-    assert len(pages) == -(-KEYS // size), "no page is empty, none is larger than asked for"
+    assert len(pages) == -(-KEYS // size), "no page is empty or larger than requested"
     assert all(("NextMarker" in page) is page["Truncated"] for page in pages)
 
 
@@ -65,8 +65,8 @@ def test_all_keys_page_by_page(kms: Any, size: int) -> None:
     assert len(listed) == len(set(listed))
 
 
-def test_a_listing_goes_on_where_it_stopped(kms: Any, busy: str) -> None:
-    """MaxItems and its starting token, which hold NextMarker."""
+def test_a_listing_resumes_from_its_token(kms: Any, busy: str) -> None:
+    """MaxItems yields a starting token, which contains NextMarker."""
     first = kms.get_paginator("list_aliases").paginate(KeyId=busy, PaginationConfig={"MaxItems": 4, "PageSize": 3})
     seen = first.build_full_result()
     rest = kms.get_paginator("list_aliases").paginate(
@@ -78,46 +78,46 @@ def test_a_listing_goes_on_where_it_stopped(kms: Any, busy: str) -> None:
 # --- one URL, all regions ----------------------------------------------------------------------------------------
 
 
-def test_the_scope_says_the_region(ground: BenchData) -> None:
-    here, there = client(ground.url), client(ground.url, OTHER_REGION)
+def test_the_signature_scope_determines_the_region(endpoint: AwsEndpoint) -> None:
+    here, there = client(endpoint.url), client(endpoint.url, OTHER_REGION)
     key_id = there.create_key()["KeyMetadata"]["KeyId"]
     assert f":{OTHER_REGION}:" in there.describe_key(KeyId=key_id)["KeyMetadata"]["Arn"]
     with pytest.raises(here.exceptions.NotFoundException):
         here.describe_key(KeyId=key_id)
 
 
-def test_a_region_that_is_not_served(ground: BenchData) -> None:
+def test_a_region_that_is_not_served(endpoint: AwsEndpoint) -> None:
     with pytest.raises(ClientError, match="Region us-east-1 is not served here; served are: eu-central-1, eu-west-1"):
-        client(ground.url, "us-east-1").list_keys()
+        client(endpoint.url, "us-east-1").list_keys()
 
 
-def test_by_the_environment_alone(environment: None) -> None:
-    """Not one argument that is ours."""
+def test_environment_variables_are_enough(environment: None) -> None:
+    """The call needs no arguments specific to this service."""
     assert isinstance(boto3.Session().client("kms").list_keys()["Keys"], list)
 
 
-def test_readmes_line(ground: BenchData, environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readmes_line(endpoint: AwsEndpoint, environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL_KMS")
-    made = eval(clients()["tests/aws/test_boto3.py"].replace(EXAMPLE_URL, ground.url), {"boto3": boto3})
+    made = eval(clients()["tests/aws/test_boto3.py"].replace(EXAMPLE_URL, endpoint.url), {"boto3": boto3})
     assert isinstance(made.list_keys()["Keys"], list)
 
 
 def test_errors_are_boto3s_own_classes(kms: Any) -> None:
     with pytest.raises(kms.exceptions.NotFoundException) as refused:
         kms.describe_key(KeyId=UNKNOWN)
-    told = refused.value.response
-    assert told["ResponseMetadata"]["HTTPStatusCode"] == 400
-    assert told["ResponseMetadata"]["RequestId"]
+    response = refused.value.response
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert response["ResponseMetadata"]["RequestId"]
 
 
-# --- what is not served yet --------------------------------------------------------------------------------------
+# --- operations that are not supported yet -----------------------------------------------------------------------
 
 NOT_YET = sorted(set(MODEL.operation_names) - set(OPERATIONS))
 
 
 @pytest.mark.parametrize("operation", NOT_YET)
-def test_operations_of_awss_model_say_so_themselves(operation: str, ground: BenchData) -> None:
-    asked = client(ground.url, parameter_validation=False)
+def test_unsupported_operations_are_named_in_the_error(operation: str, endpoint: AwsEndpoint) -> None:
+    asked = client(endpoint.url, parameter_validation=False)
     with pytest.raises(ClientError) as refused:
         asked._make_api_call(operation, {})
     error = refused.value.response["Error"]
@@ -129,8 +129,8 @@ def test_operations_of_awss_model_say_so_themselves(operation: str, ground: Benc
 
 @contextmanager
 def losing_answers(url: str, count: int) -> Iterator[tuple[str, list[bytes]]]:
-    """A relay in front of the server that closes the first `count` connections where their answer should come; gives
-    its URL and the requests it saw."""
+    """Runs a relay that closes the first `count` connections instead of sending the response; yields its URL and the
+    requests that it received."""
     host, _, port = url.removeprefix("http://").partition(":")
     seen: list[bytes] = []
 
@@ -159,7 +159,7 @@ def losing_answers(url: str, count: int) -> Iterator[tuple[str, list[bytes]]]:
 
 
 def _message(connection: socket.socket) -> bytes:
-    """One request or answer with its body; empty where there is none any more."""
+    """Reads one HTTP message with its body; empty if the connection is closed."""
     received = b""
     while b"\r\n\r\n" not in received:
         more = connection.recv(65536)
@@ -180,30 +180,30 @@ def _header(request: bytes, name: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
-def test_a_call_whose_answer_is_lost_is_done_once(mode: str, ground: BenchData) -> None:
-    with losing_answers(ground.url, 2) as (url, seen):
+def test_a_call_whose_response_is_lost_is_done_once(mode: str, endpoint: AwsEndpoint) -> None:
+    with losing_answers(endpoint.url, 2) as (url, seen):
         asked = client(url, retries={"mode": mode, "total_max_attempts": 5})
         made = asked.create_key(Description=f"lost twice, {mode}")["KeyMetadata"]
         asked.create_alias(AliasName=f"alias/lost-{mode}-{made['KeyId']}", TargetKeyId=made["KeyId"])
     creations = [request for request in seen if b"TrentService.CreateKey" in request]
     assert len(creations) == 3
     assert len({_header(request, b"amz-sdk-invocation-id") for request in creations}) == 1
-    asked = client(ground.url)
+    asked = client(endpoint.url)
     keys = [key["KeyId"] for page in asked.get_paginator("list_keys").paginate() for key in page["Keys"]]
     described = [asked.describe_key(KeyId=key_id)["KeyMetadata"]["Description"] for key_id in keys]
     assert described.count(f"lost twice, {mode}") == 1
 
 
-def test_a_lost_answer_of_an_alias_is_no_error(ground: BenchData, kms: Any) -> None:
-    """A repeated CreateAlias is not told that the name is taken."""
+def test_create_alias_whose_response_is_lost_succeeds(endpoint: AwsEndpoint, kms: Any) -> None:
+    """The repeated call does not fail because the alias exists."""
     key_id = kms.create_key()["KeyMetadata"]["KeyId"]
-    with losing_answers(ground.url, 1) as (url, seen):
+    with losing_answers(endpoint.url, 1) as (url, seen):
         client(url).create_alias(AliasName=f"alias/{key_id}", TargetKeyId=key_id)
     assert len(seen) == 2
 
 
-def test_refusals_are_not_repeated(ground: BenchData) -> None:
-    with losing_answers(ground.url, 0) as (url, seen):
+def test_errors_of_the_caller_are_not_retried(endpoint: AwsEndpoint) -> None:
+    with losing_answers(endpoint.url, 0) as (url, seen):
         asked = client(url)
         for call in (
             lambda: asked.describe_key(KeyId=UNKNOWN),
@@ -215,12 +215,12 @@ def test_refusals_are_not_repeated(ground: BenchData) -> None:
     assert len(seen) == 3
 
 
-def test_throttled_calls_come_through(start_server: StartServer, tmp_path: Any) -> None:
-    """More calls at once than a worker takes on: ThrottlingException is repeated by boto3, and all are done once."""
+def test_throttled_calls_succeed_after_retries(start_server: StartServer, tmp_path: Any) -> None:
+    """There are more concurrent calls than the worker accepts. boto3 retries ThrottlingException; each is done once."""
     config = tmp_path / "kms.toml"
     config.write_text("[limits]\nwaiting_calls = 1\nthreads = 1\n")
     served = start_server("--config", str(config), "--aws-listen", "127.0.0.1:0")
-    url = ground_of(served).url
+    url = endpoint_of(served).url
     asked = client(url, retries={"mode": "standard", "total_max_attempts": 12}, max_pool_connections=8)
     throttled: list[str] = []
 
@@ -232,10 +232,10 @@ def test_throttled_calls_come_through(start_server: StartServer, tmp_path: Any) 
         made = list(threads.map(lambda number: asked.create_key(Description=str(number)), range(24)))
     assert len({answer["KeyMetadata"]["KeyId"] for answer in made}) == 24
     assert len(asked.list_keys(Limit=1000)["Keys"]) == 24
-    assert set(throttled) == {"", "ThrottlingException"}, "nobody was turned away, so nothing was shown"
+    assert set(throttled) == {"", "ThrottlingException"}, "no call was throttled, so the test shows nothing"
 
 
-def test_nobody_there(ground: BenchData) -> None:
+def test_no_server(endpoint: AwsEndpoint) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(EndpointConnectionError):

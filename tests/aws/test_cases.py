@@ -1,5 +1,6 @@
-"""One table of cases through both doors: the same call gives the same answer, the same error and the same text; and
-every operation, with every error that AWS's model gives it, is in the table or in a list that says why it can't be.
+"""Runs the table of cases through both doors: a call gives the same response, or the same error and text.
+
+Every operation and every error that AWS's model lists for it is in the table, or in NOT_HERE with the reason.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from botocore.model import ServiceModel
 
 from kms_grpc.operations.table import TABLE
 from tests.aws.cases import CASES, Case
-from tests.aws.doors import OPERATIONS, Door, Refused
+from tests.aws.doors import OPERATIONS, DoorClient, Refused
 from tests.aws.world import World
 
 MODEL: ServiceModel = botocore.session.Session().get_service_model("kms")
@@ -24,39 +25,39 @@ MATERIAL = re.compile(r"\b[0-9a-f]{64}\b")
 ALIAS = re.compile(r"alias/case-[0-9]+-[0-9]+")
 
 NOT_HERE: Mapping[str, str] = {
-    "CloudHsmClusterInvalidConfiguration": "custom key stores are not built: UnsupportedOperationException names them",
-    "ConflictException": "an automatic rotation is due within 20 minutes: test_by_the_clock.py",
-    "CustomKeyStore": "likewise",
-    "DependencyTimeoutException": "the disk does not answer: test_trouble.py",
-    "ExpiredImportTokenException": "24 hours: test_by_the_clock.py",
-    "InvalidGrantTokenException": "grants are not built: UnsupportedOperationException names GrantTokens",
-    "InvalidKeyUsageException": "keys of other usages are not built",
-    "KeyUnavailableException": "a key was changed on the disk: test_trouble.py",
-    "KMSInternalException": "a defect; what answers it is tests/operations/test_audit.py",
-    "MalformedPolicyDocumentException": "key policies are not built: UnsupportedOperationException names Policy",
-    "Xks": "likewise",
-    "CreateKey InvalidArnException": "no member of it takes an ARN that is built",
-    "CreateKey LimitExceededException": "the account's quota of keys: test_trouble.py",
-    "EnableKey LimitExceededException": "AWS's older quota of enabled keys; no quota here looks at the state",
-    "DeleteAlias KMSInvalidStateException": "AWS's own table of states lets it pass in every state",
-    "GetKeyRotationStatus KMSInvalidStateException": "a replica that is being made: several regions are not built",
-    "ListKeyRotations KMSInvalidStateException": "as published, it passes in every state",
-    "ListKeyRotations UnsupportedOperationException": "keys that cannot rotate are not built",
-    "DeleteImportedKeyMaterial KMSInvalidStateException": "a replica that is being made: not built",
-    "RotateKeyOnDemand UnsupportedOperationException": "keys that cannot rotate are not built",
-    "TagResource LimitExceededException": "AWS names two errors for too many tags: TagException is answered",
+    "CloudHsmClusterInvalidConfiguration": "custom key stores are not supported yet",
+    "ConflictException": "an automatic rotation is due within 20 minutes: test_errors_over_time.py",
+    "CustomKeyStore": "custom key stores are not supported yet",
+    "DependencyTimeoutException": "the shard is locked: test_storage_and_quota_errors.py",
+    "ExpiredImportTokenException": "needs 24 hours: test_errors_over_time.py",
+    "InvalidGrantTokenException": "grants are not supported yet",
+    "InvalidKeyUsageException": "keys of other usages are not supported yet",
+    "KeyUnavailableException": "a row was changed on disk: test_storage_and_quota_errors.py",
+    "KMSInternalException": "only a defect causes it: tests/operations/test_audit.py",
+    "MalformedPolicyDocumentException": "key policies are not supported yet",
+    "Xks": "external key stores are not supported yet",
+    "CreateKey InvalidArnException": "none of its supported members takes an ARN",
+    "CreateKey LimitExceededException": "the account's quota of keys: test_storage_and_quota_errors.py",
+    "EnableKey LimitExceededException": "AWS's former quota of enabled keys; our quota counts keys in any state",
+    "DeleteAlias KMSInvalidStateException": "AWS's table of key states allows it in every state",
+    "GetKeyRotationStatus KMSInvalidStateException": "only during replication, which is not supported yet",
+    "ListKeyRotations KMSInvalidStateException": "AWS's table of key states allows it in every state",
+    "ListKeyRotations UnsupportedOperationException": "keys that cannot rotate are not supported yet",
+    "DeleteImportedKeyMaterial KMSInvalidStateException": "only during replication, which is not supported yet",
+    "RotateKeyOnDemand UnsupportedOperationException": "keys that cannot rotate are not supported yet",
+    "TagResource LimitExceededException": "AWS lists two errors for too many tags; we answer with TagException",
 }
-"""Errors of the model without a row, by the beginning of their name or with their operation, and why."""
+"""Errors without a row in the table, and the reason: the beginning of a name, or an operation and a name."""
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_both_doors_say_the_same(case: Case, doors: dict[str, Door]) -> None:
-    told = {name: _told(case, door) for name, door in doors.items()}
-    assert told["aws"] == told["grpc"]
+def test_both_doors_respond_alike(case: Case, doors: dict[str, DoorClient]) -> None:
+    responses = {name: _response(case, door) for name, door in doors.items()}
+    assert responses["aws"] == responses["grpc"]
 
 
-def _told(case: Case, door: Door) -> Any:
-    """The answer without what is made by chance; an error is compared with the case's own first."""
+def _response(case: Case, door: DoorClient) -> Any:
+    """Returns the response without random parts. An error must be the expected one."""
     world = World(door)
     members = case.prepare(world)
     try:
@@ -69,11 +70,11 @@ def _told(case: Case, door: Door) -> Any:
 
 
 def _comparable(value: Any, seen: dict[str, str], name: str) -> Any:
-    """Ids are numbered as they come, dates are dates, bytes are so many; what is empty is left out, for a door without
-    presence."""
+    """Replaces ids by numbers, dates by a word and bytes by their count, and drops empty values, because the gRPC door
+    has fields without presence."""
     if isinstance(value, dict):
-        told = {member: _comparable(inside, seen, member) for member, inside in sorted(value.items())}
-        return {member: inside for member, inside in told.items() if inside not in ("", False, 0, [])}
+        members = {member: _comparable(inside, seen, member) for member, inside in sorted(value.items())}
+        return {member: inside for member, inside in members.items() if inside not in ("", False, 0, [])}
     if isinstance(value, list):
         return [_comparable(item, seen, name) for item in value]
     if isinstance(value, datetime.datetime):
@@ -91,13 +92,13 @@ def _anonymous(text: str, seen: dict[str, str]) -> str:
     return text
 
 
-# --- nothing is left out -----------------------------------------------------------------------------------------
+# --- completeness of the table -----------------------------------------------------------------------------------
 
 
-def test_operations_are_awss_or_stand_in_a_service_of_their_own() -> None:
+def test_operations_that_aws_lacks_are_in_another_service() -> None:
     assert set(OPERATIONS) <= set(MODEL.operation_names)
     others = {operation.name: operation.service for operation in TABLE if operation.name not in OPERATIONS}
-    assert not set(others) & set(MODEL.operation_names), f"AWS's clients do not reach {others}"
+    assert not set(others) & set(MODEL.operation_names), f"AWS's clients cannot call {others}"
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -112,12 +113,12 @@ def _is_excused(operation: str, error: str) -> bool:
     return f"{operation} {error}" in NOT_HERE or any(error.startswith(name) for name in NOT_HERE)
 
 
-def test_no_excuse_is_out_of_date() -> None:
+def test_no_exception_in_the_list_is_outdated() -> None:
     rows = {name for case in CASES for name in (case.error, f"{case.operation} {case.error}")} - {""}
     assert {name for name in NOT_HERE if name in rows} == set()
     assert all(NOT_HERE.values())
 
 
-def test_no_case_stands_twice() -> None:
+def test_case_ids_are_unique() -> None:
     ids = [case.id for case in CASES]
     assert len(set(ids)) == len(ids)

@@ -1,4 +1,4 @@
-"""The aws CLI: README's walk, word by word; and how it is told the endpoint otherwise."""
+"""The aws CLI: README's example word by word, and the option for the endpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.aws.conftest import BenchData
+from tests.aws.conftest import AwsEndpoint
 from tests.aws.readme import EXAMPLE_URL, ROOT, clients, walk
 
 REFUSALS = [
@@ -19,14 +19,14 @@ REFUSALS = [
 
 
 @pytest.mark.timeout(400)
-def test_the_walk(ground: BenchData, tmp_path: Path) -> None:
+def test_readmes_example(endpoint: AwsEndpoint, tmp_path: Path) -> None:
     (tmp_path / "password.txt").write_text("correct horse")
     (tmp_path / "big.tar").write_bytes(bytes(range(256)) * 400)
     script = walk()
     assert script.count(EXAMPLE_URL) == 1
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script.replace(EXAMPLE_URL, ground.url)],
-        cwd=tmp_path, env=ground.variables, capture_output=True, text=True, timeout=380, check=False,
+        ["bash", "-euo", "pipefail", "-c", script.replace(EXAMPLE_URL, endpoint.url)],
+        cwd=tmp_path, env=endpoint.variables, capture_output=True, text=True, timeout=380, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.findall(r"refused: (\w+)", done.stdout) == REFUSALS
@@ -35,11 +35,11 @@ def test_the_walk(ground: BenchData, tmp_path: Path) -> None:
     assert (tmp_path / "big.tar.enc").read_bytes()[16:] != (tmp_path / "big.tar").read_bytes()
 
 
-def test_by_its_own_option(ground: BenchData) -> None:
-    """README's line, and no endpoint in the environment."""
-    environment = ground.variables
+def test_the_endpoint_as_an_option(endpoint: AwsEndpoint) -> None:
+    """README's line works without an endpoint in the environment."""
+    environment = endpoint.variables
     del environment["AWS_ENDPOINT_URL_KMS"]
-    command = clients()["tests/aws/test_cli.py"].replace(EXAMPLE_URL, ground.url)
+    command = clients()["tests/aws/test_cli.py"].replace(EXAMPLE_URL, endpoint.url)
     listed = subprocess.run(
         ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=False
     )

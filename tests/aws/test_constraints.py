@@ -1,6 +1,6 @@
-"""Every limit that botocore's model gives a member, broken once: both doors refuse it in AWS's words.
+"""Violates every limit in botocore's model once: both doors refuse the call with AWS's text.
 
-The words are made from the model here, and by the service from its own contract.
+The test derives the expected text from the model, the service from its own protos.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import pytest
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
-from tests.aws.doors import OPERATIONS, Door, Members, Refused
+from tests.aws.doors import OPERATIONS, DoorClient, Members, Refused
 from tests.aws.test_cases import MODEL
 from tests.aws.world import UNKNOWN, in_days
 
 
 class Broken(NamedTuple):
-    """A request with one member beyond its limits, and what is said of it."""
+    """A request with one invalid member, and the expected text."""
 
     operation: str
     why: str
@@ -30,13 +30,13 @@ NARROWER = {
     "ListAliases Limit": (1, 100),
     "ListResourceTags Limit": (1, 50),
 }
-"""Where the model's own words are narrower than its numbers."""
+"""Limits that the model's documentation states more narrowly than its numbers."""
 WIDER_BY_GRPC = ("Decrypt CiphertextBlob", "ReEncrypt CiphertextBlob")
-"""The contract takes larger ones; the AWS door does not."""
+"""The gRPC door accepts larger values than the AWS door."""
 
 
 def _good(shape: Shape) -> Any:
-    """A value within the limits of the shape."""
+    """Returns a valid value of the shape."""
     if isinstance(shape, StructureShape):
         return {name: _good(shape.members[name]) for name in shape.required_members}
     if isinstance(shape, ListShape):
@@ -52,7 +52,8 @@ def _required(operation: str) -> Members:
 
 
 def _broken_values(member: str, shape: Shape) -> Iterator[tuple[Any, str, str]]:
-    """(value, how it is shown, the constraint's words). What is empty breaks its pattern as well, where it has one."""
+    """Yields an invalid value, its form in the text, and the constraint's text. Omits empty values of members with a
+    pattern, since they violate two constraints."""
     least, most = shape.metadata.get("min"), shape.metadata.get("max")
     least, most = NARROWER.get(member, (least, most))
     if isinstance(shape, ListShape | MapShape | StructureShape) or shape.type_name in ("boolean", "timestamp"):
@@ -113,14 +114,14 @@ INSIDE = [
 
 
 @pytest.mark.parametrize("broken", [*BROKEN, *INSIDE], ids=lambda broken: f"{broken.operation} {broken.why}")
-def test_both_doors_refuse_it_in_awss_words(broken: Broken, doors: dict[str, Door]) -> None:
+def test_both_doors_refuse_with_awss_text(broken: Broken, doors: dict[str, DoorClient]) -> None:
     is_wider = f"{broken.operation} {broken.why}".startswith(WIDER_BY_GRPC)
-    told = {name: _refusal(door, broken) for name, door in doors.items() if not (is_wider and name == "grpc")}
-    assert told == {name: ("ValidationException", _as_said_by(name, broken)) for name in told}
+    errors = {name: _refusal(door, broken) for name, door in doors.items() if not (is_wider and name == "grpc")}
+    assert errors == {name: ("ValidationException", _expected_text(name, broken)) for name in errors}
 
 
-def _as_said_by(door: str, broken: Broken) -> str:
-    """By gRPC a required string that is empty was not sent: proto3 gives it no presence."""
+def _expected_text(door: str, broken: Broken) -> str:
+    """Returns the text of a door. Over gRPC an empty required string counts as missing, as it has no presence."""
     if door == "aws" or "" not in broken.members.values():
         return broken.text
     row = OPERATIONS[broken.operation].request.DESCRIPTOR
@@ -129,15 +130,15 @@ def _as_said_by(door: str, broken: Broken) -> str:
     return broken.text if field.has_presence else _violation(_camel(name), " null", "Member must not be null")
 
 
-def _refusal(door: Door, broken: Broken) -> tuple[str, str] | str:
+def _refusal(door: DoorClient, broken: Broken) -> tuple[str, str] | str:
     try:
         return f"was answered: {door.call(broken.operation, broken.members)}"
     except Refused as refused:
         return refused.code, refused.text
 
 
-def test_an_empty_string_inside_a_list_is_shown_as_sent(doors: dict[str, Door]) -> None:
-    """By AWS's wire it was sent; only there it can be told from nothing."""
+def test_an_empty_string_inside_a_list_is_shown_as_sent(doors: dict[str, DoorClient]) -> None:
+    """Only in AWS's JSON an empty string differs from an absent one."""
     tags = [{"TagKey": "a", "TagValue": ""}, {"TagKey": "", "TagValue": ""}]
     with pytest.raises(Refused) as refused:
         doors["aws"].call("TagResource", {"KeyId": UNKNOWN, "Tags": tags})

@@ -1,4 +1,4 @@
-"""The AWS Encryption SDK for Python, its data keys wrapped here: KMS keyrings of each kind and the older providers."""
+"""The AWS Encryption SDK for Python with KMS keyrings of each kind and the older master key providers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aws_cryptographic_material_providers.mpl import models as mpl
 from aws_cryptographic_material_providers.mpl.config import MaterialProvidersConfig
 from aws_encryption_sdk import CommitmentPolicy
 
-from tests.aws.conftest import BenchData
+from tests.aws.conftest import AwsEndpoint
 from tests.aws.doors import client
 from tests.aws.readme import clients
 from tests.aws.world import ACCOUNT, OTHER_REGION
@@ -27,7 +27,7 @@ Make = Callable[["Scene"], Any]
 
 
 class Scene:
-    """Two keys here, one in the other region, and how each is asked for its data keys."""
+    """Two keys in one region and one in another, and the keyrings that use them."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -41,7 +41,7 @@ class Scene:
         )
 
     def mrk(self, arn: str) -> Any:
-        """The keyring for keys of several regions; it takes others as well."""
+        """Returns a keyring for multi-Region keys, which accepts other keys too."""
         return PROVIDERS.create_aws_kms_mrk_keyring(
             mpl.CreateAwsKmsMrkKeyringInput(kms_key_id=arn, kms_client=self.kms)
         )
@@ -62,8 +62,8 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(ground: BenchData) -> Scene:
-    return Scene(ground.url)
+def scene(endpoint: AwsEndpoint) -> Scene:
+    return Scene(endpoint.url)
 
 
 def encrypted(keyring: Any) -> bytes:
@@ -72,14 +72,14 @@ def encrypted(keyring: Any) -> bytes:
 
 
 def failure(call: Callable[[], object]) -> str:
-    """All that a call's failure tells: the SDK packs the answers of the service into lists."""
+    """Returns the text of an exception and of those inside: the SDK collects the service's errors in lists."""
     with pytest.raises(Exception) as raised:
         call()
-    told: list[BaseException] = [raised.value]
-    for error in told:
+    exceptions: list[BaseException] = [raised.value]
+    for error in exceptions:
         inside = [*error.args, *getattr(error, "list", ())]
-        told += [one for one in inside if isinstance(one, BaseException)]
-    return " ".join(map(repr, told))
+        exceptions += [one for one in inside if isinstance(one, BaseException)]
+    return " ".join(map(repr, exceptions))
 
 
 def decrypted(ciphertext: bytes, keyring: Any, context: dict[str, str] = CONTEXT) -> bytes:
@@ -96,9 +96,9 @@ def decrypted(ciphertext: bytes, keyring: Any, context: dict[str, str] = CONTEXT
         (lambda s: s.both_regions(), lambda s: s.strict(s.key)),
         (lambda s: s.both_regions(), lambda s: s.strict(s.away, s.there)),
     ],
-    ids=["strict", "for several regions", "discovery", "two regions, here", "two regions, there"],
+    ids=["strict", "multi-Region", "discovery", "two regions, first", "two regions, second"],
 )
-def test_encrypted_here_decrypted_here(sealed_by: Make, opened_by: Make, scene: Scene) -> None:
+def test_round_trip(sealed_by: Make, opened_by: Make, scene: Scene) -> None:
     ciphertext = encrypted(sealed_by(scene))
     assert SOURCE[:100] not in ciphertext
     assert decrypted(ciphertext, opened_by(scene)) == SOURCE
@@ -111,7 +111,7 @@ def test_encrypted_here_decrypted_here(sealed_by: Make, opened_by: Make, scene: 
         lambda s: s.strict(s.away, s.there),
         lambda s: s.discovery("999988887777"),
     ],
-    ids=["another key", "another region's", "another account"],
+    ids=["another key", "a key of another region", "another account"],
 )
 def test_the_wrong_key(opened_by: Make, scene: Scene) -> None:
     with pytest.raises(Exception, match=r"(?i)unable to decrypt|no encrypted data keys|filter"):
@@ -125,14 +125,14 @@ def test_the_wrong_context(scene: Scene) -> None:
 
 
 def test_a_context_changed_in_the_message(scene: Scene) -> None:
-    """The SDK believes the message's header; the service, asked for the data key, does not."""
-    told: list[str] = []
+    """The SDK trusts the message's header, but the service refuses to decrypt the data key."""
+    codes: list[str] = []
     kms = client(scene.url)
-    kms.meta.events.register("after-call.kms.Decrypt", lambda parsed, **_: told.append(parsed["Error"]["Code"]))
+    kms.meta.events.register("after-call.kms.Decrypt", lambda parsed, **_: codes.append(parsed["Error"]["Code"]))
     keyring = scene.strict(scene.key, kms)
     forged = encrypted(keyring).replace(b"shop", b"shoq", 1)
     assert "No Configured KMS Key was able to decrypt" in failure(lambda: decrypted(forged, keyring, {}))
-    assert told == ["InvalidCiphertextException"]
+    assert codes == ["InvalidCiphertextException"]
 
 
 def test_a_disabled_key(scene: Scene) -> None:
@@ -145,7 +145,7 @@ def test_a_disabled_key(scene: Scene) -> None:
     assert decrypted(ciphertext, scene.strict(arn)) == SOURCE
 
 
-# --- the older providers, which make their clients themselves ----------------------------------------------------
+# --- the older master key providers, which create their own clients ----------------------------------------------
 
 
 @pytest.fixture

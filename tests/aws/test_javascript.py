@@ -1,6 +1,6 @@
 """The AWS SDK for JavaScript v3 (npm @aws-sdk/client-kms), paginators and error classes included.
 
-Each step asserts in tests/aws/javascript/kms.mjs.
+The assertions are in tests/aws/javascript/kms.mjs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.aws.conftest import BenchData
+from tests.aws.conftest import AwsEndpoint
 from tests.aws.readme import EXAMPLE_URL, clients
 from tests.aws.world import OTHER_REGION, REGION
 from tests.languages.packages import installed
@@ -26,11 +26,11 @@ def node_modules() -> Path:
     return installed(JAVASCRIPT, "javascript-sdk")
 
 
-def test_every_step(ground: BenchData, node_modules: Path, tmp_path: Path) -> None:
+def test_every_step(endpoint: AwsEndpoint, node_modules: Path, tmp_path: Path) -> None:
     shutil.copy(JAVASCRIPT / "kms.mjs", tmp_path)
     (tmp_path / "node_modules").symlink_to(node_modules)
-    command = ["node", "kms.mjs", ground.url, REGION, OTHER_REGION]
-    environment = {name: value for name, value in ground.variables.items() if name != "AWS_ENDPOINT_URL_KMS"}
+    command = ["node", "kms.mjs", endpoint.url, REGION, OTHER_REGION]
+    environment = {name: value for name, value in endpoint.variables.items() if name != "AWS_ENDPOINT_URL_KMS"}
     run = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
@@ -40,15 +40,15 @@ def test_every_step(ground: BenchData, node_modules: Path, tmp_path: Path) -> No
     assert run.returncode == 0
 
 
-def test_readmes_line(ground: BenchData, node_modules: Path, tmp_path: Path) -> None:
+def test_readmes_line(endpoint: AwsEndpoint, node_modules: Path, tmp_path: Path) -> None:
     (tmp_path / "node_modules").symlink_to(node_modules)
-    made = clients()["tests/aws/test_javascript.py"].replace(EXAMPLE_URL, ground.url)
+    made = clients()["tests/aws/test_javascript.py"].replace(EXAMPLE_URL, endpoint.url)
     script = (
         "import { KMSClient, ListKeysCommand } from '@aws-sdk/client-kms'\n"
         f"console.log((await ({made}).send(new ListKeysCommand({{}}))).$metadata.httpStatusCode)"
     )
     run = subprocess.run(
-        ["node", "--input-type=module", "-e", script], cwd=tmp_path, env=ground.variables, capture_output=True,
+        ["node", "--input-type=module", "-e", script], cwd=tmp_path, env=endpoint.variables, capture_output=True,
         text=True, timeout=60, check=False,
     )  # fmt: skip
     assert run.stdout == "200\n", run.stderr

@@ -1,4 +1,4 @@
-"""The judge of AWS's wire sees what it is there for: an answer that is good, and the same with one fault in it."""
+"""judge.py accepts a correct response and rejects the same one with any single fault."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ FAULTS: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("a false member that is left out", lambda key: key.pop("MultiRegion")),
     ("an empty member that is left out", lambda key: key.pop("Description")),
     ("a null", lambda key: key.update(ValidTo=None)),
-    ("a date as a text", lambda key: key.update(CreationDate="2026-11-24T22:04:03Z")),
-    ("a truth as a number", lambda key: key.update(Enabled=1)),
-    ("a number as a truth", lambda key: key.update(PendingDeletionWindowInDays=True)),
-    ("a spelling of the contract's", lambda key: key.update(KeyState="KEY_STATE_ENABLED")),
-    ("a spelling inside a list", lambda key: key.update(EncryptionAlgorithms=["AES"])),
+    ("a date as a string", lambda key: key.update(CreationDate="2026-11-24T22:04:03Z")),
+    ("a boolean as a number", lambda key: key.update(Enabled=1)),
+    ("a number as a boolean", lambda key: key.update(PendingDeletionWindowInDays=True)),
+    ("an enum value as the proto spells it", lambda key: key.update(KeyState="KEY_STATE_ENABLED")),
+    ("an unknown enum value in a list", lambda key: key.update(EncryptionAlgorithms=["AES"])),
     ("an item instead of a list", lambda key: key.update(EncryptionAlgorithms="SYMMETRIC_DEFAULT")),
     ("an id that is too long", lambda key: key.update(KeyId="k" * 2049)),
-    ("material that is no id", lambda key: key.update(CurrentKeyMaterialId="A" * 64)),
+    ("a key material id that is not lower-case hex", lambda key: key.update(CurrentKeyMaterialId="A" * 64)),
 ]
 
 
@@ -67,22 +67,22 @@ def test_a_blob_must_be_base64() -> None:
 
 
 ERRORS: list[tuple[str, int, dict[str, str], bool]] = [
-    ("good", 400, {"__type": "NotFoundException", "message": "t"}, True),
-    ("no text, as AWS has none", 400, {"__type": "InvalidCiphertextException"}, True),
+    ("a correct error", 400, {"__type": "NotFoundException", "message": "t"}, True),
+    ("no text, as AWS sends none", 400, {"__type": "InvalidCiphertextException"}, True),
     ("a fault", 500, {"__type": "KMSInternalException", "message": "t"}, True),
     ("an empty text", 400, {"__type": "InvalidCiphertextException", "message": ""}, False),
-    ("no text where there is one", 400, {"__type": "NotFoundException"}, False),
-    ("none of this operation", 400, {"__type": "TagException", "message": "t"}, False),
-    ("a client's error as a fault", 500, {"__type": "NotFoundException", "message": "t"}, False),
-    ("a member too much", 400, {"__type": "NotFoundException", "message": "t", "key": ARN}, False),
+    ("a missing text", 400, {"__type": "NotFoundException"}, False),
+    ("an error of another operation", 400, {"__type": "TagException", "message": "t"}, False),
+    ("a client error with status 500", 500, {"__type": "NotFoundException", "message": "t"}, False),
+    ("an unknown member", 400, {"__type": "NotFoundException", "message": "t", "key": ARN}, False),
 ]
 
 
-@pytest.mark.parametrize(("why", "status", "told", "is_good"), ERRORS, ids=[row[0] for row in ERRORS])
-def test_errors(why: str, status: int, told: dict[str, str], is_good: bool) -> None:
+@pytest.mark.parametrize(("why", "status", "body", "is_good"), ERRORS, ids=[row[0] for row in ERRORS])
+def test_errors(why: str, status: int, body: dict[str, str], is_good: bool) -> None:
     model = MODEL.operation_model("Decrypt")
     if is_good:
-        judge_error(model, status, told)
+        judge_error(model, status, body)
         return
     with pytest.raises((AssertionError, KeyError)):
-        judge_error(model, status, told)
+        judge_error(model, status, body)

@@ -1,7 +1,7 @@
-"""The Amazon S3 Encryption Client for Python: objects in a local S3 (moto's server), their data keys from here.
+"""The Amazon S3 Encryption Client for Python with a local S3 (moto's server) and data keys from this service.
 
-The package is kept beside the others, in a cache outside the tree: it asks for a `cryptography` below 49, which is no
-reason to have an older one everywhere.
+The package requires `cryptography` below 49. It is installed without its dependencies into a cache outside the source
+tree, so that all other packages can use the current version.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PACKAGE, VERSION = "amazon-s3-encryption-client-python", "4.0.0"
 
 
 class Package(NamedTuple):
-    """What is used of it."""
+    """The parts of the package that the tests use."""
 
     client: Any
     config: Any
@@ -36,7 +36,7 @@ class Package(NamedTuple):
     error: Any
 
     def encrypting(self, s3: str, keyring: Any) -> Any:
-        """Around a client of its own, since it changes the one that it gets."""
+        """Returns an encrypting client around a new S3 client, since it modifies the client that it is given."""
         return self.client(plain(s3), self.config(keyring))
 
 
@@ -55,7 +55,7 @@ def package() -> Iterator[Package]:
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    """URL of an S3 with the bucket."""
+    """Runs an S3 server with the bucket; yields its URL."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -70,22 +70,22 @@ def plain(url: str) -> Any:
 
 
 def context() -> dict[str, str]:
-    """Made anew each time: the client puts a pair of its own into what it is given."""
+    """Returns a new encryption context, since the client adds a pair to the one that it is given."""
     return {"app": "shop"}
 
 
-def test_an_object_comes_back(package: Package, kms: Any, s3: str) -> None:
+def test_round_trip(package: Package, kms: Any, s3: str) -> None:
     key = kms.create_key()["KeyMetadata"]["Arn"]
     orders = package.encrypting(s3, package.keyring(kms, key))
     orders.put_object(Bucket=BUCKET, Key="o", Body=BODY, EncryptionContext=context())
-    lying_there = plain(s3).get_object(Bucket=BUCKET, Key="o")["Body"].read()
-    assert BODY[:22] not in lying_there
+    stored = plain(s3).get_object(Bucket=BUCKET, Key="o")["Body"].read()
+    assert BODY[:22] not in stored
     assert orders.get_object(Bucket=BUCKET, Key="o", EncryptionContext=context())["Body"].read() == BODY
     kms.rotate_key_on_demand(KeyId=key)
     assert orders.get_object(Bucket=BUCKET, Key="o", EncryptionContext=context())["Body"].read() == BODY
 
 
-def test_what_does_not_open_it(package: Package, kms: Any, s3: str) -> None:
+def test_wrong_context_wrong_key_and_disabled_key(package: Package, kms: Any, s3: str) -> None:
     key, other = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
     orders = package.encrypting(s3, package.keyring(kms, key))
     orders.put_object(Bucket=BUCKET, Key="p", Body=BODY, EncryptionContext=context())

@@ -1,7 +1,7 @@
-"""Terraform's AWS provider: apply, a second plan that is empty, destroy; for keys, aliases and an external key.
+"""Terraform's AWS provider: apply, an empty second plan, and destroy, for keys, aliases and an external key.
 
-It runs where `terraform init` finds the provider. Terraform always reads a key's policy: until key policies are served,
-its run ends there, and that is what is tested.
+The test is skipped if `terraform init` cannot get the provider. Terraform always reads the policy of a key; as long as
+GetKeyPolicy is not supported, the test expects apply to fail with that error.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ from typing import Any
 
 import pytest
 
-from tests.aws.conftest import BenchData
+from tests.aws.conftest import AwsEndpoint
 from tests.aws.doors import OPERATIONS
 
 PLAN = Path(__file__).with_name("terraform") / "main.tf"
 EMPTY = 0
-"""Exit code of `plan -detailed-exitcode` where there is nothing to change."""
+"""Exit code of `plan -detailed-exitcode` for a plan without changes."""
 
 
 class Terraform:
-    def __init__(self, folder: Path, ground: BenchData) -> None:
+    """Runs terraform commands in a folder with the plan."""
+
+    def __init__(self, folder: Path, endpoint: AwsEndpoint) -> None:
         shutil.copy(PLAN, folder)
         self._folder = folder
         material = {"TF_VAR_material": base64.b64encode(os.urandom(32)).decode()}
-        self._environment = ground.variables | material | {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
+        self._environment = endpoint.variables | material | {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -39,13 +41,13 @@ class Terraform:
 
 
 @pytest.fixture
-def terraform(tmp_path: Path, ground: BenchData) -> Terraform:
+def terraform(tmp_path: Path, endpoint: AwsEndpoint) -> Terraform:
     if shutil.which("terraform") is None:
         pytest.skip("terraform is not installed")
-    made = Terraform(tmp_path, ground)
+    made = Terraform(tmp_path, endpoint)
     found = made("init", "-input=false")
     if found.returncode != 0:
-        pytest.skip(f"the AWS provider cannot be had: {' '.join(found.stderr.split())[:300]}")
+        pytest.skip(f"the AWS provider is not available: {' '.join(found.stderr.split())[:300]}")
     return made
 
 
@@ -59,8 +61,8 @@ def test_apply_plan_destroy(terraform: Terraform, kms: Any) -> None:
     assert applied.returncode == 0, applied.stderr
     again = terraform("plan", "-detailed-exitcode", "-input=false")
     assert again.returncode == EMPTY, again.stdout
-    told = json.loads(terraform("output", "-json").stdout)
-    keys = [told[name]["value"] for name in ("orders", "imported")]
+    outputs = json.loads(terraform("output", "-json").stdout)
+    keys = [outputs[name]["value"] for name in ("orders", "imported")]
     assert [kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"] for key in keys] == ["Enabled", "Enabled"]
     destroyed = terraform("destroy", "-auto-approve", "-input=false")
     assert destroyed.returncode == 0, destroyed.stderr

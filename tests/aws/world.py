@@ -1,4 +1,4 @@
-"""What a case needs to be there, made through the door under test: keys in a state, aliases, material, ciphertexts."""
+"""Creates what a case needs through the door under test: keys in a state, aliases, key material, ciphertexts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import os
 from typing import Any
 
-from tests.aws.doors import REGION, Door, Members
+from tests.aws.doors import REGION, DoorClient, Members
 from tests.operations.external_keys import wrap
 
 OTHER_REGION = "eu-west-1"
@@ -22,9 +22,9 @@ _numbers = itertools.count()
 
 
 class World:
-    """`facts` are what an expected text may name: {id} and {arn} of the key made last, {alias} …"""
+    """Creates the objects of one case. `facts` fill the expected texts: {id} and {arn} of the last key, {alias} …"""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: DoorClient) -> None:
         self.door = door
         self.facts: dict[str, str] = {"region": REGION, "account": ACCOUNT}
 
@@ -34,7 +34,7 @@ class World:
     # --- keys ---------------------------------------------------------------------------------------------------
 
     def key(self, state: str = "Enabled", **members: Any) -> str:
-        """Its id. PendingImport and EXTERNAL go together."""
+        """Create a key in a state and return its id. PendingImport implies the origin EXTERNAL."""
         if state == "PendingImport":
             members["Origin"] = "EXTERNAL"
         made = self.call("CreateKey", **members)["KeyMetadata"]
@@ -46,13 +46,13 @@ class World:
         return str(made["KeyId"])
 
     def imported(self, material: bytes | None = None) -> str:
-        """An external key with its material."""
+        """Create an external key with imported material and return its id."""
         key_id = self.key("PendingImport")
         self.call("ImportKeyMaterial", **self.package(key_id, material), **NEVER)
         return key_id
 
     def package(self, key_id: str, material: bytes | None = None, **other: Any) -> Members:
-        """Token and wrapped material for an import."""
+        """Returns the members of an import: token and wrapped material."""
         got = self.call("GetParametersForImport", KeyId=key_id, **WRAPPING)
         wrapped = wrap(got["PublicKey"], OAEP, os.urandom(32) if material is None else material)
         return {"KeyId": key_id, "ImportToken": got["ImportToken"], "EncryptedKeyMaterial": wrapped} | other
@@ -69,7 +69,7 @@ class World:
     # --- names --------------------------------------------------------------------------------------------------
 
     def name(self) -> str:
-        """A name that no alias has."""
+        """Returns an unused alias name."""
         self.facts["alias"] = f"alias/case-{os.getpid()}-{next(_numbers)}"
         return self.facts["alias"]
 
@@ -85,7 +85,7 @@ class World:
         return made
 
     def blob_in_state(self, state: str, **more: Any) -> Members:
-        """A ciphertext of a key that has come into that state since."""
+        """Returns the members of Decrypt for a ciphertext whose key has entered the state afterwards."""
         key_id = self.imported() if state == "PendingImport" else self.key()
         blob = self.blob(key_id)
         if state == "Disabled":

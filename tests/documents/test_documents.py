@@ -33,6 +33,14 @@ def test_the_first_two_blocks_of_readme_are_those_that_ci_runs() -> None:
     assert second.text.endswith(".venv/bin/pytest\n")
 
 
+def test_the_quickstart_prints_what_readme_shows() -> None:
+    """The titles and results stand in the quickstart's own modules; an error's name stands after a colon."""
+    [shown] = blocks("README.md", "text", "2. A key")
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "kms_grpc" / "cli").glob("quickstart*.py"))
+    said = [re.sub(r"^(\d+\. | +ok )", "", line).partition(": ")[0] for line in shown.text.splitlines()]
+    assert [text for text in said if text not in source] == []
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_has_a_readme_to_which_the_top_one_links(room: str) -> None:
     assert (ROOT / room / "README.md").is_file()

@@ -1,4 +1,4 @@
-"""A call to the AWS door in plain HTTP, signed by botocore's signer, and all that came back."""
+"""Calls to the AWS door over plain HTTP, signed by botocore, and their complete responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 TEST = ("test", "test")
-"""The access key that --dev knows."""
+"""The access key that --dev accepts."""
 JSON_11 = "application/x-amz-json-1.1"
 
 
@@ -60,7 +60,7 @@ def call(
     headers: Mapping[str, str] | None = None,
     unsigned: Mapping[str, str] | None = None,
 ) -> Answer:
-    """`unsigned` are headers put in after signing. A connection stays open; an address gets one of its own."""
+    """Call an operation. `unsigned` are headers added after signing. A given connection stays open afterwards."""
     body = request if isinstance(request, bytes) else json.dumps(request or {}).encode()
     connection = http.client.HTTPConnection(where, timeout=60) if isinstance(where, str) else where
     address = where if isinstance(where, str) else f"{where.host}:{where.port}"

@@ -1,4 +1,4 @@
-"""A call by gRPC in raw bytes, and all that came back."""
+"""Calls over gRPC with raw bytes, and their complete responses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries",
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """`code` is gRPC's, `reason` and `facts` are ErrorInfo's; `answer` is there where the call was done."""
+    """A response. `code` is gRPC's, `reason` and `facts` come from ErrorInfo; `answer` is set if the call succeeded."""
 
     code: str
     text: str
@@ -33,7 +33,7 @@ class Reply:
 
     @property
     def trailer_bytes(self) -> int:
-        """As HTTP/2 counts a header list, grpc-status and the percent-encoded grpc-message with it."""
+        """Returns the size as HTTP/2 counts a header list, with grpc-status and the percent-encoded grpc-message."""
         sizes = [
             (name, len(value) * 4 // 3 + 4 if isinstance(value, bytes) else len(value))
             for name, value in self.trailers.items()
@@ -76,7 +76,7 @@ def refused(error: Any) -> Reply:
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     for detail in status.details:
         if detail.Unpack(info):
-            assert status.message == reply.text, "the details say the same as the status"
+            assert status.message == reply.text, "the details repeat the text of the status"
             assert status.code == error.code().value[0]
             reply = dataclasses.replace(reply, reason=info.reason, domain=info.domain, facts=dict(info.metadata))
         elif detail.Unpack(retry):
@@ -86,7 +86,7 @@ def refused(error: Any) -> Reply:
 
 
 def connected(address: str, token: str) -> list[grpc.Channel]:
-    """A connection to each of two workers: the kernel picks one for each connection."""
+    """Returns a connection to each of two workers. The kernel picks a worker for each new connection."""
     found: dict[str, grpc.Channel] = {}
     for _ in range(200):
         channel = grpc.insecure_channel(address, OWN_CONNECTION)
@@ -95,4 +95,4 @@ def connected(address: str, token: str) -> list[grpc.Channel]:
             channel.close()
         if len(found) == 2:
             return list(found.values())
-    raise AssertionError(f"200 connections, all to worker {list(found)}")
+    raise AssertionError(f"200 connections reached only worker {list(found)}")

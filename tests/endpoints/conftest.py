@@ -1,4 +1,4 @@
-"""A server with callers of two accounts, shared by the tests of the gRPC door."""
+"""A server with callers of two accounts, for the tests of the gRPC door."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One call in bare HTTP/2, for what gRPC's own clients refuse to send: metadata that are no text.
+"""One call in bare HTTP/2, to send metadata that gRPC's clients refuse to send.
 
-Frames are RFC 9113's: length 24 bits · type 8 · flags 8 · stream 32 · payload. Headers go as HPACK literals without
-indexing (RFC 7541, 6.2.2), so nothing has to be remembered.
+Frames follow RFC 9113: length 24 bits · type 8 · flags 8 · stream 32 · payload. Headers are HPACK literals without
+indexing (RFC 7541, 6.2.2), so the encoder has no state.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ WAIT_SECONDS = 60
 
 
 def status_of_call(address: str, path: str, headers: list[tuple[bytes, bytes]], message: bytes = b"") -> int:
-    """grpc-status of the answer. ConnectionError where the server broke off instead."""
+    """Returns the grpc-status of the response. Raises ConnectionError if the server reset the stream or connection."""
     host, _, port = address.rpartition(":")
     pseudo = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"kms")]
     pseudo += [(b"te", b"trailers"), (b"content-type", b"application/grpc")]
@@ -55,7 +55,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def _literal(text: bytes) -> bytes:
-    """A string of HPACK: its length in 7 bits and then 7 more at a time (RFC 7541, 5.1), then itself."""
+    """Returns an HPACK string: its length as an integer with a 7-bit prefix (RFC 7541, 5.1), then its bytes."""
     if len(text) < 127:
         return bytes([len(text)]) + text
     rest, length = len(text) - 127, b"\x7f"

@@ -1,4 +1,4 @@
-"""The AWS door of a real server with two workers: what HTTP may carry, who may call, and what a repeated call does."""
+"""The AWS door of a server with two workers: HTTP, authentication, repeated calls, listening and draining."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.endpoints.aws_calls import JSON_11, TEST, Answer, address_of, call, send, signed_headers
-from tests.processes.served import eventually
+from tests.processes.stand_in_server import eventually
 from tests.served import Served
 
 pytestmark = pytest.mark.xdist_group("aws door")
@@ -63,7 +63,7 @@ def key_id(address: str) -> str:
 
 
 def connections(address: str) -> dict[str, http.client.HTTPConnection]:
-    """One to each worker."""
+    """Returns a connection to each worker."""
     found: dict[str, http.client.HTTPConnection] = {}
     for _ in range(200):
         connection = http.client.HTTPConnection(address, timeout=60)
@@ -87,21 +87,21 @@ def make_access_key(data_dir: Path, config: Path, name: str = "orders") -> tuple
     return made["AccessKeyId"], made["SecretAccessKey"]
 
 
-# --- what HTTP may carry -----------------------------------------------------------------------------------------
+# --- HTTP --------------------------------------------------------------------------------------------------------
 
 UNKNOWN = "UnknownOperationException"
 NOT_CALLS = [
     ("an unknown operation", "POST", "/", {"X-Amz-Target": "TrentService.MakeKey"}, UNKNOWN),
-    ("another service's", "POST", "/", {"X-Amz-Target": "DynamoDB_20120810.ListTables"}, UNKNOWN),
-    ("an operation of ours", "POST", "/", {"X-Amz-Target": "TrentService.GetLimits"}, UNKNOWN),
+    ("an operation of another service", "POST", "/", {"X-Amz-Target": "DynamoDB_20120810.ListTables"}, UNKNOWN),
+    ("an operation that AWS KMS does not have", "POST", "/", {"X-Amz-Target": "TrentService.GetLimits"}, UNKNOWN),
     ("no operation", "POST", "/", {"X-Amz-Target": ""}, UNKNOWN),
     ("two operations", "POST", "/", {"X-Amz-Target": "TrentService.ListKeys,TrentService.ListKeys"}, UNKNOWN),
     ("plain JSON", "POST", "/", {"Content-Type": "application/json"}, UNKNOWN),
-    ("the former version", "POST", "/", {"Content-Type": "application/x-amz-json-1.0"}, UNKNOWN),
+    ("JSON 1.0", "POST", "/", {"Content-Type": "application/x-amz-json-1.0"}, UNKNOWN),
     ("no content type", "POST", "/", {"Content-Type": ""}, UNKNOWN),
     ("a GET", "GET", "/", {}, UNKNOWN),
     ("another path", "POST", "/kms", {}, UNKNOWN),
-    ("an operation that is not built", "POST", "/", {"X-Amz-Target": "TrentService.ReplicateKey"},
+    ("an operation that is not supported yet", "POST", "/", {"X-Amz-Target": "TrentService.ReplicateKey"},
      "UnsupportedOperationException"),
 ]  # fmt: skip
 
@@ -109,7 +109,7 @@ NOT_CALLS = [
 @pytest.mark.parametrize(
     ("method", "path", "headers", "code"), [row[1:] for row in NOT_CALLS], ids=[r[0] for r in NOT_CALLS]
 )
-def test_what_is_no_call(address: str, method: str, path: str, headers: dict[str, str], code: str) -> None:
+def test_requests_that_are_not_calls(address: str, method: str, path: str, headers: dict[str, str], code: str) -> None:
     usual = signed_headers(address, "TrentService.ListKeys", b"{}", "eu-central-1", TEST, {})
     answer = send(http.client.HTTPConnection(address, timeout=60), method, path, b"{}", {**usual, **headers})
     assert (answer.status, answer.code) == (400, code)
@@ -119,7 +119,7 @@ def test_what_is_no_call(address: str, method: str, path: str, headers: dict[str
         assert answer.json["message"] == "ReplicateKey is not supported yet."
 
 
-def test_what_is_no_http_has_a_request_id_too(address: str) -> None:
+def test_a_response_to_bytes_that_are_not_http_has_a_request_id(address: str) -> None:
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(b"GARBAGE\r\n\r\n")
@@ -136,9 +136,13 @@ def test_a_content_type_may_name_its_charset(address: str) -> None:
 
 def test_a_body_beyond_the_limit_is_not_read(address: str) -> None:
     full = b'{"KeyId": "' + b"a" * (BODY_BYTES - 13) + b'"}'
-    assert call(address, "DescribeKey", full).code == "ValidationException", "one of the very size is read"
-    told = call(address, "DescribeKey", full + b" ")
-    assert (told.status, told.code, told.headers["connection"]) == (413, "RequestEntityTooLargeException", "close")
+    assert call(address, "DescribeKey", full).code == "ValidationException", "a body of exactly the limit is read"
+    answer = call(address, "DescribeKey", full + b" ")
+    assert (answer.status, answer.code, answer.headers["connection"]) == (
+        413,
+        "RequestEntityTooLargeException",
+        "close",
+    )
     with socket.create_connection(address.rsplit(":", 1), timeout=60) as raw:  # type: ignore[arg-type]
         raw.sendall(
             b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-amz-json-1.1\r\n"
@@ -146,7 +150,7 @@ def test_a_body_beyond_the_limit_is_not_read(address: str) -> None:
         )
         for _ in range(9):
             raw.sendall(b"2000\r\n" + b" " * 8192 + b"\r\n")
-        assert raw.recv(100).startswith(b"HTTP/1.1 413 "), "nor one that doesn't say its size"
+        assert raw.recv(100).startswith(b"HTTP/1.1 413 "), "a body without Content-Length is not read either"
 
 
 def test_errors_without_a_text_have_no_message(address: str, key_id: str) -> None:
@@ -165,21 +169,21 @@ def test_many_calls_go_over_one_connection(address: str, key_id: str) -> None:
     assert len({answer.json["CiphertextBlob"] for answer in answers}) == 30
 
 
-def test_the_request_id_is_the_audit_records(served: Served, address: str) -> None:
+def test_the_request_id_is_that_of_the_audit_record(served: Served, address: str) -> None:
     given = str(uuid.uuid4())
     answer = call(address, "ListAliases", unsigned={"amz-sdk-invocation-id": given})
     assert answer.headers["x-amzn-requestid"] == given
     odd = call(address, "ListAliases", unsigned={"amz-sdk-invocation-id": "with a space"})
     assert odd.headers["x-amzn-requestid"] not in ("", "with a space")
     ids = (given, odd.headers["x-amzn-requestid"])
-    eventually(lambda: all(f'"requestID":"{request_id}"' in audit(served) for request_id in ids), "the records")
+    eventually(lambda: all(f'"requestID":"{request_id}"' in audit(served) for request_id in ids), "the audit records")
 
 
 def audit(served: Served) -> str:
     return "".join(path.read_text() for path in (served.data_dir / "audit").glob("worker-*.jsonl"))
 
 
-# --- who may call ------------------------------------------------------------------------------------------------
+# --- authentication ----------------------------------------------------------------------------------------------
 
 
 def test_region_and_account_come_from_the_signature(served: Served, address: str, config: Path) -> None:
@@ -193,15 +197,15 @@ def test_region_and_account_come_from_the_signature(served: Served, address: str
     assert refused.json["message"] == "Region mars-north-1 is not served here; served are: eu-central-1, eu-west-1"
 
 
-def test_a_permit_is_no_signature(address: str, key_id: str) -> None:
+def test_a_cached_permit_does_not_replace_the_signature(address: str, key_id: str) -> None:
     """The very call that a worker answers warm is refused once its signature is wrong."""
     connection = http.client.HTTPConnection(address, timeout=60)
     asked = {"KeyId": key_id, "Plaintext": "AAAA"}
     assert [call(connection, "Encrypt", asked).status for _ in range(5)] == [200] * 5
     wrong = call(connection, "Encrypt", asked, key=("test", "guess"))
     assert (wrong.status, wrong.code) == (400, "InvalidSignatureException")
-    nobody = call(connection, "Encrypt", asked, key=("nobody", "test"))
-    assert nobody.code == "UnrecognizedClientException"
+    unknown = call(connection, "Encrypt", asked, key=("nobody", "test"))
+    assert unknown.code == "UnrecognizedClientException"
     body = json.dumps(asked).encode()
     sent = signed_headers(address, "TrentService.Encrypt", body, "eu-central-1", TEST, {})
     assert send(connection, "POST", "/", body.replace(b"AAAA", b"AAAB"), sent).code == "InvalidSignatureException"
@@ -210,7 +214,7 @@ def test_a_permit_is_no_signature(address: str, key_id: str) -> None:
 
 
 def test_a_deleted_access_key_is_refused_by_all_workers_at_once(served: Served, address: str, config: Path) -> None:
-    """Also where a Permit would answer, of the region in whose shard nothing was written: it is asked first."""
+    """This includes cached Permits, also in the region whose shard was not written; that region is called first."""
     workers, key = connections(address), make_access_key(served.data_dir, config)
     ids = {
         region: call(address, "CreateKey", key=key, region=region).json["KeyMetadata"]["KeyId"]
@@ -247,7 +251,7 @@ def test_a_secret_is_shown_once(served: Served, address: str, config: Path) -> N
     assert "NotFoundException" in access_key("delete", "AKIANONE", data_dir=served.data_dir, config=config, code=5)
 
 
-def test_the_key_test_is_known_to_dev_alone_and_a_key_outlives_a_restart(
+def test_the_access_key_test_needs_dev_and_access_keys_survive_a_restart(
     start_server: StartServer, config: Path, tmp_path: Path
 ) -> None:
     server = start_server("--config", str(config), dev=False, regions=["eu-west-1"], data_dir=tmp_path / "strict")
@@ -269,7 +273,7 @@ def wait_for_door(server: Served) -> None:
 
 
 def test_a_repeated_create_key_makes_one_key(address: str) -> None:
-    """Whichever worker the second attempt reaches."""
+    """The second attempt may reach another worker."""
     workers = connections(address)
     same, other = ({"amz-sdk-invocation-id": str(uuid.uuid4())} for _ in range(2))
 
@@ -282,11 +286,11 @@ def test_a_repeated_create_key_makes_one_key(address: str) -> None:
     assert create("1", same, "twice").code == "ValidationException"
 
 
-# --- the door itself ---------------------------------------------------------------------------------------------
+# --- listening and draining --------------------------------------------------------------------------------------
 
 
-def test_calls_under_way_are_finished_at_the_end(start_server: StartServer) -> None:
-    """Each call was answered in full or never begun: what the callers were told is what the registry holds."""
+def test_running_calls_finish_when_the_server_stops(start_server: StartServer) -> None:
+    """Each call was answered completely or never started: the registry has every key that a caller was told of."""
     server = start_server("--aws-listen", "127.0.0.1:0")
     where, made, torn = address_of(server.data_dir), [], []
 
@@ -296,7 +300,7 @@ def test_calls_under_way_are_finished_at_the_end(start_server: StartServer) -> N
             try:
                 answer = call(connection, "CreateKey")
             except http.client.IncompleteRead:
-                torn.append("an answer was cut off")
+                torn.append("an incomplete response")
                 return
             except (OSError, http.client.HTTPException):
                 return
@@ -317,7 +321,7 @@ def test_calls_under_way_are_finished_at_the_end(start_server: StartServer) -> N
     assert set(made) <= {entry["KeyId"] for entry in kept["Keys"]}
 
 
-def test_its_address_is_locked_as_the_other_doors_is(served: Served, address: str, tmp_path: Path) -> None:
+def test_its_address_is_locked(served: Served, address: str, tmp_path: Path) -> None:
     second = Served(tmp_path / "second", ["--aws-listen", address])
     process = second.launch()
     assert process.wait(60) == 1
@@ -325,7 +329,7 @@ def test_its_address_is_locked_as_the_other_doors_is(served: Served, address: st
     assert "give another --aws-listen" in second.log_text()
 
 
-def test_only_this_machine_is_served(tmp_path: Path) -> None:
+def test_only_loopback_addresses_are_accepted(tmp_path: Path) -> None:
     second = Served(tmp_path / "open", ["--aws-listen", "0.0.0.0:0"])
     assert second.launch().wait(60) == 2
     assert "aws_listen '0.0.0.0:0': only loopback" in second.log_text()

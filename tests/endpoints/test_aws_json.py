@@ -1,4 +1,4 @@
-"""AWS's JSON, without a server: what a body becomes, what is wrong with one, and what an answer looks like."""
+"""AWS's JSON codec without a server: requests, invalid requests, and responses."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def written(answer: Any) -> Any:
 # --- requests ----------------------------------------------------------------------------------------------------
 
 
-def test_every_kind_of_member() -> None:
+def test_requests_with_every_type_of_member() -> None:
     assert read("CreateKey", {"Description": "é", "Origin": "EXTERNAL", "Tags": [{"TagKey": "a", "TagValue": ""}]}) == (
         pb.CreateKeyRequest(
             description="é", origin=keys_pb2.ORIGIN_TYPE_EXTERNAL, tags=[keys_pb2.Tag(tag_key="a", tag_value="")]
@@ -62,12 +62,21 @@ def test_every_kind_of_member() -> None:
     assert read("UntagResource", {"KeyId": KEY, "TagKeys": ["a", "b"]}).tag_keys == ["a", "b"]
     given = {"KeyId": KEY, "ImportToken": "AA==", "EncryptedKeyMaterial": "AA==", "ValidTo": 1_800_000_000.25}
     assert read("ImportKeyMaterial", given).valid_to == Timestamp(seconds=1_800_000_000, nanos=250_000_000)
-    assert read("ImportKeyMaterial", {**given, "ValidTo": 0}).HasField("valid_to"), "1970 is a time, not its absence"
+    assert read("ImportKeyMaterial", {**given, "ValidTo": 0}).HasField("valid_to"), "0 is a time, not an absent member"
 
 
 SERIALIZATION, VALIDATION = "SerializationException", "ValidationException"
-NO_JSON = [b"", b"{", b"nothing", b"{'a': 1}", b'{"KeyId": "\xff"}', b'{"KeyId": NaN}', b"[" * 100_000, b'{"a":1}x']
-WRONG = [
+INVALID_JSON = [
+    b"",
+    b"{",
+    b"nothing",
+    b"{'a': 1}",
+    b'{"KeyId": "\xff"}',
+    b'{"KeyId": NaN}',
+    b"[" * 100_000,
+    b'{"a":1}x',
+]
+WRONG_TYPES = [
     ("ListKeys", [], "must be a JSON object"),
     ("ListKeys", "x", "must be a JSON object"),
     ("ListKeys", None, "must be a JSON object"),
@@ -99,25 +108,25 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("raw", NO_JSON, ids=lambda raw: repr(raw[:16]))
-def test_what_is_no_json(raw: bytes) -> None:
+@pytest.mark.parametrize("raw", INVALID_JSON, ids=lambda raw: repr(raw[:16]))
+def test_invalid_json(raw: bytes) -> None:
     assert refusal("Encrypt", raw) == (SERIALIZATION, "The body of the request is not valid JSON.")
 
 
-@pytest.mark.parametrize(("name", "body", "text"), WRONG)
+@pytest.mark.parametrize(("name", "body", "text"), WRONG_TYPES)
 def test_values_of_a_wrong_type(name: str, body: Any, text: str) -> None:
-    code, told = refusal(name, json.dumps(body).encode())
+    code, message = refusal(name, json.dumps(body).encode())
     assert code == SERIALIZATION
-    assert text in told
+    assert text in message
 
 
-def test_text_that_no_string_holds() -> None:
+def test_unpaired_surrogates_are_refused() -> None:
     assert refusal("Encrypt", b'{"KeyId": "\\ud800"}')[0] == SERIALIZATION
     assert refusal("Encrypt", b'{"EncryptionContext": {"\\udfff": ""}}')[0] == SERIALIZATION
 
 
 @pytest.mark.parametrize(
-    ("name", "body", "told"),
+    ("name", "body", "text"),
     [
         ("ListKeys", {"Limits": 1}, "ListKeysRequest has no member 'Limits'."),
         ("ListKeys", {"limit": 1}, "ListKeysRequest has no member 'limit'."),
@@ -125,9 +134,9 @@ def test_text_that_no_string_holds() -> None:
         ("ListKeys", {"\n" * 99: 1}, "ListKeysRequest has no member '" + "\n" * 64 + "'."),
     ],
 )
-def test_members_that_there_are_not(name: str, body: Any, told: str) -> None:
-    """As at the gRPC door: a member that isn't known is refused by its name, never ignored."""
-    assert refusal(name, body) == (VALIDATION, told)
+def test_unknown_members(name: str, body: Any, text: str) -> None:
+    """An unknown member is refused by its name and never ignored, as at the gRPC door."""
+    assert refusal(name, body) == (VALIDATION, text)
 
 
 CONSTRAINTS = [
@@ -148,27 +157,27 @@ CONSTRAINTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "body", "told"), CONSTRAINTS)
-def test_constraints_are_told_in_awss_words(name: str, body: Any, told: str) -> None:
-    assert refusal(name, body) == (VALIDATION, f"1 validation error detected: {told}")
+@pytest.mark.parametrize(("name", "body", "text"), CONSTRAINTS)
+def test_violated_constraints_are_reported_in_awss_words(name: str, body: Any, text: str) -> None:
+    assert refusal(name, body) == (VALIDATION, f"1 validation error detected: {text}")
 
 
-def test_several_unknown_spellings_are_each_told_as_they_were_written() -> None:
-    told = refusal("CreateKey", {"KeySpec": "ONE", "Origin": "TWO", "KeyUsage": "THREE"})[1]
-    assert told.startswith("3 validation errors detected: Value 'ONE' at 'keySpec'")
-    assert "..." not in told
+def test_each_unknown_enum_value_is_reported_as_sent() -> None:
+    text = refusal("CreateKey", {"KeySpec": "ONE", "Origin": "TWO", "KeyUsage": "THREE"})[1]
+    assert text.startswith("3 validation errors detected: Value 'ONE' at 'keySpec'")
+    assert "..." not in text
     listed = refusal("ListKeys", {"ResourceOwners": ["SELF", "FOUR"]})[1]
     assert "Value '[SELF, FOUR]' at 'resourceOwners'" in listed
 
 
-def test_the_largest_blob_is_awss() -> None:
+def test_the_largest_blob_is_that_of_aws() -> None:
     assert len(read("Decrypt", {"CiphertextBlob": "A" * 8192}).ciphertext_blob) == 6144
 
 
-# --- answers -----------------------------------------------------------------------------------------------------
+# --- responses ---------------------------------------------------------------------------------------------------
 
 
-def test_an_answer_of_each_kind() -> None:
+def test_responses_with_every_type_of_member() -> None:
     metadata = keys_pb2.KeyMetadata(
         key_id=KEY, key_state=keys_pb2.KEY_STATE_PENDING_DELETION, aws_account_id="111122223333",
         creation_date=Timestamp(seconds=1_800_000_000, nanos=123_456_789), expiration_model=0,
@@ -187,44 +196,44 @@ def test_an_answer_of_each_kind() -> None:
     }
     assert written(pb.ListKeysResponse()) == {"Keys": [], "Truncated": False}
     assert written(pb.GetKeyRotationStatusResponse(key_id=KEY)) == {"KeyId": KEY, "KeyRotationEnabled": False}
-    assert WIRE.write(pb.EnableKeyResponse()) == b"", "no output, no bytes"
+    assert WIRE.write(pb.EnableKeyResponse()) == b"", "an operation without output has an empty body"
 
 
-def answers(of: Descriptor, seen: set[str]) -> list[FieldDescriptor]:
-    """All fields below an answer."""
+def fields_of(of: Descriptor, seen: set[str]) -> list[FieldDescriptor]:
+    """Returns all fields of a message and of the messages in it."""
     found = []
     for field in of.fields:
         found.append(field)
         if field.message_type is not None and field.message_type.full_name not in seen:
             seen.add(field.message_type.full_name)
-            found += answers(field.message_type, seen)
+            found += fields_of(field.message_type, seen)
     return found
 
 
-SENT_ONLY_WHERE_THERE_IS_ONE = {
+ABSENT_IF_EMPTY = {
     "EncryptionAlgorithms", "SigningAlgorithms", "MacAlgorithms", "KeyAgreementAlgorithms", "EncapsulationAlgorithms",
 }  # fmt: skip
-"""Of these a key has one, by its usage; AWS leaves the others out."""
+"""A key has one of these lists, depending on its usage; AWS omits the others."""
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_false_and_empty_are_said_where_aws_says_them(name: str) -> None:
-    """Every flag and every list of an answer is sent whatever it holds, or its absence says something."""
-    for field in answers(OPERATIONS[name].response.DESCRIPTOR, set()):
+def test_false_and_empty_members_are_sent_where_aws_sends_them(name: str) -> None:
+    """Every boolean and list of a response is always sent, unless it has presence."""
+    for field in fields_of(OPERATIONS[name].response.DESCRIPTOR, set()):
         plain = field.type == FieldDescriptor.TYPE_BOOL or field.is_repeated
-        if plain and not field.has_presence and field.json_name not in SENT_ONLY_WHERE_THERE_IS_ONE:
+        if plain and not field.has_presence and field.json_name not in ABSENT_IF_EMPTY:
             assert is_always_sent(field), field.full_name
 
 
-def test_the_operations_of_aws_are_known_by_name() -> None:
+def test_all_operations_of_aws_are_known_by_name() -> None:
     model = botocore.session.get_session().get_service_model("kms")
     assert set(model.operation_names) <= AWS_OPERATIONS
     assert set(OPERATIONS) <= AWS_OPERATIONS
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_times_and_blobs_are_awss(name: str) -> None:
-    """botocore's model says of each member which it is; ours must be the kind that goes with it."""
+def test_times_and_blobs_have_awss_types(name: str) -> None:
+    """Each timestamp and blob of botocore's model has the corresponding type in the proto."""
     model = botocore.session.get_session().get_service_model("kms").operation_model(name)
     kinds = {"timestamp": FieldDescriptor.TYPE_MESSAGE, "blob": FieldDescriptor.TYPE_BYTES}
     for shape, message in (

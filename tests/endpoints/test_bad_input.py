@@ -1,4 +1,4 @@
-"""Thousands of bad requests against a server of two workers: each is answered in words, and the server goes on.
+"""Thousands of invalid requests to a server with two workers: each gets a proper error, and the server keeps serving.
 
 `KMS_GRPC_TEST_SEED` repeats a run.
 """
@@ -24,8 +24,8 @@ from tests.served import Served
 MODEL = json.loads((Path(__file__).parent.parent / "contract" / "aws_model.json").read_text("utf-8"))
 EVERYWHERE = {"ValidationException", "AccessDeniedException", "ThrottlingException", "UnsupportedOperationException"}
 OWN = {name: {"NotAuthorizedException"} for name in ("CreateAlias", "UpdateAlias", "DeleteAlias")}  # alias/aws/
-NEVER = {"KMSInternalException", "DependencyTimeoutException", "KeyUnavailableException"}  # nothing here is broken
-OUT_OF_USE = ("DisableKey", "ScheduleKeyDeletion", "CancelKeyDeletion")  # after them a key is not Enabled
+NEVER = {"KMSInternalException", "DependencyTimeoutException", "KeyUnavailableException"}  # nothing here is damaged
+DISABLING = ("DisableKey", "ScheduleKeyDeletion", "CancelKeyDeletion")  # afterwards a key is not Enabled
 FROM_HANDLERS = {
     "AlreadyExistsException",
     "InvalidAliasNameException",
@@ -37,13 +37,13 @@ SEED = int(os.environ.get("KMS_GRPC_TEST_SEED", "1"))
 
 
 def allowed(operation: str) -> set[str]:
-    """What the catalogue lists for it."""
+    """Returns the errors that an operation may answer with."""
     single = operation.removesuffix("Batch")
     return (set(MODEL["operations"][single]["errors"]) | EVERYWHERE | OWN.get(operation, set())) - NEVER
 
 
 class Attack:
-    """The keys that the cases are about, kept as they must be for the next case to get as far as it can."""
+    """Sends the cases and restores their keys after each, so that the next case gets as far as possible."""
 
     def __init__(self, served: Served) -> None:
         self.channels = connected(served.address, served.token)
@@ -56,7 +56,7 @@ class Attack:
         self.world = World(
             other_region="eu-west-1", key_id=key, second_key_id=second, other_region_key_id=away.key_id, blob=blob
         )
-        self.mend("DeleteAlias")
+        self.restore("DeleteAlias")
 
     def _do(self, name: str, request: Any) -> Any:
         reply = ask(self.channels[0], name, request, self.sent)
@@ -67,9 +67,9 @@ class Attack:
         key_id: str = self._do("CreateKey", request).key_metadata.key_id
         return key_id
 
-    def mend(self, operation: str) -> None:
-        """Undo what a case of that operation may have done."""
-        if operation in OUT_OF_USE:
+    def restore(self, operation: str) -> None:
+        """Undo the changes that a case of this operation may have made."""
+        if operation in DISABLING:
             for key_id in (self.world.key_id, self.world.second_key_id):
                 ask(self.channels[0], "CancelKeyDeletion", pb.CancelKeyDeletionRequest(key_id=key_id), self.sent)
                 self._do("EnableKey", pb.EnableKeyRequest(key_id=key_id))
@@ -86,12 +86,12 @@ class Attack:
         sent = [*self.sent, ("kms-request-id", f"bad-{number}")]
         reply = ask(self.channels[number % 2], case.operation, case.raw, sent)
         if reply.code == "OK":
-            self.mend(case.operation)
+            self.restore(case.operation)
         return reply
 
 
 def problems(case: BadRequest, reply: Reply) -> Iterator[str]:
-    """What is wrong with an answer."""
+    """Yields the faults of a response."""
     if reply.code == "OK":
         results = getattr(reply.answer, "results", ())
         yield from (p for r in results if r.HasField("error") for p in item_problems(case, r.error))
@@ -101,13 +101,13 @@ def problems(case: BadRequest, reply: Reply) -> Iterator[str]:
     if (reply.text == "") is not (reply.reason == "InvalidCiphertextException"):
         yield f"text {reply.text!r}"
     if "Traceback" in reply.text or "kms_grpc." in reply.text.replace("kms_grpc.v1.", ""):
-        yield f"its text speaks of the program: {reply.text!r}"
+        yield f"its text reveals internals: {reply.text!r}"
     if reply.trailer_bytes >= 4096:
         yield f"{reply.trailer_bytes} bytes of trailers"
 
 
 def item_problems(case: BadRequest, error: Any) -> Iterator[str]:
-    """The same, of an item of a batch."""
+    """Yields the faults of an error in an item of a batch."""
     info = error_details_pb2.ErrorInfo()
     if not (error.details and error.details[0].Unpack(info) and error.code):
         yield f"an error without its details: {error}"
@@ -118,7 +118,7 @@ def item_problems(case: BadRequest, error: Any) -> Iterator[str]:
 
 
 def records(served: Served, count: int) -> list[dict[str, Any]]:
-    """The audit records of all cases, once all are there; what the keeper did by the clock has no request id."""
+    """Waits for the audit records of all cases and returns them. Records of the keeper have no request id."""
     for _ in range(300):
         lines = [line for log in (served.data_dir / "audit").glob("*.jsonl") for line in log.read_bytes().splitlines()]
         found = [record for record in map(json.loads, lines) if record.get("requestID", "").startswith("bad-")]
@@ -135,7 +135,7 @@ def reached_a_handler(record: dict[str, Any]) -> bool:
 
 
 @pytest.mark.timeout(600)
-def test_bad_requests_are_answered_in_words(server: Served) -> None:
+def test_invalid_requests_get_proper_errors(server: Served) -> None:
     attack = Attack(server)
     before = children(server)
     cases = [case for seed in range(SEED, SEED + SEEDS) for case in bad_requests(seed, attack.world, CASES_PER_SEED)]
@@ -158,7 +158,7 @@ def test_bad_requests_are_answered_in_words(server: Served) -> None:
 
 
 def children(served: Served) -> list[int]:
-    """The ids of the server's processes."""
+    """Returns the pids of the server's processes."""
     group = served.process.pid
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):

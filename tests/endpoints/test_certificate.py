@@ -1,4 +1,4 @@
-"""The server's certificate and key: what cannot serve is refused, by file, fault and way out."""
+"""Checks of the server's certificate and key: an error names the file, the fault and the remedy."""
 
 from __future__ import annotations
 
@@ -19,34 +19,39 @@ Pair = tuple[bytes | None, bytes | None]
 
 
 def cut(pem: bytes) -> bytes:
-    """Half of it, as a writer has it that is not done."""
+    """Returns the first half, as of a file that is still being written."""
     return pem[: len(pem) // 2]
 
 
 @pytest.mark.parametrize(
     ("certificate_pem", "key_pem", "file", "says"),
     [
-        (None, KEY, "server.pem", "No such file or directory; give the server's certificate"),
-        (CERTIFICATE, None, "server.key", "No such file or directory; give the certificate's private key"),
-        (b"", KEY, "server.pem", "holds no certificates in PEM form"),
-        (cut(CERTIFICATE), KEY, "server.pem", "holds no certificates in PEM form"),
-        (KEY, CERTIFICATE, "server.pem", "holds no certificates in PEM form"),  # the two were swapped
-        (CERTIFICATE, cut(KEY), "server.key", "holds no private key"),
-        (CERTIFICATE, b"", "server.key", "holds no private key"),
-        (CERTIFICATE, in_pem(ec_key(), b"secret"), "server.key", "has a passphrase; give it without"),
+        (None, KEY, "server.pem", "No such file or directory; name the file with the server's certificate"),
+        (
+            CERTIFICATE,
+            None,
+            "server.key",
+            "No such file or directory; name the file with the certificate's private key",
+        ),
+        (b"", KEY, "server.pem", "contains no certificates in PEM format"),
+        (cut(CERTIFICATE), KEY, "server.pem", "contains no certificates in PEM format"),
+        (KEY, CERTIFICATE, "server.pem", "contains no certificates in PEM format"),  # swapped
+        (CERTIFICATE, cut(KEY), "server.key", "contains no readable private key"),
+        (CERTIFICATE, b"", "server.key", "contains no readable private key"),
+        (CERTIFICATE, in_pem(ec_key(), b"secret"), "server.key", "has a passphrase; remove it"),
         (CERTIFICATE, CA.pair()[1], "server.key", "is not the key of the first certificate in"),
-        (CA.pem + CERTIFICATE, KEY, "server.key", "the server's own certificate first"),  # the chain, upside down
+        (CA.pem + CERTIFICATE, KEY, "server.key", "the server's own certificate first"),  # the chain in the wrong order
         (*CA.pair(until=-DAY / 2), "server.pem", "expired on 20"),
         (*CA.pair(since=DAY / 2), "server.pem", "is valid from 20"),
-        (CERTIFICATE + CA.pair(until=-DAY / 2)[0], KEY, "server.pem", "expired on 20"),  # one that leads to the CA
+        (CERTIFICATE + CA.pair(until=-DAY / 2)[0], KEY, "server.pem", "expired on 20"),  # an intermediate certificate
         (*CA.pair(names=()), "server.pem", "names no host"),
-        (*CA.pair(key=rsa_key(1024)), "server.key", "no client takes such a key"),
-        (*CA.pair(key=ec.generate_private_key(ec.SECP521R1())), "server.key", "no client takes such a key"),
-        (*CA.pair(key=ed25519.Ed25519PrivateKey.generate()), "server.key", "no client takes such a key"),
+        (*CA.pair(key=rsa_key(1024)), "server.key", "no client accepts this type of key"),
+        (*CA.pair(key=ec.generate_private_key(ec.SECP521R1())), "server.key", "no client accepts this type of key"),
+        (*CA.pair(key=ed25519.Ed25519PrivateKey.generate()), "server.key", "no client accepts this type of key"),
     ],
     ids=itertools.count(1),
 )
-def test_what_cannot_serve(
+def test_invalid_pairs(
     certificate_pem: bytes | None, key_pem: bytes | None, file: str, says: str, tmp_path: Path
 ) -> None:
     files = lay(tmp_path, certificate_pem, key_pem)
@@ -64,11 +69,11 @@ def test_what_cannot_serve(
         CA.pair(),
         CA.pair(key=rsa_key(2048)),
         CA.pair(key=ec.generate_private_key(ec.SECP384R1())),
-        (CERTIFICATE + CA.pem, KEY),  # with those that lead to its CA
+        (CERTIFICATE + CA.pem, KEY),  # with intermediate certificates
     ],
     ids=["P-256", "RSA", "P-384", "chain"],
 )
-def test_what_can_serve(pair: tuple[bytes, bytes], tmp_path: Path) -> None:
+def test_valid_pairs(pair: tuple[bytes, bytes], tmp_path: Path) -> None:
     found = certificate.read(lay(tmp_path, *pair), datetime.now(UTC))
     assert (found.chain, found.key, found.names) == (*pair, NAMES)
     assert "PRIVATE" not in repr(found)
@@ -78,21 +83,23 @@ def test_what_can_serve(pair: tuple[bytes, bytes], tmp_path: Path) -> None:
     ("mode", "taken"),
     [
         (0o600, True),
-        (0o640, True),  # the service's group may read it: Debian's ssl-cert, a mounted secret
+        (0o640, True),  # readable by a group, as Debian's ssl-cert or a mounted secret
         (0o644, False),
         (0o601, False),
-        (0o660, False),  # a group that may write could put a key of its own
+        (0o660, False),  # a group that may write could replace the key
     ],
 )
-def test_a_key_that_is_open_to_others(mode: int, taken: bool, tmp_path: Path) -> None:
+def test_permissions_of_the_key_file(mode: int, taken: bool, tmp_path: Path) -> None:
     files = lay(tmp_path, CERTIFICATE, KEY, mode)
     if taken:
         certificate.read(files, datetime.now(UTC))
         return
-    with pytest.raises(ConfigurationError, match=rf"open to others \(mode {mode:04o}\): chmod 600 it"):
+    with pytest.raises(
+        ConfigurationError, match=rf"other users can access the private key \(mode {mode:04o}\): chmod 600 it"
+    ):
         certificate.read(files, datetime.now(UTC))
 
 
-def test_the_first_end_of_the_chain_counts(tmp_path: Path) -> None:
+def test_the_earliest_expiry_of_the_chain_counts(tmp_path: Path) -> None:
     found = certificate.read(lay(tmp_path, CERTIFICATE + CA.pair(until=DAY / 2)[0], KEY), datetime.now(UTC))
     assert found.expires < datetime.now(UTC) + DAY * 0.75

@@ -1,4 +1,4 @@
-"""The queue in front of what is scarce: turns, bounds, deadlines, and what is given back."""
+"""The fair queue: turns, bounds, deadlines, and the return of slots and memory."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from kms_grpc.endpoints.fair_queue import FIRST_USUAL_NS, Budget, FairQueue
+from kms_grpc.endpoints.fair_queue import FIRST_USUAL_NS, FairQueue, MemoryBudget
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
 
 
-class QuickstartRunner:
-    """A queue, and calls that hold their turn until they are told to end it."""
+class QueueScene:
+    """A queue, and calls that hold their turn until the test ends them."""
 
     def __init__(self, budget: int = 1000, **bounds: Any) -> None:
         self.now = 0
-        self.budget = Budget(budget)
+        self.budget = MemoryBudget(budget)
         self.queue = FairQueue(self.budget, clock=lambda: self.now, **({"slots": 1, "waiting": 100} | bounds))
-        self.begun: list[str] = []
+        self.started: list[str] = []
         self.refused: dict[str, str] = {}
         self._ends: dict[str, asyncio.Event] = collections.defaultdict(asyncio.Event)
         self.tasks: dict[str, asyncio.Task[None]] = {}
@@ -29,13 +29,13 @@ class QuickstartRunner:
     async def _call(self, name: str, size: int, deadline_ns: int | None, queue: FairQueue) -> None:
         try:
             async with queue.turn(name[0], size, deadline_ns):
-                self.begun.append(name)
+                self.started.append(name)
                 await self._ends[name].wait()
         except KMSError as error:
             self.refused[name] = error.code
 
     async def call(self, *names: str, size: int = 0, deadline_ns: int | None = None, queue: Any = None) -> None:
-        """A call's connection is the first letter of its name."""
+        """Start calls. The first letter of a name is its connection."""
         for name in names:
             self.tasks[name] = asyncio.create_task(self._call(name, size, deadline_ns, queue or self.queue))
             await settle()
@@ -46,13 +46,13 @@ class QuickstartRunner:
             await settle()
 
     async def end_all(self) -> list[str]:
-        """One after the other, as they are begun."""
+        """End the calls in the order in which they start; return all that have started."""
         for _ in range(1000):
-            running = [name for name in self.begun if not self._ends[name].is_set()]
+            running = [name for name in self.started if not self._ends[name].is_set()]
             if not running:
                 break
             await self.end(running[0])
-        return self.begun
+        return self.started
 
 
 async def settle() -> None:
@@ -61,245 +61,249 @@ async def settle() -> None:
 
 
 def play(scene: Callable[[], Awaitable[None]]) -> None:
-    """What goes wrong in a timer is a failure, too."""
-    wrong: list[Any] = []
+    """Run a scene; exceptions in callbacks of the event loop fail the test too."""
+    errors: list[Any] = []
 
     async def watched() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, told: wrong.append(told))
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
         await asyncio.wait_for(scene(), 60)
 
     asyncio.run(watched())
-    assert wrong == []
+    assert errors == []
 
 
 def test_connections_take_turns() -> None:
-    """b's only call and c's two wait for no more than one of a's each."""
+    """Each call of b and c waits for at most one call of a."""
 
     async def scene() -> None:
-        stage = QuickstartRunner()
-        await stage.call("a0", *(f"a{n}" for n in range(1, 50)), "b1", "c1", "c2")
-        begun = await stage.end_all()
-        assert begun[:6] == ["a0", "a1", "b1", "c1", "a2", "c2"]
-        assert begun[6:] == [f"a{n}" for n in range(3, 50)], "each connection's calls in their order"
-        assert (stage.queue.pending, stage.budget.held) == (0, 0)
+        queued = QueueScene()
+        await queued.call("a0", *(f"a{n}" for n in range(1, 50)), "b1", "c1", "c2")
+        started = await queued.end_all()
+        assert started[:6] == ["a0", "a1", "b1", "c1", "a2", "c2"]
+        assert started[6:] == [f"a{n}" for n in range(3, 50)], "the calls of one connection stay in order"
+        assert (queued.queue.pending, queued.budget.held) == (0, 0)
 
     play(scene)
 
 
-def test_as_many_at_once_as_there_are_slots() -> None:
+def test_slots_limit_the_running_calls() -> None:
     async def scene() -> None:
-        stage = QuickstartRunner(slots=3)
-        await stage.call(*(f"a{n}" for n in range(6)))
-        assert stage.begun == ["a0", "a1", "a2"]
-        await stage.end("a1")
-        assert stage.begun == ["a0", "a1", "a2", "a3"]
-        await stage.end_all()
+        queued = QueueScene(slots=3)
+        await queued.call(*(f"a{n}" for n in range(6)))
+        assert queued.started == ["a0", "a1", "a2"]
+        await queued.end("a1")
+        assert queued.started == ["a0", "a1", "a2", "a3"]
+        await queued.end_all()
 
     play(scene)
 
 
-def test_no_connection_has_all_the_turns() -> None:
-    """a doesn't end its calls: b's go on."""
+def test_each_limits_the_running_calls_of_a_connection() -> None:
+    """Connection a does not end its calls; those of b still run."""
 
     async def scene() -> None:
-        stage = QuickstartRunner(slots=4, each=2)
-        await stage.call("a1", "a2", "a3", "a4", "b1", "b2", "b3")
-        assert stage.begun == ["a1", "a2", "b1", "b2"]
-        await stage.end("b1", "b2")
-        assert stage.begun == ["a1", "a2", "b1", "b2", "b3"]
-        await stage.call("c1")
-        assert stage.begun[-1] == "c1"
-        await stage.end_all()
-        assert (len(stage.begun), stage.queue.pending, stage.queue._running_of) == (8, 0, {})
+        queued = QueueScene(slots=4, each=2)
+        await queued.call("a1", "a2", "a3", "a4", "b1", "b2", "b3")
+        assert queued.started == ["a1", "a2", "b1", "b2"]
+        await queued.end("b1", "b2")
+        assert queued.started == ["a1", "a2", "b1", "b2", "b3"]
+        await queued.call("c1")
+        assert queued.started[-1] == "c1"
+        await queued.end_all()
+        assert (len(queued.started), queued.queue.pending, queued.queue._running_of) == (8, 0, {})
 
     play(scene)
 
 
 @pytest.mark.parametrize(
-    ("budget", "sizes", "begun"),
+    ("budget", "sizes", "started"),
     [
         (100, [40, 40, 40], 2),
         (100, [60, 40, 1], 2),
-        (100, [500, 1], 1),  # larger than all there is: alone
-        (100, [1, 500], 1),  # and it waits until it is alone
-        (100, [1, 500, 1], 1),  # nobody overtakes it, or it would wait for ever
+        (100, [500, 1], 1),  # larger than the budget: runs alone
+        (100, [1, 500], 1),  # and waits until it can run alone
+        (100, [1, 500, 1], 1),  # nothing overtakes it, otherwise it might never run
         (100, [0] * 9, 9),
     ],
 )
-def test_bytes_come_from_a_budget(budget: int, sizes: list[int], begun: int) -> None:
+def test_the_budget_limits_the_bytes(budget: int, sizes: list[int], started: int) -> None:
     async def scene() -> None:
-        stage = QuickstartRunner(budget, slots=100)
+        queued = QueueScene(budget, slots=100)
         for number, size in enumerate(sizes):
-            await stage.call(f"a{number}", size=size)
-        assert len(stage.begun) == begun
-        assert len(await stage.end_all()) == len(sizes)
-        assert stage.budget.held == 0
+            await queued.call(f"a{number}", size=size)
+        assert len(queued.started) == started
+        assert len(await queued.end_all()) == len(sizes)
+        assert queued.budget.held == 0
 
     play(scene)
 
 
 def test_queues_share_a_budget() -> None:
-    """What one of them gives back begins what waits in the other; so does a call that turns out smaller."""
+    """Bytes released in one queue start a call in the other; so does a call that shrinks."""
 
     async def scene() -> None:
-        stage = QuickstartRunner(100, slots=9)
-        other = FairQueue(stage.budget, slots=9, waiting=9)
-        await stage.call("a1", size=80)
-        await stage.call("b1", size=50, queue=other)
-        assert stage.begun == ["a1"]
-        await stage.end("a1")
-        assert stage.begun == ["a1", "b1"]
+        queued = QueueScene(100, slots=9)
+        other = FairQueue(queued.budget, slots=9, waiting=9)
+        await queued.call("a1", size=80)
+        await queued.call("b1", size=50, queue=other)
+        assert queued.started == ["a1"]
+        await queued.end("a1")
+        assert queued.started == ["a1", "b1"]
         async with other.turn("c", 50, None) as turn:
-            await stage.call("a2", size=30)
-            assert stage.begun == ["a1", "b1"]
+            await queued.call("a2", size=30)
+            assert queued.started == ["a1", "b1"]
             turn.resize(20)
             await settle()
-            assert stage.begun == ["a1", "b1", "a2"]
-        await stage.end_all()
-        assert stage.budget.held == 0
+            assert queued.started == ["a1", "b1", "a2"]
+        await queued.end_all()
+        assert queued.budget.held == 0
 
     play(scene)
 
 
 @pytest.mark.parametrize(
-    ("waiting", "newcomer", "refused"),
+    ("waiting", "new", "refused"),
     [
-        (["a1", "a2", "a3"], "a4", "a4"),  # its own connection has most
-        (["a1", "a2", "a3"], "b1", "a3"),  # the last one of who has most makes room
-        (["a1", "a2", "b1"], "b2", "b2"),  # no more than as many again: or two would push each other out for ever
+        (["a1", "a2", "a3"], "a4", "a4"),  # its own connection has the most calls
+        (["a1", "a2", "a3"], "b1", "a3"),  # replaces the newest call of the connection with the most
+        (
+            ["a1", "a2", "b1"],
+            "b2",
+            "b2",
+        ),  # with equal numbers the new call is rejected, otherwise two would replace each other for ever
         (["a1", "b1", "c1"], "d1", "d1"),
     ],
 )
-def test_when_no_more_may_wait(waiting: list[str], newcomer: str, refused: str) -> None:
+def test_a_full_queue(waiting: list[str], new: str, refused: str) -> None:
     async def scene() -> None:
-        stage = QuickstartRunner(waiting=3)
-        await stage.call("x0", *waiting, newcomer)
-        assert stage.refused == {refused: "ThrottlingException"}
-        assert set(await stage.end_all()) == {"x0", *waiting, newcomer} - {refused}
-        assert stage.queue.pending == 0
+        queued = QueueScene(waiting=3)
+        await queued.call("x0", *waiting, new)
+        assert queued.refused == {refused: "ThrottlingException"}
+        assert set(await queued.end_all()) == {"x0", *waiting, new} - {refused}
+        assert queued.queue.pending == 0
 
     play(scene)
 
 
-def test_who_has_waited_too_long_is_turned_away() -> None:
+def test_a_call_that_has_waited_too_long_is_rejected() -> None:
     async def scene() -> None:
-        stage = QuickstartRunner(seconds=0.02)
-        await stage.call("a0", "a1", "b1")
-        while len(stage.refused) < 2:
+        queued = QueueScene(seconds=0.02)
+        await queued.call("a0", "a1", "b1")
+        while len(queued.refused) < 2:
             await asyncio.sleep(0.001)
-        assert set(stage.refused.values()) == {"ThrottlingException"}
-        await stage.call("a2")
-        await stage.end("a0")
-        assert stage.begun == ["a0", "a2"]
-        await asyncio.sleep(0.05)  # the cut-off is for those who wait
-        await stage.end_all()
-        assert (stage.refused.keys(), stage.queue.pending) == ({"a1", "b1"}, 0)
+        assert set(queued.refused.values()) == {"ThrottlingException"}
+        await queued.call("a2")
+        await queued.end("a0")
+        assert queued.started == ["a0", "a2"]
+        await asyncio.sleep(0.05)  # running calls have no time limit
+        await queued.end_all()
+        assert (queued.refused.keys(), queued.queue.pending) == ({"a1", "b1"}, 0)
 
     play(scene)
 
 
-def test_nobody_waits_longer_than_half_the_time_it_has() -> None:
-    """The queue's own patience is longer; by the clock no time has passed."""
+def test_no_call_waits_longer_than_half_the_time_to_its_deadline() -> None:
+    """The queue's own limit is longer, and the queue's clock stands still."""
 
     async def scene() -> None:
-        stage = QuickstartRunner(seconds=3600)
-        await stage.call("a0", "a1")
-        await stage.call("b1", deadline_ns=40_000_000)
-        while not stage.refused:
+        queued = QueueScene(seconds=3600)
+        await queued.call("a0", "a1")
+        await queued.call("b1", deadline_ns=40_000_000)
+        while not queued.refused:
             await asyncio.sleep(0.001)
-        assert stage.refused == {"b1": "ThrottlingException"}
-        await stage.end_all()
-        assert stage.begun == ["a0", "a1"]
+        assert queued.refused == {"b1": "ThrottlingException"}
+        await queued.end_all()
+        assert queued.started == ["a0", "a1"]
 
     play(scene)
 
 
 @pytest.mark.parametrize(
-    ("left_ns", "another_waits", "begun"),
+    ("left_ns", "another_waits", "started"),
     [
-        (FIRST_USUAL_NS // 2, True, False),  # less time than a call usually takes: it would be work for nobody
+        (FIRST_USUAL_NS // 2, True, False),  # less time than a call usually takes
         (FIRST_USUAL_NS * 2, True, True),
-        (FIRST_USUAL_NS // 2, False, True),  # nobody is kept waiting by it
+        (FIRST_USUAL_NS // 2, False, True),  # no other call waits
     ],
 )
-def test_what_would_hardly_be_answered_in_time_is_not_begun_before_others(
-    left_ns: int, another_waits: bool, begun: bool
+def test_a_call_that_can_hardly_finish_in_time_is_rejected_while_others_wait(
+    left_ns: int, another_waits: bool, started: bool
 ) -> None:
     async def scene() -> None:
-        stage = QuickstartRunner()
-        await stage.call("a0")
-        await stage.call("b1", deadline_ns=left_ns)
-        await stage.call(*(["c1"] if another_waits else []))
-        await stage.end_all()
-        assert ("b1" in stage.begun) == begun
-        assert stage.refused == ({} if begun else {"b1": "ThrottlingException"})
-        assert stage.queue.pending == 0
+        queued = QueueScene()
+        await queued.call("a0")
+        await queued.call("b1", deadline_ns=left_ns)
+        await queued.call(*(["c1"] if another_waits else []))
+        await queued.end_all()
+        assert ("b1" in queued.started) == started
+        assert queued.refused == ({} if started else {"b1": "ThrottlingException"})
+        assert queued.queue.pending == 0
 
     play(scene)
 
 
-def test_how_long_calls_usually_take_is_learnt() -> None:
-    """The median: a few that take for ever, because nobody reads their answers, do not tell."""
+def test_the_usual_duration_follows_the_median() -> None:
+    """A few very long calls, whose clients do not read the responses, hardly change it."""
 
     async def scene() -> None:
-        stage = QuickstartRunner()
+        queued = QueueScene()
         dice = random.Random(17)
         for number in range(600):
-            await stage.call(f"a{number}")
-            stage.now += 3_600_000_000_000 if number % 4 == 0 else dice.randrange(4_000_000, 6_000_000)
-            await stage.end(f"a{number}")
-        assert 4_000_000 < stage.queue._usual_ns < 8_000_000
+            await queued.call(f"a{number}")
+            queued.now += 3_600_000_000_000 if number % 4 == 0 else dice.randrange(4_000_000, 6_000_000)
+            await queued.end(f"a{number}")
+        assert 4_000_000 < queued.queue._usual_ns < 8_000_000
 
     play(scene)
 
 
-def test_no_call_is_begun_after_its_deadline() -> None:
+def test_no_call_starts_after_its_deadline() -> None:
     async def scene() -> None:
-        stage = QuickstartRunner()
-        await stage.call("a0", deadline_ns=10)
-        await stage.call("a1", deadline_ns=10)
-        await stage.call("b1", deadline_ns=11)
-        stage.now = 10
-        await stage.end("a0")
-        assert stage.begun == ["a0", "b1"]
-        await stage.call("c1", deadline_ns=10)
-        await stage.end_all()
-        await stage.call("c2", deadline_ns=10)
-        assert stage.begun == ["a0", "b1"]
-        assert stage.refused == dict.fromkeys(["a1", "c1", "c2"], "DependencyTimeoutException")
-        assert stage.queue.pending == 0
+        queued = QueueScene()
+        await queued.call("a0", deadline_ns=10)
+        await queued.call("a1", deadline_ns=10)
+        await queued.call("b1", deadline_ns=11)
+        queued.now = 10
+        await queued.end("a0")
+        assert queued.started == ["a0", "b1"]
+        await queued.call("c1", deadline_ns=10)
+        await queued.end_all()
+        await queued.call("c2", deadline_ns=10)
+        assert queued.started == ["a0", "b1"]
+        assert queued.refused == dict.fromkeys(["a1", "c1", "c2"], "DependencyTimeoutException")
+        assert queued.queue.pending == 0
 
     play(scene)
 
 
-def test_who_gives_up_leaves_no_trace() -> None:
-    """While it waits, right when its turn comes, and while it has its turn."""
+def test_a_cancelled_call_returns_its_slot_and_bytes() -> None:
+    """It is cancelled while it waits, when its turn comes, and while it runs."""
 
     async def scene() -> None:
-        stage = QuickstartRunner(100)
-        await stage.call("a0", "a1", "b1", "a2", size=60)
-        stage.tasks["a1"].cancel()
+        queued = QueueScene(100)
+        await queued.call("a0", "a1", "b1", "a2", size=60)
+        queued.tasks["a1"].cancel()
         await settle()
-        stage._ends["a0"].set()
-        while stage.budget.held and stage.queue.waiting == 2:
+        queued._ends["a0"].set()
+        while queued.budget.held and queued.queue.waiting == 2:
             await asyncio.sleep(0)
-        stage.tasks["b1"].cancel()
+        queued.tasks["b1"].cancel()
         await settle()
-        assert stage.begun[-1] == "a2"
-        stage.tasks["a2"].cancel()
+        assert queued.started[-1] == "a2"
+        queued.tasks["a2"].cancel()
         await settle()
-        assert (stage.queue.pending, stage.budget.held) == (0, 0)
-        await stage.call("c1", size=100)
-        assert stage.begun[-1] == "c1"
-        await stage.end_all()
+        assert (queued.queue.pending, queued.budget.held) == (0, 0)
+        await queued.call("c1", size=100)
+        assert queued.started[-1] == "c1"
+        await queued.end_all()
 
     play(scene)
 
 
-def test_at_random() -> None:
-    """Whatever comes and goes: bounds hold at each moment, and in the end nothing is left."""
+def test_random_calls_keep_the_bounds() -> None:
+    """The bounds hold at every moment, and in the end all slots and bytes are returned."""
 
-    async def one(queue: FairQueue, budget: Budget, dice: random.Random, seen: collections.Counter[str]) -> None:
+    async def one(queue: FairQueue, budget: MemoryBudget, dice: random.Random, seen: collections.Counter[str]) -> None:
         size = dice.choice([0, 10, 60, 150])
         try:
             async with queue.turn(dice.choice("abc"), size, None) as turn:
@@ -316,7 +320,7 @@ def test_at_random() -> None:
             seen["cancelled"] += 1
 
     async def scene() -> None:
-        dice, budget, seen = random.Random(17), Budget(100), collections.Counter[str]()
+        dice, budget, seen = random.Random(17), MemoryBudget(100), collections.Counter[str]()
         queue, tasks = FairQueue(budget, slots=3, each=2, waiting=8), []
         for _ in range(3000):
             tasks.append(asyncio.create_task(one(queue, budget, dice, seen)))
@@ -331,6 +335,6 @@ def test_at_random() -> None:
     play(scene)
 
 
-def test_refusals_are_the_errors_that_doors_know() -> None:
+def test_rejections_have_the_right_grpc_status() -> None:
     assert ThrottlingException.status == "RESOURCE_EXHAUSTED" and ThrottlingException.retryable
     assert DependencyTimeoutException.status == "UNAVAILABLE"

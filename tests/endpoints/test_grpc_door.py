@@ -1,4 +1,4 @@
-"""The gRPC door over a socket: errors, metadata, authentication, standard services, limits."""
+"""The gRPC door over a socket: errors, authentication, metadata, limits, standard services, audit."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ ERRORS = [
 def test_errors(
     door: Served, channel: grpc.Channel, key: Any, name: str, fields: dict[str, Any], code: str, reason: str, text: str
 ) -> None:
-    """Status, ErrorInfo, text and trailers; RetryInfo only where a retry helps."""
+    """An error has status, ErrorInfo, text and trailers, but RetryInfo only if a retry helps."""
     fields = {field: key.key_id if value == "{key}" else value for field, value in fields.items()}
     reply = ask(channel, name, OPERATIONS[name].request(**fields), metadata(door.token, request_id="mine"))
     assert (reply.code, reply.reason, reply.domain) == (code, reason, "kms_grpc.v1")
@@ -113,8 +113,8 @@ LONG = [
     ("x" * 2048, "the longest ASCII"),
     ("é" * 2048, "two bytes each"),
     ("\U0001f511" * 2048, "four bytes each"),
-    ("%" * 2048, "percent signs are encoded as well"),
-    ("\0\x1f\x7f" * 682, "controls"),
+    ("%" * 2048, "percent signs, which are encoded"),
+    ("\0\x1f\x7f" * 682, "control characters"),
 ]
 
 
@@ -123,7 +123,7 @@ LONG = [
 def test_trailers_stay_under_4_kib(
     door: Served, channel: grpc.Channel, text: str, reason: str, region: str | None
 ) -> None:
-    """With the longest id, region and request id that get through; then they are shown cut."""
+    """Long key ids, regions and request ids are cut in the trailers."""
     reply = ask(channel, "DescribeKey", pb.DescribeKeyRequest(key_id=text), metadata(door.token, region, "i" * 128))
     assert reply.reason == ("NotFoundException" if region is None else "ValidationException")
     assert reply.text.startswith("Invalid keyId '" + text[:3] if region is None else "Region r")
@@ -140,7 +140,7 @@ def test_many_violations_at_once_stay_under_4_kib(door: Served, channel: grpc.Ch
     assert reply.trailer_bytes < 4096
 
 
-# --- who calls ------------------------------------------------------------------------------------------------------
+# --- authentication -------------------------------------------------------------------------------------------------
 
 TOKENS = [
     ([], "MissingAuthenticationTokenException", "none"),
@@ -156,10 +156,10 @@ TOKENS = [
 
 
 @pytest.mark.parametrize(("sent", "reason", "case"), TOKENS, ids=[case for *_, case in TOKENS])
-def test_callers_that_are_not_known(
+def test_unknown_callers(
     door: Served, channel: grpc.Channel, sent: list[tuple[str, str]], reason: str, case: str
 ) -> None:
-    """For every operation, before anything else of the call is looked at; the token itself is never repeated."""
+    """Every operation refuses them before it checks anything else, and never repeats the token."""
     filled = [(name, value.replace("{token}", door.token)) for name, value in sent]
     for name in OPERATIONS:
         reply = ask(channel, name, b"\xff", [*filled, ("kms-region", "nowhere")])
@@ -168,7 +168,7 @@ def test_callers_that_are_not_known(
 
 
 def test_schemes_are_not_case_sensitive(door: Served, channel: grpc.Channel) -> None:
-    """RFC 9110, 11.1."""
+    """Source: RFC 9110, section 11.1."""
     for scheme in ("Bearer", "bearer", "BEARER"):
         assert ask(channel, "ListKeys", sent=[("authorization", f"{scheme} {door.token}")]).code == "OK"
 
@@ -196,7 +196,7 @@ def test_regions(door: Served, channel: grpc.Channel) -> None:
 
 
 def test_request_ids(door: Served, channel: grpc.Channel, key: Any) -> None:
-    """Sent ones come back, warm or not; calls without one get a fresh one; bad ones are refused and not repeated."""
+    """The server returns a sent id, also on the warm path, makes one if none was sent, and refuses invalid ones."""
     request = pb.DescribeKeyRequest(key_id=key.key_id)
     replies = [ask(channel, "DescribeKey", request, metadata(door.token, request_id=f"id-{i}")) for i in range(5)]
     assert [reply.trailers["kms-request-id"] for reply in replies] == [f"id-{i}" for i in range(5)]
@@ -208,19 +208,19 @@ def test_request_ids(door: Served, channel: grpc.Channel, key: Any) -> None:
 
 
 HEADERS = [
-    ([], 0, "nothing odd"),
-    ([(b"kms-region", b"\xff\xfe")], 3, "a region that is no text"),
+    ([], 0, "no unusual header"),
+    ([(b"kms-region", b"\xff\xfe")], 3, "a region that is not UTF-8"),
     ([(b"kms-region", b"eu\0central")], 3, "a region with a zero byte"),
-    ([(b"kms-request-id", b"\xff\xfe")], 3, "an id that is no text"),
-    ([(b"kms-request-id", b"")], 0, "an empty id is none"),
-    ([(b"user-agent", b"\xff\xfe\0")], 0, "an agent that is no text"),
-    ([(b"authorization", b"Bearer \xff\xfe")], 16, "a token that is no text"),
+    ([(b"kms-request-id", b"\xff\xfe")], 3, "a request id that is not UTF-8"),
+    ([(b"kms-request-id", b"")], 0, "an empty request id"),
+    ([(b"user-agent", b"\xff\xfe\0")], 0, "a user agent that is not UTF-8"),
+    ([(b"authorization", b"Bearer \xff\xfe")], 16, "a token that is not UTF-8"),
     ([(b"grpc-timeout", b"0S")], None, "a deadline that has passed"),
 ]
 
 
 @pytest.mark.parametrize(("headers", "status", "case"), HEADERS, ids=[case for *_, case in HEADERS])
-def test_metadata_that_no_client_would_send(
+def test_metadata_that_grpc_clients_cannot_send(
     door: Served, headers: list[tuple[bytes, bytes]], status: int | None, case: str
 ) -> None:
     token = (
@@ -234,14 +234,14 @@ def test_metadata_that_no_client_would_send(
     assert seen == status if status is not None else seen in (4, 14)
 
 
-def test_the_log_says_nothing_of_them(door: Served) -> None:
-    """No traceback, and no line that anybody could repeat at will."""
+def test_invalid_metadata_writes_no_log(door: Served) -> None:
+    """Otherwise any client could fill the log."""
     status_of_call(door.address, LIST_KEYS, [(b"authorization", b"Bearer \xff"), (b"kms-region", b"\xff\xfe")])
     assert "Traceback" not in door.log_text()
     assert "Invalid encoding" not in door.log_text()
 
 
-# --- what is no call ------------------------------------------------------------------------------------------------
+# --- methods and sizes ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_unknown_methods(door: Served, channel: grpc.Channel, path: str) -> None
 
 
 def test_messages_beyond_the_limit(door: Served, channel: grpc.Channel, key: Any) -> None:
-    """Refused by gRPC itself, by the status that GetLimits' words promise; the connection goes on."""
+    """gRPC itself refuses them, with the status documented at GetLimits; the connection stays open."""
     limits = ask(channel, "GetLimits", sent=metadata(door.token)).answer.calls
     assert limits.max_request_message_bytes == MESSAGE_BYTES
     over = ask(channel, "CreateKey", b"\x0a" + bytes(MESSAGE_BYTES), metadata(door.token))
@@ -269,7 +269,7 @@ def test_messages_beyond_the_limit(door: Served, channel: grpc.Channel, key: Any
 
 
 def test_health(door: Served, channel: grpc.Channel) -> None:
-    """Without a token: whoever starts and stops the server need not be a caller of it."""
+    """The health service needs no token."""
     stub = health_pb2_grpc.HealthStub(channel)
     for service in ("", "kms_grpc.v1.KeyManagementService", "kms_grpc.v1.EnvelopeService"):
         assert (
@@ -302,7 +302,7 @@ def test_reflection(door: Served, channel: grpc.Channel) -> None:
 
 
 def records(door: Served, request_id: str) -> list[dict[str, Any]]:
-    """The audit records of one call, once they are there."""
+    """Waits for the audit records of one call and returns them."""
     for _ in range(200):
         found = []
         for log in (door.data_dir / "audit").glob("*.jsonl"):

@@ -1,4 +1,4 @@
-"""Streams whose callers keep them waiting: they may, until others have no place."""
+"""Idle streams: they may stay open until the worker reaches its limit of streams."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 
 from kms_grpc.v1 import envelope_pb2
 from tests.endpoints.calls import OWN_CONNECTION, Reply, metadata, refused
-from tests.endpoints.test_waiting_calls import Door, loop, prepared, until
+from tests.endpoints.test_waiting_calls import WorkerDoor, loop, prepared, until
 from tests.operations.service import ALICE, Host
 
 __all__ = ["loop", "prepared"]
 
 pytestmark = pytest.mark.xdist_group("door")
 
-PLACES = 2
+STREAMS = 2
 PATH = "/kms_grpc.v1.EnvelopeService/EncryptStream"
 PART = bytes(1 << 20)
 
@@ -31,19 +31,19 @@ def idle_seconds() -> float:
 
 
 @pytest.fixture
-def door(prepared: Path, tmp_path: Path, loop: asyncio.AbstractEventLoop, idle_seconds: float) -> Iterator[Door]:
-    limits = {"streams": PLACES, "stream_idle_seconds": idle_seconds}
+def door(prepared: Path, tmp_path: Path, loop: asyncio.AbstractEventLoop, idle_seconds: float) -> Iterator[WorkerDoor]:
+    limits = {"streams": STREAMS, "stream_idle_seconds": idle_seconds}
     host = Host(Path(shutil.copytree(prepared, tmp_path / "data")), limits=limits, listen="127.0.0.1:0")
-    opened = Door(host, loop)
+    opened = WorkerDoor(host, loop)
     yield opened
     opened.close()
     host.close()
 
 
 class Stream:
-    """EncryptStream on a connection of its own."""
+    """A call of EncryptStream on a connection of its own."""
 
-    def __init__(self, door: Door, key_id: str, request_id: str = "") -> None:
+    def __init__(self, door: WorkerDoor, key_id: str, request_id: str = "") -> None:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{door.server.port}", OWN_CONNECTION)
         self._first = envelope_pb2.EncryptStreamRequest(key_id=key_id, plaintext=b"p").SerializeToString()
         self._go = threading.Semaphore(0)
@@ -63,7 +63,7 @@ class Stream:
             self._go.release()
 
     def read(self) -> Reply | None:
-        """Whatever comes until the end; the error that it is, if it is one."""
+        """Reads all responses; returns the error at the end, or None."""
         try:
             for _ in self.call:
                 pass
@@ -77,8 +77,8 @@ class Stream:
         self._channel.close()
 
 
-def whole(door: Door, key_id: str) -> Reply | None:
-    """A stream of one message: None where it was served."""
+def run_stream(door: WorkerDoor, key_id: str) -> Reply | None:
+    """Runs a stream of one message; returns the error, or None."""
     message = envelope_pb2.EncryptStreamRequest(key_id=key_id, plaintext=b"p", last=True).SerializeToString()
     try:
         list(door.channel.stream_stream(PATH)(iter([message]), metadata=metadata(ALICE.token), timeout=60))
@@ -87,63 +87,63 @@ def whole(door: Door, key_id: str) -> Reply | None:
     return None
 
 
-def key(door: Door) -> str:
+def key(door: WorkerDoor) -> str:
     return str(door.ask("CreateKey").answer.key_metadata.key_id)
 
 
 @pytest.mark.parametrize("parts", [pytest.param(0, id="sends nothing"), pytest.param(64, id="reads nothing")])
-def test_who_keeps_a_stream_waiting_gives_its_place_to_a_newcomer(door: Door, parts: int) -> None:
+def test_a_new_stream_replaces_an_idle_one(door: WorkerDoor, parts: int) -> None:
     key_id = key(door)
-    held = {f"held-{number}": Stream(door, key_id, f"held-{number}") for number in range(PLACES)}
+    held = {f"held-{number}": Stream(door, key_id, f"held-{number}") for number in range(STREAMS)}
     for one in held.values():
         one.send(parts)
-    until(lambda: door.server._streams.running == PLACES)
-    until(lambda: whole(door, key_id) is None)
+    until(lambda: door.server._streams.running == STREAMS)
+    until(lambda: run_stream(door, key_id) is None)
     ends = [line for line in door.worker.audit() if line["requestID"] in held and "errorCode" in line]
     assert [(line["errorCode"], line["additionalEventData"]["stream"]) for line in ends] == [
         ("ThrottlingException", "failed")
     ]
-    told = held[ends[0]["requestID"]].read()
-    assert told is not None
-    assert (told.code, told.reason, told.retry_info) == ("RESOURCE_EXHAUSTED", "ThrottlingException", True)
-    assert "neither sent nor read" in told.text
+    error = held[ends[0]["requestID"]].read()
+    assert error is not None
+    assert (error.code, error.reason, error.retry_info) == ("RESOURCE_EXHAUSTED", "ThrottlingException", True)
+    assert "neither sent nor read" in error.text
     for one in held.values():
         one.close()
     streams = door.server._streams
-    until(lambda: (streams.running, streams._leaving, door.server.calls.under_way) == (0, 0, 0))
-    assert whole(door, key_id) is None
+    until(lambda: (streams.running, streams._ending, door.server.calls.under_way) == (0, 0, 0))
+    assert run_stream(door, key_id) is None
 
 
 @pytest.mark.parametrize("idle_seconds", [3600.0])
-def test_who_has_not_kept_it_waiting_for_so_long_keeps_its_place(door: Door) -> None:
+def test_a_stream_that_is_not_idle_for_long_is_not_replaced(door: WorkerDoor) -> None:
     key_id = key(door)
-    held = [Stream(door, key_id) for _ in range(PLACES)]
-    until(lambda: door.server._streams.running == PLACES)
-    reply = whole(door, key_id)
+    held = [Stream(door, key_id) for _ in range(STREAMS)]
+    until(lambda: door.server._streams.running == STREAMS)
+    reply = run_stream(door, key_id)
     assert reply is not None and (reply.code, reply.reason) == ("RESOURCE_EXHAUSTED", "ThrottlingException")
-    assert "as many streams as it takes on" in reply.text
+    assert "limit of concurrent streams" in reply.text
     assert all(one.call.is_active() for one in held)
     for one in held:
         one.close()
 
 
-def test_while_there_are_places_an_idle_stream_may_wait(door: Door) -> None:
-    """The one that goes is the one that has waited for longest; one whose caller is at work stays."""
+def test_idle_streams_stay_open_below_the_limit(door: WorkerDoor) -> None:
+    """The stream that has been idle longest ends; an active one stays."""
     key_id = key(door)
     quiet, busy = Stream(door, key_id), Stream(door, key_id)
-    until(lambda: door.server._streams.running == PLACES)
+    until(lambda: door.server._streams.running == STREAMS)
     threading.Thread(target=busy.read).start()
 
     def served() -> bool:
         busy.send()
-        return whole(door, key_id) is None
+        return run_stream(door, key_id) is None
 
     until(served)
     assert busy.call.is_active()
     gone = quiet.read()
     assert gone is not None and gone.reason == "ThrottlingException"
     for _ in range(5):
-        assert whole(door, key_id) is None, "nobody has to go while there is a place"
+        assert run_stream(door, key_id) is None, "no stream is replaced below the limit"
     assert busy.call.is_active()
     busy.close()
     quiet.close()

@@ -1,5 +1,7 @@
-"""Streams over a socket: what both sides feel of each other, and how they end. One worker, so that its memory and its
-other calls can be looked at."""
+"""Streams over a socket: content, flow control, limits, and the ways in which a stream ends.
+
+The server has one worker, so that the tests can observe its memory and its other calls.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,7 @@ def parts(content: bytes, size: int = 200_000) -> Iterator[bytes]:
 
 
 def records(served: Served, key: Any, outcome: str) -> list[dict[str, Any]]:
-    """Ends of streams of that key, so far as the log has them."""
+    """Returns the records of ended streams of a key with this outcome, as far as they are in the log."""
     lines = [json.loads(line) for path in (served.data_dir / "audit").glob("*.jsonl") for line in path.open()]
     of_key = [line for line in lines if any(resource["ARN"] == key.arn for resource in line["resources"])]
     return [line for line in of_key if (line["additionalEventData"] or {}).get("stream") == outcome]
@@ -72,12 +74,12 @@ def records(served: Served, key: Any, outcome: str) -> list[dict[str, Any]]:
 def until(condition: Any, seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not come to that"
+        assert time.monotonic() < end, "the condition was not met in time"
         time.sleep(0.02)
 
 
-def test_there_and_back(streams: StreamClient, kms: KeyManagementClient, key: Any) -> None:
-    """And with the stock library in the middle, which asks this server for Decrypt."""
+def test_round_trip(streams: StreamClient, kms: KeyManagementClient, key: Any) -> None:
+    """The message formats of the server and of the AWS Encryption SDK are interchangeable."""
     context = {"dept": "it"}
     with streams.encrypt(key.key_id, parts(CONTENT), context) as encrypted:
         message = b"".join(encrypted)
@@ -90,7 +92,7 @@ def test_there_and_back(streams: StreamClient, kms: KeyManagementClient, key: An
     assert b"".join(streams.decrypt(parts(other))) == CONTENT
 
 
-def test_there_and_back_by_asyncio(served: Served, key: Any) -> None:
+def test_round_trip_with_asyncio(served: Served, key: Any) -> None:
     import asyncio
 
     async def run() -> bytes:
@@ -101,8 +103,8 @@ def test_there_and_back_by_asyncio(served: Served, key: Any) -> None:
     assert asyncio.run(run()) == CONTENT
 
 
-def test_an_end_that_cannot_be_mistaken(streams: StreamClient, key: Any) -> None:
-    """An exception, whatever came before it."""
+def test_an_incomplete_stream_raises(streams: StreamClient, key: Any) -> None:
+    """A stream that does not end properly ends with an exception, even after content."""
     message = b"".join(streams.encrypt(key.key_id, parts(CONTENT)))
     got: list[bytes] = []
     with pytest.raises(errors.InvalidCiphertextException) as caught:
@@ -121,7 +123,7 @@ def test_an_end_that_cannot_be_mistaken(streams: StreamClient, key: Any) -> None
 
 
 def test_messages_are_no_larger_than_the_limit(streams: StreamClient, served: Served, key: Any) -> None:
-    """What comes back fits as well, whatever the parts were; what is larger is gRPC's to refuse."""
+    """Responses respect the limit whatever the sizes of the requests; gRPC refuses larger requests."""
     with grpc.insecure_channel(served.address, OWN_CONNECTION) as channel:
         method = channel.stream_stream("/kms_grpc.v1.EnvelopeService/EncryptStream")
         sent = [("authorization", f"Bearer {served.token}")]
@@ -134,7 +136,7 @@ def test_messages_are_no_larger_than_the_limit(streams: StreamClient, served: Se
 
 
 class Endless:
-    """Parts of a stream that never ends, made as they are taken."""
+    """Parts of an endless stream, created as they are requested."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -144,7 +146,7 @@ class Endless:
             self.sent += 200_000
             yield bytes(200_000)
 
-    def sent_when_nobody_takes_any(self) -> int:
+    def sent_without_a_reader(self) -> int:
         before = -1
         while self.sent != before:
             before = self.sent
@@ -155,11 +157,11 @@ class Endless:
 def test_a_reader_that_stops_stops_the_sender(
     served: Served, streams: StreamClient, kms: KeyManagementClient, key: Any
 ) -> None:
-    """Flow control goes from end to end: the server takes no more than it can give, and answers others meanwhile."""
+    """Flow control works end to end: the server reads no more than it can send, and serves other calls."""
     parts = Endless()
     with streams.encrypt(key.key_id, parts) as encrypted:
         next(encrypted)
-        before = parts.sent_when_nobody_takes_any()
+        before = parts.sent_without_a_reader()
         assert before < 16 * 1024 * 1024
         assert kms.encrypt(key.key_id, b"others go on").ciphertext_blob
         for _ in range(40):
@@ -168,16 +170,16 @@ def test_a_reader_that_stops_stops_the_sender(
     until(lambda: records(served, key, "cancelled"))
 
 
-def test_slow_readers_by_the_dozen(server: Served) -> None:
-    """The short form of tests/stream_soak.py: memory stays, senders wait, other calls are answered."""
+def test_many_slow_readers(server: Served) -> None:
+    """A short version of tests/stream_soak.py: memory stays bounded, senders wait, other calls are served."""
     seen = stream_soak.slow_readers(server, 16, 4)
     assert stream_soak.is_well(seen, 16), stream_soak.summary(seen, 16)
     assert seen.received > 16 * 1_000_000
 
 
-@pytest.mark.parametrize("more", [True, False], ids=["the next message comes", "no message comes"])
-def test_a_refusal_while_the_next_message_is_read(streams: StreamClient, served: Served, key: Any, more: bool) -> None:
-    """It ends the call at once, whether that message has come or never does; the place is free again."""
+@pytest.mark.parametrize("more", [True, False], ids=["the next message arrives", "no message arrives"])
+def test_an_error_while_the_next_message_is_read(streams: StreamClient, served: Served, key: Any, more: bool) -> None:
+    """The error ends the call at once, whether the next message arrives or not, and frees its slot."""
     message = b"".join(streams.encrypt(key.key_id, parts(CONTENT)))
     broken = message[:300_000] + bytes([message[300_000] ^ 1]) + message[300_001:]
     gate = threading.Event()
@@ -210,8 +212,8 @@ def test_a_deadline(streams: StreamClient, served: Served, kms: KeyManagementCli
     until(lambda: records(served, key, "cancelled"))
 
 
-def test_callers_that_go_while_they_are_written_to(served: Served, kms: KeyManagementClient) -> None:
-    """They are cancelled, as their records say; nothing failed, and the log has no word of it."""
+def test_callers_that_disconnect_during_a_response(served: Served, kms: KeyManagementClient) -> None:
+    """Their streams are recorded as cancelled, not failed, and the log has no traceback."""
     key = kms.create_key("gone").key_metadata
     first = pb.EncryptStreamRequest(key_id=key.key_id, plaintext=bytes(400_000)).SerializeToString()
     more = pb.EncryptStreamRequest(plaintext=bytes(400_000)).SerializeToString()
@@ -225,7 +227,7 @@ def test_callers_that_go_while_they_are_written_to(served: Served, kms: KeyManag
     assert "Traceback" not in served.log_text()
 
 
-def test_a_key_that_is_disabled_meanwhile(streams: StreamClient, served: Served, kms: KeyManagementClient) -> None:
+def test_a_key_disabled_during_a_stream(streams: StreamClient, served: Served, kms: KeyManagementClient) -> None:
     key = kms.create_key("disabled").key_metadata
     disabled = threading.Event()
 
@@ -244,15 +246,15 @@ def test_a_key_that_is_disabled_meanwhile(streams: StreamClient, served: Served,
     assert records(served, key, "failed")[0]["errorCode"] == "DisabledException"
 
 
-def test_a_key_that_is_disabled_after_the_next_message_was_read(
+def test_a_key_disabled_after_the_next_message_was_read(
     served: Served, streams: StreamClient, kms: KeyManagementClient
 ) -> None:
-    """What was read ahead is no further than what was not: it is refused."""
+    """A message that was read ahead is refused as well."""
     key = kms.create_key("read ahead").key_metadata
     parts = Endless()
     with streams.encrypt(key.key_id, parts) as encrypted:
         next(encrypted)
-        before = parts.sent_when_nobody_takes_any()
+        before = parts.sent_without_a_reader()
         kms.disable_key(key.key_id)
         with pytest.raises(errors.DisabledException):
             list(encrypted)
@@ -260,8 +262,8 @@ def test_a_key_that_is_disabled_after_the_next_message_was_read(
     assert records(served, key, "failed")[0]["additionalEventData"]["contentBytes"] < before
 
 
-def test_more_streams_than_a_worker_runs(streams: StreamClient, kms: KeyManagementClient, key: Any) -> None:
-    """The next one is turned away and told to come back; a place is free again when one ends."""
+def test_more_streams_than_the_limit(streams: StreamClient, kms: KeyManagementClient, key: Any) -> None:
+    """The next stream is rejected with a retryable error until one of the others ends."""
     gate = threading.Event()
 
     def waits() -> Iterator[bytes]:
@@ -279,8 +281,8 @@ def test_more_streams_than_a_worker_runs(streams: StreamClient, kms: KeyManageme
     assert list(streams.encrypt(key.key_id, [b"x"]))
 
 
-def test_a_server_that_stops_waits_for_streams(tmp_path: Path) -> None:
-    """SIGTERM: what runs may end, as long as drain_seconds last; what doesn't end is cancelled, and recorded."""
+def test_a_stopping_server_waits_for_streams(tmp_path: Path) -> None:
+    """Streams may end within drain_seconds after SIGTERM; the others are cancelled and recorded."""
     config = tmp_path / "kms.toml"
     config.write_text("drain_seconds = 4\n")
     served = Served(tmp_path / "data", ["--config", str(config)], workers=1)

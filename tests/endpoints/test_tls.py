@@ -1,4 +1,4 @@
-"""Both doors under TLS, over sockets: stock clients and openssl, names and CAs, certificates renewed meanwhile."""
+"""Both doors with TLS: stock clients and openssl, names and CAs, and certificates renewed during operation."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from kms_grpc.config import ConfigurationError, Tls
 from kms_grpc.endpoints.tls import ServerTls
 from tests.certificates import DAY, NAMES, Authority, lay
 from tests.endpoints.calls import OWN_CONNECTION, ask, metadata
+from tests.processes.stand_in_server import eventually
 from tests.served import Served
 
 pytestmark = pytest.mark.xdist_group("tls")
 
 CA = Authority()
-PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[Served]:
-    """Two workers on one port of all addresses, and the AWS door, under the same certificate."""
+    """A server with two workers that listens on all addresses, and an AWS door, with the same certificate."""
     pair = ["--tls-certificate", str(folder / "server.pem"), "--tls-key", str(folder / "server.key")]
     doors = ["--aws-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]
     made = Served(folder / "data", [*pair, *doors], listen="0.0.0.0:0", tls_ca=folder / "ca.pem")
@@ -61,8 +61,8 @@ def served(folder: Path) -> Iterator[Served]:
 
 
 @pytest.fixture(autouse=True)
-def sound(folder: Path) -> None:
-    """Each test begins with a certificate that is as it should be; those that serve by then may be others."""
+def valid_files(folder: Path) -> None:
+    """Write a valid pair before a test if a file is missing. The server may still use an earlier pair."""
     if not (folder / "server.key").exists():
         lay(folder, *CA.pair())
 
@@ -78,7 +78,7 @@ def answers(served: Served, **how: Any) -> str:
 
 
 def s_client(address: str, *options: str) -> str:
-    """What openssl says of a handshake."""
+    """Returns the output of openssl about a handshake."""
     command = ["openssl", "s_client", "-connect", address, *options]
     done = subprocess.run(command, input=b"", capture_output=True, timeout=60, check=False)
     return (done.stdout + done.stderr).decode("utf-8", "replace")
@@ -88,13 +88,6 @@ def aws_address(served: Served) -> str:
     return (served.data_dir / "run" / "aws-address").read_text().strip()
 
 
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end, f"never came: {what}"
-        time.sleep(0.05)
-
-
 # --- handshakes -----------------------------------------------------------------------------------------------------
 
 
@@ -102,9 +95,9 @@ def eventually(holds: Callable[[], bool], what: str) -> None:
     ("how", "code"),
     [
         ({}, "OK"),
-        ({"name": "kms.test"}, "OK"),  # another name that the certificate has
-        ({"name": "kms.other"}, "UNAVAILABLE"),  # one that it has not
-        ({"ca": Authority().pem}, "UNAVAILABLE"),  # another CA, of the same name
+        ({"name": "kms.test"}, "OK"),  # another name in the certificate
+        ({"name": "kms.other"}, "UNAVAILABLE"),  # a name that is not in it
+        ({"ca": Authority().pem}, "UNAVAILABLE"),  # another CA with the same name
     ],
 )
 def test_a_stock_client(served: Served, how: dict[str, Any], code: str) -> None:
@@ -118,22 +111,22 @@ def test_both_workers_serve_the_port_under_tls(served: Served) -> None:
             seen.add(ask(channel, "GetLimits", sent=metadata(served.token)).trailers["kms-worker"])
         if seen == {"0", "1"}:
             return
-    raise AssertionError(f"200 connections, all to worker {seen}")
+    raise AssertionError(f"200 connections reached only worker {seen}")
 
 
 @pytest.mark.parametrize(("door", "protocol"), [("grpc", "h2"), ("aws", "http/1.1")])
-def test_tls_1_3_alone(served: Served, folder: Path, door: str, protocol: str) -> None:
+def test_only_tls_1_3_is_accepted(served: Served, folder: Path, door: str, protocol: str) -> None:
     address = served.address if door == "grpc" else aws_address(served)
-    told = s_client(address, "-alpn", "h2" if door == "grpc" else "http/1.1", "-CAfile", str(folder / "ca.pem"))
-    assert "New, TLSv1.3, Cipher is TLS_AES_" in told
-    assert "Verification: OK" in told
-    assert ("ALPN protocol: h2" in told) is (door == "grpc")
+    output = s_client(address, "-alpn", "h2" if door == "grpc" else "http/1.1", "-CAfile", str(folder / "ca.pem"))
+    assert "New, TLSv1.3, Cipher is TLS_AES_" in output
+    assert "Verification: OK" in output
+    assert ("ALPN protocol: h2" in output) is (door == "grpc")
     older = s_client(address, "-tls1_2")
-    assert "Cipher is (NONE)" in older, "a handshake of TLS 1.2 must not end well"
+    assert "Cipher is (NONE)" in older, "a TLS 1.2 handshake must fail"
 
 
-def test_what_is_no_tls_fails_and_leaves_no_trace(served: Served) -> None:
-    """Not even a line of gRPC's own in the log, which anybody could fill."""
+def test_failed_handshakes_write_no_log(served: Served) -> None:
+    """Otherwise any client could fill the log, also with gRPC's own messages."""
     before = served.log_text()
     for _ in range(5):
         with grpc.insecure_channel(served.address, OWN_CONNECTION) as channel:
@@ -144,7 +137,7 @@ def test_what_is_no_tls_fails_and_leaves_no_trace(served: Served) -> None:
     assert served.log_text() == before
 
 
-# --- clients of the house -------------------------------------------------------------------------------------------
+# --- our clients ----------------------------------------------------------------------------------------------------
 
 
 def test_every_client_speaks_tls(served: Served, folder: Path) -> None:
@@ -190,8 +183,8 @@ def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
 
 
 def test_the_command_line(served: Served, folder: Path) -> None:
-    told = command("keys", "list", **served.variables())
-    assert told.returncode == 0, told.stderr
+    result = command("keys", "list", **served.variables())
+    assert result.returncode == 0, result.stderr
     ca = str(folder / "ca.pem")
     named = {"KMS_GRPC_TOKEN": served.token}
     assert command("limits", "--endpoint", served.address, "--tls-ca", ca, **named).returncode == 0
@@ -202,20 +195,20 @@ def test_the_command_line(served: Served, folder: Path) -> None:
         assert "--tls-ca" in refused.stderr
 
 
-def test_check_finds_it_and_says_when_its_certificate_ends(served: Served, folder: Path) -> None:
-    """By the data directory alone, whatever the environment says of other servers."""
-    told = command("check", "--data-dir", str(served.data_dir), KMS_GRPC_TLS_CA="/nowhere")
-    assert f":{served.address.rpartition(':')[2]} is SERVING" in told.stdout, told.stdout + told.stderr
-    assert "its TLS certificate expires in 23 hours" in told.stdout
+def test_check_shows_when_the_certificate_expires(served: Served, folder: Path) -> None:
+    """`check` needs only the data directory and ignores the environment variables of clients."""
+    result = command("check", "--data-dir", str(served.data_dir), KMS_GRPC_TLS_CA="/nowhere")
+    assert f":{served.address.rpartition(':')[2]} is SERVING" in result.stdout, result.stdout + result.stderr
+    assert "its TLS certificate expires in 23 hours" in result.stdout
     asked = command("check", "--endpoint", served.address, "--tls-ca", str(folder / "ca.pem"))
     assert (asked.returncode, "is SERVING" in asked.stdout) == (0, True)
 
 
-def test_a_load(served: Served, folder: Path) -> None:
+def test_bench_load(served: Served, folder: Path) -> None:
     arguments = ["bench", "load", "--endpoint", served.address, "--tls-ca", str(folder / "ca.pem"), "--seconds", "0.2"]
-    told = command(*arguments, "--workers", "2", "--size", "4096", "-o", "json", KMS_GRPC_TOKEN=served.token)
-    assert told.returncode == 0, told.stderr
-    (load,) = json.loads(told.stdout)["loads"]
+    result = command(*arguments, "--workers", "2", "--size", "4096", "-o", "json", KMS_GRPC_TOKEN=served.token)
+    assert result.returncode == 0, result.stderr
+    (load,) = json.loads(result.stdout)["loads"]
     assert (load["failures"], load["workers"]) == ({}, ["0", "1"])
     assert load["calls"] > 0
     wrong = command(*arguments, "--tls-name", "kms.other", KMS_GRPC_TOKEN=served.token)
@@ -228,7 +221,7 @@ def aws(served: Served, ca: Path) -> Any:
     return boto3.client("kms", endpoint_url=f"https://{aws_address(served)}", verify=str(ca), config=once, **known)
 
 
-def test_awss_own_client(served: Served, folder: Path) -> None:
+def test_boto3(served: Served, folder: Path) -> None:
     kms = aws(served, folder / "ca.pem")
     key_id = kms.create_key()["KeyMetadata"]["KeyId"]
     assert kms.decrypt(CiphertextBlob=kms.encrypt(KeyId=key_id, Plaintext=b"p")["CiphertextBlob"])["Plaintext"] == b"p"
@@ -237,21 +230,19 @@ def test_awss_own_client(served: Served, folder: Path) -> None:
         aws(served, folder / "other.pem").list_keys()
 
 
-# --- renewed while it serves ----------------------------------------------------------------------------------------
+# --- renewal during operation ---------------------------------------------------------------------------------------
 
 
 def names_served(address: str) -> str:
-    """subjectAltName of the certificate that a handshake shows."""
+    """Returns the subjectAltName of the certificate that a handshake shows."""
     shown = ssl.get_server_certificate(tuple(address.rsplit(":", 1)), timeout=20)  # type: ignore[arg-type]
-    told = subprocess.run(
+    result = subprocess.run(
         ["openssl", "x509", "-noout", "-ext", "subjectAltName"], input=shown, capture_output=True, text=True, check=True
     )
-    return told.stdout
+    return result.stdout
 
 
-def test_a_renewed_certificate_serves_new_handshakes_and_the_old_connection_goes_on(
-    served: Served, folder: Path
-) -> None:
+def test_new_connections_use_a_renewed_certificate_and_old_ones_stay_open(served: Served, folder: Path) -> None:
     with secure(served) as channel:
         before = ask(channel, "GetLimits", sent=metadata(served.token))
         lay(folder, *CA.pair(names=[*NAMES, "renewed.test"]))
@@ -259,7 +250,7 @@ def test_a_renewed_certificate_serves_new_handshakes_and_the_old_connection_goes
             lambda: (
                 served.log_text().count('"the TLS certificate was renewed","names":"localhost kms.test renewed') == 2
             ),
-            "both workers take it",
+            "both workers use it",
         )
         for _ in range(10):
             assert answers(served, name="renewed.test") == "OK"
@@ -269,20 +260,20 @@ def test_a_renewed_certificate_serves_new_handshakes_and_the_old_connection_goes
     assert "PRIVATE KEY" not in served.log_text()
 
 
-def test_one_that_cannot_serve_is_not_taken(served: Served, folder: Path) -> None:
-    """The key of another certificate, as it is between two writes: the log says so once in each worker."""
+def test_an_invalid_pair_is_rejected(served: Served, folder: Path) -> None:
+    """The key belongs to another certificate, as between two writes. Each worker logs this once."""
     mine, others = CA.pair(names=[*NAMES, "halfway.test"]), CA.pair()
     lay(folder, mine[0], others[1])
-    said = "the renewed TLS certificate is not taken, the earlier one stays: tls:"
-    eventually(lambda: served.log_text().count(said) == 2, "both workers refuse it")
-    time.sleep(2.5)  # two looks more
+    said = "the renewed TLS certificate is rejected, the earlier one stays in use: tls:"
+    eventually(lambda: served.log_text().count(said) == 2, "both workers reject it")
+    time.sleep(2.5)  # two more checks
     assert (answers(served), answers(served, name="halfway.test")) == ("OK", "UNAVAILABLE")
     assert served.log_text().count(said) == 2
     lay(folder, *mine)
-    eventually(lambda: [answers(served, name="halfway.test") for _ in range(8)] == ["OK"] * 8, "both workers take it")
+    eventually(lambda: [answers(served, name="halfway.test") for _ in range(8)] == ["OK"] * 8, "both workers use it")
 
 
-def test_a_metric_tells_when_it_expires(served: Served) -> None:
+def test_a_metric_shows_the_time_to_expiry(served: Served) -> None:
     line = next(line for line in served.log_text().splitlines() if '"message":"metrics"' in line)
     with urllib.request.urlopen(json.loads(line)["address"], timeout=20) as page:
         lines = page.read().decode().splitlines()
@@ -291,12 +282,12 @@ def test_a_metric_tells_when_it_expires(served: Served) -> None:
     assert all(0 < value <= DAY.total_seconds() for value in values)
 
 
-# --- the same in small: every fault of a renewed pair, between handshakes by gRPC and by Python -----------------------
+# --- every fault of a renewed pair, with handshakes by gRPC and by Python's ssl, without a server ---------------------
 
 
 @contextmanager
 def grpc_server(tls: ServerTls) -> Iterator[Callable[[str], str]]:
-    """A server under it; the function says how a call to a name of the certificate ends."""
+    """Runs a gRPC server; yields a function that calls it by a host name and returns the status code."""
     server = grpc.server(futures.ThreadPoolExecutor(2))
     port = server.add_secure_port("127.0.0.1:0", tls.credentials)
     server.start()
@@ -309,14 +300,14 @@ def grpc_server(tls: ServerTls) -> Iterator[Callable[[str], str]]:
                 channel.unary_unary("/no/such")(b"", timeout=10)
             except grpc.RpcError as error:
                 return str(error.code().name)
-        raise AssertionError("there is no such method")
+        raise AssertionError("the method does not exist")
 
     yield call
     server.stop(None).wait()
 
 
 def by_python(context: ssl.SSLContext, name: str) -> bool:
-    """Whether a handshake with it ends well for a client that looks for the name."""
+    """True if a handshake succeeds with a client that expects the name."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.load_verify_locations(cadata=CA.pem.decode())
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -338,16 +329,16 @@ def by_python(context: ssl.SSLContext, name: str) -> bool:
 @pytest.mark.parametrize(
     "pair",
     [
-        (None, None),  # both gone
-        (b"", CA.pair()[1]),  # written into place, not yet filled
-        (CA.pair()[0], CA.pair()[1]),  # one written, the other not yet
+        (None, None),  # both files are missing
+        (b"", CA.pair()[1]),  # created but not yet written
+        (CA.pair()[0], CA.pair()[1]),  # only one of the two is written
         CA.pair(until=-DAY / 2),
         CA.pair(since=DAY / 2),
         CA.pair(names=()),
     ],
-    ids=["gone", "empty", "halfway", "expired", "not-yet-valid", "nameless"],
+    ids=["missing", "empty", "halfway", "expired", "not-yet-valid", "nameless"],
 )
-def test_what_is_wrong_with_a_renewed_pair_never_reaches_a_handshake(
+def test_an_invalid_renewed_pair_never_affects_a_handshake(
     pair: tuple[bytes | None, bytes | None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = lay(tmp_path, *CA.pair(["first.test"]))
@@ -359,7 +350,7 @@ def test_what_is_wrong_with_a_renewed_pair_never_reaches_a_handshake(
             tls.look()
         assert (call("first.test"), call("second.test")) == ("UNIMPLEMENTED", "UNAVAILABLE")
         assert by_python(context, "first.test")
-        assert caplog.text.count("is not taken, the earlier one stays: tls: ") == 1
+        assert caplog.text.count("is rejected, the earlier one stays in use: tls: ") == 1
         lay(tmp_path, *CA.pair(["second.test"]))
         tls.look()
         assert (call("second.test"), call("first.test")) == ("UNIMPLEMENTED", "UNAVAILABLE")
@@ -367,8 +358,8 @@ def test_what_is_wrong_with_a_renewed_pair_never_reaches_a_handshake(
     assert "PRIVATE" not in caplog.text
 
 
-def test_one_that_becomes_valid_is_taken_by_then(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing in the files changes any more: they are looked at all the same."""
+def test_a_certificate_is_used_once_it_becomes_valid(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The files do not change again, so they must be checked again without a change."""
     caplog.set_level("INFO")
     now = datetime.now(UTC)
     tls = ServerTls(lay(tmp_path, *CA.pair(["first.test"])), lambda: now)
@@ -381,10 +372,10 @@ def test_one_that_becomes_valid_is_taken_by_then(tmp_path: Path, caplog: pytest.
     assert 1.2 * DAY.total_seconds() < tls.seconds_to_expiry < 1.25 * DAY.total_seconds()
 
 
-# --- starts that are refused ----------------------------------------------------------------------------------------
+# --- refused starts -------------------------------------------------------------------------------------------------
 
 
-def test_a_start_without_a_sound_pair_is_refused(tmp_path: Path) -> None:
+def test_a_start_with_an_invalid_pair_is_refused(tmp_path: Path) -> None:
     files: Tls = lay(tmp_path, CA.pair()[0], CA.pair()[1])
     options = ["--tls-certificate", str(files.certificate_file), "--tls-key", str(files.key_file)]
     refused = Served(tmp_path / "data", options)

@@ -1,4 +1,4 @@
-"""More calls than the door can serve: who waits, who is turned away, and who is not kept waiting by it."""
+"""Overload of the gRPC door: calls wait, are rejected, or are served fairly beside the load."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ from kms_grpc import errors
 from kms_grpc.endpoints import call_limit, grpc_server
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata, refused
-from tests.endpoints.test_waiting_calls import Door, healthy, loop, prepared, recorded, registry_held, until, waiting
+from tests.endpoints.test_waiting_calls import (
+    WorkerDoor,
+    healthy,
+    loop,
+    prepared,
+    recorded,
+    registry_held,
+    until,
+    waiting,
+)
 from tests.operations.service import ALICE, Host
 
 __all__ = ["loop", "prepared"]
@@ -41,17 +50,17 @@ def host(prepared: Path, tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.fixture
-def door(host: Host, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
-    """Encrypt and Decrypt are taken for calls with large messages here, as batches are."""
+def door(host: Host, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerDoor]:
+    """A door that treats Encrypt and Decrypt as calls with large messages, like batches."""
     bulk = grpc_server.is_bulk
     monkeypatch.setattr(grpc_server, "is_bulk", lambda row: bulk(row) or row.name in ("Encrypt", "Decrypt"))
-    opened = Door(host, loop)
+    opened = WorkerDoor(host, loop)
     yield opened
     opened.close()
 
 
 @contextmanager
-def connection(door: Door) -> Iterator[grpc.Channel]:
+def connection(door: WorkerDoor) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(f"127.0.0.1:{door.server.port}", OWN_CONNECTION) as channel:
         yield channel
 
@@ -65,8 +74,8 @@ def begin(channel: grpc.Channel, name: str, request_id: str, seconds: float = 60
 
 
 @contextmanager
-def no_turns(door: Door) -> Iterator[None]:
-    """Large calls wait: others hold all the memory there is."""
+def no_memory_left(door: WorkerDoor) -> Iterator[None]:
+    """Occupy the whole memory budget, so that large calls wait."""
     turn = door.server._bulk.queue.turn("another", 2 * MESSAGE_BYTES, None)
     door.run(turn.__aenter__())
     try:
@@ -75,7 +84,7 @@ def no_turns(door: Door) -> Iterator[None]:
         door.run(turn.__aexit__(None, None, None))
 
 
-def test_a_connection_with_fifty_times_its_share_delays_anothers_call_by_one(door: Door) -> None:
+def test_a_connection_with_fifty_calls_delays_anothers_call_by_one(door: WorkerDoor) -> None:
     with connection(door) as greedy, connection(door) as modest:
         with registry_held(door):
             many = [begin(greedy, "CreateKey", f"greedy-{number}") for number in range(50)]
@@ -88,8 +97,8 @@ def test_a_connection_with_fifty_times_its_share_delays_anothers_call_by_one(doo
     assert order.index("modest") <= 2, order[:5]
 
 
-def test_no_connection_has_more_under_way_than_its_share(door: Door) -> None:
-    """HTTP/2 tells the client, which keeps the rest to itself: nothing is refused."""
+def test_a_connection_cannot_exceed_its_concurrent_calls(door: WorkerDoor) -> None:
+    """HTTP/2 announces the limit, so the client holds further calls back and none is rejected."""
     with connection(door) as greedy:
         with registry_held(door):
             many = [begin(greedy, "CreateKey", f"greedy-{number}") for number in range(100)]
@@ -99,8 +108,8 @@ def test_no_connection_has_more_under_way_than_its_share(door: Door) -> None:
         assert all(call.result() for call in many)
 
 
-def test_when_the_queue_is_full_the_greedy_make_room(door: Door) -> None:
-    """60 may wait, and two connections have 80: a third one's call still gets in."""
+def test_a_full_queue_rejects_calls_of_the_busiest_connections(door: WorkerDoor) -> None:
+    """60 calls may wait and two connections have 80; the call of a third one is still accepted."""
     with connection(door) as first, connection(door) as second, connection(door) as modest:
         with registry_held(door):
             calls = [begin(channel, "CreateKey", "greedy") for channel in (first, second) for _ in range(40)]
@@ -117,9 +126,9 @@ def test_when_the_queue_is_full_the_greedy_make_room(door: Door) -> None:
 # --- large messages ------------------------------------------------------------------------------------------------
 
 
-def test_on_the_wire_it_is_an_ordinary_call(door: Door) -> None:
+def test_a_large_call_is_unary_on_the_wire(door: WorkerDoor) -> None:
     key = door.ask("CreateKey").answer.key_metadata
-    for _ in range(2):  # the long way, and under a Permit
+    for _ in range(2):  # without and with a Permit
         sealed = door.ask("Encrypt", key_id=key.key_id, plaintext=b"p", encryption_context={"a": "b"})
         assert {"kms-worker", "kms-region", "kms-request-id"} <= set(sealed.trailers)
         blob = sealed.answer.ciphertext_blob
@@ -130,10 +139,10 @@ def test_on_the_wire_it_is_an_ordinary_call(door: Door) -> None:
     assert door.server._bulk.queue.pending == 0 == door.blocking_pool.budget.held
 
 
-def test_what_is_too_large_is_recorded_as_that(door: Door) -> None:
-    """gRPC refuses it by itself. It is not taken for an empty request, and leaves nothing in the server's log."""
+def test_a_message_over_the_limit_is_recorded_as_such(door: WorkerDoor) -> None:
+    """gRPC itself refuses it. It must not pass as an empty request or cause an error in the event loop."""
     complaints: list[Any] = []
-    door.loop.set_exception_handler(lambda _, told: complaints.append(told))
+    door.loop.set_exception_handler(lambda _, context: complaints.append(context))
     sent = metadata(ALICE.token, request_id="too-large")
     assert ask(door.channel, "EncryptBatch", bytes(MESSAGE_BYTES + 1), sent).code == "RESOURCE_EXHAUSTED"
     until(lambda: door.server._bulk.queue.pending == 0)
@@ -145,9 +154,9 @@ def test_what_is_too_large_is_recorded_as_that(door: Door) -> None:
     assert door.blocking_pool.budget.held == 0
 
 
-def test_the_error_of_a_call_that_nobody_waits_for_is_nobodys(host: Host, loop: asyncio.AbstractEventLoop) -> None:
+def test_the_error_of_a_cancelled_call_is_not_reported_by_asyncio(host: Host, loop: asyncio.AbstractEventLoop) -> None:
     complaints: list[Any] = []
-    loop.set_exception_handler(lambda _, told: complaints.append(told))
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
     blocking_pool, go = BlockingPool(host.worker().executor, host.settings.limits), threading.Event()
 
     def fails() -> None:
@@ -155,7 +164,7 @@ def test_the_error_of_a_call_that_nobody_waits_for_is_nobodys(host: Host, loop: 
         raise errors.ValidationException("x")
 
     async def give_up() -> None:
-        running = asyncio.ensure_future(blocking_pool.in_a_thread(fails))
+        running = asyncio.ensure_future(blocking_pool.run_at_once(fails))
         await asyncio.sleep(0)
         running.cancel()
         await asyncio.sleep(0)
@@ -168,14 +177,14 @@ def test_the_error_of_a_call_that_nobody_waits_for_is_nobodys(host: Host, loop: 
     assert complaints == []
 
 
-def test_who_waits_too_long_for_a_turn_is_turned_away(door: Door) -> None:
-    """RESOURCE_EXHAUSTED with RetryInfo, recorded, and never read; small calls and health go on."""
+def test_a_large_call_that_has_waited_too_long_is_rejected(door: WorkerDoor) -> None:
+    """It gets RESOURCE_EXHAUSTED with RetryInfo and an audit record; small calls and health are served."""
     key = door.ask("CreateKey").answer.key_metadata
     assert door.ask("Encrypt", key_id=key.key_id, plaintext=b"p").code == "OK"
-    with no_turns(door), ThreadPoolExecutor(8) as threads:
+    with no_memory_left(door), ThreadPoolExecutor(8) as threads:
 
         def encrypt(number: int) -> Reply:
-            return door.ask("Encrypt", f"turned-away-{number}", key_id=key.key_id, plaintext=b"p")
+            return door.ask("Encrypt", f"rejected-{number}", key_id=key.key_id, plaintext=b"p")
 
         replies = [threads.submit(encrypt, number) for number in range(8)]
         until(lambda: door.server._bulk.queue.waiting == 8)
@@ -184,14 +193,14 @@ def test_who_waits_too_long_for_a_turn_is_turned_away(door: Door) -> None:
         seen = {(reply.result().code, reply.result().reason, reply.result().retry_info) for reply in replies}
     assert seen == {("RESOURCE_EXHAUSTED", "ThrottlingException", True)}
     refused = {line["requestID"] for line in door.worker.audit() if line.get("errorCode") == "ThrottlingException"}
-    assert refused == {f"turned-away-{number}" for number in range(8)}
+    assert refused == {f"rejected-{number}" for number in range(8)}
     assert door.worker.counted()["Encrypt"] == {"OK": 1, "ThrottlingException": 8}
     assert door.ask("Encrypt", key_id=key.key_id, plaintext=b"p").code == "OK"
 
 
-def test_a_large_call_that_nobody_waits_for_is_never_begun(door: Door) -> None:
+def test_a_cancelled_large_call_never_starts(door: WorkerDoor) -> None:
     key = door.ask("CreateKey").answer.key_metadata
-    with no_turns(door):
+    with no_memory_left(door):
         call = begin(door.channel, "Encrypt", "gone", key_id=key.key_id, plaintext=b"p")
         until(lambda: door.server._bulk.queue.waiting == 1)
         call.cancel()
@@ -202,10 +211,10 @@ def test_a_large_call_that_nobody_waits_for_is_never_begun(door: Door) -> None:
     assert "OK" not in door.worker.counted().get("Encrypt", {})
 
 
-def test_a_large_call_is_turned_away_while_its_caller_still_listens(door: Door) -> None:
-    """When half its time is over, and not when the queue's patience is: 1.5 s."""
+def test_a_large_call_is_rejected_before_its_deadline(door: WorkerDoor) -> None:
+    """It is rejected after half the time to its deadline, not after the queue's limit of 1.5 s."""
     key = door.ask("CreateKey").answer.key_metadata
-    with no_turns(door):
+    with no_memory_left(door):
         call = begin(door.channel, "Encrypt", "short", 1.2, key_id=key.key_id, plaintext=b"p")
         reply = refused(call.exception())
     assert (reply.code, reply.reason, reply.retry_info) == ("RESOURCE_EXHAUSTED", "ThrottlingException", True)
@@ -213,7 +222,7 @@ def test_a_large_call_is_turned_away_while_its_caller_still_listens(door: Door) 
 
 
 class Silent:
-    """Calls that are begun on a connection, and whose message does not come."""
+    """Calls on a connection that never send their message."""
 
     def __init__(self, channel: grpc.Channel, count: int, path: str = OPERATIONS["CreateKey"].path) -> None:
         self._end = threading.Event()
@@ -233,8 +242,8 @@ class Silent:
         self._end.set()
 
 
-def test_all_connections_together_have_so_many_calls(door: Door) -> None:
-    """What comes then is turned away, recorded and told to come back, by whomever; health is asked past it."""
+def test_the_limit_of_concurrent_calls_covers_all_connections(door: WorkerDoor) -> None:
+    """Further calls, authenticated or not, are rejected and recorded; health checks are exempt."""
     with connection(door) as first, connection(door) as second, connection(door) as third:
         silent = [Silent(channel, 33 + (channel is first)) for channel in (first, second, third)]
         until(lambda: door.server.calls.under_way == 100)
@@ -254,7 +263,9 @@ def test_all_connections_together_have_so_many_calls(door: Door) -> None:
     assert door.worker.counted()["ListKeys"] == {"OK": 1, "ThrottlingException": 2}
 
 
-def test_calls_whose_message_does_not_come_keep_no_more_than_half(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_without_a_message_occupy_at_most_half_the_limit(
+    door: WorkerDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(call_limit, "ARRIVAL_SECONDS", 0.1)
     with connection(door) as first, connection(door) as second:
         silent = [Silent(channel, 35) for channel in (first, second)]
@@ -266,39 +277,39 @@ def test_calls_whose_message_does_not_come_keep_no_more_than_half(door: Door, mo
     assert door.worker.counted()["CreateKey"] == {"DependencyTimeoutException": 20}
 
 
-def test_many_calls_are_answered_as_few_are(door: Door) -> None:
-    """Beyond half of what a worker takes on a call's message is read in another way: its answer is the same."""
+def test_calls_beyond_half_the_limit_get_the_same_responses(door: WorkerDoor) -> None:
+    """Beyond half the limit the message of a call is read by another handler."""
     key = door.ask("CreateKey").answer.key_metadata
     with connection(door) as first, connection(door) as second:
         silent = [Silent(channel, 26) for channel in (first, second)]
         until(lambda: door.server.calls.under_way == 52)
         assert door.ask("DescribeKey", key_id=key.key_id).answer.key_metadata == key
-        nobody = door.ask("DescribeKey", key_id="no-such-key")
-        assert (nobody.code, nobody.reason) == ("NOT_FOUND", "NotFoundException")
+        missing = door.ask("DescribeKey", key_id="no-such-key")
+        assert (missing.code, missing.reason) == ("NOT_FOUND", "NotFoundException")
         too_large = ask(door.channel, "DescribeKey", bytes(MESSAGE_BYTES + 1), metadata(ALICE.token))
         assert too_large.code == "RESOURCE_EXHAUSTED"
         for calls in silent:
             calls.close()
 
 
-def test_what_waits_is_not_read(door: Door) -> None:
-    """A caller that is told to wait sends no more than HTTP/2's first window, and the others' messages have room."""
+def test_waiting_large_calls_are_not_read(door: WorkerDoor) -> None:
+    """A waiting client sends no more than HTTP/2's initial window, so other messages have memory."""
     key = door.ask("CreateKey").answer.key_metadata
     sent = bytes(MESSAGE_BYTES - 4096)
-    with no_turns(door), connection(door) as channel:
+    with no_memory_left(door), connection(door) as channel:
         calls = [channel.unary_unary(OPERATIONS["Encrypt"].path).future(sent, timeout=1.2) for _ in range(30)]
         until(lambda: door.server._bulk.queue.waiting == 30)
-        assert door.blocking_pool.budget.held == 2 * MESSAGE_BYTES, "only what holds it"
+        assert door.blocking_pool.budget.held == 2 * MESSAGE_BYTES, "only the reservation of the test"
         assert {call.code().name for call in calls} <= {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
     assert door.ask("Encrypt", key_id=key.key_id, plaintext=b"p").code == "OK"
 
 
-def test_a_batch_waits_for_its_turn_and_is_answered(door: Door) -> None:
+def test_a_batch_waits_for_its_turn_and_is_answered(door: WorkerDoor) -> None:
     key = door.ask("CreateKey").answer.key_metadata
     items = [{"key_id": key.key_id, "plaintext": b"%d" % number} for number in range(1000)]
-    with no_turns(door):
-        turned_away = door.ask("EncryptBatch", items=items)
-        assert (turned_away.code, turned_away.retry_info) == ("RESOURCE_EXHAUSTED", True)
+    with no_memory_left(door):
+        rejected = door.ask("EncryptBatch", items=items)
+        assert (rejected.code, rejected.retry_info) == ("RESOURCE_EXHAUSTED", True)
         late = begin(door.channel, "EncryptBatch", "late", items=items)
         until(lambda: door.server._bulk.queue.waiting == 1)
     assert late.code().name == "OK"

@@ -1,6 +1,7 @@
-"""Calls that wait: for a worker's threads, for the registry; and those whose caller is gone by then.
+"""Calls that wait for a worker's threads or for the registry, also after their caller has gone.
 
-A worker's door runs in this process here, so that a test can hold the registry's write lock and know who waits for it.
+The door of a worker runs in the test process, so that a test can hold the registry's write lock and see which calls
+wait for it.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ pytestmark = pytest.mark.xdist_group("door")
 LIMITS = {"threads": 1, "waiting_calls": 3, "streams": 2}
 
 
-class Door:
-    """One worker behind its door. `loop` is the one event loop of the process that speaks gRPC: two would crash it."""
+class WorkerDoor:
+    """A worker and its gRPC door. `loop` is the process's only event loop with gRPC: two would crash gRPC."""
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop, table: Iterable[Operation] = TABLE) -> None:
         self.worker: Worker = host.worker()
@@ -88,15 +89,15 @@ def host(prepared: Path, tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.fixture
-def door(host: Host, loop: asyncio.AbstractEventLoop) -> Iterator[Door]:
-    opened = Door(host, loop)
+def door(host: Host, loop: asyncio.AbstractEventLoop) -> Iterator[WorkerDoor]:
+    opened = WorkerDoor(host, loop)
     yield opened
     opened.close()
 
 
 @contextmanager
-def registry_held(door: Door) -> Iterator[None]:
-    """Whoever writes in the home region waits until this is left."""
+def registry_held(door: WorkerDoor) -> Iterator[None]:
+    """Hold the write lock of the home region's registry during the block."""
     path = door.worker.shard().registry._store._path  # type: ignore[attr-defined]
     holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     holder.execute("BEGIN IMMEDIATE")
@@ -112,50 +113,50 @@ def until(condition: Callable[[], bool]) -> None:
         if condition():
             return
         time.sleep(0.01)
-    raise AssertionError("it did not come to that")
+    raise AssertionError("the condition was not met in time")
 
 
-def waiting(door: Door) -> int:
+def waiting(door: WorkerDoor) -> int:
     return door.blocking_pool.pending
 
 
-def keys(door: Door) -> int:
+def keys(door: WorkerDoor) -> int:
     return len(door.ask("ListKeys").answer.keys)
 
 
-def healthy(door: Door) -> bool:
-    """By a call on the same connection: what was sent on it before has arrived."""
+def healthy(door: WorkerDoor) -> bool:
+    """True if health reports SERVING. Calls sent earlier on the same connection have then arrived."""
     answer = health_pb2_grpc.HealthStub(door.channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-def recorded(door: Door, request_id: str) -> list[tuple[str | None, str | None]]:
-    """(error code, text) of each audit record of that call."""
+def recorded(door: WorkerDoor, request_id: str) -> list[tuple[str | None, str | None]]:
+    """Returns error code and text of each audit record of a call."""
     lines = [*door.worker.audit(), *door.worker.outbox()]
     return [(line.get("errorCode"), line.get("errorMessage")) for line in lines if line.get("requestID") == request_id]
 
 
-def test_more_calls_than_a_worker_takes_on(door: Door) -> None:
-    """One has the thread, three wait: the next one is turned away at once, told to come back, recorded and counted;
-    warm calls go on meanwhile."""
+def test_a_call_beyond_the_queue_is_rejected(door: WorkerDoor) -> None:
+    """One call has the thread and three wait: the next one is rejected at once with a retryable error, recorded and
+    counted. Warm calls are still served."""
     made = door.ask("CreateKey").answer.key_metadata
     door.ask("Encrypt", key_id=made.key_id, plaintext=b"p")
     with ThreadPoolExecutor(4) as threads:
         with registry_held(door):
             held = [threads.submit(door.ask, "CreateKey") for _ in range(4)]
             until(lambda: waiting(door) == 4)
-            reply = door.ask("ListKeys", "turned-away")
+            reply = door.ask("ListKeys", "rejected")
             assert (reply.code, reply.reason, reply.retry_info) == ("RESOURCE_EXHAUSTED", "ThrottlingException", True)
             assert door.ask("Encrypt", key_id=made.key_id, plaintext=b"p").code == "OK"
             assert healthy(door)
         assert [call.result().code for call in held] == ["OK"] * 4
-    assert recorded(door, "turned-away") == [("ThrottlingException", reply.text)]
+    assert recorded(door, "rejected") == [("ThrottlingException", reply.text)]
     assert door.worker.counted()["ListKeys"] == {"ThrottlingException": 1}
     assert keys(door) == 5
 
 
-def test_calls_that_may_take_seconds_are_in_nobodys_way(host: Host, loop: asyncio.AbstractEventLoop) -> None:
-    """Whoever waits for a wrapping key to be made waits beside all others, though the pool has one thread alone."""
+def test_slow_calls_do_not_delay_others(host: Host, loop: asyncio.AbstractEventLoop) -> None:
+    """Calls that generate a wrapping key pair use a thread of their own, although the pool has only one."""
     gate = threading.Event()
 
     def slow(call: Call, request: Any) -> Any:
@@ -163,7 +164,7 @@ def test_calls_that_may_take_seconds_are_in_nobodys_way(host: Host, loop: asynci
         return take_pair(call, request)
 
     rows = [compiled(dataclasses.replace(row.kind, prepare=slow)) if row.is_slow else row for row in TABLE]
-    door = Door(host, loop, rows)
+    door = WorkerDoor(host, loop, rows)
     made = door.ask("CreateKey", origin=EXTERNAL).answer.key_metadata
     with ThreadPoolExecutor(2) as threads:
         held = [threads.submit(door.ask, "GetParametersForImport", **wanted(made.key_id)) for _ in range(2)]
@@ -176,8 +177,8 @@ def test_calls_that_may_take_seconds_are_in_nobodys_way(host: Host, loop: asynci
     door.close()
 
 
-def test_streams_are_counted_before_they_are_admitted(door: Door) -> None:
-    """Those that wait for a thread to be admitted in do not let others past the limit."""
+def test_streams_are_counted_before_they_are_admitted(door: WorkerDoor) -> None:
+    """Streams that wait for their admission count against the limit."""
     made = door.ask("CreateKey").answer.key_metadata
     first = envelope_pb2.EncryptStreamRequest(key_id=made.key_id, last=True).SerializeToString()
     method = door.channel.stream_stream("/kms_grpc.v1.EnvelopeService/EncryptStream")
@@ -185,26 +186,26 @@ def test_streams_are_counted_before_they_are_admitted(door: Door) -> None:
         with registry_held(door):
             threads.submit(door.ask, "CreateKey")
             until(lambda: waiting(door) == 1)
-            begun = [method(iter([first]), metadata=metadata(ALICE.token), timeout=60) for _ in range(5)]
-            until(lambda: sum(call.done() for call in begun) == 3)
-        assert sorted(refused(call).reason or "" for call in begun if call.done()) == ["ThrottlingException"] * 3
-        assert all(list(call) for call in begun if not call.done())
+            calls = [method(iter([first]), metadata=metadata(ALICE.token), timeout=60) for _ in range(5)]
+            until(lambda: sum(call.done() for call in calls) == 3)
+        assert sorted(refused(call).reason or "" for call in calls if call.done()) == ["ThrottlingException"] * 3
+        assert all(list(call) for call in calls if not call.done())
     assert door.worker.counted()["EncryptStream"] == {"ThrottlingException": 3, "OK": 2}
 
 
-def test_a_call_whose_deadline_passes_while_it_waits_is_never_begun(door: Door) -> None:
+def test_a_call_whose_deadline_passes_while_it_waits_never_starts(door: WorkerDoor) -> None:
     with ThreadPoolExecutor(1) as threads, registry_held(door):
         threads.submit(door.ask, "CreateKey")
         until(lambda: waiting(door) == 1)
         assert door.ask("CreateKey", "too-late", 0.3).code == "DEADLINE_EXCEEDED"
         until(lambda: waiting(door) == 1)
     assert recorded(door, "too-late") == [
-        ("DependencyTimeoutException", "Cancelled by the caller before it was begun.")
+        ("DependencyTimeoutException", "The caller cancelled the call before it started.")
     ]
     assert keys(door) == 1
 
 
-def test_a_call_that_its_caller_gives_up_while_it_waits_is_never_begun(door: Door) -> None:
+def test_a_call_cancelled_while_it_waits_never_starts(door: WorkerDoor) -> None:
     with ThreadPoolExecutor(1) as threads, registry_held(door):
         threads.submit(door.ask, "CreateKey")
         until(lambda: waiting(door) == 1)
@@ -214,31 +215,31 @@ def test_a_call_that_its_caller_gives_up_while_it_waits_is_never_begun(door: Doo
         call.cancel()
         until(lambda: waiting(door) == 1)
     assert recorded(door, "given-up") == [
-        ("DependencyTimeoutException", "Cancelled by the caller before it was begun.")
+        ("DependencyTimeoutException", "The caller cancelled the call before it started.")
     ]
     assert keys(door) == 1
 
 
-def test_a_call_that_was_begun_is_finished_and_recorded_though_nobody_waits(door: Door) -> None:
+def test_a_call_cancelled_while_it_runs_is_finished_and_recorded(door: WorkerDoor) -> None:
     with registry_held(door):
-        sent = metadata(ALICE.token, request_id="begun")
+        sent = metadata(ALICE.token, request_id="running")
         call = door.channel.unary_unary(OPERATIONS["CreateKey"].path).future(b"", metadata=sent)
         until(lambda: door.blocking_pool._queue.running == 1)
         call.cancel()
-        assert healthy(door), "by now the door knows that nobody waits"
+        assert healthy(door), "the cancellation has arrived"
     until(lambda: door.worker.counted().get("CreateKey", {}).get("OK", 0) == 1)
-    assert recorded(door, "begun") == [(None, None)]
+    assert recorded(door, "running") == [(None, None)]
     assert keys(door) == 1
 
 
-def test_a_key_that_was_changed_on_disk(door: Door) -> None:
-    """Unavailable by its name, and clients are told not to try again; all others are served."""
+def test_a_key_that_was_changed_on_disk(door: WorkerDoor) -> None:
+    """Calls on it get KeyUnavailableException and are told not to retry; other keys are served."""
     damaged, good = door.ask("CreateKey").answer.key_metadata, door.ask("CreateKey").answer.key_metadata
     path = door.worker.shard().registry._store._path  # type: ignore[attr-defined]
     with sqlite3.connect(path) as disk:
         disk.execute("UPDATE keys SET description = 'not mine' WHERE key_id = ?", (damaged.key_id,))
     disk.close()
-    door.worker.change(good.key_id, description="")  # and so the worker looks again
+    door.worker.change(good.key_id, description="")  # makes the worker read the shard again
     door.worker.shard()._clear()
     reply = door.ask("Encrypt", key_id=damaged.key_id, plaintext=b"p")
     assert (reply.code, reply.reason, reply.facts["key"]) == ("UNAVAILABLE", "KeyUnavailableException", damaged.arn)
@@ -249,8 +250,8 @@ def test_a_key_that_was_changed_on_disk(door: Door) -> None:
     assert [entry.key_id for entry in door.ask("ListKeys").answer.keys] == [good.key_id]
 
 
-def test_drain(door: Door) -> None:
-    """Health says NOT_SERVING to those who watch, and what is under way is finished before the door closes."""
+def test_drain(door: WorkerDoor) -> None:
+    """Watchers of health see NOT_SERVING, and running calls finish before the door closes."""
     watched = health_pb2_grpc.HealthStub(door.channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
     assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
     with ThreadPoolExecutor(1) as threads:
@@ -266,7 +267,7 @@ def test_drain(door: Door) -> None:
 
 
 def test_an_rpc_without_a_row_cannot_be_served(host: Host, loop: asyncio.AbstractEventLoop) -> None:
-    door = Door(host, loop, [row for row in TABLE if row.name != "DescribeKey"])
+    door = WorkerDoor(host, loop, [row for row in TABLE if row.name != "DescribeKey"])
     assert door.ask("DescribeKey", key_id="x").code == "UNIMPLEMENTED"
     assert door.ask("ListKeys").code == "OK"
     door.close()

@@ -409,9 +409,7 @@ def test_only_the_same_bytes_can_be_imported_again(shared: Worker) -> None:
     got = package(shared, key_id, material)
     assert shared.call(IMPORT, **got).key_material_id == material_id
     assert opens(shared, blob)
-    assert materials(shared, key_id)[0].description == "from the safe", (
-        "the description stays where the import gives none"
-    )
+    assert materials(shared, key_id)[0].description == "from the safe", "the description stays"
 
 
 def test_deleting_acts_at_once_in_every_worker(host: Host) -> None:
@@ -501,9 +499,8 @@ def test_new_material_is_pending_until_rotation(shared: Worker) -> None:
     key_id = made.key_id
     first = bring_in(shared, key_id, secrets[0])
     blob = shared.encrypt(key_id)
-    assert shared.refusal(IMPORT, **package(shared, key_id, secrets[0], import_type=NEW)).code == WRONG, (
-        "the material is bound to the key already"
-    )
+    bound = package(shared, key_id, secrets[0], import_type=NEW)
+    assert shared.refusal(IMPORT, **bound).code == WRONG, "the material is bound to the key already"
     second = bring_in(shared, key_id, secrets[1], import_type=NEW, **expiring(in_days(shared, 9)))
     assert metadata(shared, key_id).current_key_material_id == first, "material pending rotation encrypts nothing"
     assert not metadata(shared, key_id).HasField("valid_to"), "and its expiry is not the key's"

@@ -1,7 +1,7 @@
 """Key rotation: the new material encrypts, every former one decrypts, and the dates are kept.
 
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/rotate-keys.html. The keeper's rotations are in
-tests/processes/.
+tests/processes/test_due_work.py.
 """
 
 from __future__ import annotations

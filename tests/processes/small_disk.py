@@ -1,5 +1,5 @@
-"""A file system of a few MiB, to be filled. Mounting one needs root: elsewhere these tests are skipped, and CI says
-so."""
+"""A small file system for tests of a full disk. Mounting it needs root; otherwise the tests are skipped, which CI
+reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """4 MiB of tmpfs."""
+    """A tmpfs of 4 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=False)
@@ -28,7 +28,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """Write until nothing more goes in; the file that takes up the room."""
+    """Fill the file system and return the file that occupies it."""
     filler = folder / "filler"
     descriptor = os.open(filler, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for size in (65536, 4096, 1):

@@ -1,7 +1,7 @@
-"""A server whose worker is tiny: `python -m tests.processes.stand_in ROLE INDEX`, to test what is around a worker.
+"""A server with minimal children, to test the supervisor: `python -m tests.processes.stand_in ROLE INDEX`.
 
-The worker greets each connection with `worker-N PID`, and answers `wait SECONDS` with `done` after that time. Files
-in the data directory make it misbehave: `fail-ROLE` holds the reason why that role cannot start.
+The worker greets each connection with `worker-N PID` and answers `wait SECONDS` with `done` after that time. A file
+`fail-NAME` in the data directory makes the child NAME fail at its start with the content as the reason.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from kms_grpc.registry.shards import Shard
 OPERATIONS = ("Encrypt", "Decrypt")
 
 
-class Echo:
-    """The door of the stand-in."""
+class LineServer:
+    """The stand-in's door, a protocol of text lines."""
 
     def __init__(self, listen: str, greeting: str) -> None:
         self._listen = listen
@@ -56,10 +56,10 @@ class Echo:
         await writer.drain()
 
 
-class Application:
+class StandInWorker:
     def __init__(self, settings: Settings, index: int) -> None:
         refuse(settings, f"worker-{index}")
-        self.server = Echo(settings.listen, f"worker-{index} {os.getpid()}\n")
+        self.server = LineServer(settings.listen, f"worker-{index} {os.getpid()}\n")
 
     def facts(self) -> Mapping[str, str]:
         return {"libcrypto": "stand-in"}
@@ -71,7 +71,7 @@ class Application:
         pass
 
 
-class Kept:
+class StandInKeeper:
     def __init__(self, settings: Settings) -> None:
         refuse(settings, "keeper")
         self.shards: Sequence[Shard] = ()
@@ -103,8 +103,8 @@ def serve(settings_file: str) -> int:
 ROLES = {
     "serve": lambda: serve(sys.argv[2]),
     "prepare": lambda: prepare.run(lambda settings: refuse(settings, "prepare")),
-    "worker": lambda: worker.run(Application),
-    "keeper": lambda: keeper.run(Kept),
+    "worker": lambda: worker.run(StandInWorker),
+    "keeper": lambda: keeper.run(StandInKeeper),
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The audit log on real files: what is acknowledged is there, in order, once, and only whole lines."""
+"""The audit log on real files: acknowledged records are there once, in order, as whole lines."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from kms_grpc.clock import SystemClock
 from kms_grpc.config import from_values
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.processes.run_folder import RunFolder
-from tests.processes.served import eventually
 from tests.processes.small_disk import MIB, fill, small_disk
+from tests.processes.stand_in_server import eventually
 
 __all__ = ["small_disk"]
 
@@ -31,7 +31,7 @@ def line(number: int, size: int = 0) -> bytes:
 
 
 def numbers(path: Path) -> list[int]:
-    """Of all lines; each must be whole."""
+    """Returns the numbers of all lines, each of which must be whole."""
     return [json.loads(text)["number"] for text in path.read_bytes().splitlines() if b"AuditRecordsLost" not in text]
 
 
@@ -55,11 +55,11 @@ def opened() -> Iterator[Open]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is looked at each second is looked at all the time."""
+    """The log checks its file all the time instead of once a second."""
     monkeypatch.setattr(audit_log, "CHECK_SECONDS", 0.0)
 
 
-# --- starting where another stopped ------------------------------------------------------------------------------
+# --- opening an existing log -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         (b"", b""),  # a first start
         (line(1), line(1)),  # a clean end
         (line(1) + b'{"num', line(1) + b'{"num\n'),  # killed in the middle of a write
-        (line(1) + b"\0" * 9, line(1) + b"\0" * 9 + b"\n"),  # power lost: the size was there before the data
+        (line(1) + b"\0" * 9, line(1) + b"\0" * 9 + b"\n"),  # power loss: the size was written before the data
         (b"\n", b"\n"),
         (b'{"num', b'{"num\n'),  # the first line of all
     ],
@@ -85,10 +85,10 @@ def test_a_clean_start_writes_nothing(path: Path, opened: Open) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-# --- what is acknowledged ----------------------------------------------------------------------------------------
+# --- acknowledged records ----------------------------------------------------------------------------------------
 
 
-def test_write_is_in_the_file_with_all_that_came_before(path: Path, opened: Open) -> None:
+def test_write_also_writes_all_earlier_records(path: Path, opened: Open) -> None:
     log = opened(path, tick_seconds=3600)
     for number in range(5):
         log.append(line(number))
@@ -97,7 +97,7 @@ def test_write_is_in_the_file_with_all_that_came_before(path: Path, opened: Open
     assert numbers(path) == [0, 1, 2, 3, 4, 5]
 
 
-def test_append_comes_to_the_disk_by_itself(path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_appended_records_are_synced_without_a_write(path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     real = os.fdatasync
 
@@ -113,7 +113,7 @@ def test_append_comes_to_the_disk_by_itself(path: Path, opened: Open, monkeypatc
     eventually(lambda: synced == [len(line(1)), len(line(1) + line(2))], "one more, since there is more")
 
 
-def test_many_threads_lose_and_repeat_nothing(path: Path, opened: Open) -> None:
+def test_records_of_many_threads_are_written_once(path: Path, opened: Open) -> None:
     log = opened(path)
 
     def work(thread: int) -> None:
@@ -133,7 +133,7 @@ def test_many_threads_lose_and_repeat_nothing(path: Path, opened: Open) -> None:
 
 
 def test_a_slow_disk_loses_nothing(path: Path, opened: Open) -> None:
-    """The thread sleeps in fdatasync while far more comes in than may wait in memory."""
+    """The syncing thread sleeps while more records arrive than may be held in memory."""
     log = opened(path, tick_seconds=3600, held_bytes=1000)
     for number in range(200):
         log.append(line(number))
@@ -142,7 +142,7 @@ def test_a_slow_disk_loses_nothing(path: Path, opened: Open) -> None:
     assert log.facts().dropped == 0
 
 
-def test_a_closed_log_refuses(path: Path, opened: Open) -> None:
+def test_a_closed_log_refuses_records(path: Path, opened: Open) -> None:
     log = opened(path)
     log.close()
     log.close()
@@ -155,7 +155,7 @@ def test_a_closed_log_refuses(path: Path, opened: Open) -> None:
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("deleted", [False, True])
-def test_a_log_that_was_moved_or_deleted_is_begun_anew(
+def test_a_moved_or_deleted_log_is_created_again(
     path: Path, opened: Open, deleted: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = opened(path, reserve_bytes=MIB)
@@ -163,10 +163,10 @@ def test_a_log_that_was_moved_or_deleted_is_begun_anew(
     old = os.open(path, os.O_RDONLY)
     path.unlink() if deleted else path.rename(path.with_suffix(".1"))
     eventually(path.exists, "a new log")
-    eventually(lambda: reserve.left(old) < 4096, "the old one has given its reserve back")
+    eventually(lambda: reserve.left(old) < 4096, "the old file has released its reserve")
     log.write(line(2))
     assert numbers(path) == [2]
-    eventually(lambda: log.facts().reserve_bytes > MIB // 2, "a reserve for the new one")
+    eventually(lambda: log.facts().reserve_bytes > MIB // 2, "a reserve for the new file")
     assert f"{path} was moved or deleted" in caplog.text
     os.close(old)
 
@@ -188,7 +188,7 @@ def test_rotation_under_load_loses_nothing(path: Path, opened: Open) -> None:
 
 
 def _write_until_refused(log: FileAuditLog, first: int) -> int:
-    """How far it came: the number of the line that was refused."""
+    """Write numbered lines; return the number of the first refused one."""
     number = first
     try:
         while True:
@@ -200,35 +200,37 @@ def _write_until_refused(log: FileAuditLog, first: int) -> int:
         return number
 
 
-def test_a_full_disk_from_beginning_to_end(small_disk: Path, opened: Open, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_until_there_is_space_again(
+    small_disk: Path, opened: Open, caplog: pytest.LogCaptureFixture
+) -> None:
     path = small_disk / "worker-0.jsonl"
     log = opened(path, reserve_bytes=MIB, held_bytes=10_000)
     log.write(line(0, 1000))
     filler = fill(small_disk)
 
     refused = _write_until_refused(log, 1)
-    assert 900 < refused < 1100, "the reserve of 1 MiB was used, by the log alone"
+    assert 900 < refused < 1100, "the log used its reserve of 1 MiB"
     assert log.facts().blocked
-    assert numbers(path) == list(range(refused)), "no half line, no refused one"
+    assert numbers(path) == list(range(refused)), "whole lines, and no refused one"
 
     for number in range(refused, refused + 20):
         log.append(line(number, 1000))
     held = log.facts()
     assert (held.held_bytes, held.dropped) == (9 * len(line(refused, 1000)), 11)
-    eventually(lambda: "calls that need it are refused" in caplog.text, "it is said")
+    eventually(lambda: "calls that need it are refused" in caplog.text, "a log message")
 
     filler.unlink()
-    eventually(lambda: not log.facts().blocked, "room again")
-    eventually(lambda: b"AuditRecordsLost" in path.read_bytes(), "the number of those lost")
+    eventually(lambda: not log.facts().blocked, "space again")
+    eventually(lambda: b"AuditRecordsLost" in path.read_bytes(), "a record with the number of lost records")
     log.write(line(refused + 9, 1000))
-    assert numbers(path) == list(range(refused + 10)), "those held came in, in order"
+    assert numbers(path) == list(range(refused + 10)), "held records are written in order"
     (lost,) = [json.loads(text) for text in path.read_bytes().splitlines() if b"AuditRecordsLost" in text]
     assert lost["additionalEventData"] == {"lost": 11}
     eventually(lambda: log.facts().reserve_bytes > MIB // 2, "the reserve is rebuilt")
 
 
 def test_appended_lines_are_held_while_others_are_refused(small_disk: Path, opened: Open) -> None:
-    """A refused call is audited too: its record waits, and comes before what is written later."""
+    """A refused call is audited too: its record is held and written before later records."""
     path = small_disk / "worker-0.jsonl"
     log = opened(path)
     filler = fill(small_disk)
@@ -237,12 +239,12 @@ def test_appended_lines_are_held_while_others_are_refused(small_disk: Path, open
     with pytest.raises(DependencyTimeoutException):
         log.write(line(10_001))
     filler.unlink()
-    eventually(lambda: not log.facts().blocked, "room again")
+    eventually(lambda: not log.facts().blocked, "space again")
     log.write(line(10_002))
     assert numbers(path) == [*range(refused), 10_000, 10_002]
 
 
-def test_a_disk_that_stays_full_is_not_said_to_have_room(
+def test_a_disk_that_stays_full_is_logged_once(
     small_disk: Path, opened: Open, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = opened(small_disk / "worker-0.jsonl")
@@ -254,24 +256,27 @@ def test_a_disk_that_stays_full_is_not_said_to_have_room(
     filler.unlink()
     log._check()
     assert not log.facts().blocked
-    told = [record.getMessage().removeprefix(f"the audit log {log.path} ") for record in caplog.records]
-    assert told == ["cannot be written: No space left on device; calls that need it are refused", "is written again"]
+    logged = [record.getMessage().removeprefix(f"the audit log {log.path} ") for record in caplog.records]
+    assert logged == [
+        "cannot be written: No space left on device; calls that need it are refused",
+        "is written again",
+    ]
 
 
-def test_a_disk_without_room_for_the_reserve(small_disk: Path, opened: Open, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_disk_without_space_for_the_reserve(small_disk: Path, opened: Open, caplog: pytest.LogCaptureFixture) -> None:
     path = small_disk / "worker-0.jsonl"
     path.write_bytes(line(1) + b'{"torn')
     filler = fill(small_disk)
     log = opened(path, reserve_bytes=MIB)
     assert f"no reserve of {MIB} bytes for the audit log {path}: No space left on device" in caplog.text
     filler.unlink()
-    eventually(lambda: log.facts().reserve_bytes >= MIB, "built when there is room")
+    eventually(lambda: log.facts().reserve_bytes >= MIB, "a reserve once there is space")
     log.write(line(2))
     assert path.read_bytes() == line(1) + b'{"torn\n' + line(2)
 
 
-def test_a_worker_that_is_no_more_gives_its_reserve_back(tmp_path: Path) -> None:
-    """Killed as one of three; then the server is started with two."""
+def test_the_reserve_of_a_removed_worker_is_released(tmp_path: Path) -> None:
+    """A server with three workers is killed and started again with two."""
     run = RunFolder(tmp_path)
     run.audit.mkdir()
     for worker in (1, 2):
@@ -284,10 +289,10 @@ def test_a_worker_that_is_no_more_gives_its_reserve_back(tmp_path: Path) -> None
     assert [numbers(run.worker_log(worker)) for worker in (1, 2)] == [[1], [2]]
 
 
-def test_a_file_system_that_cannot_reserve_is_told_once(
+def test_a_file_system_without_fallocate_is_logged_once(
     path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """NFS before 4.2, for one: fallocate answers EOPNOTSUPP."""
+    """On NFS before 4.2, for example, fallocate fails with EOPNOTSUPP."""
 
     def extend(descriptor: int, size: int) -> None:
         raise OSError(95, "Operation not supported")

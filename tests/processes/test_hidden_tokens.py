@@ -1,4 +1,4 @@
-"""Whatever a token comes from, no log shows it."""
+"""Tokens never appear in a log, whatever their source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOKEN = "a-token-that-nobody-may-read"
     [
         "token",  # in the configuration itself
         "token_file",  # the configuration names a file
-        "dev.token",  # made by --dev
+        "dev.token",  # created by --dev
     ],
 )
 def test_a_token_is_hidden_once_it_is_read(
@@ -36,6 +36,6 @@ def test_a_token_is_hidden_once_it_is_read(
     monkeypatch.setattr(root, "level", root.level)
     logs.configure("test", "info")
     logging.getLogger("kms_grpc.test").warning("the caller sent %s", token)
-    told = capsys.readouterr().err
-    assert "the caller sent" in told
-    assert token not in told
+    logged = capsys.readouterr().err
+    assert "the caller sent" in logged
+    assert token not in logged

@@ -1,4 +1,4 @@
-"""What happens by the clock: each audit record of a write comes into the log once, whatever happens to the keeper."""
+"""The keeper copies each audit record of a write into the log exactly once, and trusts only a steady clock."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from kms_grpc.clock import SystemClock
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.processes import outbox
 from kms_grpc.processes.clock_trust import ClockTrust
-from kms_grpc.processes.keeper import Keeper
+from kms_grpc.processes.keeper import PeriodicWork
 from kms_grpc.processes.outbox import BATCH, OutboxCopier
 from kms_grpc.registry.base import ANSWERS_KEPT_NS, Registry, RememberedAnswer, Transaction
-from tests.processes.kept import REGIONS, copied, copy, put_into_outbox
-from tests.processes.served import ROOT
+from tests.processes.outbox_copies import REGIONS, copied, copy, put_into_outbox
 from tests.processes.small_disk import fill, small_disk
+from tests.processes.stand_in_server import ROOT
+from tests.processes.stepped_keeper import SECOND, ManualClock
 from tests.registry.made import ACCOUNT, opened, start
 
 __all__ = ["small_disk"]
@@ -31,8 +32,7 @@ __all__ = ["small_disk"]
 ROWS = 2 * BATCH + 100
 IDS = {region: [f"{region}-{number:05}" for number in range(ROWS)] for region in REGIONS}
 ALL = sorted(event_id for ids in IDS.values() for event_id in ids)
-SECOND = 1_000_000_000
-HOUR = 3600 * SECOND
+NOW = 1_800_000_000 * SECOND
 
 
 @pytest.fixture(scope="session")
@@ -48,13 +48,13 @@ def _filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(_filled: Path, tmp_path: Path) -> Path:
-    """A data directory with two shards, and three batches waiting in the outbox of each."""
+    """A data directory with two shards, each with three batches in its outbox."""
     return Path(shutil.copytree(_filled, tmp_path / "data"))
 
 
 def _copy_in_a_process(folder: Path, fault: str | None) -> int:
     environment = os.environ | ({"KMS_GRPC_FAULT": fault} if fault else {})
-    command = [sys.executable, "-m", "tests.processes.kept", str(folder)]
+    command = [sys.executable, "-m", "tests.processes.outbox_copies", str(folder)]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
@@ -64,7 +64,7 @@ def _rotate(folder: Path) -> None:
 
 
 def _tear(folder: Path) -> None:
-    """What a crash in the middle of a write leaves: the last line half, its row not cleared."""
+    """Cut the last line, as a crash in the middle of a write does."""
     log = folder / "audit" / "keeper.jsonl"
     os.truncate(log, log.stat().st_size - 10)
 
@@ -79,7 +79,7 @@ def _damage_position(folder: Path) -> None:
 
 @pytest.mark.parametrize("point", ["outbox.copied", "outbox.cleared"])
 @pytest.mark.parametrize("passing", [1, 2, 3, 4, 6])
-def test_a_crash_anywhere_leaves_each_record_once(folder: Path, point: str, passing: int) -> None:
+def test_each_record_is_copied_once_after_a_crash(folder: Path, point: str, passing: int) -> None:
     assert _copy_in_a_process(folder, f"{point}:{passing}") == -signal.SIGKILL
     assert 0 < len(copied(folder)) <= len(ALL)
     assert _copy_in_a_process(folder, None) == 0
@@ -89,13 +89,13 @@ def test_a_crash_anywhere_leaves_each_record_once(folder: Path, point: str, pass
 @pytest.mark.parametrize(
     "meanwhile",
     [
-        _rotate,  # logrotate came before the keeper did again
-        _lose_position,  # power lost before the rename was on the disk
+        _rotate,  # by logrotate, before the keeper starts again
+        _lose_position,  # by a power loss before the rename was on the disk
         _damage_position,
         lambda folder: (_rotate(folder), (folder / "audit" / "keeper.jsonl").touch()),
     ],
 )
-def test_a_crash_and_what_may_happen_before_the_next_start(
+def test_each_record_is_copied_once_if_the_log_changes_between_crash_and_start(
     folder: Path, meanwhile: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox, "POSITION_STEP", 0)
@@ -106,7 +106,7 @@ def test_a_crash_and_what_may_happen_before_the_next_start(
     assert sorted(copied(folder)) == ALL
 
 
-def test_a_torn_record_is_copied_anew(folder: Path) -> None:
+def test_a_torn_record_is_copied_again(folder: Path) -> None:
     assert _copy_in_a_process(folder, "outbox.copied:1") == -signal.SIGKILL
     _tear(folder)
     copy(folder)
@@ -115,7 +115,7 @@ def test_a_torn_record_is_copied_anew(folder: Path) -> None:
     assert len(whole) == len(set(whole)) == len(ALL)
 
 
-def test_the_position_moves_on_so_that_a_start_reads_little(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_position_advances_so_that_a_start_reads_little(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "POSITION_STEP", 1000)
     copy(folder)
     position = outbox.read_position(folder / "audit" / "keeper.position")
@@ -125,24 +125,24 @@ def test_the_position_moves_on_so_that_a_start_reads_little(folder: Path, monkey
     assert len(list(outbox.ids_after(log, outbox.Position(0, 0)))) == len(ALL)
 
 
-class _Away:
-    """A shard that can be read but not be written until `away` is False."""
+class _ReadOnlyShard:
+    """A shard that can be read but, while `read_only`, not written."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self.outbox = registry.outbox
-        self.away = True
+        self.read_only = True
 
     def writing(self) -> AbstractContextManager[Transaction]:
-        if self.away:
+        if self.read_only:
             raise DependencyTimeoutException("The disk is full.")
         return self._registry.writing()
 
 
-def test_one_region_that_fails_holds_up_no_other_and_repeats_nothing(folder: Path) -> None:
+def test_a_failing_region_delays_no_other_and_repeats_no_record(folder: Path) -> None:
     shards = opened(folder, REGIONS)
     first, second = shards
-    failing = _Away(first.registry)
+    failing = _ReadOnlyShard(first.registry)
     (folder / "audit").mkdir()
     log = FileAuditLog(folder / "audit" / "keeper.jsonl", SystemClock())
     registries = {first.region: failing, second.region: second.registry}
@@ -151,7 +151,7 @@ def test_one_region_that_fails_holds_up_no_other_and_repeats_nothing(folder: Pat
         copier.copy_all()
     assert (copier.failing, copier.waiting) == (1, BATCH)
     assert sorted(copied(folder)) == sorted([*IDS[second.region], *IDS[first.region][:BATCH]])
-    failing.away = False
+    failing.read_only = False
     copier.copy_all()
     assert (copier.failing, copier.waiting, copier.copied) == (0, 0, len(ALL))
     assert sorted(copied(folder)) == ALL
@@ -168,7 +168,7 @@ def test_a_full_disk_keeps_the_records_in_the_outbox(folder: Path, small_disk: P
     assert copier.failing == 2
     assert all(len(shard.registry.outbox.oldest(ROWS)) == ROWS for shard in shards)
     filler.unlink()
-    log._check()  # what the log does each second
+    log._check()  # the log does this once a second
     copier.copy_all()
     assert copier.failing == 0
     assert (small_disk / "keeper.jsonl").read_bytes().count(b"\n") == len(ALL)
@@ -176,57 +176,36 @@ def test_a_full_disk_keeps_the_records_in_the_outbox(folder: Path, small_disk: P
     shards.close()
 
 
-# --- what is forgotten, and when a clock is believed ---------------------------------------------------------------
-
-
-class _Clock:
-    """Stepped by hand, wall and boot together or apart."""
-
-    def __init__(self) -> None:
-        self.wall = 1_800_000_000 * SECOND
-        self.boot = 5 * HOUR
-
-    def wall_ns(self) -> int:
-        return self.wall
-
-    def boot_ns(self) -> int:
-        return self.boot
-
-    def boot_id(self) -> str:
-        return "boot"
-
-    def step(self, seconds: float, apart: float = 0.0) -> None:
-        self.wall += int((seconds + apart) * SECOND)
-        self.boot += int(seconds * SECOND)
+# --- removal of old responses, and trust in the clock --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("steps", "holds", "jumps"),
+    ("steps", "is_trusted", "jumps"),
     [
-        ([(3599, 0.0)], False, 0),  # a start begins the hour
+        ([(3599, 0.0)], False, 0),  # the hour begins at the start
         ([(3600, 0.0)], True, 0),
-        ([(10, 0.005)] * 360, True, 0),  # slewed by 500 ppm all the time
-        ([(3600, 0.0), (10, 86400.0)], False, 1),  # set forward: destroys nothing
+        ([(10, 0.005)] * 360, True, 0),  # slewed by 500 ppm throughout
+        ([(3600, 0.0), (10, 86400.0)], False, 1),  # set forward
         ([(3600, 0.0), (10, -86400.0)], False, 1),  # set back
         (
             [(3600, 0.0), (10, 86400.0), (10, -86400.0), (3590, 0.0)],
             False,
             2,
-        ),  # and set right again: an hour from there
+        ),  # set forward and back: the hour begins at the last jump
         ([(3600, 0.0), (10, 86400.0), (10, -86400.0), (3600, 0.0)], True, 2),
     ],
 )
-def test_clocks_must_agree_for_an_hour(steps: list[tuple[float, float]], holds: bool, jumps: int) -> None:
-    clock = _Clock()
-    agreement = ClockTrust(clock)
+def test_trust_needs_an_hour_without_a_jump(steps: list[tuple[float, float]], is_trusted: bool, jumps: int) -> None:
+    clock = ManualClock(NOW)
+    trust = ClockTrust(clock)
     for seconds, apart in steps:
         clock.step(seconds, apart)
-        held = agreement.holds()
-    assert (held, agreement.jumps) == (holds, jumps)
+        trusted = trust.check()
+    assert (trusted, trust.jumps) == (is_trusted, jumps)
 
 
-def test_remembered_answers_are_forgotten_after_a_day_of_trusted_time(folder: Path) -> None:
-    clock = _Clock()
+def test_remembered_responses_are_removed_after_a_day_once_the_clock_is_trusted(folder: Path) -> None:
+    clock = ManualClock(NOW)
     shards = opened(folder, REGIONS)
     with shards.default.registry.writing() as transaction:
         transaction.answers.remember(
@@ -234,17 +213,17 @@ def test_remembered_answers_are_forgotten_after_a_day_of_trusted_time(folder: Pa
         )
     log = FileAuditLog(folder / "keeper.jsonl", clock)
 
-    class Application:
+    class Parts:
         pass
 
-    application = Application()
+    application = Parts()
     application.shards = shards  # type: ignore[attr-defined]
     application.clock = clock  # type: ignore[attr-defined]
     copier = OutboxCopier({shard.region: shard.registry for shard in shards}, log, folder / "keeper.position")
-    keeper = Keeper(application, copier)  # type: ignore[arg-type]
+    work = PeriodicWork(application, copier)  # type: ignore[arg-type]
     for step, forgotten in [((60, 0.0), 0), ((10, 90_000.0), 0), ((3599, 0.0), 0), ((1, 0.0), 1), ((3600, 0.0), 1)]:
         clock.step(*step)
-        keeper.turn()
-        assert keeper.gauges()["answers_forgotten"] == forgotten, step
+        work.run_pass()
+        assert work.gauges()["answers_forgotten"] == forgotten, step
     log.close()
     shards.close()

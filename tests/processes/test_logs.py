@@ -1,4 +1,4 @@
-"""Logs carry what was said, one entry a line, and never a token."""
+"""A log entry is one line with its extras and never contains a token."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         ("header %r", (f"bearer {TOKEN}",)),  # any case
         ("header %r", (("authorization", f"Bearer  {TOKEN}"),)),
         (f"Authorization=BEARER={TOKEN}; next", ()),
-        ("token %s is unknown", (PLANTED,)),  # without the word, but known
-        ("%s", (f"x{PLANTED}y",)),  # inside of something
+        ("token %s is unknown", (PLANTED,)),  # without the word Bearer, but passed to `hide`
+        ("%s", (f"x{PLANTED}y",)),  # inside another text
     ],
 )
-def test_no_token_gets_through(stream: _Stream, message: str, arguments: tuple[object, ...]) -> None:
+def test_tokens_are_hidden(stream: _Stream, message: str, arguments: tuple[object, ...]) -> None:
     try:
         raise ValueError(f"Bearer {TOKEN} {PLANTED}")
     except ValueError:
@@ -74,8 +74,8 @@ def test_an_entry_is_one_line_with_its_extras(stream: _Stream) -> None:
     assert "none" not in entry
 
 
-def test_levels_hold(stream: _Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stderr", stream)  # pytest puts its own there between fixture and test
+def test_entries_below_the_level_are_dropped(stream: _Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)  # pytest replaces it between fixture and test
     logs.configure("worker-3", "warning")
     logging.getLogger("kms_grpc.test").info("not this")
     logging.getLogger("kms_grpc.test").error("but this")

@@ -1,4 +1,4 @@
-"""What the counters of the workers become on /metrics."""
+"""The metrics that /metrics derives from the counters and gauges of all processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def metrics(run: RunFolder) -> dict[str, float]:
-    """Samples by name and labels, as a scrape has them."""
+    """Returns the samples of one scrape by name and labels."""
     registry = CollectorRegistry()
     states = [ProcessState("worker-0", True, 0, {"libcrypto": "OpenSSL 3"}), ProcessState("worker-1", False, 3, {})]
     registry.register(ServerCollector(run, 2, OPERATIONS, lambda: states))
@@ -50,7 +50,7 @@ def test_calls_of_each_worker_by_outcome(run: RunFolder) -> None:
     [
         (0, "1e-06"),
         (999, "1e-06"),
-        (1_000, "2e-06"),  # a bound is above what it counts
+        (1_000, "2e-06"),  # a bucket excludes its upper bound
         (1_999, "2e-06"),
         (2_000, "4e-06"),
         (1_000_000, "0.001024"),
@@ -66,7 +66,7 @@ def test_durations_of_all_workers_together(run: RunFolder, duration_ns: int, bou
     buckets = [
         (name, value) for name, value in seen.items() if name.startswith("kms_grpc_call_duration_seconds_bucket")
     ]
-    assert {name.split('operation="')[1] for name, _ in buckets} == {'Decrypt"}'}, "and none of what was never called"
+    assert {name.split('operation="')[1] for name, _ in buckets} == {'Decrypt"}'}, "only operations that were called"
     first = next(name for name, value in buckets if value)
     assert f'le="{bound}"' in first
     assert [value for _, value in buckets] == sorted(value for _, value in buckets), "cumulative"

@@ -1,4 +1,4 @@
-"""The supervisor with real processes: what it restarts, how it stops, and that nothing outlives it."""
+"""The supervisor with real child processes: it restarts them, stops them, and none of them outlives it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.served import PATIENCE, ROOT, Served, alive, eventually
+from tests.processes.stand_in_server import PATIENCE, ROOT, StandInServer, alive, eventually
 
-EVERYBODY = {"keeper", "worker-0", "worker-1"}
+CHILDREN = {"keeper", "worker-0", "worker-1"}
 
 
 @pytest.mark.parametrize(
@@ -26,10 +26,10 @@ EVERYBODY = {"keeper", "worker-0", "worker-1"}
         ("keeper", signal.SIGKILL, "was killed by SIGKILL"),
     ],
 )
-def test_what_dies_is_restarted_and_every_epoch_bumped(
+def test_an_ended_child_is_restarted_and_every_epoch_bumped(
     tmp_path: Path, name: str, number: signal.Signals, status: str
 ) -> None:
-    with Served(tmp_path).start() as served:
+    with StandInServer(tmp_path).start() as served:
         before, epochs = served.pids(), served.epochs()
         os.kill(before[name], number)
         fresh = served.new_pid(name, before[name])
@@ -40,22 +40,22 @@ def test_what_dies_is_restarted_and_every_epoch_bumped(
         assert served.stop() == 0
 
 
-def test_a_worker_that_keeps_failing_is_tried_until_it_succeeds(tmp_path: Path) -> None:
-    with Served(tmp_path).start() as served:
+def test_a_worker_that_keeps_failing_is_restarted_until_it_succeeds(tmp_path: Path) -> None:
+    with StandInServer(tmp_path).start() as served:
         cause = served.data_dir / "fail-worker-0"
-        cause.write_text("the disk is away")
+        cause.write_text("the disk is missing")
         os.kill(served.pids()["worker-0"], signal.SIGKILL)
         eventually(lambda: len(served.said("^worker-0 ended")) >= 3, "three failures")
-        assert served.said("^worker-0 ended")[1]["reason"] == "the disk is away"
-        assert served.connect(), "the other worker serves on"
+        assert served.said("^worker-0 ended")[1]["reason"] == "the disk is missing"
+        assert served.connect(), "the other worker still serves"
         cause.unlink()
         eventually(lambda: len(served.said("^worker-0 is ready")) == 2, "worker-0 is back")
         assert served.stop() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_calls_in_flight_are_finished_before_the_end(tmp_path: Path, number: signal.Signals) -> None:
-    with Served(tmp_path).start() as served:
+def test_calls_in_flight_finish_before_the_server_ends(tmp_path: Path, number: signal.Signals) -> None:
+    with StandInServer(tmp_path).start() as served:
         connection = served.connect()
         connection.sendall(b"wait 1\n")
         time.sleep(0.2)
@@ -65,9 +65,9 @@ def test_calls_in_flight_are_finished_before_the_end(tmp_path: Path, number: sig
 
 
 @pytest.mark.parametrize("name", ["prepare", "worker-0", "keeper"])
-def test_control_c_while_it_starts_is_a_clean_end(tmp_path: Path, name: str) -> None:
-    """A terminal sends it to the whole group: no child may answer with a traceback."""
-    with Served(tmp_path).exec() as served:
+def test_control_c_during_the_start_ends_cleanly(tmp_path: Path, name: str) -> None:
+    """A terminal sends SIGINT to the whole process group; no child may print a traceback."""
+    with StandInServer(tmp_path).exec() as served:
         eventually(lambda: name in served.pids(), name)
         os.killpg(served.pid, signal.SIGINT)
         assert served.status() == 0
@@ -77,9 +77,9 @@ def test_control_c_while_it_starts_is_a_clean_end(tmp_path: Path, name: str) -> 
 
 @pytest.mark.parametrize("why", ["stopped worker", "second signal"])
 def test_a_worker_that_does_not_end_is_killed(tmp_path: Path, why: str) -> None:
-    """Past drain_seconds, or when the person at the terminal has had enough."""
+    """A worker is killed when drain_seconds are over or a second signal arrives."""
     drain_seconds = 0.5 if why == "stopped worker" else 300.0
-    with Served(tmp_path, drain_seconds=drain_seconds).start() as served:
+    with StandInServer(tmp_path, drain_seconds=drain_seconds).start() as served:
         os.kill(served.pids()["worker-0"], signal.SIGSTOP)
         assert served.process
         served.process.send_signal(signal.SIGTERM)
@@ -90,19 +90,19 @@ def test_a_worker_that_does_not_end_is_killed(tmp_path: Path, why: str) -> None:
         assert served.said("^worker-0 did not end in time")
 
 
-def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
-    with Served(tmp_path).start() as served:
+def test_no_child_outlives_a_killed_supervisor(tmp_path: Path) -> None:
+    with StandInServer(tmp_path).start() as served:
         pids = served.pids()
-        assert set(pids) == EVERYBODY
+        assert set(pids) == CHILDREN
         served.stop(signal.SIGKILL)
         eventually(lambda: not any(alive(pid) for pid in pids.values()), "the end of all")
-    with Served(tmp_path).start() as again:
-        assert again.stop() == 0, "and its directory and address are free again"
+    with StandInServer(tmp_path).start() as again:
+        assert again.stop() == 0, "its directory and address are free again"
 
 
-def test_nothing_outlives_a_supervisor_killed_while_they_start(tmp_path: Path) -> None:
-    """Before a child has asked to die with its parent, the parent may be gone already."""
-    with Served(tmp_path).exec() as served:
+def test_no_child_outlives_a_supervisor_killed_during_the_start(tmp_path: Path) -> None:
+    """The supervisor may end before a child has asked the kernel to be killed with its parent."""
+    with StandInServer(tmp_path).exec() as served:
         pids = eventually(lambda: (pids := served.pids()).keys() >= {"worker-0"} and pids.values(), "a first worker")
         served.stop(signal.SIGKILL)
         eventually(lambda: not any(alive(pid) for pid in pids), "the end of all")
@@ -111,23 +111,23 @@ def test_nothing_outlives_a_supervisor_killed_while_they_start(tmp_path: Path) -
 @pytest.mark.parametrize(
     "name",
     [
-        "prepare",  # first start and migrations: a wrong root key, a damaged shard
-        "worker-1",  # a worker that cannot start at all
+        "prepare",  # for example a wrong root key or a damaged shard
+        "worker-1",
         "keeper",
     ],
 )
-def test_a_first_start_that_fails_ends_with_its_reason(tmp_path: Path, name: str) -> None:
-    with Served(tmp_path) as served:
-        (served.data_dir / f"fail-{name}").write_text("the root key is not\nthe one of before")
+def test_a_failed_start_reports_the_reason(tmp_path: Path, name: str) -> None:
+    with StandInServer(tmp_path) as served:
+        (served.data_dir / f"fail-{name}").write_text("the root key\nhas changed")
         assert served.exec().status() == 1
         refusal = served.said("^cannot start: ")
-        assert [line["message"].endswith("the root key is not the one of before") for line in refusal] == [True]
+        assert [line["message"].endswith("the root key has changed") for line in refusal] == [True]
         assert "Traceback" not in served.errors()
         eventually(lambda: not Path(f"/proc/{served.pid}").exists(), "the end")
 
 
 def test_sighup_without_a_terminal_changes_nothing(tmp_path: Path) -> None:
-    with Served(tmp_path).start() as served:
+    with StandInServer(tmp_path).start() as served:
         pids = served.pids()
         for pid in (served.pid, *pids.values()):
             os.kill(pid, signal.SIGHUP)
@@ -136,10 +136,10 @@ def test_sighup_without_a_terminal_changes_nothing(tmp_path: Path) -> None:
         assert served.stop() == 0
 
 
-def test_tokens_are_not_where_others_can_read_them(tmp_path: Path) -> None:
+def test_tokens_are_not_in_arguments_environment_or_open_files(tmp_path: Path) -> None:
     token = "very-secret-token-0123456789"
     principal = {"name": "a", "arn": "arn:aws:iam::123456789012:root", "account": "123456789012", "token": token}
-    with Served(tmp_path, principals=[principal]).start() as served:
+    with StandInServer(tmp_path, principals=[principal]).start() as served:
         for pid in (served.pid, *served.pids().values()):
             for file in ("cmdline", "environ"):
                 assert token not in Path(f"/proc/{pid}/{file}").read_text("latin-1")
@@ -149,13 +149,13 @@ def test_tokens_are_not_where_others_can_read_them(tmp_path: Path) -> None:
 
 
 def test_metrics_of_all_processes(tmp_path: Path) -> None:
-    with Served(tmp_path, metrics_listen="127.0.0.1:0").start() as served:
+    with StandInServer(tmp_path, metrics_listen="127.0.0.1:0").start() as served:
         where = served.said("^metrics$")[0]["address"]
         old = served.pids()["worker-1"]
         os.kill(old, signal.SIGKILL)
         served.new_pid("worker-1", old)
         eventually(lambda: len(served.said("^worker-1 is ready")) == 2, "worker-1 is back")
-        eventually(lambda: 'cached_keys{worker="1"} 7.0' in _get(where), "gauges of the fresh worker")
+        eventually(lambda: 'cached_keys{worker="1"} 7.0' in _get(where), "gauges of the restarted worker")
         text = _get(where)
         for line in (
             'kms_grpc_process_up{process="worker-0"} 1.0',
@@ -176,7 +176,7 @@ def _get(address: str) -> str:
 
 
 @pytest.mark.parametrize("role", ["worker", "keeper", "prepare"])
-def test_a_role_started_by_hand_says_what_to_do(tmp_path: Path, role: str) -> None:
+def test_a_role_started_by_hand_explains_itself(tmp_path: Path, role: str) -> None:
     command = [sys.executable, "-m", "tests.processes.stand_in", role, "0"]
     run = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (1, "")

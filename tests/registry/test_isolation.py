@@ -29,7 +29,7 @@ Event = tuple[str, Any]
 
 @dataclass(frozen=True)
 class Writer:
-    """The input of one write. `keys`: the ids of the two keys that all writers share."""
+    """The shard and the randomness of one writer, and the ids of the two keys that all writers share (`keys`)."""
 
     shard: Shard
     keys: list[str]

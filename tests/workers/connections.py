@@ -1,4 +1,4 @@
-"""Connections of a test's own, spread over all workers of a server."""
+"""Connections that a test spreads over all workers of a server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0), ("
 
 
 class Caller:
-    """One connection. `worker` is the index of the worker that holds it, as its answers say."""
+    """A client with one connection. `worker` is the index of the worker that serves it, from trailing metadata."""
 
     def __init__(self, server: Served, held: ExitStack) -> None:
         self.channel = held.enter_context(grpc.insecure_channel(server.address, OPTIONS))
@@ -34,23 +34,23 @@ class Caller:
         self.worker = int(dict(call.trailing_metadata())["kms-worker"])
 
     def call(self, name: str, **fields: Any) -> Any:
-        """The answer to operation `name`. Raises grpc.RpcError."""
+        """Call an operation and return its response. Raises grpc.RpcError."""
         return self.begin(name, **fields).result()
 
     def begin(self, name: str, **fields: Any) -> Any:
-        """The call, sent; `outcome` waits for it."""
+        """Send a call; `outcome` waits for its response."""
         messages = envelope_pb2 if name.endswith("Batch") else pb
         return self.send(name, getattr(messages, f"{name}Request")(**fields))
 
     def send(self, name: str, request: Any, request_id: str | None = None) -> Any:
-        """As begin, with a request made already."""
+        """Send a call with a given request message."""
         metadata = (*self._metadata, ("kms-request-id", request_id)) if request_id else self._metadata
         stub = self._envelopes if name.endswith("Batch") else self._stub
         return getattr(stub, name).future(request, metadata=metadata, timeout=SECONDS)
 
 
 def outcome(call: Any) -> Any:
-    """The answer, or AWS's name of the error."""
+    """Returns the response, or AWS's name of the error."""
     try:
         return call.result()
     except grpc.RpcError as error:
@@ -62,7 +62,7 @@ def outcome(call: Any) -> Any:
 
 
 def connect(server: Served, held: ExitStack, workers: int = 2) -> list[Caller]:
-    """Eight connections, each worker holding at least two: reconnects until the kernel has spread them so."""
+    """Returns eight connections, at least two for each worker: reconnects until the kernel has spread them so."""
     callers: list[Caller] = []
     while len(callers) < CONNECTIONS:
         caller = Caller(server, held)
@@ -77,12 +77,12 @@ def connect(server: Served, held: ExitStack, workers: int = 2) -> list[Caller]:
 
 
 def ask_all(callers: Sequence[Caller], name: str, **fields: Any) -> list[Any]:
-    """The outcomes of the same call through every connection, all sent before the first answer is waited for."""
+    """Send the same call through every connection, then wait for all responses; return the outcomes."""
     calls = [caller.begin(name, **fields) for caller in callers]
     return [outcome(call) for call in calls]
 
 
 def worker_pid(server: Served, index: int) -> int:
-    """Of the worker that runs now, as the supervisor's log tells."""
+    """Returns the pid of a running worker, from the supervisor's log."""
     lines = (line for line in server.log_text().splitlines() if f"worker-{index} is ready" in line)
     return int(json.loads(list(lines)[-1])["child"])

@@ -1,7 +1,7 @@
-"""Load from a process of its own: `python -m tests.workers.load ADDRESS REGION KEY` with KMS_GRPC_TOKEN, until it
-is killed.
+"""Generates load in a process of its own until it is killed: `python -m tests.workers.load ADDRESS REGION KEY`.
 
-Encrypts and decrypts in turn, 4 calls in flight on 4 connections. Any error ends it with its text.
+Encrypts and decrypts in turn, with 4 calls in flight on 4 connections. The token is in KMS_GRPC_TOKEN. Any error ends
+the process.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Wall and boot clock of a real server, stepped from outside: together, or apart to play a clock that is set.
+"""Steps the wall clock and the boot clock of a real server: together, or apart to simulate a clock that is set.
 
-They stand still in between, so that a test can be at the very second of a date. See stepped_clock.c.
+The clocks stand still between steps, so that a test can stop at the exact second of a date. See stepped_clock.c.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ MINUTE: Final = 60 * SECOND
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 BEGIN: Final = 1_500_000_000 * SECOND
-"""2017-07-14. In the past: gRPC tells a call's deadline by the real clock, the server subtracts its own time."""
+"""2017-07-14. It must be in the past: gRPC computes deadlines by the real clock, and the server subtracts its time."""
 FILE_SIZE: Final = 4096
 _SOURCE: Final = Path(__file__).with_name("stepped_clock.c")
 
 
 class SteppedClocks:
-    """Servers started with `environment` go by them."""
+    """The clocks of the servers that are started with `environment`."""
 
     def __init__(self, folder: Path) -> None:
         library, file = folder / "stepped_clock.so", folder / "clocks"
@@ -36,7 +36,7 @@ class SteppedClocks:
         self._put(BEGIN, 5 * HOUR)
 
     def to(self, wall_ns: int) -> None:
-        """Both go on together until then."""
+        """Advance both clocks together."""
         assert wall_ns > self.wall_ns
         self._put(wall_ns, self._boot_ns + wall_ns - self.wall_ns)
 
@@ -44,11 +44,11 @@ class SteppedClocks:
         self.to(self.wall_ns + ns)
 
     def set(self, wall_ns: int) -> None:
-        """The wall clock alone is set."""
+        """Set the wall clock alone."""
         self._put(wall_ns, self._boot_ns)
 
     def _put(self, wall_ns: int, boot_ns: int) -> None:
-        """A step is written behind the others before it counts: who reads gets wall and boot of the same one."""
+        """Append a step before counting it, so that a reader gets wall and boot time of the same step."""
         self.wall_ns, self._boot_ns = wall_ns, boot_ns
         self._count += 1
         at = 16 * self._count - 8

@@ -1,12 +1,12 @@
 /* The clocks of a real server, stepped by a test: preloaded (ld.so(8), LD_PRELOAD) into supervisor, workers and keeper.
  *
- * CLOCK_REALTIME and CLOCK_BOOTTIME stand still at what the file of KMS_TEST_CLOCK says: an int64 that counts the steps,
- * then for each step wall and boot, int64 of nanoseconds. CLOCK_MONOTONIC goes on, and with it all timeouts; libfaketime
- * steps it as well, and cannot step wall and boot apart. Only the interpreter's own reading is stepped: gRPC's and libc's
- * timers go by the real clocks.
+ * CLOCK_REALTIME and CLOCK_BOOTTIME return the last step in the file named by KMS_TEST_CLOCK: an int64 count of steps,
+ * then for each step the wall and boot time as int64 nanoseconds. CLOCK_MONOTONIC, and with it all timeouts, is real.
+ * libfaketime is not used because it also steps CLOCK_MONOTONIC and cannot step wall and boot time apart. Only readings
+ * by the interpreter itself are stepped; gRPC's and libc's timers use the real clocks.
  *
- * A thread that reads the wall clock takes both values; what it reads of the boot clock afterwards belongs to the same
- * moment. So a step between two readings looks like no jump.
+ * A thread that reads the wall clock takes both values; its next reading of the boot clock returns the one of the same
+ * step. Otherwise a step between the two readings would look like a jump.
  */
 #include <dlfcn.h>
 #include <fcntl.h>

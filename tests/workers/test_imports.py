@@ -1,4 +1,4 @@
-"""Importing on a real server: two worker processes, connections to both."""
+"""Import of key material on a real server with two workers and connections to both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SERVICE_ACCOUNT = "000000000000"
 
 
 def test_of_thirty_two_imports_at_once_one_succeeds(server: Served) -> None:
-    """Sixteen in each worker, all sent before the first is answered; the key is usable in both afterwards."""
+    """Each worker gets sixteen imports, all sent before the first response. The key then works in both workers."""
     with ExitStack() as held:
         callers = connect(server, held)
         of_each = [[caller for caller in callers if caller.worker == worker] for worker in (0, 1)]
@@ -43,14 +43,16 @@ def test_of_thirty_two_imports_at_once_one_succeeds(server: Served) -> None:
 
 
 def uses(server: Served, request_ids: list[str]) -> Counter[str]:
-    """What keys of its own the service used for these calls, by purpose, as the audit of its own account tells."""
-    told = [record for record in records(server.data_dir) if record["eventType"] == "AwsServiceEvent"]
-    details = [record["serviceEventDetails"] for record in told if record["recipientAccountId"] == SERVICE_ACCOUNT]
+    """Counts the uses of AWS owned keys for these calls by purpose, from the audit of the service's own account."""
+    service_events = [record for record in records(server.data_dir) if record["eventType"] == "AwsServiceEvent"]
+    details = [
+        record["serviceEventDetails"] for record in service_events if record["recipientAccountId"] == SERVICE_ACCOUNT
+    ]
     return Counter(one["purpose"] for one in details if one.get("requestID") in request_ids)
 
 
-def test_the_first_call_of_a_fresh_server_is_answered(start_server: StartServer) -> None:
-    """Before the keeper has made a single pair, and in each worker."""
+def test_a_new_server_generates_wrapping_pairs_during_the_call(start_server: StartServer) -> None:
+    """The keeper has no pair ready yet. This holds in each worker."""
     server = start_server(workers=2)
     with ExitStack() as held:
         callers = connect(server, held)

@@ -34,7 +34,7 @@ class Permit(NamedTuple):
     """The beginning of the audit records of all calls that this Permit admits."""
     ends_ns: int = FOR_EVER
     """Wall clock, ns since 1970."""
-    under: Any = None
+    materials: Any = None
     """The key materials of the call, in kinds of operations that keep them."""
 
 
@@ -62,9 +62,9 @@ class Permits:
         return len(self._permits)
 
 
-def permit_for(call: Call, epoch: int, under: object = None) -> Permit:
-    """Returns the Permit of an admitted call. `epoch` was read before admission."""
-    return Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, end_for(call.keys), under)
+def permit_for(call: Call, epoch: int, materials: object = None) -> Permit:
+    """Returns the Permit of an admitted call. `epoch` is the shard's, read before admission."""
+    return Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, end_for(call.keys), materials)
 
 
 def end_for(keys: tuple[Key, ...]) -> int:

@@ -64,5 +64,5 @@ class Batch(Row[Request], Generic[Request, Item, *Keys]):
         admission = GroupAdmission(call, operation, permits, self._materials, by_permit_only=True)
         return BatchRun(self.items, call, operation, raw, admission, anew=False).answer(warm=True)
 
-    def _materials(self, call: Call, item: Any, *keys: Any) -> Materials:
+    def _materials(self, call: Call, item: Any, keys: Any) -> Materials:
         return self.handler(call, item, *keys)

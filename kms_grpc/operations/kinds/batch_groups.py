@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from kms_grpc.crypto import raw_batch, raw_request
 from kms_grpc.errors import KMSInternalException
+from kms_grpc.model.key import Key
 from kms_grpc.operations.admission import checks
 from kms_grpc.operations.admission.permits import NotWarm, Permit, Permits, permit_for
 from kms_grpc.operations.call import Call
@@ -78,17 +79,17 @@ class GroupAdmission:
         call: Call,
         operation: Operation,
         permits: Permits,
-        materials: Callable[..., Materials],
+        materials: Callable[[Call, Any, tuple[Key, ...]], Materials],
         *,
         by_permit_only: bool = False,
     ) -> None:
-        """`materials` is the batch's handler. `by_permit_only`: NotWarm is raised where no Permit holds."""
+        """`materials` calls the batch's handler. `by_permit_only`: NotWarm is raised where no Permit holds."""
         self._call, self._operation, self._permits = call, operation, permits
         self._materials, self._by_permit_only = materials, by_permit_only
 
     def admit(self, item: Callable[[], Any], identity: bytes, *, anew: bool = False) -> Permit:
-        """Returns a Permit whose `under` is the Group. `item` makes the group's first item as a message; `anew` asks
-        for the checks even where a Permit holds. Raises KMSError."""
+        """Returns a Permit whose `materials` is the Group. `item` makes the group's first item as a message. `anew`
+        asks for the checks even where a Permit holds. Raises KMSError."""
         permit = None if anew else self._permits.find(self._call, identity)
         if permit is not None:
             return permit
@@ -107,7 +108,7 @@ class GroupAdmission:
 
     def _group(self, item: Any) -> Group:
         call = self._call
-        loaded = [material for material in self._materials(call, item, *call.keys) if material is not None]
+        loaded = [material for material in self._materials(call, item, call.keys) if material is not None]
         keys = reversed(call.keys)  # the selectors of ReEncrypt name the source first, Materials has it last
         return Group(tuple(_for_core(key.arn, material) for key, material in zip(keys, loaded, strict=True)))
 

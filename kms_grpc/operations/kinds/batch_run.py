@@ -141,8 +141,8 @@ class BatchRun:
             self._meet(self.call.keys)
             return error
         self._meet(permit.keys)
-        assert isinstance(permit.under, Group)
-        return permit.under
+        assert isinstance(permit.materials, Group)
+        return permit.materials
 
     def _meet(self, keys: Sequence[Any]) -> None:
         self.met.update((key.arn, key) for key in keys)

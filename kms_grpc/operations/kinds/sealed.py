@@ -29,7 +29,7 @@ from kms_grpc.registry.loaded_materials import LoadedMaterial
 _json = msgspec.json.encode
 
 
-class Under(NamedTuple):
+class SealedMaterial(NamedTuple):
     """A Permit's part for sealed operations: the key material, and what audit records say of calls under it."""
 
     material: LoadedMaterial
@@ -66,7 +66,7 @@ class Sealed(Row[Request], Generic[Request, Response]):
         material, answer = while_stale(lambda: self._answer(call, request, key))
         note_material(call, material)
         if call.stable:
-            permit = permit_for(call, epoch, self._under(operation, request, material))
+            permit = permit_for(call, epoch, self._kept(operation, request, material))
             call.permit_head = permit.audit_head
             permits.keep(call, operation.identity(request), permit)
         return wire.write(answer)
@@ -81,35 +81,35 @@ class Sealed(Row[Request], Generic[Request, Response]):
         permit = permits.find(call, scanned.identity)
         if permit is None:
             return None
-        under = _enter(call, permit)
-        if under.in_core is None:
+        kept = _use(call, permit)
+        if kept.in_core is None:
             raise NotWarm
         call.record.requestParameters = (
-            operation.describe(operation.request.FromString(raw)) if scanned.has_context else under.parameters
+            operation.describe(operation.request.FromString(raw)) if scanned.has_context else kept.parameters
         )
-        return raw_request.answer(self.core_operation, raw, under.in_core)
+        return raw_request.answer(self.core_operation, raw, kept.in_core)
 
     def _warm_message(self, call: Call, operation: Operation, raw: bytes, wire: Wire, permits: Permits) -> bytes | None:
         request, validate = wire.read(operation.request, raw)
         permit = permits.find(call, operation.identity(request))
         if permit is None:
             return None
-        under = _enter(call, permit)
+        kept = _use(call, permit)
         validate(request)
         if operation.dry_run and request.dry_run:
             raise NotWarm
         call.record.requestParameters = operation.describe(request)
-        return wire.write(self.handler(call, request, permit.keys[0], under.material))
+        return wire.write(self.handler(call, request, permit.keys[0], kept.material))
 
     def _answer(self, call: Call, request: Any, key: Key) -> tuple[LoadedMaterial, Response]:
         material = self.material(call, request, key)
         return material, self.handler(call, request, key, material)
 
-    def _under(self, operation: Operation, request: Any, material: LoadedMaterial) -> Under:
+    def _kept(self, operation: Operation, request: Any, material: LoadedMaterial) -> SealedMaterial:
         """Returns a Permit's part. Its parameters are those of a request that says nothing but its key, since the
         core's scanner takes no others; the request at hand may say more."""
         plain = operation.request(**{self.named: attrgetter(self.named)(request)})
-        return Under(
+        return SealedMaterial(
             material,
             raw_request.material(material.handle, material.prefix, material.associated_prefix),
             msgspec.Raw(_json(operation.describe(plain))),
@@ -117,9 +117,9 @@ class Sealed(Row[Request], Generic[Request, Response]):
         )
 
 
-def _enter(call: Call, permit: Permit) -> Under:
+def _use(call: Call, permit: Permit) -> SealedMaterial:
     """Gives the call what its Permit holds."""
     call.called, call.keys, call.permit_head = permit.shard, permit.keys, permit.audit_head
-    under: Under = permit.under
-    call.record.additionalEventData = under.details
-    return under
+    kept: SealedMaterial = permit.materials
+    call.record.additionalEventData = kept.details
+    return kept

@@ -1,5 +1,4 @@
-"""Errors that trouble below the service brings, through both doors: a disk that does not answer, rows that were
-changed, a full account."""
+"""Errors caused by the storage and by quotas, through both doors: a locked shard, changed rows, a full account."""
 
 from __future__ import annotations
 
@@ -9,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.aws.conftest import ground_of
-from tests.aws.doors import DOORS, Door, Refused
+from tests.aws.conftest import endpoint_of
+from tests.aws.doors import DOORS, DoorClient, Refused
 from tests.aws.world import World
 from tests.conftest import StartServer
 from tests.served import Served
@@ -18,8 +17,8 @@ from tests.served import Served
 SHARD = "regions/eu-central-1.sqlite"
 
 
-def doors_of(served: Served) -> dict[str, Door]:
-    url = ground_of(served).url
+def doors_of(served: Served) -> dict[str, DoorClient]:
+    url = endpoint_of(served).url
     return {name: door(served, url) for name, door in DOORS.items()}
 
 
@@ -29,8 +28,8 @@ def refusal(world: World, operation: str, **members: object) -> tuple[str, str]:
     return refused.value.code, refused.value.text
 
 
-def test_a_disk_that_does_not_answer(start_server: StartServer) -> None:
-    """Another process holds the shard's lock: what writes is told to come again, what reads goes on."""
+def test_a_locked_shard(start_server: StartServer) -> None:
+    """Another process holds the shard's write lock: writes get a retryable error, reads succeed."""
     served = start_server("--aws-listen", "127.0.0.1:0")
     worlds = {name: World(door) for name, door in doors_of(served).items()}
     blobs = {name: world.blob(world.key()) for name, world in worlds.items()}
@@ -42,17 +41,17 @@ def test_a_disk_that_does_not_answer(start_server: StartServer) -> None:
             for name, world in worlds.items()
             for operation in ("DisableKey", "RotateKeyOnDemand")
         }
-        told = {key: waiting.result() for key, waiting in asked.items()}
+        errors = {key: waiting.result() for key, waiting in asked.items()}
     for name, world in worlds.items():
         assert world.call("Decrypt", CiphertextBlob=blobs[name])["Plaintext"] == b"plaintext"
     held.close()
-    assert {code for code, _ in told.values()} == {"DependencyTimeoutException"}
-    assert len({text for _, text in told.values()}) == 1
+    assert {code for code, _ in errors.values()} == {"DependencyTimeoutException"}
+    assert len({text for _, text in errors.values()}) == 1
     for world in worlds.values():
         world.call("DisableKey", KeyId=world.facts["id"])
 
 
-def test_a_key_that_was_changed_on_the_disk(start_server: StartServer) -> None:
+def test_a_key_row_changed_on_disk(start_server: StartServer) -> None:
     served = start_server("--aws-listen", "127.0.0.1:0")
     worlds = {name: World(door) for name, door in doors_of(served).items()}
     blobs = {name: world.blob(world.key()) for name, world in worlds.items()}
@@ -64,18 +63,18 @@ def test_a_key_that_was_changed_on_the_disk(start_server: StartServer) -> None:
     for name, world in worlds.items():
         world.door = after[name]
         key = world.facts["id"]
-        told = {
+        errors = {
             refusal(world, "Encrypt", KeyId=key, Plaintext=b"p"),
             refusal(world, "GenerateDataKey", KeyId=key, NumberOfBytes=1),
             refusal(world, "GenerateDataKeyWithoutPlaintext", KeyId=key, NumberOfBytes=1),
             refusal(world, "Decrypt", CiphertextBlob=blobs[name]),
             refusal(world, "ReEncrypt", CiphertextBlob=blobs[name], DestinationKeyId=key),
         }
-        assert {code for code, _ in told} == {"KeyUnavailableException"}
-        assert all(world.facts["arn"] in text for _, text in told)
+        assert {code for code, _ in errors} == {"KeyUnavailableException"}
+        assert all(world.facts["arn"] in text for _, text in errors)
 
 
-def test_an_account_that_is_full(start_server: StartServer, tmp_path: Path) -> None:
+def test_an_account_at_its_quota_of_keys(start_server: StartServer, tmp_path: Path) -> None:
     config = tmp_path / "kms.toml"
     config.write_text("[quotas]\nkeys_per_account = 2\n")
     served = start_server("--config", str(config), "--aws-listen", "127.0.0.1:0")

@@ -1,4 +1,4 @@
-"""How a server ends, seen by its callers and in its audit log."""
+"""The end of a server as its callers and its audit log show it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ CALLS_BEFORE = 200
 
 
 def audited(server: Served) -> set[str]:
-    """Request ids of all records; every line must be whole."""
+    """Returns the request ids of all audit records; every line must be whole."""
     lines = (line for path in (server.data_dir / "audit").glob("worker-*.jsonl") for line in path.open("rb"))
     return {json.loads(line).get("requestID") for line in lines}
 
 
 class Work:
-    """Threads that encrypt and decrypt until the server is gone, each call with an id of its own."""
+    """Threads that encrypt and decrypt until the server ends, each call with its own request id."""
 
     def __init__(self, callers: list[Caller], key: str) -> None:
         self.answered: dict[str, list[str]] = {"Encrypt": [], "Decrypt": []}
@@ -92,17 +92,17 @@ def work(server: Served) -> Iterator[Work]:
 
 
 def test_sigterm_under_load(server: Served, work: Work) -> None:
-    """What was begun was answered, and all that was answered is in the audit log. What comes too late is UNAVAILABLE,
-    or CANCELLED where gRPC's core had taken it in but not handed it on."""
+    """Calls that started were answered, and all answered calls are in the audit log. Later calls get UNAVAILABLE, or
+    CANCELLED if gRPC's core had received them without passing them on."""
     assert server.stop() == 0
     work.end()
     assert set(work.failed.values()) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
     assert {*work.answered["Encrypt"], *work.answered["Decrypt"]} <= audited(server)
-    assert not audited(server) & work.failed.keys(), "begun, and not answered"
+    assert not audited(server) & work.failed.keys(), "no call was started without a response"
 
 
 def test_sigkill_under_load(server: Served, work: Work) -> None:
-    """What yields plaintext was audited before its answer."""
+    """Decrypt was audited before each response."""
     server.kill()
     work.end()
     assert set(work.failed.values()) == {grpc.StatusCode.UNAVAILABLE}
@@ -112,8 +112,8 @@ def test_sigkill_under_load(server: Served, work: Work) -> None:
     assert set(work.answered["Decrypt"]) <= whole
 
 
-def test_health_says_not_serving_before_the_end(start_server: StartServer, tmp_path: Path) -> None:
-    """And those who watch it, without end, don't hold the end up for drain_seconds."""
+def test_health_reports_not_serving_before_the_end(start_server: StartServer, tmp_path: Path) -> None:
+    """Endless Watch calls do not delay the end until drain_seconds are over."""
     config = tmp_path / "kms.toml"
     config.write_text("drain_seconds = 600.0\n")
     server = start_server("--config", str(config), workers=2)
@@ -130,7 +130,7 @@ def test_health_says_not_serving_before_the_end(start_server: StartServer, tmp_p
 
 @pytest.mark.parametrize(("workers", "names"), [(1, ["kms"]), (2, ["kms.0", "kms.1"])])
 def test_unix_sockets(start_server: StartServer, tmp_path: Path, workers: int, names: list[str]) -> None:
-    """One socket for each worker, for its owner alone; a restarted worker takes its own again."""
+    """Each worker has a socket with mode 0600; a restarted worker uses it again."""
     server = start_server(listen=f"unix:{tmp_path}/kms", workers=workers)
     for index, name in enumerate(names):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600

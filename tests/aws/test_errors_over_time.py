@@ -1,4 +1,4 @@
-"""Errors that only time brings, through both doors: the clocks of a real server are stepped under it."""
+"""Errors that occur only after a time, through both doors: the test steps the clocks of a real server."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import botocore.auth
 import pytest
 
-from tests.aws.conftest import ground_of
-from tests.aws.doors import DOORS, Door, Refused
+from tests.aws.conftest import endpoint_of
+from tests.aws.doors import DOORS, DoorClient, Refused
 from tests.aws.world import NEVER, World
 from tests.conftest import StartServer
 from tests.workers.stepped import DAY, HOUR, MINUTE, SECOND, SteppedClocks
@@ -19,8 +19,10 @@ PERIOD = 90
 
 
 class Stepped(NamedTuple):
+    """The stepped clocks of a server, and clients of its doors."""
+
     clocks: SteppedClocks
-    doors: dict[str, Door]
+    doors: dict[str, DoorClient]
 
     @property
     def now(self) -> datetime.datetime:
@@ -29,27 +31,27 @@ class Stepped(NamedTuple):
 
 @pytest.fixture
 def stepped(start_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stepped:
-    """Requests are signed with the server's time: it takes five minutes' difference, not years."""
+    """A server with stepped clocks. Requests are signed with its time, because signatures expire after five minutes."""
     clocks = SteppedClocks(tmp_path)
     served = start_server("--aws-listen", "127.0.0.1:0", environment=clocks.environment)
-    url = ground_of(served).url
+    url = endpoint_of(served).url
     made = Stepped(clocks, {name: door(served, url) for name, door in DOORS.items()})
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda **_: made.now.replace(tzinfo=None))
     return made
 
 
 def refusals(asked: dict[str, tuple[World, str, dict[str, Any]]]) -> dict[str, tuple[str, str]]:
-    """What each door says, with the key's ARN as {arn}."""
-    told = {}
+    """Returns the error of each door, with {arn} for the key's ARN."""
+    errors = {}
     for name, (world, operation, members) in asked.items():
         with pytest.raises(Refused) as refused:
             world.door.call(operation, members)
-        told[name] = refused.value.code, refused.value.text.replace(world.facts["arn"], "{arn}")
-    return told
+        errors[name] = refused.value.code, refused.value.text.replace(world.facts["arn"], "{arn}")
+    return errors
 
 
-def test_time_goes_by(stepped: Stepped) -> None:
-    """All in one server, since each start costs seconds."""
+def test_expired_tokens_expired_material_and_due_rotations(stepped: Stepped) -> None:
+    """One test for all of them, since each start of a server takes seconds."""
     worlds = {name: World(door) for name, door in stepped.doors.items()}
     rotated = {name: world.key() for name, world in worlds.items()}
     for name, world in worlds.items():

@@ -1,4 +1,4 @@
-"""What the keeper does to keys by the clock: each thing once, not before its time, and only by clocks that agree."""
+"""The keeper deletes keys, removes expired material and rotates keys: once, when due, and only by a trusted clock."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from kms_grpc.model.key_transitions import as_of, with_materials
 from kms_grpc.processes import due_work, import_pairs
 from kms_grpc.registry import imports, owned_keys
 from kms_grpc.registry.shards import Shard
-from tests.processes.by_hand import DAY, HOUR, SECOND, HandClock, Kept, events
-from tests.processes.served import ROOT
+from tests.processes.stand_in_server import ROOT
+from tests.processes.stepped_keeper import DAY, HOUR, SECOND, ManualClock, SteppedKeeper, events
 from tests.registry.made import ACCOUNT, add_alias, add_key, new_key, opened, start
 from tests.threads import at_once
 
 NOW = 1_800_000_000 * SECOND
 DUE = NOW + 7 * DAY
 YEAR = 365 * DAY
-Keep = Callable[[int], Kept]
+StartKeeper = Callable[[int], SteppedKeeper]
 
 
 @pytest.fixture(scope="session")
 def _started(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("life") / "data"
+    folder = tmp_path_factory.mktemp("due") / "data"
     start(folder)
     return folder
 
@@ -44,12 +44,12 @@ def folder(_started: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def keep(folder: Path) -> Iterator[Keep]:
-    """Starts a keeper at a time."""
-    made: list[Kept] = []
+def start_keeper(folder: Path) -> Iterator[StartKeeper]:
+    """Returns a function that starts a keeper whose clock shows the given time."""
+    made: list[SteppedKeeper] = []
 
-    def begin(wall_ns: int) -> Kept:
-        made.append(Kept(folder, wall_ns))
+    def begin(wall_ns: int) -> SteppedKeeper:
+        made.append(SteppedKeeper(folder, wall_ns))
         return made[-1]
 
     yield begin
@@ -58,7 +58,7 @@ def keep(folder: Path) -> Iterator[Keep]:
 
 
 def doomed(shard: Shard, deletion_ns: int = DUE) -> tuple[Key, list[bytes]]:
-    """A key pending deletion with three materials, two aliases and a tag; and its wrapped materials."""
+    """Returns a key pending deletion, with three materials, two aliases and a tag, and its wrapped materials."""
     key, first = new_key(shard)
     wrapped = [first.wrapped]
     with shard.writing() as transaction:
@@ -75,7 +75,7 @@ def doomed(shard: Shard, deletion_ns: int = DUE) -> tuple[Key, list[bytes]]:
 
 
 def is_there(shard: Shard, key: Key) -> bool:
-    """All of it, or nothing of it."""
+    """True if the key and all that belongs to it exist; fails if only a part does."""
     registry = shard.registry
     found = [
         registry.keys.find(key.key_id) is not None,
@@ -94,16 +94,16 @@ def is_there(shard: Shard, key: Key) -> bool:
     ("begin", "until", "there", "reason"),
     [
         (DUE - 2 * HOUR, DUE - SECOND, True, "one second before the date"),
-        (DUE - 2 * HOUR, DUE, False, "at the date, the clocks having agreed for long"),
-        (DUE - SECOND, DUE + HOUR - 2 * SECOND, True, "a start begins the hour anew"),
-        (DUE - SECOND, DUE + HOUR - SECOND, False, "within an hour of the date"),
-        (DUE + 31 * DAY, DUE + 31 * DAY + HOUR - SECOND, True, "down for a month: not at once"),
-        (DUE + 31 * DAY, DUE + 31 * DAY + HOUR, False, "down for a month: an hour after the start"),
+        (DUE - 2 * HOUR, DUE, False, "at the date, with a trusted clock"),
+        (DUE - SECOND, DUE + HOUR - 2 * SECOND, True, "less than an hour after the start"),
+        (DUE - SECOND, DUE + HOUR - SECOND, False, "an hour after the start"),
+        (DUE + 31 * DAY, DUE + 31 * DAY + HOUR - SECOND, True, "after a month without a server: not at once"),
+        (DUE + 31 * DAY, DUE + 31 * DAY + HOUR, False, "after a month without a server: an hour after the start"),
         (DUE - 31 * DAY, DUE - 31 * DAY + 2 * HOUR, True, "long before"),
     ],
 )
-def test_when_a_key_is_deleted(keep: Keep, begin: int, until: int, there: bool, reason: str) -> None:
-    kept = keep(begin)
+def test_when_a_key_is_deleted(start_keeper: StartKeeper, begin: int, until: int, there: bool, reason: str) -> None:
+    kept = start_keeper(begin)
     key, _ = doomed(kept.shard)
     other, late = add_key(kept.shard), doomed(kept.shard, DUE + YEAR)[0]
     gauges = kept.to(until)
@@ -113,8 +113,8 @@ def test_when_a_key_is_deleted(keep: Keep, begin: int, until: int, there: bool, 
     assert is_there(kept.shard, late)
 
 
-def test_its_record(keep: Keep) -> None:
-    kept = keep(DUE)
+def test_the_audit_record_of_a_deletion(start_keeper: StartKeeper) -> None:
+    kept = start_keeper(DUE)
     key, _ = doomed(kept.shard)
     kept.to(DUE + HOUR)
     (event,) = events(kept.shard)
@@ -123,8 +123,8 @@ def test_its_record(keep: Keep) -> None:
     assert event["resources"] == [{"accountId": ACCOUNT, "type": "AWS::KMS::Key", "ARN": key.arn}]
 
 
-def test_a_cancelled_deletion_happens_never(keep: Keep) -> None:
-    kept = keep(DUE)
+def test_a_cancelled_deletion_never_happens(start_keeper: StartKeeper) -> None:
+    kept = start_keeper(DUE)
     key, _ = doomed(kept.shard)
     with kept.shard.writing() as transaction:
         transaction.keys.change(replace(key, state=KeyState.DISABLED, deletion_ns=None))
@@ -133,9 +133,9 @@ def test_a_cancelled_deletion_happens_never(keep: Keep) -> None:
     assert due_work.delete_due(kept.shard, DUE + YEAR) == 0
 
 
-def test_once_with_four_workers_and_four_keepers(folder: Path, keep: Keep) -> None:
-    """Workers that have the key at hand hear of it; who looks for it, whoever else does, deletes it once."""
-    keepers = [keep(DUE) for _ in range(4)]
+def test_four_keepers_delete_a_key_once_and_four_workers_notice(folder: Path, start_keeper: StartKeeper) -> None:
+    """Four keepers run at the same time. The workers have the keys in their caches before."""
+    keepers = [start_keeper(DUE) for _ in range(4)]
     keys = [doomed(keepers[0].shard)[0] for _ in range(5)]
     workers = [opened(folder) for _ in range(4)]
     for worker in workers:
@@ -156,17 +156,17 @@ def test_once_with_four_workers_and_four_keepers(folder: Path, keep: Keep) -> No
 @pytest.mark.parametrize(
     ("point", "there"), [("commit.before:2", True), ("commit.after:2", False), ("epoch.after:1", False)]
 )
-def test_killed_while_it_deletes(folder: Path, keep: Keep, point: str, there: bool) -> None:
-    """The first commit records the time, the second one deletes. Whole or not at all, and once in the end."""
+def test_a_keeper_killed_during_a_deletion(folder: Path, start_keeper: StartKeeper, point: str, there: bool) -> None:
+    """The first commit records the time, the second one deletes the key, completely or not at all."""
     shards = opened(folder)
     key, wrapped = doomed(shards.default)
-    command = [sys.executable, "-m", "tests.processes.by_hand", str(folder), str(DUE // SECOND)]
+    command = [sys.executable, "-m", "tests.processes.stepped_keeper", str(folder), str(DUE // SECOND)]
     environment = os.environ | {"KMS_GRPC_FAULT": point}
     assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == -signal.SIGKILL
     assert is_there(shards.default, key) is there
     assert len(events(shards.default, "DeleteKey")) == (not there)
     shards.close()
-    kept = keep(DUE + HOUR)
+    kept = start_keeper(DUE + HOUR)
     kept.to(DUE + 3 * HOUR)
     assert not is_there(kept.shard, key)
     assert len(events(kept.shard, "DeleteKey")) == 1
@@ -174,22 +174,22 @@ def test_killed_while_it_deletes(folder: Path, keep: Keep, point: str, there: bo
 
 
 def found_in(folder: Path, secrets: list[bytes]) -> list[str]:
-    """Files, write-ahead logs among them, that hold any of these bytes."""
+    """Returns the names of files, including write-ahead logs, that contain any of these bytes."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return [path.name for path in files if any(secret in path.read_bytes() for secret in secrets)]
 
 
-def test_nothing_of_its_material_stays_in_any_file(folder: Path, keep: Keep) -> None:
-    kept = keep(DUE)
+def test_a_deletion_erases_the_material_from_all_files(folder: Path, start_keeper: StartKeeper) -> None:
+    kept = start_keeper(DUE)
     _, wrapped = doomed(kept.shard)
-    assert found_in(folder, wrapped), "else this test would show nothing"
+    assert found_in(folder, wrapped), "the material is in a file before"
     kept.to(DUE + HOUR)
     assert found_in(folder, wrapped) == []
 
 
-def test_what_workers_removed_is_erased_within_a_minute(folder: Path, keep: Keep) -> None:
-    """Deleted imported material and used pairs: nobody tells the keeper of them."""
-    kept = keep(NOW)
+def test_material_removed_by_workers_is_erased_within_a_minute(folder: Path, start_keeper: StartKeeper) -> None:
+    """Workers do not notify the keeper of deleted imported material and used pairs."""
+    kept = start_keeper(NOW)
     kept.to(NOW + 2 * HOUR)
     _, material = imported(kept.shard, None)
     with kept.shard.writing() as transaction:
@@ -200,16 +200,16 @@ def test_what_workers_removed_is_erased_within_a_minute(folder: Path, keep: Keep
     assert found_in(folder, [material.wrapped]) == []
 
 
-def test_a_clock_that_is_set_within_a_turn(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the keeper has found certain is the reading it looked at: not one that comes later in the same turn, when
-    somebody has set the clock a year forward."""
-    kept = keep(NOW - 2 * HOUR)
+def test_a_clock_that_is_set_during_a_pass(start_keeper: StartKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keeper trusts the reading that it has checked, not a later one in the same pass: here the clock is set a year
+    forward in between."""
+    kept = start_keeper(NOW - 2 * HOUR)
     key, _ = doomed(kept.shard, NOW + YEAR // 2)
     kept.to(NOW)
-    looked_at = iter([NOW + 20 * SECOND])
+    checked = iter([NOW + 20 * SECOND])
     kept.clock.boot += 20 * SECOND
-    monkeypatch.setattr(kept.clock, "wall_ns", lambda: next(looked_at, NOW + YEAR))
-    kept.turn()
+    monkeypatch.setattr(kept.clock, "wall_ns", lambda: next(checked, NOW + YEAR))
+    kept.run_pass()
     assert is_there(kept.shard, key)
     assert kept.shard.registry.latest_time.read_ns() == NOW + 20 * SECOND
 
@@ -217,9 +217,9 @@ def test_a_clock_that_is_set_within_a_turn(keep: Keep, monkeypatch: pytest.Monke
 # --- clocks that are set -----------------------------------------------------------------------------------------
 
 
-def test_a_clock_set_a_year_forward_destroys_nothing(keep: Keep) -> None:
-    """Neither then, nor for an hour, nor ever after it is set right again; the alarm counts both jumps."""
-    kept = keep(NOW)
+def test_a_clock_set_a_year_forward_destroys_nothing(start_keeper: StartKeeper) -> None:
+    """Nothing is destroyed at the jump, in the hour after it, or after a correction. Both jumps are counted."""
+    kept = start_keeper(NOW)
     key, _ = doomed(kept.shard)
     kept.to(NOW + 2 * HOUR)
     assert kept.jump(NOW + YEAR)["clock_jumps"] == 1
@@ -235,16 +235,16 @@ def test_a_clock_set_a_year_forward_destroys_nothing(keep: Keep) -> None:
     assert not is_there(kept.shard, key)
 
 
-def test_a_clock_set_back_prolongs_nothing_that_was_over(keep: Keep) -> None:
-    kept = keep(DUE - 2 * HOUR)
+def test_a_clock_set_back_postpones_nothing_that_was_due(start_keeper: StartKeeper) -> None:
+    kept = start_keeper(DUE - 2 * HOUR)
     kept.to(DUE)
     assert kept.shard.registry.latest_time.read_ns() == DUE
     key, _ = doomed(kept.shard, DUE - SECOND)
     lost, _ = imported(kept.shard, DUE - SECOND)
     assert kept.jump(DUE - 31 * DAY)["clock_jumps"] == 1
-    worker = JudgedClock(HandClock(DUE - 31 * DAY))
+    worker = JudgedClock(ManualClock(DUE - 31 * DAY))
     worker.raise_floor(kept.shard.registry.latest_time.read_ns())
-    assert as_of(lost, worker.wall_ns()).state is KeyState.PENDING_IMPORT, "expired stays expired"
+    assert as_of(lost, worker.wall_ns()).state is KeyState.PENDING_IMPORT, "expired material stays expired"
     kept.to(DUE - 31 * DAY + HOUR - SECOND)
     assert is_there(kept.shard, key)
     kept.to(DUE - 31 * DAY + 2 * HOUR)
@@ -257,7 +257,7 @@ def test_a_clock_set_back_prolongs_nothing_that_was_over(keep: Keep) -> None:
 
 
 def imported(shard: Shard, expires_ns: int | None, waiting_ns: int | None = None) -> tuple[Key, Material]:
-    """An external key with its material, and perhaps another that waits for its rotation."""
+    """Returns an external key and its material; with `waiting_ns` it has another one pending rotation."""
     key, material = new_key(shard)
     material = replace(material, origin=Origin.EXTERNAL, expires_ns=expires_ns)
     every = [material]
@@ -273,39 +273,39 @@ def imported(shard: Shard, expires_ns: int | None, waiting_ns: int | None = None
 
 
 @pytest.mark.parametrize(
-    ("expires", "waiting", "swept", "state", "left"),
+    ("expires", "waiting", "removed", "state", "left"),
     [
         (DUE, None, 1, KeyState.PENDING_IMPORT, [False]),
         (DUE + 1, None, 0, KeyState.ENABLED, [True]),
-        (None, DUE, 1, KeyState.ENABLED, [True]),  # what only waited leaves no row, and harms nothing
+        (None, DUE, 1, KeyState.ENABLED, [True]),  # material pending rotation leaves no row
         (DUE, DUE, 2, KeyState.PENDING_IMPORT, [False]),
         (None, DUE + 1, 0, KeyState.ENABLED, [True, True]),
     ],
 )
-def test_expired_material_is_swept_once(
-    keep: Keep, expires: int | None, waiting: int | None, swept: int, state: KeyState, left: list[bool]
+def test_expired_material_is_removed_once(
+    start_keeper: StartKeeper, expires: int | None, waiting: int | None, removed: int, state: KeyState, left: list[bool]
 ) -> None:
-    keepers = [keep(DUE - 2 * HOUR) for _ in range(2)]
+    keepers = [start_keeper(DUE - 2 * HOUR) for _ in range(2)]
     shard = keepers[0].shard
     key, material = imported(shard, expires, waiting)
     for kept in keepers:
         kept.to(DUE - SECOND)
     assert events(shard) == []
     done = at_once(len(keepers), lambda number: keepers[number].to(DUE)["materials_expired"])
-    assert sum(done) == (swept > 0)
-    told = events(shard, "DeleteExpiredKeyMaterial")
-    assert len(told) == swept
-    assert all(event["eventType"] == "AwsServiceEvent" for event in told)
+    assert sum(done) == (removed > 0)
+    found_events = events(shard, "DeleteExpiredKeyMaterial")
+    assert len(found_events) == removed
+    assert all(event["eventType"] == "AwsServiceEvent" for event in found_events)
     found = shard.registry.keys.find(key.key_id)
     assert found is not None
     assert found.state is state
     rows = shard.registry.materials.list_after(key.key_id, -1, 9)
     assert [row.wrapped is not None for row in rows] == left
-    assert rows[0].material_id == material.material_id, "it stays known, for the same bytes to come back to"
+    assert rows[0].material_id == material.material_id, "its id stays, so that the same material can be imported again"
 
 
-def test_a_material_imported_again_in_time_is_not_swept(keep: Keep) -> None:
-    kept = keep(DUE - 2 * HOUR)
+def test_material_imported_again_before_its_expiry_is_kept(start_keeper: StartKeeper) -> None:
+    kept = start_keeper(DUE - 2 * HOUR)
     key, material = imported(kept.shard, DUE)
     stale = list(kept.shard.registry.keys.due(due_work.Due.EXPIRY, DUE, 9))
     with kept.shard.writing() as transaction:
@@ -319,9 +319,9 @@ def test_a_material_imported_again_in_time_is_not_swept(keep: Keep) -> None:
 # --- pairs for importing ------------------------------------------------------------------------------------------
 
 
-def test_an_expired_pair_is_destroyed_within_a_minute(keep: Keep, folder: Path) -> None:
-    """By clocks that agree alone: one that is set forward destroys none."""
-    kept = keep(NOW)
+def test_an_expired_pair_is_destroyed_within_a_minute(start_keeper: StartKeeper, folder: Path) -> None:
+    """A clock set forward destroys none."""
+    kept = start_keeper(NOW)
     owned_keys.provide(kept.shard, NOW)
     pair, _ = imports.make_pair(kept.shard, "RSA_2048", NOW)
     key, _ = new_key(kept.shard)
@@ -336,19 +336,19 @@ def test_an_expired_pair_is_destroyed_within_a_minute(keep: Keep, folder: Path) 
     assert kept.shard.registry.pairs.find(pair.pair_id) == pair
     kept.to(NOW + DAY + 60 * SECOND)
     assert kept.shard.registry.pairs.find(pair.pair_id) is None
-    kept.turn()
+    kept.run_pass()
     assert found_in(folder, [pair.wrapped]) == []
 
 
-def test_pairs_are_made_until_enough_lie_ready(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is recorded as a use of the key that wraps it, in the transaction that stores it."""
+def test_pairs_are_generated_until_enough_are_ready(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pair is recorded as a use of the key that wraps it, in the transaction that stores the pair."""
     monkeypatch.setattr(import_pairs, "READY", {"RSA_2048": 2})
     shards = opened(folder)
-    shard, pairs = shards.default, import_pairs.ImportPairs(shards, HandClock(NOW))
-    assert [pairs.turn(shard) for _ in range(3)] == [True, True, False]
+    shard, pairs = shards.default, import_pairs.ImportPairs(shards, ManualClock(NOW))
+    assert [pairs.make_one(shard) for _ in range(3)] == [True, True, False]
     assert shard.registry.pairs.count_ready("RSA_2048") == 2
-    told = [(event["eventName"], event["recipientAccountId"]) for event in events(shard)]
-    assert told == [
+    recorded = [(event["eventName"], event["recipientAccountId"]) for event in events(shard)]
+    assert recorded == [
         (name, shard.account) for name in [*["CreateKey"] * 2, *["GenerateDataKeyPairWithoutPlaintext"] * 2]
     ]
     shards.close()
@@ -363,8 +363,8 @@ def rotating(shard: Shard, next_ns: int, **changes: Any) -> Key:
         return transaction.keys.change(replace(key, rotation_period_days=90, next_rotation_ns=next_ns, **changes))
 
 
-def test_a_due_rotation_happens_once_whoever_looks(keep: Keep) -> None:
-    keepers = [keep(DUE - 2 * HOUR) for _ in range(4)]
+def test_four_keepers_rotate_a_due_key_once(start_keeper: StartKeeper) -> None:
+    keepers = [start_keeper(DUE - 2 * HOUR) for _ in range(4)]
     shard = keepers[0].shard
     keys = [rotating(shard, DUE) for _ in range(3)]
     for kept in keepers:
@@ -383,14 +383,14 @@ def test_a_due_rotation_happens_once_whoever_looks(keep: Keep) -> None:
 @pytest.mark.parametrize(
     ("state", "rotates", "reason"),
     [
-        (KeyState.DISABLED, False, "a disabled key waits until it is enabled"),
-        (KeyState.PENDING_DELETION, False, "one to be deleted gets no more material"),
-        (KeyState.ENABLED, True, "overdue since the server was down: once, and the next one a period from now"),
+        (KeyState.DISABLED, False, "a disabled key rotates only after it is enabled"),
+        (KeyState.PENDING_DELETION, False, "a key pending deletion gets no new material"),
+        (KeyState.ENABLED, True, "several overdue rotations happen once; the next is due one period from now"),
     ],
 )
-def test_overdue(keep: Keep, state: KeyState, rotates: bool, reason: str) -> None:
+def test_overdue_rotations(start_keeper: StartKeeper, state: KeyState, rotates: bool, reason: str) -> None:
     begin = DUE + 200 * DAY
-    kept = keep(begin)
+    kept = start_keeper(begin)
     key = rotating(kept.shard, DUE, state=state, deletion_ns=None)
     gauges = kept.to(begin + SECOND)
     now = kept.shard.registry.keys.find(key.key_id)
@@ -400,4 +400,4 @@ def test_overdue(keep: Keep, state: KeyState, rotates: bool, reason: str) -> Non
     if state is KeyState.DISABLED:
         with kept.shard.writing() as transaction:
             transaction.keys.change(replace(now, state=KeyState.ENABLED))
-        assert kept.to(begin + 2 * SECOND)["keys_rotated"] == 1, "enabled, it is made up for at once"
+        assert kept.to(begin + 2 * SECOND)["keys_rotated"] == 1, "it rotates at once when enabled"

@@ -1,4 +1,4 @@
-"""A stand-in server in processes of its own, seen from outside: its log, its processes, its end."""
+"""Starts the stand-in server (stand_in.py) and inspects its log, processes and exit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENCE = 100.0
 
 
 def eventually(look: Callable[[], T | None], what: str, seconds: float = PATIENCE) -> T:
-    """The first thing seen that is true; the test fails where it does not come."""
+    """Returns the first true result of `look`; fails the test if there is none in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if seen := look():
@@ -32,8 +32,8 @@ def eventually(look: Callable[[], T | None], what: str, seconds: float = PATIENC
     raise AssertionError(f"never came: {what}")
 
 
-class Served:
-    """`serve` of tests.processes.stand_in. Settings by name; data_dir, regions and a free port by default."""
+class StandInServer:
+    """A server run by `stand_in serve`. `values` are settings; data_dir, regions and listen have defaults."""
 
     def __init__(self, folder: Path, **values: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ class Served:
         self._errors = folder / "stderr"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Served:
+    def __enter__(self) -> StandInServer:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -54,8 +54,8 @@ class Served:
             self.process.kill()
             self.process.wait()
 
-    def exec(self, prefix: Sequence[str] = ()) -> Served:
-        """Started, whatever becomes of it. `prefix`: a command that runs it."""
+    def exec(self, prefix: Sequence[str] = ()) -> StandInServer:
+        """Start the process without waiting for it. `prefix` is a command to run it with."""
         command = [*prefix, sys.executable, "-m", "tests.processes.stand_in", "serve", str(self._file)]
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
@@ -63,15 +63,15 @@ class Served:
             )
         return self
 
-    def start(self) -> Served:
-        """Started and serving."""
+    def start(self) -> StandInServer:
+        """Start the server and wait until it serves."""
         self.exec()
         eventually(lambda: self.said("serving") or self.ended(), f"serving\n{self.errors()}")
         assert self.ended() is None, self.errors()
         return self
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Its exit status after that signal."""
+        """Send a signal and return the exit status."""
         assert self.process
         self.process.send_signal(number)
         return self.status()
@@ -81,12 +81,12 @@ class Served:
         return self.process.wait(PATIENCE)
 
     def ended(self) -> str | None:
-        """How it ended, in words; None while it runs."""
+        """Returns the exit status in words, or None while the process runs."""
         assert self.process
         status = self.process.poll()
         return None if status is None else f"exit status {status}"
 
-    # --- what it says ------------------------------------------------------------------------------------------
+    # --- log ---------------------------------------------------------------------------------------------------
 
     def errors(self) -> str:
         return self._errors.read_text()
@@ -96,10 +96,10 @@ class Served:
         return [json.loads(line) for line in lines]
 
     def said(self, pattern: str) -> list[dict[str, Any]]:
-        """Log entries whose message matches."""
+        """Returns the log entries whose message matches."""
         return [entry for entry in self.log() if re.search(pattern, entry["message"])]
 
-    # --- what it is --------------------------------------------------------------------------------------------
+    # --- processes and connections -----------------------------------------------------------------------------
 
     @property
     def pid(self) -> int:
@@ -107,7 +107,7 @@ class Served:
         return self.process.pid
 
     def pids(self) -> dict[str, int]:
-        """Its children: `worker-0`, `worker-1`, `keeper` and the like."""
+        """Returns the pids of its children by name: `worker-0`, `worker-1`, `keeper`."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return {role_of(int(pid)): int(pid) for pid in children if alive(int(pid))}
 
@@ -118,11 +118,11 @@ class Served:
         return [epoch.value for epoch in Epochs(self.data_dir / "run" / "epochs")]  # type: ignore[attr-defined]
 
     def connect(self, address: str | None = None) -> socket.socket:
-        """A connection that was greeted by a worker."""
+        """Returns a connection on which a worker has sent its greeting."""
         return eventually(lambda: _greeted(address or self.address()), "a connection")[0]
 
     def connect_name(self, address: str | None = None) -> str:
-        """The worker that a fresh connection reaches."""
+        """Returns the name of the worker that a new connection reaches."""
         connection, name = eventually(lambda: _greeted(address or self.address()), "a connection")
         connection.close()
         return name
@@ -132,7 +132,7 @@ class Served:
 
 
 def _greeted(address: str) -> tuple[socket.socket, str] | None:
-    """A fresh connection and the name of the worker that greets on it; None where nobody does."""
+    """Returns a new connection and the name of the worker that greets on it, or None."""
     try:
         if address.startswith("unix:"):
             connection = socket.socket(socket.AF_UNIX)
@@ -148,7 +148,7 @@ def _greeted(address: str) -> tuple[socket.socket, str] | None:
 
 
 def role_of(pid: int) -> str:
-    """From the command line: the last two arguments are role and index."""
+    """Returns a child's name from its command line, whose last two arguments are role and index."""
     try:
         role, index = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[-3:-1]
     except (OSError, ValueError):
@@ -157,7 +157,7 @@ def role_of(pid: int) -> str:
 
 
 def alive(pid: int) -> bool:
-    """Whether the process is there and no zombie."""
+    """True if the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (OSError, IndexError):

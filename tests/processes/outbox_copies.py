@@ -1,4 +1,4 @@
-"""A keeper over real shards: `python -m tests.processes.kept DIR`, to be killed at its fault points."""
+"""Copies the outboxes of real shards: `python -m tests.processes.outbox_copies DIR`, to be killed at fault points."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REGIONS = ["eu-central-1", "eu-west-1"]
 
 
 def record(event_id: str) -> bytes:
-    """As an audit record, with what might be taken for its id."""
+    """Returns a record like an audit record, with members that could be mistaken for its event id."""
     parameters = {"eventID": "not this one", "description": '"eventID":"nor this"'}
     return json.dumps({"requestParameters": parameters, "eventID": event_id}).encode()
 
@@ -31,7 +31,7 @@ def put_into_outbox(shard: Shard, event_ids: list[str]) -> None:
 
 
 def copy(folder: Path, regions: Sequence[str] = REGIONS) -> None:
-    """One pass of a fresh keeper over those regions."""
+    """Copy the outboxes of these regions with a new copier."""
     shards = opened(folder, REGIONS)
     run = RunFolder(folder)
     run.audit.mkdir(exist_ok=True)
@@ -43,7 +43,7 @@ def copy(folder: Path, regions: Sequence[str] = REGIONS) -> None:
 
 
 def copied(folder: Path) -> list[str]:
-    """Event ids in the log, over all files it was rotated to."""
+    """Returns the event ids in the log and in the files that it was rotated to."""
     files = sorted((folder / "audit").glob("keeper.jsonl*"), key=lambda path: path.stat().st_mtime_ns)
     return [json.loads(line)["eventID"] for path in files for line in path.read_bytes().splitlines()]
 

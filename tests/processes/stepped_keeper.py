@@ -1,7 +1,8 @@
-"""A keeper over real shards whose clock is stepped by hand.
+"""A keeper over real shards, whose clock the test steps.
 
-`python -m tests.processes.by_hand DIR WALL_SECONDS` looks at the keys for an hour from that time on, to be killed at
-fault points."""
+`python -m tests.processes.stepped_keeper DIR WALL_SECONDS` runs the keeper's work for one hour of stepped time, so that
+a test can kill it at a fault point.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kms_grpc.audit.log import FileAuditLog
-from kms_grpc.processes.keeper import Keeper
+from kms_grpc.processes.keeper import PeriodicWork
 from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.registry.shards import Shard
 from tests.registry.made import opened
@@ -22,8 +23,8 @@ HOUR = 3600 * SECOND
 DAY = 24 * HOUR
 
 
-class HandClock:
-    """Wall and boot, stepped together or apart."""
+class ManualClock:
+    """A wall clock and a boot clock, stepped together or apart. The attributes are in nanoseconds."""
 
     def __init__(self, wall_ns: int) -> None:
         self.wall = wall_ns
@@ -38,15 +39,20 @@ class HandClock:
     def boot_id(self) -> str:
         return "boot"
 
+    def step(self, seconds: float, apart: float = 0.0) -> None:
+        """Advance both clocks, the wall clock by `apart` seconds more."""
+        self.wall += int((seconds + apart) * SECOND)
+        self.boot += int(seconds * SECOND)
 
-class Kept:
-    """One keeper. Outboxes stay as they are, to be counted."""
+
+class SteppedKeeper:
+    """The work of a keeper without the copying of outboxes, so that tests can count the records there."""
 
     def __init__(self, folder: Path, wall_ns: int) -> None:
-        self.clock = HandClock(wall_ns)
+        self.clock = ManualClock(wall_ns)
         self.shards = opened(folder)
         self._log = FileAuditLog(folder / "none.jsonl", self.clock)
-        self._keeper = Keeper(self, OutboxCopier({}, self._log, folder / "none.position"))
+        self._work = PeriodicWork(self, OutboxCopier({}, self._log, folder / "none.position"))
 
     @property
     def shard(self) -> Shard:
@@ -55,24 +61,24 @@ class Kept:
     def facts(self) -> Mapping[str, Any]:
         return {}
 
-    def turn(self) -> dict[str, int]:
-        self._keeper.turn()
-        return self._keeper.gauges()
+    def run_pass(self) -> dict[str, int]:
+        self._work.run_pass()
+        return self._work.gauges()
 
     def to(self, wall_ns: int) -> dict[str, int]:
-        """Wall and boot go on together until then, in steps of ten minutes at most."""
+        """Advance both clocks together, in steps of at most ten minutes, with a pass after each step."""
         while self.clock.wall < wall_ns:
             step = min(600 * SECOND, wall_ns - self.clock.wall)
             self.clock.wall += step
             self.clock.boot += step
-            gauges = self.turn()
+            gauges = self.run_pass()
         return gauges
 
     def jump(self, wall_ns: int) -> dict[str, int]:
-        """The wall clock is set."""
+        """Set the wall clock, as an operator would; the boot clock goes on by one second."""
         self.clock.wall = wall_ns
         self.clock.boot += SECOND
-        return self.turn()
+        return self.run_pass()
 
     def close(self) -> None:
         self._log.close()
@@ -80,11 +86,11 @@ class Kept:
 
 
 def events(shard: Shard, name: str | None = None) -> list[dict[str, Any]]:
-    """The audit records that wait in the outbox."""
+    """Returns the audit records in the outbox, optionally those with one event name."""
     records = [json.loads(row.record) for row in shard.registry.outbox.oldest(10_000)]
     return [record for record in records if name in (None, record["eventName"])]
 
 
 if __name__ == "__main__":
-    kept = Kept(Path(sys.argv[1]), int(sys.argv[2]) * SECOND)
+    kept = SteppedKeeper(Path(sys.argv[1]), int(sys.argv[2]) * SECOND)
     kept.to(kept.clock.wall + HOUR)
