@@ -1,8 +1,8 @@
 """Generates the files that come from protos/, and compiles the C core.
 
     python build.py            everything below, in this order
-    python build.py --stubs    from protos/: the gRPC stubs, and the field numbers for C in native/contract_fields.h
-                               (needs grpcio-tools and mypy-protobuf)
+    python build.py --stubs    from protos/: the gRPC stubs, the field numbers for C in native/contract_fields.h, the
+                               pages of reference that .ci/pages.py names (needs grpcio-tools and mypy-protobuf)
     python build.py --client   the asyncio client, from the blocking one (needs ruff)
     python build.py --core     the C core, into kms_grpc/crypto (needs cffi, a C compiler, libssl-dev)
 
@@ -244,13 +244,15 @@ def build_client(target: Path = CLIENT / "aio") -> None:
 
 
 def build_pages(target: Path = ROOT) -> None:
-    """Makes the pages of reference under `target` from protos/, config.py and the rest that .ci/pages.py names."""
+    """Generates the reference pages under `target` from protos/, config.py and the other sources of .ci/pages.py."""
     subprocess.run([sys.executable, str(ROOT / ".ci" / "pages.py"), str(target)], check=True, cwd=ROOT)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Generates files from protos/ and compiles the C core. Default: all.")
-    parser.add_argument("--stubs", action="store_true", help="only the gRPC stubs and native/contract_fields.h")
+    parser.add_argument(
+        "--stubs", action="store_true", help="only the stubs, native/contract_fields.h and the pages of reference"
+    )
     parser.add_argument("--core", action="store_true", help="only the C core")
     parser.add_argument("--client", action="store_true", help="only the asyncio client")
     chosen = parser.parse_args()

@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from kms_grpc import errors  # noqa: E402 - from this tree, wherever the script is called
 from kms_grpc.cli.failures import MEANINGS  # noqa: E402
-from kms_grpc.cli.main import cli  # noqa: E402
+from kms_grpc.cli.main import BENCH, cli  # noqa: E402
 from kms_grpc.processes import gauges  # noqa: E402
 from kms_grpc.v1 import options_pb2  # noqa: E402 - its extensions must be known before the descriptors are read
 
@@ -285,9 +285,7 @@ def commands_page() -> tuple[str, str]:
     parts = [MADE.format("kms_grpc/cli") + "# Commands"]
     parts.append("`kms-grpc COMMAND --help` explains each command, with its options and examples.")
     for section, commands in sections_of_help():
-        rows = [
-            row for name, text in commands for row in command_rows(cli.commands.get(name), f"kms-grpc {name}", text)
-        ]
+        rows = [row for name, text in commands for row in command_rows(command_named(name), f"kms-grpc {name}", text)]
         parts.append("\n".join([f"## {section}\n", "| command | |", "|---|---|", *rows]))
     codes = [f"| {code.value} | {meaning} |" for code, meaning in MEANINGS.items()]
     parts.append("\n".join(["## Exit codes\n", "| exit code | meaning |", "|---|---|", *codes]))
@@ -302,8 +300,13 @@ def sections_of_help() -> Iterator[tuple[str, list[tuple[str, str]]]]:
         yield section, [tuple(row.split(None, 1)) for row in rows.splitlines()]
 
 
+def command_named(name: str) -> click.Command | None:
+    """Returns a command of the root; None for `bench`, whose commands are in its own help."""
+    return None if name == BENCH else cli.get_command(click.Context(cli), name)
+
+
 def command_rows(command: click.Command | None, path: str, text: str) -> Iterator[str]:
-    """Yields the rows of a command, or of the commands of a group. `bench`, which is loaded when it runs, is None."""
+    """Yields the rows of a command, or of the commands of a group."""
     if isinstance(command, click.Group):
         for inner in command.commands.values():
             yield from command_rows(inner, f"{path} {inner.name}", inner.get_short_help_str(limit=120))

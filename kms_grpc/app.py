@@ -106,7 +106,7 @@ class Worker:
 
 
 class Keeper:
-    """What happens by the clock works on the registries."""
+    """The keeper process: it deletes, expires and rotates keys when they are due."""
 
     def __init__(self, settings: Settings) -> None:
         self.clock: Clock = SystemClock()

@@ -5,44 +5,73 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from keyword import iskeyword
+from typing import Final, NamedTuple
 
 import click
 
-from kms_grpc.cli.aliases import alias
-from kms_grpc.cli.check import check
-from kms_grpc.cli.completion import completion
-from kms_grpc.cli.data_keys import data_key, random
-from kms_grpc.cli.encryption import decrypt, encrypt, re_encrypt
 from kms_grpc.cli.failures import MEANINGS, ExitCode
-from kms_grpc.cli.file_encryption import decrypt_file, encrypt_file
-from kms_grpc.cli.importing import import_
-from kms_grpc.cli.keys import keys
-from kms_grpc.cli.limits import limits
 from kms_grpc.cli.output import text_of
-from kms_grpc.cli.principals import principals
-from kms_grpc.cli.quickstart import quickstart
-from kms_grpc.cli.rotation import rotation
-from kms_grpc.cli.serve import serve
-from kms_grpc.cli.server_processes import SERVER_PROCESSES
-from kms_grpc.cli.tags import tags
 
 PROGRAM: Final = "kms-grpc"
 
 BENCH: Final = "bench"
-BENCH_MODULE: Final = "kms_grpc.bench.command"
-"""The module of `kms-grpc bench`; imported only when that command runs, since it imports the whole server."""
-BENCH_LINE: Final = "Measure speed, beside references, on this machine."
 
-SECTIONS: Final[dict[str, tuple[click.Command | str, ...]]] = {
-    "Start a server": (quickstart, serve, check),
-    "Keys": (keys, alias),
-    "Encrypt and decrypt": (encrypt, decrypt, encrypt_file, decrypt_file, data_key, re_encrypt, random),
-    "Manage keys": (rotation, import_, tags),
-    "Operate the server": (principals, limits, BENCH, completion),
+
+class Entry(NamedTuple):
+    """The entry of a command: its module, which is imported when the command is used, and its line in the help."""
+
+    module: str
+    line: str
+
+    def load(self, name: str) -> click.Command:
+        """Returns the command of that name."""
+        attribute = name.replace("-", "_")
+        command = getattr(importlib.import_module(self.module), attribute + "_" * iskeyword(attribute))
+        assert isinstance(command, click.Command)
+        return command
+
+
+SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
+    "Start a server": {
+        "quickstart": Entry("kms_grpc.cli.quickstart", "Start a server and see it work, step by step."),
+        "serve": Entry("kms_grpc.cli.serve", "Serve keys of one or more regions."),
+        "check": Entry("kms_grpc.cli.check", "Check this machine, a data directory and a server."),
+    },
+    "Keys": {
+        "keys": Entry("kms_grpc.cli.keys", "Create, list, describe, disable, enable and delete keys."),
+        "alias": Entry("kms_grpc.cli.aliases", "Create, move, delete and list names of keys."),
+    },
+    "Encrypt and decrypt": {
+        "encrypt": Entry("kms_grpc.cli.encryption", "Encrypt up to 4,096 bytes under a key."),
+        "decrypt": Entry("kms_grpc.cli.encryption", "Decrypt a ciphertext."),
+        "encrypt-file": Entry("kms_grpc.cli.file_encryption", "Encrypt a file of any size, or a directory."),
+        "decrypt-file": Entry(
+            "kms_grpc.cli.file_encryption", "Decrypt a file of encrypt-file or the AWS Encryption SDK."
+        ),
+        "data-key": Entry("kms_grpc.cli.data_keys", "Make a data key to encrypt your data with."),
+        "re-encrypt": Entry("kms_grpc.cli.encryption", "Encrypt a ciphertext under another key, inside the service."),
+        "random": Entry("kms_grpc.cli.data_keys", "Make random bytes."),
+    },
+    "Manage keys": {
+        "rotation": Entry("kms_grpc.cli.rotation", "Rotate keys automatically or on demand."),
+        "import": Entry("kms_grpc.cli.importing", "Import your own key material."),
+        "tags": Entry("kms_grpc.cli.tags", "Set, remove and list tags of keys."),
+    },
+    "Operate the server": {
+        "principals": Entry("kms_grpc.cli.principals", "Access keys of callers."),
+        "limits": Entry("kms_grpc.cli.limits", "Version, regions, limits and quotas of the server."),
+        BENCH: Entry("kms_grpc.bench.command", "Measure speed, beside references, on this machine."),
+        "completion": Entry("kms_grpc.cli.completion", "Make your shell complete commands and options."),
+    },
 }
 """The commands of `kms-grpc --help`, in the order in which a newcomer meets them. README follows the same order."""
+
+SERVER_PROCESSES: Final = {name: Entry("kms_grpc.cli.server_processes", "") for name in ("worker", "keeper", "prepare")}
+"""Hidden commands for the processes that `serve` starts."""
+
+ENTRIES: Final = SERVER_PROCESSES | {name: entry for entries in SECTIONS.values() for name, entry in entries.items()}
 
 EPILOG: Final = """\b
 Environment variables:
@@ -59,28 +88,20 @@ Exit codes:
 
 
 class Commands(click.Group):
-    """The root command. Its help lists the commands by section."""
+    """The root command. Its help lists the commands by section, and imports none of them."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return [*super().list_commands(context), BENCH]
+        return list(ENTRIES)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name == BENCH:
-            command = getattr(importlib.import_module(BENCH_MODULE), name)
-            assert isinstance(command, click.Command)
-            return command
+        if name in ENTRIES and name not in self.commands:
+            self.add_command(ENTRIES[name].load(name), name)
         return super().get_command(context, name)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        for section, commands in SECTIONS.items():
+        for section, entries in SECTIONS.items():
             with formatter.section(section):
-                formatter.write_dl([_help_row(command) for command in commands])
-
-
-def _help_row(command: click.Command | str) -> tuple[str, str]:
-    if isinstance(command, str):
-        return command, BENCH_LINE
-    return str(command.name), command.get_short_help_str(limit=90)
+                formatter.write_dl([(name, entry.line) for name, entry in entries.items()])
 
 
 @click.group(
@@ -100,12 +121,6 @@ def cli() -> None:
     """
 
 
-for _commands in (*SECTIONS.values(), SERVER_PROCESSES):
-    for _command in _commands:
-        if isinstance(_command, click.Command):
-            cli.add_command(_command)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code. Prints a traceback only if KMS_GRPC_DEBUG is set."""
     try:
@@ -121,6 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
+    except ModuleNotFoundError as error:
+        return _bug(error) if (error.name or "").startswith("kms_grpc") else _not_installed(error)
     except Exception as error:
         return _bug(error)
     return answer if isinstance(answer, int) else ExitCode.OK
@@ -130,6 +147,13 @@ def _usage(error: click.ClickException) -> int:
     path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
     text = text_of(error.format_message().replace("\n\t", " "))  # click puts each choice on its own line
     click.echo(f"{PROGRAM}: {text.rstrip('.?')}. See: {path} --help", err=True)
+    return ExitCode.USAGE
+
+
+def _not_installed(error: ModuleNotFoundError) -> int:
+    """Reports that a library is missing. The client alone installs without the server's."""
+    way_out = f"pip install '{PROGRAM}[server]', which also runs the server"
+    click.echo(f"{PROGRAM}: the library {error.name} is not installed. Way out: {way_out}", err=True)
     return ExitCode.USAGE
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import click
 
 
@@ -29,6 +27,3 @@ def prepare() -> int:
     from kms_grpc import app
 
     return app.run_prepare()
-
-
-SERVER_PROCESSES: Final = (worker, keeper, prepare)

@@ -159,8 +159,10 @@ class EnvelopeClient:
     def _lead(
         self, flight: SingleFlight[CachedKey], request: DataKeyRequest, sizes: Sequence[int], *, ahead: bool
     ) -> tuple[DataKey, int] | None:
-        """Fetches a data key as the leader of a flight, if it is still needed. An earlier flight may have ended after the
-        caller looked into the cache; to replace what it stored would give up a data key before its end."""
+        """Fetches and stores a data key as the leader of the flight, and ends the flight for the others.
+
+        An earlier flight may have stored one after the caller looked into the cache. The leader then takes that one: to
+        replace it would give up a data key before its end."""
         entry = None
         try:
             taken = None if ahead else self.cache.take_many(request, sizes)

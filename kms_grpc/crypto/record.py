@@ -36,12 +36,12 @@ seal_within: Final[Callable[[int, float, bytes, bytes], bytes | int]] = with_the
 `DataKeyBudget.allow`, and returns the record. If that fails, it returns a status for `why_not`. `now` is the time by
 the budget's clock, in seconds. It is a built-in function, because a call by cffi would add a third to its time."""
 
-open_within: Final[Callable[[Mapping[bytes, tuple[int, "DataKey"]], float, bytes, bytes], bytes | int]] = with_the_gil(
+open_within: Final[Callable[[Mapping[bytes, tuple[int, DataKey]], float, bytes, bytes], bytes | int]] = with_the_gil(
     "kms_open_function", ctypes.py_object
 )()
-"""open_within(cached, now, context, record) finds the record's data key in the dict `cached`, by the wrapped data key and
-the context joined, takes one record from its budget like `seal_within`, and returns the plaintext. If that fails, it
-returns a status for `why_not`. Each value of `cached` is a data key's address and the data key."""
+"""open_within(cached, now, context, record) finds the record's data key in the dict `cached`, by wrapped data key +
+context, takes one record from its budget like `seal_within`, and returns the plaintext. If that fails, it returns a
+status for `why_not`. Each value of `cached` is a data key's address and the data key."""
 
 
 class DataKey:

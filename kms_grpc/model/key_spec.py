@@ -36,7 +36,7 @@ USAGES: dict[str, tuple[str, ...]] = {
     "ML_KEM_768": _ENCAPSULATION,
     "ML_KEM_1024": _ENCAPSULATION,
 }
-"""Facts of each key spec, by AWS's spelling."""
+"""Allowed usages by key spec, in AWS's spelling."""
 
 ENCRYPTION_ALGORITHMS: dict[str, tuple[str, ...]] = {SYMMETRIC_DEFAULT: (SYMMETRIC_DEFAULT,)}
 """The encryption algorithms that are supported, by AWS's spelling of the spec."""

@@ -66,7 +66,7 @@ class Child:
         """When to spawn it again (time.monotonic); None while it runs."""
         self.reason: str | None = None
         self.facts: dict[str, Any] | None = None
-        """What it reported when it became ready; None before."""
+        """The report of the child when it became ready; None before."""
         self._failures = 0
         self._arguments = command(role, index)
         self._settings = settings

@@ -14,7 +14,7 @@ import pytest
 
 from kms_grpc import errors
 from kms_grpc.cli import failures, key_list
-from kms_grpc.cli.main import BENCH, SECTIONS, cli
+from kms_grpc.cli.main import BENCH, ENTRIES, SECTIONS, cli
 from kms_grpc.cli.output import print_table, text_of
 from tests.cli.conftest import Run
 from tests.served import clean
@@ -25,10 +25,11 @@ EVERY_ERROR = {error.__name__ for error in errors.KMSError.__subclasses__()}
 
 def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Yields all commands that are not hidden, without groups."""
-    for name, command in group.commands.items():
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name) if name != BENCH else None
         if isinstance(command, click.Group):
             yield from commands(command, (*path, name))
-        elif not command.hidden:
+        elif command is not None and not command.hidden:
             yield (*path, name), command
 
 
@@ -47,12 +48,19 @@ def test_each_help_has_an_example(path: tuple[str, ...], run: Run) -> None:
 def test_the_root_lists_every_command_in_order_and_every_exit_code(run: Run) -> None:
     text = run("--help").text
     listed = re.findall(r"^  ([a-z-]+) ", text.split("Start a server:")[1].split("Environment variables:")[0], re.M)
-    declared = [command if isinstance(command, str) else command.name for row in SECTIONS.values() for command in row]
-    assert listed == declared
-    assert set(listed) == (set(cli.commands) | {BENCH}) - SERVER_PROCESSES
+    assert listed == [name for entries in SECTIONS.values() for name in entries]
+    assert set(listed) == set(ENTRIES) - SERVER_PROCESSES
     for code, meaning in failures.MEANINGS.items():
         assert f"{code:>3}  {meaning}" in text
     assert set(failures.MEANINGS) == set(failures.ExitCode)
+
+
+@pytest.mark.parametrize("name", sorted(set(ENTRIES) - SERVER_PROCESSES))
+def test_the_line_of_the_root_is_that_of_the_command(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.name == name
+    assert command.get_short_help_str(limit=120) == ENTRIES[name].line
 
 
 def test_no_option_takes_a_secret() -> None:
@@ -267,6 +275,6 @@ def test_a_terminal_shows_the_progress_of_long_work(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("document", ["README.md", "kms_grpc/cli/README.md"])
 def test_documents_name_the_commands_in_the_order_of_the_help(document: str) -> None:
     text = (Path(__file__).parents[2] / document).read_text("utf-8")
-    order = [command if isinstance(command, str) else command.name for row in SECTIONS.values() for command in row]
+    order = [name for entries in SECTIONS.values() for name in entries]
     named = list(dict.fromkeys(name for name in re.findall(r"kms-grpc ([a-z-]+)", text) if name in order))
     assert named == [name for name in order if name in named]

@@ -19,7 +19,7 @@ from kms_grpc.client.aio import AsyncKeyManagementClient
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1.key_management_pb2_grpc import KeyManagementServiceServicer, add_KeyManagementServiceServicer_to_server
 
-TOKEN = "t" * 16  # noqa: S105
+TOKEN = "t" * 16
 PATIENCE = 2.0
 """Seconds after which a client must have found a server that is back."""
 

@@ -63,7 +63,7 @@ class ReadsContexts:
 
 
 def test_a_bad_item_fails_alone(host: Host) -> None:
-    """Of a thousand blobs five are damaged, each in another way."""
+    """Five of a thousand blobs are damaged, each in another way."""
     plain, authorizer = host.worker(), ReadsContexts()
     worker = host.worker(authorizer)
     key, second, disabled = plain.create(), plain.create(), plain.create()

@@ -43,7 +43,7 @@ def versions() -> list[str]:
 
 @functools.cache
 def told_of(version: str) -> Told:
-    """What the JSON file says of a version's data directory."""
+    """Returns the contents of the JSON file that describes a version's data directory."""
     told: Told = json.loads((VECTORS / f"data_directory_{version}.json").read_text())
     return told
 

@@ -83,7 +83,7 @@ class Opened:
         return refusal
 
     def refusals(self, key: str) -> set[str | None]:
-        """The same of all that is sealed under a key."""
+        """Returns the refusals of everything that was sealed under a key; None for what was opened."""
         return {self.refusal(row) for row in self.told["sealed"] if row["key"] == key}
 
     def use(self, name: str) -> None:
@@ -228,9 +228,11 @@ def listed(opened: Opened, access_key: Told) -> Any:
 # --- it goes on --------------------------------------------------------------------------------------------------
 
 
-def test_keys_go_on_with_their_lives(own: Opened) -> None:
-    """What was not usable becomes so, and opens what it sealed before; what goes on encrypting opens it as well. The
-    audit logs are continued, each event once."""
+def test_keys_change_states_in_todays_code(own: Opened) -> None:
+    """Keys that were not usable become usable and decrypt their earlier ciphertexts, as do all other keys.
+
+    The audit logs are continued, with each event once.
+    """
     kms = own.home.kms
     kms.enable_key(own.id("disabled"))
     kms.cancel_key_deletion(own.id("pending deletion, called off later"))
@@ -249,7 +251,7 @@ def test_keys_go_on_with_their_lives(own: Opened) -> None:
 
 
 def the_audit_logs_went_on(own: Opened, names: tuple[str, ...]) -> None:
-    """What was in them is there, and behind it what was done since."""
+    """The earlier records are still there, followed by the records of the new calls."""
     new: list[Told] = []
     old: list[Told] = []
     for name, written in own.written.items():

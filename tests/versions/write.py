@@ -159,7 +159,7 @@ class Writer:
         return self.callers.of(self.keys[key]["region"]).kms, self.id(key)
 
     def command(self, *arguments: str, **environment: str) -> str:
-        """What a command of `kms-grpc` prints."""
+        """Runs a command of `kms-grpc` and returns its output."""
         command = [sys.executable, "-m", "kms_grpc", *arguments]
         done = subprocess.run(command, env=clean() | environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

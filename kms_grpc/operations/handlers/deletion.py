@@ -1,4 +1,4 @@
-"""ScheduleKeyDeletion, CancelKeyDeletion. The keeper process deletes keys that are due (processes/key_deletion.py).
+"""ScheduleKeyDeletion, CancelKeyDeletion. The keeper process deletes keys that are due (processes/due_work.py).
 
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html
 """

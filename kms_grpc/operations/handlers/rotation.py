@@ -1,6 +1,6 @@
 """EnableKeyRotation, DisableKeyRotation, GetKeyRotationStatus, RotateKeyOnDemand, ListKeyRotations.
 
-The keeper process rotates keys that are due (processes/key_rotation.py).
+The keeper process rotates keys that are due (processes/due_work.py).
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/rotate-keys.html
 """
 
