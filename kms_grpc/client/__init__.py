@@ -13,21 +13,45 @@ the AWS Encryption SDK. StreamClient has the service encrypt content that is too
 are in kms_grpc.client.aio.
 """
 
-from kms_grpc.client.connection import Connection
-from kms_grpc.client.data_key_cache import CacheCounters, CacheLimits
-from kms_grpc.client.envelope import BoundEnvelope, EnvelopeClient
-from kms_grpc.client.failures import (
-    CallFailed,
-    ClientError,
-    DeadlineExceeded,
-    InvalidConnection,
-    ServiceUnreachable,
-    item_error,
-)
-from kms_grpc.client.key_management import KeyManagementClient
-from kms_grpc.client.messages import MessageClient
-from kms_grpc.client.record_decryption import RecordsFailed
-from kms_grpc.client.streams import StreamClient, Streamed
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from kms_grpc.client.connection import Connection
+    from kms_grpc.client.data_key_cache import CacheCounters, CacheLimits
+    from kms_grpc.client.envelope import BoundEnvelope, EnvelopeClient
+    from kms_grpc.client.failures import (
+        CallFailed,
+        ClientError,
+        DeadlineExceeded,
+        InvalidConnection,
+        ServiceUnreachable,
+        item_error,
+    )
+    from kms_grpc.client.key_management import KeyManagementClient
+    from kms_grpc.client.messages import MessageClient
+    from kms_grpc.client.record_decryption import RecordsFailed
+    from kms_grpc.client.streams import StreamClient, Streamed
+
+_HOMES: Final = {
+    "connection": ("Connection",),
+    "data_key_cache": ("CacheCounters", "CacheLimits"),
+    "envelope": ("BoundEnvelope", "EnvelopeClient"),
+    "failures": (
+        "CallFailed",
+        "ClientError",
+        "DeadlineExceeded",
+        "InvalidConnection",
+        "ServiceUnreachable",
+        "item_error",
+    ),
+    "key_management": ("KeyManagementClient",),
+    "messages": ("MessageClient",),
+    "record_decryption": ("RecordsFailed",),
+    "streams": ("StreamClient", "Streamed"),
+}
+"""The names of each module of this folder. A module is imported when one of its names is used: a command that makes one
+call needs none of the encryption."""
 
 __all__ = [
     "BoundEnvelope",
@@ -47,3 +71,15 @@ __all__ = [
     "Streamed",
     "item_error",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

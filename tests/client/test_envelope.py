@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from kms_grpc.client import (
     KeyManagementClient,
     RecordsFailed,
 )
+from kms_grpc.client.data_key_cache import DataKeyRequest
 from kms_grpc.client.data_key_requests import KEYRING_RESERVE
 from kms_grpc.client.record_decryption import DATA_KEYS_PER_CALL, RecordDecryption
 from kms_grpc.crypto.errors import CryptoFailure
@@ -321,6 +322,60 @@ def test_threads_use_each_data_key_exactly_up_to_its_bound(
     per_key = collections.Counter(record[4:163] for record in records)
     assert len({nonce(record) for record in records}) == len(records) == 2400 == counters.hits + counters.misses
     assert set(per_key.values()) == {100} and counters.calls == 24 == calls_made(server, context)["GenerateDataKey"]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_thread_that_came_too_late_gives_no_data_key_up(
+    kms: KeyManagementClient, key_id: str, monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    """A thread finds no data key, and another fetches one before the first begins its own call: both use that one."""
+    with EnvelopeClient(kms, CacheLimits(max_messages_encrypted=10)) as envelope:
+        bound, join, early = envelope.bind(key_id), envelope._flights.join, list[bytes]()
+
+        def joining_late(name: Hashable) -> Any:
+            monkeypatch.setattr(envelope._flights, "join", join)
+            early.extend(at_once(1, lambda _: envelope.encrypt(key_id, b"early")))
+            return join(name)
+
+        monkeypatch.setattr(envelope._flights, "join", joining_late)
+        late = bound.encrypt_many([b"late"] * 3)[0] if many else bound.encrypt(b"late")
+        assert late[4:163] == early[0][4:163]
+        assert envelope.counters == (3 if many else 1, 1, 1, 1)
+
+
+def test_a_fetch_ahead_that_comes_too_late_is_not_made(kms: KeyManagementClient, key_id: str) -> None:
+    """A thread that uses the last record fetches the next data key itself, before the call ahead has begun. The call
+    ahead would be for the next but one, and the data key would be replaced before its first use."""
+    with EnvelopeClient(kms, CacheLimits(max_messages_encrypted=10, jitter=0)) as envelope:
+        ahead: list[DataKeyRequest] = []
+        envelope._refresh = envelope.cache._refresh = ahead.append  # type: ignore[method-assign]
+        bound = envelope.bind(key_id)
+        records = [bound.encrypt(b"x") for _ in range(11)]
+        assert len({record[4:163] for record in records}) == 2
+        assert len(ahead) == 1 and envelope.counters.calls == 2
+        envelope._fetch_ahead(ahead[0])
+        assert envelope.counters.calls == 2
+        while len(ahead) == 1:
+            bound.encrypt(b"x")
+        envelope._fetch_ahead(ahead[1])
+        assert envelope.counters.calls == 3 and envelope.counters.entries == 2
+
+
+@pytest.mark.parametrize("how", ["service", "bound"])
+def test_a_second_decryption_does_not_ask_the_cache(kms: KeyManagementClient, key_id: str, how: str) -> None:
+    """One call into C finds the data key; its counts are those of the cache."""
+    with EnvelopeClient(kms) as envelope:
+        context = new_context()
+        bound = envelope.bind(key_id, context)
+        record = bound.encrypt(b"x")
+        decrypt = bound.decrypt if how == "bound" else lambda record: envelope.decrypt(record, context)
+        assert decrypt(record) == b"x"
+        envelope.cache.take_many = None  # type: ignore[assignment,method-assign]
+        before = envelope.counters
+        assert [decrypt(record) for _ in range(100)] == [b"x"] * 100
+        assert envelope.counters == before._replace(hits=before.hits + 100)
+        with pytest.raises(errors.InvalidCiphertextException):
+            decrypt(flipped(record, 190))
 
 
 # --- forks -------------------------------------------------------------------------------------------------------

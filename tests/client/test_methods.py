@@ -46,3 +46,11 @@ def test_methods_of_operations_that_create_take_a_request_id() -> None:
         name for name, method in methods.items() if method and "request_id" in inspect.signature(method).parameters
     }
     assert takes_id == CREATES
+
+
+def test_the_folder_has_the_names_that_it_promises() -> None:
+    names, homes = kms_grpc.client.__all__, kms_grpc.client._HOMES
+    assert sorted(names) == sorted(name for home in homes.values() for name in home)
+    assert all(getattr(kms_grpc.client, name).__name__ == name for name in names)
+    assert set(names) <= set(dir(kms_grpc.client))
+    assert not hasattr(kms_grpc.client, "nothing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import secrets
+import time
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kms_grpc.crypto import keyring, record
+from kms_grpc.crypto._native import lib
 from kms_grpc.crypto.bytes_lists import BytesList
+from kms_grpc.crypto.data_key_budget import UNBOUNDED, Counter, since_boot
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.crypto.errors import CryptoFailure, StaleHandle
 from kms_grpc.errors import InvalidCiphertextException
@@ -21,6 +24,7 @@ from tests.crypto import make_record_vectors, make_vectors, second_record_reader
 from tests.crypto.conftest import VECTORS, vectors
 from tests.crypto.make_record_vectors import ONE, data_key, wrapped
 from tests.crypto.make_vectors import flipped
+from tests.threads import at_once
 
 CONTEXT = canonical(ONE)
 
@@ -174,6 +178,102 @@ def test_many_records_in_one_call(key: record.DataKey, count: int) -> None:
     damaged = {1: flipped(made[1], 190), 40: b"\1" + made[40][1:], 51: made[51][:-1]} if count > 60 else {}
     opened = record.open_many(keys, CONTEXT, [damaged.get(i, one) for i, one in enumerate(made)])
     assert opened == [None if i in damaged else plaintext for i, plaintext in enumerate(plaintexts)]
+
+
+# --- a cached data key -----------------------------------------------------------------------------------------------
+
+
+def cached(key: record.DataKey, context: bytes = CONTEXT) -> dict[bytes, tuple[int, record.DataKey]]:
+    return {key.wrapped + context: (key.address, key)}
+
+
+def begun(ends: float = 10.0, messages: int = UNBOUNDED) -> tuple[record.DataKey, Counter]:
+    key, counter = record.DataKey(data_key("malformed"), wrapped("malformed", ONE)), Counter()
+    key.budget.begin(counter, ends, messages)
+    key.budget.allow(ends)
+    return key, counter
+
+
+@pytest.mark.parametrize("size", [0, 1, 1024, 100_000])
+def test_a_record_opens_under_its_cached_key(size: int) -> None:
+    key, counter = begun()
+    plaintext = secrets.token_bytes(size)
+    made = record.seal(key, CONTEXT, plaintext)
+    others = cached(key, b"another context") | {b"x": (0, key)}
+    assert record.open_within(cached(key) | others, 9.9, CONTEXT, made) == plaintext
+    assert counter.value == key.budget.last == 1
+
+
+def test_a_record_without_a_cached_key_takes_nothing() -> None:
+    key, counter = begun()
+    made = record.seal(key, CONTEXT, b"x")
+    other = record.DataKey(data_key("another"), wrapped("another", ONE))
+    for now, keys in ((0.0, {}), (0.0, cached(key, b"")), (0.0, cached(other)), (10.0, cached(key))):
+        assert record.open_within(keys, now, CONTEXT, made) == lib.KMS_USED_UP
+    key.budget.allow(5.0)
+    assert record.open_within(cached(key), 5.0, CONTEXT, made) == lib.KMS_USED_UP
+    assert record.open_within(cached(key), 4.9, CONTEXT, made) == b"x"
+    assert counter.value == 1
+
+
+def test_no_record_opens_under_a_cached_key_with_any_bit_flipped() -> None:
+    """A change in the wrapped data key names another key, one in the first four bytes makes it no record."""
+    key, counter = begun()
+    made = record.seal(key, CONTEXT, b"plaintext")
+    for at in range(len(made)):
+        status = record.open_within(cached(key), 0.0, CONTEXT, flipped(made, at))
+        assert status == (lib.KMS_USED_UP if 4 <= at < 163 else lib.KMS_INVALID_CIPHERTEXT)
+    assert all(
+        record.open_within(cached(key), 0.0, CONTEXT, made[:size]) == lib.KMS_INVALID_CIPHERTEXT
+        for size in range(len(made))
+    )
+    assert counter.value == len(made) - 163 + 9  # those that were tried, also the truncated ones
+
+
+def test_a_cached_key_outlives_its_eviction_during_the_call() -> None:
+    """One thread opens a megabyte, with the GIL released, while another empties the cache."""
+    key, _ = begun()
+    plaintext = bytes(1 << 20)
+    made, keys = record.seal(key, CONTEXT, plaintext), cached(key)
+    wrapped_key = key.wrapped + CONTEXT
+    del key
+
+    def empty(number: int) -> object:
+        return record.open_within(keys, 0.0, CONTEXT, made) if number else keys.pop(wrapped_key, None) and None
+
+    assert set(at_once(4, empty)) <= {plaintext, None, lib.KMS_USED_UP}
+    assert keys == {}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ({}, 0.0, CONTEXT),
+        ({}, "now", CONTEXT, b""),
+        ({}, 0.0, "context", b""),
+        ({}, 0.0, CONTEXT, bytearray(300)),
+        ({}, 0.0, CONTEXT, "record"),
+    ],
+)
+def test_other_types_are_refused(arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(TypeError):
+        record.open_within(*arguments)
+    with pytest.raises(TypeError):
+        record.seal_within(*arguments)
+
+
+def test_a_context_that_is_too_long_is_no_context() -> None:
+    key, _ = begun()
+    made = record.seal(key, CONTEXT, b"x")
+    assert record.open_within(cached(key), 0.0, bytes(8193), made) == lib.KMS_WRONG_LENGTH
+
+
+def test_the_clock_counts_the_seconds_since_the_start_of_the_machine() -> None:
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before - 1e-6 <= since_boot() <= time.clock_gettime(time.CLOCK_BOOTTIME) + 1e-6
+
+
+# --- more ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [1, 3])
