@@ -1,15 +1,17 @@
-"""Rows `client.records.*`: EnvelopeClient's `encrypt` with one call per record, and `encrypt_many` of 1,000 records.
+"""Rows `client.records.*`: EnvelopeClient's `encrypt` and `decrypt` with one call per record, the asyncio client's
+`decrypt`, and `encrypt_many` of 1,000 records.
 
 The unit is microseconds of the thread's CPU per record of 1 KiB. All limits of the data key cache are on, and the
 encryption context is bound once.
 
-The reference is the least that a caller can do without the service: AESGCM.encrypt of `cryptography` with a random
-nonce under one fixed key, in the same loop. It stores no encrypted data key, key commitment or encryption context, and
-never replaces its key.
+The reference is the least that a caller can do without the service: AESGCM of `cryptography` under one fixed key, in
+the same loop, for encryption with a random nonce. It stores no encrypted data key, key commitment or encryption
+context, and never replaces its key.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +21,11 @@ from typing import Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kms_grpc.bench.bench_data import BenchData
-from kms_grpc.bench.server import own_server
+from kms_grpc.bench.server import Target, own_server
 from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, interleaved
+from kms_grpc.client.aio.envelope import AsyncBoundEnvelope, AsyncEnvelopeClient
+from kms_grpc.client.aio.key_management import AsyncKeyManagementClient
 from kms_grpc.client.data_key_cache import CacheLimits
 from kms_grpc.client.envelope import BoundEnvelope, EnvelopeClient
 from kms_grpc.client.key_management import KeyManagementClient
@@ -29,14 +33,18 @@ from kms_grpc.crypto.keyring import libcrypto_version
 
 ONE_BY_ONE: Final = "client.records.1k"
 MANY: Final = "client.records.1k.many"
-NAMES: Final = (ONE_BY_ONE, MANY)
-GOALS_ON_3_0: Final = {ONE_BY_ONE: 3.5, MANY: 0.8}
-GOALS: Final = {ONE_BY_ONE: 2.5, MANY: 0.5}
+DECRYPT: Final = "client.records.1k.decrypt"
+ASYNCIO: Final = "client.records.1k.decrypt.asyncio"
+NAMES: Final = (ONE_BY_ONE, MANY, DECRYPT, ASYNCIO)
+GOALS_ON_3_0: Final = {ONE_BY_ONE: 3.5, MANY: 0.8, DECRYPT: 2.5, ASYNCIO: 2.5}
+GOALS: Final = {ONE_BY_ONE: 2.5, MANY: 0.5, DECRYPT: 2.5, ASYNCIO: 2.5}
 AT_ONCE: Final = 1_000
 NONCE_BYTES: Final = 12
 LIMITS: Final = CacheLimits(capacity=100, max_age=300, max_messages_encrypted=1 << 32, max_bytes_encrypted=1 << 50)
+CONTEXT: Final = {"bench": ONE_BY_ONE}
 
-Encrypt = Callable[[list[bytes]], object]
+Work = Callable[[list[bytes]], object]
+"""Encrypts plaintexts, or decrypts records."""
 
 
 def goal_of(name: str, libcrypto: str) -> float:
@@ -45,32 +53,49 @@ def goal_of(name: str, libcrypto: str) -> float:
 
 
 def measure(name: str, bench_data: BenchData) -> list[Row]:
-    plaintexts, turns = [bytes(ITEM_BYTES)] * AT_ONCE, bench_data.effort.batches
-    with _bound(bench_data) as bound:
-        ours, bare = _one_by_one(bound) if name == ONE_BY_ONE else bound.encrypt_many, reference()
+    items, turns = [bytes(ITEM_BYTES)] * AT_ONCE, bench_data.effort.batches
+    with (
+        own_server(bench_data.fresh("client"), 1) as target,
+        _bound(target) as bound,
+        _work(name, bound, target) as ours,
+    ):
+        if name in (DECRYPT, ASYNCIO):
+            items = bound.encrypt_many(items)
+        bare = reference_decryption() if name in (DECRYPT, ASYNCIO) else reference()
         for warm_up in (ours, bare):
-            cpu_us(warm_up, plaintexts, 1)
+            cpu_us(warm_up, items, 1)
         return [
             interleaved(
                 name,
                 "µs/record",
                 goal_of(name, libcrypto_version()),
-                lambda: cpu_us(ours, plaintexts, turns),
-                lambda: cpu_us(bare, plaintexts, turns),
+                lambda: cpu_us(ours, items, turns),
+                lambda: cpu_us(bare, items, turns),
                 bench_data.effort.rounds,
             )
         ]
 
 
-def cpu_us(encrypt: Encrypt, plaintexts: list[bytes], turns: int) -> float:
+@contextmanager
+def _work(name: str, bound: BoundEnvelope, target: Target) -> Iterator[Work]:
+    if name == ASYNCIO:
+        with asyncio.Runner() as runner, _bound_for_asyncio(target, runner) as for_asyncio:
+            yield _by_asyncio(runner, for_asyncio)
+    elif name == MANY:
+        yield bound.encrypt_many
+    else:
+        yield _one_by_one(bound.encrypt if name == ONE_BY_ONE else bound.decrypt)
+
+
+def cpu_us(work: Work, items: list[bytes], turns: int) -> float:
     """Returns this thread's CPU per record in microseconds."""
     begun = thread_time_ns()
     for _ in range(turns):
-        encrypt(plaintexts)
-    return (thread_time_ns() - begun) / 1000 / turns / len(plaintexts)
+        work(items)
+    return (thread_time_ns() - begun) / 1000 / turns / len(items)
 
 
-def reference() -> Encrypt:
+def reference() -> Work:
     """Returns a function that encrypts records under one fixed key, each with a random nonce."""
     seal, random = AESGCM(AESGCM.generate_key(256)).encrypt, os.urandom
 
@@ -81,23 +106,56 @@ def reference() -> Encrypt:
     return encrypt
 
 
-def _one_by_one(bound: BoundEnvelope) -> Encrypt:
-    seal = bound.encrypt
+def reference_decryption() -> Work:
+    """Returns a function that decrypts as many records as it is given, but its own, under one fixed key."""
+    cipher, nonce = AESGCM(AESGCM.generate_key(256)), os.urandom(NONCE_BYTES)
+    decrypt_one, record = cipher.decrypt, cipher.encrypt(nonce, bytes(ITEM_BYTES), None)
 
-    def encrypt(plaintexts: list[bytes]) -> None:
-        for plaintext in plaintexts:
-            seal(plaintext)
+    def decrypt(records: list[bytes]) -> None:
+        for _ in records:
+            decrypt_one(nonce, record, None)
 
-    return encrypt
+    return decrypt
+
+
+def _one_by_one(call: Callable[[bytes], bytes]) -> Work:
+    def work(items: list[bytes]) -> None:
+        for item in items:
+            call(item)
+
+    return work
+
+
+def _by_asyncio(runner: asyncio.Runner, bound: AsyncBoundEnvelope) -> Work:
+    async def decrypt(records: list[bytes]) -> None:
+        call = bound.decrypt
+        for record in records:
+            await call(record)
+
+    return lambda records: runner.run(decrypt(records))
 
 
 @contextmanager
-def _bound(bench_data: BenchData) -> Iterator[BoundEnvelope]:
-    """Yields an envelope client bound to a key of its own server, which is called for one data key."""
+def _bound(target: Target) -> Iterator[BoundEnvelope]:
+    """Yields an envelope client bound to a key of the server, which is called for one data key."""
     with (
-        own_server(bench_data.fresh("client"), 1) as target,
         KeyManagementClient(target.endpoint, token=target.token, region=target.region) as kms,
         EnvelopeClient(kms, LIMITS) as envelope,
     ):
-        key_id = kms.create_key("bench").key_metadata.key_id
-        yield envelope.bind(key_id, {"bench": ONE_BY_ONE})
+        yield envelope.bind(kms.create_key("bench").key_metadata.key_id, CONTEXT)
+
+
+@contextmanager
+def _bound_for_asyncio(target: Target, runner: asyncio.Runner) -> Iterator[AsyncBoundEnvelope]:
+    """Yields an asyncio client for records of any key under the same context."""
+
+    async def opened() -> tuple[AsyncKeyManagementClient, AsyncEnvelopeClient]:
+        kms = AsyncKeyManagementClient(target.endpoint, token=target.token, region=target.region)
+        return kms, AsyncEnvelopeClient(kms, LIMITS)
+
+    kms, envelope = runner.run(opened())
+    try:
+        yield envelope.bind("", CONTEXT)
+    finally:
+        runner.run(envelope.close())
+        runner.run(kms.close())

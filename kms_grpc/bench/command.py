@@ -84,6 +84,8 @@ def bench(context: click.Context, only: tuple[str, ...], glimpse: bool, output: 
     batch.grpc.1k                GB/s of EncryptBatch, 1,000 items of 1 KiB; beside an echo of the same sizes
     client.records.1k, client.records.1k.many
                                  CPU per record of EnvelopeClient; beside cryptography's AESGCM under one fixed key
+    client.records.1k.decrypt, client.records.1k.decrypt.asyncio
+                                 the same for decryption
     connections.1, .2, .8, .64   share of calls that the busiest worker gets, by connections; beside an even share
     registry.100k                cold Encrypt (and DescribeKey, and memory) with 100,000 keys; beside 100
     rotation.10k                 warm Encrypt (and cold Decrypt) with 10,000 materials on the key; beside one

@@ -1,4 +1,4 @@
-"""Records of the client library, version 1. The client's process seals and opens them, one C call each, GIL released.
+"""Records of the client library, version 1. The client's process seals and opens them, one C call each.
 
 native/record.c draws the format. `context` is the canonical form of the encryption context
 (encryption_context.canonical), at most 8 KiB. A plaintext is `bytes`, 0 to 2^30 of them; a record has 235 more.

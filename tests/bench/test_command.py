@@ -40,6 +40,8 @@ NAMED = [
     "aws.sigv4",
     "client.records.1k",
     "client.records.1k.many",
+    "client.records.1k.decrypt",
+    "client.records.1k.decrypt.asyncio",
 ]
 """The declared rows."""
 WITHOUT_GOAL = ["connections.1", "connections.2", "connections.8", "connections.64"]
