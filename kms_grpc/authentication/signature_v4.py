@@ -4,7 +4,8 @@
     canonical request = method · path · query · each signed header · their names · hex(SHA-256(body))
 
 The headers that `SignedHeaders` names are verified. Those that protect a call must be among them: host, the date, the
-operation, and every `x-amz-` header that is sent. AWS's SDKs differ in what else they sign; some leave content-type out.
+operation, and every `x-amz-` header that is sent. AWS's SDKs differ in the others: some leave content-type unsigned.
+
 The digest is always computed over the body; the value of `x-amz-content-sha256` must be the same. Signatures are
 compared in constant time, and the refusal of a wrong signature reveals nothing about the right one. Texts are AWS's,
 except for forms of signing that AWS accepts and this service does not.
