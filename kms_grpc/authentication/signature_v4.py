@@ -213,8 +213,8 @@ def read_scope(stated: bytes, is_signed: bool) -> Scope:
     """Parses an Authorization header without its signature. Cached, since all calls of a client on one day send the
     same. Raises IncompleteSignatureException."""
     pairs = _STATED.findall(stated) + [(b"Signature", b"")] * is_signed
-    names = [name for name, _ in pairs]
-    wrong = [_not_once(name.decode(), names.count(name)) for name in PARTS if names.count(name) != 1]
+    stated_names = [name for name, _ in pairs]
+    wrong = [_not_once(name.decode(), stated_names.count(name)) for name in PARTS if stated_names.count(name) != 1]
     if wrong:
         raise IncompleteSignatureException(" ".join(wrong))
     given = dict(pairs)

@@ -28,7 +28,6 @@ NEVER = {"KMSInternalException", "DependencyTimeoutException", "KeyUnavailableEx
 DISABLING = ("DisableKey", "ScheduleKeyDeletion", "CancelKeyDeletion")  # afterwards a key is not Enabled
 FROM_HANDLERS = {
     "AlreadyExistsException",
-    "InvalidAliasNameException",
     "InvalidMarkerException",
     "LimitExceededException",
 }
