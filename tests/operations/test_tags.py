@@ -85,7 +85,8 @@ def test_fifty_tags_may_be_overwritten_but_not_exceeded(shared: Worker) -> None:
 
 
 @pytest.mark.parametrize(("tag_keys", "code"), [(["aws:x"], "TagException"), (["ok", "AWS:"], "TagException"),
-                                                ([""], "ValidationException"), (["k" * 129], "ValidationException")])  # fmt: skip
+                                                ([""], "ValidationException"),
+                                                (["k" * 129], "ValidationException")])  # fmt: skip
 def test_untag_refuses_reserved_tag_keys(shared: Worker, tag_keys: list[str], code: str) -> None:
     key_id = shared.call("CreateKey", tags=tags(("ok", "v"))).key_metadata.key_id
     assert shared.refusal("UntagResource", key_id=key_id, tag_keys=tag_keys).code == code
