@@ -146,8 +146,8 @@ def name_of(world: World, kind: str) -> str:
 
 @pytest.mark.parametrize("kind", CODE_OF_NAMED)
 def test_no_other_member_of_a_call_tells_a_foreign_blobs_key_from_an_absent_one(world: World, kind: str) -> None:
-    """A header can be forged for any key id, so every other member of a call could be an oracle. The answer is about the
-    key that the call names, where it names one, and about the blob's else."""
+    """A header can be forged for any key id, so every other member of a call could be an oracle. The answer is about
+    the key that the call names; the blob's key counts where it names none."""
     other, code = name_of(world, kind), CODE_OF_NAMED[kind]
     for fields in ({"key_id": other}, {"key_id": other, "dry_run": True}):
         answers = {
