@@ -23,7 +23,7 @@ ALGORITHM = "AEAD_AES_256_CBC_HMAC_SHA_512-Deterministic"
 
 
 class Driver(MongoCryptCallback):  # type: ignore[misc]  # has no types
-    """What a MongoDB driver does for libmongocrypt: it carries its bytes, and keeps the wrapped data keys."""
+    """Does a MongoDB driver's part for libmongocrypt: carries its bytes, and keeps the wrapped data keys."""
 
     def __init__(self) -> None:
         self.vault: dict[bytes, bytes] = {}

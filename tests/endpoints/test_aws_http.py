@@ -21,7 +21,7 @@ UPGRADE = {
     "HTTP2-Settings": "AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
     "Upgrade": "h2c",
 }
-"""What Java's HttpClient sends with its first request on a connection."""
+"""Headers of the first request that Java's HttpClient sends on a connection."""
 ANSWER = b'{"Keys":[],"Truncated":false}'
 
 
