@@ -197,7 +197,7 @@ def principals(settings: Settings) -> dict[str, Principal]:
     """The configured callers by name, and with --dev the root of account 123456789012."""
     known = {p.name: Principal(p.name, p.arn, p.account, p.service) for p in settings.principals}
     if settings.dev:
-        known[DEV_NAME] = Principal(DEV_NAME, f"arn:{settings.partition}:iam::{DEV_ACCOUNT}:root", DEV_ACCOUNT)
+        known[DEV_NAME] = Principal(DEV_NAME, f"arn:aws:iam::{DEV_ACCOUNT}:root", DEV_ACCOUNT)
     return known
 
 

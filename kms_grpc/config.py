@@ -33,9 +33,9 @@ from typing import Any
 import msgspec
 
 from kms_grpc.addresses import is_local
+from kms_grpc.model.region import REGION
 
 ACCOUNT = re.compile(r"[0-9]{12}")
-REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
 TOKEN_LENGTH_MINIMUM = 16
 MANAGED_SERVICES = (
     "s3", "ebs", "rds", "dynamodb", "secretsmanager", "ssm", "sns", "sqs", "lambda", "kinesis", "elasticfilesystem",
@@ -147,8 +147,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Regions of the service, such as eu-central-1. The first one is the default region. Required."""
     workers: int = msgspec.field(default_factory=lambda: max(2, os.cpu_count() or 1))
     """Worker processes: 1 to 256. Default: one per CPU, at least 2."""
-    partition: str = "aws"
-    """Partition in the ARNs of the service. It cannot change once the first region is set up."""
+    partition: str | None = None
+    """Partition in the ARNs of new regions. None: AWS's own, by the region's name (`aws`, `aws-cn`, `aws-us-gov` …). A
+    region keeps the partition that it was made with."""
     service_account: str = "000000000000"
     """Account that owns the service's own keys: 12 digits. It cannot change once the first region is set up."""
     reflection: bool = True

@@ -133,6 +133,8 @@ class AccessDeniedException(KMSError):
 
 
 class NotAuthorizedException(KMSError):
+    """The alias's name is under `alias/aws/`. The text is always empty, like AWS's."""
+
     status = "PERMISSION_DENIED"
 
 

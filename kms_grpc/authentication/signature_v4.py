@@ -1,7 +1,10 @@
 """Verification of AWS Signature Version 4: finds the principal whose access key has signed a request.
 
-    string to sign = "AWS4-HMAC-SHA256" · x-amz-date · scope · hex(SHA-256(canonical request))
+    string to sign = "AWS4-HMAC-SHA256" · date · scope · hex(SHA-256(canonical request))
     canonical request = method · path · query · each signed header · their names · hex(SHA-256(body))
+
+The headers that `SignedHeaders` names are verified. Those that protect a call must be among them: host, the date, the
+operation, and every `x-amz-` header that is sent. AWS's SDKs differ in the others: some leave content-type unsigned.
 
 The digest is always computed over the body; the value of `x-amz-content-sha256` must be the same. Signatures are
 compared in constant time, and the refusal of a wrong signature reveals nothing about the right one. Texts are AWS's,
@@ -12,17 +15,16 @@ Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-s
 
 from __future__ import annotations
 
-import calendar
 import hashlib
 import hmac
 import re
-import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import quote
 
 from kms_grpc.authentication.credentials import Credentials, SignedRequest
+from kms_grpc.authentication.signing_date import basic_format, date_header, seconds_of, text_of
 from kms_grpc.errors import (
     IncompleteSignatureException,
     InvalidSignatureException,
@@ -36,9 +38,12 @@ ALGORITHM: Final = b"AWS4-HMAC-SHA256"
 SERVICE: Final = b"kms"
 TERMINATOR: Final = b"aws4_request"
 SKEW_SECONDS: Final = 300
-MUST_BE_SIGNED: Final = (b"host", b"content-type", b"x-amz-date", b"x-amz-target")
-_PARAMETER: Final = re.compile(rb"(Credential|SignedHeaders)=([^,\s]+)")
-_MOMENT: Final = re.compile(rb"([12]\d{3})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3])([0-5]\d)([0-5]\d)Z")
+MUST_BE_SIGNED: Final = (b"host", b"x-amz-target")
+"""Headers that must be signed, beside the date and every `x-amz-` header that is sent."""
+PARTS: Final = (b"Credential", b"Signature", b"SignedHeaders")
+"""The parts of an Authorization header. They come in any order, between commas or spaces."""
+_STATED: Final = re.compile(rb"(Credential|Signature|SignedHeaders)=([^,\s]+)")
+_SEPARATOR: Final = re.compile(rb"[,\s]+")
 
 MISMATCH: Final = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key"
@@ -119,7 +124,7 @@ class SignatureV4:
         request = credentials.signed
         assert request is not None
         _refuse_other_forms(request)
-        stated, _, signature = request.headers[b"authorization"].partition(b"Signature=")
+        stated, signature = without_signature(request.headers[b"authorization"])
         scope = read_scope(stated, bool(signature))
         moment = _check_headers(request, scope)
         _check_scope(scope, moment)
@@ -135,7 +140,7 @@ class SignatureV4:
 
 def called_region(request: SignedRequest) -> str | None:
     """Returns the region of the scope, if there is one. It is not proven until the signature is verified."""
-    stated = request.headers.get(b"authorization", b"").partition(b"Signature=")[0]
+    stated, _ = without_signature(request.headers.get(b"authorization", b""))
     try:
         return read_scope(stated, True).region.decode("ascii", "replace")
     except KMSError:
@@ -195,17 +200,24 @@ def canonical_query(query: bytes) -> bytes:
     return b"&".join(name + b"=" + value for name, value in pairs)
 
 
+def without_signature(header: bytes) -> tuple[bytes, bytes]:
+    """Returns an Authorization header without its signature, and the signature. Calls of a client differ in that
+    alone."""
+    before, _, after = header.partition(b"Signature=")
+    signature, *rest = _SEPARATOR.split(after, 1)
+    return before + rest[0] if rest else before, signature
+
+
 @lru_cache(1024)
 def read_scope(stated: bytes, is_signed: bool) -> Scope:
-    """Parses an Authorization header up to the signature. Cached, since all calls of a client on one day send the same.
-    Raises IncompleteSignatureException."""
-    given = dict(_PARAMETER.findall(stated))
-    there = {"Credential": b"Credential" in given, "Signature": is_signed, "SignedHeaders": b"SignedHeaders" in given}
-    if not all(there.values()):
-        missing = (name for name, is_there in there.items() if not is_there)
-        raise IncompleteSignatureException(
-            " ".join(f"Authorization header requires '{name}' parameter." for name in missing)
-        )
+    """Parses an Authorization header without its signature. Cached, since all calls of a client on one day send the
+    same. Raises IncompleteSignatureException."""
+    pairs = _STATED.findall(stated) + [(b"Signature", b"")] * is_signed
+    stated_names = [name for name, _ in pairs]
+    wrong = [_not_once(name.decode(), stated_names.count(name)) for name in PARTS if stated_names.count(name) != 1]
+    if wrong:
+        raise IncompleteSignatureException(" ".join(wrong))
+    given = dict(pairs)
     parts = given[b"Credential"].split(b"/")
     if len(parts) != 5:
         raise IncompleteSignatureException(
@@ -215,6 +227,11 @@ def read_scope(stated: bytes, is_signed: bool) -> Scope:
     access_key_id, date, region, service, terminator = parts
     names = tuple(signed.split(b";"))
     return Scope(access_key_id.decode("latin-1"), date, region, service, terminator, signed, names)
+
+
+def _not_once(name: str, count: int) -> str:
+    given_twice = f"Authorization header has the '{name}' parameter twice."
+    return given_twice if count else f"Authorization header requires '{name}' parameter."
 
 
 def _refuse_other_forms(request: SignedRequest) -> None:
@@ -237,16 +254,14 @@ def _refuse_other_forms(request: SignedRequest) -> None:
 
 
 def _check_headers(request: SignedRequest, scope: Scope) -> bytes:
-    """Checks that all headers that must be signed are; returns x-amz-date."""
-    moment = request.headers.get(b"x-amz-date")
-    if moment is None:
-        raise IncompleteSignatureException("Authorization header requires existence of a 'X-Amz-Date' header.")
-    if not _MOMENT.fullmatch(moment):
-        raise IncompleteSignatureException("Date must be in ISO-8601 'basic format', e.g. 20260131T120000Z.")
+    """Checks that all headers that must be signed are; returns the request's date in the basic format."""
+    headers = request.headers
+    dated = date_header(headers)
+    moment = basic_format(dated, headers[dated])
     for name in scope.names:
-        if name not in request.headers:
+        if name not in headers:
             raise InvalidSignatureException(MISMATCH)
-    for name in (*MUST_BE_SIGNED, *(name for name in request.headers if name.startswith(b"x-amz-"))):
+    for name in (*MUST_BE_SIGNED, dated, *(name for name in headers if name.startswith(b"x-amz-"))):
         if name not in scope.names:
             raise InvalidSignatureException(f"'{name.decode()}' must be a 'SignedHeader' in the AWS Authorization.")
     return moment
@@ -264,25 +279,14 @@ def _check_scope(scope: Scope, moment: bytes) -> None:
 
 
 def _check_moment(moment: bytes, now: int) -> None:
-    signed = _seconds(moment)
+    signed = seconds_of(moment)
     if now - signed > SKEW_SECONDS:
-        bound, current = _text(now - SKEW_SECONDS), _text(now)
+        bound, current = text_of(now - SKEW_SECONDS), text_of(now)
         raise InvalidSignatureException(
             f"Signature expired: {moment.decode()} is now earlier than {bound} ({current} - 5 min.)"
         )
     if signed - now > SKEW_SECONDS:
-        bound, current = _text(now + SKEW_SECONDS), _text(now)
+        bound, current = text_of(now + SKEW_SECONDS), text_of(now)
         raise InvalidSignatureException(
             f"Signature not yet current: {moment.decode()} is still later than {bound} ({current} + 5 min.)"
         )
-
-
-@lru_cache(64)
-def _seconds(moment: bytes) -> int:
-    found = _MOMENT.fullmatch(moment)
-    assert found is not None
-    return calendar.timegm(tuple(map(int, found.groups())))
-
-
-def _text(seconds: int) -> str:
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))

@@ -68,7 +68,7 @@ class AwsJson:
 
 @cache
 def _validator(request: type[Message]) -> Validator:
-    return validator_for(request, aws_maxima(request))  # type: ignore[arg-type]  # classes hash
+    return validator_for(request, aws_maxima(request), knows_absent_lists=True)  # type: ignore[arg-type]  # classes hash
 
 
 def _object(raw: bytes) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _constraint_path(path: str) -> str:
 def _put_list(
     name: str, convert: Convert, message: Message, value: Any, path: str, spellings: dict[int | str, str]
 ) -> None:
-    items = _list(value, path)
+    items = _list(value, path, spellings)
     converted = [convert(item, f"{path}.{position}", spellings) for position, item in enumerate(items, start=1)]
     getattr(message, name).extend(converted)
 
@@ -156,7 +156,7 @@ def _put_structure(name: str, message: Message, value: Any, path: str, spellings
 
 def _put_structures(name: str, message: Message, value: Any, path: str, spellings: dict[int | str, str]) -> None:
     structures = getattr(message, name)
-    for position, item in enumerate(_list(value, path), start=1):
+    for position, item in enumerate(_list(value, path, spellings), start=1):
         _fill(structures.add(), _structure(item, f"{path}.{position}"), f"{path}.{position}.", spellings)
 
 
@@ -167,9 +167,12 @@ def _put_map(name: str, message: Message, value: Any, path: str, spellings: dict
     getattr(message, name).update(pairs)
 
 
-def _list(value: Any, path: str) -> list[Any]:
+def _list(value: Any, path: str, spellings: dict[int | str, str]) -> list[Any]:
+    """Returns a list, and notes an empty one for the validator, which cannot tell it from absence."""
     if not isinstance(value, list):
         raise _wrong(path, "a list")
+    if not value:
+        spellings[_constraint_path(path)] = ""
     return value
 
 

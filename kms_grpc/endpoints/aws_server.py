@@ -4,8 +4,9 @@ A request is `POST /` with `X-Amz-Target: TrentService.<Operation>`, signed by S
 from the signature's scope and the account from its access key, so one URL serves all regions. The header
 `amz-sdk-invocation-id`, which SDKs repeat in every attempt of a call, is the request id.
 
-Responses carry `x-amzn-RequestId` (also in the audit record) and `kms-worker`. uvicorn speaks HTTP on the worker's
-event loop; the worker handles signals and logging itself.
+Responses carry `x-amzn-RequestId` (also in the audit record) and `kms-worker`. `GET /` and `GET /ping` answer `healthy`
+to load balancers, without a signature. uvicorn speaks HTTP on the worker's event loop; the worker handles signals and
+logging itself.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import logging
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from kms_grpc.audit.record import new_id
 from kms_grpc.authentication.credentials import REQUEST_ID, Credentials, SignedRequest
@@ -30,7 +32,9 @@ from kms_grpc.config import Limits, Settings
 from kms_grpc.endpoints.aws_json import AwsJson
 from kms_grpc.endpoints.aws_operations import unknown_operation
 from kms_grpc.endpoints.blocking_pool import BlockingPool
+from kms_grpc.endpoints.http_answers import HttpAnswer
 from kms_grpc.endpoints.http_echo import with_echo
+from kms_grpc.endpoints.http_requests import RequestParser
 from kms_grpc.endpoints.tls import ServerTls
 from kms_grpc.errors import KMSError, KMSInternalException, RequestEntityTooLargeException, UnknownOperationException
 from kms_grpc.operations.executor import Executor
@@ -44,6 +48,8 @@ Headers = dict[bytes, bytes]
 SERVICE: Final = "kms_grpc.v1.KeyManagementService"
 TARGET: Final = b"TrentService."
 CONTENT_TYPE: Final = b"application/x-amz-json-1.1"
+HEALTH_PATHS: Final = (b"/", b"/ping")
+HEALTHY: Final = b"healthy"
 INLINE_BYTES: Final = 16 * 1024
 """Larger bodies are hashed and parsed in a thread instead of on the event loop."""
 IDLE_SECONDS: Final = 75
@@ -96,16 +102,25 @@ class AwsServer:
 
 
 class _Http(HttpToolsProtocol):
-    """Adds a request id to uvicorn's response to bytes that are not HTTP."""
+    """Ignores requests to upgrade, spells header names as AWS does, and adds a request id to the response to bytes that
+    are not HTTP."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.parser = RequestParser(self)  # type: ignore[assignment]  # has what uvicorn calls
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        super()._start_asgi_task(cycle, HttpAnswer(cycle, app))
 
     def send_400_response(self, msg: str) -> None:
         body = msg.encode("ascii")
         head = (
             "HTTP/1.1 400 Bad Request\r\n"
+            f"Date: {formatdate(usegmt=True)}\r\n"
             f"x-amzn-RequestId: {new_id()}\r\n"
-            "content-type: text/plain; charset=utf-8\r\n"
-            f"content-length: {len(body)}\r\n"
-            "connection: close\r\n\r\n"
+            "Content-Type: text/plain; charset=utf-8\r\n"
+            f"Content-Length: {len(body)}\r\n"
+            "Connection: close\r\n\r\n"
         )
         self.transport.write(head.encode("ascii") + body)
         self.transport.close()
@@ -156,6 +171,9 @@ class AsgiApplication:
         self._headers = [(b"kms-worker", worker)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in ("GET", "HEAD") and scope["raw_path"] in HEALTH_PATHS:
+            await self._send(send, 200, HEALTHY, new_id().encode(), b"text/plain")
+            return
         headers = _joined(scope["headers"])
         sent_id = headers.get(b"amz-sdk-invocation-id", b"")
         repeatable = _INVOCATION.fullmatch(sent_id) is not None
@@ -194,15 +212,17 @@ class AsgiApplication:
                 return answer
         return await self._blocking_pool.execute(operation, credentials, body, WIRE, connection=connection)
 
-    async def _send(self, send: Send, status: int, answer: bytes, request_id: bytes) -> None:
+    async def _send(
+        self, send: Send, status: int, answer: bytes, request_id: bytes, content_type: bytes = CONTENT_TYPE
+    ) -> None:
         headers = [
-            (b"x-amzn-requestid", request_id),
-            (b"content-type", CONTENT_TYPE),
-            (b"content-length", str(len(answer)).encode()),
+            (b"x-amzn-RequestId", request_id),
+            (b"Content-Type", content_type),
+            (b"Content-Length", str(len(answer)).encode()),
             *self._headers,
         ]
         if status == RequestEntityTooLargeException.http_status:
-            headers.append((b"connection", b"close"))
+            headers.append((b"Connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 

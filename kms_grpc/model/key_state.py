@@ -196,9 +196,6 @@ def may_use(rule: Rule, key: Key, service: str | None) -> bool:
     return key.kind is KeyKind.AWS_MANAGED and (rule.aws_managed is not By.SERVICE or key.service == service)
 
 
-def refusal_of_kind(rule: Rule, key: Key) -> KMSError | None:
-    """Returns the error for a change to an AWS managed key that no caller may make, or None."""
-    if key.kind is KeyKind.CUSTOMER_MANAGED or rule.aws_managed is not By.NOBODY:
-        return None
-    text = f"{key.arn} is managed by AWS and cannot be changed by its account."
-    return UnsupportedOperationException(text, key=key.arn)
+def is_changed_by_nobody(rule: Rule, key: Key) -> bool:
+    """Returns whether the operation changes an AWS managed key, which the policy of such a key allows to no caller."""
+    return key.kind is not KeyKind.CUSTOMER_MANAGED and rule.aws_managed is By.NOBODY

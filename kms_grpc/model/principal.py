@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller. `service` is its service principal (`s3.amazonaws.com`), if an AWS service acts for the
-    account."""
+    """An authenticated caller. `arn` is as configured; `within` has it in another partition. `service` is its service
+    principal (`s3.amazonaws.com`), if an AWS service acts for the account."""
 
     name: str
     arn: str
     account: str
     service: str | None = None
+
+    def within(self, partition: str) -> Principal:
+        """Returns the principal with its ARN in a partition. Each partition of AWS has accounts and ARNs of its own,
+        while this service's callers call regions of several."""
+        return self if self.arn.startswith(f"arn:{partition}:") else _within(self, partition)
+
+
+@lru_cache(1024)
+def _within(principal: Principal, partition: str) -> Principal:
+    _, _, in_partition = principal.arn.partition(":")
+    _, _, rest = in_partition.partition(":")
+    return replace(principal, arn=f"arn:{partition}:{rest}")

@@ -73,9 +73,10 @@ class Call(msgspec.Struct):
 
     @property
     def principal(self) -> Principal:
-        """The caller, after authentication."""
+        """The caller, after authentication. Its ARN is in the partition of the called region, as are all ARNs that it
+        is compared with."""
         assert self.caller is not None
-        return self.caller
+        return self.caller if self.called is None else self.caller.within(self.called.partition)
 
     @property
     def shard(self) -> Shard:
@@ -86,7 +87,8 @@ class Call(msgspec.Struct):
     @property
     def account(self) -> str:
         """The caller's account."""
-        return self.principal.account
+        assert self.caller is not None
+        return self.caller.account
 
     @property
     def region(self) -> str:
@@ -96,7 +98,9 @@ class Call(msgspec.Struct):
     @property
     def audit_head(self) -> bytes:
         """The beginning of the audit record: the members that calls with the same caller and keys share."""
-        return self.permit_head or head(self.operation, self.region, self.read_only, self.caller, self.keys)
+        if self.permit_head:
+            return self.permit_head
+        return head(self.operation, self.region, self.read_only, self.caller and self.principal, self.keys)
 
     def may(self, action: str, key: Key | None, context: Mapping[str, str]) -> bool:
         """Returns the authorizer's decision, and notes in `stable` whether a Permit may rely on it."""

@@ -25,6 +25,7 @@ from kms_grpc.crypto.errors import RootKeyFileError
 from kms_grpc.crypto.keyring import evict
 from kms_grpc.faults import fault_point
 from kms_grpc.folder_sync import sync_folder
+from kms_grpc.model.region import partition_of
 from kms_grpc.registry.epochs import Epochs, epochs_path
 from kms_grpc.registry.own_row import (
     WillNotStart,
@@ -51,12 +52,17 @@ class Installation:
 
     data_dir: Path
     regions: Sequence[str]
-    partition: str
+    partition: str | None
+    """The partition of all regions; None for AWS's own of each region, and for whatever a shard was made with."""
     account: str
     """The service's own account, 12 digits."""
 
     def shard_path(self, region: str) -> Path:
         return self.data_dir / "regions" / f"{region}.sqlite"
+
+    def partition_of_new(self, region: str) -> str:
+        """Returns the partition of a shard that is made now."""
+        return self.partition or partition_of(region)
 
 
 def prepare(installation: Installation, root_keys: RootKeySource, clock: Clock) -> None:
@@ -71,7 +77,7 @@ def prepare(installation: Installation, root_keys: RootKeySource, clock: Clock) 
             if not installation.shard_path(region).exists():
                 _make_shard(installation, region, root, clock)
             _migrate(installation.shard_path(region))
-            evict(_region_key(installation, region, root))
+            evict(_region_key(installation, region, root)[1])
     finally:
         root.close()
 
@@ -94,10 +100,10 @@ def open_shards(installation: Installation, root_keys: RootKeySource, cached_key
 
 
 def _open_shard(installation: Installation, region: str, root: RootKey, epochs: Epochs, capacity: int) -> Shard:
-    region_key = _region_key(installation, region, root)
-    registry = SqlRegistry(installation.shard_path(region), installation.partition, region, region_key)
+    row, region_key = _region_key(installation, region, root)
+    registry = SqlRegistry(installation.shard_path(region), row.partition, region, region_key)
     epoch = epochs[list(installation.regions).index(region)]
-    return Shard(installation.partition, region, installation.account, registry, region_key, epoch, capacity)
+    return Shard(row.partition, region, installation.account, registry, region_key, epoch, capacity)
 
 
 def examine(path: Path, root: RootKey) -> tuple[ShardRow, Sequence[str]]:
@@ -159,7 +165,7 @@ def _fill_shard(installation: Installation, region: str, root: RootKey, clock: C
         made.chmod(0o600)
         connection.execute("PRAGMA journal_mode=WAL")
     _migrate(made)
-    partition, account = installation.partition, installation.account
+    partition, account = installation.partition_of_new(region), installation.account
     binding = region_key_binding(partition, region, account)
     wrapped = root.generate_region_key(binding)
     row = ShardRow(partition, region, account, root.fingerprint, wrapped, clock.wall_ns())
@@ -190,8 +196,9 @@ def _migrate(path: Path) -> None:
         raise WillNotStart(f"{path} was made by a newer version of kms-grpc ({error}). Start that version.") from error
 
 
-def _region_key(installation: Installation, region: str, root: RootKey) -> int:
-    """Returns the keyring handle of the region key, once the shard's own row agrees with the configuration."""
+def _region_key(installation: Installation, region: str, root: RootKey) -> tuple[ShardRow, int]:
+    """Returns the shard's own row and the keyring handle of the region key, once the row agrees with the
+    configuration."""
     path = installation.shard_path(region)
     if not path.exists():
         raise WillNotStart(f"{path} is missing. Start the server by `kms-grpc serve`, which makes it.")
@@ -204,7 +211,7 @@ def _region_key(installation: Installation, region: str, root: RootKey) -> int:
     except WillNotStart:
         evict(region_key)
         raise
-    return region_key
+    return row, region_key
 
 
 def _check_place(installation: Installation, region: str, path: Path, row: ShardRow) -> None:
@@ -212,10 +219,10 @@ def _check_place(installation: Installation, region: str, path: Path, row: Shard
         raise WillNotStart(
             f"{path} is the shard of region {row.region}. Files were swapped: put them back under their names."
         )
-    if row.partition != installation.partition:
+    if installation.partition not in (None, row.partition):
         raise WillNotStart(
             f"{path} belongs to partition {row.partition}, but the configuration says {installation.partition}. "
-            "Correct the configuration."
+            "Leave the setting out: a region keeps the partition that it was made with."
         )
     if row.account != installation.account:
         raise WillNotStart(

@@ -610,7 +610,7 @@ class TagResourceRequest(_message.Message):
     @_builtins.property
     def tags(self) -> _containers.RepeatedCompositeFieldContainer[_keys_pb2.Tag]:
         """Required. The tags. A key has at most 50: TagException beyond, as for a tag key that stands twice or begins with
-        "aws:"; ValidationException beyond 200 in one request.
+        "aws:"; ValidationException beyond 200 in one request. An empty list changes nothing.
         """
 
     def __init__(
@@ -656,7 +656,9 @@ class UntagResourceRequest(_message.Message):
     """Required. Id or ARN of the key, 1 to 2,048 characters."""
     @_builtins.property
     def tag_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Required. Keys of the tags, at most 200 of 1 to 128 characters. TagException for one that begins with "aws:"."""
+        """Required. Keys of the tags, at most 200 of 1 to 128 characters. TagException for one that begins with "aws:". An
+        empty list changes nothing.
+        """
 
     def __init__(
         self,

@@ -43,7 +43,7 @@ members that are not supported yet."""
 FAULTS = {"DependencyTimeoutException": 500, "KMSInternalException": 500}
 """Errors that AWS's SDKs retry because of their status. KeyUnavailableException is a fault in the model, but here a
 retry does not help."""
-EMPTY = {"InvalidCiphertextException"}
+EMPTY = {"InvalidCiphertextException", "NotAuthorizedException"}
 """Errors that AWS sends without a text."""
 CONTENT_TYPE = "application/x-amz-json-1.1"
 

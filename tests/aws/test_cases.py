@@ -37,6 +37,7 @@ NOT_HERE: Mapping[str, str] = {
     "KMSInternalException": "only a defect causes it: tests/operations/test_audit.py",
     "MalformedPolicyDocumentException": "key policies are not supported yet",
     "Xks": "external key stores are not supported yet",
+    "CreateAlias InvalidAliasNameException": "AWS answers ValidationException instead, as recorded there",
     "CreateKey InvalidArnException": "none of its supported members takes an ARN",
     "CreateKey LimitExceededException": "the account's quota of keys: test_storage_and_quota_errors.py",
     "EnableKey LimitExceededException": "AWS's former quota of enabled keys; our quota counts keys in any state",

@@ -154,11 +154,6 @@ TEXTS = [
         "a day less than the shortest window",
     ),
     (
-        pb.UntagResourceRequest(key_id="k"),
-        one("Value null at 'tagKeys' failed to satisfy constraint: Member must not be null"),
-        "an empty list asks for nothing",
-    ),
-    (
         imported(),
         "A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES",
         "recorded on AWS: expiring is the default",

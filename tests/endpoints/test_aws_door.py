@@ -99,7 +99,7 @@ NOT_CALLS = [
     ("plain JSON", "POST", "/", {"Content-Type": "application/json"}, UNKNOWN),
     ("JSON 1.0", "POST", "/", {"Content-Type": "application/x-amz-json-1.0"}, UNKNOWN),
     ("no content type", "POST", "/", {"Content-Type": ""}, UNKNOWN),
-    ("a GET", "GET", "/", {}, UNKNOWN),
+    ("a PUT", "PUT", "/", {}, UNKNOWN),
     ("another path", "POST", "/kms", {}, UNKNOWN),
     ("an operation that is not supported yet", "POST", "/", {"X-Amz-Target": "TrentService.ReplicateKey"},
      "UnsupportedOperationException"),

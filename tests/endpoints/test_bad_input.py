@@ -29,7 +29,6 @@ OWN = {name: {"NotAuthorizedException"} for name in ("CreateAlias", "UpdateAlias
 NEVER = {"KMSInternalException", "DependencyTimeoutException", "KeyUnavailableException"}  # nothing here is broken
 FROM_HANDLERS = {
     "AlreadyExistsException",
-    "InvalidAliasNameException",
     "InvalidMarkerException",
     "LimitExceededException",
 }

@@ -64,14 +64,14 @@ ERRORS = [
         {"alias_name": "alias/aws/s3", "target_key_id": "{key}"},
         "PERMISSION_DENIED",
         "NotAuthorizedException",
-        "alias/aws/s3",
+        "",
     ),
     (
         "CreateAlias",
         {"alias_name": "alias/a:b", "target_key_id": "{key}"},
         "INVALID_ARGUMENT",
-        "InvalidAliasNameException",
-        "alias/a:b",
+        "ValidationException",
+        "alias/a:b contains",
     ),
     (
         "DescribeKey",

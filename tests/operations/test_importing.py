@@ -509,7 +509,8 @@ def test_new_material_is_pending_until_rotation(shared: Worker) -> None:
     assert refusal.code == "KMSInvalidStateException"
     assert refusal.text.startswith("New key material (id: ")
     assert refusal.text.endswith(
-        f") cannot be imported into KMS key {key_id}, because another key material (id: {second}) is pending rotation."
+        f") cannot be imported into KMS key {made.arn}, because another key material (id: {second}) is pending"
+        " rotation."
     )
     entries = shared.call("ListKeyRotations", key_id=key_id, include_key_material=EVERYTHING).rotations
     assert [(e.key_material_id, keys_pb2.KeyMaterialState.Name(e.key_material_state)) for e in entries] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kms_grpc.errors import INCORRECT_KEY
 from tests.operations.service import ALICE, AWAY, HOME, Host, Refusal, Worker
 
 UNREADABLE = "does not exist in this region"
@@ -50,18 +51,25 @@ def test_lists_show_their_own_region(far: Worker) -> None:
 
 
 def test_a_ciphertext_is_refused_elsewhere(far: Worker) -> None:
-    """The ciphertext is refused without a KeyId, and with every KeyId that could be meant."""
+    """The ciphertext is refused without a KeyId, and with every KeyId that could be meant. The KeyId is resolved first,
+    and no key of this region made the blob."""
     blob = far.encrypt("alias/home")
     home = far.call("DescribeKey", key_id="alias/home").key_metadata
     away = far.call("DescribeKey", key_id="alias/both", region=AWAY).key_metadata
-    for key_id in (None, home.key_id, home.arn, away.key_id, away.arn, "alias/both"):
+    named = {
+        None: ("AccessDeniedException", UNREADABLE),
+        home.key_id: ("NotFoundException", "does not exist"),
+        home.arn: ("NotFoundException", f"Invalid arn {HOME}"),
+        "alias/home": ("NotFoundException", "is not found"),
+        **dict.fromkeys((away.key_id, away.arn, "alias/both"), ("IncorrectKeyException", INCORRECT_KEY)),
+    }
+    for key_id, (code, text) in named.items():
         fields = {"key_id": key_id} if key_id else {}
         refusal = far.refusal("Decrypt", ciphertext_blob=blob, region=AWAY, **fields)
-        assert refusal.code == "AccessDeniedException"
-        assert UNREADABLE in refusal.text
+        assert (refusal.code, text in refusal.text) == (code, True)
         fields = {"source_key_id": key_id} if key_id else {}
         refusal = far.refusal("ReEncrypt", ciphertext_blob=blob, destination_key_id=away.key_id, region=AWAY, **fields)
-        assert refusal.code == "AccessDeniedException"
+        assert (refusal.code, text in refusal.text) == (code, True)
 
 
 def test_regions_that_are_not_served(far: Worker) -> None:

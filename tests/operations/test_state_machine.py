@@ -54,12 +54,12 @@ class Model:
         return None if self.of(place)[0][key_id][0] == "Enabled" else "DisabledException"
 
     def opens(self, place: Place, blob_place: Place, key_id: str, named: str | None, same_context: bool) -> str | None:
-        if place != blob_place:
-            return "AccessDeniedException"
         if named is not None:
             meant, error = self.meant(place, named)
-            if meant != key_id:
+            if meant != key_id or place != blob_place:
                 return error or "IncorrectKeyException"
+        if place != blob_place:
+            return "AccessDeniedException"
         return self.usable(place, key_id) or (None if same_context else "InvalidCiphertextException")
 
 

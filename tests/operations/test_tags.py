@@ -85,11 +85,19 @@ def test_fifty_tags_may_be_overwritten_but_not_exceeded(shared: Worker) -> None:
 
 
 @pytest.mark.parametrize(("tag_keys", "code"), [(["aws:x"], "TagException"), (["ok", "AWS:"], "TagException"),
-                                                ([""], "ValidationException"), (["k" * 129], "ValidationException"),
-                                                ([], "ValidationException")])  # fmt: skip
+                                                ([""], "ValidationException"),
+                                                (["k" * 129], "ValidationException")])  # fmt: skip
 def test_untag_refuses_reserved_tag_keys(shared: Worker, tag_keys: list[str], code: str) -> None:
     key_id = shared.call("CreateKey", tags=tags(("ok", "v"))).key_metadata.key_id
     assert shared.refusal("UntagResource", key_id=key_id, tag_keys=tag_keys).code == code
+    assert listed(shared, key_id) == {"ok": "v"}
+
+
+def test_empty_lists_are_taken_and_change_nothing(shared: Worker) -> None:
+    """AWS's lists have no minimum."""
+    key_id = shared.call("CreateKey", tags=tags(("ok", "v"))).key_metadata.key_id
+    shared.call("TagResource", key_id=key_id, tags=[])
+    shared.call("UntagResource", key_id=key_id, tag_keys=[])
     assert listed(shared, key_id) == {"ok": "v"}
 
 

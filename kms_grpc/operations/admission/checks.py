@@ -10,16 +10,14 @@ from kms_grpc.authentication.credentials import REQUEST_ID, REQUEST_ID_LENGTH
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.errors import (
     DEADLINE_PASSED,
-    AccessDeniedException,
     DependencyTimeoutException,
     InvalidKeyUsageException,
-    KMSError,
     ValidationException,
 )
 from kms_grpc.model.key import Key
-from kms_grpc.model.key_state import may_use, refusal, refusal_of_kind
+from kms_grpc.model.key_state import is_changed_by_nobody, may_use, refusal
 from kms_grpc.operations.admission import identifiers
-from kms_grpc.operations.admission.selectors import UNREADABLE, ByBlob, KeySelector
+from kms_grpc.operations.admission.selectors import KeySelector
 from kms_grpc.operations.call import NO_CONTEXT, Call
 from kms_grpc.operations.operation import Operation
 from kms_grpc.registry.shards import Shard
@@ -80,7 +78,9 @@ def _permitted_key(call: Call, selector: KeySelector, request: Any) -> Key | Non
     call.keys += (key,)
     may = call.may(selector.action, key, _context(selector, request))
     if not (may and may_use(selector.rule, key, call.principal.service)):
-        raise _denial(call, selector.action, selector)
+        raise selector.denied(call, request)
+    if is_changed_by_nobody(selector.rule, key):
+        raise identifiers.denied_by_its_policy(call, selector.action, key)
     return key
 
 
@@ -90,11 +90,6 @@ def _context(selector: KeySelector, request: Any) -> Mapping[str, str]:
     return context
 
 
-def _denial(call: Call, action: str, selector: KeySelector) -> KMSError:
-    """Returns the error for a key that may not be used. A blob's key gets the same error as one that does not exist."""
-    return AccessDeniedException(UNREADABLE) if isinstance(selector, ByBlob) else identifiers.denied(call, action)
-
-
 def _check_fit(call: Call, selector: KeySelector, key: Key) -> None:
     if selector.usage is not None and key.usage is not selector.usage:
         raise InvalidKeyUsageException(
@@ -102,6 +97,6 @@ def _check_fit(call: Call, selector: KeySelector, key: Key) -> None:
             key=key.arn,
             state=key.state,
         )
-    error = refusal_of_kind(selector.rule, key) or refusal(selector.rule, key)
+    error = refusal(selector.rule, key)
     if error is not None:
         raise error

@@ -68,6 +68,16 @@ def denied(call: Call, action: str) -> KMSError:
     )
 
 
+def denied_by_its_policy(call: Call, action: str, key: Key) -> KMSError:
+    """Returns the error for a change to an AWS managed key of the caller's own account. The key's policy, which AWS
+    sets, allows none."""
+    return AccessDeniedException(
+        f"User: {call.principal.arn} is not authorized to perform: {action} on resource: {key.arn} because no"
+        f" resource-based policy allows the {action} action",
+        key=key.arn,
+    )
+
+
 def alias_not_found(call: Call, account: str, name: str) -> KMSError:
     """Returns AWS's error for an alias that does not exist."""
     return NotFoundException(f"Alias {alias_arn(call.shard.partition, call.shard.region, account, name)} is not found.")
@@ -123,12 +133,11 @@ def alias_target(call: Call, name: str) -> Key:
 
 
 def check_alias_prefix(name: str) -> None:
-    """Checks an alias name as every operation on aliases does. Names in `alias/aws/` belong to AWS managed keys."""
+    """Checks an alias name as every operation on aliases does. NotAuthorizedException, without a text like AWS's, for
+    names in `alias/aws/`, which belong to AWS managed keys."""
     if not name.startswith(ALIAS_PREFIX):
         raise ValidationException(
             f'Alias must start with the prefix "{ALIAS_PREFIX}". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html'
         )
     if name.startswith(RESERVED_ALIAS_PREFIX):
-        raise NotAuthorizedException(
-            f"{name}: names that begin with {RESERVED_ALIAS_PREFIX} belong to AWS managed keys"
-        )
+        raise NotAuthorizedException

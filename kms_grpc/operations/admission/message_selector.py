@@ -22,8 +22,8 @@ class ByMessage(ByBlob):
     """`blob` is the field with the message's first bytes.
 
     Where the message has several data keys, the one counts whose key the request names, as in the AWS Encryption SDK;
-    else the first one whose key is here and may be used. A key that may not be used is treated as one that does not
-    exist, so that the caller does not learn of its existence."""
+    else the first one whose key is here and may be used. Without a name, a key that may not be used is treated as one
+    that does not exist, so that the caller does not learn of its existence."""
 
     warm: ClassVar[bool] = False
 
@@ -42,27 +42,26 @@ class ByMessage(ByBlob):
         asked.clear()
         asked.update(header.context)
 
-    def resolve(self, call: Call, request: Any) -> Key:
+    def found(self, call: Call, request: Any) -> Key:
         """Raises InvalidCiphertextException where no data key is a blob of this service, AccessDeniedException where
         none of their keys may be used here."""
-        blobs = list(_blobs(header_of(getattr(request, self.blob))))
-        if not blobs:
-            raise InvalidCiphertextException
-        found = [key for key_id, _ in blobs if (key := identifiers.find_key(call, key_id)) is not None]
-        usable = [key for key in found if self._may_use(call, request, key)]
-        if not usable:
+        found = [key for key_id in self._key_ids(request) if (key := identifiers.find_key(call, key_id)) is not None]
+        usable = next((key for key in found if self._may_use(call, request, key)), None)
+        if usable is None:
             call.keys = tuple(found)  # for the audit record
             raise AccessDeniedException(UNREADABLE)
-        return self._chosen(call, request, usable)
+        return usable
 
-    def _chosen(self, call: Call, request: Any, usable: list[Key]) -> Key:
-        """Returns the usable key that the request names, else the first; `confirm` refuses a request that names
-        another key."""
-        text = getattr(request, self.named)
-        if not text or len(usable) == 1:
-            return usable[0]
-        named = identifiers.resolve(call, text, self.action, aliases=True, invalid_arn=False)
-        return next((key for key in usable if key.arn == named.arn), usable[0])
+    def is_from(self, request: Any, key: Key) -> bool:
+        """Returns whether `key` made one of the message's data keys. InvalidCiphertextException where no data key is a
+        blob of this service."""
+        return key.key_id in self._key_ids(request)
+
+    def _key_ids(self, request: Any) -> list[str]:
+        key_ids = [key_id for key_id, _ in _blobs(header_of(getattr(request, self.blob)))]
+        if not key_ids:
+            raise InvalidCiphertextException
+        return key_ids
 
     def _may_use(self, call: Call, request: Any, key: Key) -> bool:
         assert self.context is not None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kms_grpc.crypto.ciphertext_blob import PREFIX_SIZE, key_id_of, read_header
-from kms_grpc.errors import INCORRECT_KEY, AccessDeniedException, IncorrectKeyException
+from kms_grpc.errors import INCORRECT_KEY, AccessDeniedException, IncorrectKeyException, KMSError
 from kms_grpc.model.key import Key, KeyUsage
 from kms_grpc.model.key_state import LET_GO, RULES, Rule
 from kms_grpc.operations.admission import identifiers
@@ -43,6 +43,10 @@ class KeySelector:
     def resolve(self, call: Call, request: Any) -> Key | None:
         """Returns the key, or None where the request may leave it out and does. Raises KMSError."""
         raise NotImplementedError
+
+    def denied(self, call: Call, request: Any) -> KMSError:
+        """Returns the error for a caller that may not use the key. It is the same where there is no such key."""
+        return identifiers.denied(call, self.action)
 
     def confirm(self, call: Call, request: Any, key: Key) -> None:
         """Checks, after authorization, what else the request says about the key."""
@@ -78,7 +82,8 @@ class ByIdIfNamed(ById):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByBlob(KeySelector):
-    """A ciphertext blob's header names the key. The request may name it too, and then must name the same."""
+    """A ciphertext blob's header names the key. The request may name a key too. That one is then resolved, as in any
+    other operation, and must be the blob's."""
 
     blob: str
     """The field with the blob."""
@@ -92,21 +97,35 @@ class ByBlob(KeySelector):
         return text.encode() + blob[:PREFIX_SIZE].ljust(PREFIX_SIZE, b"\0")
 
     def resolve(self, call: Call, request: Any) -> Key:
-        key = _blob_key(call, getattr(request, self.blob))
+        text = getattr(request, self.named)
+        if text:
+            return identifiers.resolve(call, text, self.action, aliases=True, invalid_arn=False)
+        return self.found(call, request)
+
+    def found(self, call: Call, request: Any) -> Key:
+        """Returns the key of a request that names none. AccessDeniedException where it is not here,
+        InvalidCiphertextException where the blob's header is damaged."""
+        key_id = _key_id_in(getattr(request, self.blob))
+        key = None if key_id is None else identifiers.find_key(call, key_id)
         if key is None:
             raise AccessDeniedException(UNREADABLE)
         return key
 
+    def denied(self, call: Call, request: Any) -> KMSError:
+        """See KeySelector. A caller that names a key gets the error about that name."""
+        if getattr(request, self.named):
+            return identifiers.denied(call, self.action)
+        return AccessDeniedException(UNREADABLE)
+
     def confirm(self, call: Call, request: Any, key: Key) -> None:
-        text = getattr(request, self.named)
-        if not text:
-            return
-        named = identifiers.resolve(call, text, self.action, aliases=True, invalid_arn=False)
-        if named.arn == key.arn:
-            return
-        if not call.may(self.action, named, getattr(request, self.context) if self.context else {}):
-            raise identifiers.denied(call, self.action)  # as for a key that does not exist
-        raise IncorrectKeyException(INCORRECT_KEY, key=named.arn)
+        """Raises IncorrectKeyException where the named key did not make the blob, InvalidCiphertextException where the
+        blob's header is damaged. Whose blob it is, or that of which region, makes no difference."""
+        if getattr(request, self.named) and not self.is_from(request, key):
+            raise IncorrectKeyException(INCORRECT_KEY, key=key.arn)
+
+    def is_from(self, request: Any, key: Key) -> bool:
+        """Returns whether `key` made the request's blob, by the blob's header."""
+        return _key_id_in(getattr(request, self.blob)) == key.key_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,11 +161,11 @@ def alias_key(operation: str) -> ByAlias:
     return ByAlias(field="alias_name", action=f"kms:{operation}", rule=LET_GO)
 
 
-def _blob_key(call: Call, blob: bytes) -> Key | None:
-    """Returns the key of a blob, or None where its header names no key of this region. InvalidCiphertextException where
-    the header is damaged."""
+def _key_id_in(blob: bytes) -> str | None:
+    """Returns the id of the key that a blob's header names, or None where that is no key id. InvalidCiphertextException
+    where the header is damaged."""
     header = read_header(blob)
     try:
-        return identifiers.find_key(call, key_id_of(header.kid))
+        return key_id_of(header.kid)
     except ValueError:
         return None

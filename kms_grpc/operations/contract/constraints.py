@@ -36,7 +36,7 @@ LimitsOf = dict[str, Limits]
 
 Spellings = Mapping[int | str, str]
 """Values in a request that its message cannot hold: an unknown enum value, by the number that the message has in its
-place; an empty string for a field without presence, by its path (`tags.1.member.tagKey`)."""
+place; "" for an empty string or list without presence, by its path (`tags.1.member.tagKey`, `tags`)."""
 NO_SPELLINGS: Spellings = {}
 
 

@@ -40,13 +40,19 @@ def decode(message_class: type[M], raw: bytes) -> M:
 
 
 @cache
-def validator_for(message_class: type[Message], largest: tuple[tuple[str, int], ...] = ()) -> Validator:
+def validator_for(
+    message_class: type[Message], largest: tuple[tuple[str, int], ...] = (), *, knows_absent_lists: bool = False
+) -> Validator:
     """Returns the function that raises ValidationException or UnsupportedOperationException for a request that the
     contract does not allow.
 
-    `largest` are a door's own maxima, e.g. (("ciphertext_blob", 6144),). Made once per message type and door.
+    `largest` are a door's own maxima, e.g. (("ciphertext_blob", 6144),). `knows_absent_lists`: the door notes empty
+    lists as spellings, so another empty list is an absent one; protobuf has no absent lists. Made once per message type
+    and door.
     """
     own = {name: _with_max(field_named(message_class, name), value) for name, value in largest}
+    if not knows_absent_lists:
+        own |= {field.name: _not_required(field) for field in descriptor(message_class).fields if _may_be_empty(field)}
     is_good = fits(descriptor(message_class), own)
     cross_field_rule = CROSS_FIELD_RULES.get(message_class)
 
@@ -88,6 +94,18 @@ def _with_max(field: FieldDescriptor, largest: int) -> Limits:
     own = Limits()
     own.CopyFrom(limits(field))
     own.max = largest
+    return own
+
+
+def _may_be_empty(field: FieldDescriptor) -> bool:
+    """Returns whether the field is a list that is required and has no minimum."""
+    return field.is_repeated and limits(field).required and not limits(field).HasField("min")
+
+
+def _not_required(field: FieldDescriptor) -> Limits:
+    own = Limits()
+    own.CopyFrom(limits(field))
+    own.required = False
     return own
 
 

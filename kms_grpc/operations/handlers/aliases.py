@@ -9,7 +9,6 @@ import dataclasses
 
 from kms_grpc.errors import (
     AlreadyExistsException,
-    InvalidAliasNameException,
     LimitExceededException,
     ValidationException,
 )
@@ -29,14 +28,12 @@ from kms_grpc.v1 import keys_pb2
 
 
 def create_alias(call: Call, request: pb.CreateAliasRequest, key: Key) -> pb.CreateAliasResponse:
-    """Creates an alias of a key. AlreadyExistsException, InvalidAliasNameException, LimitExceededException (50 per
-    key unless configured)."""
+    """Creates an alias of a key. AlreadyExistsException, ValidationException for a name that no alias may have,
+    LimitExceededException (50 per key unless configured)."""
     name = request.alias_name
     check_alias_prefix(name)
     if not is_alias_name(name):
-        raise InvalidAliasNameException(
-            f"{name}: after alias/ come letters, digits and / _ - only, at most 256 characters in all"
-        )
+        raise ValidationException(f"{name} contains invalid characters for an alias")
     arn = alias_arn(call.shard.partition, call.shard.region, call.account, name)
     if call.writing.aliases.find(call.account, name) is not None:
         raise AlreadyExistsException(f"An alias with the name {arn} already exists")

@@ -268,7 +268,7 @@ def _add(call: Call, key: Key, materials: list[Material], fresh: Material, found
     waiting = next((one for one in materials if one.state is MaterialState.PENDING_ROTATION), None)
     if waiting is not None:
         raise KMSInvalidStateException(
-            f"New key material (id: {fresh.material_id.hex()}) cannot be imported into KMS key {key.key_id}, because"
+            f"New key material (id: {fresh.material_id.hex()}) cannot be imported into KMS key {key.arn}, because"
             f" another key material (id: {waiting.material_id.hex()}) is pending rotation.",
             key=key.arn,
             state=key.state,
