@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +13,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from kms_grpc.operations.contract.descriptors import limits, permissions
 from kms_grpc.v1 import envelope_pb2, key_management_pb2, keys_pb2, options_pb2
+from tests.contract.build_script import build_script
 
-ROOT = Path(__file__).resolve().parents[2]
 FILES = (key_management_pb2, keys_pb2, envelope_pb2, options_pb2)
 MODEL = json.loads(Path(__file__).with_name("aws_model.json").read_text())
 
@@ -38,9 +36,7 @@ FIELDS = [
 def comments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The comment before each rpc and field, by full name, in one line."""
     target = tmp_path_factory.mktemp("comments") / "set.binpb"
-    protos = sorted(str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos" / "kms_grpc").rglob("*.proto"))
-    options = ["-Iprotos", f"--descriptor_set_out={target}", "--include_source_info"]
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *options, *protos], check=True, cwd=ROOT)
+    build_script().protoc(f"--descriptor_set_out={target}", "--include_source_info")
     return dict(read_comments(FileDescriptorSet.FromString(target.read_bytes())))
 
 
