@@ -110,7 +110,7 @@ def build_core() -> None:
 
 
 def googleapis() -> Path:
-    """Returns the folder of google/rpc/status.proto, which envelope.proto imports: googleapis-common-protos from PyPI."""
+    """Returns the include path of google/rpc/status.proto, which PyPI's googleapis-common-protos installs."""
     with contextlib.suppress(ModuleNotFoundError):
         found = importlib.util.find_spec("google.rpc")
         for folder in (found.submodule_search_locations or ()) if found else ():

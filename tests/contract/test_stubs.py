@@ -15,13 +15,14 @@ from tests.contract.build_script import ROOT, build_script
 OTHER_PACKAGE = """
 from google.protobuf import descriptor_pb2, descriptor_pool
 
+Field = descriptor_pb2.FieldDescriptorProto
 file = descriptor_pb2.FileDescriptorProto(
     name="other/options.proto", package="other", dependency=["google/protobuf/descriptor.proto"])
-for extended in ("MessageOptions", "FieldOptions", "EnumOptions", "EnumValueOptions", "ServiceOptions", "MethodOptions"):
+for kind in ("Message", "Field", "Enum", "EnumValue", "Service", "Method"):
     for number in range(50_000, 50_010):
         file.extension.add(
-            name=f"{extended.lower()}_{number}", extendee=f".google.protobuf.{extended}", number=number,
-            label=descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL, type=descriptor_pb2.FieldDescriptorProto.TYPE_STRING)
+            name=f"{kind.lower()}_{number}", extendee=f".google.protobuf.{kind}Options", number=number,
+            label=Field.LABEL_OPTIONAL, type=Field.TYPE_STRING)
 descriptor_pool.Default().Add(file)
 """
 IMPORT_STUBS = """
