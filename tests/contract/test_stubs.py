@@ -1,5 +1,5 @@
-"""The committed stubs are what protos/ makes, by the very code of `python build.py --stubs`. Other packages may be
-loaded beside them."""
+"""The committed stubs equal those that `python build.py --stubs` makes from protos/. Other packages' options may be loaded
+beside them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ assert field.GetOptions().Extensions[options_pb2.limits].max == 4096
 """
 
 
-def test_stubs_are_generated_from_the_protos_as_they_stand(tmp_path: Path) -> None:
+def test_committed_stubs_are_up_to_date(tmp_path: Path) -> None:
     build_script().build_stubs(tmp_path)
     made = {path.name: path.read_text() for path in (tmp_path / "kms_grpc" / "v1").iterdir()}
     kept = {path.name: path.read_text() for path in (ROOT / "kms_grpc" / "v1").glob("*_pb2*")}
