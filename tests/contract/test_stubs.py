@@ -1,5 +1,5 @@
-"""The committed stubs equal those that `python build.py --stubs` makes from protos/. Other packages' options may be loaded
-beside them."""
+"""The committed stubs equal those that `python build.py --stubs` makes from protos/. Other packages' options may be
+loaded beside them."""
 
 from __future__ import annotations
 
