@@ -83,7 +83,7 @@ func main() {
 		Reason:    reason,
 		Domain:    domain,
 		Described: described(ctx, connection, "kms_grpc.v1.KeyManagementService.Encrypt",
-			"kms_grpc.v1.EncryptRequest.plaintext", "kms_grpc.v1.KEY_SPEC_RSA_2048", "kms_grpc.v1.secret"),
+			"kms_grpc.v1.EncryptRequest.plaintext", "kms_grpc.v1.KeySpec", "kms_grpc.v1.secret"),
 		Etcd: string((&etcdserverpb.RangeRequest{}).ProtoReflect().Descriptor().FullName()),
 	})
 }
