@@ -21,6 +21,8 @@ or `pyproject-build` instead.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.util
 import os
 import re
 import shutil
@@ -107,19 +109,31 @@ def build_core() -> None:
     print(build_extension(builder, MODULE, ROOT / "kms_grpc" / "crypto"))
 
 
-def build_stubs(target: Path = ROOT) -> None:
-    """Generates kms_grpc/v1/*_pb2*.py and .pyi under `target`. The folders under protos/ mirror the package."""
-    import grpc_tools  # type: ignore[import-untyped]
+def googleapis() -> Path:
+    """Returns the include path of google/rpc/status.proto, which PyPI's googleapis-common-protos installs."""
+    with contextlib.suppress(ModuleNotFoundError):
+        found = importlib.util.find_spec("google.rpc")
+        for folder in (found.submodule_search_locations or ()) if found else ():
+            if Path(folder, "status.proto").is_file():
+                return Path(folder).parents[1]
+    raise SystemExit("google/rpc/status.proto is missing; run: pip install googleapis-common-protos")
 
+
+def protoc(*arguments: str) -> None:
+    """Runs the protoc of grpcio-tools on all protos of kms_grpc. The working directory is the top of the tree."""
     protos = sorted(str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos" / "kms_grpc").rglob("*.proto"))
     if not protos:
         raise SystemExit("no protos under protos/kms_grpc")
-    include = Path(grpc_tools.__file__).parent / "_proto"
-    outputs = [f"--{kind}_out={target}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'protos'}", f"-I{include}", *outputs, *protos]
+    includes = [f"-I{ROOT / 'protos'}", f"-I{googleapis()}"]
+    command = [sys.executable, "-m", "grpc_tools.protoc", *includes, *arguments, *protos]
     # protoc looks for its mypy plug-ins on PATH. Without an activated environment they are only beside the interpreter.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PATH": path})
+
+
+def build_stubs(target: Path = ROOT) -> None:
+    """Generates kms_grpc/v1/*_pb2*.py and .pyi under `target`. The folders under protos/ mirror the package."""
+    protoc(*(f"--{kind}_out={target}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")))
 
 
 # --- the field numbers that the C core needs ---------------------------------------------------------------------

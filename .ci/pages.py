@@ -14,7 +14,6 @@ from __future__ import annotations
 import ast
 import math
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorS
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from build import protoc  # noqa: E402 - from this tree, wherever the script is called
 from kms_grpc import errors  # noqa: E402 - from this tree, wherever the script is called
 from kms_grpc.cli.failures import MEANINGS  # noqa: E402
 from kms_grpc.cli.main import BENCH, cli  # noqa: E402
@@ -46,11 +46,9 @@ MESSAGES, ENUMS, SERVICES, INNER = 4, 5, 6, 2
 
 def descriptors() -> FileDescriptorSet:
     """Returns the protos of kms_grpc with their comments."""
-    protos = sorted(str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos" / "kms_grpc").rglob("*.proto"))
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "set.binpb")
-        options = [f"-I{ROOT / 'protos'}", f"--descriptor_set_out={target}", "--include_source_info"]
-        subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *options, *protos], check=True, cwd=ROOT)
+        protoc(f"--descriptor_set_out={target}", "--include_source_info")
         return FileDescriptorSet.FromString(target.read_bytes())
 
 

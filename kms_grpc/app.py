@@ -32,7 +32,7 @@ from kms_grpc.crypto.keyring import keyring_facts, libcrypto_advice, libcrypto_v
 from kms_grpc.model.principal import Principal
 from kms_grpc.operations.call import Service
 from kms_grpc.operations.executor import Executor
-from kms_grpc.operations.table import NAMES, TABLE
+from kms_grpc.operations.table import COUNTED, TABLE
 from kms_grpc.processes import keeper as keeper_process
 from kms_grpc.processes import logs
 from kms_grpc.processes import prepare as prepare_process
@@ -50,7 +50,7 @@ SLOTS_BESIDE_MATERIALS = 64
 
 def serve(settings: Settings) -> int:
     """`kms-grpc serve`; returns its exit code."""
-    return Supervisor(settings, lambda role, index: [sys.executable, "-m", "kms_grpc", role], NAMES).run()
+    return Supervisor(settings, lambda role, index: [sys.executable, "-m", "kms_grpc", role], COUNTED).run()
 
 
 def run_prepare() -> int:
@@ -176,7 +176,7 @@ def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock |
         authentication=authentication(settings, shards, clock, log),
         authorizer=AccountOnly(),
         audit_log=log,
-        counters=Counters.open(RunFolder(settings.data_dir).counters(worker), NAMES),
+        counters=Counters.open(RunFolder(settings.data_dir).counters(worker), COUNTED),
         clock=clock,
         managed_services=frozenset(settings.managed_services),
         non_committing_suites=settings.non_committing_suites,

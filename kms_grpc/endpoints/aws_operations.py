@@ -1,10 +1,11 @@
-"""The names of all operations of AWS KMS. One that is not served yet answers with UnsupportedOperationException."""
+"""The names of all operations of AWS KMS. Both doors refuse one that is not built by UnsupportedOperationException."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from kms_grpc.errors import KMSError, UnknownOperationException, UnsupportedOperationException
+from kms_grpc.operations.operation import Unbuilt
 
 PREFIX: Final = "TrentService."
 AWS_OPERATIONS: Final = frozenset(
@@ -26,9 +27,46 @@ AWS_OPERATIONS: Final = frozenset(
 """Source: botocore's service model of KMS, version 2014-11-01, including later additions."""
 
 
-def unknown_operation(target: bytes) -> KMSError:
-    """Returns the error for an `X-Amz-Target` that has no row in the table."""
-    name = target.decode("ascii", "replace").removeprefix(PREFIX)
-    if target.startswith(PREFIX.encode()) and name in AWS_OPERATIONS:
-        return UnsupportedOperationException(f"{name} is not supported yet.")
-    return UnknownOperationException(f"X-Amz-Target must be {PREFIX}<Operation>, with an operation of AWS KMS.")
+CHANGING: Final = frozenset(
+    (
+        "ConnectCustomKeyStore", "CreateCustomKeyStore", "CreateGrant", "DeleteCustomKeyStore",
+        "DisconnectCustomKeyStore", "PutKeyPolicy", "ReplicateKey", "RetireGrant", "RevokeGrant",
+        "UpdateCustomKeyStore", "UpdatePrimaryRegion",
+    )
+)  # fmt: skip
+"""The operations that are not built and whose `readOnly` is false in CloudTrail. The table says it of the others."""
+
+
+class NotBuilt(UnsupportedOperationException):
+    """UnsupportedOperationException for a whole operation. Its gRPC status is that of a method that a server lacks."""
+
+    status = "UNIMPLEMENTED"
+
+    @property
+    def code(self) -> str:
+        return UnsupportedOperationException.__name__
+
+
+def not_built(operation: Unbuilt) -> KMSError:
+    """Returns the error for a call of an operation that is not built."""
+    return NotBuilt(f"{operation.name} is not supported yet.")
+
+
+def unbuilt(name: str) -> Unbuilt | None:
+    """Returns the operation of AWS KMS of that name, for a name that has no row in the table; None if AWS has none."""
+    return Unbuilt(name, name not in CHANGING) if name in AWS_OPERATIONS else None
+
+
+def unbuilt_target(target: bytes) -> Unbuilt:
+    """Returns the operation that an `X-Amz-Target` names, which has no row in the table. Raises
+    UnknownOperationException if AWS KMS has none of that name."""
+    name = target.decode("ascii", "replace")
+    operation = unbuilt(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
+    if operation is None:
+        raise UnknownOperationException(f"X-Amz-Target must be {PREFIX}<Operation>, with an operation of AWS KMS.")
+    return operation
+
+
+def unknown_rpc(path: str) -> KMSError:
+    """Returns the error for the path of a gRPC method that neither AWS KMS nor this version has."""
+    return UnknownOperationException(f"There is no method {path}; the contract of this server may be an older one.")

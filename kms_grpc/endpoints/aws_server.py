@@ -30,7 +30,7 @@ from kms_grpc.authentication.credentials import REQUEST_ID, Credentials, SignedR
 from kms_grpc.authentication.signature_v4 import called_region
 from kms_grpc.config import Limits, Settings
 from kms_grpc.endpoints.aws_json import AwsJson
-from kms_grpc.endpoints.aws_operations import unknown_operation
+from kms_grpc.endpoints.aws_operations import not_built, unbuilt_target
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.http_answers import HttpAnswer
 from kms_grpc.endpoints.http_echo import with_echo
@@ -38,7 +38,7 @@ from kms_grpc.endpoints.http_requests import RequestParser
 from kms_grpc.endpoints.tls import ServerTls
 from kms_grpc.errors import KMSError, KMSInternalException, RequestEntityTooLargeException, UnknownOperationException
 from kms_grpc.operations.executor import Executor
-from kms_grpc.operations.operation import Operation
+from kms_grpc.operations.operation import Operation, Unbuilt
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -184,6 +184,8 @@ class AsgiApplication:
             if body is None:
                 return
             credentials = _credentials(scope, headers, body, request_id, repeatable)
+            if isinstance(operation, Unbuilt):
+                raise self._executor.refuse(operation, credentials, not_built(operation))
             status, answer = 200, await self._execute(operation, credentials, body, scope["client"])
         except KMSError as error:
             status, answer = error.http_status, _refusal(error)
@@ -193,17 +195,14 @@ class AsgiApplication:
             status, answer = failed.http_status, _refusal(failed)
         await self._send(send, status, answer, request_id.encode())
 
-    def _operation(self, scope: Scope, headers: Headers) -> Operation:
+    def _operation(self, scope: Scope, headers: Headers) -> Operation | Unbuilt:
         if scope["method"] != "POST" or scope["raw_path"] not in (b"/", b""):
             raise UnknownOperationException("Operations of AWS KMS are called by POST /.")
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if kind != CONTENT_TYPE:
             raise UnknownOperationException(f"The Content-Type must be {CONTENT_TYPE.decode()}.")
         target = headers.get(b"x-amz-target", b"")
-        operation = self._operations.get(target)
-        if operation is None:
-            raise unknown_operation(target)
-        return operation
+        return self._operations.get(target) or unbuilt_target(target)
 
     async def _execute(self, operation: Operation, credentials: Credentials, body: bytes, connection: Any) -> bytes:
         if operation.warm and len(body) <= INLINE_BYTES:

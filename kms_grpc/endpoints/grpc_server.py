@@ -20,7 +20,6 @@ from urllib.parse import unquote
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from kms_grpc.audit.record import new_id
 from kms_grpc.authentication.credentials import REQUEST_ID_LENGTH, Credentials
@@ -28,12 +27,14 @@ from kms_grpc.config import Limits, Settings
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.bulk import Bulk, is_bulk
 from kms_grpc.endpoints.call_limit import ARRIVAL_SECONDS, TOO_MANY_CALLS, CallLimit, MethodHandlers, reading_in_time
+from kms_grpc.endpoints.reflection import Reflection
 from kms_grpc.endpoints.rich_errors import Refusal, refusal
 from kms_grpc.endpoints.streams import Streams
 from kms_grpc.endpoints.tls import ServerTls
+from kms_grpc.endpoints.unserved import UnservedMethods
 from kms_grpc.errors import KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
-from kms_grpc.operations.operation import Operation
+from kms_grpc.operations.operation import Operation, Unbuilt
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Method = Callable[[bytes, Context], Awaitable[bytes]]
@@ -41,6 +42,8 @@ Method = Callable[[bytes, Context], Awaitable[bytes]]
 BEARER = "bearer "
 REGION_LENGTH = 64
 ACCEPTED_PING_INTERVAL_MS = 10_000
+METADATA_BYTES = 16 * 1024
+"""Most bytes of a call's metadata, as HTTP/2 counts them: 32 more for each entry than its name and value have."""
 CONNECTION_AGE_MS = 30 * 60 * 1000
 CONNECTION_GRACE_MS = 24 * 60 * 60 * 1000
 """How long the streams of an aged connection may continue. New calls already use a new connection."""
@@ -62,6 +65,9 @@ def options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.http2.min_recv_ping_interval_without_data_ms", ACCEPTED_PING_INTERVAL_MS),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.bdp_probe", 0),
+        # Between the two limits gRPC would refuse calls at random.
+        ("grpc.max_metadata_size", METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES),
         ("grpc.max_connection_age_ms", CONNECTION_AGE_MS),
         ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
         ("grpc.max_concurrent_streams", limits.calls_per_connection),
@@ -114,7 +120,8 @@ class GrpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         services = sorted({operation.service for operation in self._table})
         if self._settings.reflection:
-            reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+            self._server.add_generic_rpc_handlers(Reflection([*services, health.SERVICE_NAME]).handlers())
+        self._server.add_generic_rpc_handlers((UnservedMethods(self._refuse_unserved),))
         self.port = self._bind(self._settings.listen)
         await self._server.start()
         for service in ("", *services):
@@ -181,6 +188,12 @@ class GrpcServer:
         except KMSError as error:
             await self._refuse(context, credentials, error)
             raise AssertionError("abort does not return") from None
+
+    def _refuse_unserved(self, context: Context, error: KMSError, operation: Unbuilt | None) -> None:
+        credentials = read_credentials(context)
+        if operation is not None:
+            error = self._executor.refuse(operation, credentials, error)
+        self._end_refused(context, credentials, error)
 
     def _end_refused(self, context: Context, credentials: Credentials, error: KMSError) -> None:
         """End the call of a handler that then returns, which costs less than context.abort."""

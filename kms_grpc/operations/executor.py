@@ -22,7 +22,7 @@ from kms_grpc.operations.admission import checks
 from kms_grpc.operations.admission.permits import NotWarm, Permits
 from kms_grpc.operations.call import Call, Service
 from kms_grpc.operations.contract.wire import PROTOBUF, Wire
-from kms_grpc.operations.operation import Operation
+from kms_grpc.operations.operation import NOT_BUILT, Operation, Unbuilt
 from kms_grpc.operations.recording import audit, fail, open_call
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Executor:
         self.service.counters.count(operation.name, "OK", time.perf_counter_ns() - started)
         return answer
 
-    def refuse(self, operation: Operation, credentials: Credentials, error: KMSError) -> KMSError:
+    def refuse(self, operation: Operation | Unbuilt, credentials: Credentials, error: KMSError) -> KMSError:
         """Audits and counts a call that a door refuses before it has begun. Returns `error`."""
         call = open_call(self.service, operation, credentials)
         caller = self.service.authentication.warm_principal(credentials)
@@ -90,7 +90,8 @@ class Executor:
         call.record.fail(error.code, error.text)
         head = head_of_refused(operation.name, call.region, operation.read_only, caller)
         self.service.audit_log.append(call.record.line(head))
-        self.service.counters.count(operation.name, error.code, 0)
+        counted = NOT_BUILT if isinstance(operation, Unbuilt) else operation.name
+        self.service.counters.count(counted, error.code, 0)
         return error
 
     def _note_warm_error(self, call: Call, problem: Exception) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
@@ -21,6 +21,18 @@ ENVELOPE = "kms_grpc.v1.EnvelopeService"
 
 
 Request = TypeVar("Request", bound=Message)
+
+
+NOT_BUILT: Final = "NotBuilt"
+"""The name under which calls of all operations that are not built are counted together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unbuilt:
+    """An operation of AWS KMS that is not built, as the audit records a call of it."""
+
+    name: str
+    read_only: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from kms_grpc.audit.record import AuditRecord, iso_time, new_id
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.errors import KMSError, KMSInternalException
 from kms_grpc.operations.call import Call, Service
-from kms_grpc.operations.operation import Operation
+from kms_grpc.operations.operation import Operation, Unbuilt
 
 log = logging.getLogger(__name__)
 
 
-def open_call(service: Service, operation: Operation, credentials: Credentials) -> Call:
+def open_call(service: Service, operation: Operation | Unbuilt, credentials: Credentials) -> Call:
     """Returns a call that arrives now, with an open audit record."""
     now_ns = service.clock.wall_ns()
     record = AuditRecord(iso_time(now_ns), credentials.peer, credentials.user_agent, credentials.request_id, new_id())

@@ -23,7 +23,7 @@ from kms_grpc.operations.handlers import (
     streams,
     tags,
 )
-from kms_grpc.operations.operation import Operation, Row, compiled
+from kms_grpc.operations.operation import NOT_BUILT, Operation, Row, compiled
 
 
 def joined(*parts: Iterable[Row[Any]]) -> tuple[Operation, ...]:
@@ -55,3 +55,5 @@ TABLE = joined(
 """Counter files number operations in this order. They are made anew at each start, so the order may change."""
 
 NAMES = tuple(operation.name for operation in TABLE)
+COUNTED = (*NAMES, NOT_BUILT)
+"""The names by which calls are counted."""

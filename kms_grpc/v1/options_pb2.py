@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kms_grpc/v1/options.proto\x12\x0bkms_grpc.v1\x1a google/protobuf/descriptor.proto\"\x91\x02\n\x06Limits\x12\x10\n\x03min\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x0f\n\x07pattern\x18\x04 \x01(\t\x12\x1a\n\rdefault_value\x18\x05 \x01(\x03H\x02\x88\x01\x01\x12\x13\n\x0bunsupported\x18\x06 \x01(\x08\x12\x11\n\tsupported\x18\x07 \x03(\t\x12\"\n\x05items\x18\x08 \x01(\x0b\x32\x13.kms_grpc.v1.Limits\x12\x14\n\x0cjudged_apart\x18\t \x01(\x08\x12\x14\n\x07\x61ws_max\x18\n \x01(\x03H\x03\x88\x01\x01\x42\x06\n\x04_minB\x06\n\x04_maxB\x10\n\x0e_default_valueB\n\n\x08_aws_max:D\n\x06limits\x12\x1d.google.protobuf.FieldOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x13.kms_grpc.v1.Limits:4\n\x0b\x61lways_sent\x12\x1d.google.protobuf.FieldOptions\x18\xd2\x86\x03 \x01(\x08:5\n\x08\x61ws_name\x12!.google.protobuf.EnumValueOptions\x18\xd1\x86\x03 \x01(\t:5\n\x0bpermissions\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kms_grpc/v1/options.proto\x12\x0bkms_grpc.v1\x1a google/protobuf/descriptor.proto\"\x91\x02\n\x06Limits\x12\x10\n\x03min\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x0f\n\x07pattern\x18\x04 \x01(\t\x12\x1a\n\rdefault_value\x18\x05 \x01(\x03H\x02\x88\x01\x01\x12\x13\n\x0bunsupported\x18\x06 \x01(\x08\x12\x11\n\tsupported\x18\x07 \x03(\t\x12\"\n\x05items\x18\x08 \x01(\x0b\x32\x13.kms_grpc.v1.Limits\x12\x14\n\x0cjudged_apart\x18\t \x01(\x08\x12\x14\n\x07\x61ws_max\x18\n \x01(\x03H\x03\x88\x01\x01\x42\x06\n\x04_minB\x06\n\x04_maxB\x10\n\x0e_default_valueB\n\n\x08_aws_max:E\n\x06limits\x12\x1d.google.protobuf.FieldOptions\x18\xa3\xf8\x8fx \x01(\x0b\x32\x13.kms_grpc.v1.Limits:5\n\x0b\x61lways_sent\x12\x1d.google.protobuf.FieldOptions\x18\xa4\xf8\x8fx \x01(\x08:0\n\x06secret\x12\x1d.google.protobuf.FieldOptions\x18\xa5\xf8\x8fx \x01(\x08:6\n\x08\x61ws_name\x12!.google.protobuf.EnumValueOptions\x18\xa3\xf8\x8fx \x01(\t:6\n\x0bpermissions\x12\x1e.google.protobuf.MethodOptions\x18\xa3\xf8\x8fx \x03(\tBf\n\x0bkms_grpc.v1P\x01Z\x11kms_grpc/v1;kmsv1\xa2\x02\x03KMS\xaa\x02\nKmsGrpc.V1\xca\x02\nKmsGrpc\\V1\xe2\x02\x13KmsGrpc\\V1\\Metadata\xea\x02\x0bKmsGrpc::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kms_grpc.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\013kms_grpc.v1P\001Z\021kms_grpc/v1;kmsv1\242\002\003KMS\252\002\nKmsGrpc.V1\312\002\nKmsGrpc\\V1\342\002\023KmsGrpc\\V1\\Metadata\352\002\013KmsGrpc::V1'
   _globals['_LIMITS']._serialized_start=77
   _globals['_LIMITS']._serialized_end=350
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,9 @@ Options that turn the contract into data: limits of fields, AWS's spelling of va
 
 The request validator is compiled from `limits`, GetLimits answers from them, and the AWS door spells enum values by
 `aws_name`. So a limit, a spelling or a permission stands in one place: here, beside its field.
+
+The options' numbers begin at 251919395, which was drawn at random. Numbers from 50000 to 99999 are for use within one
+organization: two packages that use the same one cannot be linked into one program.
 """
 
 from collections import abc as _abc
@@ -109,6 +112,7 @@ Global___Limits: _TypeAlias = Limits  # noqa: Y015
 
 LIMITS_FIELD_NUMBER: _builtins.int
 ALWAYS_SENT_FIELD_NUMBER: _builtins.int
+SECRET_FIELD_NUMBER: _builtins.int
 AWS_NAME_FIELD_NUMBER: _builtins.int
 PERMISSIONS_FIELD_NUMBER: _builtins.int
 limits: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Limits]
@@ -116,6 +120,10 @@ limits: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, 
 always_sent: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """AWS sends the member also where it is false, 0, "" or empty. Any other member without presence of its own is left
 out of an answer in JSON then.
+"""
+secret: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
+"""The value is secret (plaintext, key material, a token), or AWS calls it sensitive. Logs, errors and audit records
+leave it out.
 """
 aws_name: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.EnumValueOptions, _builtins.str]
 """AWS's spelling of the value, e.g. "PendingDeletion"."""

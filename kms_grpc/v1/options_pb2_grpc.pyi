@@ -5,6 +5,9 @@ Options that turn the contract into data: limits of fields, AWS's spelling of va
 
 The request validator is compiled from `limits`, GetLimits answers from them, and the AWS door spells enum values by
 `aws_name`. So a limit, a spelling or a permission stands in one place: here, beside its field.
+
+The options' numbers begin at 251919395, which was drawn at random. Numbers from 50000 to 99999 are for use within one
+organization: two packages that use the same one cannot be linked into one program.
 """
 
 from collections import abc as _abc

@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from tests.aws.conftest import AwsEndpoint, endpoint_of
@@ -19,6 +20,7 @@ from tests.aws.readme import EXAMPLE_URL, clients
 from tests.aws.test_cases import MODEL
 from tests.aws.world import OTHER_REGION, UNKNOWN
 from tests.conftest import StartServer
+from tests.documents.blocks import PROXY
 
 KEYS = 7
 
@@ -97,8 +99,12 @@ def test_environment_variables_are_enough(environment: None) -> None:
 
 
 def test_readmes_line(endpoint: AwsEndpoint, environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It obeys no proxy of the environment."""
     monkeypatch.delenv("AWS_ENDPOINT_URL_KMS")
-    made = eval(clients()["tests/aws/test_boto3.py"].replace(EXAMPLE_URL, endpoint.url), {"boto3": boto3})
+    for name, proxy in PROXY.items():
+        monkeypatch.setenv(name, proxy)
+    names = {"boto3": boto3, "Config": Config}
+    made = eval(clients()["tests/aws/test_boto3.py"].replace(EXAMPLE_URL, endpoint.url), names)
     assert isinstance(made.list_keys()["Keys"], list)
 
 

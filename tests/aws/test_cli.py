@@ -11,6 +11,7 @@ import pytest
 
 from tests.aws.conftest import AwsEndpoint
 from tests.aws.readme import EXAMPLE_URL, ROOT, clients, walk
+from tests.documents.blocks import PROXY
 
 REFUSALS = [
     "IncorrectKeyException", "InvalidCiphertextException", "AccessDeniedException", "NotFoundException",
@@ -26,7 +27,7 @@ def test_readmes_example(endpoint: AwsEndpoint, tmp_path: Path) -> None:
     assert script.count(EXAMPLE_URL) == 1
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script.replace(EXAMPLE_URL, endpoint.url)],
-        cwd=tmp_path, env=endpoint.variables, capture_output=True, text=True, timeout=380, check=False,
+        cwd=tmp_path, env=endpoint.variables | PROXY, capture_output=True, text=True, timeout=380, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.findall(r"refused: (\w+)", done.stdout) == REFUSALS

@@ -88,7 +88,7 @@ def test_a_field_has_the_type_of_aws(field: FieldDescriptor, shape: str) -> None
     if "enum" in SHAPES[item]:
         assert field.enum_type.name == ONE_ENUM_FOR_TWO_SHAPES.get(item, item)
     if SHAPES[item].get("sensitive"):
-        assert is_secret(field), "AWS calls it sensitive: debug_redact"
+        assert is_secret(field), "AWS calls it sensitive: (kms_grpc.v1.secret)"
 
 
 @pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if "enum" in shape])

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
@@ -15,8 +12,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from kms_grpc.operations.contract.descriptors import limits, permissions
 from kms_grpc.v1 import envelope_pb2, key_management_pb2, keys_pb2, options_pb2
 from tests.aws_facts import errors_of
+from tests.contract.build_script import build_script
 
-ROOT = Path(__file__).resolve().parents[2]
 FILES = (key_management_pb2, keys_pb2, envelope_pb2, options_pb2)
 
 METHODS = [
@@ -37,9 +34,7 @@ FIELDS = [
 def comments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The comments of rpcs and fields by full name, each joined into one line."""
     target = tmp_path_factory.mktemp("comments") / "set.binpb"
-    protos = sorted(str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos" / "kms_grpc").rglob("*.proto"))
-    options = ["-Iprotos", f"--descriptor_set_out={target}", "--include_source_info"]
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *options, *protos], check=True, cwd=ROOT)
+    build_script().protoc(f"--descriptor_set_out={target}", "--include_source_info")
     return dict(read_comments(FileDescriptorSet.FromString(target.read_bytes())))
 
 

@@ -17,7 +17,7 @@ import pytest
 from kms_grpc.cli.main import cli
 from kms_grpc.config import from_values
 from tests.conftest import StartServer
-from tests.documents.blocks import Block, block, every_block
+from tests.documents.blocks import PROXY, Block, block, every_block
 from tests.served import Served
 
 ELSEWHERE = {
@@ -47,7 +47,7 @@ def shell_documents() -> list[str]:
 
 def variables(server: Served) -> dict[str, str]:
     given = {"KMS_GRPC_ENDPOINT": server.address, "KMS_GRPC_TOKEN": server.token, "KMS_GRPC_REGION": server.regions[0]}
-    return {**os.environ, **given, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return {**os.environ, **PROXY, **given, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
 def test_few_blocks_are_not_run() -> None:

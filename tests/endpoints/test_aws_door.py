@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import StartServer
 from tests.endpoints.aws_calls import JSON_11, TEST, Answer, address_of, call, send, signed_headers
 from tests.processes.stand_in_server import eventually
-from tests.served import Served
+from tests.served import ACCOUNT, Served
 
 pytestmark = pytest.mark.xdist_group("aws door")
 
@@ -117,6 +117,23 @@ def test_requests_that_are_not_calls(address: str, method: str, path: str, heade
     assert answer.headers["content-type"] == JSON_11
     if code != UNKNOWN:
         assert answer.json["message"] == "ReplicateKey is not supported yet."
+
+
+@pytest.mark.parametrize(("name", "read_only"), [("Sign", True), ("CreateGrant", False)])
+@pytest.mark.parametrize("known", [True, False])
+def test_operations_that_are_not_built_are_audited(
+    served: Served, address: str, name: str, read_only: bool, known: bool
+) -> None:
+    """As at the gRPC door: by their name, and with the caller where the signature is right."""
+    answer = call(address, name, key=TEST if known else ("test", "wrong"))
+    assert (answer.status, answer.code) == (400, "UnsupportedOperationException")
+    assert answer.json["message"] == f"{name} is not supported yet."
+    request_id = answer.headers["x-amzn-requestid"]
+    eventually(lambda: request_id in audit(served), "the audit record")
+    (record,) = [json.loads(line) for line in audit(served).splitlines() if request_id in line]
+    assert (record["eventName"], record["readOnly"], record["errorCode"]) == (name, read_only, answer.code)
+    assert record["errorMessage"] == answer.json["message"]
+    assert record["userIdentity"].get("accountId") == (ACCOUNT if known else None)
 
 
 def test_a_response_to_bytes_that_are_not_http_has_a_request_id(address: str) -> None:

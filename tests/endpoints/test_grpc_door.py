@@ -10,10 +10,10 @@ import grpc
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from kms_grpc.v1 import key_management_pb2 as pb
-from tests.endpoints.calls import OPERATIONS, Reply, ask, metadata
+from tests.endpoints.calls import OPERATIONS, Reply, ask, metadata, refused
 from tests.endpoints.conftest import MESSAGE_BYTES, STRANGER_TOKEN
 from tests.endpoints.http2 import status_of_call
 from tests.served import ACCOUNT, Served
@@ -245,13 +245,57 @@ def test_invalid_metadata_writes_no_log(door: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["/kms_grpc.v1.KeyManagementService/CreateGrant", "/kms_grpc.v1.KeyManagementService/encrypt", "/x/y", "/"],
+    ("path", "reason"),
+    [
+        ("/kms_grpc.v1.KeyManagementService/CreateGrant", "UnsupportedOperationException"),
+        ("/kms_grpc.v1.KeyManagementService/Sign", "UnsupportedOperationException"),
+        ("/kms_grpc.v1.KeyManagementService/encrypt", "UnknownOperationException"),
+        ("/kms_grpc.v1.EnvelopeService/Sign", "UnknownOperationException"),
+        ("/kms_grpc.v1.NoService/Encrypt", "UnknownOperationException"),
+        ("/x/y", None),
+        ("/", None),
+    ],
 )
-def test_unknown_methods(door: Served, channel: grpc.Channel, path: str) -> None:
+def test_unknown_methods(door: Served, channel: grpc.Channel, path: str, reason: str | None) -> None:
+    reply = call_of(channel, path, metadata(door.token))
+    assert (reply.code, reply.reason) == ("UNIMPLEMENTED", reason)
+    assert reply.domain == (reason and "kms_grpc.v1")
+    if reason == "UnsupportedOperationException":
+        assert reply.text == f"{path.rpartition('/')[2]} is not supported yet."
+    elif reason:
+        assert path in reply.text
+
+
+def call_of(channel: grpc.Channel, path: str, sent: list[tuple[str, str]]) -> Reply:
+    """Calls a method that must be refused."""
     with pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(path)(b"", metadata=metadata(door.token), timeout=60)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        channel.unary_unary(path)(b"", metadata=sent, timeout=60)
+    return refused(caught.value)
+
+
+@pytest.mark.parametrize(("name", "read_only"), [("Sign", True), ("CreateGrant", False)])
+@pytest.mark.parametrize("known", [True, False])
+def test_operations_that_are_not_built_are_audited(
+    door: Served, channel: grpc.Channel, name: str, read_only: bool, known: bool
+) -> None:
+    request_id = f"unbuilt-{name}-{known}"
+    sent = metadata(door.token if known else "x" * 40, AWAY, request_id)
+    reply = call_of(channel, f"/kms_grpc.v1.KeyManagementService/{name}", sent)
+    assert reply.trailers["kms-request-id"] == request_id
+    (record,) = records(door, request_id)
+    assert (record["eventName"], record["readOnly"], record["awsRegion"]) == (name, read_only, AWAY)
+    assert (record["errorCode"], record["errorMessage"]) == (reply.reason, reply.text)
+    assert record["userIdentity"].get("accountId") == (ACCOUNT if known else None)
+
+
+def test_metadata_beyond_the_limit_is_always_refused(door: Served, channel: grpc.Channel) -> None:
+    """gRPC's own limits are 8 KiB and 16 KiB, and between them it refuses by chance. The error names the limit."""
+    for size in (4_000, 8_000, 12_000, 15_000):
+        codes = {ask(channel, "ListKeys", sent=[*metadata(door.token), ("x-long", "x" * size)]).code for _ in range(30)}
+        assert codes == {"OK"}, size
+    replies = [ask(channel, "ListKeys", sent=[*metadata(door.token), ("x-long", "x" * 16_500)]) for _ in range(30)]
+    assert {reply.code for reply in replies} == {"RESOURCE_EXHAUSTED"}
+    assert all("16384" in reply.text for reply in replies), replies[0].text
 
 
 def test_messages_beyond_the_limit(door: Served, channel: grpc.Channel, key: Any) -> None:
@@ -281,21 +325,31 @@ def test_health(door: Served, channel: grpc.Channel) -> None:
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_reflection(door: Served, channel: grpc.Channel) -> None:
-    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_reflection(channel: grpc.Channel, version: str) -> None:
+    """Both versions have the same messages."""
+    method = channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
     asked = [
         reflection_pb2.ServerReflectionRequest(list_services=""),
         reflection_pb2.ServerReflectionRequest(file_containing_symbol="kms_grpc.v1.KeyManagementService"),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol="kms_grpc.v1.Nothing"),
     ]
-    listed, file = list(stub.ServerReflectionInfo(iter(asked), timeout=60))
+    listed, file, nothing = list(method(iter(asked), timeout=60))
     assert {service.name for service in listed.list_services_response.service} == {
         "kms_grpc.v1.KeyManagementService",
         "kms_grpc.v1.EnvelopeService",
         "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
     }
     names = {FileDescriptorProto.FromString(raw).name for raw in file.file_descriptor_response.file_descriptor_proto}
     assert "kms_grpc/v1/key_management.proto" in names
+    assert nothing.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+    assert "kms_grpc.v1.Nothing" in nothing.error_response.error_message
 
 
 # --- audit ----------------------------------------------------------------------------------------------------------

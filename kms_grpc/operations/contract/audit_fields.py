@@ -1,6 +1,6 @@
 """Selects which parts of a request its audit record has: all but secrets and blobs, under CloudTrail's names.
 
-The protos mark secrets (`debug_redact`); bytes are never recorded. As in CloudTrail, the encryption algorithm is
+The protos mark secrets (`secret`); bytes are never recorded. As in CloudTrail, the encryption algorithm is
 recorded also where the request left it to its default. Of a batch's items the record has the number.
 """
 

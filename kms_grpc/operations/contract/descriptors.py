@@ -44,8 +44,8 @@ def value_or_default(request: Message, name: str) -> int:
 
 
 def is_secret(field: FieldDescriptor) -> bool:
-    """Returns whether the field is marked `debug_redact`: its value must not be shown."""
-    return bool(field.GetOptions().debug_redact)
+    """Returns whether the option `secret` marks the field: its value must not be shown."""
+    return bool(field.GetOptions().Extensions[options_pb2.secret])
 
 
 def is_always_sent(field: FieldDescriptor) -> bool:

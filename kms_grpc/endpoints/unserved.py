@@ -1,0 +1,43 @@
+"""The rpcs of the service that are not served: operations of AWS KMS that are not built, and names that nobody knows.
+
+gRPC itself would answer them without an ErrorInfo, and the audit log would not have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import grpc
+
+from kms_grpc.endpoints.aws_operations import not_built, unbuilt, unknown_rpc
+from kms_grpc.errors import KMSError
+from kms_grpc.operations.operation import KEY_MANAGEMENT, Unbuilt
+
+Context = grpc.aio.ServicerContext[Any, Any]
+PACKAGE: Final = "/kms_grpc.v1."
+
+
+class UnservedMethods(grpc.GenericRpcHandler):
+    """Refuses the calls of the package that no other handler has taken. It must be the last of the handlers.
+
+    `refuse` ends a call by an error, and audits it where the operation is known.
+    """
+
+    def __init__(self, refuse: Callable[[Context, KMSError, Unbuilt | None], None]) -> None:
+        self._refuse = refuse
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Returns the handler of a call, which reads no message, or None for another package's method."""
+        path = str(handler_call_details.method)
+        if not path.startswith(PACKAGE):
+            return None
+        service, _, name = path.removeprefix("/").rpartition("/")
+        operation = unbuilt(name) if service == KEY_MANAGEMENT else None
+        error = unknown_rpc(path) if operation is None else not_built(operation)
+
+        async def refuse(_: object, context: Context) -> None:
+            self._refuse(context, error, operation)
+
+        handler: Any = grpc.stream_stream_rpc_method_handler
+        return handler(refuse)
