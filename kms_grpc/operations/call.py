@@ -20,6 +20,7 @@ from kms_grpc.errors import KMSError
 from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
 from kms_grpc.registry.base import OutboxRow, Transaction
+from kms_grpc.registry.basis import Basis
 from kms_grpc.registry.shards import Shard, Shards
 
 
@@ -66,6 +67,10 @@ class Call(msgspec.Struct):
     """Audit records of what the service did with its own keys for this call. They are written with the call's own."""
     refusal: KMSError | None = None
     """An error that the caller gets although the transaction commits, because what it counted must be kept."""
+    basis: Basis | None = None
+    """What the admission of the call relies on."""
+    cells: tuple[int, ...] = ()
+    """Counters that take the call, where a Permit says so (audit/counters.py)."""
     stable: bool = True
     """True while all authorization decisions of this call have read only attributes that a Permit may rely on."""
     permit_head: bytes = b""

@@ -77,7 +77,7 @@ class Executor:
         except Exception as problem:
             self._note_warm_error(call, problem)
             return None
-        self.service.counters.count(operation.name, "OK", time.perf_counter_ns() - started)
+        self.service.counters.count_warm(operation.name, call.cells, time.perf_counter_ns() - started)
         return answer
 
     def refuse(self, operation: Operation, credentials: Credentials, error: KMSError) -> KMSError:

@@ -8,7 +8,7 @@ It does not import grpc and holds no keys. It handles these signals:
 | a second SIGTERM or SIGINT | all processes get SIGKILL at once; exit code 0 |
 | SIGHUP | on a terminal, which has then closed: as SIGTERM; otherwise ignored, since log rotation needs no signal |
 
-When a worker dies, all epochs are bumped: it may have committed a change without notifying the other workers.
+When a child dies, all Permits and caches become stale: it may have committed a change without announcing it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from kms_grpc.processes.children import Child, Command, Timing, describe_status
 from kms_grpc.processes.claims import StartRefused
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.signals import Signals
-from kms_grpc.registry.epochs import Epochs
+from kms_grpc.registry.words import Words
 
 _STOP: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 _KEEPER_SECONDS: Final = 5.0
@@ -88,7 +88,7 @@ class Supervisor:
         addresses = held.enter_context(claims.address(settings.listen, settings.workers))
         aws_addresses = self._claim_aws(held)
         self._run_folder.make(settings, self._operations)
-        self._epochs = Epochs(self._run_folder.epochs)
+        self._words = Words(self._run_folder.words)
         self._selector = held.enter_context(selectors.DefaultSelector())
         self._signals = held.enter_context(Signals((*_STOP, signal.SIGHUP, signal.SIGCHLD)))
         self._selector.register(self._signals, selectors.EVENT_READ)
@@ -231,7 +231,7 @@ class Supervisor:
             if status != 0 and not self._stops:
                 raise StartRefused(reason, status if status > 0 else 1)
             return
-        self._epochs.bump_all()
+        self._words.bump_all()
         if self._stops:
             return
         if not self._serving:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,8 +45,12 @@ class SqlTransaction:
         self.latest_time = SqlWritableLatestTime(writer)
 
     @property
-    def changed(self) -> bool:
-        return self._writer.changes > 0
+    def touched(self) -> AbstractSet[tuple[str, str]]:
+        return self._writer.touched
+
+    @property
+    def changes(self) -> int:
+        return self._writer.changes
 
     @property
     def created(self) -> Sequence[tuple[Key, Material | None]]:
@@ -73,6 +78,9 @@ class SqlRegistry:
     def writing(self) -> Iterator[SqlTransaction]:
         with self._store.writing() as connection:
             yield SqlTransaction(Writer(connection, self._reader))
+
+    def version(self) -> object:
+        return self._store.version()
 
     def erase_removed(self) -> bool:
         return self._store.empty_log()

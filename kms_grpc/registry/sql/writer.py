@@ -36,6 +36,8 @@ class Writer(Reader):
         self._connection = connection
         self.changes = 0
         """Entries that the transaction has added to the change log."""
+        self.touched: set[tuple[str, str]] = set()
+        """See base.Transaction.touched."""
         self.created: list[tuple[Key, Material | None]] = []
 
     def execute(self, statement: Executable, parameters: Values) -> CursorResult[Any]:
@@ -66,4 +68,5 @@ class Writer(Reader):
         if sequence % _TRIM_EVERY == 0:
             self.execute(_TRIM_CHANGES, {"until": sequence - CHANGES_KEPT})
         self.changes += 1
+        self.touched.add((kind, name))
         return sequence
