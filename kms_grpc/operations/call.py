@@ -42,6 +42,11 @@ class Service:
     """DecryptStream reads messages whose algorithm suite does not commit to its key."""
 
 
+class MustWrite(Exception):
+    """The call must write before it can be answered, and its thread may not wait for the disk. Nothing was done, and
+    nothing is audited or counted yet: it is to be executed on a thread that may."""
+
+
 class Call(msgspec.Struct):
     """The state of one call. A handler gets it beside its request and keys.
 
@@ -71,6 +76,8 @@ class Call(msgspec.Struct):
     """What the admission of the call relies on."""
     cells: tuple[int, ...] = ()
     """Counters that take the call, where a Permit says so (audit/counters.py)."""
+    may_write: bool = True
+    """The call's thread may wait for a write."""
     stable: bool = True
     """True while all authorization decisions of this call have read only attributes that a Permit may rely on."""
     permit_head: bytes = b""
