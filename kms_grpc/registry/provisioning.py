@@ -107,6 +107,8 @@ def _open_shard(installation: Installation, root: RootKey, words: RegionWords, c
     region_key = _region_key(installation, region, root)
     registry = SqlRegistry(installation.shard_path(region), installation.partition, region, region_key)
     words.latest_time.raise_to(registry.latest_time.read_ns())
+    if words.announced.value == 0:  # the first process of this start; nobody has cached anything yet
+        words.announced.raise_to(registry.changes.last())
     return Shard(installation.partition, region, installation.account, registry, region_key, words, capacity)
 
 
