@@ -160,12 +160,18 @@ def open_shards(settings: Settings) -> Shards:
 
 
 @contextlib.contextmanager
-def default_shard(settings: Settings) -> Iterator[Shard]:
-    """The shard that holds what is the whole service's, for a command beside a running server. WillNotStart."""
+def default_shard(settings: Settings, *, writes: bool = True) -> Iterator[Shard]:
+    """Yields the shard of what belongs to the whole service, for a command beside a running server. Raises
+    WillNotStart.
+
+    A command that `writes` announces at its end that anything may have changed, whatever it did itself: an earlier one
+    may have been killed after its commit, and then the same command finds nothing left to do."""
     shards = open_shards(settings)
     try:
         yield shards.default
     finally:
+        if writes:
+            shards.default.words.announce_all()
         shards.close()
 
 
