@@ -411,9 +411,9 @@ void kms_cleanse(void *buffer, size_t buffer_len);
 #define KMS_SHARD_TIME 1 /* the wall clock, and never less than the word */
 #define KMS_BOOT_TIME 2  /* CLOCK_BOOTTIME, which must be before the word too */
 
-void kms_word_add(uint64_t *word, uint64_t more);          /* release */
-uint64_t kms_word_read(const uint64_t *word);              /* acquire */
-void kms_word_raise(uint64_t *word, uint64_t least);       /* the word becomes at least `least` */
+void kms_word_add(uint64_t *word, uint64_t more);    /* release */
+uint64_t kms_word_read(const uint64_t *word);        /* acquire */
+void kms_word_raise(uint64_t *word, uint64_t least); /* the word becomes at least `least` */
 /* Returns 1 if the lists (kms_grpc/crypto/validity.py) are well formed and hold, else 0. */
 int kms_lists_hold(const uint64_t *words, size_t words_len, const uint8_t *lists, size_t lists_len, uint64_t wall_ns,
                    uint64_t boot_ns);

@@ -73,7 +73,7 @@ class Call(msgspec.Struct):
     refusal: KMSError | None = None
     """An error that the caller gets although the transaction commits, because what it counted must be kept."""
     basis: Basis | None = None
-    """What the admission of the call relies on."""
+    """The words that the admission of the call relies on."""
     cells: tuple[int, ...] = ()
     """Counters that take the call, where a Permit says so (audit/counters.py)."""
     may_write: bool = True

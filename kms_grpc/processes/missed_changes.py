@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Seen:
-    """What the last look saw."""
+    """The state that the last look saw."""
 
     version: object = None
     counts: tuple[int, int] | None = None

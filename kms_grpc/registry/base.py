@@ -34,22 +34,12 @@ from typing import Final, Protocol
 from kms_grpc.clock import DAY_NS
 from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.key import Alias, ImportPair, Key, Material, Tag
+from kms_grpc.registry.change import Change, Name
 
 ANSWERS_KEPT_NS: Final = DAY_NS
 """How long an answer is repeated to a request with the same request id."""
 
 # --- rows --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One entry of the change log."""
-
-    sequence: int
-    kind: str
-    """`key`, `alias` or `access key`."""
-    name: str
-    """A key id, `<account>/alias/<name>`, or an access key id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,12 +334,12 @@ class Transaction(Protocol):
     def latest_time(self) -> WritableLatestTime: ...
 
     @property
-    def touched(self) -> Set[tuple[str, str]]:
-        """Returns (kind, name), as in Change, of all that the transaction has touched, so that caches and Permits must
+    def touched(self) -> Set[Name]:
+        """Returns the names of all that the transaction has touched, so that caches and Permits must
         drop it. A touched alias touches the keys that it named and names."""
 
     @property
-    def changes(self) -> int:
+    def entries(self) -> int:
         """Returns how many entries the transaction has added to the change log."""
 
     @property

@@ -23,8 +23,9 @@ from kms_grpc.crypto.keyring import evict
 from kms_grpc.faults import fault_point
 from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.key import Alias, Key, Material
-from kms_grpc.registry.base import Change, Registry, Transaction
+from kms_grpc.registry.base import Registry, Transaction
 from kms_grpc.registry.basis import Basis
+from kms_grpc.registry.change import Change
 from kms_grpc.registry.generational_cache import GenerationalCache
 from kms_grpc.registry.loaded_materials import LoadedMaterials, WrappingPlace
 from kms_grpc.registry.missing_material import missing_material
@@ -124,7 +125,7 @@ class Shard:
                 yield transaction
         finally:
             if transaction is not None and transaction.touched:
-                self.words.announce(transaction.touched, transaction.changes)
+                self.words.announce(transaction.touched, transaction.entries)
                 fault_point("epoch.after")
         self.catch_up()
         for key, material in transaction.created:

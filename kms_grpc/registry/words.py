@@ -36,11 +36,10 @@ from typing import Final
 
 from kms_grpc.crypto import validity
 from kms_grpc.crypto.words import SIZE, MappedWords, Word
+from kms_grpc.registry.change import Name
 
 NAMES: Final = 65_536
 """Number of words for names."""
-Name = tuple[str, str]
-"""(kind, name), as in base.Change."""
 
 _CONFIGURATION: Final = 8
 _REGIONS: Final = 16

@@ -57,7 +57,7 @@ def test_a_process_that_hangs_is_killed_and_replaced(tmp_path: Path, name: str) 
 
 
 def test_a_pause_of_all_processes_replaces_none(tmp_path: Path) -> None:
-    """As a machine that sleeps, or a container that is frozen."""
+    """A machine that slept, or a container that was frozen, loses no process."""
     with StandInServer(tmp_path).start() as served:
         before = served.pids()
         time.sleep(1.5)

@@ -30,7 +30,7 @@ class Permit(NamedTuple):
     shard: Shard
     keys: tuple[Key, ...]
     lists: bytes
-    """What keeps the Permit valid."""
+    """The lists that keep the Permit valid."""
     cells: tuple[int, ...]
     """`count[]` of the lists."""
     audit_head: bytes
@@ -76,7 +76,7 @@ def permit_for(call: Call, materials: object = None, *, counts: bool = True) -> 
 
 
 def lists_for(call: Call, keys: tuple[Key, ...], cells: tuple[int, ...] = ()) -> bytes:
-    """Returns what keeps the admission of a call valid."""
+    """Returns the lists that keep the admission of a call valid."""
     assert call.basis is not None, "the call was admitted"
     return call.basis.lists(end_for(keys), cells)
 

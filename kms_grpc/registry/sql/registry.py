@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kms_grpc.model.key import Key, Material
+from kms_grpc.registry.change import Name
 from kms_grpc.registry.sql.access_keys import ACCESS_KEY, SqlAccessKeys, SqlWritableAccessKeys
 from kms_grpc.registry.sql.aliases import ALIAS, SqlAliases, SqlWritableAliases
 from kms_grpc.registry.sql.answers import ANSWER, SqlWritableAnswers
@@ -45,12 +46,12 @@ class SqlTransaction:
         self.latest_time = SqlWritableLatestTime(writer)
 
     @property
-    def touched(self) -> AbstractSet[tuple[str, str]]:
+    def touched(self) -> AbstractSet[Name]:
         return self._writer.touched
 
     @property
-    def changes(self) -> int:
-        return self._writer.changes
+    def entries(self) -> int:
+        return self._writer.entries
 
     @property
     def created(self) -> Sequence[tuple[Key, Material | None]]:
