@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kms_grpc.config import Settings
@@ -29,7 +29,8 @@ class Doors:
             aws = AwsServer(executor, self._blocking_pool, operations, settings, settings.aws_listen, worker, self._tls)
             self._doors.append(aws)
         extra = _bench_handlers(settings, worker)
-        self._doors.append(GrpcServer(executor, self._blocking_pool, operations, settings, worker, extra, self._tls))
+        self._grpc = GrpcServer(executor, self._blocking_pool, operations, settings, worker, extra, self._tls)
+        self._doors.append(self._grpc)
 
     async def start(self) -> None:
         """Start the gRPC door last, because its health service then reports SERVING for all doors."""
@@ -45,6 +46,14 @@ class Doors:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
         self._blocking_pool.close()
+
+    async def run_at_once(self, work: Callable[[], None]) -> None:
+        """Run work on a thread for reads that are not cached, ahead of the queue. Returns or raises what it does."""
+        await self._blocking_pool.run_at_once(work)
+
+    async def report(self, able: bool) -> None:
+        """Have the health service say SERVING or NOT_SERVING. Once the doors drain, it says NOT_SERVING for good."""
+        await self._grpc.report(able)
 
     def gauges(self) -> Mapping[str, int]:
         """Values for some of the names in processes.gauges.WORKER."""

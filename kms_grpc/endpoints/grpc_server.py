@@ -124,8 +124,14 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers((UnservedMethods(self._refuse_unserved),))
         self.port = self._bind(self._settings.listen)
         await self._server.start()
-        for service in ("", *services):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._services = ("", *services)
+        await self.report(True)
+
+    async def report(self, able: bool) -> None:
+        """Have the health service say SERVING or NOT_SERVING. After `drain` has begun this changes nothing."""
+        state = health_pb2.HealthCheckResponse.SERVING if able else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in self._services:
+            await self._health.set(service, state)
 
     async def drain(self, seconds: float) -> None:
         """Report NOT_SERVING, accept no new calls, and wait up to `seconds` for the running ones.

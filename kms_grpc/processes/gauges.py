@@ -31,6 +31,7 @@ KEEPER: Final = {
     "keys_pending_deletion": "Keys pending deletion",
     "seconds_to_next_deletion": "Seconds until the next key is deleted, -1 if none is pending deletion",
     "seconds_to_next_expiry": "Seconds until the next imported key material expires, -1 if none does",
+    "changes_made_up": "Changes that were committed but not announced, found since the keeper started",
     "clock_jumps": "Jumps of the wall clock since the keeper started",
 }
 

@@ -26,7 +26,10 @@ def run(tmp_path: Path) -> RunFolder:
 def metrics(run: RunFolder) -> dict[str, float]:
     """Returns the samples of one scrape by name and labels."""
     registry = CollectorRegistry()
-    states = [ProcessState("worker-0", True, 0, {"libcrypto": "OpenSSL 3"}), ProcessState("worker-1", False, 3, {})]
+    states = [
+        ProcessState("worker-0", True, 0, 0, {"libcrypto": "OpenSSL 3"}),
+        ProcessState("worker-1", False, 3, 2, {}),
+    ]
     registry.register(ServerCollector(run, 2, OPERATIONS, lambda: states))
     lines = generate_latest(registry).decode().splitlines()
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
