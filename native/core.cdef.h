@@ -403,9 +403,13 @@ kms_status kms_record_seal_within(uint8_t *record, size_t record_len, kms_data_k
                                   const uint8_t *context, size_t context_len, const uint8_t *plaintext,
                                   size_t plaintext_len);
 
-/* --- random.c, epoch.c, process.c --------------------------------------------------------------------------------- */
+/* --- random.c, uuid.c, epoch.c, process.c -------------------------------------------------------------------------- */
 
+/* Draws keys, nonces and other random bytes, fresh from the kernel and the processor. */
 kms_status kms_random(uint8_t *out, size_t out_len);
+/* Draws a UUID, version 4 (RFC 9562), as text without a final zero. */
+#define KMS_UUID_TEXT_SIZE 36
+kms_status kms_uuid(char text[KMS_UUID_TEXT_SIZE]);
 void kms_cleanse(void *buffer, size_t buffer_len);
 void kms_epoch_bump(uint64_t *epoch);
 uint64_t kms_epoch_read(const uint64_t *epoch);

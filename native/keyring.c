@@ -19,12 +19,13 @@
 #include "keyring.h"
 
 #include <openssl/crypto.h>
-#include <openssl/rand.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "random.h"
 
 #define SHARDS 16
 #define LINE 64
@@ -75,7 +76,8 @@ static void before_fork(void) { pthread_mutex_lock(&opening); }
 static void after_fork(void) { pthread_mutex_unlock(&opening); }
 
 static kms_status map(uint32_t slots) {
-    if (RAND_bytes((uint8_t *)&ring.canary, sizeof ring.canary) != 1) return KMS_NO_RANDOMNESS;
+    kms_status status = kms_nonces((uint8_t *)&ring.canary, sizeof ring.canary);
+    if (status != KMS_OK) return status;
     ring.canary |= 1;
     ring.count = slots;
     void *pages = mmap(NULL, mapping_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

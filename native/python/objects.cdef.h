@@ -11,3 +11,5 @@ void *kms_bytes_make(uint8_t **places, const uint64_t *lens, size_t count, int64
 /* Creates the built-in function seal_within(address of a kms_data_key_t, now, context, plaintext). It returns a record
  * as bytes, or a kms_status as int, and raises TypeError. */
 void *kms_seal_function(void);
+/* Creates the built-in function new_uuid(). It returns a UUID as str, and raises OSError without random bytes. */
+void *kms_uuid_function(void);
