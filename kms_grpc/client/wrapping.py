@@ -10,7 +10,6 @@ Source: https://docs.aws.amazon.com/kms/latest/developerguide/importing-keys-enc
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
 from cryptography.hazmat.primitives import hashes, keywrap
