@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from kms_grpc.authentication.signature_v4 import FixedSigners, SignatureV4
 from kms_grpc.authorization.account_only import AccountOnly
 from kms_grpc.clock import Clock, JudgedClock, SystemClock
 from kms_grpc.config import DEV_ACCESS_KEY, DEV_ACCOUNT, DEV_NAME, DEV_SECRET, ConfigurationError, Settings
+from kms_grpc.crypto import envelope
 from kms_grpc.crypto.keyring import keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
 from kms_grpc.model.principal import Principal
 from kms_grpc.operations.call import Service
@@ -239,4 +239,4 @@ def _provide_dev_token(path: Path) -> None:
         return
     path.touch(mode=0o600)
     path.chmod(0o600)
-    path.write_text(secrets.token_hex(32) + "\n", "ascii")
+    path.write_text(envelope.random_bytes(32).hex() + "\n", "ascii")

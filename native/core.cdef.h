@@ -407,9 +407,13 @@ kms_status kms_record_seal_within(uint8_t *record, size_t record_len, kms_data_k
 kms_status kms_record_open_within(uint8_t *plaintext, size_t plaintext_len, kms_data_key_t *key, double now,
                                   const uint8_t *context, size_t context_len, const uint8_t *record, size_t record_len);
 
-/* --- random.c, words.c, process.c --------------------------------------------------------------------------------- */
+/* --- random.c, uuid.c, words.c, process.c -------------------------------------------------------------------------- */
 
+/* Draws keys, nonces and other random bytes, fresh from the kernel and the processor. */
 kms_status kms_random(uint8_t *out, size_t out_len);
+/* Draws a UUID, version 4 (RFC 9562), as text without a final zero. */
+#define KMS_UUID_TEXT_SIZE 36
+kms_status kms_uuid(char text[KMS_UUID_TEXT_SIZE]);
 void kms_cleanse(void *buffer, size_t buffer_len);
 
 #define KMS_SHARD_TIME 1 /* the wall clock, and never less than the word */

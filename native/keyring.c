@@ -1,17 +1,17 @@
 /* The keyring: an anonymous mapping of locked pages.
  *
  *     16 shards of 64 bytes   canary 8 · free slot 4 · used 4 · lock 40 · padding
- *     slots of 64 bytes       canary 8 · state 8 · key 48
+ *     slots of 64 bytes       keyring_slot.h
  *
- * The state is generation << 32 | kind. A free slot has state 0 and holds the number of the next free slot in its first
- * key word. The lists of free slots count from 1, so that 0 ends a list. Slot s belongs to shard s % 16.
+ * A free slot has state 0 and holds the number of the next free slot in its first key word. The lists of free slots
+ * count from 1, so that 0 ends a list. Slot s belongs to shard s % 16.
  *
  * A page that a fork wiped reads as zeros. The canary is never zero and is checked at every use, so the core never
  * encrypts under a zero key. The mutexes are in these pages as well: zeros are an unlocked mutex on Linux, so a mutex
  * that another thread held at the fork does not block the child.
  *
- * Readers take no lock. They read state, key, and state again (a seqlock whose sequence is the generation). Generations
- * come from one counter, which a child inherits, so a handle of the parent never names a key of the child.
+ * Readers take no lock: they read state, key, and state again. Generations come from one counter, which a child
+ * inherits, so a handle of the parent never names a key of the child.
  *
  * A fork copies the stacks and cipher contexts of all threads, and with them the keys of calls in progress. Nothing
  * wipes those copies in the child. Processes that hold keys therefore start others with exec, and never only fork.
@@ -19,12 +19,14 @@
 #include "keyring.h"
 
 #include <openssl/crypto.h>
-#include <openssl/rand.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "keyring_slot.h"
+#include "random.h"
 
 #define SHARDS 16
 #define LINE 64
@@ -36,20 +38,14 @@ struct shard {
     pthread_mutex_t lock;
 };
 
-struct slot {
-    _Alignas(LINE) _Atomic uint64_t canary;
-    _Atomic uint64_t state;
-    _Atomic uint64_t words[KMS_KEY_WORDS];
-};
-
 _Static_assert(sizeof(struct shard) == LINE, "a shard is one cache line");
-_Static_assert(sizeof(struct slot) == LINE, "a slot is one cache line");
+_Static_assert(sizeof(struct kms_slot) == KMS_SLOT_SIZE, "a slot is one cache line");
 
 static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
 
 static struct {
     _Atomic(struct shard *) shards; /* the start of the mapping; NULL until it was opened */
-    struct slot *slots;
+    struct kms_slot *slots;
     uint32_t count;
     uint64_t canary;
     _Atomic uint32_t generation; /* of the last stored key */
@@ -59,7 +55,7 @@ static struct {
 
 static size_t mapping_size(void) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t bytes = SHARDS * sizeof(struct shard) + ring.count * sizeof(struct slot);
+    size_t bytes = SHARDS * sizeof(struct shard) + ring.count * sizeof(struct kms_slot);
     return (bytes + page - 1) / page * page;
 }
 
@@ -75,12 +71,13 @@ static void before_fork(void) { pthread_mutex_lock(&opening); }
 static void after_fork(void) { pthread_mutex_unlock(&opening); }
 
 static kms_status map(uint32_t slots) {
-    if (RAND_bytes((uint8_t *)&ring.canary, sizeof ring.canary) != 1) return KMS_NO_RANDOMNESS;
+    kms_status status = kms_nonces((uint8_t *)&ring.canary, sizeof ring.canary);
+    if (status != KMS_OK) return status;
     ring.canary |= 1;
     ring.count = slots;
     void *pages = mmap(NULL, mapping_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pages == MAP_FAILED) return KMS_OUT_OF_MEMORY;
-    ring.slots = (struct slot *)((uint8_t *)pages + SHARDS * sizeof(struct shard));
+    ring.slots = (struct kms_slot *)((uint8_t *)pages + SHARDS * sizeof(struct shard));
     pthread_atfork(before_fork, after_fork, after_fork);
     atomic_store_explicit(&ring.shards, pages, memory_order_release);
     return KMS_OK;
@@ -143,19 +140,14 @@ static uint32_t next_generation(void) {
     return generation ? generation : next_generation(); /* 0 marks a free slot */
 }
 
-static void write_slot(struct slot *slot, const union kms_key *key, uint64_t state) {
-    for (int i = 0; i < KMS_KEY_WORDS; i++) atomic_store_explicit(&slot->words[i], key->words[i], memory_order_relaxed);
-    atomic_store_explicit(&slot->state, state, memory_order_release);
-}
-
 static kms_status put_into(struct shard *shard, uint64_t *handle, const union kms_key *key, enum kms_kind kind) {
     if (!is_whole(&shard->canary)) return KMS_KEYRING_LOST;
     if (!shard->free_slot) return KMS_KEYRING_FULL;
     uint32_t index = shard->free_slot - 1;
-    struct slot *slot = &ring.slots[index];
+    struct kms_slot *slot = &ring.slots[index];
     uint64_t generation = (uint64_t)next_generation() << 32;
     shard->free_slot = (uint32_t)atomic_load_explicit(&slot->words[0], memory_order_relaxed);
-    write_slot(slot, key, generation | kind);
+    kms_slot_write(slot, key, generation | kind);
     atomic_fetch_add_explicit(&shard->used, 1, memory_order_relaxed);
     *handle = generation | index;
     return KMS_OK;
@@ -175,7 +167,7 @@ kms_status kms_keyring_put(uint64_t *handle, const union kms_key *key, enum kms_
     return status;
 }
 
-static kms_status find(struct slot **slot, uint64_t handle) {
+static kms_status find(struct kms_slot **slot, uint64_t handle) {
     uint32_t index = (uint32_t)handle;
     if (!opened()) return KMS_KEYRING_LOST;
     if (index >= ring.count) return KMS_STALE_HANDLE;
@@ -183,14 +175,8 @@ static kms_status find(struct slot **slot, uint64_t handle) {
     return is_whole(&(*slot)->canary) ? KMS_OK : KMS_KEYRING_LOST;
 }
 
-static void clear_slot(struct slot *slot) {
-    atomic_store_explicit(&slot->state, 0, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release); /* a reader that sees a zeroed word sees the zeroed state */
-    for (int i = 0; i < KMS_KEY_WORDS; i++) atomic_store_explicit(&slot->words[i], 0, memory_order_relaxed);
-}
-
 kms_status kms_keyring_evict(uint64_t handle) {
-    struct slot *slot = NULL;
+    struct kms_slot *slot = NULL;
     kms_status status = find(&slot, handle);
     if (status != KMS_OK) return status;
     struct shard *shard = &opened()[(uint32_t)handle % SHARDS];
@@ -198,7 +184,7 @@ kms_status kms_keyring_evict(uint64_t handle) {
     uint64_t state = atomic_load_explicit(&slot->state, memory_order_relaxed);
     if (state == 0 || state >> 32 != handle >> 32) status = KMS_STALE_HANDLE;
     if (status == KMS_OK) {
-        clear_slot(slot);
+        kms_slot_clear(slot);
         push_free(shard, (uint32_t)handle);
         atomic_fetch_sub_explicit(&shard->used, 1, memory_order_relaxed);
     }
@@ -208,22 +194,18 @@ kms_status kms_keyring_evict(uint64_t handle) {
 
 /* --- reading, without a mutex ------------------------------------------------------------------------------------- */
 
-static kms_status judge(struct slot *slot, uint64_t handle, uint64_t before, uint64_t after, enum kms_kind kind) {
+static kms_status judge(struct kms_slot *slot, uint64_t handle, uint64_t state, enum kms_kind kind) {
     if (!is_whole(&slot->canary)) return KMS_KEYRING_LOST;
-    if (before == 0 || before != after || before >> 32 != handle >> 32) return KMS_STALE_HANDLE;
-    return (uint32_t)before == (uint32_t)kind ? KMS_OK : KMS_WRONG_KIND;
+    if (state == 0 || state >> 32 != handle >> 32) return KMS_STALE_HANDLE;
+    return (uint32_t)state == (uint32_t)kind ? KMS_OK : KMS_WRONG_KIND;
 }
 
 kms_status kms_keyring_get(union kms_key *key, uint64_t handle, enum kms_kind kind) {
-    struct slot *slot = NULL;
+    struct kms_slot *slot = NULL;
     memset(key, 0, sizeof *key);
     kms_status status = find(&slot, handle);
     if (status != KMS_OK) return status;
-    uint64_t before = atomic_load_explicit(&slot->state, memory_order_acquire);
-    for (int i = 0; i < KMS_KEY_WORDS; i++) key->words[i] = atomic_load_explicit(&slot->words[i], memory_order_relaxed);
-    atomic_thread_fence(memory_order_acquire);
-    uint64_t after = atomic_load_explicit(&slot->state, memory_order_relaxed);
-    status = judge(slot, handle, before, after, kind);
+    status = judge(slot, handle, kms_slot_read(key, slot), kind);
     if (status != KMS_OK) OPENSSL_cleanse(key, sizeof *key);
     return status;
 }

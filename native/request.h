@@ -39,9 +39,11 @@ struct kms_shape {
 };
 
 /* The shape of a message. Does not compile if protobuf writes one of these fields as another type. */
-#define KMS_SHAPE(MESSAGE, bytes_bits, numbers_bits)                              \
-    {(bytes_bits) + KMS_REQUIRE_ZERO((bytes_bits) & ~MESSAGE##_LENGTH_DELIMITED), \
-     (numbers_bits) + KMS_REQUIRE_ZERO((numbers_bits) & ~MESSAGE##_VARINTS)}
+#define KMS_SHAPE(MESSAGE, bytes_bits, numbers_bits)                                 \
+    {                                                                                \
+        (bytes_bits) + KMS_REQUIRE_ZERO((bytes_bits) & ~MESSAGE##_LENGTH_DELIMITED), \
+            (numbers_bits) + KMS_REQUIRE_ZERO((numbers_bits) & ~MESSAGE##_VARINTS)   \
+    }
 #define KMS_REQUIRE_ZERO(constant) (sizeof(char[1 - 2 * !!(constant)]) - 1) /* 0, or a negative array size */
 
 /* The fields found in a message. */

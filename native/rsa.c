@@ -8,6 +8,8 @@
 #include <openssl/x509.h>
 #include <string.h>
 
+#include "random.h"
+
 /* --- numbers ------------------------------------------------------------------------------------------------------ */
 
 /* Returns the index of the i-th byte, counted from the least significant one. */
@@ -61,6 +63,8 @@ kms_status kms_rsa_generate(struct kms_rsa *rsa, uint8_t public_key[KMS_MAXIMUM_
                             uint32_t bits) {
     OSSL_PARAM params[KMS_RSA_NUMBERS + 1];
     memset(rsa, 0, sizeof *rsa);
+    kms_status status = kms_refresh_libcrypto();
+    if (status != KMS_OK) return status;
     EVP_PKEY *pair = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)bits);
     describe(params, rsa);
     int well = pair && EVP_PKEY_get_params(pair, params) == 1;

@@ -1,7 +1,7 @@
 """Authentication by bearer tokens of the configuration (RFC 6750).
 
-Tokens of the configuration are kept as SHA-256 digests and looked up by digest, so that the time of a look-up reveals
-nothing about them.
+Tokens are kept by their SHA-256 digests alone: not even one that was accepted stays in memory. They are looked up by
+digest, so that the time of a look-up reveals nothing about them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ class BearerTokens:
 
     def __init__(self, principals: Iterable[tuple[str, Principal]]) -> None:
         self._principals: dict[bytes, Principal] = {}
-        self._seen: dict[str, Principal] = {}
         for token, principal in principals:
             if self._principals.setdefault(_digest(token), principal) is not principal:
                 raise ValueError(
@@ -34,13 +33,12 @@ class BearerTokens:
         principal = self._principals.get(_digest(credentials.token))
         if principal is None:
             raise UnrecognizedClientException("The security token included in the request is invalid.")
-        self._seen[credentials.token] = principal
         return principal
 
     def warm_principal(self, credentials: Credentials) -> Principal | None:
-        """Returns the principal of a token that was accepted before, without computing its digest again."""
-        return None if credentials.token is None else self._seen.get(credentials.token)
+        """See Authentication."""
+        return None if credentials.token is None else self._principals.get(_digest(credentials.token))
 
 
 def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import cycle
@@ -90,7 +89,9 @@ class ServiceClient:
 
     def _create(self, method: Callable[..., Response], request: object, request_id: str | None) -> Response:
         """Calls an operation that creates something, with a request id that makes retries safe."""
-        return self._call(method, request, (("kms-request-id", request_id or str(uuid.uuid4())),))
+        from kms_grpc.crypto.new_uuid import new_uuid
+
+        return self._call(method, request, (("kms-request-id", request_id or new_uuid()),))
 
     def _call(
         self, method: Callable[..., Response], request: object, more: tuple[tuple[str, str], ...] = ()

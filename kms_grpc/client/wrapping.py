@@ -10,7 +10,6 @@ Source: https://docs.aws.amazon.com/kms/latest/developerguide/importing-keys-enc
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
 from cryptography.hazmat.primitives import hashes, keywrap
@@ -36,7 +35,9 @@ def wrap(public_key: bytes, algorithm: str, material: bytes) -> bytes:
         raise ValueError("the wrapping key is not an RSA key")
     if algorithm.startswith("RSAES_OAEP"):
         return key.encrypt(material, _oaep(algorithm))
-    aes_key = os.urandom(_AES_KEY_BYTES)
+    from kms_grpc.crypto.envelope import random_bytes
+
+    aes_key = random_bytes(_AES_KEY_BYTES)
     return key.encrypt(aes_key, _oaep(algorithm)) + keywrap.aes_key_wrap_with_padding(aes_key, material)
 
 

@@ -1,11 +1,12 @@
 """Logging of all processes to standard error: one JSON object per line, or plain text if it is a terminal.
 
 The argument `extra` of a logging call becomes members of the object. Secrets are removed from the finished line: the
-text after the word Bearer, and every text passed to `hide`.
+text after the word Bearer, and every text passed to `hide`. These are known by their digests alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import sys
@@ -17,7 +18,8 @@ import msgspec
 
 _BEARER: Final = re.compile(r"(?i)\bbearer[\s:=]+[^\s\"',;]+")
 _PLAIN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_secrets: set[str] = set()
+_WORD: Final = re.compile(r"\S+")
+_digests: dict[int, set[bytes]] = {}  # of the hidden texts, by their lengths
 
 
 def configure(process: str, level: str = "info") -> None:
@@ -33,15 +35,31 @@ def configure(process: str, level: str = "info") -> None:
 
 
 def hide(secrets: Iterable[str]) -> None:
-    """Replace these texts in all later log lines by [hidden]."""
-    _secrets.update(secret for secret in secrets if secret)
+    """Replace these texts, which have no spaces, in all later log lines by [hidden]."""
+    for secret in secrets:
+        if secret:
+            _digests.setdefault(len(secret), set()).add(_digest(secret))
 
 
 def without_secrets(text: str) -> str:
-    text = _BEARER.sub("Bearer [hidden]", text)
-    for secret in _secrets:
-        text = text.replace(secret, "[hidden]")
-    return text
+    return _WORD.sub(lambda word: _hidden_in(word[0]), _BEARER.sub("Bearer [hidden]", text))
+
+
+def _hidden_in(word: str) -> str:
+    """Compares each part of the word that is as long as a secret. Words are short, so there are few."""
+    for length, digests in _digests.items():
+        at = 0
+        while at + length <= len(word):
+            if _digest(word[at : at + length]) in digests:
+                word = f"{word[:at]}[hidden]{word[at + length :]}"
+                at += len("[hidden]")
+            else:
+                at += 1
+    return word
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 class AsJson(logging.Formatter):

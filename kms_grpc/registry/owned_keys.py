@@ -7,12 +7,12 @@ in the audit of the service's own account.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from kms_grpc.audit.record import service_event
+from kms_grpc.crypto.new_uuid import new_uuid
 from kms_grpc.errors import AlreadyExistsException, DependencyTimeoutException, KMSError
 from kms_grpc.model.arn import ALIAS_PREFIX, alias_arn, key_arn
 from kms_grpc.model.key import Alias, Key, KeyKind, KeyState
@@ -83,7 +83,7 @@ def find_owned_key(shard: Shard, purpose: str) -> Key | None:
 
 
 def _make(shard: Shard, purpose: str, time_ns: int) -> Key:
-    key_id, name = str(uuid.uuid4()), ALIAS_PREFIX + purpose
+    key_id, name = new_uuid(), ALIAS_PREFIX + purpose
     material = shard.generate_material(key_id, shard.account, time_ns)
     key = Key(
         key_id=key_id,

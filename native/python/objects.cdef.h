@@ -18,3 +18,5 @@ void *kms_seal_function(void);
 void *kms_open_function(void);
 /* Creates the built-in function since_boot(): seconds since the machine started, its sleep included. */
 void *kms_clock_function(void);
+/* Creates the built-in function new_uuid(). It returns a UUID as str, and raises OSError without random bytes. */
+void *kms_uuid_function(void);

@@ -31,7 +31,7 @@ def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     before = root.handlers, root.level, logging.raiseExceptions
     stream = _Stream(request.param)
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr(logs, "_secrets", set())
+    monkeypatch.setattr(logs, "_digests", {})
     logs.configure("worker-3", "debug")
     logs.hide([PLANTED])
     yield stream

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import cycle
@@ -88,7 +87,9 @@ class AsyncServiceClient:
 
     async def _create(self, method: Callable[..., Response], request: object, request_id: str | None) -> Response:
         """Calls an operation that creates something, with a request id that makes retries safe."""
-        return await self._call(method, request, (("kms-request-id", request_id or str(uuid.uuid4())),))
+        from kms_grpc.crypto.new_uuid import new_uuid
+
+        return await self._call(method, request, (("kms-request-id", request_id or new_uuid()),))
 
     async def _call(
         self, method: Callable[..., Response], request: object, more: tuple[tuple[str, str], ...] = ()

@@ -6,11 +6,11 @@ only their service uses them. Source: https://docs.aws.amazon.com/kms/latest/dev
 
 from __future__ import annotations
 
-import uuid
 from typing import Final
 
 from kms_grpc.audit.record import service_event
 from kms_grpc.clock import DAY_NS
+from kms_grpc.crypto.new_uuid import new_uuid
 from kms_grpc.errors import AlreadyExistsException
 from kms_grpc.model.arn import RESERVED_ALIAS_PREFIX, alias_arn, key_arn
 from kms_grpc.model.key import Alias, Key, KeyKind, KeyState
@@ -42,7 +42,7 @@ def _may_make(call: Call, service: str) -> bool:
 
 
 def _make(call: Call, service: str, name: str) -> None:
-    shard, now_ns, key_id = call.shard, call.time_ns, str(uuid.uuid4())
+    shard, now_ns, key_id = call.shard, call.time_ns, new_uuid()
     material = shard.generate_material(key_id, call.account, now_ns)
     key = Key(
         key_id=key_id,

@@ -6,9 +6,9 @@ Source: https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateKey.html a
 from __future__ import annotations
 
 import dataclasses
-import uuid
 
 from kms_grpc.aws_members import aws_names
+from kms_grpc.crypto.new_uuid import new_uuid
 from kms_grpc.errors import LimitExceededException
 from kms_grpc.model.arn import key_arn
 from kms_grpc.model.key import Key, Material, Origin
@@ -73,7 +73,7 @@ def update_key_description(
 
 
 def _new_key(call: Call, request: pb.CreateKeyRequest) -> tuple[Key, Material | None]:
-    key_id = str(uuid.uuid4())
+    key_id = new_uuid()
     origin = Origin(aws_names(keys_pb2.OriginType.DESCRIPTOR).get(request.origin, Origin.AWS_KMS))
     material = None
     if origin is Origin.AWS_KMS:

@@ -1,0 +1,72 @@
+"""A virtual machine that is resumed twice from one snapshot: no value is drawn twice.
+
+The controls show that the play is a true clone: libcrypto's generator, a pool in the process's memory, repeats itself
+in each copy; and where the kernel's generator is cloned as well, so does os.urandom.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+CLONES = 2
+CONTROL = "control: "
+X86_OR_ARM = os.uname().machine in ("x86_64", "aarch64")
+
+
+def has_generator() -> bool:
+    """Returns whether the processor has RDRAND or RNDR, as Linux lists it."""
+    text = Path("/proc/cpuinfo").read_text()
+    return bool({"rdrand", "rng"} & set(text.split()))
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("cloned") / "cloned_machine.so"
+    source = str(HERE / "cloned_machine.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", source, "-o", str(made)], check=True)
+    return made
+
+
+def drawn(library: Path, folder: Path, cloned_kernel: bool) -> list[dict[str, list[str]]]:
+    """Returns the values that each copy drew, by their kinds."""
+    command = [sys.executable, "-m", "tests.crypto.clone_process", str(folder), str(CLONES)]
+    env = {**os.environ, "LD_PRELOAD": str(library), "KMS_TEST_CLONED_KERNEL": str(int(cloned_kernel))}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    copies: list[dict[str, list[str]]] = json.loads(done.stdout)
+    return copies
+
+
+@pytest.mark.skipif("KMS_GRPC_SANITIZED" in os.environ, reason="AddressSanitizer does not survive a bare clone call")
+@pytest.mark.skipif(not X86_OR_ARM, reason="clone(2) has another number or other arguments here")
+@pytest.mark.parametrize(
+    "cloned_kernel",
+    [
+        pytest.param(False, id="the kernel's generator is reseeded"),
+        pytest.param(
+            True,
+            id="the kernel's generator is cloned",
+            marks=pytest.mark.skipif(not has_generator(), reason="this processor has no generator: not covered there"),
+        ),
+    ],
+)
+def test_no_value_is_drawn_twice(library: Path, tmp_path: Path, cloned_kernel: bool) -> None:
+    copies = drawn(library, tmp_path, cloned_kernel)
+    assert len(copies) == CLONES
+    for one, other in itertools.combinations(copies, 2):
+        assert one[CONTROL + "libcrypto"] == other[CONTROL + "libcrypto"], "the play is no clone"
+        assert (one[CONTROL + "os.urandom"] == other[CONTROL + "os.urandom"]) == cloned_kernel
+        same = {kind: len(set(one[kind]) & set(other[kind])) for kind in one if not kind.startswith(CONTROL)}
+        assert same == dict.fromkeys(same, 0)
+    for copy in copies:
+        repeated = {kind: len(values) - len(set(values)) for kind, values in copy.items()}
+        assert repeated == dict.fromkeys(copy, 0)
