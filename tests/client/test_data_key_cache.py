@@ -382,6 +382,8 @@ class CacheAndModel(RuleBasedStateMachine):
         assert counters.hits + counters.misses == self.granted
         standing_by = sum(entry.successor is not None for entry in self.harness.cache._entries.values())
         assert self.harness.cache._successors == standing_by
+        for_decryption = {name: one.key for name, one in self.harness.cache._entries.items() if name == OLD.name}
+        assert {name: key for name, (_, key) in self.harness.cache.decryption_keys.items()} == for_decryption
 
 
 class CacheOfOneAndModel(CacheAndModel):
