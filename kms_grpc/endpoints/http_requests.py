@@ -26,11 +26,13 @@ class RequestParser:
 
     def feed_data(self, data: bytes) -> None:
         """Raises HttpParserError for bytes that are not HTTP, and for CONNECT."""
+        rest = memoryview(data)
         while True:
             try:
-                self._parser.feed_data(data)
+                self._parser.feed_data(rest)
             except httptools.HttpParserUpgrade as at:
-                data = self._head_without_upgrade() + data[at.args[0] :]
+                rest = rest[at.args[0] :]
+                self._parse_head_again()
             else:
                 return
 
@@ -67,8 +69,8 @@ class RequestParser:
         parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's: bytes after Connection: close
         return parser
 
-    def _head_without_upgrade(self) -> bytes:
-        """Returns the head that was parsed, without Upgrade, for a new parser."""
+    def _parse_head_again(self) -> None:
+        """Gives the head that was parsed to a new parser, without Upgrade. The message goes on with that one."""
         method, version, url = self.get_method(), self.get_http_version(), self._protocol.url
         if method == b"CONNECT":
             raise httptools.HttpParserError("CONNECT is not supported")
@@ -76,4 +78,4 @@ class RequestParser:
         self._ignored = [pair for pair in pairs if pair[0] == UPGRADE]
         lines = [b"%b: %b\r\n" % pair for pair in pairs if pair[0] != UPGRADE]
         self._parser = self._new_parser()
-        return b"%b %b HTTP/%b\r\n%b\r\n" % (method, url, version.encode(), b"".join(lines))
+        self._parser.feed_data(b"%b %b HTTP/%b\r\n%b\r\n" % (method, url, version.encode(), b"".join(lines)))

@@ -31,8 +31,11 @@ NARROWER = {
     "ListResourceTags Limit": (1, 50),
 }
 """Limits that the model's documentation states more narrowly than its numbers."""
-WIDER_BY_GRPC = ("Decrypt CiphertextBlob", "ReEncrypt CiphertextBlob")
-"""The gRPC door accepts larger values than the AWS door."""
+WIDER_BY_GRPC = (
+    *("Decrypt CiphertextBlob", "ReEncrypt CiphertextBlob"),
+    *("TagResource Tags missing", "UntagResource TagKeys missing"),
+)
+"""The gRPC door accepts larger values than the AWS door, and takes an absent list for an empty one."""
 
 
 def _good(shape: Shape) -> Any:

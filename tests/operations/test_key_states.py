@@ -81,7 +81,10 @@ def test_wrong_usage_is_answered_before_the_state(shared: Worker, name: str, key
 def test_an_account_does_not_change_its_aws_managed_keys(shared: Worker, name: str, key: str) -> None:
     scene = scene_of(shared, name, key, "Enabled")
     scene.put(key, kind=KeyKind.AWS_MANAGED)
-    assert scene.refusal().code == "UnsupportedOperationException"
+    refusal, arn = scene.refusal(), scene.keys[key].arn
+    assert (refusal.code, refusal.key) == ("AccessDeniedException", arn)
+    text = f"kms:{name} on resource: {arn} because no resource-based policy allows the kms:{name} action"
+    assert refusal.text.endswith(text)
 
 
 @pytest.mark.parametrize(("name", "key"), ON_A_KEY, ids=str)
