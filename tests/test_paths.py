@@ -87,6 +87,7 @@ def exists(named: str, beside: Path) -> bool:
         named in entries()
         or (beside / named).exists()
         or named.rsplit("/")[-1] in USERS_FILES | OTHERS_FILES
+        or named in OTHERS_FILES
         or any(word in PLACEHOLDERS for word in re.split(r"[^A-Za-z]+", named))
     )
 
