@@ -39,8 +39,8 @@ MODULE = re.compile(r"(?<![\w./-])(?:kms_grpc|tests)(?:\.[A-Za-z_]\w*)+")
 
 USERS_FILES = {"kms.toml", "app.py", "main.py", "envelope.py"}
 """Files of a reader's own, in examples."""
-OTHERS_FILES = {"descriptor.proto"}
-"""Files of protobuf."""
+OTHERS_FILES = {"descriptor.proto", "google/rpc/status.proto"}
+"""Files of protobuf and of googleapis."""
 PLACEHOLDERS = {"NAME", "TOPIC", "VERSION", "OPERATION", "LANGUAGE"}
 """Words that stand for a part of a name."""
 
@@ -87,6 +87,7 @@ def exists(named: str, beside: Path) -> bool:
         named in entries()
         or (beside / named).exists()
         or named.rsplit("/")[-1] in USERS_FILES | OTHERS_FILES
+        or named in OTHERS_FILES
         or any(word in PLACEHOLDERS for word in re.split(r"[^A-Za-z]+", named))
     )
 

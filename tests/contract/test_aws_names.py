@@ -13,8 +13,8 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 from kms_grpc.aws_members import aws_names, is_map
 from kms_grpc.operations.contract.descriptors import is_secret, limits
+from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
-from kms_grpc.v1 import keys_pb2
 from tests.aws_facts import MODEL, SHAPES, limits_of
 
 SERVICE = pb.DESCRIPTOR.services_by_name["KeyManagementService"]
@@ -89,6 +89,19 @@ def test_a_field_has_the_type_of_aws(field: FieldDescriptor, shape: str) -> None
         assert field.enum_type.name == ONE_ENUM_FOR_TWO_SHAPES.get(item, item)
     if SHAPES[item].get("sensitive"):
         assert is_secret(field), "AWS calls it sensitive: (kms_grpc.v1.secret)"
+
+
+def test_plaintexts_and_grant_tokens_are_secret_in_every_message() -> None:
+    """Batches and streams are not in AWS's model."""
+    fields = [
+        field
+        for file in (pb, keys_pb2, envelope_pb2)
+        for message in file.DESCRIPTOR.message_types_by_name.values()
+        for field in message.fields
+        if field.name in ("plaintext", "grant_tokens")
+    ]
+    assert len(fields) >= 12
+    assert [field.full_name for field in fields if not is_secret(field)] == []
 
 
 @pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if "enum" in shape])

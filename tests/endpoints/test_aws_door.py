@@ -134,7 +134,7 @@ def test_requests_that_are_not_calls(address: str, method: str, path: str, heade
 def test_operations_that_are_not_built_are_audited(
     served: Served, address: str, name: str, read_only: bool, known: bool
 ) -> None:
-    """As at the gRPC door: by their name, and with the caller where the signature is right."""
+    """The record has the operation's name, as at the gRPC door, and the caller where the signature is right."""
     answer = call(address, name, key=TEST if known else ("test", "wrong"))
     assert (answer.status, answer.code) == (400, "UnsupportedOperationException")
     assert answer.json["message"] == f"{name} is not supported yet."

@@ -27,7 +27,7 @@ LANGUAGES = [
 
 @pytest.mark.parametrize(("language", "file", "text"), LANGUAGES, ids=[f"{row[0]} {row[1]}" for row in LANGUAGES])
 def test_debians_protoc_compiles_all_protos(language: str, file: str, text: str, tmp_path: Path) -> None:
-    """Into the package of the language, and without a second copy of Google's messages."""
+    """The stubs are in the package of the language, without a second copy of Google's messages."""
     made = generate(tmp_path, f"--{language}_out=.")
     assert file in made
     assert text.encode() in (tmp_path / file).read_bytes()
@@ -89,7 +89,7 @@ def test_tonic_and_prost_compile_all_protos(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_buf_generates_by_the_committed_settings(tmp_path: Path) -> None:
-    """The same files as protoc makes, in one folder for each language, and none of Google's."""
+    """Buf makes what protoc makes, in a folder for each language, and nothing of Google's."""
     tool("npm", "apt-get install nodejs npm")
     tool("grpc_cpp_plugin", "apt-get install protobuf-compiler-grpc")
     path = os.pathsep.join([go_plugins(), os.environ["PATH"]])
