@@ -17,7 +17,7 @@ static enum presence look(void) {
 
 __attribute__((target("rdrnd"))) static int draw(uint64_t *word) {
     unsigned long long drawn = 0;
-    int well = __builtin_ia32_rdrand64_step(&drawn);
+    int well = __builtin_ia32_rdrand64_step(&drawn) != 0;
     *word = drawn;
     return well;
 }

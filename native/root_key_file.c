@@ -4,9 +4,12 @@
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "keyring.h"
+
+#define NO_REPLACEMENT 1U /* the kernel's RENAME_NOREPLACE */
 
 static kms_status write_durably(int file, const uint8_t *bytes, size_t len) {
     while (len > 0) {
@@ -38,9 +41,10 @@ static kms_status write_new_file(const char *path) {
     return status;
 }
 
-/* Renames the finished file, unless the new name exists. Uses a hard link if the file system lacks RENAME_NOREPLACE. */
+/* Renames the finished file, unless the new name exists. By the system call, since musl has no function for it. Uses a
+ * hard link if kernel or file system lack the flag. */
 static kms_status give_name(const char *unfinished_path, const char *path) {
-    int refused = renameat2(AT_FDCWD, unfinished_path, AT_FDCWD, path, RENAME_NOREPLACE);
+    long refused = syscall(SYS_renameat2, AT_FDCWD, unfinished_path, AT_FDCWD, path, NO_REPLACEMENT);
     if (refused && (errno == EINVAL || errno == ENOSYS)) refused = link(unfinished_path, path);
     if (refused) return errno == EEXIST ? KMS_FILE_EXISTS : KMS_FILE_SYSTEM_ERROR;
     return KMS_OK;

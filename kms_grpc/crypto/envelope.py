@@ -117,7 +117,7 @@ def _sealed_data_key(plaintext: Any, handle: int, prefix: bytes, associated: byt
 
 
 def random_bytes(n: int) -> bytes:
-    """Draws n bytes, 1 to 65,536, from libcrypto's generator for secrets."""
+    """Draws n bytes, 1 to 65,536, fresh from the kernel and the processor."""
     _require_size(n)
     out = _take()
     status = lib.kms_random(out, n)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CLONES = 2
 CONTROL = "control: "
-X86_OR_ARM = os.uname().machine in ("x86_64", "aarch64")
+KNOWN = os.uname().machine in ("x86_64", "aarch64")
 
 
 def has_generator() -> bool:
@@ -47,14 +48,14 @@ def drawn(library: Path, folder: Path, cloned_kernel: bool) -> list[dict[str, li
 
 
 @pytest.mark.skipif("KMS_GRPC_SANITIZED" in os.environ, reason="AddressSanitizer does not survive a bare clone call")
-@pytest.mark.skipif(not X86_OR_ARM, reason="clone(2) has another number or other arguments here")
+@pytest.mark.skipif(not KNOWN, reason="clone(2) has another number or other arguments here")
 @pytest.mark.parametrize(
     "cloned_kernel",
     [
-        pytest.param(False, id="the kernel's generator is reseeded"),
+        pytest.param(False, id="kernel reseeded"),
         pytest.param(
             True,
-            id="the kernel's generator is cloned",
+            id="kernel cloned",
             marks=pytest.mark.skipif(not has_generator(), reason="this processor has no generator: not covered there"),
         ),
     ],
@@ -70,3 +71,22 @@ def test_no_value_is_drawn_twice(library: Path, tmp_path: Path, cloned_kernel: b
     for copy in copies:
         repeated = {kind: len(values) - len(set(values)) for kind, values in copy.items()}
         assert repeated == dict.fromkeys(copy, 0)
+
+
+SOURCES = re.compile(r"\b(RAND_\w+|uuid4|urandom|token_hex|token_bytes|token_urlsafe|getrandbits|randbytes)\(")
+ELSEWHERE = {
+    "native/random.c": "the one place that draws",
+    "native/gcm_yardstick.c": "a measure for the bench",
+    "kms_grpc/cli/envelope_example.py": "an example that runs without this package",
+}
+
+
+def test_the_product_draws_random_values_in_one_place() -> None:
+    """All else would be drawn from a generator that a cloned machine repeats. The bench's keys protect nothing."""
+    files = [path for room in ("native", "kms_grpc") for path in (ROOT / room).rglob("*.[cp]*")]
+    drawing = {
+        path.relative_to(ROOT).as_posix()
+        for path in files
+        if path.suffix in (".c", ".py") and SOURCES.search(path.read_text()) and "kms_grpc/bench" not in path.as_posix()
+    }
+    assert drawing == set(ELSEWHERE)

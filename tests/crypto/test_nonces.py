@@ -36,7 +36,7 @@ def seal(count):
         seen.append(envelope.seal(handle, prefix, b"", b"x")[NONCE])
     return seen
 
-seen = seal(3)                        # libcrypto's generator is seeded, and hardly used
+seen = seal(3)                        # the process has drawn before the forks
 for number in range(forks):
     child = os.fork()
     if child == 0:
