@@ -19,7 +19,7 @@ word.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Final
 
@@ -43,9 +43,11 @@ def lists(equal: Sequence[Equal], until: Sequence[Until], count: Sequence[int]) 
     return struct.pack(f"=4I{len(flat)}Q", len(equal), len(until), len(count), 0, *flat)
 
 
-def hold(words: MappedWords, packed: bytes, wall_ns: int, boot_ns: int) -> bool:
-    """Returns whether all entries of `equal[]` and `until[]` hold now. Words are read with acquire order."""
-    return bool(lib.kms_lists_hold(words.in_c, words.count, packed, len(packed), wall_ns, boot_ns))
+def judge(words: MappedWords) -> Callable[[bytes, int, int], bool]:
+    """Returns a function of lists, wall clock and boot clock in ns, which tells whether all entries of `equal[]` and
+    `until[]` hold now. Words are read with acquire order. It is a closure because every warm call makes one call."""
+    holds, in_c, count = lib.kms_lists_hold, words.in_c, words.count
+    return lambda packed, wall_ns, boot_ns: holds(in_c, count, packed, len(packed), wall_ns, boot_ns) == 1
 
 
 def cells(packed: bytes) -> tuple[int, ...]:

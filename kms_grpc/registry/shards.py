@@ -120,12 +120,14 @@ class Shard:
         """Begins a transaction of the registry. After the block it is durable, all workers of this host obey it, and
         the keys that it created were read back."""
         transaction: Transaction | None = None
+        entries = 0
         try:
             with self.registry.writing() as transaction:
                 yield transaction
-        finally:
+            entries = transaction.entries
+        finally:  # a commit that failed may have been done nevertheless
             if transaction is not None and transaction.touched:
-                self.words.announce(transaction.touched, transaction.entries)
+                self.words.announce(transaction.touched, entries)
                 fault_point("epoch.after")
         self.catch_up()
         for key, material in transaction.created:

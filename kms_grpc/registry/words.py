@@ -110,6 +110,8 @@ class RegionWords:
     def __init__(self, words: Words, first: int, region: str) -> None:
         self._words, self.region = words, region
         self.mapped = words.mapped
+        self.hold = validity.judge(words.mapped)
+        """Tells whether the lists that a Basis gave out hold: of lists, wall clock and boot clock."""
         self.configuration = words.configuration
         self.epoch, self.whole, self.latest_time, self.fresh_until, self.announced = (
             Word(words.mapped, first + offset) for offset in range(5)
@@ -118,10 +120,6 @@ class RegionWords:
     def index_of(self, name: Name) -> int:
         """Returns the index of a name's word."""
         return self._words.index_of(self.region, name)
-
-    def hold(self, lists: bytes, wall_ns: int, boot_ns: int) -> bool:
-        """Returns whether what a Basis gave out holds now."""
-        return validity.hold(self.mapped, lists, wall_ns, boot_ns)
 
     def announce(self, names: Iterable[Name], entries: int) -> None:
         """Makes known a commit that touched these names and added so many entries to the change log."""

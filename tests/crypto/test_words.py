@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kms_grpc.crypto.validity import BOOT_TIME, FOR_EVER, SHARD_TIME, cells, hold, lists
+from kms_grpc.crypto.validity import BOOT_TIME, FOR_EVER, SHARD_TIME, cells, judge, lists
 from kms_grpc.crypto.words import SIZE, MappedWords
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,18 +80,19 @@ def test_lists_hold_or_not(mapped: MappedWords, case: dict[str, list[list[int]]]
     for index, value in enumerate(VECTORS["words"]):
         mapped.word(index).add(value)
     packed = lists([*map(tuple, case["equal"])], [*map(tuple, case["until"])], (5,))  # type: ignore[arg-type]
-    assert hold(mapped, packed, VECTORS["wall_ns"], VECTORS["boot_ns"]) is case["holds"]
+    assert judge(mapped)(packed, VECTORS["wall_ns"], VECTORS["boot_ns"]) is case["holds"]
 
 
 def test_malformed_lists_do_not_hold(mapped: MappedWords) -> None:
     good = lists([(0, 0)], [(1, SHARD_TIME, 10), (2, BOOT_TIME, 10)], [1])
     mapped.word(2).add(10)
-    assert hold(mapped, good, 5, 5)
+    hold = judge(mapped)
+    assert hold(good, 5, 5)
     for end in range(len(good)):
-        assert not hold(mapped, good[:end], 5, 5)
-    assert not hold(mapped, good + b"\0", 5, 5)
+        assert not hold(good[:end], 5, 5)
+    assert not hold(good + b"\0", 5, 5)
     for at in (0, 3, 4, 7, 8, 11, 12, 15):
-        assert not hold(mapped, good[:at] + bytes([good[at] ^ 0x81]) + good[at + 1 :], 5, 5)
+        assert not hold(good[:at] + bytes([good[at] ^ 0x81]) + good[at + 1 :], 5, 5)
     for word in (4, FOR_EVER):
-        assert not hold(mapped, lists([(word, 0)], [], []), 5, 5)
-        assert not hold(mapped, lists([], [(word, SHARD_TIME, FOR_EVER)], []), 5, 5)
+        assert not hold(lists([(word, 0)], [], []), 5, 5)
+        assert not hold(lists([], [(word, SHARD_TIME, FOR_EVER)], []), 5, 5)

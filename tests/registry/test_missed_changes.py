@@ -62,6 +62,31 @@ def test_what_was_announced_is_not_found(shard: Shard, missed: MissedChanges) ->
     assert (missed.found, shard.words.whole.value) == (0, before)
 
 
+def test_a_change_is_found_while_others_go_on(shard: Shard, folder: Path, missed: MissedChanges) -> None:
+    """Both looks see other numbers, with the same difference."""
+    key, other = add_key(shard), opened(folder).default
+    with other.registry.writing() as transaction:  # not other.writing, which announces
+        found = transaction.keys.find(key.key_id)
+        assert found is not None
+        transaction.keys.change(dataclasses.replace(found, description="unannounced"))
+    for turn in range(2):
+        switch(shard, key.key_id, (KeyState.DISABLED, KeyState.ENABLED)[turn])
+        missed.look()
+    assert missed.found == 1
+    other.close()
+
+
+def test_a_write_that_is_undone_is_not_missed(shard: Shard, missed: MissedChanges) -> None:
+    """Else a caller whose writes fail could make the region cold for all others."""
+    key = add_key(shard)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), shard.writing() as transaction:
+            transaction.keys.change(key)
+            raise ZeroDivisionError
+        missed.look()
+    assert missed.found == 0
+
+
 def test_a_look_at_a_shard_that_nobody_writes_reads_nothing(
     shard: Shard, missed: MissedChanges, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,7 +53,7 @@ class Permits:
     def find(self, call: Call, identity: Hashable) -> Permit | None:
         """Returns the valid Permit of a call whose caller is known."""
         permit = self._permits.get((call.caller, call.credentials.region, call.operation, identity))
-        if permit is None or not holds(call, permit.shard, permit.lists):
+        if permit is None or not permit.shard.words.hold(permit.lists, call.time_ns, call.service.clock.boot_ns()):
             return None
         return permit
 
