@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kms_grpc.cli.options import with_client
+from kms_grpc.cli.options import request_id_option, with_client
 from kms_grpc.cli.output import JSON, print_done, print_json, print_table, shaped
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def alias() -> None:
 @alias.command()
 @alias_argument
 @key_argument
-@click.option("--request-id", metavar="ID", help="Calls with the same id are done once, for 24 hours.")
+@request_id_option("are done once, for 24 hours")
 @with_client
 def create(client: KeyManagementClient, output: str, alias_name: str, key_id: str, request_id: str | None) -> None:
     """Create ALIAS for KEY (an id or an ARN).

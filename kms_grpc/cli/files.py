@@ -29,7 +29,7 @@ def read_input(source: str) -> bytes:
             with Path(source).open("rb") as file:
                 content = file.read(INPUT_LIMIT + 1)
     except OSError as error:
-        raise click.UsageError(f"{source}: {error.strerror}") from None
+        raise click.UsageError(f"{error.filename or source}: {error.strerror}") from None
     if len(content) > INPUT_LIMIT:
         raise click.UsageError(f"{source}: over {INPUT_LIMIT} bytes. For files of any size: kms-grpc encrypt-file")
     return content

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import Final
 
 import click
 
+from kms_grpc.cli import endings, standard_streams, terminal
 from kms_grpc.cli.aliases import alias
 from kms_grpc.cli.check import check
 from kms_grpc.cli.completion import completion
 from kms_grpc.cli.data_keys import data_key, random
 from kms_grpc.cli.encryption import decrypt, encrypt, re_encrypt
+from kms_grpc.cli.endings import PROGRAM
 from kms_grpc.cli.failures import MEANINGS, ExitCode
 from kms_grpc.cli.file_encryption import decrypt_file, encrypt_file
 from kms_grpc.cli.importing import import_
 from kms_grpc.cli.keys import keys
 from kms_grpc.cli.limits import limits
-from kms_grpc.cli.output import text_of
 from kms_grpc.cli.principals import principals
 from kms_grpc.cli.quickstart import quickstart
 from kms_grpc.cli.rotation import rotation
 from kms_grpc.cli.serve import serve
 from kms_grpc.cli.server_processes import SERVER_PROCESSES
 from kms_grpc.cli.tags import tags
-
-PROGRAM: Final = "kms-grpc"
 
 BENCH: Final = "bench"
 BENCH_MODULE: Final = "kms_grpc.bench.command"
@@ -108,34 +106,23 @@ for _commands in (*SECTIONS.values(), SERVER_PROCESSES):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code. Prints a traceback only if KMS_GRPC_DEBUG is set."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    standard_streams.repair()
     try:
-        answer = cli.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
+        answer = cli.main(args=[*given], prog_name=PROGRAM, standalone_mode=False, color=terminal.colour())
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return ExitCode.USAGE
     except click.ClickException as error:
-        return _usage(error)
+        return endings.usage(error, given)
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        standard_streams.discard_output()
         return ExitCode.OK
+    except (OSError, UnicodeError) as error:
+        return endings.ordinary(error, given)
     except Exception as error:
-        return _bug(error)
+        return endings.bug(error, given)
     return answer if isinstance(answer, int) else ExitCode.OK
-
-
-def _usage(error: click.ClickException) -> int:
-    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
-    text = text_of(error.format_message().replace("\n\t", " "))  # click puts each choice on its own line
-    click.echo(f"{PROGRAM}: {text.rstrip('.?')}. See: {path} --help", err=True)
-    return ExitCode.USAGE
-
-
-def _bug(error: Exception) -> int:
-    if os.environ.get("KMS_GRPC_DEBUG"):
-        raise error
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    click.echo(f"{PROGRAM}: a bug: {text}. Way out: report it with what KMS_GRPC_DEBUG=1 shows", err=True)
-    return ExitCode.BUG

@@ -75,10 +75,13 @@ def connection_options(command: Command) -> Command:
             "--token-file", type=click.Path(path_type=Path), help="File with the bearer token.  [KMS_GRPC_TOKEN]"
         ),
         click.option(
-            "--region", metavar="REGION", help="The called region.  [KMS_GRPC_REGION; else the server's first]"
+            "--region",
+            metavar="REGION",
+            callback=_printable,
+            help="The called region.  [KMS_GRPC_REGION; else the server's first]",
         ),
         click.option("--endpoint", metavar="ADDRESS", help="HOST:PORT or unix:/path.  [KMS_GRPC_ENDPOINT]"),
-    ):
+    ):  # fmt: skip
         command = option(command)
     return command
 
@@ -125,6 +128,17 @@ def context_option(name: str = "--context", what: str = "Encryption context") ->
         name, multiple=True, metavar="NAME=VALUE", callback=parse_pairs,
         help=f"{what}: authenticated, not secret; repeat for more pairs.",
     )  # fmt: skip
+
+
+def request_id_option(what: str) -> Callable[[Command], Command]:
+    """Adds --request-id, whose text goes into the metadata of the call."""
+    return click.option("--request-id", metavar="ID", callback=_printable, help=f"Calls with the same id {what}.")
+
+
+def _printable(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    if text is not None and not (text.isascii() and text.isprintable()):
+        raise click.BadParameter("must be printable ASCII")
+    return text
 
 
 def read_token(path: Path) -> str:
