@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from tests.aws.conftest import AwsEndpoint, endpoint_of
@@ -19,6 +20,7 @@ from tests.aws.readme import EXAMPLE_URL, clients
 from tests.aws.test_cases import MODEL
 from tests.aws.world import OTHER_REGION, UNKNOWN
 from tests.conftest import StartServer
+from tests.proxies import ForbiddenProxy
 
 KEYS = 7
 
@@ -96,9 +98,15 @@ def test_environment_variables_are_enough(environment: None) -> None:
     assert isinstance(boto3.Session().client("kms").list_keys()["Keys"], list)
 
 
-def test_readmes_line(endpoint: AwsEndpoint, environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readmes_line(
+    endpoint: AwsEndpoint, environment: None, monkeypatch: pytest.MonkeyPatch, proxy: ForbiddenProxy
+) -> None:
+    """The client goes round the proxy."""
     monkeypatch.delenv("AWS_ENDPOINT_URL_KMS")
-    made = eval(clients()["tests/aws/test_boto3.py"].replace(EXAMPLE_URL, endpoint.url), {"boto3": boto3})
+    for name, value in proxy.variables.items():
+        monkeypatch.setenv(name, value)
+    names = {"boto3": boto3, "Config": Config}
+    made = eval(clients()["tests/aws/test_boto3.py"].replace(EXAMPLE_URL, endpoint.url), names)
     assert isinstance(made.list_keys()["Keys"], list)
 
 

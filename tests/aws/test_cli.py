@@ -11,6 +11,7 @@ import pytest
 
 from tests.aws.conftest import AwsEndpoint
 from tests.aws.readme import EXAMPLE_URL, ROOT, clients, walk
+from tests.proxies import ForbiddenProxy
 
 REFUSALS = [
     "IncorrectKeyException", "InvalidCiphertextException", "AccessDeniedException", "NotFoundException",
@@ -19,14 +20,16 @@ REFUSALS = [
 
 
 @pytest.mark.timeout(400)
-def test_readmes_example(endpoint: AwsEndpoint, tmp_path: Path) -> None:
+def test_readmes_example(endpoint: AwsEndpoint, tmp_path: Path, proxy: ForbiddenProxy) -> None:
+    """The session goes round the proxy."""
     (tmp_path / "password.txt").write_text("correct horse")
     (tmp_path / "big.tar").write_bytes(bytes(range(256)) * 400)
     script = walk()
     assert script.count(EXAMPLE_URL) == 1
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script.replace(EXAMPLE_URL, endpoint.url)],
-        cwd=tmp_path, env=endpoint.variables, capture_output=True, text=True, timeout=380, check=False,
+        cwd=tmp_path, env=endpoint.variables | proxy.variables, capture_output=True, text=True, timeout=380,
+        check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.findall(r"refused: (\w+)", done.stdout) == REFUSALS
@@ -35,9 +38,9 @@ def test_readmes_example(endpoint: AwsEndpoint, tmp_path: Path) -> None:
     assert (tmp_path / "big.tar.enc").read_bytes()[16:] != (tmp_path / "big.tar").read_bytes()
 
 
-def test_the_endpoint_as_an_option(endpoint: AwsEndpoint) -> None:
-    """README's line works without an endpoint in the environment."""
-    environment = endpoint.variables
+def test_the_endpoint_as_an_option(endpoint: AwsEndpoint, proxy: ForbiddenProxy) -> None:
+    """README's line works without an endpoint in the environment, and goes round the proxy."""
+    environment = endpoint.variables | proxy.variables
     del environment["AWS_ENDPOINT_URL_KMS"]
     command = clients()["tests/aws/test_cli.py"].replace(EXAMPLE_URL, endpoint.url)
     listed = subprocess.run(

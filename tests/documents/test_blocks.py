@@ -18,6 +18,7 @@ from kms_grpc.cli.main import cli
 from kms_grpc.config import from_values
 from tests.conftest import StartServer
 from tests.documents.blocks import Block, block, every_block
+from tests.proxies import ForbiddenProxy
 from tests.served import Served
 
 ELSEWHERE = {
@@ -61,11 +62,12 @@ def test_each_block_with_a_test_of_its_own_is_there_once() -> None:
 
 
 @pytest.mark.parametrize("found", run_here("python"), ids=str)
-def test_python(found: Block, server: Served) -> None:
-    """The block runs against a server and prints the `text` block after it."""
+def test_python(found: Block, server: Served, proxy: ForbiddenProxy) -> None:
+    """The block runs against a server and prints the `text` block after it. It goes round the proxy."""
     done = subprocess.run(
-        [sys.executable, "-c", found.text], env=variables(server), capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", found.text], env=variables(server) | proxy.variables, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout == (found.prints or ""), done.stderr
 
