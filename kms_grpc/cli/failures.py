@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, Final
@@ -106,6 +107,21 @@ _WAYS_OUT_OF_STATES: Final[dict[str, str]] = {
 }
 """Advice for KMSInvalidStateException, by the key's state."""
 
+_WAYS_OUT_OF_TEXTS: Final = (
+    (re.compile(r"'plaintext' failed .* less than"), "larger data goes through kms-grpc encrypt-file"),
+    (re.compile(r"'plaintext' failed .* greater than"), "the input is empty: give at least one byte"),
+    (
+        re.compile(r"^Invalid keyId '(?P<alias>[^']*alias/[^']+)'"),
+        "the command takes a key's id or ARN, which kms-grpc keys describe {alias}{region} shows",
+    ),
+    (
+        re.compile(r"^Aliases must refer to keys"),
+        "the command takes a key's id or ARN, which kms-grpc keys describe ALIAS{region} shows",
+    ),
+    (re.compile(r"There is no access key "), "see those that there are: kms-grpc principals access-key list"),
+)
+"""Advice that goes by the text of an error, which says more than its name."""
+
 
 def code_of(error: Exception) -> ExitCode:
     return _CODES.get(name_of(error), ExitCode.REFUSED)
@@ -119,10 +135,13 @@ def name_of(error: Exception) -> str:
 def way_out(error: Exception) -> str:
     """Returns what to do about an error; empty if the error's text says so already."""
     key, request_id = getattr(error, "key", None), getattr(error, "request_id", None)
-    advice = _WAYS_OUT.get(name_of(error), "")
+    advice, said = _WAYS_OUT.get(name_of(error), ""), {}
     if isinstance(error, errors.KMSInvalidStateException):
         advice = _WAYS_OUT_OF_STATES.get(error.state or "", advice)
-    return advice.format(key=key or "KEY", region=_region_option(error), request_id=request_id or "unknown")
+    for pattern, special in _WAYS_OUT_OF_TEXTS:
+        if match := pattern.search(str(error)):
+            advice, said = special, {name: shlex.quote(text) for name, text in match.groupdict().items()}
+    return advice.format(key=key or "KEY", region=_region_option(error), request_id=request_id or "unknown", **said)
 
 
 def _region_option(error: Exception) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -13,7 +14,7 @@ import click
 
 from kms_grpc.cli.atomic import whole_file
 from kms_grpc.cli.failures import ExitCode, code_of, print_failure
-from kms_grpc.cli.files import STANDARD, ordinary_mode
+from kms_grpc.cli.files import STANDARD, ordinary_mode, refuse_blob
 from kms_grpc.cli.options import Command, context_option, key_option, with_streams
 from kms_grpc.cli.output import JSON, print_json, text_of
 from kms_grpc.cli.transfer import Gauge, Move, plan
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
     from kms_grpc.client import StreamClient, Streamed
 
 PRIVATE = 0o600
+RATE_FROM = 1_000_000
+"""Bytes of a file from which on its rate is shown."""
 Start = Callable[[Iterator[bytes]], "Streamed"]
+Accept = Callable[[str, bytes], None]
+
+
+def _anything(source: str, head: bytes) -> None:
+    """Accepts every file."""
 
 
 def file_options(command: Command) -> Command:
@@ -101,13 +109,16 @@ def decrypt_file(
     moves = plan(source, to, encrypts=False, recursive=recursive, replace=replace)
     run(
         moves, output, lambda parts: client.decrypt(parts, context, key_id=key_id),
-        mode=PRIVATE, force=force, quiet=quiet,
+        mode=PRIVATE, force=force, quiet=quiet, accept=refuse_blob,
     )  # fmt: skip
 
 
-def run(moves: list[Move], output: str, start: Start, *, mode: int, force: bool, quiet: bool) -> None:
+def run(
+    moves: list[Move], output: str, start: Start, *, mode: int, force: bool, quiet: bool, accept: Accept = _anything
+) -> None:
     """Encrypts or decrypts the files one after the other.
 
+    `accept` gets the name of each and its first bytes, and raises UsageError for a file that it does not take.
     A failure is printed, and the next file is taken. The exit code is that of the first failure.
     """
     from kms_grpc.client import ClientError
@@ -117,7 +128,7 @@ def run(moves: list[Move], output: str, start: Start, *, mode: int, force: bool,
     with Gauge(quiet=quiet) as gauge:
         for move in moves:
             try:
-                done.append(move_one(move, start, gauge, mode, force))
+                done.append(move_one(move, start, gauge, mode, force, accept))
             except (KMSError, ClientError) as error:
                 if len(moves) > 1:
                     click.echo(f"{text_of(move.source)}:", err=True)
@@ -133,18 +144,18 @@ def run(moves: list[Move], output: str, start: Start, *, mode: int, force: bool,
         raise click.exceptions.Exit(codes[0])
 
 
-def move_one(move: Move, start: Start, gauge: Gauge, mode: int, force: bool) -> dict[str, Any]:
+def move_one(move: Move, start: Start, gauge: Gauge, mode: int, force: bool, accept: Accept) -> dict[str, Any]:
     """Encrypts or decrypts one file; returns its names, bytes, seconds and key for printing."""
     begun = time.monotonic()
     gauge.begin(move)
     try:
-        with (
-            _opened(move.source) as source,
-            _created(move.target, mode, force) as target,
-            start(gauge.read(source)) as streamed,
-        ):
-            for part in streamed:
-                target.write(part)
+        with _opened(move.source) as source:
+            parts = gauge.read(source)
+            first = next(parts, b"")
+            accept(move.source, first)
+            with _created(move.target, mode, force) as target, start(chain([first], parts)) as streamed:
+                for part in streamed:
+                    target.write(part)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -162,9 +173,13 @@ def print_summary(done: list[dict[str, Any]], output: str) -> None:
         print_json({"Files": done})
         return
     for facts in done:
-        rate = facts["Bytes"] / max(facts["Seconds"], 0.001) / 1e6
         names = f"{text_of(facts['Source'])} -> {text_of(facts['Target'])}"
-        click.echo(f"{names}   {facts['Bytes']:,} bytes, {rate:,.0f} MB/s")
+        click.echo(f"{names}   {facts['Bytes']:,} bytes{_rate(facts['Bytes'], facts['Seconds'])}")
+
+
+def _rate(size: int, seconds: float) -> str:
+    """Returns how fast a file went; empty if it was so small that the time is that of the call."""
+    return f", {size / max(seconds, 0.001) / 1e6:,.0f} MB/s" if size >= RATE_FROM else ""
 
 
 @contextlib.contextmanager

@@ -112,7 +112,7 @@ TLS = ("--tls-certificate", "c", "--tls-key", "k")
         (["keys", "list", "--timeout", "0"], "x>0"),
         (["serve", "--dev"], "no region"),
         (["serve", "--dev", "--region", "nowhere"], "nowhere"),
-        (["keys", "list", "--tls-name", "kms.test"], "is for TLS: give tls_ca as well"),
+        (["keys", "list", "--tls-name", "kms.test"], "is for TLS: give --tls-ca as well"),
         (["keys", "list", "--tls-ca", "/nowhere.pem"], "/nowhere.pem: No such file"),
         (["keys", "list", "--tls-ca", __file__], "has no certificates in PEM"),
         (["check", "--data-dir", ".", "--tls-ca", "/nowhere.pem"], "need --endpoint"),
@@ -124,7 +124,7 @@ TLS = ("--tls-certificate", "c", "--tls-key", "k")
         ([*SERVE, *TLS, "--listen", "0.0.0.0:0", "--bench"], "whose echo methods need no token"),
         ([*SERVE, *TLS, "--aws-listen", "0.0.0.0:0", "--dev"], "whose access key has a public secret"),
         ([*SERVE, *TLS, "--metrics-listen", "0.0.0.0:0"], "metrics_listen '0.0.0.0:0': only loopback"),  # without TLS
-        ([*SERVE, "--config", "{half}"], "missing required field `key_file` - at `$.tls`"),
+        ([*SERVE, "--config", "{half}"], "half.toml: tls.key_file: is missing"),
         (["serve", "--region", "eu-west-1", "--config", "/nowhere.toml"], "No such file"),
         (["quickstart", "--file", "/nowhere"], "does not exist"),
         (["completion", "tcsh"], "bash"),
