@@ -1,4 +1,4 @@
-"""Settings that do not fit, in words: msgspec's texts with the setting in front, and the one that was probably meant."""
+"""Texts about settings that do not fit: the setting, what is wrong with it, and which one was probably meant."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _meant(section: str, name: str, known: Mapping[str, Sequence[str]]) -> str:
     """Returns what to say about a setting that a section does not have."""
     elsewhere = [title for title, names in known.items() if title != section and name in names]
     if elsewhere:
-        return f"no such setting here; it belongs {f'into [{elsewhere[0]}]' if elsewhere[0] else 'above all sections'}"
+        return f"no such setting here; it belongs {f'in [{elsewhere[0]}]' if elsewhere[0] else 'above all sections'}"
     near = difflib.get_close_matches(name.replace("-", "_"), known[section], 1)
     return (
         f"no such setting; did you mean {near[0]}?"

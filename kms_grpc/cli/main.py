@@ -27,6 +27,7 @@ from kms_grpc.cli.rotation import rotation
 from kms_grpc.cli.serve import serve
 from kms_grpc.cli.server_processes import SERVER_PROCESSES
 from kms_grpc.cli.tags import tags
+from kms_grpc.cli.wait import wait
 
 BENCH: Final = "bench"
 BENCH_MODULE: Final = "kms_grpc.bench.command"
@@ -34,7 +35,7 @@ BENCH_MODULE: Final = "kms_grpc.bench.command"
 BENCH_LINE: Final = "Measure speed, beside references, on this machine."
 
 SECTIONS: Final[dict[str, tuple[click.Command | str, ...]]] = {
-    "Start a server": (quickstart, serve, check),
+    "Start a server": (quickstart, serve, wait, check),
     "Keys": (keys, alias),
     "Encrypt and decrypt": (encrypt, decrypt, encrypt_file, decrypt_file, data_key, re_encrypt, random),
     "Manage keys": (rotation, import_, tags),
