@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from kms_grpc.cli import suggestions
 from kms_grpc.cli.atomic import whole_file
 from kms_grpc.cli.failures import ExitCode, code_of, print_failure
 from kms_grpc.cli.files import STANDARD, ordinary_mode, refuse_blob
@@ -85,7 +86,14 @@ def encrypt_file(
 
 @click.command("decrypt-file", short_help="Decrypt a file of encrypt-file or the AWS Encryption SDK.")
 @file_options
-@click.option("--key", "--key-id", "key_id", metavar="KEY", help="Refuse files of any other key.")
+@click.option(
+    "--key",
+    "--key-id",
+    "key_id",
+    metavar="KEY",
+    shell_complete=suggestions.keys_and_aliases,
+    help="Refuse files of any other key.",
+)
 @context_option("--context", "Pair that must be in the file's encryption context")
 @with_streams
 def decrypt_file(

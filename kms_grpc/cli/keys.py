@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kms_grpc.cli import suggestions
 from kms_grpc.cli.deletion import cancel_deletion, delete_material, schedule_deletion
 from kms_grpc.cli.key_list import list_keys
 from kms_grpc.cli.options import parse_pairs, request_id_option, with_client
@@ -14,7 +15,8 @@ from kms_grpc.cli.output import JSON, print_done, print_facts, print_json, shape
 if TYPE_CHECKING:
     from kms_grpc.client import KeyManagementClient
 
-key_argument = click.argument("key_id", metavar="KEY")
+key_argument = click.argument("key_id", metavar="KEY", shell_complete=suggestions.keys)
+any_key_argument = click.argument("key_id", metavar="KEY", shell_complete=suggestions.keys_and_aliases)
 ORIGINS = {"aws_kms": None, "external": "EXTERNAL"}
 
 
@@ -54,7 +56,7 @@ def create(
 
 
 @keys.command()
-@key_argument
+@any_key_argument
 @with_client
 def describe(client: KeyManagementClient, output: str, key_id: str) -> None:
     """Show a key's state and properties. KEY may be an alias.

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from kms_grpc.cli import suggestions
 from kms_grpc.cli.failures import code_of, print_failure
 from kms_grpc.cli.output import JSON, TABLE
 from kms_grpc.errors import KMSError
@@ -78,6 +79,7 @@ def connection_options(command: Command) -> Command:
             "--region",
             metavar="REGION",
             callback=_printable,
+            shell_complete=suggestions.regions,
             help="The called region.  [KMS_GRPC_REGION; else the server's first]",
         ),
         click.option("--endpoint", metavar="ADDRESS", help="HOST:PORT or unix:/path.  [KMS_GRPC_ENDPOINT]"),
@@ -119,7 +121,13 @@ def output_option(command: Command) -> Command:
 
 def key_option(command: Command) -> Command:
     return click.option(
-        "--key", "--key-id", "key_id", required=True, metavar="KEY", help="Key id, ARN, alias/NAME or alias ARN."
+        "--key",
+        "--key-id",
+        "key_id",
+        required=True,
+        metavar="KEY",
+        shell_complete=suggestions.keys_and_aliases,
+        help="Key id, ARN, alias/NAME or alias ARN.",
     )(command)
 
 
