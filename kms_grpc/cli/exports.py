@@ -35,7 +35,8 @@ def aws_exports(url: str, region: str) -> list[str]:
 
 def announcement(settings: Settings) -> str:
     """Returns what a server says on a terminal when it starts: what it does and, with `dev`, how to call it."""
-    doors = [settings.listen, *([f"http://{settings.aws_listen} for AWS's clients"] if settings.aws_listen else [])]
+    aws = f"{_url(settings, settings.aws_listen)} for AWS's clients" if settings.aws_listen else ""
+    doors = [door for door in (settings.listen, aws) if door]
     lines = [
         f"kms-grpc serves {', '.join(settings.regions)} at {' and '.join(doors)}.",
         f"Keys are in {settings.data_dir.absolute()}. The log follows; Ctrl-C stops the server.",
@@ -50,12 +51,18 @@ def _dev_exports(settings: Settings) -> list[str]:
     address = _word(settings.listen, folder / "run" / "address", settings.workers)
     lines = [path_export(), *caller_exports(address, region, folder / "dev.token")]
     if settings.tls is not None:
-        lines.append(f"export KMS_GRPC_TLS_CA={shlex.quote(str(settings.tls.certificate_file.absolute()))}")
+        certificate = shlex.quote(str(settings.tls.certificate_file.absolute()))
+        lines.append(f"export KMS_GRPC_TLS_CA={certificate} AWS_CA_BUNDLE={certificate}")
     if settings.aws_listen is not None and not settings.aws_listen.startswith("unix:"):
-        scheme = "https" if settings.tls is not None else "http"
         word = _word(settings.aws_listen, folder / "run" / "aws-address", settings.workers)
-        lines += aws_exports(f"{scheme}://{word}", region)
+        lines += aws_exports(_url(settings, word), region)
     return [*lines, "kms-grpc wait", "kms-grpc keys list"]
+
+
+def _url(settings: Settings, address: str) -> str:
+    if address.startswith("unix:"):
+        return address
+    return f"{'http' if settings.tls is None else 'https'}://{address}"
 
 
 def _word(address: str, published: Path, workers: int) -> str:

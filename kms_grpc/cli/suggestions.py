@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.shell_completion import CompletionItem
@@ -32,7 +32,7 @@ def _suggesting(ask: Callable[[KeyManagementClient], Iterable[CompletionItem]]) 
             from kms_grpc.client import KeyManagementClient
 
             names = ("endpoint", "region", "tls_ca", "tls_name")
-            where = {name: context.params.get(name) for name in names if name != parameter.name}
+            where: dict[str, Any] = {name: context.params.get(name) for name in names if name != parameter.name}
             file = context.params.get("token_file")
             with KeyManagementClient(token=read_token(file) if file else None, **where, timeout=SECONDS) as client:
                 return [item for item in ask(client) if item.value.startswith(typed)]

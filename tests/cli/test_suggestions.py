@@ -21,7 +21,7 @@ def suggested(line: str, **variables: str) -> list[str]:
         command, capture_output=True, text=True, env=clean() | variables | asked, timeout=60, check=False
     )
     assert done.stderr == ""
-    return [each.removeprefix("plain,") for each in done.stdout.splitlines()]
+    return [each.removeprefix("plain,") for each in done.stdout.splitlines() if each]
 
 
 @pytest.fixture
