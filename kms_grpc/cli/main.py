@@ -51,6 +51,7 @@ Environment variables:
   KMS_GRPC_TLS_CA     use TLS, and trust the certificates in this file
   KMS_GRPC_TLS_NAME   the name in the server's certificate, if not HOST
   KMS_GRPC_DEBUG=1    print the traceback of a bug
+  NO_COLOR=1          print no colours
 
 \b
 Exit codes:

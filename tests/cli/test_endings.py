@@ -76,6 +76,7 @@ def test_an_argument_that_is_no_text_is_wrong_usage(arguments: tuple[str | bytes
 def test_metadata_is_ascii(arguments: tuple[str, ...], kms: Run) -> None:
     ran = kms(*arguments)
     assert (ran.code, "must be printable ASCII" in ran.err) == (2, True)
+    assert kms("keys", "list", KMS_GRPC_REGION="ü").code == 2
 
 
 def test_letters_that_the_locale_lacks_are_escaped(server: Served, kms: Run) -> None:
