@@ -39,6 +39,13 @@ def read_input(source: str) -> bytes:
     return content
 
 
+def read_token(path: Path) -> str:
+    try:
+        return path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"--token-file {path}: {getattr(error, 'strerror', None) or 'not ASCII'}") from None
+
+
 def read_blob(source: str, is_base64: bool) -> bytes:
     """Returns a ciphertext blob from a file or standard input: raw, or as base64 text with any white space.
 

@@ -13,6 +13,7 @@ import click
 
 from kms_grpc.cli import suggestions
 from kms_grpc.cli.failures import code_of, print_failure
+from kms_grpc.cli.files import read_token
 from kms_grpc.cli.output import JSON, TABLE
 from kms_grpc.errors import KMSError
 
@@ -147,13 +148,6 @@ def _printable(context: click.Context, parameter: click.Parameter, text: str | N
     if text is not None and not (text.isascii() and text.isprintable()):
         raise click.BadParameter("must be printable ASCII")
     return text
-
-
-def read_token(path: Path) -> str:
-    try:
-        return path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"--token-file {path}: {getattr(error, 'strerror', None) or 'not ASCII'}") from None
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def _suggesting(ask: Callable[[KeyManagementClient], Iterable[CompletionItem]]) 
     def complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         try:
-            from kms_grpc.cli.options import read_token
+            from kms_grpc.cli.files import read_token
             from kms_grpc.client import KeyManagementClient
 
             names = ("endpoint", "region", "tls_ca", "tls_name")

@@ -1,4 +1,4 @@
-"""What the caller's terminal shows: colours, and lines that are drawn over again."""
+"""Properties of the caller's terminal: whether it shows colours, and whether it can draw a line over again."""
 
 from __future__ import annotations
 

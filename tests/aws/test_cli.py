@@ -1,4 +1,4 @@
-"""The aws CLI: the option for the endpoint. Its session in README is run by tests/documents/test_walk.py."""
+"""The aws CLI: the option for the endpoint. Its session in README is run by tests/documents/test_top_to_bottom.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the shell suggests while a command line is typed: keys, aliases and regions of the server."""
+"""Suggestions of the shell while a command line is typed: keys, aliases and regions of the server."""
 
 from __future__ import annotations
 

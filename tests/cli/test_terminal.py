@@ -1,4 +1,4 @@
-"""What a terminal shows: colours, the start of a server, and `kms-grpc wait`."""
+"""Output on a terminal: colours, the start of a server, and `kms-grpc wait`."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_no_rate_of_a_small_file(kms: Run, key: str, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(120)
 def test_a_server_says_at_once_what_it_does_and_how_to_call_it(tmp_path: Path) -> None:
-    """What it prints, pasted, calls it."""
+    """The printed lines, pasted, call it."""
     folder = tmp_path / "a folder"
     options = ["--data-dir", str(folder), "--region", "eu-west-1", "--listen", "127.0.0.1:0", "--workers", "1"]
     shown = on_terminal(["serve", "--dev", *options, "--aws-listen", "127.0.0.1:0"], until=" supervisor: serving")
