@@ -63,6 +63,7 @@ def _occupy(descriptor: int) -> None:
         if opened != descriptor:
             os.dup2(opened, descriptor)
             os.close(opened)
+        os.set_inheritable(descriptor, True)
 
 
 class _Unbuffered(io.BufferedWriter):
