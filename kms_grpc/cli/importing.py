@@ -47,9 +47,9 @@ def _parse_date(context: click.Context, parameter: click.Parameter, text: str | 
         return None
     try:
         date = datetime.fromisoformat(text)
-    except ValueError:
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise click.BadParameter(f"{text!r} is not a date such as 2027-01-31 or 2027-01-31T12:00:00Z") from None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 @click.command("import", short_help="Import your own key material.")

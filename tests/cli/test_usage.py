@@ -105,6 +105,7 @@ TLS = ("--tls-certificate", "c", "--tls-key", "k")
         (["import", "K", "--wrapped", "f"], "need each other"),
         (["import", "K", "--file", "-", "--expires", "2027-01-31", "--no-expiry"], "exclude each other"),
         (["import", "K", "--file", "-", "--expires", "soon"], "not a date"),
+        (["import", "K", "--file", "-", "--expires", "9999-12-31T23:59:59-23:00"], "not a date"),
         (["import", "K", "--file", "-"], "32 bytes are needed, not 10"),
         (["import", "K", "--file", "-", "--algorithm", "RSAES_PKCS1_V1_5"], "is not one of"),
         (["keys", "list", "--token-file", "/nowhere/token"], "--token-file"),
