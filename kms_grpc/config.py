@@ -33,6 +33,7 @@ from typing import Any
 import msgspec
 
 from kms_grpc.addresses import is_local
+from kms_grpc.misfits import misfit_text
 from kms_grpc.model.region import REGION
 
 ACCOUNT = re.compile(r"[0-9]{12}")
@@ -191,8 +192,24 @@ DEV_SECRET = "test"  # noqa: S105 - public on purpose
 
 
 def load(path: Path | None, overrides: dict[str, Any]) -> Settings:
-    """Returns the settings of the file, replaced by those `overrides` that are not None. Raises ConfigurationError."""
-    return from_values(given(path, overrides))
+    """Returns the settings of the file, replaced by those `overrides` that are not None.
+
+    Raises ConfigurationError, which names the file if the error is in it.
+    """
+    values = given(path, overrides)
+    try:
+        return from_values(values)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}" if path and _has(path, str(error)) else str(error)) from None
+
+
+def _has(path: Path, error: str) -> bool:
+    """Returns whether the file alone has this error as well."""
+    try:
+        from_values(_read_toml(path))
+    except ConfigurationError as own:
+        return str(own) == error
+    return False
 
 
 def given(path: Path | None, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -204,11 +221,15 @@ def given(path: Path | None, overrides: dict[str, Any]) -> dict[str, Any]:
 def from_values(values: dict[str, Any]) -> Settings:
     """Returns the settings that plain data describes. Raises ConfigurationError."""
     try:
-        settings = msgspec.convert(values, Settings, strict=False, dec_hook=_decode_path)
+        settings = msgspec.convert(values, Settings, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"configuration: {error}") from None
+        known = {title: section.__struct_fields__ for title, section in _SECTIONS.items()}
+        raise ConfigurationError(misfit_text(str(error), known)) from None
     _check(settings)
     return settings
+
+
+_SECTIONS = {"": Settings, "principals": PrincipalSettings, "tls": Tls, "quotas": Quotas, "limits": Limits}
 
 
 def to_json(settings: Settings) -> bytes:
@@ -288,7 +309,16 @@ def _check_principals(settings: Settings) -> None:
         _require(ACCOUNT.fullmatch(principal.account), f"principal {principal.name}: account must be 12 digits")
         own = principal.account == settings.service_account
         _require(not own, f"principal {principal.name}: account {principal.account} is reserved: it is service_account")
-        _require(principal.arn.startswith("arn:"), f"principal {principal.name}: arn must begin with arn:")
+        _check_arn(principal)
+
+
+def _check_arn(principal: PrincipalSettings) -> None:
+    parts = principal.arn.split(":", 5)
+    well_formed = len(parts) == 6 and parts[0] == "arn" and all(parts[index] for index in (1, 2, 5))
+    example = f"arn:aws:iam::{principal.account}:role/NAME"
+    _require(well_formed, f"principal {principal.name}: arn {principal.arn!r} must have the form {example}")
+    same = parts[4] == principal.account
+    _require(same, f"principal {principal.name}: arn is of account {parts[4]!r}, but account is {principal.account}")
 
 
 def _check_doors(settings: Settings) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.proxies import ForbiddenProxy, forbidden_proxy
 from tests.seed import pytest_configure, pytest_report_header
 from tests.served import Served
 from tests.skips import pytest_sessionfinish, pytest_terminal_summary
@@ -28,6 +29,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     served.start()
     yield served
     served.close()
+
+
+@pytest.fixture
+def proxy() -> Iterator[ForbiddenProxy]:
+    """A proxy for the variables of a client. The test fails if anybody connects to it."""
+    with forbidden_proxy() as made:
+        yield made
 
 
 @pytest.fixture

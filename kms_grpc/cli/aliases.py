@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kms_grpc.cli.options import with_client
+from kms_grpc.cli import suggestions
+from kms_grpc.cli.options import request_id_option, with_client
 from kms_grpc.cli.output import JSON, print_done, print_json, print_table, shaped
 
 if TYPE_CHECKING:
     from kms_grpc.client import KeyManagementClient
 
-alias_argument = click.argument("alias_name", metavar="ALIAS")
-key_argument = click.argument("key_id", metavar="KEY")
+alias_argument = click.argument("alias_name", metavar="ALIAS", shell_complete=suggestions.aliases)
+key_argument = click.argument("key_id", metavar="KEY", shell_complete=suggestions.keys)
 COLUMNS = ("AliasName", "TargetKeyId", "LastUpdatedDate")
 
 
@@ -30,7 +31,7 @@ def alias() -> None:
 @alias.command()
 @alias_argument
 @key_argument
-@click.option("--request-id", metavar="ID", help="Calls with the same id are done once, for 24 hours.")
+@request_id_option("are done once, for 24 hours")
 @with_client
 def create(client: KeyManagementClient, output: str, alias_name: str, key_id: str, request_id: str | None) -> None:
     """Create ALIAS for KEY (an id or an ARN).
@@ -70,7 +71,14 @@ def delete(client: KeyManagementClient, output: str, alias_name: str) -> None:
 
 
 @alias.command("list", short_help="List the account's aliases in the region.")
-@click.option("--key", "--key-id", "key_id", metavar="KEY", help="Only the aliases of this key (an id or an ARN).")
+@click.option(
+    "--key",
+    "--key-id",
+    "key_id",
+    metavar="KEY",
+    shell_complete=suggestions.keys,
+    help="Only the aliases of this key (an id or an ARN).",
+)
 @click.option("--limit", type=click.IntRange(1, 100), help="One page of at most this many aliases.")
 @click.option("--marker", help="NextMarker of the previous page.")
 @with_client

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kms_grpc.cli import suggestions
 from kms_grpc.cli.options import with_client
 from kms_grpc.cli.output import JSON, print_json, shaped
 
 if TYPE_CHECKING:
     from kms_grpc.client import KeyManagementClient
 
-key_argument = click.argument("key_id", metavar="KEY")
+key_argument = click.argument("key_id", metavar="KEY", shell_complete=suggestions.keys)
 
 
 @click.command("schedule-deletion", short_help="Delete a key permanently, in 7 to 30 days.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kms_grpc.cli import suggestions
 from kms_grpc.cli.delivery import Part, deliver, target_of
 from kms_grpc.cli.files import STANDARD, read_blob, read_input
 from kms_grpc.cli.options import Command, context_option, key_option, with_client
@@ -60,7 +61,14 @@ def encrypt(
 
 @click.command(short_help="Decrypt a ciphertext.")
 @blob_options
-@click.option("--key", "--key-id", "key_id", metavar="KEY", help="Refuse ciphertexts of any other key.")
+@click.option(
+    "--key",
+    "--key-id",
+    "key_id",
+    metavar="KEY",
+    shell_complete=suggestions.keys_and_aliases,
+    help="Refuse ciphertexts of any other key.",
+)
 @context_option()
 @with_client
 def decrypt(
@@ -87,7 +95,13 @@ def decrypt(
 @click.command("re-encrypt", short_help="Encrypt a ciphertext under another key, inside the service.")
 @blob_options
 @key_option
-@click.option("--source-key", "source_key_id", metavar="KEY", help="Refuse ciphertexts of any other key.")
+@click.option(
+    "--source-key",
+    "source_key_id",
+    metavar="KEY",
+    shell_complete=suggestions.keys_and_aliases,
+    help="Refuse ciphertexts of any other key.",
+)
 @context_option("--source-context", "Encryption context of the input")
 @context_option("--context", "Encryption context of the result")
 @with_client

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import shlex
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, Final
 
@@ -103,6 +107,21 @@ _WAYS_OUT_OF_STATES: Final[dict[str, str]] = {
 }
 """Advice for KMSInvalidStateException, by the key's state."""
 
+_WAYS_OUT_OF_TEXTS: Final = (
+    (re.compile(r"'plaintext' failed .* less than"), "larger data goes through kms-grpc encrypt-file"),
+    (re.compile(r"'plaintext' failed .* greater than"), "the input is empty: give at least one byte"),
+    (
+        re.compile(r"^Invalid keyId '(?P<alias>[^']*alias/[^']+)'"),
+        "the command takes a key's id or ARN, which kms-grpc keys describe {alias}{region} shows",
+    ),
+    (
+        re.compile(r"^Aliases must refer to keys"),
+        "the command takes a key's id or ARN, which kms-grpc keys describe ALIAS{region} shows",
+    ),
+    (re.compile(r"There is no access key "), "see those that there are: kms-grpc principals access-key list"),
+)
+"""Advice that goes by the text of an error, which says more than its name."""
+
 
 def code_of(error: Exception) -> ExitCode:
     return _CODES.get(name_of(error), ExitCode.REFUSED)
@@ -116,10 +135,13 @@ def name_of(error: Exception) -> str:
 def way_out(error: Exception) -> str:
     """Returns what to do about an error; empty if the error's text says so already."""
     key, request_id = getattr(error, "key", None), getattr(error, "request_id", None)
-    advice = _WAYS_OUT.get(name_of(error), "")
+    advice, said = _WAYS_OUT.get(name_of(error), ""), {}
     if isinstance(error, errors.KMSInvalidStateException):
         advice = _WAYS_OUT_OF_STATES.get(error.state or "", advice)
-    return advice.format(key=key or "KEY", region=_region_option(error), request_id=request_id or "unknown")
+    for pattern, special in _WAYS_OUT_OF_TEXTS:
+        if match := pattern.search(str(error)):
+            advice, said = special, {name: shlex.quote(text) for name, text in match.groupdict().items()}
+    return advice.format(key=key or "KEY", region=_region_option(error), request_id=request_id or "unknown", **said)
 
 
 def _region_option(error: Exception) -> str:
@@ -129,13 +151,19 @@ def _region_option(error: Exception) -> str:
 
 
 def print_failure(error: Exception, as_json: bool) -> None:
-    """Prints an error as one line on standard error: text, or a JSON object."""
-    if as_json:
-        click.echo(json.dumps(_members(error), ensure_ascii=False), err=True)
-        return
-    what = ": ".join(part for part in (click.style(name_of(error), fg="red"), _one_line(str(error))) if part)
-    advice = way_out(error)
-    click.echo(f"kms-grpc: {what}{f'. Way out: {advice}' if advice else ''}", err=True)
+    """Prints an error of the service or of the connection as one line on standard error: text, or a JSON object."""
+    what = ": ".join(part for part in (click.style(name_of(error), fg="red"), _one_line(_message(error))) if part)
+    report(what, way_out(error), _members(error) if as_json else None)
+
+
+def report(text: str, way_out: str = "", members: Mapping[str, Any] | None = None) -> None:
+    """Prints one line on standard error: the text with its way out, or `members` as a JSON object.
+
+    If standard error cannot be written, the exit code alone has to tell.
+    """
+    line = f"kms-grpc: {text}{f'. Way out: {way_out}' if way_out else ''}"
+    with contextlib.suppress(OSError):
+        click.echo(line if members is None else json.dumps(members, ensure_ascii=False), err=True)
 
 
 def _one_line(text: str) -> str:
@@ -148,4 +176,11 @@ def _members(error: Exception) -> dict[str, Any]:
     request_id = getattr(error, "request_id", None)
     if request_id:
         known["RequestId"] = request_id
-    return {"Error": name_of(error), "Message": str(error), "WayOut": way_out(error), **known}
+    return {"Error": name_of(error), "Message": _message(error), "WayOut": way_out(error), **known}
+
+
+def _message(error: Exception) -> str:
+    """Returns an error's text. The client names its arguments, here they are options."""
+    if name_of(error) == "InvalidConnection":
+        return re.sub(r"\btls_(ca|name)\b", r"--tls-\1", str(error))
+    return str(error)

@@ -6,14 +6,16 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from kms_grpc.cli import suggestions
 from kms_grpc.cli.atomic import whole_file
 from kms_grpc.cli.failures import ExitCode, code_of, print_failure
-from kms_grpc.cli.files import STANDARD, ordinary_mode
+from kms_grpc.cli.files import STANDARD, ordinary_mode, refuse_blob
 from kms_grpc.cli.options import Command, context_option, key_option, with_streams
 from kms_grpc.cli.output import JSON, print_json, text_of
 from kms_grpc.cli.transfer import Gauge, Move, plan
@@ -23,7 +25,14 @@ if TYPE_CHECKING:
     from kms_grpc.client import StreamClient, Streamed
 
 PRIVATE = 0o600
+RATE_FROM = 1_000_000
+"""Bytes of a file from which on its rate is shown."""
 Start = Callable[[Iterator[bytes]], "Streamed"]
+Accept = Callable[[str, bytes], None]
+
+
+def _anything(source: str, head: bytes) -> None:
+    """Accepts every file."""
 
 
 def file_options(command: Command) -> Command:
@@ -77,7 +86,14 @@ def encrypt_file(
 
 @click.command("decrypt-file", short_help="Decrypt a file of encrypt-file or the AWS Encryption SDK.")
 @file_options
-@click.option("--key", "--key-id", "key_id", metavar="KEY", help="Refuse files of any other key.")
+@click.option(
+    "--key",
+    "--key-id",
+    "key_id",
+    metavar="KEY",
+    shell_complete=suggestions.keys_and_aliases,
+    help="Refuse files of any other key.",
+)
 @context_option("--context", "Pair that must be in the file's encryption context")
 @with_streams
 def decrypt_file(
@@ -101,13 +117,16 @@ def decrypt_file(
     moves = plan(source, to, encrypts=False, recursive=recursive, replace=replace)
     run(
         moves, output, lambda parts: client.decrypt(parts, context, key_id=key_id),
-        mode=PRIVATE, force=force, quiet=quiet,
+        mode=PRIVATE, force=force, quiet=quiet, accept=refuse_blob,
     )  # fmt: skip
 
 
-def run(moves: list[Move], output: str, start: Start, *, mode: int, force: bool, quiet: bool) -> None:
+def run(
+    moves: list[Move], output: str, start: Start, *, mode: int, force: bool, quiet: bool, accept: Accept = _anything
+) -> None:
     """Encrypts or decrypts the files one after the other.
 
+    `accept` gets the name of each and its first bytes, and raises UsageError for a file that it does not take.
     A failure is printed, and the next file is taken. The exit code is that of the first failure.
     """
     from kms_grpc.client import ClientError
@@ -117,7 +136,7 @@ def run(moves: list[Move], output: str, start: Start, *, mode: int, force: bool,
     with Gauge(quiet=quiet) as gauge:
         for move in moves:
             try:
-                done.append(move_one(move, start, gauge, mode, force))
+                done.append(move_one(move, start, gauge, mode, force, accept))
             except (KMSError, ClientError) as error:
                 if len(moves) > 1:
                     click.echo(f"{text_of(move.source)}:", err=True)
@@ -133,18 +152,18 @@ def run(moves: list[Move], output: str, start: Start, *, mode: int, force: bool,
         raise click.exceptions.Exit(codes[0])
 
 
-def move_one(move: Move, start: Start, gauge: Gauge, mode: int, force: bool) -> dict[str, Any]:
+def move_one(move: Move, start: Start, gauge: Gauge, mode: int, force: bool, accept: Accept) -> dict[str, Any]:
     """Encrypts or decrypts one file; returns its names, bytes, seconds and key for printing."""
     begun = time.monotonic()
     gauge.begin(move)
     try:
-        with (
-            _opened(move.source) as source,
-            _created(move.target, mode, force) as target,
-            start(gauge.read(source)) as streamed,
-        ):
-            for part in streamed:
-                target.write(part)
+        with _opened(move.source) as source:
+            parts = gauge.read(source)
+            first = next(parts, b"")
+            accept(move.source, first)
+            with _created(move.target, mode, force) as target, start(chain([first], parts)) as streamed:
+                for part in streamed:
+                    target.write(part)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -162,9 +181,13 @@ def print_summary(done: list[dict[str, Any]], output: str) -> None:
         print_json({"Files": done})
         return
     for facts in done:
-        rate = facts["Bytes"] / max(facts["Seconds"], 0.001) / 1e6
         names = f"{text_of(facts['Source'])} -> {text_of(facts['Target'])}"
-        click.echo(f"{names}   {facts['Bytes']:,} bytes, {rate:,.0f} MB/s")
+        click.echo(f"{names}   {facts['Bytes']:,} bytes{_rate(facts['Bytes'], facts['Seconds'])}")
+
+
+def _rate(size: int, seconds: float) -> str:
+    """Returns how fast a file went; empty if it was so small that the time is that of the call."""
+    return f", {size / max(seconds, 0.001) / 1e6:,.0f} MB/s" if size >= RATE_FROM else ""
 
 
 @contextlib.contextmanager

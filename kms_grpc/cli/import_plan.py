@@ -13,6 +13,10 @@ TOKEN: Final = "ImportToken.bin"  # noqa: S105 - a file's name
 MATERIAL: Final = "PlaintextKeyMaterial.bin"
 ENCRYPTED: Final = "EncryptedKeyMaterial.bin"
 AES_KEY: Final = "AesKey.bin"
+OLDER_NOTES: Final = (
+    "Older notes use `openssl rsautl -encrypt -oaep`, which openssl no longer recommends. It is RSAES_OAEP_SHA_1: "
+    "for it give --algorithm RSAES_OAEP_SHA_1, and rsautl becomes pkeyutl with -pkeyopt rsa_padding_mode:oaep."
+)
 
 
 def plan(
@@ -49,10 +53,8 @@ def _wrapping(algorithm: str, folder: str, source: str) -> list[str]:
 
 
 def _oaep(algorithm: str, source: str, folder: str, target: str) -> str:
-    """Returns the openssl command for RSAES-OAEP: rsautl, as most instructions have it, for SHA-1, else pkeyutl."""
+    """Returns the openssl command for RSAES-OAEP."""
     key = f"-inkey {folder}/{PUBLIC_KEY} -keyform DER -pubin"
-    if algorithm == "RSAES_OAEP_SHA_1":
-        return f"openssl rsautl -encrypt -in {source} -oaep {key} -out {target}"
     digest = "sha1" if algorithm.endswith("SHA_1") else "sha256"
     options = f"-pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:{digest} -pkeyopt rsa_mgf1_md:{digest}"
     return f"openssl pkeyutl -encrypt -in {source} {key} {options} -out {target}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from kms_grpc.cli import suggestions
 from kms_grpc.cli.delivery import Part, deliver
 from kms_grpc.cli.files import read_input
 from kms_grpc.cli.options import with_client
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 ALGORITHMS: Final = ("RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256", "RSA_AES_KEY_WRAP_SHA_1", "RSA_AES_KEY_WRAP_SHA_256")
 WRAPPING_KEYS: Final = ("RSA_2048", "RSA_3072", "RSA_4096")
+USUAL_ALGORITHM: Final = "RSAES_OAEP_SHA_256"
 MATERIAL_BYTES: Final = 32
 
 
@@ -45,13 +47,13 @@ def _parse_date(context: click.Context, parameter: click.Parameter, text: str | 
         return None
     try:
         date = datetime.fromisoformat(text)
-    except ValueError:
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise click.BadParameter(f"{text!r} is not a date such as 2027-01-31 or 2027-01-31T12:00:00Z") from None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 @click.command("import", short_help="Import your own key material.")
-@click.argument("key_id", metavar="KEY")
+@click.argument("key_id", metavar="KEY", shell_complete=suggestions.keys)
 @click.option("--file", "source", metavar="FILE", help="The key material: 32 bytes. - is standard input.")
 @click.option("--plan", is_flag=True, help="Print the commands for an import with openssl, and do nothing.")
 @click.option("--parameters-to", metavar="DIR", help="Only fetch PublicKey.bin and ImportToken.bin into DIR.")
@@ -60,7 +62,7 @@ def _parse_date(context: click.Context, parameter: click.Parameter, text: str | 
 @click.option(
     "--algorithm",
     type=click.Choice(ALGORITHMS, case_sensitive=False),
-    help="Wrapping algorithm.  [RSAES_OAEP_SHA_256; --plan: RSAES_OAEP_SHA_1]",
+    help="Wrapping algorithm.  [RSAES_OAEP_SHA_256]",
 )
 @click.option(
     "--wrapping-key",
@@ -103,14 +105,14 @@ def import_(
         raise click.UsageError("--expires and --no-expiry exclude each other")
     terms = Terms(expires, is_new, description, material_id)
     if plan:
-        _print_plan(client, output, key_id, algorithm or "RSAES_OAEP_SHA_1", wrapping_key, source, terms)
+        _print_plan(client, output, key_id, algorithm or USUAL_ALGORITHM, wrapping_key, source, terms)
     elif parameters_to:
-        _fetch(client, output, key_id, algorithm or "RSAES_OAEP_SHA_256", wrapping_key, Path(parameters_to))
+        _fetch(client, output, key_id, algorithm or USUAL_ALGORITHM, wrapping_key, Path(parameters_to))
     elif wrapped:
         token = read_input(str(Path(parameters or ".") / "ImportToken.bin"))
         _upload(client, output, key_id, token, read_input(wrapped), terms)
     else:
-        _wrap_and_upload(client, output, key_id, algorithm or "RSAES_OAEP_SHA_256", wrapping_key, source or "-", terms)
+        _wrap_and_upload(client, output, key_id, algorithm or USUAL_ALGORITHM, wrapping_key, source or "-", terms)
 
 
 def _check_way(
@@ -166,7 +168,7 @@ def _print_plan(
     client: KeyManagementClient, output: str, key_id: str, algorithm: str, wrapping_key: str, source: str | None,
     terms: Terms,
 ) -> None:  # fmt: skip
-    from kms_grpc.cli.import_plan import plan
+    from kms_grpc.cli.import_plan import OLDER_NOTES, plan
     from kms_grpc.model.key import IMPORT_VALID_HOURS
 
     key = client.describe_key(key_id).key_metadata
@@ -181,5 +183,6 @@ def _print_plan(
         return
     valid = f"valid for {IMPORT_VALID_HOURS} hours and one import"
     click.echo(f"# Key material for {key.arn}. Public key and import token are {valid}.")
+    click.echo(f"# {OLDER_NOTES}")
     click.echo("\n".join(commands))
     click.echo("# Keep the plaintext key material: only the same bytes make the key usable again after a deletion.")

@@ -15,6 +15,7 @@ import click
 
 from kms_grpc.cli.options import with_client
 from kms_grpc.cli.output import JSON, print_json, print_table, shaped
+from kms_grpc.cli.terminal import draws
 from kms_grpc.errors import NotFoundException
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _describe(client: KeyManagementClient, key_id: str) -> dict[str, Any] | None
 
 
 def _with_progress(described: Iterator[dict[str, Any] | None], count: int) -> Iterator[dict[str, Any] | None]:
-    if count < LONG or not sys.stderr.isatty():
+    if count < LONG or not draws(sys.stderr):
         yield from described
         return
     with click.progressbar(described, length=count, label="describing keys", file=sys.stderr) as bar:

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kms_grpc.cli import suggestions
 from kms_grpc.cli.deletion import cancel_deletion, delete_material, schedule_deletion
 from kms_grpc.cli.key_list import list_keys
-from kms_grpc.cli.options import parse_pairs, with_client
+from kms_grpc.cli.options import parse_pairs, request_id_option, with_client
 from kms_grpc.cli.output import JSON, print_done, print_facts, print_json, shaped
 
 if TYPE_CHECKING:
     from kms_grpc.client import KeyManagementClient
 
-key_argument = click.argument("key_id", metavar="KEY")
+key_argument = click.argument("key_id", metavar="KEY", shell_complete=suggestions.keys)
+any_key_argument = click.argument("key_id", metavar="KEY", shell_complete=suggestions.keys_and_aliases)
 ORIGINS = {"aws_kms": None, "external": "EXTERNAL"}
 
 
@@ -36,7 +38,7 @@ def keys() -> None:
     help="external is for key material that you import.",
 )  # fmt: skip
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", callback=parse_pairs, help="Repeat for more tags.")
-@click.option("--request-id", metavar="ID", help="Calls with the same id create one key, for 24 hours.")
+@request_id_option("create one key, for 24 hours")
 @with_client
 def create(
     client: KeyManagementClient, output: str, description: str, origin: str, tags: dict[str, str],
@@ -54,7 +56,7 @@ def create(
 
 
 @keys.command()
-@key_argument
+@any_key_argument
 @with_client
 def describe(client: KeyManagementClient, output: str, key_id: str) -> None:
     """Show a key's state and properties. KEY may be an alias.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from keyword import iskeyword
@@ -11,10 +10,9 @@ from typing import Final, NamedTuple
 
 import click
 
+from kms_grpc.cli import endings, standard_streams, terminal
+from kms_grpc.cli.endings import PROGRAM
 from kms_grpc.cli.failures import MEANINGS, ExitCode
-from kms_grpc.cli.output import text_of
-
-PROGRAM: Final = "kms-grpc"
 
 BENCH: Final = "bench"
 
@@ -37,6 +35,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     "Start a server": {
         "quickstart": Entry("kms_grpc.cli.quickstart", "Start a server and see it work, step by step."),
         "serve": Entry("kms_grpc.cli.serve", "Serve keys of one or more regions."),
+        "wait": Entry("kms_grpc.cli.wait", "Wait until a server serves."),
         "check": Entry("kms_grpc.cli.check", "Check this machine, a data directory and a server."),
     },
     "Keys": {
@@ -81,6 +80,7 @@ Environment variables:
   KMS_GRPC_TLS_CA     use TLS, and trust the certificates in this file
   KMS_GRPC_TLS_NAME   the name in the server's certificate, if not HOST
   KMS_GRPC_DEBUG=1    print the traceback of a bug
+  NO_COLOR=1          print no colours
 
 \b
 Exit codes:
@@ -123,43 +123,25 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code. Prints a traceback only if KMS_GRPC_DEBUG is set."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    standard_streams.repair()
     try:
-        answer = cli.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
+        answer = cli.main(args=[*given], prog_name=PROGRAM, standalone_mode=False, color=terminal.colour())
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return ExitCode.USAGE
     except click.ClickException as error:
-        return _usage(error)
+        return endings.usage(error, given)
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        standard_streams.discard_output()
         return ExitCode.OK
     except ModuleNotFoundError as error:
-        return _bug(error) if (error.name or "").startswith("kms_grpc") else _not_installed(error)
+        return endings.missing_library(error, given)
+    except (OSError, UnicodeError) as error:
+        return endings.ordinary(error, given)
     except Exception as error:
-        return _bug(error)
+        return endings.bug(error, given)
     return answer if isinstance(answer, int) else ExitCode.OK
-
-
-def _usage(error: click.ClickException) -> int:
-    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
-    text = text_of(error.format_message().replace("\n\t", " "))  # click puts each choice on its own line
-    click.echo(f"{PROGRAM}: {text.rstrip('.?')}. See: {path} --help", err=True)
-    return ExitCode.USAGE
-
-
-def _not_installed(error: ModuleNotFoundError) -> int:
-    """Reports that a library is missing. The client alone installs without the server's."""
-    way_out = f"pip install '{PROGRAM}[server]', which also runs the server"
-    click.echo(f"{PROGRAM}: the library {error.name} is not installed. Way out: {way_out}", err=True)
-    return ExitCode.USAGE
-
-
-def _bug(error: Exception) -> int:
-    if os.environ.get("KMS_GRPC_DEBUG"):
-        raise error
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    click.echo(f"{PROGRAM}: a bug: {text}. Way out: report it with what KMS_GRPC_DEBUG=1 shows", err=True)
-    return ExitCode.BUG

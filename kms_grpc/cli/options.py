@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 
 import click
 
+from kms_grpc.cli import suggestions
 from kms_grpc.cli.failures import code_of, print_failure
+from kms_grpc.cli.files import read_token
 from kms_grpc.cli.output import JSON, TABLE
 from kms_grpc.errors import KMSError
 
@@ -75,10 +77,14 @@ def connection_options(command: Command) -> Command:
             "--token-file", type=click.Path(path_type=Path), help="File with the bearer token.  [KMS_GRPC_TOKEN]"
         ),
         click.option(
-            "--region", metavar="REGION", help="The called region.  [KMS_GRPC_REGION; else the server's first]"
+            "--region",
+            metavar="REGION",
+            callback=_printable,
+            shell_complete=suggestions.regions,
+            help="The called region.  [KMS_GRPC_REGION; else the server's first]",
         ),
         click.option("--endpoint", metavar="ADDRESS", help="HOST:PORT or unix:/path.  [KMS_GRPC_ENDPOINT]"),
-    ):
+    ):  # fmt: skip
         command = option(command)
     return command
 
@@ -116,7 +122,13 @@ def output_option(command: Command) -> Command:
 
 def key_option(command: Command) -> Command:
     return click.option(
-        "--key", "--key-id", "key_id", required=True, metavar="KEY", help="Key id, ARN, alias/NAME or alias ARN."
+        "--key",
+        "--key-id",
+        "key_id",
+        required=True,
+        metavar="KEY",
+        shell_complete=suggestions.keys_and_aliases,
+        help="Key id, ARN, alias/NAME or alias ARN.",
     )(command)
 
 
@@ -127,11 +139,15 @@ def context_option(name: str = "--context", what: str = "Encryption context") ->
     )  # fmt: skip
 
 
-def read_token(path: Path) -> str:
-    try:
-        return path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"--token-file {path}: {getattr(error, 'strerror', None) or 'not ASCII'}") from None
+def request_id_option(what: str) -> Callable[[Command], Command]:
+    """Adds --request-id, whose text goes into the metadata of the call."""
+    return click.option("--request-id", metavar="ID", callback=_printable, help=f"Calls with the same id {what}.")
+
+
+def _printable(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    if text is not None and not (text.isascii() and text.isprintable()):
+        raise click.BadParameter("must be printable ASCII")
+    return text
 
 
 @contextmanager

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 JSON: Final = "json"
 TABLE: Final = "table"
 GAP: Final = "   "
+_JSON_IN_TWO: Final = (("--output", JSON), ("-o", JSON))
+_JSON_IN_ONE: Final = (f"--output={JSON}", f"-o{JSON}")
 
 
 def shaped(message: Message) -> dict[str, Any]:
@@ -33,7 +38,18 @@ def print_done(output: str, text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Prints JSON, with letters beyond ASCII as they are if standard output is in UTF-8."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=not _is_utf8(sys.stdout.encoding)))
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name == "utf-8"
+
+
+def asks_for_json(arguments: Sequence[str]) -> bool:
+    """Returns whether a command line asks for JSON, also if it is wrong otherwise."""
+    pairs = list(pairwise([*arguments, ""]))
+    return any(pair in _JSON_IN_TWO or pair[0] in _JSON_IN_ONE for pair in pairs)
 
 
 def print_table(

@@ -12,7 +12,7 @@ import click
 
 from kms_grpc.cli.options import Command, failing_cleanly, output_option
 from kms_grpc.cli.output import JSON, print_done, print_facts, print_json, print_table
-from kms_grpc.config import DATA_DIR, ConfigurationError, Settings, from_values, given
+from kms_grpc.config import DATA_DIR, ConfigurationError, Settings, given, load
 
 if TYPE_CHECKING:
     from kms_grpc.model.access_key import AccessKey
@@ -147,7 +147,7 @@ def _default_shard(
         regions = RunFolder(folder).served_regions()
         if not regions:
             raise click.UsageError(f"{folder}: no server was started on it yet; see kms-grpc serve --help")
-        settings = from_values(values | {"regions": regions})
+        settings = load(config_file, {"data_dir": data_dir, "dev": dev or None, "regions": regions})
         with failing_cleanly(output), app.default_shard(settings, writes=writes) as shard:
             yield settings, shard, SystemClock().wall_ns()
     except (ConfigurationError, WillNotStart) as error:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 import shutil
 import socket
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from kms_grpc.cli.exports import aws_exports, caller_exports, path_export
 from kms_grpc.cli.failures import ExitCode
 from kms_grpc.config import DEV_ACCESS_KEY, DEV_SECRET
 
@@ -106,6 +106,7 @@ def _aws_variables(aws_address: str) -> dict[str, str]:
         "AWS_ENDPOINT_URL_KMS": f"http://{aws_address}",
         "AWS_ACCESS_KEY_ID": DEV_ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": DEV_SECRET,
+        "no_proxy": "127.0.0.1,localhost",
     }
 
 
@@ -126,19 +127,14 @@ def _go_on_serving(runner: QuickstartRunner, server: QuickstartServer, aws_addre
 
 
 def _exports(folder: Path, address: str) -> str:
-    return "\n".join(
-        (
-            f"  export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
-            f"  export KMS_GRPC_ENDPOINT={shlex.quote(address)} KMS_GRPC_REGION=eu-central-1",
-            f'  export KMS_GRPC_TOKEN="$(cat {shlex.quote(str(folder / "server" / "dev.token"))})"',
-            "  kms-grpc keys list",
-        )
-    )
+    token_file = folder / "server" / "dev.token"
+    lines = [path_export(), *caller_exports(shlex.quote(address), "eu-central-1", token_file), "kms-grpc keys list"]
+    return "\n".join(f"  {line}" for line in lines)
 
 
 def _aws_exports(aws_address: str) -> str:
-    lines = [f"  export {name}={shlex.quote(value)}" for name, value in _aws_variables(aws_address).items()]
-    return "\n".join([*lines, "  aws kms list-keys --region eu-central-1"])
+    lines = [*aws_exports(f"http://{shlex.quote(aws_address)}", "eu-central-1"), "aws kms list-keys"]
+    return "\n".join(f"  {line}" for line in lines)
 
 
 def _serve_command(address: str, aws_address: str) -> list[str]:

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from kms_grpc.cli import suggestions
 from kms_grpc.cli.options import with_client
 from kms_grpc.cli.output import JSON, print_done, print_facts, print_json, print_table, shaped
 
 if TYPE_CHECKING:
     from kms_grpc.client import KeyManagementClient
 
-key_argument = click.argument("key_id", metavar="KEY")
+key_argument = click.argument("key_id", metavar="KEY", shell_complete=suggestions.keys)
 COLUMNS: Final = ("KeyMaterialId", "KeyMaterialState", "RotationDate", "RotationType", "ImportState", "ValidTo")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
+from kms_grpc.cli.exports import announcement
 from kms_grpc.config import ConfigurationError, load
 
 
@@ -68,6 +70,8 @@ def serve(
         settings = load(config_file, given)
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
+    if sys.stderr.isatty():
+        click.echo(announcement(settings), err=True)
     from kms_grpc import app
 
     return app.serve(settings)

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kms_grpc.cli import suggestions
 from kms_grpc.cli.options import parse_pairs, with_client
 from kms_grpc.cli.output import JSON, print_done, print_json, print_table, shaped
 
 if TYPE_CHECKING:
     from kms_grpc.client import KeyManagementClient
 
-key_argument = click.argument("key_id", metavar="KEY")
+key_argument = click.argument("key_id", metavar="KEY", shell_complete=suggestions.keys)
 
 
 @click.group(short_help="Set, remove and list tags of keys.")

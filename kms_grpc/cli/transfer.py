@@ -15,6 +15,7 @@ import click
 from kms_grpc.cli.atomic import UNFINISHED
 from kms_grpc.cli.files import STANDARD
 from kms_grpc.cli.output import text_of
+from kms_grpc.cli.terminal import draws
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -113,7 +114,7 @@ class Gauge:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self.moved = 0
-        if not quiet and sys.stderr.isatty():
+        if not quiet and draws(sys.stderr):
             self._progress = _progress()
 
     def __enter__(self) -> Gauge:

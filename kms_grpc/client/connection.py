@@ -71,6 +71,8 @@ class Connection:
         self._check_tls()
         if self.policy not in POLICIES:
             raise InvalidConnection(f"policy {self.policy!r}: give {' or '.join(POLICIES)}")
+        if self.region is not None and not (self.region.isascii() and self.region.isprintable()):
+            raise InvalidConnection("the region must be printable ASCII")
         if self.token is not None and not (self.token.isascii() and self.token.isprintable() and " " not in self.token):
             raise InvalidConnection("the token must be printable ASCII without spaces")
 

@@ -20,7 +20,7 @@ from tests.aws.readme import EXAMPLE_URL, clients
 from tests.aws.test_cases import MODEL
 from tests.aws.world import OTHER_REGION, UNKNOWN
 from tests.conftest import StartServer
-from tests.documents.blocks import PROXY
+from tests.proxies import ForbiddenProxy
 
 KEYS = 7
 
@@ -98,11 +98,13 @@ def test_environment_variables_are_enough(environment: None) -> None:
     assert isinstance(boto3.Session().client("kms").list_keys()["Keys"], list)
 
 
-def test_readmes_line(endpoint: AwsEndpoint, environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It obeys no proxy of the environment."""
+def test_readmes_line(
+    endpoint: AwsEndpoint, environment: None, monkeypatch: pytest.MonkeyPatch, proxy: ForbiddenProxy
+) -> None:
+    """The client goes round the proxy."""
     monkeypatch.delenv("AWS_ENDPOINT_URL_KMS")
-    for name, proxy in PROXY.items():
-        monkeypatch.setenv(name, proxy)
+    for name, value in proxy.variables.items():
+        monkeypatch.setenv(name, value)
     names = {"boto3": boto3, "Config": Config}
     made = eval(clients()["tests/aws/test_boto3.py"].replace(EXAMPLE_URL, endpoint.url), names)
     assert isinstance(made.list_keys()["Keys"], list)

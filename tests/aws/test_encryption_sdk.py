@@ -167,6 +167,6 @@ def test_master_keys(session: Any, scene: Scene) -> None:
 
 
 def test_readmes_line(environment: None, scene: Scene) -> None:
-    names = {"boto3": boto3, "CreateAwsKmsKeyringInput": mpl.CreateAwsKmsKeyringInput, "key_arn": scene.key}
+    names = {"kms": boto3.client("kms"), "CreateAwsKmsKeyringInput": mpl.CreateAwsKmsKeyringInput, "key_arn": scene.key}
     keyring = PROVIDERS.create_aws_kms_keyring(eval(clients()["tests/aws/test_encryption_sdk.py"], names))
     assert decrypted(encrypted(keyring), scene.strict(scene.key)) == SOURCE

@@ -16,6 +16,7 @@ from tests.aws.conftest import AwsEndpoint
 from tests.aws.readme import EXAMPLE_URL, clients
 from tests.aws.world import OTHER_REGION, REGION
 from tests.languages.packages import installed
+from tests.proxies import ForbiddenProxy
 
 JAVASCRIPT = Path(__file__).with_name("javascript")
 STEPS = ["a key", "encrypted and decrypted", "paginators", "refusals are its own classes"]
@@ -40,7 +41,8 @@ def test_every_step(endpoint: AwsEndpoint, node_modules: Path, tmp_path: Path) -
     assert run.returncode == 0
 
 
-def test_readmes_line(endpoint: AwsEndpoint, node_modules: Path, tmp_path: Path) -> None:
+def test_readmes_line(endpoint: AwsEndpoint, node_modules: Path, tmp_path: Path, proxy: ForbiddenProxy) -> None:
+    """The client goes round the proxy."""
     (tmp_path / "node_modules").symlink_to(node_modules)
     made = clients()["tests/aws/test_javascript.py"].replace(EXAMPLE_URL, endpoint.url)
     script = (
@@ -48,7 +50,7 @@ def test_readmes_line(endpoint: AwsEndpoint, node_modules: Path, tmp_path: Path)
         f"console.log((await ({made}).send(new ListKeysCommand({{}}))).$metadata.httpStatusCode)"
     )
     run = subprocess.run(
-        ["node", "--input-type=module", "-e", script], cwd=tmp_path, env=endpoint.variables, capture_output=True,
-        text=True, timeout=60, check=False,
+        ["node", "--input-type=module", "-e", script], cwd=tmp_path, env=endpoint.variables | proxy.variables,
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert run.stdout == "200\n", run.stderr

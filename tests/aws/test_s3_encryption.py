@@ -101,7 +101,7 @@ def test_wrong_context_wrong_key_and_disabled_key(package: Package, kms: Any, s3
 
 
 def test_readmes_line(environment: None, package: Package, kms: Any, s3: str) -> None:
-    names = {"boto3": boto3, "KmsKeyring": package.keyring, "key_arn": kms.create_key()["KeyMetadata"]["Arn"]}
+    names = {"kms": kms, "KmsKeyring": package.keyring, "key_arn": kms.create_key()["KeyMetadata"]["Arn"]}
     orders = package.encrypting(s3, eval(clients()["tests/aws/test_s3_encryption.py"], names))
     orders.put_object(Bucket=BUCKET, Key="q", Body=BODY)
     assert orders.get_object(Bucket=BUCKET, Key="q")["Body"].read() == BODY

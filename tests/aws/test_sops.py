@@ -13,6 +13,7 @@ import pytest
 
 from tests.aws.conftest import AwsEndpoint
 from tests.aws.readme import ROOT, clients
+from tests.proxies import ForbiddenProxy
 
 BUILD_SECONDS = 900
 BROKEN_LINES = str.maketrans("", "", " |\n")
@@ -45,10 +46,11 @@ def done(finished: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.timeout(BUILD_SECONDS)
-def test_round_trip(sops: Path, endpoint: AwsEndpoint, kms: Any, tmp_path: Path) -> None:
+def test_round_trip(sops: Path, endpoint: AwsEndpoint, kms: Any, tmp_path: Path, proxy: ForbiddenProxy) -> None:
+    """README's line goes round the proxy."""
     key = kms.create_key()["KeyMetadata"]["Arn"]
     (tmp_path / "secrets.yaml").write_text(SECRETS)
-    encrypted = done(run(sops, endpoint, tmp_path, clients()["tests/aws/test_sops.py"], key_arn=key))
+    encrypted = done(run(sops, endpoint, tmp_path, clients()["tests/aws/test_sops.py"], key_arn=key, **proxy.variables))
     assert "correct horse" not in encrypted
     assert key in encrypted
     (tmp_path / "secrets.enc.yaml").write_text(encrypted)

@@ -203,7 +203,9 @@ def test_the_commands_of_a_plan_run(kms: Run, server: Served, external: str, tmp
     commands = kms("import", external, "--plan", *options, "-o", "json").json["Commands"]
     text = kms("import", external, "--plan", *options).text
     assert [line for line in text.splitlines() if not line.startswith("#")] == commands
-    assert ("openssl rsautl -encrypt -in " in text) is (algorithm == "RSAES_OAEP_SHA_1")
+    digest = algorithm.rpartition("SHA_")[2].replace("1", "sha1", 1) if algorithm.endswith("SHA_1") else "sha256"
+    assert f"-pkeyopt rsa_oaep_md:{digest} -pkeyopt rsa_mgf1_md:{digest} -out" in text
+    assert [line for line in text.splitlines() if "rsautl" in line and not line.startswith("# Older notes")] == []
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for _ in range(2):
         done = subprocess.run(
@@ -217,6 +219,13 @@ def test_the_commands_of_a_plan_run(kms: Run, server: Served, external: str, tmp
     assert kms("encrypt", "--key", external, stdin=b"x").code == 0
     used = kms("import", external, "--wrapped", folder / "EncryptedKeyMaterial.bin", "--parameters", folder)
     assert (used.code, "InvalidImportTokenException" in used.err, "--plan" in used.err) == (1, True, True)
+
+
+def test_a_plan_is_for_sha256_and_translates_older_notes(kms: Run, external: str) -> None:
+    lines = kms("import", external, "--plan").text.splitlines()
+    assert "--algorithm RSAES_OAEP_SHA_256" in next(line for line in lines if "--parameters-to" in line)
+    assert any("openssl pkeyutl -encrypt" in line and "rsa_oaep_md:sha256" in line for line in lines)
+    assert any("rsautl" in line and "--algorithm RSAES_OAEP_SHA_1" in line for line in lines if line.startswith("#"))
 
 
 def test_a_plan_for_a_file_names_the_file(kms: Run, external: str) -> None:

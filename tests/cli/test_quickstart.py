@@ -24,7 +24,7 @@ SHOWN = [
     "refused, as expected: NotFoundException", "refused, as expected: InvalidCiphertextException",
     "refused, as expected: DisabledException",
     "A key with imported key material", "refused, as expected: KMSInvalidStateException",
-    "openssl rsautl -encrypt", "the key encrypts",
+    "openssl pkeyutl -encrypt", "the key encrypts",
     "Imported key material deleted", "IncorrectKeyMaterialException", "with the same bytes the key can be used again",
     "A rotation", "the new key material is current", "A deletion scheduled", "the list shows the date of the deletion",
     "every process of the server was killed", "nothing was lost",

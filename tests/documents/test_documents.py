@@ -41,6 +41,12 @@ def test_the_quickstart_prints_what_readme_shows() -> None:
     assert [text for text in said if text not in source] == []
 
 
+def test_the_memory_to_lock_is_the_same_everywhere() -> None:
+    texts = [path.read_text("utf-8") for path in (ROOT / "kms_grpc").rglob("*") if path.suffix in (".py", ".md")]
+    assert set(re.findall(r"LimitMEMLOCK=(\w+)", "".join(texts))) == {"8M"}
+    assert set(re.findall(r"ulimit -l (\w+)", "".join(texts))) == {"8192"}
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_has_a_readme_to_which_the_top_one_links(room: str) -> None:
     assert (ROOT / room / "README.md").is_file()

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kms_grpc.registry.epochs import create_epochs, epochs_path
 
 from kms_grpc import app
 from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Decision, Question
-from kms_grpc.registry.epochs import create_epochs, epochs_path
 from tests.operations.service import ALICE, EVE, HOME, Host, SteppedClock, Worker, settings
 
 CHINA = "cn-north-1"

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from kms_grpc.registry.epochs import create_epochs, epochs_path
 
 from kms_grpc.clock import SystemClock
 from kms_grpc.crypto.keyring import open_keyring
-from kms_grpc.registry.epochs import create_epochs, epochs_path
 from kms_grpc.registry.own_row import WillNotStart
 from kms_grpc.registry.provisioning import Installation, open_shards, prepare
 from kms_grpc.root_key.file import RootKeyFile
