@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +36,7 @@ from kms_grpc.processes import keeper as keeper_process
 from kms_grpc.processes import logs
 from kms_grpc.processes import prepare as prepare_process
 from kms_grpc.processes import worker as worker_process
+from kms_grpc.processes.isolation import python_module
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.supervisor import Supervisor
 from kms_grpc.registry import provisioning
@@ -50,7 +50,7 @@ SLOTS_BESIDE_MATERIALS = 64
 
 def serve(settings: Settings) -> int:
     """`kms-grpc serve`; returns its exit code."""
-    return Supervisor(settings, lambda role, index: [sys.executable, "-m", "kms_grpc", role], NAMES).run()
+    return Supervisor(settings, lambda role, index: python_module("kms_grpc", role), NAMES).run()
 
 
 def run_prepare() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from kms_grpc.bench import own_certificate
 from kms_grpc.bench.children import BenchFailed, environment
 from kms_grpc.bench.http2 import Answer, LoadConnection
 from kms_grpc.bench.sockets import Trust
+from kms_grpc.processes.isolation import python_module
 
 REGION: Final = "eu-central-1"
 HEALTH: Final = "/grpc.health.v1.Health/Check"
@@ -102,7 +102,7 @@ class BenchServer:
         data += ["--aws-listen", self.aws_endpoint] if self.aws_endpoint else []
         if self._certified:
             data += ["--tls-certificate", str(self._certified.certificate), "--tls-key", str(self._certified.key)]
-        return [sys.executable, "-m", "kms_grpc", "serve", "--dev", "--bench", "--workers", str(self._workers), *data]
+        return python_module("kms_grpc", "serve", "--dev", "--bench", "--workers", str(self._workers), *data)
 
 
 def is_serving(endpoint: str, trust: Trust | None = None) -> bool:

@@ -17,6 +17,7 @@ import msgspec
 from kms_grpc import config
 from kms_grpc.config import Settings
 from kms_grpc.processes.child_protocol import Report, Start, process_name
+from kms_grpc.processes.isolation import isolated
 
 Command = Callable[[str, int], list[str]]
 """(role, index) -> the arguments of the process: role is `prepare`, `worker` or `keeper`."""
@@ -95,7 +96,11 @@ class Child:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SUPERVISORS_SIGNALS)
         try:
             self._process = subprocess.Popen(
-                self._arguments, stdin=message, stdout=subprocess.PIPE, env=ENVIRONMENT | os.environ, close_fds=True
+                self._arguments,
+                stdin=message,
+                stdout=subprocess.PIPE,
+                env=isolated(ENVIRONMENT | os.environ),
+                close_fds=True,
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
