@@ -37,8 +37,8 @@ SHOWN = [
 def quickstart(folder: Path, *options: str) -> subprocess.Popen[str]:
     command = [*ENDING_WITH_US[:2], "TERM", sys.executable, "-m", "kms_grpc", "quickstart", "--data-dir", str(folder)]
     return subprocess.Popen(
-        [*command, *options], cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean(),
-        start_new_session=True,
+        [*command, *options], cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=clean(), start_new_session=True,
     )  # fmt: skip
 
 
