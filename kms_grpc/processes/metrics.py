@@ -5,9 +5,11 @@ The supervisor serves it, because it outlives the workers and the keeper and hol
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Final
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -15,8 +17,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from kms_grpc.audit.counters import BUCKETS, Counters
+from kms_grpc.config import Settings
 from kms_grpc.processes.claims import StartRefused
-from kms_grpc.processes.gauges import KEEPER, WORKER, Gauges
+from kms_grpc.processes.gauges import COUNTS, KEEPER, NONE_IS_NEGATIVE, WORKER, Gauges
 from kms_grpc.processes.run_folder import RunFolder
 
 PREFIX: Final = "kms_grpc_"
@@ -38,8 +41,14 @@ class ServerCollector(Collector):
     """Collects all metrics from the mapped files at each scrape."""
 
     def __init__(
-        self, run: RunFolder, workers: int, operations: Sequence[str], states: Callable[[], Iterable[ProcessState]]
+        self,
+        run: RunFolder,
+        settings: Settings,
+        operations: Sequence[str],
+        states: Callable[[], Iterable[ProcessState]],
     ) -> None:
+        workers = settings.workers
+        self._has_tls = settings.tls is not None
         self._operations = operations
         self._counters = {str(w): Counters.open(run.counters(w), operations) for w in range(workers)}
         self._gauges = {str(w): Gauges(run.worker_gauges(w), WORKER) for w in range(workers)}
@@ -47,19 +56,21 @@ class ServerCollector(Collector):
         self._states = states
 
     def collect(self) -> Iterator[Metric]:
+        yield self._build()
         yield from self._processes()
         yield self._calls()
         yield self._durations()
         yield self._warm_path_errors()
         yield from self._worker_gauges()
         for name, value in self._keeper.values().items():
-            yield GaugeMetricFamily(f"{PREFIX}keeper_{name}", KEEPER[name], value=value)
+            if value >= 0 or name not in NONE_IS_NEGATIVE:
+                yield _family(f"{PREFIX}keeper_{name}", KEEPER[name], name in COUNTS, {(): value})
 
     def _processes(self) -> Iterator[Metric]:
         up = GaugeMetricFamily(f"{PREFIX}process_up", "1 while the process is ready", labels=["process"])
         restarts = CounterMetricFamily(f"{PREFIX}process_restarts", "Restarts of the process", labels=["process"])
         info = GaugeMetricFamily(
-            f"{PREFIX}libcrypto", "Version of libcrypto that the process uses", labels=["process", "version"]
+            f"{PREFIX}libcrypto_info", "Version of libcrypto that the process uses", labels=["process", "version"]
         )
         for state in self._states():
             up.add_metric([state.name], state.up)
@@ -108,10 +119,22 @@ class ServerCollector(Collector):
     def _worker_gauges(self) -> Iterator[Metric]:
         values = {worker: gauges.values() for worker, gauges in self._gauges.items()}
         for name, text in WORKER.items():
-            family = GaugeMetricFamily(f"{PREFIX}worker_{name}", text, labels=["worker"])
-            for worker, of_worker in values.items():
-                family.add_metric([worker], of_worker[name])
-            yield family
+            if name != "tls_seconds_to_expiry" or self._has_tls:
+                of_workers = {(worker,): of_worker[name] for worker, of_worker in values.items()}
+                yield _family(f"{PREFIX}worker_{name}", text, name in COUNTS, of_workers, "worker")
+
+    def _build(self) -> Metric:
+        """Which program this is."""
+        info = GaugeMetricFamily(f"{PREFIX}build_info", "Versions of the server", labels=["version", "python"])
+        info.add_metric([version("kms-grpc"), platform.python_version()], 1)
+        return info
+
+
+def _family(name: str, text: str, counts: bool, values: Mapping[tuple[str, ...], int], *labels: str) -> Metric:
+    family = (CounterMetricFamily if counts else GaugeMetricFamily)(name, text, labels=labels)
+    for of, value in values.items():
+        family.add_metric(of, value)
+    return family
 
 
 def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:

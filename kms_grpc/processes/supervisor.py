@@ -148,7 +148,7 @@ class Supervisor:
     def _serve_metrics(self, held: ExitStack) -> None:
         if self._settings.metrics_listen is None:
             return
-        collector = metrics.ServerCollector(self._run_folder, self._settings.workers, self._operations, self._states)
+        collector = metrics.ServerCollector(self._run_folder, self._settings, self._operations, self._states)
         where = held.enter_context(metrics.serve(self._settings.metrics_listen, collector))
         _log.info("metrics", extra={"address": f"http://{where}/metrics"})
 
