@@ -26,7 +26,15 @@ from kms_grpc.authentication.callers import Callers
 from kms_grpc.authentication.signature_v4 import FixedSigners, SignatureV4
 from kms_grpc.authorization.account_only import AccountOnly
 from kms_grpc.clock import Clock, JudgedClock, SystemClock
-from kms_grpc.config import DEV_ACCESS_KEY, DEV_ACCOUNT, DEV_NAME, DEV_SECRET, ConfigurationError, Settings
+from kms_grpc.config import (
+    DEV_ACCESS_KEY,
+    DEV_ACCOUNT,
+    DEV_NAME,
+    DEV_SECRET,
+    ConfigurationError,
+    Settings,
+    read_token,
+)
 from kms_grpc.crypto.keyring import keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
 from kms_grpc.model.principal import Principal
 from kms_grpc.operations.call import Service
@@ -206,7 +214,7 @@ def bearer_tokens(settings: Settings) -> BearerTokens:
     of = principals(settings)
     known = [(each.read_token(), of[each.name]) for each in settings.principals]
     if settings.dev:
-        known.append(((settings.data_dir / "dev.token").read_text("ascii").strip(), of[DEV_NAME]))
+        known.append((read_token(settings.data_dir / "dev.token"), of[DEV_NAME]))
     if not known:
         raise ConfigurationError(
             "nobody may call: give [[principals]] in the configuration, or --dev for one on this machine"

@@ -26,6 +26,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import stat
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -231,18 +233,42 @@ def _decode_path(kind: type, value: object) -> Path:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            values = tomllib.load(file)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: {error}") from None
+    principals = values.get("principals", [])
+    if isinstance(principals, list) and any(isinstance(each, dict) and "token" in each for each in principals):
+        _require_closed(path, mode, "it holds tokens")
+    return values
 
 
 def _read_token_file(name: str, path: Path) -> str:
     try:
-        return path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"principal {name}: token_file {path}: {error}") from None
+        return read_token(path)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"principal {name}: token_file {error}") from None
+
+
+def read_token(path: Path) -> str:
+    """Returns the token in a file. Raises ConfigurationError, also where other users can read or change the file."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            _require_closed(path, os.fstat(file.fileno()).st_mode, "it holds a token")
+            return file.read().strip()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def _require_closed(path: Path, mode: int, why: str) -> None:
+    is_open = mode & (stat.S_IRWXG | stat.S_IRWXO)
+    way_out = f"chmod go= {shlex.quote(str(path))}"
+    _require(not is_open, f"{path}: {why} and is open to others (mode {stat.S_IMODE(mode):04o}). Way out: {way_out}")
 
 
 def _check(settings: Settings) -> None:

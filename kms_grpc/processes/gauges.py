@@ -1,6 +1,7 @@
 """Gauges and counts of one process in a mapped file, which the supervisor reads for /metrics.
 
-The file has one i64 in native order per name. A worker writes its gauges once a second, the keeper after each pass. Counters are in audit/counters.py.
+The file has one i64 in native order for each name. A worker writes its own once a second, the keeper after each pass.
+Counters of calls are in audit/counters.py.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ KEEPER: Final = {
     "outbox_waiting": "Audit records of writes waiting to be copied into the log, counted up to one batch per region",
     "outbox_copied": "Audit records of writes copied into the log",
     "outbox_failing": "Regions whose audit records the last pass failed to copy",
+    "registry_writable": "1 if the last try to write to each region's shard succeeded",
     "answers_forgotten": "Remembered responses removed after 24 hours",
     "keys_deleted": "Keys deleted at the end of their waiting period",
     "keys_rotated": "Automatic rotations",

@@ -23,6 +23,7 @@ from kms_grpc.processes.clock_trust import ClockTrust
 from kms_grpc.processes.import_pairs import ImportPairs
 from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.processes.run_folder import RunFolder
+from kms_grpc.processes.writability import Writability
 from kms_grpc.registry.base import ANSWERS_KEPT_NS
 from kms_grpc.registry.shards import Shard
 
@@ -86,6 +87,7 @@ class PeriodicWork:
         self._clock = application.clock
         self._copier = copier
         self._clock_trust = ClockTrust(application.clock)
+        self._writability = Writability(self._shards, application.clock)
         self._forgot_boot_ns = 0
         self._recorded_boot_ns = 0
         self._counts = dict.fromkeys(("answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"), 0)
@@ -99,6 +101,7 @@ class PeriodicWork:
             except KMSError as error:
                 _log.error("due changes to keys of %s are postponed: %s", shard.region, error)
         self._copier.copy_all()
+        self._writability.try_all()
         if trusted and self._clock.boot_ns() - self._forgot_boot_ns >= FORGET_EVERY_NS:
             self._forgot_boot_ns = self._clock.boot_ns()
             self._remove_outdated()
@@ -110,6 +113,7 @@ class PeriodicWork:
             "outbox_waiting": self._copier.waiting,
             "outbox_copied": self._copier.copied,
             "outbox_failing": self._copier.failing,
+            "registry_writable": int(self._writability.all_writable),
             "clock_jumps": self._clock_trust.jumps,
             **self._upcoming(),
         }
@@ -125,6 +129,7 @@ class PeriodicWork:
             if expired or deleted:
                 self._to_erase.add(shard.region)
         if shard.region in self._to_erase and shard.registry.erase_removed():
+            shard.registry.keep_reserve()
             self._to_erase.discard(shard.region)
 
     def _judged_ns(self, shard: Shard, trusted: bool) -> int:

@@ -295,6 +295,9 @@ class WritableLatestTime(LatestTime, Protocol):
         """Records a time unless a later one is recorded; returns the latest. It never goes back, whatever transactions
         record at the same time."""
 
+    def rewrite(self) -> None:
+        """Writes the recorded time again: a write that changes nothing."""
+
 
 class Changes(Protocol):
     """Reads the change log, which has an entry for each key, alias and access key that a commit touched.
@@ -383,8 +386,12 @@ class Registry(Protocol):
     @property
     def changes(self) -> Changes: ...
 
-    def writing(self) -> AbstractContextManager[Transaction]:
-        """Begins a transaction and commits it at the end of the block."""
+    def writing(self, spends_reserve: bool = False) -> AbstractContextManager[Transaction]:
+        """Begins a transaction and commits it at the end of the block. One that spends the reserve commits on a full
+        disk too; it takes rights away."""
+
+    def keep_reserve(self) -> None:
+        """Fills up the disk space that is reserved for such transactions, as far as there is room."""
 
     def erase_removed(self) -> bool:
         """Overwrites removed rows in all files of the store. Returns False if readers or writers prevented that; call

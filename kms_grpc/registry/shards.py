@@ -110,12 +110,12 @@ class Shard:
             return bool(changes)
 
     @contextmanager
-    def writing(self) -> Iterator[Transaction]:
-        """Begins a transaction of the registry. After the block it is durable, all workers of this host obey it, and
+    def writing(self, spends_reserve: bool = False) -> Iterator[Transaction]:
+        """Begins a transaction (Registry.writing). After the block it is durable, all workers of this host obey it, and
         the keys that it created were read back."""
         transaction: Transaction | None = None
         try:
-            with self.registry.writing() as transaction:
+            with self.registry.writing(spends_reserve) as transaction:
                 yield transaction
         finally:
             if transaction is not None and transaction.changed:
