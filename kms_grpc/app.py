@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kms_grpc.audit.base import AuditLog
 from kms_grpc.audit.counters import Counters
@@ -52,13 +52,16 @@ from kms_grpc.registry.access_keys import StoredSigners
 from kms_grpc.registry.shards import Shard, Shards
 from kms_grpc.root_key.file import RootKeyFile
 
+if TYPE_CHECKING:
+    from kms_grpc.endpoints.doors import Beside
+
 SLOTS_BESIDE_MATERIALS = 64
 """For the root key at start and the regions' keys."""
 
 
-def serve(settings: Settings) -> int:
-    """`kms-grpc serve`; returns its exit code."""
-    return Supervisor(settings, lambda role, index: python_module("kms_grpc", role), NAMES).run()
+def serve(settings: Settings, module: str = "kms_grpc") -> int:
+    """`kms-grpc serve`; returns its exit code. `module` is run with the role of each child as its argument."""
+    return Supervisor(settings, lambda role, index: python_module(module, role), NAMES).run()
 
 
 def run_prepare() -> int:
@@ -76,15 +79,15 @@ def run_keeper() -> int:
 class Worker:
     """One serving process: the executor behind the gRPC door."""
 
-    def __init__(self, settings: Settings, index: int) -> None:
+    def __init__(self, settings: Settings, index: int, beside: Beside | None = None) -> None:
         # Only here: neither the supervisor nor the keeper loads grpc, and a worker's environment is set by now.
-        from kms_grpc.endpoints.doors import Doors
+        from kms_grpc.endpoints.doors import NOTHING_BESIDE, Doors
 
         self._log = audit_log(settings, index)
         self._clock = JudgedClock(SystemClock())
         self.service = build_service(settings, index, self._log, self._clock)
         self._follow_recorded_time()
-        self.server = Doors(Executor(self.service), TABLE, settings, index)
+        self.server = Doors(Executor(self.service), TABLE, settings, index, beside or NOTHING_BESIDE)
 
     def facts(self) -> Mapping[str, Any]:
         return {"libcrypto": libcrypto_version(), "advice": libcrypto_advice(), "memory_locked": keyring_facts().locked}

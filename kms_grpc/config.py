@@ -159,8 +159,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Time that calls under way may take to finish when the server stops: more than 0, at most 3600 seconds."""
     dev: bool = False
     """For development: add a principal, the root of account 123456789012, with its token in DATA_DIR/dev.token."""
-    bench: bool = False
-    """Serve the echo methods that `kms-grpc bench` uses as a baseline."""
     log_level: str = "info"
     """debug, info, warning or error."""
     principals: list[PrincipalSettings] = []
@@ -333,14 +331,12 @@ def _check_door(settings: Settings, name: str, address: str) -> None:
     """Raises ConfigurationError for an address that would expose secrets.
 
     Without TLS, only local addresses are served, so that tokens and plaintexts never leave the machine in clear. No
-    option changes that. With `bench`, and for aws_listen with `dev`,
-    addresses must be local even with TLS.
+    option changes that. For aws_listen with `dev`, addresses must be local even with TLS.
     """
     if check_listen(address, name):
         return
     refused = f"{name} {address!r}: {ONLY_LOOPBACK}"
     _require(settings.tls is not None, f"{refused}, unless TLS is configured: {_GIVE_A_CERTIFICATE}")
-    _require(not settings.bench, f"{refused} with bench, whose echo methods need no token")
     _require(name == "listen" or not settings.dev, f"{refused} with dev, whose access key has a public secret")
 
 

@@ -16,5 +16,5 @@ framing              joins fields unambiguously
 epoch                counters that the processes of a host share
 errors               exceptions of the core
 scratch, new_bytes, bytes_lists   buffers that C writes
-yardsticks           measured by `kms-grpc bench` alone
+c_functions          the addresses of the core's functions, for the bench
 """

@@ -120,7 +120,7 @@ class ServerCollector(Collector):
         values = {worker: gauges.values() for worker, gauges in self._gauges.items()}
         for name, text in WORKER.items():
             if name != "tls_seconds_to_expiry" or self._has_tls:
-                of_workers = {(worker,): of_worker[name] for worker, of_worker in values.items()}
+                of_workers: dict[tuple[str, ...], int] = {(worker,): each[name] for worker, each in values.items()}
                 yield _family(f"{PREFIX}worker_{name}", text, name in COUNTS, of_workers, "worker")
 
     def _build(self) -> Metric:
