@@ -1,7 +1,7 @@
-"""Clocks: wall clock, boot clock and boot id as one parameter.
+"""Clocks as a parameter: wall clock, boot clock and boot id in one object.
 
-Code gets a Clock as a parameter and never reads the time otherwise, because the wall clock is trusted only while the
-boot clock agrees with it. Tests advance both together, or one alone to simulate a wall clock that was set.
+The wall clock is trusted only as far as the boot clock agrees with it. No other module reads the system's clocks: each
+gets a Clock. Tests step both clocks together, or apart to simulate a jump.
 """
 
 from __future__ import annotations
@@ -44,11 +44,8 @@ class SystemClock:
 
 
 class JudgedClock:
-    """A clock whose wall time is never earlier than the latest time that a shard has recorded.
-
-    Validity (of import tokens and key material) is decided by this clock, so that setting the wall clock back does not
-    make anything valid again.
-    """
+    """A clock whose wall time never goes back behind the latest time that a shard has recorded (`raise_floor`).
+    Validity is judged by it, so that a wall clock that was set back does not make anything valid again."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

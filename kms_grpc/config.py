@@ -208,7 +208,7 @@ def from_values(values: dict[str, Any]) -> Settings:
 
 
 def to_json(settings: Settings) -> bytes:
-    """Returns the settings as JSON, for `from_json`: a supervisor passes them to its workers so."""
+    """Returns the settings as JSON, the form in which a supervisor passes them to its workers."""
     return msgspec.json.encode(settings, enc_hook=_encode_path)
 
 
@@ -331,7 +331,7 @@ def _check_door(settings: Settings, name: str, address: str) -> None:
     """Raises ConfigurationError for an address that would expose secrets.
 
     Without TLS, only local addresses are served, so that tokens and plaintexts never leave the machine in clear. No
-    option changes that. For aws_listen with `dev`, addresses must be local even with TLS.
+    option changes that. For aws_listen with `dev`, the address must be local even with TLS.
     """
     if check_listen(address, name):
         return

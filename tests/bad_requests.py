@@ -1,16 +1,17 @@
-"""A generator of bad requests: a valid message with one thing changed, by the type that its descriptor says.
+"""A generator of bad requests: the example of an operation (examples.py) with one field or some bytes changed.
 
-Sizes at and around each limit, enum values, ids of every malformed shape, contexts of ten thousand pairs, text that is
-not UTF-8, ARNs of other regions and accounts; and raw bytes that were truncated, spliced, or carry what the contract
-doesn't know. Cases at a limit are valid on purpose: they show that the limit is where it is said to be.
+Fields change by the type that their descriptor states: sizes at and around each limit, enum values, malformed
+identifiers, contexts of ten thousand pairs, text that is not UTF-8. Bytes are truncated, spliced, or extended by fields
+that the contract does not know. Cases at a limit are valid on purpose: they show where the limit is.
 
-Everything follows from the seed. `World` says which keys and blobs there are; the caller makes them.
+The cases of an operation follow from the seed and the operation's name, so that a new operation changes no other's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,30 +22,21 @@ from kms_grpc.aws_members import is_map
 from kms_grpc.errors import KMSError
 from kms_grpc.operations.contract.descriptors import limits
 from kms_grpc.operations.contract.validation import decode, validator_for
-from kms_grpc.v1 import envelope_pb2, keys_pb2
-from kms_grpc.v1 import key_management_pb2 as pb
+from tests import examples
+from tests.examples import CONTEXT, EXAMPLES, request, request_class
 from tests.identifier_shapes import MARKERS, World, alias_names, key_ids
 
-SERVICES = (
-    pb.DESCRIPTOR.services_by_name["KeyManagementService"],
-    envelope_pb2.DESCRIPTOR.services_by_name["EnvelopeService"],
-)
-METHODS = {
-    method.name: method
-    for service in SERVICES
-    for method in service.methods
-    if method.input_type.fields and not method.client_streaming
-}
-"""Of requests without fields nothing can be wrong; streams have tests of their own."""
-CONTEXT_FIELDS = ("encryption_context", "source_encryption_context", "destination_encryption_context")
+METHODS = {name: method for name, method in examples.METHODS.items() if method.input_type.fields}
+NAMES = [name for name in EXAMPLES if name in METHODS and not METHODS[name].client_streaming]
+"""Operations with something to change in their request. Streams have tests of their own."""
 MARK = "\u2603MARK\u2603"
-"""Stands where bytes that are not UTF-8 will be: as long as NOT_UTF8, and found nowhere else."""
+"""A placeholder for bytes that are not UTF-8: as long as those of NOT_UTF8, and found nowhere else in a request."""
 NOT_UTF8 = (b"\xc3\x28\xa0\xa1MA\xed\xa0\x80", b"\xff\xfe\xfd\xfcMA\xf8\x88\x80", b"\xc0\xaf\xc0\xafMARK\xe2")
 
 
 @dataclass(frozen=True)
 class BadRequest:
-    """`raw` is the serialised request; `member` the AWS name of the one member that was changed, if it was one."""
+    """`raw` is the serialised request, `member` AWS's name of the changed member; None where bytes were changed."""
 
     operation: str
     what: str
@@ -56,33 +48,44 @@ class BadRequest:
         return f"/{METHODS[self.operation].containing_service.full_name}/{self.operation}"
 
 
-def bad_requests(seed: int, world: World | None = None, count: int | None = None) -> list[BadRequest]:
-    """All cases of all operations, in an order that the seed shuffles; or `count` of them, half of which get far."""
-    world, chance = world or World(), random.Random(seed)
-    cases = [case for name in VALID for case in _of_operation(name, world, chance)]
-    chance.shuffle(cases)
-    if count is None:
+def bad_requests(seed: int, world: World | None = None, each: int | None = None) -> list[BadRequest]:
+    """Returns all cases of all operations, or `each` of every operation, in an order that the seed shuffles.
+
+    Half of `each` come to a handler, where the operation has as many such cases.
+    """
+    world = world or World()
+    cases = [case for name in NAMES for case in _of_operation(name, world, seed, each)]
+    return sorted(cases, key=lambda case: hashlib.sha256(f"{seed} {case.what}".encode()).digest())
+
+
+def _of_operation(name: str, world: World, seed: int, each: int | None) -> list[BadRequest]:
+    chance = random.Random(f"{seed} {name}")
+    cases = list(_all_of_operation(name, world, chance))
+    if each is None:
         return cases
-    far = [case for case in cases if gets_far(case, world)]
+    chance.shuffle(cases)
+    far = [case for case in cases if gets_far(case, world)][: each // 2]
     near = [case for case in cases if not gets_far(case, world)]
-    half = min(count // 2, len(far))
-    picked = far[:half] + near[: count - half]
-    chance.shuffle(picked)
-    return picked
+    return far + near[: each - len(far)]
+
+
+def valid(name: str, world: World) -> Any:
+    """Returns the operation's valid request, which every case starts from."""
+    return request(name, world.value_of)
 
 
 def gets_far(case: BadRequest, world: World) -> bool:
-    """Whether nothing is wrong with the request as such and the keys that it names are there: it comes to a handler."""
-    request_class = type(VALID[case.operation](world))
+    """Says whether the case comes to a handler: the request is valid as such, and the keys that it names exist."""
+    message_class = request_class(case.operation)
     try:
-        request = decode(request_class, case.raw)
-        validator_for(request_class)(request)
+        message = decode(message_class, case.raw)
+        validator_for(message_class)(message)
     except KMSError:
         return False
     good = {world.key_id, world.second_key_id, world.arn(), ""}
-    messages = [request, *getattr(request, "items", ())]
-    named = [_name(message, field) for message in messages for field in message.DESCRIPTOR.fields]
-    return set(named) <= good and all(_names_its_key(message, world) for message in messages)
+    messages = [message, *getattr(message, "items", ())]
+    named = [_name(inside, field) for inside in messages for field in inside.DESCRIPTOR.fields]
+    return set(named) <= good and all(_names_its_key(inside, world) for inside in messages)
 
 
 def _name(message: Any, field: FieldDescriptor) -> str:
@@ -90,112 +93,36 @@ def _name(message: Any, field: FieldDescriptor) -> str:
 
 
 def _names_its_key(message: Any, world: World) -> bool:
-    """A blob names its key in its first 55 bytes: no handler sees a blob that doesn't."""
+    """Says whether the blob's first 55 bytes, which name its key, are intact: otherwise no handler sees the blob."""
     return "ciphertext_blob" not in message.DESCRIPTOR.fields_by_name or (
         message.ciphertext_blob[:55] == world.blob[:55] and len(message.ciphertext_blob) > 127
     )
 
 
-# --- valid requests ----------------------------------------------------------------------------------------------
-
-VALID: dict[str, Callable[[World], Message]] = {
-    "CreateKey": lambda w: pb.CreateKeyRequest(
-        description="bad requests", key_spec=keys_pb2.KEY_SPEC_SYMMETRIC_DEFAULT
-    ),
-    "DescribeKey": lambda w: pb.DescribeKeyRequest(key_id=w.key_id),
-    "ListKeys": lambda w: pb.ListKeysRequest(limit=10),
-    "EnableKey": lambda w: pb.EnableKeyRequest(key_id=w.key_id),
-    "DisableKey": lambda w: pb.DisableKeyRequest(key_id=w.second_key_id),
-    "UpdateKeyDescription": lambda w: pb.UpdateKeyDescriptionRequest(key_id=w.key_id, description="changed"),
-    "ScheduleKeyDeletion": lambda w: pb.ScheduleKeyDeletionRequest(key_id=w.second_key_id, pending_window_in_days=7),
-    "CancelKeyDeletion": lambda w: pb.CancelKeyDeletionRequest(key_id=w.second_key_id),
-    "TagResource": lambda w: pb.TagResourceRequest(
-        key_id=w.key_id, tags=[keys_pb2.Tag(tag_key="key", tag_value="value")]
-    ),
-    "UntagResource": lambda w: pb.UntagResourceRequest(key_id=w.key_id, tag_keys=["key"]),
-    "ListResourceTags": lambda w: pb.ListResourceTagsRequest(key_id=w.key_id, limit=10),
-    "EnableKeyRotation": lambda w: pb.EnableKeyRotationRequest(key_id=w.key_id, rotation_period_in_days=365),
-    "DisableKeyRotation": lambda w: pb.DisableKeyRotationRequest(key_id=w.key_id),
-    "GetKeyRotationStatus": lambda w: pb.GetKeyRotationStatusRequest(key_id=w.key_id),
-    "RotateKeyOnDemand": lambda w: pb.RotateKeyOnDemandRequest(key_id=w.key_id),
-    "ListKeyRotations": lambda w: pb.ListKeyRotationsRequest(key_id=w.key_id, limit=10),
-    "GetParametersForImport": lambda w: pb.GetParametersForImportRequest(
-        key_id=w.key_id,
-        wrapping_algorithm=keys_pb2.ALGORITHM_SPEC_RSAES_OAEP_SHA_256,
-        wrapping_key_spec=keys_pb2.WRAPPING_KEY_SPEC_RSA_2048,
-    ),
-    "ImportKeyMaterial": lambda w: pb.ImportKeyMaterialRequest(
-        key_id=w.key_id,
-        import_token=b"token",
-        encrypted_key_material=b"wrapped",
-        expiration_model=keys_pb2.EXPIRATION_MODEL_TYPE_KEY_MATERIAL_DOES_NOT_EXPIRE,
-    ),
-    "DeleteImportedKeyMaterial": lambda w: pb.DeleteImportedKeyMaterialRequest(key_id=w.key_id),
-    "CreateAlias": lambda w: pb.CreateAliasRequest(target_key_id=w.key_id, alias_name=f"{w.alias}-more"),
-    "UpdateAlias": lambda w: pb.UpdateAliasRequest(target_key_id=w.key_id, alias_name=w.alias),
-    "DeleteAlias": lambda w: pb.DeleteAliasRequest(alias_name=f"{w.alias}-more"),
-    "ListAliases": lambda w: pb.ListAliasesRequest(key_id=w.key_id, limit=10),
-    "Encrypt": lambda w: pb.EncryptRequest(key_id=w.key_id, plaintext=b"plain", encryption_context=dict(w.context)),
-    "Decrypt": lambda w: pb.DecryptRequest(key_id=w.key_id, ciphertext_blob=w.blob, encryption_context=dict(w.context)),
-    "ReEncrypt": lambda w: pb.ReEncryptRequest(
-        destination_key_id=w.key_id,
-        source_key_id=w.key_id,
-        ciphertext_blob=w.blob,
-        source_encryption_context=dict(w.context),
-        destination_encryption_context={"new": "context"},
-    ),
-    "GenerateDataKey": lambda w: pb.GenerateDataKeyRequest(
-        key_id=w.key_id, number_of_bytes=32, encryption_context=dict(w.context)
-    ),
-    "GenerateDataKeyWithoutPlaintext": lambda w: pb.GenerateDataKeyWithoutPlaintextRequest(
-        key_id=w.key_id, number_of_bytes=32, encryption_context=dict(w.context)
-    ),
-    "GenerateRandom": lambda w: pb.GenerateRandomRequest(number_of_bytes=32),
-    "EncryptBatch": lambda w: envelope_pb2.EncryptBatchRequest(
-        key_id=w.key_id, encryption_context=dict(w.context), items=[_item_of("EncryptBatchItem", w)] * 2
-    ),
-    "DecryptBatch": lambda w: envelope_pb2.DecryptBatchRequest(
-        encryption_context=dict(w.context), items=[_item_of("DecryptBatchItem", w)] * 2
-    ),
-    "ReEncryptBatch": lambda w: envelope_pb2.ReEncryptBatchRequest(
-        destination_key_id=w.key_id,
-        source_encryption_context=dict(w.context),
-        items=[_item_of("ReEncryptBatchItem", w)] * 2,
-    ),
-    "GenerateDataKeyBatch": lambda w: envelope_pb2.GenerateDataKeyBatchRequest(
-        key_id=w.key_id, number_of_bytes=32, items=[_item_of("GenerateDataKeyBatchItem", w)] * 2
-    ),
-}
-"""One valid request per operation: what every case starts from."""
-
-
-def _item_of(name: str, world: World) -> Any:
-    """A good message of a list, of that type."""
-    if name == "Tag":
-        return keys_pb2.Tag(tag_key="key", tag_value="value")
-    item = getattr(envelope_pb2, name)()
-    fields = item.DESCRIPTOR.fields_by_name
-    if "plaintext" in fields:
-        item.plaintext = b"plain"
-    if "ciphertext_blob" in fields:
-        item.ciphertext_blob = world.blob
+def _item_of(item_class: type[Message], world: World) -> Any:
+    """A valid message for a list: its required members, and the blob or plaintext that a batch's item carries."""
+    item: Any = item_class()
+    for field in item.DESCRIPTOR.fields:
+        if field.type == FieldDescriptor.TYPE_BYTES:
+            setattr(item, field.name, world.blob if field.name == "ciphertext_blob" else b"plain")
+        elif limits(field).required:
+            setattr(item, field.name, "text")
     return item
 
 
-def _of_operation(name: str, world: World, chance: random.Random) -> Iterator[BadRequest]:
-    make = VALID[name]
-    for field in make(world).DESCRIPTOR.fields:
+def _all_of_operation(name: str, world: World, chance: random.Random) -> Iterator[BadRequest]:
+    for field in METHODS[name].input_type.fields:
         for what, value in [*variants(field, world), *within(field, chance)]:
-            changed = make(world)
+            changed = valid(name, world)
             put(changed, field, value)
             yield BadRequest(name, f"{name}.{field.name}: {what}", changed.SerializeToString(), field.json_name)
-        yield from _not_utf8(name, make(world), field)
-    for what, raw in raw_variants(make(world).SerializeToString(), chance):
+        yield from _not_utf8(name, valid(name, world), field)
+    for what, raw in raw_variants(valid(name, world).SerializeToString(), chance):
         yield BadRequest(name, f"{name}: {what}", raw)
 
 
 def put(message: Message, field: FieldDescriptor, value: Any) -> None:
-    """Sets a field of any type to `value`, clearing it first."""
+    """Clears a field of any type and sets it to `value`."""
     message.ClearField(field.name)
     if is_map(field):
         getattr(message, field.name).update(value)
@@ -211,7 +138,7 @@ def put(message: Message, field: FieldDescriptor, value: Any) -> None:
 
 
 def variants(field: FieldDescriptor, world: World) -> Iterator[tuple[str, Any]]:
-    """What `field` could be instead, each with its name."""
+    """Yields other values of `field`, each with a description."""
     if is_map(field):
         yield from contexts(world)
     elif field.is_repeated:
@@ -231,7 +158,7 @@ def variants(field: FieldDescriptor, world: World) -> Iterator[tuple[str, Any]]:
 
 
 def around(field: FieldDescriptor, rule: Any = None) -> list[int]:
-    """Sizes at and beside each limit; 0, and for the unlimited a few that hurt."""
+    """Returns the sizes at and next to each limit, and 0; without a limit, 0 to 2."""
     rule = rule or limits(field)
     ends = [end for end, known in ((rule.min, rule.HasField("min")), (rule.max, rule.HasField("max"))) if known]
     return sorted({size for end in ends or [1] for size in (end - 1, end, end + 1) if size >= 0} | {0})
@@ -278,13 +205,16 @@ def strings(field: FieldDescriptor, world: World) -> Iterator[tuple[str, str | N
 
 
 def contexts(world: World) -> Iterator[tuple[str, dict[str, str]]]:
-    """Contexts that don't fit the blob, and those around 8 KiB in canonical form: 4 bytes, 8 more for each pair."""
+    """Yields encryption contexts that are not the blob's, and some around the limit of 8 KiB.
+
+    The canonical form has 4 bytes, and 8 more than its text for each pair.
+    """
     yield from (
         ("no pairs", {}),
         ("an empty pair", {"": ""}),
-        ("another value", dict.fromkeys(dict(world.context), "other")),
+        ("another value", dict.fromkeys(CONTEXT, "other")),
     )
-    yield from (("a pair more", {**dict(world.context), "more": ""}), ("NUL and controls", {"\0": "\x01\x7f"}))
+    yield from (("a pair more", {**CONTEXT, "more": ""}), ("NUL and controls", {"\0": "\x01\x7f"}))
     yield from (
         ("composed", {"\u00e9": "\u00e9"}),
         ("decomposed", {"e\u0301": "e\u0301"}),
@@ -308,7 +238,7 @@ def _lists(field: FieldDescriptor, world: World) -> Iterator[tuple[str, list[Any
 
 def _item(field: FieldDescriptor, world: World) -> Any:
     if field.message_type is not None:
-        return _item_of(field.message_type.name, world)
+        return _item_of(field.message_type._concrete_class, world)
     return 1 if field.enum_type is not None else "item"
 
 
@@ -321,7 +251,7 @@ def _messages(field: FieldDescriptor, world: World) -> Iterator[tuple[str, Messa
 
 
 def _not_utf8(name: str, message: Message, field: FieldDescriptor) -> Iterator[BadRequest]:
-    """The field with bytes in it that are not UTF-8, which no protobuf library would write: patched afterwards."""
+    """Yields requests with bytes in the field that are not UTF-8. Protobuf would not write them."""
     if field.type == FieldDescriptor.TYPE_STRING:
         put(message, field, [MARK] if field.is_repeated else MARK)
         places = ["text"]
@@ -337,7 +267,7 @@ def _not_utf8(name: str, message: Message, field: FieldDescriptor) -> Iterator[B
 
 
 def within(field: FieldDescriptor, chance: random.Random) -> Iterator[tuple[str, Any]]:
-    """Values that the seed picks from inside the field's limits: strange, and right."""
+    """Yields unusual but valid values, which the seed picks within the field's limits."""
     rule = limits(field)
     if rule.unsupported or field.name.endswith(("key_id", "_blob")):
         return
@@ -374,11 +304,11 @@ UNKNOWN_FIELDS = {
     "an endless varint": b"\x38" + b"\xff" * 11,
     "groups in groups": b"\xfb\x7f" * 5000,
 }
-"""What the contract doesn't know, or no message may have, put behind or before a valid request."""
+"""Bytes that the contract does not know or that no message may have. They are put before and after a valid request."""
 
 
 def raw_variants(raw: bytes, chance: random.Random) -> Iterator[tuple[str, bytes]]:
-    """Truncations, splices, and additions, at places that the seed picks."""
+    """Yields truncated, spliced and extended bytes; the seed picks the places."""
     yield from (("nothing at all", b""), ("twice over", raw + raw), ("a gRPC frame within", b"\0\0\0\0\x05" + raw))
     for cut in sorted({chance.randrange(len(raw)) for _ in range(12)}):
         yield f"cut after {cut} bytes", raw[:cut]

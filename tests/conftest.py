@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from tests import ending, seed
+from tests.order import pytest_collection_modifyitems
 from tests.seed import pytest_report_header
 from tests.served import Served
 from tests.skips import pytest_sessionfinish, pytest_terminal_summary
 
-__all__ = ["pytest_report_header", "pytest_sessionfinish", "pytest_terminal_summary"]
+__all__ = ["pytest_collection_modifyitems", "pytest_report_header", "pytest_sessionfinish", "pytest_terminal_summary"]
 
 StartServer = Callable[..., Served]
 

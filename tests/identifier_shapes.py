@@ -1,13 +1,15 @@
-"""Every shape of key id, ARN, alias name and marker: good ones, good ones of elsewhere, and malformed ones."""
+"""Key ids, ARNs, alias names and markers of every shape: valid, valid in another region or account, and malformed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tests.examples import Thing
+
 
 @dataclass(frozen=True)
 class World:
-    """What is there to be named: two enabled keys of the called region, an alias of the first, a blob of the first."""
+    """The things that requests can name: two enabled keys of the called region, an alias and a blob of the first."""
 
     region: str = "eu-central-1"
     other_region: str = "us-east-1"
@@ -17,18 +19,29 @@ class World:
     other_region_key_id: str = "0b1c7f0e-6a52-4f0a-9d0f-3a54d1f3a003"
     alias: str = "alias/bad-requests"
     blob: bytes = bytes(range(200))
-    context: tuple[tuple[str, str], ...] = (("purpose", "bad requests"),)
 
     def arn(self, region: str | None = None, resource: str | None = None, account: str | None = None) -> str:
         resource = f"key/{self.key_id}" if resource is None else resource
         return f"arn:aws:kms:{self.region if region is None else region}:{account or self.account}:{resource}"
+
+    def value_of(self, thing: Thing) -> str | bytes:
+        """Returns the value of one of an example's things. Import packages are well-formed, but not valid."""
+        made: dict[str, str | bytes] = {
+            "key_id": self.second_key_id if thing.key == "to" else self.key_id,
+            "alias": self.alias,
+            "new_alias": f"{self.alias}-more",
+            "blob": self.blob,
+            "import_token": b"token",
+            "wrapped_material": b"wrapped",
+        }
+        return made[thing.kind]
 
 
 MARKERS = ("x", "AAAA", "AAAA====", "\x00", "ÿ" * 40, "\u20ac", "eyJsYXN0IjoxfQ==", "0" * 64, "-1", "a" * 1024)
 
 
 def key_ids(world: World) -> list[str]:
-    """Every shape of identifier: good ones of other places, and malformed ones."""
+    """Key identifiers of every shape: valid ones, those of other regions and accounts, and malformed ones."""
     key, bare = world.key_id, world.key_id.replace("-", "")
     return [
         key,
@@ -77,7 +90,7 @@ def _damaged_ids(key: str, bare: str) -> list[str]:
 
 
 def _foreign(world: World) -> list[str]:
-    """Well-formed, and not of here: other region (its own key too), unserved region, other account, other partition."""
+    """Well-formed identifiers of another region, which has a key, an unserved region, another account or partition."""
     return [
         world.other_region_key_id,
         world.arn(world.other_region),

@@ -95,6 +95,31 @@ def test_no_name_has_an_empty_word() -> None:
     assert [(where, name) for where, name in named if words(name) & EMPTY_WORDS] == []
 
 
+# --- words -------------------------------------------------------------------------------------------------------
+
+WITHOUT_SUBJECT = re.compile(r"(What|Who|Whoever|Whether|As|Of|The same|That|By)\b")
+DELIVERY_STAGES = {"spine", "life", "lifeline", "stage", "walk", "ground", "milestone", "phase"}
+WRITTEN = [*MODULES, *sorted(path for path in (ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts)]
+
+
+def docstrings(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields the docstrings of a file, of its definitions and of its constants, with their lines."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
+    """A first sentence that begins with one of these words has no subject of its own."""
+    written = ((path, line, text) for path in WRITTEN for line, text in docstrings(path))
+    found = [f"{place(path)}:{line}" for path, line, text in written if WITHOUT_SUBJECT.match(text)]
+    assert found == []
+
+
+def test_no_module_is_named_by_a_delivery_stage() -> None:
+    assert [place(path) for path in WRITTEN if words(path.stem) & DELIVERY_STAGES] == []
+
+
 # --- layers ------------------------------------------------------------------------------------------------------
 
 

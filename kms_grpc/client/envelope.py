@@ -151,6 +151,7 @@ class EnvelopeClient:
     def _lead(
         self, flight: SingleFlight[CachedKey], request: DataKeyRequest, sizes: Sequence[int], *, ahead: bool
     ) -> tuple[CachedKey, int]:
+        """Fetches and stores a data key as the leader of the flight, and hands the entry or the error to the others."""
         try:
             entry = self._fetch(request)
             granted = self.cache.store(request, entry, ahead=ahead, sizes=sizes)

@@ -78,7 +78,7 @@ _forks = 0
 
 
 def count() -> int:
-    """Returns the number of forks that lead to this process."""
+    """Returns the number of forks that led to this process."""
     return _forks
 
 

@@ -434,6 +434,60 @@ class UpdateKeyDescriptionResponse(_message.Message):
 Global___UpdateKeyDescriptionResponse: _TypeAlias = UpdateKeyDescriptionResponse  # noqa: Y015
 
 @_typing.final
+class GetKeyPolicyRequest(_message.Message):
+    """Names a key, and one of its key policies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    POLICY_NAME_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    policy_name: _builtins.str
+    """Optional. Name of the policy, 1 to 128 characters: `default`, which is the only one. Default: default."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        policy_name: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_policy_name", b"_policy_name", "policy_name", b"policy_name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_policy_name", b"_policy_name", "key_id", b"key_id", "policy_name", b"policy_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__policy_name: _TypeAlias = _typing.Literal["policy_name"]  # noqa: Y015
+    _WhichOneofArgType__policy_name: _TypeAlias = _typing.Literal["_policy_name", b"_policy_name"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__policy_name) -> _WhichOneofReturnType__policy_name | None: ...
+
+Global___GetKeyPolicyRequest: _TypeAlias = GetKeyPolicyRequest  # noqa: Y015
+
+@_typing.final
+class GetKeyPolicyResponse(_message.Message):
+    """The key policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    POLICY_NAME_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """Output only. The policy document, in JSON."""
+    policy_name: _builtins.str
+    """Output only. Name of the policy."""
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        policy_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "policy_name", b"policy_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetKeyPolicyResponse: _TypeAlias = GetKeyPolicyResponse  # noqa: Y015
+
+@_typing.final
 class ScheduleKeyDeletionRequest(_message.Message):
     """Asks to delete a key when a window is over."""
 

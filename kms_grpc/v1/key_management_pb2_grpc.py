@@ -86,6 +86,11 @@ class KeyManagementServiceStub(object):
                 request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.UntagResourceRequest.SerializeToString,
                 response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.UntagResourceResponse.FromString,
                 _registered_method=True)
+        self.GetKeyPolicy = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/GetKeyPolicy',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyResponse.FromString,
+                _registered_method=True)
         self.ListResourceTags = channel.unary_unary(
                 '/kms_grpc.v1.KeyManagementService/ListResourceTags',
                 request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ListResourceTagsRequest.SerializeToString,
@@ -296,6 +301,18 @@ class KeyManagementServiceServicer(object):
 
         Permission: kms:UntagResource on the key.
         Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetKeyPolicy(self, request, context):
+        """Returns the key policy of a key, in any state. Every key has the default key policy, which leaves permissions to the
+        account; other policies are not built, nor are those of AWS managed keys.
+
+        Permission: kms:GetKeyPolicy on the key.
+        Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -576,6 +593,11 @@ def add_KeyManagementServiceServicer_to_server(servicer, server):
                     servicer.UntagResource,
                     request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.UntagResourceRequest.FromString,
                     response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.UntagResourceResponse.SerializeToString,
+            ),
+            'GetKeyPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKeyPolicy,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyResponse.SerializeToString,
             ),
             'ListResourceTags': grpc.unary_unary_rpc_method_handler(
                     servicer.ListResourceTags,
@@ -945,6 +967,33 @@ class KeyManagementService(object):
             '/kms_grpc.v1.KeyManagementService/UntagResource',
             kms__grpc_dot_v1_dot_key__management__pb2.UntagResourceRequest.SerializeToString,
             kms__grpc_dot_v1_dot_key__management__pb2.UntagResourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetKeyPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/GetKeyPolicy',
+            kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -134,6 +134,14 @@ class KeyManagementServiceStub:
     Permission: kms:UntagResource on the key.
     Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
     """
+    GetKeyPolicy: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.GetKeyPolicyRequest, _key_management_pb2.GetKeyPolicyResponse]
+    """Returns the key policy of a key, in any state. Every key has the default key policy, which leaves permissions to the
+    account; other policies are not built, nor are those of AWS managed keys.
+
+    Permission: kms:GetKeyPolicy on the key.
+    Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException.
+    """
     ListResourceTags: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ListResourceTagsRequest, _key_management_pb2.ListResourceTagsResponse]
     """Lists the tags of a key, in any state.
 
@@ -361,6 +369,14 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
 
     Permission: kms:UntagResource on the key.
     Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
+    """
+    GetKeyPolicy: _aio.UnaryUnaryMultiCallable[_key_management_pb2.GetKeyPolicyRequest, _key_management_pb2.GetKeyPolicyResponse]  # type: ignore[assignment]
+    """Returns the key policy of a key, in any state. Every key has the default key policy, which leaves permissions to the
+    account; other policies are not built, nor are those of AWS managed keys.
+
+    Permission: kms:GetKeyPolicy on the key.
+    Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException.
     """
     ListResourceTags: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ListResourceTagsRequest, _key_management_pb2.ListResourceTagsResponse]  # type: ignore[assignment]
     """Lists the tags of a key, in any state.
@@ -646,6 +662,20 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Permission: kms:UntagResource on the key.
         Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
+        """
+
+    @_abc_1.abstractmethod
+    def GetKeyPolicy(
+        self,
+        request: _key_management_pb2.GetKeyPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.GetKeyPolicyResponse, _abc.Awaitable[_key_management_pb2.GetKeyPolicyResponse]]:
+        """Returns the key policy of a key, in any state. Every key has the default key policy, which leaves permissions to the
+        account; other policies are not built, nor are those of AWS managed keys.
+
+        Permission: kms:GetKeyPolicy on the key.
+        Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException.
         """
 
     @_abc_1.abstractmethod

@@ -10,8 +10,11 @@ import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from tests.aws.doors import Members
-from tests.aws.world import CONTEXT, FOREIGN, NEVER, OTHER_REGION, UNKNOWN, WRAPPING, World, arn_of, flipped, in_days
+from kms_grpc.operations.contract.descriptors import permissions
+from tests.aws.doors import OPERATIONS, Members
+from tests.aws.world import CONTEXT, FOREIGN, NEVER, OTHER_REGION, UNKNOWN, World, arn_of, flipped, in_days
+from tests.aws_facts import TAKES_ALIASES, answer_in, errors_of, members_of
+from tests.examples import EXAMPLES, METHODS
 
 Prepare = Callable[[World], Members]
 
@@ -30,67 +33,21 @@ class Case(NamedTuple):
         return f"{self.operation}-{self.error or 'done'}-{self.why}".replace(" ", "_")
 
 
-# --- calls on one key: the members besides the key ---------------------------------------------------------------
+# --- calls on one key: the operation's example, with the key that a case is about --------------------------------
 
-ON_A_KEY: dict[str, Prepare] = {
-    "DescribeKey": lambda w: {},
-    "EnableKey": lambda w: {},
-    "DisableKey": lambda w: {},
-    "UpdateKeyDescription": lambda w: {"Description": "described anew, ünïcode"},
-    "ListAliases": lambda w: {},
-    "ScheduleKeyDeletion": lambda w: {"PendingWindowInDays": 7},
-    "CancelKeyDeletion": lambda w: {},
-    "TagResource": lambda w: {"Tags": [{"TagKey": "team", "TagValue": ""}]},
-    "UntagResource": lambda w: {"TagKeys": ["team", "not there"]},
-    "ListResourceTags": lambda w: {},
-    "EnableKeyRotation": lambda w: {"RotationPeriodInDays": 90},
-    "DisableKeyRotation": lambda w: {},
-    "GetKeyRotationStatus": lambda w: {},
-    "RotateKeyOnDemand": lambda w: {},
-    "ListKeyRotations": lambda w: {},
-    "GetParametersForImport": lambda w: WRAPPING,
-    "ImportKeyMaterial": lambda w: {"ImportToken": b"token", "EncryptedKeyMaterial": b"material", **NEVER},
-    "DeleteImportedKeyMaterial": lambda w: {},
-    "Encrypt": lambda w: {"Plaintext": b"plaintext"},
-    "GenerateDataKey": lambda w: {"KeySpec": "AES_256"},
-    "GenerateDataKeyWithoutPlaintext": lambda w: {"NumberOfBytes": 1},
-    "CreateAlias": lambda w: {"AliasName": w.name()},
-    "UpdateAlias": lambda w: {"AliasName": w.alias(w.key())},
-    "ReEncrypt": lambda w: {"CiphertextBlob": w.blob(w.key())},
-    "Decrypt": lambda w: {"CiphertextBlob": w.blob(w.key())},
-}
-"""Members of a valid call besides the key id, which is in the member KeyId or that of NAMED_BY."""
-NAMED_BY = {"CreateAlias": "TargetKeyId", "UpdateAlias": "TargetKeyId", "ReEncrypt": "DestinationKeyId"}
-
-USE = ("Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncrypt")
-TAKES_ALIASES = (*USE, "Decrypt", "DescribeKey")
-KNOWS_INVALID_ARN = (
-    "DescribeKey", "EnableKey", "DisableKey", "UpdateKeyDescription", "ListAliases", "ScheduleKeyDeletion",
-    "CancelKeyDeletion", "TagResource", "UntagResource", "ListResourceTags", "EnableKeyRotation", "DisableKeyRotation",
-    "GetKeyRotationStatus", "RotateKeyOnDemand", "ListKeyRotations", "GetParametersForImport", "ImportKeyMaterial",
-    "DeleteImportedKeyMaterial",
-)  # fmt: skip
-CHANGES = (
-    "UpdateKeyDescription", "TagResource", "UntagResource", "CreateAlias", "UpdateAlias", "EnableKey", "DisableKey",
-    "ScheduleKeyDeletion", "EnableKeyRotation", "DisableKeyRotation", "RotateKeyOnDemand",
-)  # fmt: skip
-READS = ("DescribeKey", "ListAliases", "ListResourceTags", "ListKeyRotations")
-ROTATES = ("EnableKeyRotation", "DisableKeyRotation", "RotateKeyOnDemand")
-EXTERNAL_ONLY = ("GetParametersForImport", "ImportKeyMaterial", "DeleteImportedKeyMaterial")
+ON_A_KEY = {name: list(EXAMPLES[name].named)[-1] for name in OPERATIONS if name in EXAMPLES and EXAMPLES[name].named}
+"""The field that names the key by id or ARN; of two the last, such as ReEncrypt's destination."""
 DISABLED = "{arn} is disabled."
 PENDING_DELETION = "{arn} is pending deletion."
 PENDING_IMPORT = "{arn} is pending import."
+UNSUPPORTED = "UnsupportedOperationException"
 
 
 def on(operation: str, key: Callable[[World], str]) -> Prepare:
-    """Returns a preparation of valid members for the key that `key` creates. It creates the key last, so that `facts`
-    describe it."""
-
-    def prepare(world: World) -> Members:
-        besides = ON_A_KEY[operation](world)
-        return {NAMED_BY.get(operation, "KeyId"): key(world)} | besides
-
-    return prepare
+    """Prepares the operation's example for the key that `key` makes; it is made last, so that facts name it."""
+    field = ON_A_KEY[operation]
+    member = METHODS[operation].input_type.fields_by_name[field].json_name
+    return lambda world: world.example(operation, without=field) | {member: key(world)}
 
 
 def in_state(state: str) -> Callable[[World], str]:
@@ -108,11 +65,12 @@ def _of_names() -> Iterator[Case]:
         yield Case(name, "not an id", on(name, lambda w, x=hexadecimal: x), "NotFoundException", invalid)
         yield Case(name, "another region", on(name, lambda w: arn_of(UNKNOWN, OTHER_REGION)), "NotFoundException",
                    f"Invalid arn {OTHER_REGION}")  # fmt: skip
-        error = "InvalidArnException" if name in KNOWS_INVALID_ARN else "NotFoundException"
-        text = "Invalid arn 'arn:aws:kms'" if name in KNOWS_INVALID_ARN else "Invalid keyId 'arn:aws:kms'"
+        knows = "InvalidArnException" in errors_of(name)
+        error = "InvalidArnException" if knows else "NotFoundException"
+        text = "Invalid arn 'arn:aws:kms'" if knows else "Invalid keyId 'arn:aws:kms'"
         yield Case(name, "not an ARN", on(name, lambda w: "arn:aws:kms"), error, text)
-        yield Case(name, "another account", on(name, lambda w: FOREIGN), "AccessDeniedException", DENIED[name])
-        if name not in ("CreateAlias", "UpdateAlias"):
+        yield Case(name, "another account", on(name, lambda w: FOREIGN), "AccessDeniedException", _denied(name))
+        if ON_A_KEY[name] != "target_key_id":
             yield from _of_aliases(name)
 
 
@@ -125,46 +83,38 @@ def _of_aliases(name: str) -> Iterator[Case]:
         yield Case(name, "an alias", on(name, lambda w: "alias/none"), "NotFoundException", text)
 
 
-def _denied(action: str) -> str:
+def _denied(operation: str) -> str:
+    action = permissions(METHODS[operation])[-1]
     return (
-        f"User: arn:aws:iam::{{account}}:root is not authorized to perform: kms:{action} on this resource because the"
+        f"User: arn:aws:iam::{{account}}:root is not authorized to perform: {action} on this resource because the"
         " resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy"
         " explicitly denies access"
     )
 
 
-DENIED = {name: _denied("ReEncryptTo" if name == "ReEncrypt" else name) for name in ON_A_KEY}
-
-
-CONFLICT, UNSUPPORTED = "KMSInvalidStateException", "UnsupportedOperationException"
-NOT_PENDING = "{arn} is not pending deletion."
-ORIGIN_AWS_KMS = "{arn} origin is AWS_KMS which is not valid for this operation."
-ORIGIN_EXTERNAL = "{arn} origin is EXTERNAL which is not valid for this operation."
-STATES: list[tuple[tuple[str, ...], str, str, str]] = [
-    ((*USE, *ROTATES), "Disabled", "DisabledException", DISABLED),
-    ((*USE, *CHANGES), "PendingDeletion", CONFLICT, PENDING_DELETION),
-    ((*USE, "EnableKey", "DisableKey", "RotateKeyOnDemand"), "PendingImport", CONFLICT, PENDING_IMPORT),
-    (("CancelKeyDeletion",), "Enabled", CONFLICT, NOT_PENDING),
-    (("CancelKeyDeletion",), "Disabled", CONFLICT, NOT_PENDING),
-    (("CancelKeyDeletion",), "PendingImport", CONFLICT, NOT_PENDING),
-    (EXTERNAL_ONLY, "Enabled", UNSUPPORTED, ORIGIN_AWS_KMS),
-    (EXTERNAL_ONLY, "PendingDeletion", UNSUPPORTED, ORIGIN_AWS_KMS),
-    (("EnableKeyRotation", "DisableKeyRotation", "GetKeyRotationStatus"), "PendingImport", UNSUPPORTED,
-     ORIGIN_EXTERNAL),
-    ((*READS, *CHANGES, "GetKeyRotationStatus"), "Enabled", "", ""),
-    ((*READS, "GetKeyRotationStatus", "EnableKey", "DisableKey", "UpdateKeyDescription", "TagResource", "UntagResource",
-      "CreateAlias", "UpdateAlias", "ScheduleKeyDeletion"), "Disabled", "", ""),
-    ((*READS, "GetKeyRotationStatus", "CancelKeyDeletion"), "PendingDeletion", "", ""),
-    ((*READS, "UpdateKeyDescription", "TagResource", "UntagResource", "CreateAlias", "UpdateAlias",
-      "ScheduleKeyDeletion"), "PendingImport", "", ""),
-]  # fmt: skip
-"""The published table of key states, https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html."""
+REACHABLE = {
+    "Enabled": "symmetric",
+    "Disabled": "symmetric",
+    "PendingDeletion": "symmetric",
+    "PendingImport": "external",
+}
+"""The states that calls lead a key to, each with the sort of key (tests/aws_facts.py)."""
 
 
 def _of_states() -> Iterator[Case]:
-    for operations, state, error, text in STATES:
-        for name in operations:
-            yield Case(name, state, on(name, in_state(state)), error, text)
+    """Yields the cells of AWS's published table of key states that a door can reach."""
+    for name in ON_A_KEY:
+        for state, sort in REACHABLE.items():
+            error, text = answer_in(name, state, sort) or ("", "")
+            made_before = name == "Decrypt" or (name == "ImportKeyMaterial" and not error)
+            if not made_before:  # they have cases of their own
+                yield Case(name, state, on(name, in_state(state)), error, text)
+
+
+def _of_examples() -> Iterator[Case]:
+    for name in OPERATIONS:
+        if name in EXAMPLES:
+            yield Case(name, "example", lambda w, name=name: w.example(name))
 
 
 # --- keys, aliases, tags, lists ----------------------------------------------------------------------------------
@@ -286,6 +236,8 @@ def _alias_of_pending_key(world: World) -> str:
 
 
 TAGGING = [
+    Case("TagResource", "an empty value", lambda w: {"KeyId": w.key(), "Tags": [{"TagKey": "team", "TagValue": ""}]}),
+    Case("UntagResource", "not there", lambda w: {"KeyId": w.key(), "TagKeys": ["team", "not there"]}),
     Case("TagResource", "a new value", lambda w: {"KeyId": w.tagged("a"), "Tags": [{"TagKey": "a", "TagValue": "2"}]}),
     Case("TagResource", "too many", lambda w: {"KeyId": w.key(), "Tags": TOO_MANY}, "TagException", "Too many tags"),
     Case("TagResource", "too many in all", lambda w: {
@@ -299,6 +251,7 @@ TAGGING = [
 ]  # fmt: skip
 
 DELETION_AND_ROTATION = [
+    Case("UpdateKeyDescription", "not ASCII", lambda w: {"KeyId": w.key(), "Description": "described anew, ünïcode"}),
     Case("ScheduleKeyDeletion", "without a window", lambda w: {"KeyId": w.key()}),
     Case("ScheduleKeyDeletion", "too soon", lambda w: {"KeyId": w.key(), "PendingWindowInDays": 6},
          "ValidationException", "1 validation error detected: Value '6' at 'pendingWindowInDays' failed to satisfy"
@@ -372,7 +325,7 @@ def _used(operation: str, **more: object) -> Prepare:
 
 
 def _of_use() -> Iterator[Case]:
-    for name in (*USE, "Decrypt"):
+    for name in [name for name in OPERATIONS if "DryRun" in members_of(name)]:
         base = _used(name) if name != "Decrypt" else (lambda w: {"CiphertextBlob": w.blob(w.key())})
         more = lambda w, base=base, **members: base(w) | members  # noqa: E731 - a short name for the rows below
         yield Case(name, "valid", base)
@@ -442,13 +395,15 @@ CRYPTOGRAPHY = [
         "CiphertextBlob": flipped(w.blob(w.key())), "DestinationKeyId": w.key()}, "InvalidCiphertextException"),
     Case("ReEncrypt", "a disabled source", lambda w: {
         "DestinationKeyId": w.key(), **w.blob_in_state("Disabled")}, "DisabledException", DISABLED),
-    Case("GenerateDataKey", "both lengths", _used("GenerateDataKey", NumberOfBytes=16), "ValidationException",
+    Case("GenerateDataKey", "both lengths", _used("GenerateDataKey", KeySpec="AES_256"), "ValidationException",
          "Please specify either number of bytes or key spec."),
     Case("GenerateDataKey", "no length", lambda w: {"KeyId": w.key()}, "ValidationException",
          "Please specify either number of bytes or key spec."),
     Case("GenerateDataKey", "AES-128", lambda w: {
         "KeyId": w.key(), "KeySpec": "AES_128", "EncryptionContext": CONTEXT}),
     Case("GenerateDataKey", "1,024 bytes", lambda w: {"KeyId": w.key(), "NumberOfBytes": 1024}),
+    Case("GenerateDataKey", "AES-256", lambda w: {"KeyId": w.key(), "KeySpec": "AES_256"}),
+    Case("GenerateDataKeyWithoutPlaintext", "one byte", lambda w: {"KeyId": w.key(), "NumberOfBytes": 1}),
     Case("GenerateDataKeyWithoutPlaintext", "no length", lambda w: {"KeyId": w.key()}, "ValidationException",
          "Please specify either number of bytes or key spec."),
     Case("GenerateRandom", "valid", lambda w: {"NumberOfBytes": 1024}),
@@ -468,6 +423,6 @@ def _rotated_blob(world: World) -> bytes:
 
 
 CASES: list[Case] = [
-    *_of_names(), *_of_states(), *CREATING, *LISTING, *ALIASES, *TAGGING, *DELETION_AND_ROTATION, *IMPORTING,
-    *_of_use(), *CRYPTOGRAPHY,
+    *_of_names(), *_of_states(), *_of_examples(), *CREATING, *LISTING, *ALIASES, *TAGGING, *DELETION_AND_ROTATION,
+    *IMPORTING, *_of_use(), *CRYPTOGRAPHY,
 ]  # fmt: skip

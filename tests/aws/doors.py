@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from kms_grpc.aws_members import is_map
 from kms_grpc.operations.table import TABLE
 from kms_grpc.v1.options_pb2 import aws_name
 from tests.aws.judge import judge_everything
@@ -143,6 +144,13 @@ def _number_of(field: FieldDescriptor, value: Any) -> Any:
         return value
     [number] = [one.number for one in field.enum_type.values if one.GetOptions().Extensions[aws_name] == value]
     return number
+
+
+def members_sent(request: Message) -> Members:
+    """The members of a request that are set, by AWS's names."""
+    return {
+        field.json_name: dict(value) if is_map(field) else _value(field, value) for field, value in request.ListFields()
+    }
 
 
 def _members(message: Any) -> Members:

@@ -97,7 +97,7 @@ def _of_members(operation: str) -> Iterator[Broken]:
             yield Broken(operation, why, good | {name: value}, _violation(_camel(name), shown, constraint))
 
 
-BROKEN = [broken for operation in OPERATIONS for broken in _of_members(operation)]
+BROKEN = [broken for name in OPERATIONS if name in MODEL.operation_names for broken in _of_members(name)]
 INSIDE = [
     Broken("TagResource", "a tag key", {"KeyId": UNKNOWN, "Tags": [
         {"TagKey": "a", "TagValue": ""}, {"TagKey": "k" * 129, "TagValue": ""}]}, _violation(

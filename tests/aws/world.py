@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime
 import itertools
 import os
+from collections.abc import Callable
 from typing import Any
 
-from tests.aws.doors import REGION, DoorClient, Members
+from tests import examples
+from tests.aws.doors import REGION, DoorClient, Members, members_sent
+from tests.examples import EXAMPLES, Thing, filled, request_class
 from tests.operations.external_keys import wrap
 
 OTHER_REGION = "eu-west-1"
@@ -27,9 +30,40 @@ class World:
     def __init__(self, door: DoorClient) -> None:
         self.door = door
         self.facts: dict[str, str] = {"region": REGION, "account": ACCOUNT}
+        self._packages: dict[str, Members] = {}
 
     def call(self, operation: str, **members: Any) -> Members:
         return self.door.call(operation, members)
+
+    def example(self, operation: str, without: str | None = None) -> Members:
+        """Makes what the operation's example (tests/examples.py) needs, and returns its members, without one field."""
+        keys: dict[str, str] = {}
+        example = EXAMPLES[operation]
+        fields = {name: value for name, value in example.fields.items() if name != without}
+        sent = filled(fields, lambda thing: self._value_of(thing, keys, example.origin))
+        for key_id in keys.values():
+            if example.state == "Disabled":
+                self.call("DisableKey", KeyId=key_id)
+            elif example.state == "PendingDeletion":
+                self.call("ScheduleKeyDeletion", KeyId=key_id)
+        return members_sent(request_class(operation)(**sent))
+
+    def _value_of(self, thing: Thing, keys: dict[str, str], origin: str) -> str | bytes:
+        if thing.key not in keys:
+            keys[thing.key] = self.key("PendingImport" if origin == "EXTERNAL" else "Enabled")
+        key_id = keys[thing.key]
+        if thing.kind in ("import_token", "wrapped_material"):
+            if key_id not in self._packages:
+                self._packages[key_id] = self.package(key_id)
+            package = self._packages[key_id]
+            return bytes(package["ImportToken" if thing.kind == "import_token" else "EncryptedKeyMaterial"])
+        made: dict[str, Callable[[], str | bytes]] = {
+            "key_id": lambda: key_id,
+            "alias": lambda: self.alias(key_id),
+            "new_alias": self.name,
+            "blob": lambda: self.blob(key_id, EncryptionContext=examples.CONTEXT),
+        }
+        return made[thing.kind]()
 
     # --- keys ---------------------------------------------------------------------------------------------------
 
@@ -38,7 +72,7 @@ class World:
         if state == "PendingImport":
             members["Origin"] = "EXTERNAL"
         made = self.call("CreateKey", **members)["KeyMetadata"]
-        self.facts |= {"id": made["KeyId"], "arn": made["Arn"]}
+        self.facts |= {"id": made["KeyId"], "arn": made["Arn"], "origin": made["Origin"]}
         if state == "Disabled":
             self.call("DisableKey", KeyId=made["KeyId"])
         if state == "PendingDeletion":

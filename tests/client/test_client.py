@@ -368,7 +368,7 @@ def test_invalid_arguments_raise_value_error(server: Served, call: Callable[[Key
         call(kms)
 
 
-def test_listings_walk_over_all_pages(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listings_return_all_pages(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     with server.client() as kms:
         made = [kms.create_key(f"page {number}").key_metadata.key_id for number in range(5)]
         one_by_one = kms.list_keys
@@ -383,7 +383,7 @@ def test_listings_walk_over_all_pages(server: Served, monkeypatch: pytest.Monkey
         assert len(list(kms.all_aliases(made[0]))) == 3
 
 
-def test_a_created_key_is_made_once_per_request_id(server: Served) -> None:
+def test_calls_with_one_request_id_create_one_key(server: Served) -> None:
     with server.client() as kms:
         first = kms.create_key("once", request_id="client-once").key_metadata.key_id
         assert kms.create_key("once", request_id="client-once").key_metadata.key_id == first

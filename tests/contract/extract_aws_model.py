@@ -1,4 +1,4 @@
-"""Makes aws_model.json: what this project's contract is compared with, out of AWS's own service model.
+"""Extracts aws_model.json from AWS's service model. Tests compare the contract with it.
 
     pip download --no-deps botocore && unzip botocore-*.whl 'botocore/data/kms/2014-11-01/service-2.json.gz'
     python tests/contract/extract_aws_model.py botocore/data/kms/2014-11-01/service-2.json.gz VERSION
@@ -38,7 +38,7 @@ def extract(model: dict[str, Any], version: str) -> dict[str, Any]:
 
 
 def collect(all_shapes: dict[str, Any], name: str, kept: dict[str, Any]) -> None:
-    """Keeps a shape and all that it refers to."""
+    """Adds a shape, and all shapes that it refers to, to `kept`."""
     if name in kept:
         return
     shape = all_shapes[name]

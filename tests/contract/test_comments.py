@@ -1,8 +1,7 @@
-"""What the protos tell people is what their options tell the server: permissions, limits, what isn't built."""
+"""The comments in the protos agree with their options: permissions, limits, features that are not built."""
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -15,10 +14,10 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from kms_grpc.operations.contract.descriptors import limits, permissions
 from kms_grpc.v1 import envelope_pb2, key_management_pb2, keys_pb2, options_pb2
+from tests.aws_facts import errors_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = (key_management_pb2, keys_pb2, envelope_pb2, options_pb2)
-MODEL = json.loads(Path(__file__).with_name("aws_model.json").read_text())
 
 METHODS = [
     pytest.param(method, id=method.name)
@@ -36,7 +35,7 @@ FIELDS = [
 
 @pytest.fixture(scope="module")
 def comments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The comment before each rpc and field, by full name, in one line."""
+    """The comments of rpcs and fields by full name, each joined into one line."""
     target = tmp_path_factory.mktemp("comments") / "set.binpb"
     protos = sorted(str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos" / "kms_grpc").rglob("*.proto"))
     options = ["-Iprotos", f"--descriptor_set_out={target}", "--include_source_info"]
@@ -55,7 +54,7 @@ def read_comments(files: FileDescriptorSet) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_rpc_says_which_permission_it_needs(method: MethodDescriptor, comments: dict[str, str]) -> None:
+def test_an_rpc_names_its_permission(method: MethodDescriptor, comments: dict[str, str]) -> None:
     said = re.search(r"Permission: (.*?)\. Errors:", comments[method.full_name])
     assert said, "no permission, or no errors after it"
     assert tuple(re.findall(r"kms:\w+", said[1])) == permissions(method)
@@ -66,16 +65,16 @@ def test_an_rpc_says_which_permission_it_needs(method: MethodDescriptor, comment
 def test_an_rpc_names_the_errors_that_aws_lists(method: MethodDescriptor, comments: dict[str, str]) -> None:
     named = set(re.findall(r"\w+Exception", comments[method.full_name].split("Errors:")[1]))
     single = method.name.removesuffix("Batch")
-    listed = set(MODEL["operations"].get(single, {"errors": ["KMSInternalException"]})["errors"])
-    if single != method.name:  # neither grant tokens nor dry runs, and many errors where AWS would have one
+    listed = errors_of(single) or {"KMSInternalException"}
+    if single != method.name:  # a batch takes neither grant tokens nor dry runs
         listed -= {"InvalidGrantTokenException", "DryRunOperationException"}
     assert named >= listed
     if method.containing_service.name == "KeyManagementService":
-        assert named - listed <= {"NotAuthorizedException"}, "more than AWS lists: reserved alias names alone"
+        assert named - listed <= {"NotAuthorizedException"}, "only NotAuthorizedException is added"
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_a_field_says_whether_it_must_be_there(field: FieldDescriptor, comments: dict[str, str]) -> None:
+def test_a_field_is_called_required_or_optional(field: FieldDescriptor, comments: dict[str, str]) -> None:
     said, inward = comments[field.full_name], field.containing_type.name in ("Tag", "RecipientInfo")
     if not (inward or field.containing_type.name.endswith(("Request", "Item"))):
         assert said.startswith("Output only. ")
@@ -90,7 +89,7 @@ def test_a_field_says_whether_it_must_be_there(field: FieldDescriptor, comments:
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_a_field_says_its_limits(field: FieldDescriptor, comments: dict[str, str]) -> None:
+def test_a_field_gives_its_limits(field: FieldDescriptor, comments: dict[str, str]) -> None:
     rule, said = limits(field), comments[field.full_name]
     numbers = [rule.max, rule.items.max, rule.default_value, *([rule.min] if rule.HasField("min") else [])]
     missing = [f"{number:,}" for number in numbers if number and not re.search(rf"\b{number:,}\b", said)]
@@ -100,7 +99,7 @@ def test_a_field_says_its_limits(field: FieldDescriptor, comments: dict[str, str
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_a_field_says_what_is_not_built(field: FieldDescriptor, comments: dict[str, str]) -> None:
+def test_a_field_names_what_is_not_built(field: FieldDescriptor, comments: dict[str, str]) -> None:
     rule, said = limits(field), comments[field.full_name]
     assert ("Not built" in said) is (rule.unsupported or bool(rule.supported))
     for value in rule.supported:

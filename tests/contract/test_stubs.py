@@ -1,4 +1,4 @@
-"""The committed stubs are what protos/ makes, by the very code of `python build.py --stubs`."""
+"""The committed stubs equal those that `python build.py --stubs` makes from protos/."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def build_script() -> ModuleType:
     return module
 
 
-def test_stubs_are_generated_from_the_protos_as_they_stand(tmp_path: Path) -> None:
+def test_committed_stubs_are_up_to_date(tmp_path: Path) -> None:
     build_script().build_stubs(tmp_path)
     made = {path.name: path.read_text() for path in (tmp_path / "kms_grpc" / "v1").iterdir()}
     kept = {path.name: path.read_text() for path in (ROOT / "kms_grpc" / "v1").glob("*_pb2*")}

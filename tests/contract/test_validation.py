@@ -1,7 +1,8 @@
-"""The validator: AWS's words for what is wrong, limits where they are said to be, nothing unknown, nothing unbuilt."""
+"""The validator of requests: AWS's error texts, limits, unknown fields, features that are not built."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +20,9 @@ from kms_grpc.operations.contract.descriptors import descriptor, field_named, li
 from kms_grpc.operations.contract.validation import decode, refuse_unknown_fields, refuse_unsupported, validator_for
 from kms_grpc.v1 import envelope_pb2, keys_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
-from tests.bad_requests import VALID, World, bad_requests, put
+from tests.aws_facts import MODEL, SHAPES, limits_of
+from tests.bad_requests import NAMES, World, bad_requests, put, valid
+from tests.examples import METHODS, request_class
 
 FAILED = "failed to satisfy constraint:"
 WORLD = World()
@@ -223,13 +226,13 @@ TEXTS = [
 
 
 @pytest.mark.parametrize(("message", "text", "reason"), TEXTS)
-def test_what_is_wrong_is_said_in_awss_words(message: Message, text: str, reason: str) -> None:
+def test_a_violation_has_the_text_of_aws(message: Message, text: str, reason: str) -> None:
     error = refusal(message)
     assert (type(error), error and error.text) == (ValidationException, text), reason
 
 
-def test_no_secret_is_shown_and_no_text_outgrows_the_trailers() -> None:
-    """The longest name worth reading is shown whole, more is cut, and many violations together too."""
+def test_a_text_shows_no_secret_and_fits_into_the_trailers() -> None:
+    """A name is shown whole up to 257 bytes and cut beyond; a text with many violations is cut as well."""
     whole, longer = "alias/" + "?" * (SHOWN_VALUE_BYTES - 6), "alias/" + "\u2603" * 900
     assert f"'{whole}'" in str(refusal(pb.DeleteAliasRequest(alias_name=whole)))
     assert longer[:50] in str(refusal(pb.DeleteAliasRequest(alias_name=longer)))
@@ -246,96 +249,62 @@ def test_no_secret_is_shown_and_no_text_outgrows_the_trailers() -> None:
 
 # --- limits ------------------------------------------------------------------------------------------------------
 
+
+def limits_of_aws() -> Iterator[tuple[str, str, int, int]]:
+    """(operation, field, smallest, largest) for every limit that AWS's model gives a member that is built."""
+    for name in NAMES:
+        shape = MODEL["operations"].get(name, {}).get("input")
+        for field in METHODS[name].input_type.fields if shape else ():
+            member = SHAPES[shape]["members"].get(field.json_name)
+            if member is None:
+                continue  # test_aws_names.py refuses it
+            smallest, largest = limits_of(field.containing_type.name, field.json_name, member)
+            if largest is not None and not field.is_repeated and not limits(field).unsupported:
+                yield name, field.name, smallest or 0, largest
+
+
 LIMITS = [
-    ("Encrypt", "plaintext", 1, 4096, "AWS: one block of data, or a data key"),
-    ("Encrypt", "key_id", 1, 2048, "AWS"),
-    ("Decrypt", "ciphertext_blob", 1, 65663, "a batch item of 64 KiB and 127 bytes around it"),
-    ("Decrypt", "key_id", 1, 2048, "AWS"),
-    ("ReEncrypt", "ciphertext_blob", 1, 65663, "as Decrypt"),
-    ("ReEncrypt", "source_key_id", 1, 2048, "AWS"),
-    ("ReEncrypt", "destination_key_id", 1, 2048, "AWS"),
-    ("GenerateDataKey", "number_of_bytes", 1, 1024, "AWS"),
-    ("GenerateDataKey", "key_id", 1, 2048, "AWS"),
-    ("GenerateDataKeyWithoutPlaintext", "number_of_bytes", 1, 1024, "AWS"),
-    ("GenerateDataKeyWithoutPlaintext", "key_id", 1, 2048, "AWS"),
-    ("GenerateRandom", "number_of_bytes", 1, 1024, "AWS"),
-    ("CreateKey", "description", 0, 8192, "AWS, in characters"),
-    ("UpdateKeyDescription", "description", 0, 8192, "AWS, in characters; empty clears it"),
-    ("UpdateKeyDescription", "key_id", 1, 2048, "AWS"),
-    ("CreateAlias", "alias_name", 1, 256, "AWS, its prefix included"),
-    ("CreateAlias", "target_key_id", 1, 2048, "AWS"),
-    ("UpdateAlias", "alias_name", 1, 256, "AWS"),
-    ("UpdateAlias", "target_key_id", 1, 2048, "AWS"),
-    ("DeleteAlias", "alias_name", 1, 256, "AWS"),
-    ("DescribeKey", "key_id", 1, 2048, "AWS"),
-    ("EnableKey", "key_id", 1, 2048, "AWS"),
-    ("DisableKey", "key_id", 1, 2048, "AWS"),
-    ("ScheduleKeyDeletion", "key_id", 1, 2048, "AWS"),
-    ("CancelKeyDeletion", "key_id", 1, 2048, "AWS"),
-    ("TagResource", "key_id", 1, 2048, "AWS"),
-    ("UntagResource", "key_id", 1, 2048, "AWS"),
-    ("ListResourceTags", "key_id", 1, 2048, "AWS"),
-    ("EnableKeyRotation", "key_id", 1, 2048, "AWS"),
-    ("DisableKeyRotation", "key_id", 1, 2048, "AWS"),
-    ("GetKeyRotationStatus", "key_id", 1, 2048, "AWS"),
-    ("RotateKeyOnDemand", "key_id", 1, 2048, "AWS"),
-    ("ListKeyRotations", "key_id", 1, 2048, "AWS"),
-    ("GetParametersForImport", "key_id", 1, 2048, "AWS"),
-    ("ImportKeyMaterial", "key_id", 1, 2048, "AWS"),
-    ("DeleteImportedKeyMaterial", "key_id", 1, 2048, "AWS"),
-    ("ScheduleKeyDeletion", "pending_window_in_days", 7, 30, "AWS's text; its shape says 1 to 365"),
-    ("EnableKeyRotation", "rotation_period_in_days", 90, 2560, "AWS"),
-    ("ListResourceTags", "limit", 1, 50, "AWS's text; its shape says 1,000"),
-    ("ListResourceTags", "marker", 1, 1024, "AWS"),
-    ("ListKeyRotations", "limit", 1, 1000, "AWS"),
-    ("ListKeyRotations", "marker", 1, 1024, "AWS"),
-    ("ImportKeyMaterial", "import_token", 1, 6144, "AWS"),
-    ("ImportKeyMaterial", "encrypted_key_material", 1, 6144, "AWS"),
-    ("ImportKeyMaterial", "key_material_description", 0, 256, "AWS, in characters"),
-    ("ImportKeyMaterial", "key_material_id", 64, 64, "AWS: exactly 64"),
-    ("DeleteImportedKeyMaterial", "key_material_id", 64, 64, "AWS: exactly 64"),
-    ("ListKeys", "limit", 1, 1000, "AWS"),
-    ("ListKeys", "marker", 1, 1024, "AWS"),
-    ("ListAliases", "limit", 1, 100, "AWS's text; its shape says 1,000"),
-    ("ListAliases", "marker", 1, 1024, "AWS"),
-    ("ListAliases", "key_id", 1, 2048, "AWS"),
-    ("EncryptBatch", "key_id", 0, 2048, "as Encrypt; items may name their own"),
-    ("DecryptBatch", "key_id", 0, 2048, "as Decrypt; the blobs name their keys"),
-    ("ReEncryptBatch", "destination_key_id", 0, 2048, "as ReEncrypt; items may name their own"),
-    ("ReEncryptBatch", "source_key_id", 0, 2048, "as ReEncrypt; the blobs name their keys"),
-    ("GenerateDataKeyBatch", "key_id", 0, 2048, "as GenerateDataKey; items may name their own"),
-    ("GenerateDataKeyBatch", "number_of_bytes", 1, 1024, "as GenerateDataKey"),
+    *limits_of_aws(),
+    ("EncryptBatch", "key_id", 0, 2048),
+    ("DecryptBatch", "key_id", 0, 2048),
+    ("ReEncryptBatch", "destination_key_id", 0, 2048),
+    ("ReEncryptBatch", "source_key_id", 0, 2048),
+    ("GenerateDataKeyBatch", "key_id", 0, 2048),
+    ("GenerateDataKeyBatch", "number_of_bytes", 1, 1024),
 ]
+"""A batch has the limits of the single operation, but its items or their blobs may name the key instead."""
 
 
 def of_size(field: FieldDescriptor, size: int) -> Any:
     return {FieldDescriptor.TYPE_STRING: "a" * size, FieldDescriptor.TYPE_BYTES: b"a" * size}.get(field.type, size)
 
 
-@pytest.mark.parametrize(("operation", "name", "smallest", "largest", "reason"), LIMITS)
-def test_a_limit_is_where_it_is_said_to_be(operation: str, name: str, smallest: int, largest: int, reason: str) -> None:
-    request = VALID[operation](WORLD)
+@pytest.mark.parametrize(("operation", "name", "smallest", "largest"), LIMITS)
+def test_values_at_a_limit_are_taken_and_beyond_it_refused(
+    operation: str, name: str, smallest: int, largest: int
+) -> None:
+    request = valid(operation, WORLD)
     field = field_named(type(request), name)
     for size, is_good in ((smallest - 1, False), (smallest, True), (largest, True), (largest + 1, False)):
         if size >= 0:
             put(request, field, of_size(field, size))
-            assert (refusal(request) is None) is is_good, (size, reason)
+            assert (refusal(request) is None) is is_good, size
 
 
-def test_the_table_above_has_every_limit_of_what_is_built() -> None:
+def test_the_table_above_has_every_limit() -> None:
     sized = {
         (name, field.name)
-        for name, make in VALID.items()
-        for field in descriptor(make(WORLD)).fields
+        for name in NAMES
+        for field in METHODS[name].input_type.fields
         if (limits(field).HasField("max") or limits(field).min)
         and not limits(field).unsupported
         and not field.is_repeated
     }
-    assert sized == {row[:2] for row in LIMITS}
+    assert sized == {(operation, name) for operation, name, _, _ in LIMITS}
 
 
 def test_strings_are_measured_in_characters() -> None:
-    """8,192 snowmen are 24,576 bytes, and a description."""
+    """8,192 snowmen have 24,576 bytes in UTF-8, and fit into a description."""
     assert refusal(pb.CreateKeyRequest(description="\u2603" * 8192)) is None
 
 
@@ -361,7 +330,7 @@ ENDLESS = [
 
 
 @pytest.mark.parametrize(("message", "member", "largest", "reason"), ENDLESS)
-def test_a_list_beyond_its_length_is_refused_for_that_alone(
+def test_a_list_that_is_too_long_is_refused_before_its_items_are_checked(
     message: Message, member: str, largest: int, reason: str
 ) -> None:
     error = refusal(message)
@@ -371,7 +340,7 @@ def test_a_list_beyond_its_length_is_refused_for_that_alone(
 
 
 def test_a_door_can_have_a_limit_of_its_own() -> None:
-    """AWS's door takes blobs of 6,144 bytes, as AWS does."""
+    """The AWS door takes blobs of up to 6,144 bytes, as AWS does."""
     validate = validator_for(pb.DecryptRequest, (("ciphertext_blob", 6144),))
     validate(pb.DecryptRequest(ciphertext_blob=b"c" * 6144))
     with pytest.raises(ValidationException, match=r"at 'ciphertextBlob' .* less than or equal to 6144$"):
@@ -379,13 +348,13 @@ def test_a_door_can_have_a_limit_of_its_own() -> None:
     assert refusal(pb.DecryptRequest(ciphertext_blob=b"c" * 6145)) is None
 
 
-FIELDS = [(name, field) for name, make in VALID.items() for field in descriptor(make(WORLD)).fields]
+FIELDS = [(name, field) for name in NAMES for field in METHODS[name].input_type.fields]
 
 
 @given(choice=st.sampled_from(FIELDS), data=st.data())
 def test_a_value_out_of_range_is_refused_by_name(choice: tuple[str, FieldDescriptor], data: st.DataObject) -> None:
     name, field = choice
-    request, camel_case = VALID[name](WORLD), field.json_name[0].lower() + field.json_name[1:]
+    request, camel_case = valid(name, WORLD), field.json_name[0].lower() + field.json_name[1:]
     put(request, field, data.draw(out_of_range(field)))
     error = refusal(request)
     if limits(field).HasField("max") or field.enum_type is not None:
@@ -394,7 +363,7 @@ def test_a_value_out_of_range_is_refused_by_name(choice: tuple[str, FieldDescrip
 
 
 def out_of_range(field: FieldDescriptor) -> st.SearchStrategy[Any]:
-    """Values beyond the field's limits; for what has none, any."""
+    """Returns values beyond the field's limits, or any values where it has no limit."""
     rule = limits(field)
     if field.enum_type is not None:
         unknown = st.integers(max(value.number for value in field.enum_type.values) + 1, 2**31 - 1) | st.integers(
@@ -415,7 +384,7 @@ def out_of_range(field: FieldDescriptor) -> st.SearchStrategy[Any]:
     return st.integers(rule.max + 1, rule.max + 5000).map(lambda size: of_size(field, size))
 
 
-# --- what the contract doesn't know, and what isn't built ---------------------------------------------------------
+# --- unknown fields, features that are not built -----------------------------------------------------------------
 
 UNKNOWN = [
     (
@@ -449,8 +418,8 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize(("message_class", "raw", "text", "reason"), UNKNOWN)
-def test_what_the_contract_does_not_know_is_refused(message_class: Any, raw: bytes, text: str, reason: str) -> None:
-    """Before anything else: the rest of the request may be whatever it is."""
+def test_unknown_fields_and_values_are_refused(message_class: Any, raw: bytes, text: str, reason: str) -> None:
+    """They are refused before the rest of the request is checked."""
     error = refusal(decode(message_class, raw))
     assert (type(error), error and error.text) == (ValidationException, text), reason
 
@@ -468,7 +437,7 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize(("raw", "reason"), UNREADABLE)
-def test_bytes_that_are_no_message_are_a_validation_error(raw: bytes, reason: str) -> None:
+def test_bytes_that_are_not_a_message_are_a_validation_error(raw: bytes, reason: str) -> None:
     with pytest.raises(ValidationException, match=r"^The request can't be read as kms_grpc\.v1\.EncryptRequest: "):
         decode(pb.EncryptRequest, raw)
 
@@ -534,15 +503,15 @@ UNUSED = [
 
 
 @pytest.mark.parametrize(("message", "reason"), UNUSED)
-def test_what_asks_for_nothing_unbuilt_is_good(message: Message, reason: str) -> None:
+def test_a_field_of_a_feature_that_is_not_built_may_be_empty(message: Message, reason: str) -> None:
     assert refusal(message) is None, reason
 
 
-# --- the quick way and the slow way ------------------------------------------------------------------------------
+# --- the compiled expression and the texts -----------------------------------------------------------------------
 
 
 def is_worded(request: Message) -> bool:
-    """Whether the slow way finds something wrong with single fields."""
+    """Says whether the code that words violations finds one in a single field."""
     try:
         refuse_unknown_fields(request)
         if any(True for _ in violations(request, {})):
@@ -553,13 +522,13 @@ def is_worded(request: Message) -> bool:
     return False
 
 
-def test_the_expression_and_the_words_agree_on_every_bad_request() -> None:
-    """All cases of the generator: what the expression passes has nothing wrong, what it stops is worded."""
+def test_the_expression_and_the_texts_agree_on_every_bad_request() -> None:
+    """A request passes the expression if, and only if, no violation is worded for it."""
     seen = {True: 0, False: 0}
     for case in bad_requests(seed=20261124):
-        request_class = type(VALID[case.operation](WORLD))
+        message_class = request_class(case.operation)
         try:
-            request = decode(request_class, case.raw)
+            request = decode(message_class, case.raw)
         except ValidationException:
             continue
         passes = fits(descriptor(request), {})(request)
@@ -579,5 +548,5 @@ TAGS = [
 
 
 @pytest.mark.parametrize(("tags", "is_good"), TAGS)
-def test_messages_within_are_judged_by_the_expression_too(tags: list[keys_pb2.Tag], is_good: bool) -> None:
+def test_the_expression_checks_nested_messages(tags: list[keys_pb2.Tag], is_good: bool) -> None:
     assert fits(descriptor(pb.CreateKeyRequest), {})(pb.CreateKeyRequest(tags=tags)) is is_good

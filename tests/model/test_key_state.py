@@ -1,15 +1,10 @@
-"""The answers of each operation for keys of each state, origin, spec and kind, by AWS's published table; also of
-operations that are not built. And the changes of state.
-
-Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html. Where it leaves the error of a key pending
-deletion open, it is KMSInvalidStateException. Rows that the page lacks are recorded, or follow their neighbours.
+"""The answers of each operation for keys of each state, origin, spec and kind, by AWS's published table
+(tests/aws_facts.py), which has operations that are not built as well. And the changes of state.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -17,13 +12,9 @@ from kms_grpc.errors import KMSError
 from kms_grpc.model.key import Key, KeyKind, KeyState, Material, MaterialState, Origin
 from kms_grpc.model.key_state import LET_GO, RULES, By, may_use, refusal, refusal_of_kind
 from kms_grpc.model.key_transitions import FIRST_STATE, TRANSITIONS, Event, after, as_of, state_after, with_materials
+from tests.aws_facts import ANSWERS, AWS_MANAGED, KEY_STATES, MODEL, STATES
 
-MODEL = json.loads((Path(__file__).parents[1] / "contract" / "aws_model.json").read_text())
 S = KeyState
-STATES = (
-    *("Enabled", "Disabled", "PendingDeletion", "PendingReplicaDeletion"),
-    *("PendingImport", "Unavailable", "Creating", "Updating"),
-)
 KEY = Key("k", "arn:aws:kms:r:1:key/k", "1", "r", KeyState.ENABLED, "", 1, b"m" * 32)
 KEYS = {
     "symmetric": KEY,
@@ -35,96 +26,9 @@ KEYS = {
     "in an external store": replace(KEY, origin=Origin.EXTERNAL_KEY_STORE),
     "multi-region": replace(KEY, multi_region=True),
 }
-EXTERNAL = ("external", "external with material pending rotation")
-
-MATRIX = """
-                                     Enabled Disabled PD PRD  PendingImport Unavailable Creating Updating
-CancelKeyDeletion                    4       4        OK OK   4             4           4        4
-CreateAlias                          OK      OK       3  3r   OK            OK          OK       OK
-CreateGrant                          OK      1        3  3r   5             OK          14       OK
-Decrypt                              OK      1        3  3r   5             11          14       OK
-Encrypt                              OK      1        3  3r   5             11          14       OK
-ReEncrypt                            OK      1        3  3r   5             11          14       OK
-GenerateDataKey                      OK      1        3  3r   5             11          14       OK
-GenerateDataKeyWithoutPlaintext      OK      1        3  3r   5             11          14       OK
-GenerateDataKeyPair                  OK      1        3  3r   5             11          14       OK
-GenerateDataKeyPairWithoutPlaintext  OK      1        3  3r   5             11          14       OK
-DeleteAlias                          OK      OK       OK OK   OK            OK          OK       OK
-DeleteImportedKeyMaterial            9       9        9  9    9             9           14       15
-DescribeKey                          OK      OK       OK OK   OK            OK          OK       OK
-GetKeyPolicy                         OK      OK       OK OK   OK            OK          OK       OK
-ListAliases                          OK      OK       OK OK   OK            OK          OK       OK
-ListGrants                           OK      OK       OK OK   OK            OK          OK       OK
-ListKeyPolicies                      OK      OK       OK OK   OK            OK          OK       OK
-ListResourceTags                     OK      OK       OK OK   OK            OK          OK       OK
-PutKeyPolicy                         OK      OK       OK OK   OK            OK          OK       OK
-RetireGrant                          OK      OK       OK OK   OK            OK          OK       OK
-RevokeGrant                          OK      OK       OK OK   OK            OK          OK       OK
-DisableKey                           OK      OK       3  3r   5             OK          14       15
-EnableKey                            OK      OK       3  3r   5             OK          14       15
-EnableKeyRotation                    7       1        3  3r   6             6           14       7
-DisableKeyRotation                   7       1        3  3r   6             6           14       7
-GetKeyRotationStatus                 7       7        7  7    6             6           14       7
-GenerateMac                          OK      1        3  3r   5             11          14       OK
-VerifyMac                            OK      1        3  3r   5             11          14       OK
-Sign                                 OK      1        3  3r   5             11          14       OK
-Verify                               OK      1        3  3r   5             11          14       OK
-GetPublicKey                         OK      1        3  3r   5             11          14       OK
-GetParametersForImport               9       9        89 89r  9             9           14       15
-ImportKeyMaterial                    9       9        89 89r  9             9           14       9
-ReplicateKey                         16      1        3  3r   5             11          14       15
-ScheduleKeyDeletion                  OK      OK       3  3r   OK            OK          OK       15
-TagResource                          OK      OK       3  3r   OK            OK          OK       OK
-UntagResource                        OK      OK       3  3r   OK            OK          OK       OK
-UpdateKeyDescription                 OK      OK       3  3r   OK            OK          OK       OK
-UpdateAlias                          OK      OK       3  3r   OK            OK          OK       OK
-UpdatePrimaryRegion                  16      1        3  3r   5             11          14       16
-RotateKeyOnDemand                    7'      1        3  3r   5             7'          14       15
-ListKeyRotations                     7l      7l       7l 7l   7l            7l          7l       7l
-GetKeyLastUsage                      OK      OK       OK OK   OK            OK          OK       OK
-DeriveSharedSecret                   OK      1        3  3r   5             11          14       OK
-"""
-ROWS = {line.split()[0]: line.split()[1:] for line in MATRIX.strip().splitlines()[1:]}
-
-Answer = tuple[str, str] | None
-Answers = dict[str, Answer]
-"""Code and text of the refusal by the sort of key ("*" for all others); None if the operation is allowed."""
-
-ORIGIN = ("UnsupportedOperationException", "{arn} origin is {origin} which is not valid for this operation.")
-SPEC = ("UnsupportedOperationException", "{arn} key spec is {spec} which is not valid for this operation.")
-PENDING_DELETION = ("KMSInvalidStateException", "{arn} is pending deletion.")
-PENDING_REPLICA_DELETION = ("KMSInvalidStateException", "{arn} is pending replica deletion.")
-IN_STORES = dict.fromkeys(("in a store", "in an external store"), ORIGIN)
-CODES: dict[str, Answers] = {
-    "OK": {"*": None},
-    "1": {"*": ("DisabledException", "{arn} is disabled.")},
-    "3": {"*": PENDING_DELETION},
-    "3r": {"*": PENDING_REPLICA_DELETION},
-    "4": {"*": ("KMSInvalidStateException", "{arn} is not pending deletion.")},
-    "5": {"*": ("KMSInvalidStateException", "{arn} is pending import.")},
-    "6": {"*": ORIGIN},
-    "7": {"*": None, **dict.fromkeys(EXTERNAL, ORIGIN), **IN_STORES, "rsa": SPEC, "hmac": SPEC},
-    "7'": {
-        "*": None,
-        **IN_STORES,
-        **dict.fromkeys(("rsa", "hmac"), ("UnsupportedOperationException", "")),
-        "external": (
-            "KMSInvalidStateException",
-            "No available key material pending rotation for the key: {arn}.",
-        ),
-    },
-    "7l": {"*": None, **IN_STORES, "rsa": SPEC, "hmac": SPEC},
-    "89": {"*": ORIGIN, **dict.fromkeys(EXTERNAL, PENDING_DELETION)},
-    "89r": {"*": ORIGIN, **dict.fromkeys(EXTERNAL, PENDING_REPLICA_DELETION)},
-    "9": {"*": ORIGIN, **dict.fromkeys(EXTERNAL, None)},
-    "11": {"*": ("KMSInvalidStateException", "{arn} is unavailable.")},
-    "14": {"*": ("KMSInvalidStateException", "{arn} is creating.")},
-    "15": {"*": ("KMSInvalidStateException", "{arn} is updating.")},
-    "16": {"*": ("UnsupportedOperationException", "{arn} is not a multi-region primary key."), "multi-region": None},
-}
 CELLS = [
     pytest.param(name, state, code, sort, id=f"{name}-{state}-{sort}-{code}")
-    for name, codes in ROWS.items()
+    for name, codes in KEY_STATES.items()
     for state, code in zip(STATES, codes, strict=True)
     for sort in KEYS
 ]
@@ -137,7 +41,7 @@ def told(error: KMSError | None) -> tuple[str, str, str | None, str | None] | No
 @pytest.mark.parametrize(("name", "state", "code", "sort"), CELLS)
 def test_cell(name: str, state: str, code: str, sort: str) -> None:
     key = replace(KEYS[sort], state=KeyState(state))
-    answer = CODES[code].get(sort, CODES[code]["*"])
+    answer = ANSWERS[code].get(sort, ANSWERS[code]["*"])
     error = told(refusal(RULES[name], key))
     if answer is None:
         assert error is None
@@ -147,29 +51,16 @@ def test_cell(name: str, state: str, code: str, sort: str) -> None:
 
 def test_every_operation_on_a_key_has_its_row_here_and_in_the_table() -> None:
     """CreateKey, ListKeys and GenerateRandom have no key."""
-    assert set(ROWS) == set(RULES)
+    assert set(KEY_STATES) == set(RULES)
     assert set(MODEL["operations"]) - set(RULES) == {"CreateKey", "ListKeys", "GenerateRandom"}
 
 
 # --- kinds -------------------------------------------------------------------------------------------------------
 
-AWS_MANAGED = {
-    "its account": """DescribeKey GetKeyLastUsage GetKeyPolicy ListAliases ListGrants ListKeyPolicies ListResourceTags
-        GetKeyRotationStatus ListKeyRotations""",
-    "the service that it belongs to": """Encrypt Decrypt ReEncrypt GenerateDataKey GenerateDataKeyWithoutPlaintext
-        GenerateDataKeyPair GenerateDataKeyPairWithoutPlaintext GenerateMac VerifyMac Sign Verify GetPublicKey
-        DeriveSharedSecret CreateGrant RetireGrant RevokeGrant""",
-    "nobody: it is changed by the service itself": """EnableKey DisableKey PutKeyPolicy TagResource UntagResource
-        UpdateKeyDescription CreateAlias UpdateAlias DeleteAlias ScheduleKeyDeletion CancelKeyDeletion EnableKeyRotation
-        DisableKeyRotation RotateKeyOnDemand GetParametersForImport ImportKeyMaterial DeleteImportedKeyMaterial
-        ReplicateKey UpdatePrimaryRegion""",
-}
-"""https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-cmk"""
-
 
 @pytest.mark.parametrize("by", By)
 def test_operations_on_aws_managed_keys_by_caller(by: By) -> None:
-    assert {name for name, rule in RULES.items() if rule.aws_managed is by} == set(AWS_MANAGED[by.value].split())
+    assert {name for name, rule in RULES.items() if rule.aws_managed is by} == set(AWS_MANAGED[by.name].split())
     assert LET_GO.aws_managed is By.NOBODY, "the key that an alias points at so far"
 
 

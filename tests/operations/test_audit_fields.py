@@ -1,4 +1,4 @@
-"""What of a request stands in its audit record: names as CloudTrail has them; no secret, no blob, nothing endless."""
+"""The request's fields in its audit record: CloudTrail's names, no secret, no blob, bounded lists."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ DESCRIBED: list[tuple[Message, dict[str, Any] | None]] = [
 
 
 @pytest.mark.parametrize(("request_", "told"), DESCRIBED)
-def test_what_is_told(request_: Message, told: dict[str, Any] | None) -> None:
+def test_recorded_fields(request_: Message, told: dict[str, Any] | None) -> None:
     assert describer_for(type(request_))(request_) == told
 
 
-def test_a_record_ends_somewhere() -> None:
-    """A request is told of before it is judged: one of 4 MiB can hold two million empty tags."""
+def test_a_record_is_bounded() -> None:
+    """A request is recorded before it is validated, and 4 MiB can hold two million empty tags."""
     told = describer_for(pb.TagResourceRequest)(pb.TagResourceRequest(tags=[keys_pb2.Tag()] * 10_000))
     assert told is not None
     assert len(told["tags"]) == 200

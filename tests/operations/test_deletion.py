@@ -14,7 +14,9 @@ from kms_grpc.clock import DAY_NS
 from kms_grpc.model.key import KeyState
 from kms_grpc.processes import due_work
 from kms_grpc.v1 import keys_pb2
+from tests.aws_facts import answer_in
 from tests.operations.external_keys import bring_in, external, row, state_of, stored
+from tests.operations.scenes import KEYS, Scene
 from tests.operations.service import EVE, HOUR_NS, Refusal, Worker, violation
 
 PENDING = keys_pb2.KEY_STATE_PENDING_DELETION
@@ -89,25 +91,10 @@ def test_cancelling_returns_a_key_without_material_to_pending_import(shared: Wor
     assert state_of(shared, key.key_id) == "PendingImport"
 
 
-ALLOWED: list[tuple[str, dict[str, Any]]] = [
-    ("DescribeKey", {}),
-    ("ListAliases", {}),
-    ("ListResourceTags", {}),
-    ("GetKeyRotationStatus", {}),
-    ("ListKeyRotations", {}),
-    ("DeleteAlias", {"key_id": None, "alias_name": "alias/of-the-doomed"}),
-    ("CancelKeyDeletion", {}),
-]
-
-
-def test_operations_allowed_while_pending(worker: Worker) -> None:
-    """All others are refused; test_key_states.py has every cell."""
-    key = worker.create(alias="alias/of-the-doomed")
-    worker.call("ScheduleKeyDeletion", key_id=key.key_id)
-    for name, fields in ALLOWED:
-        asked = {"key_id": key.key_id} | fields
-        worker.call(name, **{member: value for member, value in asked.items() if value is not None})
-    assert state_of(worker, key.key_id) == "Disabled"
+@pytest.mark.parametrize("name", [name for name, _ in KEYS if answer_in(name, "PendingDeletion") is None])
+def test_what_is_allowed_while_it_is_pending(shared: Worker, name: str) -> None:
+    """All other operations are refused: test_key_states.py has every cell."""
+    Scene(shared, name, origin="AWS_KMS", state="PendingDeletion").call()
 
 
 def test_neither_time_nor_another_account_deletes_a_key(worker: Worker) -> None:

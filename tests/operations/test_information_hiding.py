@@ -1,4 +1,4 @@
-"""What a refusal must not tell: whether a key, an alias or a blob's key exists where the caller may not look.
+"""A refusal hides whether a key, an alias or a blob's key exists in another account or region.
 
 Two refusals that must not be told apart are compared byte for byte, as they leave by the gRPC door.
 """
@@ -13,7 +13,10 @@ from kms_grpc import errors
 from kms_grpc.crypto.ciphertext_blob import header_prefix, kid_of
 from kms_grpc.endpoints import rich_errors
 from kms_grpc.model.key import KeyState, KeyUsage
-from tests.operations.service import ALICE, AWAY, EVE, HOME, Caller, Refusal, Worker
+from kms_grpc.operations.admission.selectors import ById
+from tests.aws_facts import TAKES_ALIASES
+from tests.operations.scenes import SINGLE, Scene
+from tests.operations.service import ALICE, AWAY, EVE, HOME, OPERATIONS, Caller, Refusal, Worker
 
 ABSENT = "12345678-90ab-4cde-8f01-234567890abc"
 UNREADABLE = (
@@ -32,7 +35,7 @@ def on_the_wire(worker: Worker, name: str, *, region: str | None = None, **field
 
 
 def forged(key_id: str, material_id: bytes = bytes(32), size: int = 127 + 32) -> bytes:
-    """A blob that nobody made, with a header as good as any: the check in it needs no key."""
+    """Returns a forged blob with a valid header: the header's checksum needs no key."""
     prefix = header_prefix(kid_of(key_id), material_id)
     return prefix + bytes(size - len(prefix))
 
@@ -56,40 +59,24 @@ def world(shared: Worker) -> World:
     return World(shared)
 
 
-BY_ARN: dict[str, dict[str, Any]] = {
-    "DescribeKey": {},
-    "EnableKey": {},
-    "DisableKey": {},
-    "UpdateKeyDescription": {"description": "mine"},
-    "ListAliases": {},
-    "CreateAlias": {"alias_name": "alias/mine"},
-    "UpdateAlias": {"alias_name": "alias/own"},
-    "Encrypt": {"plaintext": b"p"},
-    "GenerateDataKey": {"number_of_bytes": 16},
-    "GenerateDataKeyWithoutPlaintext": {"number_of_bytes": 16},
-    "ReEncrypt": {},
-}
-FIELD = {"CreateAlias": "target_key_id", "UpdateAlias": "target_key_id", "ReEncrypt": "destination_key_id"}
+BY_ID = [(row.name, key.field, key.action) for row in (OPERATIONS[name] for name in SINGLE)
+         for key in row.keys if isinstance(key, ById)]  # fmt: skip
+"""(operation, field, permission) for every key that a field names. Keys that a blob names are tested below."""
 
 
-@pytest.mark.parametrize("name", BY_ARN)
-def test_keys_of_another_account_by_arn(world: World, name: str) -> None:
-    """AccessDeniedException whether there is such a key or not."""
-    fields, field = BY_ARN[name], FIELD.get(name, "key_id")
-    if name == "ReEncrypt":
-        fields = {"ciphertext_blob": world.own_blob}
-    present = on_the_wire(world.worker, name, **fields, **{field: world.foreign.arn})
-    absent = on_the_wire(world.worker, name, **fields, **{field: world.absent})
+@pytest.mark.parametrize(("name", "field", "action"), BY_ID)
+def test_keys_of_another_account_by_arn(world: World, name: str, field: str, action: str) -> None:
+    """The answer is AccessDeniedException, whether the key exists or not."""
+    fields = Scene(world.worker, name).fields
+    present = on_the_wire(world.worker, name, **fields | {field: world.foreign.arn})
+    absent = on_the_wire(world.worker, name, **fields | {field: world.absent})
     assert present == absent
-    action = {"ReEncrypt": "ReEncryptTo"}.get(name, name)
-    assert present.text.startswith(
-        f"User: {ALICE.arn} is not authorized to perform: kms:{action} on this resource because"
-    )
+    assert present.text.startswith(f"User: {ALICE.arn} is not authorized to perform: {action} on this resource because")
     assert present.code.name == "PERMISSION_DENIED"
 
 
 @pytest.mark.parametrize("state", [KeyState.DISABLED, KeyState.PENDING_DELETION])
-def test_the_state_of_a_foreign_key_is_nobodys_business(shared: Worker, state: KeyState) -> None:
+def test_state_and_usage_of_a_foreign_key_are_hidden(shared: Worker, state: KeyState) -> None:
     foreign = shared.create(by=EVE, state=state)
     usage = shared.create(by=EVE)
     shared.change(usage.key_id, usage=KeyUsage.SIGN_VERIFY)
@@ -98,26 +85,22 @@ def test_the_state_of_a_foreign_key_is_nobodys_business(shared: Worker, state: K
         assert on_the_wire(shared, "Encrypt", key_id=key.arn, plaintext=b"p") == absent
 
 
-@pytest.mark.parametrize(
-    "name", ["DescribeKey", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncrypt"]
-)
-def test_aliases_of_another_account_by_arn(world: World, name: str) -> None:
-    fields, field = BY_ARN[name], FIELD.get(name, "key_id")
-    if name == "ReEncrypt":
-        fields = {"ciphertext_blob": world.own_blob}
-    present = on_the_wire(world.worker, name, **fields, **{field: world.foreign_alias})
-    assert present == on_the_wire(world.worker, name, **fields, **{field: world.absent_alias})
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name, field, _ in BY_ID if name in TAKES_ALIASES])
+def test_aliases_of_another_account_by_arn(world: World, name: str, field: str) -> None:
+    fields = Scene(world.worker, name).fields
+    present = on_the_wire(world.worker, name, **fields | {field: world.foreign_alias})
+    assert present == on_the_wire(world.worker, name, **fields | {field: world.absent_alias})
     assert present.code.name == "PERMISSION_DENIED"
 
 
 def test_ids_of_another_account_are_absent(world: World) -> None:
-    """By id and by alias name only the caller's own account is looked into."""
+    """Key ids and alias names are looked up in the caller's own account only."""
     text = f"Key 'arn:aws:kms:{HOME}:{ALICE.account}:key/{world.foreign.key_id}' does not exist"
     assert world.worker.refusal("DescribeKey", key_id=world.foreign.key_id) == Refusal("NotFoundException", text)
 
 
 def test_a_blobs_key_that_is_absent_foreign_or_elsewhere(world: World) -> None:
-    """One answer for four reasons, and for both operations that read blobs."""
+    """All reasons have the same answer, and so have both operations that read blobs."""
     away = world.worker.create(region=AWAY)
     blobs = [
         world.foreign_blob,
@@ -152,8 +135,8 @@ def name_of(world: World, kind: str) -> str:
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_nothing_else_in_a_call_tells_a_foreign_blobs_key_from_an_absent_one(world: World, kind: str) -> None:
-    """A header can be forged for any id, so every other member of a call is a possible oracle."""
+def test_no_other_member_of_a_call_tells_a_foreign_blobs_key_from_an_absent_one(world: World, kind: str) -> None:
+    """A header can be forged for any key id, so every other member of a call could be an oracle."""
     other = name_of(world, kind)
     for fields in ({"key_id": other}, {"key_id": other, "dry_run": True}):
         answers = {
@@ -172,7 +155,7 @@ def test_nothing_else_in_a_call_tells_a_foreign_blobs_key_from_an_absent_one(wor
 
 @pytest.mark.parametrize("name", ["Decrypt", "ReEncrypt"])
 def test_own_blob_with_the_name_of_a_foreign_key(world: World, name: str) -> None:
-    """The named key is not the blob's; that it exists, and which key its alias means, is not told."""
+    """The answer does not show whether the named key exists, nor which key an alias points at."""
     field = {"Decrypt": "key_id", "ReEncrypt": "source_key_id"}[name]
     more = {} if name == "Decrypt" else {"destination_key_id": world.own.key_id}
     answers = {
@@ -183,7 +166,7 @@ def test_own_blob_with_the_name_of_a_foreign_key(world: World, name: str) -> Non
     assert {answer.code.name for answer in answers} == {"PERMISSION_DENIED"}
 
 
-# --- the order in which a blob's errors come ------------------------------------------------------------------------
+# --- the order of a blob's errors --------------------------------------------------------------------------------
 
 
 def flip(blob: bytes, offset: int) -> bytes:
@@ -192,7 +175,7 @@ def flip(blob: bytes, offset: int) -> bytes:
 
 @pytest.mark.parametrize("name", ["Decrypt", "ReEncrypt"])
 def test_order_of_a_blobs_errors(shared: Worker, name: str) -> None:
-    """InvalidCiphertext (header) · AccessDenied · IncorrectKey · state · InvalidCiphertext (all else)."""
+    """The order is InvalidCiphertext (header), AccessDenied, IncorrectKey, key state, InvalidCiphertext (the rest)."""
     key, other, good = shared.create(), shared.create(), shared.create()
     blob = shared.encrypt(key.key_id)
     shared.call("DisableKey", key_id=key.key_id)
@@ -215,37 +198,37 @@ def test_order_of_a_blobs_errors(shared: Worker, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Decrypt", "ReEncrypt"])
-def test_a_material_that_the_key_has_not_is_a_damaged_blob(world: World, name: str) -> None:
-    """A forged header with a right check: the key is the caller's own, so nothing is hidden by AccessDenied."""
+def test_a_blob_of_unknown_key_material_is_invalid(world: World, name: str) -> None:
+    """The header is forged and well-formed. The key is the caller's own, so AccessDenied would hide nothing."""
     more = {} if name == "Decrypt" else {"destination_key_id": world.own.key_id}
     refusal = world.worker.refusal(name, ciphertext_blob=forged(world.own.key_id), **more)
     assert (refusal.code, refusal.text) == ("InvalidCiphertextException", "")
 
 
-def test_incorrect_key_also_where_the_named_key_could_never_decrypt(world: World) -> None:
+def test_a_named_key_that_cannot_decrypt_is_an_incorrect_key(world: World) -> None:
     mac_key = world.worker.create()
     world.worker.change(mac_key.key_id, usage=KeyUsage.GENERATE_VERIFY_MAC, spec="HMAC_256")
     assert world.worker.refusal("Decrypt", ciphertext_blob=world.own_blob, key_id=mac_key.key_id).text == INCORRECT_KEY
 
 
 def test_order_of_all_checks(shared: Worker) -> None:
-    """Each request is wrong in everything from its place on; one fault after another is mended."""
+    """The first request has every fault; each following one has one fault less."""
     key = shared.create(state=KeyState.DISABLED)
     shared.change(key.key_id, usage=KeyUsage.SIGN_VERIFY)
     bad: dict[str, Any] = {"by": "no-such-token-at-all", "region": "mars-north-1", "key_id": "x", "plaintext": b""}
 
-    def told(**mended: Any) -> str:
-        bad.update(mended)
+    def code_of(**corrected: Any) -> str:
+        bad.update(corrected)
         return shared.refusal("Encrypt", **bad).code
 
-    assert told() == "UnrecognizedClientException"
-    assert told(by=ALICE) == "ValidationException"
-    assert told(region=HOME) == "ValidationException"
-    assert told(plaintext=b"p", grant_tokens=["t"]) == "UnsupportedOperationException"
-    assert told(grant_tokens=[]) == "NotFoundException"
-    assert told(key_id=shared.create(by=EVE).arn) == "AccessDeniedException"
-    assert told(key_id=key.key_id, dry_run=True) == "InvalidKeyUsageException"
+    assert code_of() == "UnrecognizedClientException"
+    assert code_of(by=ALICE) == "ValidationException"
+    assert code_of(region=HOME) == "ValidationException"
+    assert code_of(plaintext=b"p", grant_tokens=["t"]) == "UnsupportedOperationException"
+    assert code_of(grant_tokens=[]) == "NotFoundException"
+    assert code_of(key_id=shared.create(by=EVE).arn) == "AccessDeniedException"
+    assert code_of(key_id=key.key_id, dry_run=True) == "InvalidKeyUsageException"
     shared.change(key.key_id, usage=KeyUsage.ENCRYPT_DECRYPT)
-    assert told() == "DisabledException"
+    assert code_of() == "DisabledException"
     shared.call("EnableKey", key_id=key.key_id)
-    assert told() == "DryRunOperationException"
+    assert code_of() == "DryRunOperationException"

@@ -1,4 +1,4 @@
-"""One server serves several regions, and nothing in one is visible from another."""
+"""A server of several regions: nothing in one region is visible from another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNREADABLE = "does not exist in this region"
 
 @pytest.fixture
 def far(worker: Worker) -> Worker:
-    """A worker with a key that has an alias in one region, and a key in each region with the same alias."""
+    """A worker with a key and alias in the home region, and a key with the same alias in both regions."""
     worker.create(alias="alias/both")
     worker.create(alias="alias/both", region=AWAY)
     worker.create(alias="alias/home")
@@ -50,7 +50,7 @@ def test_lists_show_their_own_region(far: Worker) -> None:
 
 
 def test_a_ciphertext_is_refused_elsewhere(far: Worker) -> None:
-    """It is refused without a KeyId and with every KeyId that might match."""
+    """The ciphertext is refused without a KeyId, and with every KeyId that could be meant."""
     blob = far.encrypt("alias/home")
     home = far.call("DescribeKey", key_id="alias/home").key_metadata
     away = far.call("DescribeKey", key_id="alias/both", region=AWAY).key_metadata
@@ -71,8 +71,8 @@ def test_regions_that_are_not_served(far: Worker) -> None:
         assert far.refusal("DescribeKey", key_id="alias/home", region=region).code == "ValidationException"
 
 
-def test_permits_are_per_region(far: Worker) -> None:
-    """A Permit of one region never answers in another, even with the same alias in both."""
+def test_a_permit_is_valid_in_one_region_only(far: Worker) -> None:
+    """A Permit of one region never answers for the other, though both have the alias."""
     for _ in range(3):
         for region in (HOME, AWAY):
             sealed = far.call("Encrypt", key_id="alias/both", plaintext=b"p", region=region)
@@ -80,7 +80,7 @@ def test_permits_are_per_region(far: Worker) -> None:
 
 
 def test_shards_do_not_share_keys(host: Host) -> None:
-    """A key's rows copied into another region's shard open nothing, since wrapped material is bound to its region."""
+    """A key copied into another region's shard decrypts nothing: its wrapped material is bound to its region."""
     worker = host.worker()
     made = worker.create()
     blob = worker.encrypt(made.key_id)

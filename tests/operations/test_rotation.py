@@ -13,6 +13,7 @@ import pytest
 from kms_grpc.clock import DAY_NS
 from kms_grpc.model.key import KeyState, KeyUsage, Origin
 from kms_grpc.v1 import keys_pb2
+from tests.aws_facts import answer_in
 from tests.operations.external_keys import EXTERNAL, row, stored
 from tests.operations.service import Host, Refusal, Worker, violation
 
@@ -160,7 +161,7 @@ def listing(worker: Worker, key_id: str, limit: int, include: Any = None) -> lis
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 1000])
 def test_rotations_and_materials_are_listed(shared: Worker, limit: int) -> None:
-    """By default the first material is left out. It and a material pending rotation have neither date nor type."""
+    """The first material is left out by default. It and a material pending rotation have neither date nor type."""
     key_id = shared.create().key_id
     for _ in range(3):
         shared.call("RotateKeyOnDemand", key_id=key_id)
@@ -189,45 +190,28 @@ def test_a_marker_is_valid_for_one_listing_only(shared: Worker) -> None:
 
 CHANGES = ("EnableKeyRotation", "DisableKeyRotation", "GetKeyRotationStatus", "RotateKeyOnDemand", "ListKeyRotations")
 NO_ORIGIN = "{arn} origin is {origin} which is not valid for this operation."
-NO_SPEC = "{arn} key spec is {spec} which is not valid for this operation."
 FIT: dict[str, dict[str, Any]] = {
-    "RSA": {"spec": "RSA_2048", "usage": KeyUsage.SIGN_VERIFY},
-    "HMAC": {"spec": "HMAC_256", "usage": KeyUsage.GENERATE_VERIFY_MAC},
-    "imported": {"origin": Origin.EXTERNAL},
-    "key store": {"origin": Origin.AWS_CLOUDHSM},
+    "rsa": {"spec": "RSA_2048", "usage": KeyUsage.SIGN_VERIFY},
+    "hmac": {"spec": "HMAC_256", "usage": KeyUsage.GENERATE_VERIFY_MAC},
+    "external": {"origin": Origin.EXTERNAL},
+    "in a store": {"origin": Origin.AWS_CLOUDHSM},
 }
-UNFIT = """
-                       RSA       HMAC      imported   key-store
-EnableKeyRotation      spec      spec      origin     origin
-DisableKeyRotation     spec      spec      origin     origin
-GetKeyRotationStatus   spec      spec      origin     origin
-RotateKeyOnDemand      untold    untold    nothing    origin
-ListKeyRotations       spec      spec      OK         origin
-"""
-TEXTS = {
-    "spec": ("UnsupportedOperationException", NO_SPEC),
-    "origin": ("UnsupportedOperationException", NO_ORIGIN),
-    "untold": ("UnsupportedOperationException", ""),
-    "nothing": ("KMSInvalidStateException", "No available key material pending rotation for the key: {arn}."),
-}
-CELLS = [
-    (line.split()[0], sort, cell)
-    for line in UNFIT.strip().splitlines()[1:]
-    for sort, cell in zip(FIT, line.split()[1:], strict=True)
-]
+"""Sorts of keys, as tests/aws_facts.py calls them."""
 
 
-@pytest.mark.parametrize(("name", "sort", "cell"), CELLS)
-def test_keys_that_do_not_rotate(shared: Worker, name: str, sort: str, cell: str) -> None:
-    """The texts are AWS's, except for RotateKeyOnDemand of an asymmetric key, which has none."""
+@pytest.mark.parametrize("sort", FIT)
+@pytest.mark.parametrize("name", CHANGES)
+def test_keys_that_do_not_rotate(shared: Worker, name: str, sort: str) -> None:
+    """The errors and texts are AWS's; RotateKeyOnDemand of an asymmetric key has no text."""
     made = shared.create()
     key = shared.change(made.key_id, **FIT[sort])
-    if cell == "OK":
+    answer = answer_in(name, "Enabled", sort)
+    if answer is None:
         shared.call(name, key_id=made.key_id)
         return
-    code, text = TEXTS[cell]
-    refused = Refusal(code, text.format(arn=made.arn, origin=key.origin, spec=key.spec), made.arn, "Enabled")
-    assert shared.refusal(name, key_id=made.key_id) == refused
+    code, text = answer
+    told = Refusal(code, text.format(arn=made.arn, origin=key.origin, spec=key.spec), made.arn, "Enabled")
+    assert shared.refusal(name, key_id=made.key_id) == told
 
 
 @pytest.mark.parametrize(
@@ -247,7 +231,7 @@ def test_an_external_key_without_material(shared: Worker, name: str, code: str, 
 def test_disabled_is_reported_before_unsupported(shared: Worker) -> None:
     """A disabled RSA key gets DisabledException, as recorded from AWS."""
     made = shared.create()
-    shared.change(made.key_id, state=KeyState.DISABLED, **FIT["RSA"])
+    shared.change(made.key_id, state=KeyState.DISABLED, **FIT["rsa"])
     for name in ("EnableKeyRotation", "DisableKeyRotation", "RotateKeyOnDemand"):
         assert shared.refusal(name, key_id=made.key_id).text == f"{made.arn} is disabled."
 

@@ -59,3 +59,7 @@ class KeyMethods(ServiceClient):
         """Replaces the description of a key."""
         request = pb.UpdateKeyDescriptionRequest(key_id=key_id, description=description)
         return self._call(self._keys.UpdateKeyDescription, request)
+
+    def get_key_policy(self, key_id: str, *, policy_name: str | None = None) -> pb.GetKeyPolicyResponse:
+        """Returns the key policy in JSON. `policy_name` can only be default, which is the default."""
+        return self._call(self._keys.GetKeyPolicy, pb.GetKeyPolicyRequest(key_id=key_id, policy_name=policy_name))

@@ -1,0 +1,49 @@
+"""GetKeyPolicy. Every customer managed key has the default key policy; other key policies are not built.
+
+Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kms_grpc.errors import NotFoundException, UnsupportedOperationException
+from kms_grpc.model.key import Key, KeyKind
+from kms_grpc.operations.admission.selectors import by_id_or_arn
+from kms_grpc.operations.call import Call
+from kms_grpc.operations.kinds.unary import Unary
+from kms_grpc.v1 import key_management_pb2 as pb
+
+NAME: Final = "default"
+DEFAULT_POLICY: Final = """{
+  "Version" : "2012-10-17",
+  "Id" : "key-default-1",
+  "Statement" : [ {
+    "Sid" : "Enable IAM User Permissions",
+    "Effect" : "Allow",
+    "Principal" : {
+      "AWS" : "arn:%(partition)s:iam::%(account)s:root"
+    },
+    "Action" : "kms:*",
+    "Resource" : "*"
+  } ]
+}"""
+"""The policy of a key that was created without one, with AWS's Id, statement and layout."""
+
+
+def get_key_policy(call: Call, request: pb.GetKeyPolicyRequest, key: Key) -> pb.GetKeyPolicyResponse:
+    """Returns the default policy.
+
+    Raises NotFoundException for another name, and UnsupportedOperationException for AWS managed keys, whose policy
+    allows their service only.
+    """
+    if request.HasField("policy_name") and request.policy_name != NAME:
+        raise NotFoundException("No such policy exists", key=key.arn, state=key.state)
+    if key.kind is not KeyKind.CUSTOMER_MANAGED:
+        text = f"{key.arn} is managed by AWS: its key policy is not supported yet."
+        raise UnsupportedOperationException(text, key=key.arn, state=key.state)
+    policy = DEFAULT_POLICY % {"partition": call.shard.partition, "account": key.account}
+    return pb.GetKeyPolicyResponse(policy=policy, policy_name=NAME)
+
+
+ROWS = (Unary("GetKeyPolicy", pb.GetKeyPolicyRequest, get_key_policy, keys=(by_id_or_arn("GetKeyPolicy"),)),)
