@@ -24,6 +24,7 @@ A setting of an unknown name is an error. Errors name the setting and say how to
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import shlex
@@ -142,7 +143,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aws_listen: str | None = None
     """Address of the endpoint for AWS's own clients (JSON over HTTP). None: no such endpoint."""
     metrics_listen: str | None = None
-    """Loopback HOST:PORT of the Prometheus metrics, served at /metrics. None: no metrics."""
+    """HOST:PORT of the Prometheus metrics, served at /metrics over HTTP: loopback, or any with `metrics_networks`.
+    None: no metrics."""
+    metrics_networks: list[str] = []
+    """Networks such as 10.1.0.0/16 whose machines may read the metrics, beside this one."""
     tls: Tls | None = None
     """Serve the TCP ports of `listen` and `aws_listen` with TLS. Unix sockets never use TLS."""
     regions: list[str] = []
@@ -324,7 +328,12 @@ def _check_doors(settings: Settings) -> None:
     if settings.metrics_listen is not None:
         _require(not settings.metrics_listen.startswith("unix:"), "metrics_listen: must be HOST:PORT")
         on_machine = check_listen(settings.metrics_listen, "metrics_listen")
-        _require(on_machine, f"metrics_listen {settings.metrics_listen!r}: {ONLY_LOOPBACK}")
+        _require(
+            on_machine or settings.metrics_networks,
+            f"metrics_listen {settings.metrics_listen!r}: {ONLY_LOOPBACK}, unless metrics_networks lists the networks "
+            "that may read the metrics",
+        )
+    networks_of(settings)
 
 
 def _check_door(settings: Settings, name: str, address: str) -> None:
@@ -338,6 +347,17 @@ def _check_door(settings: Settings, name: str, address: str) -> None:
     refused = f"{name} {address!r}: {ONLY_LOOPBACK}"
     _require(settings.tls is not None, f"{refused}, unless TLS is configured: {_GIVE_A_CERTIFICATE}")
     _require(name == "listen" or not settings.dev, f"{refused} with dev, whose access key has a public secret")
+
+
+def networks_of(settings: Settings) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Returns `metrics_networks`. Raises ConfigurationError for one that is no network."""
+    found = []
+    for text in settings.metrics_networks:
+        try:
+            found.append(ipaddress.ip_network(text))
+        except ValueError as error:
+            raise ConfigurationError(f"metrics_networks: {error}") from None
+    return found
 
 
 ONLY_LOOPBACK = "only loopback (127.0.0.1, [::1]) or unix:/path can be served"

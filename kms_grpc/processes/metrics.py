@@ -5,14 +5,19 @@ The supervisor serves it, because it outlives the workers and the keeper and hol
 
 from __future__ import annotations
 
+import ipaddress
 import platform
+import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Final
+from socketserver import ThreadingMixIn
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -22,7 +27,13 @@ from kms_grpc.processes.claims import StartRefused
 from kms_grpc.processes.gauges import COUNTS, KEEPER, NONE_IS_NEGATIVE, WORKER, Gauges
 from kms_grpc.processes.run_folder import RunFolder
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 PREFIX: Final = "kms_grpc_"
+REQUEST_SECONDS: Final = 10.0
+"""How long a peer may be silent within a request."""
+STOP_SECONDS: Final = 1.0
+"""The server looks so often whether it must end."""
 BOUNDS: Final = (*(str(2**bucket / 1e6) for bucket in range(BUCKETS - 1)), "+Inf")
 """Upper bounds of the duration buckets in seconds."""
 
@@ -146,19 +157,46 @@ def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
     return buckets
 
 
+class _Server(ThreadingMixIn, WSGIServer):
+    """Answers peers of these networks. The connections of others are closed unread."""
+
+    daemon_threads = True
+
+    def __init__(self, family: int, address: tuple[str, int], networks: Sequence[Network]) -> None:
+        self.address_family = family
+        self._networks = networks
+        super().__init__(address, _SilentHandler)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        peer = ipaddress.ip_address(client_address[0].partition("%")[0])
+        mapped = getattr(peer, "ipv4_mapped", None) or peer
+        return mapped.is_loopback or any(mapped in network for network in self._networks)
+
+
+class _SilentHandler(WSGIRequestHandler):
+    timeout = REQUEST_SECONDS
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the base class's name
+        pass
+
+
 @contextmanager
-def serve(listen: str, collector: Collector) -> Iterator[str]:
+def serve(listen: str, networks: Sequence[Network], collector: Collector) -> Iterator[str]:
     """Serve HTTP on HOST:PORT from a thread during the block; yields the address, with a free port for port 0.
 
-    Raises StartRefused if the address is not available.
+    Peers are loopback and `networks`. Raises StartRefused if the address is not available.
     """
     registry = CollectorRegistry()
     registry.register(collector)
     host, _, port = listen.rpartition(":")
     try:
-        server, thread = start_http_server(int(port), host.strip("[]"), registry)
+        family, _, _, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        server = _Server(family, (str(where[0]), int(where[1])), networks)
     except OSError as error:
         raise StartRefused(f"metrics-listen {listen}: {error.strerror}; give another --metrics-listen") from None
+    server.set_app(make_wsgi_app(registry))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": STOP_SECONDS}, daemon=True)
+    thread.start()
     try:
         yield f"{host}:{server.server_port}"
     finally:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
+import urllib.request
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from kms_grpc.audit.counters import Counters
-from kms_grpc.config import from_values
+from kms_grpc.config import ConfigurationError, from_values, networks_of
 from kms_grpc.processes.gauges import COUNTS, KEEPER, WORKER, Gauges
-from kms_grpc.processes.metrics import ProcessState, ServerCollector
+from kms_grpc.processes.metrics import ProcessState, ServerCollector, _Server, serve
 from kms_grpc.processes.run_folder import RunFolder
 
 OPERATIONS = ("Encrypt", "Decrypt", "ListKeys")
@@ -154,3 +156,46 @@ def test_promlint_has_nothing_to_say(run: RunFolder, tmp_path: Path) -> None:
         [go, "run", "."], cwd=PROMLINT, env=environment, input=text, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("peer", "networks", "served"),
+    [
+        ("127.0.0.1", [], True),
+        ("::1", [], True),
+        ("10.1.2.3", [], False),
+        ("10.1.2.3", ["10.1.0.0/16"], True),
+        ("::ffff:10.1.2.3", ["10.1.0.0/16"], True),
+        ("10.2.2.3", ["10.1.0.0/16"], False),
+        ("fe80::1%eth0", ["fe80::/10"], True),
+        ("10.1.2.3", ["fe80::/10"], False),
+    ],
+)
+def test_only_the_listed_networks_are_answered(run: RunFolder, peer: str, networks: list[str], served: bool) -> None:
+    settings = from_values(SETTINGS | {"metrics_networks": networks})
+    server = _Server(socket.AF_INET, ("127.0.0.1", 0), networks_of(settings))
+    try:
+        assert server.verify_request(None, (peer, 1)) is served
+    finally:
+        server.server_close()
+
+
+def test_the_page_is_served_beyond_loopback_to_listed_networks_only(run: RunFolder) -> None:
+    settings = from_values(SETTINGS | {"metrics_listen": "0.0.0.0:0", "metrics_networks": ["192.0.2.0/24"]})
+    collector = ServerCollector(run, settings, OPERATIONS, list)
+    with serve("0.0.0.0:0", networks_of(settings), collector) as where:
+        page = f"http://127.0.0.1:{where.rpartition(':')[2]}/metrics"
+        assert b"kms_grpc_build_info" in urllib.request.urlopen(page, timeout=10).read()
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"metrics_listen": "0.0.0.0:9464"}, "unless metrics_networks lists the networks"),
+        ({"metrics_listen": "0.0.0.0:9464", "metrics_networks": ["10.1.0.1/16"]}, "has host bits set"),
+        ({"metrics_networks": ["ten"]}, "metrics_networks: 'ten'"),
+    ],
+)
+def test_metrics_leave_loopback_only_with_networks(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        from_values(SETTINGS | values)
