@@ -49,6 +49,7 @@ from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.supervisor import Supervisor
 from kms_grpc.registry import provisioning
 from kms_grpc.registry.access_keys import StoredSigners
+from kms_grpc.registry.readiness_key import ReadinessKeys
 from kms_grpc.registry.shards import Shard, Shards
 from kms_grpc.root_key.file import RootKeyFile
 
@@ -86,6 +87,7 @@ class Worker:
         self._log = audit_log(settings, index)
         self._clock = JudgedClock(SystemClock())
         self.service = build_service(settings, index, self._log, self._clock)
+        self._readiness_keys = ReadinessKeys(self.service.shards)
         self._follow_recorded_time()
         self.server = Doors(Executor(self.service), TABLE, settings, index, beside or NOTHING_BESIDE)
 
@@ -94,7 +96,7 @@ class Worker:
 
     def _follow_recorded_time(self) -> None:
         for shard in self.service.shards:
-            self._clock.raise_floor(shard.registry.latest_time.read_ns())
+            self._clock.raise_floor(shard.words.latest_time.value)
 
     def gauges(self) -> Mapping[str, int]:
         """Asked once a second: the time to look at what the keeper has recorded as well."""
@@ -110,6 +112,12 @@ class Worker:
             "audit_blocked": int(log.blocked),
             **self.server.gauges(),
         }
+
+    async def decrypt(self) -> None:
+        await self.server.run_at_once(self._readiness_keys.decrypt)
+
+    async def report(self, able: bool) -> None:
+        await self.server.report(able)
 
     def close(self) -> None:
         self._log.close()
@@ -163,12 +171,18 @@ def open_shards(settings: Settings) -> Shards:
 
 
 @contextlib.contextmanager
-def default_shard(settings: Settings) -> Iterator[Shard]:
-    """The shard that holds what is the whole service's, for a command beside a running server. WillNotStart."""
+def default_shard(settings: Settings, *, writes: bool = True) -> Iterator[Shard]:
+    """Yields the shard of what belongs to the whole service, for a command beside a running server. Raises
+    WillNotStart.
+
+    A command that `writes` announces at its end that anything may have changed, whatever it did itself: an earlier one
+    may have been killed after its commit, and then the same command finds nothing left to do."""
     shards = open_shards(settings)
     try:
         yield shards.default
     finally:
+        if writes:
+            shards.default.words.announce_all()
         shards.close()
 
 

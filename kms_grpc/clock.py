@@ -27,6 +27,11 @@ class Clock(Protocol):
         """Returns the id of this boot of the machine. `boot_ns` of different boots cannot be compared."""
 
 
+def boot_ns() -> int:
+    """Returns nanoseconds since boot, sleep included (CLOCK_BOOTTIME)."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
 class SystemClock:
     """The clocks of the machine (Linux)."""
 
@@ -37,7 +42,7 @@ class SystemClock:
         return time.time_ns()
 
     def boot_ns(self) -> int:
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return boot_ns()
 
     def boot_id(self) -> str:
         return self._boot_id

@@ -101,7 +101,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Calls under way in a worker, over all connections, waiting calls and streams included. A call beyond that gets
     ThrottlingException with RetryInfo."""
     waiting_calls: int = 256
-    """Calls that wait for a thread of the worker. A call beyond that gets ThrottlingException with RetryInfo."""
+    """Calls that wait for a thread of the worker: so many that read, and as many that write. A call beyond that gets
+    ThrottlingException with RetryInfo."""
     bulk_waiting_ms: int = 1000
     """Longest time that a large call (a batch) waits before it gets ThrottlingException, in milliseconds; at most half
     the time to its deadline. A longer wait makes an overload cheaper, because a waiting client does not retry."""
@@ -111,7 +112,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Calls under way on one connection, streams included. HTTP/2 announces the limit, and the client holds back
     further calls. With a larger limit, the server has to refuse more calls in an overload."""
     threads: int = 4
-    """Threads of a worker for calls that may block: writes, and reads of keys that are not cached."""
+    """Threads of a worker for calls that write."""
+    read_threads: int = 4
+    """Threads of a worker for calls that read keys that are not cached. They never wait behind writes."""
     streams: int = 128
     """EncryptStream and DecryptStream calls of a worker, each with up to 8 MiB of memory. One beyond that gets
     ThrottlingException."""

@@ -403,12 +403,21 @@ kms_status kms_record_seal_within(uint8_t *record, size_t record_len, kms_data_k
                                   const uint8_t *context, size_t context_len, const uint8_t *plaintext,
                                   size_t plaintext_len);
 
-/* --- random.c, epoch.c, process.c --------------------------------------------------------------------------------- */
+/* --- random.c, words.c, process.c --------------------------------------------------------------------------------- */
 
 kms_status kms_random(uint8_t *out, size_t out_len);
 void kms_cleanse(void *buffer, size_t buffer_len);
-void kms_epoch_bump(uint64_t *epoch);
-uint64_t kms_epoch_read(const uint64_t *epoch);
+
+#define KMS_SHARD_TIME 1 /* the wall clock, and never less than the word */
+#define KMS_BOOT_TIME 2  /* CLOCK_BOOTTIME, which must be before the word too */
+
+void kms_word_add(uint64_t *word, uint64_t more);    /* release */
+uint64_t kms_word_read(const uint64_t *word);        /* acquire */
+void kms_word_raise(uint64_t *word, uint64_t least); /* the word becomes at least `least` */
+/* Returns 1 if the lists (kms_grpc/crypto/validity.py) are well formed and hold, else 0. */
+int kms_lists_hold(const uint64_t *words, size_t words_len, const uint8_t *lists, size_t lists_len, uint64_t wall_ns,
+                   uint64_t boot_ns);
+
 kms_status kms_forbid_core_dumps(void);
 const char *kms_libcrypto_version(void);
 unsigned int kms_libcrypto_number(void); /* 0xMNN: 0x30500000 is 3.5 */

@@ -62,11 +62,20 @@ class Counters:
         """Returns counters that no other process reads, for a worker without a supervisor and for tests."""
         return cls(bytearray(size(operations)), operations)
 
+    def cell(self, operation: str, outcome: str) -> int:
+        """Returns the index of the u64 that counts the calls of that outcome."""
+        return self._offsets[operation] + _INDEX[outcome]
+
     def count(self, operation: str, outcome: str, duration_ns: int) -> None:
         """Counts one call that has ended. `outcome` is OK or an error code."""
+        self.count_warm(operation, (self._offsets[operation] + _INDEX[outcome],), duration_ns)
+
+    def count_warm(self, operation: str, counted: Sequence[int], duration_ns: int) -> None:
+        """Counts one call in these cells, and its duration."""
         cells, offset = self._cells, self._offsets[operation]
         bucket = (duration_ns // 1000).bit_length()
-        cells[offset + _INDEX[outcome]] += 1
+        for cell in counted:
+            cells[cell] += 1
         cells[offset + len(OUTCOMES) + (bucket if bucket < BUCKETS else BUCKETS - 1)] += 1
         cells[offset + len(OUTCOMES) + BUCKETS] += duration_ns
 

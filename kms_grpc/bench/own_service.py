@@ -56,7 +56,7 @@ class OwnService:
         while len(made) < count:
             with self.shard.registry.writing() as transaction:
                 made += [self._make_key(transaction) for _ in range(min(KEYS_AT_ONCE, count - len(made)))]
-            self.shard.epoch.bump()
+            self.shard.words.announce_all()
             progress(len(made))
         return made
 

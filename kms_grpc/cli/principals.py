@@ -110,7 +110,7 @@ def list_(data_dir: str | None, config_file: Path | None, dev: bool, output: str
     """
     from kms_grpc.registry.access_keys import list_access_keys
 
-    with _default_shard(data_dir, config_file, dev, output) as (_, shard, _):
+    with _default_shard(data_dir, config_file, dev, output, writes=False) as (_, shard, _):
         described = [_described(each) for each in list_access_keys(shard)]
     if output == JSON:
         print_json({"AccessKeyMetadata": described})
@@ -133,12 +133,12 @@ def _command() -> list[str]:
 
 @contextmanager
 def _default_shard(
-    data_dir: str | None, config_file: Path | None, dev: bool, output: str
+    data_dir: str | None, config_file: Path | None, dev: bool, output: str, *, writes: bool = True
 ) -> Iterator[tuple[Settings, Shard, int]]:
     """Yields the server's settings, the shard that holds the access keys, and the time in nanoseconds.
 
-    The regions are those of the server's last start, in the same order: the workers learn of a change by epoch
-    counters, which are in that order.
+    The regions are those of the server's last start, in the same order: the workers learn of a change by shared words
+    (registry/words.py), which are in that order.
     """
     from kms_grpc import app
     from kms_grpc.clock import SystemClock
@@ -155,7 +155,7 @@ def _default_shard(
         if not regions:
             raise click.UsageError(f"{folder}: no server was started on it yet; see kms-grpc serve --help")
         settings = from_values(values | {"regions": regions})
-        with failing_cleanly(output), app.default_shard(settings) as shard:
+        with failing_cleanly(output), app.default_shard(settings, writes=writes) as shard:
             yield settings, shard, SystemClock().wall_ns()
     except (ConfigurationError, WillNotStart) as error:
         raise click.UsageError(str(error)) from None

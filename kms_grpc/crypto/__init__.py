@@ -13,7 +13,8 @@ data_key_budget      how many records, bytes and seconds a data key has left
 message_format       messages of the AWS Encryption SDK
 message_signature    the signature of such a message
 framing              joins fields unambiguously
-epoch                counters that the processes of a host share
+words                numbers that the processes of a host share
+validity             the lists that keep a Permit valid
 errors               exceptions of the core
 scratch, new_bytes, bytes_lists   buffers that C writes
 c_functions          the addresses of the core's functions, for the bench

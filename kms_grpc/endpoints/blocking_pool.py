@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -11,6 +12,7 @@ from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
 from kms_grpc.endpoints.fair_queue import FairQueue, MemoryBudget
 from kms_grpc.errors import KMSError
+from kms_grpc.operations.call import MustWrite
 from kms_grpc.operations.contract.wire import PROTOBUF, Wire
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
@@ -19,25 +21,32 @@ from kms_grpc.operations.recording import ended_by_caller
 T = TypeVar("T")
 
 
-class BlockingPool:
-    """The two thread pools of a worker, shared by all its doors.
+class Lane:
+    """Some threads of a worker, and the queue before them."""
 
-    Slow operations (`Operation.is_slow`) may take seconds. They have one thread and a queue to themselves, so that they
-    never delay other calls. Both queues draw on one memory budget.
+    def __init__(self, name: str, threads: int, waiting: int, budget: MemoryBudget) -> None:
+        self.threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self.queue = FairQueue(budget, slots=threads, waiting=waiting)
+
+
+class BlockingPool:
+    """The threads of a worker, shared by all its doors, in three lanes.
+
+    Reads of keys that are not cached never wait behind writes, which may wait for the disk for seconds. Slow operations
+    (`Operation.is_slow`), which compute for seconds, delay no others. The queues draw on one memory budget.
     """
 
     def __init__(self, executor: Executor, limits: Limits) -> None:
         self._executor = executor
         self.budget = MemoryBudget(limits.in_flight_bytes)
-        self.threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="blocking")
-        self._slow_thread = ThreadPoolExecutor(1, thread_name_prefix="slow")
-        self._queue = FairQueue(self.budget, slots=limits.threads, waiting=limits.waiting_calls)
-        self._slow_queue = FairQueue(self.budget, slots=1, waiting=limits.waiting_calls)
+        self._reads = Lane("read", limits.read_threads, limits.waiting_calls, self.budget)
+        self._writes = Lane("write", limits.threads, limits.waiting_calls, self.budget)
+        self._slow = Lane("slow", 1, limits.waiting_calls, self.budget)
 
     @property
     def pending(self) -> int:
         """Number of calls that wait for a thread or occupy one."""
-        return self._queue.pending + self._slow_queue.pending
+        return sum(lane.queue.pending for lane in (self._reads, self._writes, self._slow))
 
     async def execute(
         self,
@@ -56,38 +65,51 @@ class BlockingPool:
 
         Raises: KMSError, among others ThrottlingException if the queue is full.
         """
-        slow = operation.is_slow
-        queue, threads = (self._slow_queue, self._slow_thread) if slow else (self._queue, self.threads)
-        turn = queue.turn(connection, 0, credentials.deadline_ns)
+        call = functools.partial(self._executor.execute, operation, credentials, raw, wire)
+        lane = self._slow if operation.is_slow else self._writes if operation.writes else self._reads
+        size = 0 if held else len(raw)
+        if lane is not self._reads:
+            return await self._run(lane, call, operation, credentials, connection, size)
         try:
-            with self.budget.holding(0 if held else len(raw)):
+            reads_only = functools.partial(call, may_write=False)
+            return await self._run(lane, reads_only, operation, credentials, connection, size)
+        except MustWrite:
+            return await self._run(self._writes, call, operation, credentials, connection, size)
+
+    async def run(self, work: Callable[[], None], *, connection: Hashable, deadline_ns: int | None) -> None:
+        """Run the admission of a new stream when this connection's turn comes. Raises KMSError if it is rejected."""
+        async with self._reads.queue.turn(connection, 0, deadline_ns):
+            await self.run_at_once(work)
+
+    async def run_at_once(self, work: Callable[[], None]) -> None:
+        """Run short work that only reads, such as that of a stream that is already running, ahead of the queue."""
+        await _run_in_thread(self._reads.threads, work)
+
+    def close(self) -> None:
+        """Wait for the running calls and end the threads."""
+        for lane in (self._reads, self._writes, self._slow):
+            lane.threads.shutdown(wait=True)
+
+    async def _run(
+        self,
+        lane: Lane,
+        call: Callable[[], bytes],
+        operation: Operation,
+        credentials: Credentials,
+        connection: Hashable,
+        size: int,
+    ) -> bytes:
+        turn = lane.queue.turn(connection, 0, credentials.deadline_ns)
+        try:
+            with self.budget.holding(size):
                 async with turn:
-                    return await self._execute_in(threads, operation, credentials, raw, wire)
+                    return await _run_in_thread(lane.threads, call)
         except KMSError as refused:
             raise refused if turn.started else self._executor.refuse(operation, credentials, refused) from None
         except asyncio.CancelledError:
             if not turn.started:
                 self._executor.refuse(operation, credentials, ended_by_caller(credentials))
             raise
-
-    async def run(self, work: Callable[[], None], *, connection: Hashable, deadline_ns: int | None) -> None:
-        """Run the admission of a new stream when this connection's turn comes. Raises KMSError if it is rejected."""
-        async with self._queue.turn(connection, 0, deadline_ns):
-            await self.run_at_once(work)
-
-    async def run_at_once(self, work: Callable[[], None]) -> None:
-        """Run short work of a stream that is already running, ahead of the queue."""
-        await _run_in_thread(self.threads, work)
-
-    async def _execute_in(
-        self, threads: ThreadPoolExecutor, operation: Operation, credentials: Credentials, raw: bytes, wire: Wire
-    ) -> bytes:
-        return await _run_in_thread(threads, lambda: self._executor.execute(operation, credentials, raw, wire))
-
-    def close(self) -> None:
-        """Wait for the running calls and end the threads."""
-        self.threads.shutdown(wait=True)
-        self._slow_thread.shutdown(wait=True)
 
 
 async def _run_in_thread(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:

@@ -57,10 +57,10 @@ class Doors:
                 beside.around_http,
             )
             self._doors.append(aws)
-        grpc_server = GrpcServer(
+        self._grpc = GrpcServer(
             executor, self._blocking_pool, operations, settings, worker, beside.grpc_handlers, self._tls
         )
-        self._doors.append(grpc_server)
+        self._doors.append(self._grpc)
 
     async def start(self) -> None:
         """Start the gRPC door last, because its health service then reports SERVING for all doors."""
@@ -76,6 +76,14 @@ class Doors:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
         self._blocking_pool.close()
+
+    async def run_at_once(self, work: Callable[[], None]) -> None:
+        """Run work on a thread for reads that are not cached, ahead of the queue. Returns or raises what it does."""
+        await self._blocking_pool.run_at_once(work)
+
+    async def report(self, able: bool) -> None:
+        """Have the health service say SERVING or NOT_SERVING. Once the doors drain, it says NOT_SERVING for good."""
+        await self._grpc.report(able)
 
     def gauges(self) -> Mapping[str, int]:
         """Values for some of the names in processes.gauges.WORKER."""

@@ -117,8 +117,14 @@ class GrpcServer:
             reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
         self.port = self._bind(self._settings.listen)
         await self._server.start()
-        for service in ("", *services):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._services = ("", *services)
+        await self.report(True)
+
+    async def report(self, able: bool) -> None:
+        """Have the health service say SERVING or NOT_SERVING. After `drain` has begun this changes nothing."""
+        state = health_pb2.HealthCheckResponse.SERVING if able else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in self._services:
+            await self._health.set(service, state)
 
     async def drain(self, seconds: float) -> None:
         """Report NOT_SERVING, accept no new calls, and wait up to `seconds` for the running ones.

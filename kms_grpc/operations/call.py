@@ -20,6 +20,7 @@ from kms_grpc.errors import KMSError
 from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
 from kms_grpc.registry.base import OutboxRow, Transaction
+from kms_grpc.registry.basis import Basis
 from kms_grpc.registry.shards import Shard, Shards
 
 
@@ -39,6 +40,11 @@ class Service:
     """Services that have an AWS managed key, by the name after `alias/aws/`."""
     non_committing_suites: bool = False
     """DecryptStream reads messages whose algorithm suite does not commit to its key."""
+
+
+class MustWrite(Exception):
+    """The call must write before it can be answered, and its thread may not wait for the disk. Nothing was done, and
+    nothing is audited or counted yet: it is to be executed on a thread that may."""
 
 
 class Call(msgspec.Struct):
@@ -66,6 +72,12 @@ class Call(msgspec.Struct):
     """Audit records of what the service did with its own keys for this call. They are written with the call's own."""
     refusal: KMSError | None = None
     """An error that the caller gets although the transaction commits, because what it counted must be kept."""
+    basis: Basis | None = None
+    """The words that the admission of the call relies on."""
+    cells: tuple[int, ...] = ()
+    """Counters that take the call, where a Permit says so (audit/counters.py)."""
+    may_write: bool = True
+    """The call's thread may wait for a write."""
     stable: bool = True
     """True while all authorization decisions of this call have read only attributes that a Permit may rely on."""
     permit_head: bytes = b""

@@ -20,7 +20,7 @@ from kms_grpc.crypto.errors import StaleHandle
 from kms_grpc.errors import KMSError
 from kms_grpc.operations.admission import checks
 from kms_grpc.operations.admission.permits import NotWarm, Permits
-from kms_grpc.operations.call import Call, Service
+from kms_grpc.operations.call import Call, MustWrite, Service
 from kms_grpc.operations.contract.wire import PROTOBUF, Wire
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.recording import audit, fail, open_call
@@ -37,23 +37,37 @@ class Executor:
         self._permits = Permits(limit=service.limits.cached_keys)
         self._raises_on_warm_path = raises_on_warm_path
 
-    def execute(self, operation: Operation, credentials: Credentials, raw: bytes, wire: Wire = PROTOBUF) -> bytes:
-        """Returns the answer to the request `raw`, both in the door's encoding. Raises KMSError and nothing else."""
+    def execute(
+        self,
+        operation: Operation,
+        credentials: Credentials,
+        raw: bytes,
+        wire: Wire = PROTOBUF,
+        *,
+        may_write: bool = True,
+    ) -> bytes:
+        """Returns the answer to the request `raw`, both in the door's encoding. Raises KMSError, and with `may_write`
+        off also MustWrite, and nothing else."""
         started = time.perf_counter_ns()
-        outcome = "OK"
+        outcome: str | None = "OK"
         call = open_call(self.service, operation, credentials)
+        call.may_write = may_write
         try:
             checks.identify(call)
             answer = operation.kind.run(call, operation, raw, wire, self._permits)
             if not operation.writes:
                 audit(call, operation)
             return answer
+        except MustWrite:
+            outcome = None
+            raise
         except Exception as problem:
             error = fail(call, problem)
             outcome = error.code
             raise error from None
         finally:
-            self.service.counters.count(operation.name, outcome, time.perf_counter_ns() - started)
+            if outcome is not None:
+                self.service.counters.count(operation.name, outcome, time.perf_counter_ns() - started)
 
     def warm(self, operation: Operation, credentials: Credentials, raw: bytes, wire: Wire = PROTOBUF) -> bytes | None:
         """Returns the answer where a Permit holds and nothing is amiss. None: call `execute`, which words, audits and
@@ -77,7 +91,7 @@ class Executor:
         except Exception as problem:
             self._note_warm_error(call, problem)
             return None
-        self.service.counters.count(operation.name, "OK", time.perf_counter_ns() - started)
+        self.service.counters.count_warm(operation.name, call.cells, time.perf_counter_ns() - started)
         return answer
 
     def refuse(self, operation: Operation, credentials: Credentials, error: KMSError) -> KMSError:

@@ -1,7 +1,9 @@
 """The protocol between the supervisor and its child processes.
 
-On standard input a child receives one JSON object and EOF: `{"role", "index", "supervisor", "settings"}`. On standard
-output it reports one JSON object and a newline: `{"ready": {…facts…}}` or `{"failed": "reason"}`. All other output goes
+On standard input a child receives one JSON object and EOF: `{"role", "index", "supervisor", "settings"}`. Its standard
+output is a socket, on which both sides send one JSON object per line. The child reports `{"ready": {…facts…}}` or
+`{"failed": "reason"}`. Once it is ready, the supervisor asks `{"beat": N}` each second, and the child answers
+`{"beat": N, "able": BOOL}` from the loop that does its work: whether it can do it (readiness.py). All other output goes
 to standard error. A child is killed when its supervisor ends.
 """
 
@@ -41,10 +43,20 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The message from a child. Exactly one of the fields is set."""
+    """The message from a child. Exactly one of `ready`, `failed` and `beat` is set."""
 
     ready: dict[str, Any] | None = None
     failed: str | None = None
+    beat: int | None = None
+    """The number of the beat that is answered."""
+    able: bool = False
+    """With `beat`: the child can do its work."""
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """The question to a child whether it is there."""
+
+    beat: int
 
 
 def process_name(role: str, index: int) -> str:
@@ -59,6 +71,7 @@ class SupervisorLink:
         self.name = start.name
         self.settings: Settings = config.from_json(bytes(start.settings))
         self._descriptor = descriptor
+        self._unread = b""
 
     @classmethod
     def take(cls) -> SupervisorLink:
@@ -79,6 +92,21 @@ class SupervisorLink:
 
     def failed(self, reason: str) -> None:
         self._report(Report(failed=reason))
+
+    def fileno(self) -> int:
+        """Returns the descriptor that is readable when the supervisor asks."""
+        return self._descriptor
+
+    def answer_beats(self, able: bool) -> bool:
+        """Answers what the supervisor has asked; False if it has ended."""
+        try:
+            data = os.read(self._descriptor, 65536)
+        except BlockingIOError:
+            return True
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            self._report(Report(beat=msgspec.json.decode(line, type=Beat).beat, able=able))
+        return bool(data)
 
     def _report(self, report: Report) -> None:
         os.write(self._descriptor, msgspec.json.encode(report) + b"\n")
@@ -118,5 +146,6 @@ def _take_standard_streams() -> int:
     os.dup2(empty, 0)
     os.close(empty)
     descriptor = os.dup(1)
+    os.set_blocking(descriptor, False)
     os.dup2(2, 1)
     return descriptor

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
 import signal
+import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +19,7 @@ import msgspec
 
 from kms_grpc import config
 from kms_grpc.config import Settings
-from kms_grpc.processes.child_protocol import Report, Start, process_name
+from kms_grpc.processes.child_protocol import Beat, Report, Start, process_name
 from kms_grpc.processes.isolation import isolated
 
 Command = Callable[[str, int], list[str]]
@@ -53,6 +56,12 @@ class Timing:
     """After running for this long, a process is restarted with the first back-off again."""
     kill_margin: float = 2.0
     """How long after drain_seconds a worker that has not ended is killed."""
+    beat: float = 1.0
+    """How often each process is asked whether it is there."""
+    answer: float = 3.0
+    """How long an answer may take: long, because a machine may be loaded. A healthy process needs a millisecond."""
+    missed: int = 3
+    """A process that has left so many beats unanswered for that long is killed and replaced."""
 
 
 class Child:
@@ -63,6 +72,8 @@ class Child:
         self.index = index
         self.name = process_name(role, index)
         self.restarts = 0
+        self.hangs = 0
+        """How often it was killed because it did not answer."""
         self.restart_at: float | None = None
         """When to spawn it again (time.monotonic); None while it runs."""
         self.reason: str | None = None
@@ -73,7 +84,12 @@ class Child:
         self._settings = settings
         self._timing = timing
         self._process: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
         self._unread = b""
+        self._beats: deque[tuple[int, float]] = deque()
+        """Number and time.monotonic() of each beat that was not answered."""
+        self._beat = 0
+        self._able = False
 
     @property
     def running(self) -> bool:
@@ -82,6 +98,11 @@ class Child:
     @property
     def ready(self) -> bool:
         return self.running and self.facts is not None
+
+    @property
+    def up(self) -> bool:
+        """True while it is ready, answers, and said so with its last answer."""
+        return self.ready and self._able and self._missed() == 0
 
     @property
     def late(self) -> bool:
@@ -93,29 +114,55 @@ class Child:
         """Start the process and return the descriptor on which it reports. Raises OSError."""
         start = Start(self.role, self.index, os.getpid(), msgspec.Raw(config.to_json(self._settings)))
         message = _memory_file(msgspec.json.encode(start))
+        self._channel, childs_end = socket.socketpair()
+        self._channel.setblocking(False)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SUPERVISORS_SIGNALS)
         try:
             self._process = subprocess.Popen(
                 self._arguments,
                 stdin=message,
-                stdout=subprocess.PIPE,
+                stdout=childs_end.fileno(),
                 env=isolated(ENVIRONMENT | os.environ),
                 close_fds=True,
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(message)
+            childs_end.close()
         self._spawned = time.monotonic()
         self.facts = self.reason = self.restart_at = None
         self._unread = b""
-        os.set_blocking(self._output(), False)
+        self._beats.clear()
         return self._output()
+
+    def ask(self) -> None:
+        """Sends the next beat, if the process is ready."""
+        if not self.ready or self._channel is None:
+            return
+        self._beat += 1
+        self._beats.append((self._beat, time.monotonic()))
+        with contextlib.suppress(OSError):  # it has ended, or its buffer is full of beats
+            self._channel.send(msgspec.json.encode(Beat(self._beat)) + b"\n")
+
+    def kill_hung(self) -> None:
+        """Kills the process if it has missed too many beats."""
+        if self._missed() < self._timing.missed:
+            return
+        self.reason = f"did not answer for {time.monotonic() - self._beats[0][1]:.0f} s"
+        self.hangs += 1
+        self._beats.clear()
+        self.signal(signal.SIGKILL)
+
+    def _missed(self) -> int:
+        """Returns how many beats were not answered in time."""
+        due = time.monotonic() - self._timing.answer
+        return sum(sent <= due for _, sent in self._beats)
 
     def read(self) -> bool:
         """Read reports; False if there is nothing more to read."""
         try:
             data = os.read(self._output(), 65536)
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionResetError):
             return False
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
@@ -128,9 +175,19 @@ class Child:
         except msgspec.DecodeError:
             _log.warning("%s printed: %s", self.name, line.decode("utf-8", "replace"))
             return
-        self.facts, self.reason = report.ready, report.failed
+        if report.beat is not None:
+            self._answered(report.beat, report.able)
+            return
+        self.facts, self.reason, self._able = report.ready, report.failed, True
         if self.ready and self._process is not None:
             _log.info("%s is ready", self.name, extra={"child": self._process.pid})
+
+    def _answered(self, beat: int, able: bool) -> None:
+        while self._beats and self._beats[0][0] <= beat:
+            self._beats.popleft()
+        if able is not self._able:
+            _log.log(logging.INFO if able else logging.ERROR, "%s is %s", self.name, "able" if able else "not able")
+        self._able = able
 
     def poll(self) -> int | None:
         """Returns the exit status (negative: the signal that killed it), or None while the process runs."""
@@ -138,9 +195,9 @@ class Child:
 
     def ended(self) -> None:
         """Close its output and plan its restart. Call once `poll` has returned a status."""
-        assert self._process is not None and self._process.stdout is not None
-        self._process.stdout.close()
-        self._process = None
+        assert self._process is not None and self._channel is not None
+        self._channel.close()
+        self._process = self._channel = None
         self.plan_restart(lived=time.monotonic() - self._spawned)
 
     def plan_restart(self, lived: float) -> None:
@@ -159,8 +216,8 @@ class Child:
             self._process.wait()
 
     def _output(self) -> int:
-        assert self._process is not None and self._process.stdout is not None
-        return self._process.stdout.fileno()
+        assert self._channel is not None
+        return self._channel.fileno()
 
 
 def describe_status(status: int) -> str:

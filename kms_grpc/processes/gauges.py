@@ -33,12 +33,14 @@ KEEPER: Final = {
     "keys_pending_deletion": "Keys pending deletion",
     "seconds_to_next_deletion": "Seconds until the next key is deleted, absent if none is pending deletion",
     "seconds_to_next_expiry": "Seconds until the next imported key material expires, absent if none does",
+    "changes_made_up": "Changes that were committed but not announced",
     "clock_jumps": "Jumps of the wall clock",
 }
 COUNTS: Final = frozenset(
     {
         *("audit_dropped", "outbox_copied", "answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"),
         "clock_jumps",
+        "changes_made_up",
     }
 )
 """Those that only grow while their process lives: Prometheus' counters."""

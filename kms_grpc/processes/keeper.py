@@ -2,7 +2,8 @@
 
 Four times a second it makes the changes that are due (due_work.py) and copies the outboxes into the audit log
 (outbox.py). Once a minute, while it trusts the clock (clock_trust.py), it removes responses that were remembered for
-retries and are older than 24 hours, and destroys expired wrapping key pairs.
+retries and are older than 24 hours, and destroys expired wrapping key pairs. At each beat of the supervisor
+(keeper_beats.py) it looks for changes that were not announced (missed_changes.py).
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from kms_grpc.processes import child_protocol, due_work, gauges
 from kms_grpc.processes.child_protocol import SupervisorLink
 from kms_grpc.processes.clock_trust import ClockTrust
 from kms_grpc.processes.import_pairs import ImportPairs
+from kms_grpc.processes.keeper_beats import KeeperBeats
+from kms_grpc.processes.missed_changes import MissedChanges
 from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.processes.run_folder import RunFolder
+from kms_grpc.processes.signals import Signals
 from kms_grpc.processes.writability import Writability
 from kms_grpc.registry.base import ANSWERS_KEPT_NS
 from kms_grpc.registry.shards import Shard
@@ -51,16 +55,18 @@ class KeeperApplication(Protocol):
 
 def run(build: Callable[[Settings], KeeperApplication]) -> int:
     """Run the process `keeper` and return its exit code. After SIGTERM it makes one more pass and ends."""
-    return child_protocol.run(lambda link: _run(link, build))
+    with Signals([signal.SIGTERM]) as signals:
+        return child_protocol.run(lambda link: _run(link, build, signals))
 
 
-def _run(link: SupervisorLink, build: Callable[[Settings], KeeperApplication]) -> int:
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+def _run(link: SupervisorLink, build: Callable[[Settings], KeeperApplication], signals: Signals) -> int:
     keyring.forbid_core_dumps()
     application = build(link.settings)
     folder = RunFolder(link.settings.data_dir)
     log = FileAuditLog(folder.keeper_log, application.clock)
     pairs = ImportPairs(application.shards, application.clock)
+    missed = MissedChanges(application.shards)
+    beats = KeeperBeats(link, missed.look)
     try:
         registries = {shard.region: shard.registry for shard in application.shards}
         work = PeriodicWork(application, OutboxCopier(registries, log, folder.keeper_position))
@@ -68,11 +74,14 @@ def _run(link: SupervisorLink, build: Callable[[Settings], KeeperApplication]) -
         mine.put(work.gauges())
         pairs.start()
         link.ready(application.facts())
-        while signal.sigtimedwait([signal.SIGTERM], PASS_SECONDS) is None:
-            work.run_pass()
-            mine.put(work.gauges())
+        beats.start()
+        while not signals.came(PASS_SECONDS):
+            with beats.working():
+                work.run_pass(beats.note_progress)
+            mine.put(work.gauges() | {"changes_made_up": missed.found})
         work.run_pass()
     finally:
+        beats.stop()
         pairs.stop()
         log.close()
         application.close()
@@ -93,15 +102,20 @@ class PeriodicWork:
         self._counts = dict.fromkeys(("answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"), 0)
         self._to_erase: set[str] = set()
 
-    def run_pass(self) -> None:
+    def run_pass(self, note_progress: Callable[[], None] = lambda: None) -> None:
+        """Make one pass. `note_progress` is called between its steps."""
         trusted = self._clock_trust.check()
         for shard in self._shards:
+            note_progress()
             try:
                 self._change_due_keys(shard, trusted)
             except KMSError as error:
                 _log.error("due changes to keys of %s are postponed: %s", shard.region, error)
+        note_progress()
         self._copier.copy_all()
+        note_progress()
         self._writability.try_all()
+        note_progress()
         if trusted and self._clock.boot_ns() - self._forgot_boot_ns >= FORGET_EVERY_NS:
             self._forgot_boot_ns = self._clock.boot_ns()
             self._remove_outdated()
@@ -139,6 +153,7 @@ class PeriodicWork:
         if trusted and wall_ns - latest_ns >= RECORD_EVERY_NS:
             with shard.registry.writing() as transaction:
                 latest_ns = transaction.latest_time.advance(wall_ns)
+            shard.words.latest_time.raise_to(latest_ns)
         return max(wall_ns, latest_ns)
 
     def _upcoming(self) -> dict[str, int]:

@@ -44,7 +44,10 @@ class ProcessState:
 
     name: str
     up: bool
+    """It is ready, answers its beats, and can do its work."""
     restarts: int
+    hangs: int
+    """How often it was killed because it did not answer."""
     facts: Mapping[str, object]
 
 
@@ -78,17 +81,21 @@ class ServerCollector(Collector):
                 yield _family(f"{PREFIX}keeper_{name}", KEEPER[name], name in COUNTS, {(): value})
 
     def _processes(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily(f"{PREFIX}process_up", "1 while the process is ready", labels=["process"])
+        up = GaugeMetricFamily(f"{PREFIX}process_up", "1 while the process answers and can work", labels=["process"])
         restarts = CounterMetricFamily(f"{PREFIX}process_restarts", "Restarts of the process", labels=["process"])
+        hangs = CounterMetricFamily(
+            f"{PREFIX}process_hangs", "Kills of the process because it did not answer", labels=["process"]
+        )
         info = GaugeMetricFamily(
             f"{PREFIX}libcrypto_info", "Version of libcrypto that the process uses", labels=["process", "version"]
         )
         for state in self._states():
             up.add_metric([state.name], state.up)
             restarts.add_metric([state.name], state.restarts)
+            hangs.add_metric([state.name], state.hangs)
             if "libcrypto" in state.facts:
                 info.add_metric([state.name, str(state.facts["libcrypto"])], 1)
-        return iter((up, restarts, info))
+        return iter((up, restarts, hangs, info))
 
     def _calls(self) -> Metric:
         calls = CounterMetricFamily(

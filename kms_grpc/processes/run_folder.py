@@ -2,7 +2,7 @@
 
 | file | content |
 |---|---|
-| run/epochs | u64 per region, in the order of the configuration (registry/epochs.py) |
+| run/words | what was changed, for all processes (registry/words.py) |
 | run/regions | names of the regions, one per line |
 | run/counters-N | call counters of worker N (audit/counters.py) |
 | run/gauges-worker-N, run/gauges-keeper | gauges (gauges.py) |
@@ -23,7 +23,7 @@ from kms_grpc.audit import counters, reserve
 from kms_grpc.config import Settings
 from kms_grpc.processes.claims import StartRefused
 from kms_grpc.processes.gauges import KEEPER, WORKER
-from kms_grpc.registry.epochs import create_epochs, epochs_path
+from kms_grpc.registry.words import create_words, words_path
 
 GAUGE_BYTES: Final = 8
 
@@ -34,7 +34,7 @@ class RunFolder:
     def __init__(self, data_dir: Path) -> None:
         self.folder = data_dir / "run"
         self.audit = data_dir / "audit"
-        self.epochs = epochs_path(data_dir)
+        self.words = words_path(data_dir)
         self.regions = self.folder / "regions"
         self.address = self.folder / "address"
         self.aws_address = self.folder / "aws-address"
@@ -44,7 +44,7 @@ class RunFolder:
         self.keeper_position = self.audit / "keeper.position"
 
     def served_regions(self) -> list[str]:
-        """Returns the regions of the current or last server, in the order of the epochs; empty before the first."""
+        """Returns the regions of the current or last server, in the order of the words file; empty before the first."""
         return self.regions.read_text("ascii").split() if self.regions.is_file() else []
 
     def counters(self, worker: int) -> Path:
@@ -73,7 +73,7 @@ class RunFolder:
         for old in (*self.folder.glob("counters-*"), *self.folder.glob("gauges-*"), *published):
             old.unlink(missing_ok=True)
         self._release_reserves(settings.workers)
-        create_epochs(self.epochs, len(settings.regions))
+        create_words(self.words, len(settings.regions))
         self.regions.write_text("".join(f"{region}\n" for region in settings.regions), "ascii")
         _zeros(self.keeper_gauges, GAUGE_BYTES * len(KEEPER))
         for worker in range(settings.workers):

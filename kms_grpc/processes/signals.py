@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 from collections.abc import Iterable
@@ -41,6 +42,12 @@ class Signals:
 
     def fileno(self) -> int:
         return self._reader.fileno()
+
+    def came(self, seconds: float) -> bool:
+        """Waits for one of the signals, at most so long. signal.sigtimedwait is no use for that: where SIGCONT
+        interrupts it, it returns as if a signal had come."""
+        select.select([self.fileno()], [], [], seconds)
+        return bool(self.take())
 
     def take(self) -> list[int]:
         while self._drain():

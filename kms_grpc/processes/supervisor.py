@@ -8,7 +8,9 @@ It does not import grpc and holds no keys. It handles these signals:
 | a second SIGTERM or SIGINT | all processes get SIGKILL at once; exit code 0 |
 | SIGHUP | on a terminal, which has then closed: as SIGTERM; otherwise ignored, since log rotation needs no signal |
 
-When a worker dies, all epochs are bumped: it may have committed a change without notifying the other workers.
+A child that does not answer is killed and replaced (children.Timing).
+
+When a child dies, all Permits and caches become stale: it may have committed a change without announcing it.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from kms_grpc.processes.children import Child, Command, Timing, describe_status
 from kms_grpc.processes.claims import StartRefused
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.signals import Signals
-from kms_grpc.registry.epochs import Epochs
+from kms_grpc.registry.words import Words
 
 _STOP: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 _KEEPER_SECONDS: Final = 5.0
@@ -63,6 +65,7 @@ class Supervisor:
         self._children: list[Child] = []
         self._stops = 0
         self._stopped_at = 0.0
+        self._next_beat = 0.0
         self._serving = False
 
     def run(self) -> int:
@@ -88,7 +91,7 @@ class Supervisor:
         addresses = held.enter_context(claims.address(settings.listen, settings.workers))
         aws_addresses = self._claim_aws(held)
         self._run_folder.make(settings, self._operations)
-        self._epochs = Epochs(self._run_folder.epochs)
+        self._words = Words(self._run_folder.words)
         self._selector = held.enter_context(selectors.DefaultSelector())
         self._signals = held.enter_context(Signals((*_STOP, signal.SIGHUP, signal.SIGCHLD)))
         self._selector.register(self._signals, selectors.EVENT_READ)
@@ -102,6 +105,7 @@ class Supervisor:
             self._serve_metrics(held)
         while not self._stops:
             self._handle_events()
+            self._beat()
             self._restart_due()
             self._announce(addresses, aws_addresses)
         return self._stop()
@@ -153,7 +157,7 @@ class Supervisor:
         _log.info("metrics", extra={"address": f"http://{where}/metrics"})
 
     def _states(self) -> list[metrics.ProcessState]:
-        return [metrics.ProcessState(c.name, c.ready, c.restarts, c.facts or {}) for c in self._children]
+        return [metrics.ProcessState(c.name, c.up, c.restarts, c.hangs, c.facts or {}) for c in self._children]
 
     def _announce(self, addresses: list[str], aws_addresses: list[str]) -> None:
         """Publish and log the addresses, once, when all children are ready."""
@@ -211,6 +215,17 @@ class Supervisor:
                 child.reason = f"not ready after {self._timing.ready:.0f} s"
                 child.signal(signal.SIGKILL)
 
+    def _beat(self) -> None:
+        """Ask all children, once a second, whether they are there, and kill those that have not answered for long. What
+        has been answered was read before this is judged, however late the supervisor itself is."""
+        now = time.monotonic()
+        if now < self._next_beat:
+            return
+        self._next_beat = now + self._timing.beat
+        for child in self._children:
+            child.kill_hung()
+            child.ask()
+
     def _note_stop(self) -> None:
         """Count a stop request. timeout(1) and others signal the process and then its group, which is one request."""
         now = time.monotonic()
@@ -219,8 +234,10 @@ class Supervisor:
             self._stopped_at = now
 
     def _timeout(self) -> float:
+        if self._stops:
+            return 1.0
         due = [child.restart_at for child in self._children if child.restart_at is not None]
-        return min(1.0, max(0.0, min(due) - time.monotonic())) if due and not self._stops else 1.0
+        return max(0.0, min([*due, self._next_beat, time.monotonic() + 1.0]) - time.monotonic())
 
     def _ended(self, child: Child, status: int) -> None:
         """Read the last report of an ended process, then restart it or, before the server serves, refuse to start."""
@@ -231,7 +248,7 @@ class Supervisor:
             if status != 0 and not self._stops:
                 raise StartRefused(reason, status if status > 0 else 1)
             return
-        self._epochs.bump_all()
+        self._words.bump_all()
         if self._stops:
             return
         if not self._serving:

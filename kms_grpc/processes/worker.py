@@ -1,7 +1,7 @@
 """The process `worker`, which serves calls until SIGTERM.
 
 On SIGTERM it reports NOT_SERVING, finishes the calls in flight within drain_seconds, syncs the audit log and exits with
-code 0. SIGINT and SIGHUP are blocked (children.py).
+code 0. SIGINT and SIGHUP are blocked (children.py). It answers the supervisor's beats from its event loop.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from kms_grpc.crypto import keyring
 from kms_grpc.endpoints.door import Door
 from kms_grpc.processes import child_protocol, gauges, memory
 from kms_grpc.processes.child_protocol import SupervisorLink
+from kms_grpc.processes.readiness import Readiness
 from kms_grpc.processes.run_folder import RunFolder
 
 GAUGE_SECONDS = 1.0
@@ -38,6 +39,12 @@ class WorkerApplication(Protocol):
 
     def gauges(self) -> Mapping[str, int]:
         """Values for names of gauges.WORKER; called once a second."""
+
+    async def decrypt(self) -> None:
+        """Decrypts under a key of the server's own, on a thread that callers' Decrypts take. Raises what is wrong."""
+
+    async def report(self, able: bool) -> None:
+        """Have the health service say whether the worker can serve."""
 
     def close(self) -> None:
         """Sync the audit log and close the shards."""
@@ -70,17 +77,32 @@ async def _serve(link: SupervisorLink, build: Callable[[Settings, int], WorkerAp
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     application = build(link.settings, link.index)
     try:
+        await application.decrypt()
         with _umask(0o177):
             await application.server.start()
         gc.collect()
         gc.freeze()
+        readiness = Readiness(application.decrypt, application.report)
+        _answer_beats(link, readiness)
         link.ready(application.facts())
-        publishing = asyncio.create_task(_publish(link, application))
+        tasks = [asyncio.create_task(each) for each in (_publish(link, application), readiness.watch())]
         await stopping.wait()
+        tasks[1].cancel()
         await application.server.drain(link.settings.drain_seconds)
-        publishing.cancel()
+        tasks[0].cancel()
     finally:
         application.close()
+
+
+def _answer_beats(link: SupervisorLink, readiness: Readiness) -> None:
+    """Answer the supervisor from the event loop, so that an answer means that the loop turns."""
+    loop = asyncio.get_running_loop()
+
+    def answer() -> None:
+        if not link.answer_beats(readiness.is_ready):
+            loop.remove_reader(link)
+
+    loop.add_reader(link, answer)
 
 
 async def _publish(link: SupervisorLink, application: WorkerApplication) -> None:

@@ -2,7 +2,7 @@
 
 A secret is a ciphertext blob; its encryption context binds it to its access key id and its principal. It is decrypted
 once per day and region to derive a signing key; memory keeps signing keys only. Once DeleteAccessKey was answered,
-every worker refuses the access key, because each use compares the shard's epoch.
+every worker refuses the access key, because each use compares the word of the access key (words.py).
 """
 
 from __future__ import annotations
@@ -58,13 +58,12 @@ class StoredSigners:
         fixed = self._fixed.find(access_key_id)
         if fixed is not None:
             return fixed
-        self._shard.catch_up()
         access_key = self._shard.find_access_key(access_key_id)
         principal = self._principals.get(access_key.principal) if access_key is not None else None
         if access_key is None or principal is None:
             return None
         stored = self._stored.get(access_key_id)
-        if stored is None or stored.access_key is not access_key:
+        if stored is None or stored.access_key != access_key:
             stored = _StoredKey(self._shard, access_key, self._clock, self._keep)
             if len(self._stored) >= _SIGNERS:
                 self._stored.clear()
@@ -77,7 +76,7 @@ class StoredSigners:
         if fixed is not None:
             return fixed
         access_key, stored = self._shard.warm_access_key(access_key_id), self._stored.get(access_key_id)
-        if access_key is None or stored is None or stored.access_key is not access_key:
+        if access_key is None or stored is None or stored.access_key != access_key:
             return None
         return Signer(self._principals[access_key.principal], stored.warm_signing_key)
 

@@ -25,7 +25,7 @@ No row holds plaintext key material: materials are wrapped under the region's ke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -34,22 +34,12 @@ from typing import Final, Protocol
 from kms_grpc.clock import DAY_NS
 from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.key import Alias, ImportPair, Key, Material, Tag
+from kms_grpc.registry.change import Change, Name
 
 ANSWERS_KEPT_NS: Final = DAY_NS
 """How long an answer is repeated to a request with the same request id."""
 
 # --- rows --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One entry of the change log."""
-
-    sequence: int
-    kind: str
-    """`key`, `alias` or `access key`."""
-    name: str
-    """A key id, `<account>/alias/<name>`, or an access key id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,8 +337,13 @@ class Transaction(Protocol):
     def latest_time(self) -> WritableLatestTime: ...
 
     @property
-    def changed(self) -> bool:
-        """True if a key, an alias or an access key was touched, so that caches must drop it."""
+    def touched(self) -> Set[Name]:
+        """Returns the names of all that the transaction has touched, so that caches and Permits must
+        drop it. A touched alias touches the keys that it named and names."""
+
+    @property
+    def entries(self) -> int:
+        """Returns how many entries the transaction has added to the change log."""
 
     @property
     def created(self) -> Sequence[tuple[Key, Material | None]]:
@@ -392,6 +387,10 @@ class Registry(Protocol):
 
     def keep_reserve(self) -> None:
         """Fills up the disk space that is reserved for such transactions, as far as there is room."""
+
+    def version(self) -> object:
+        """Returns a value that differs from the one before each commit of any process, at the cost of one system
+        call. It may differ where nothing was committed."""
 
     def erase_removed(self) -> bool:
         """Overwrites removed rows in all files of the store. Returns False if readers or writers prevented that; call

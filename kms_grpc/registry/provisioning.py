@@ -6,7 +6,7 @@ migrates a shard.
 
     DIR/root.key                  made only where there is no shard yet; other sources of root keys likewise
     DIR/regions/<region>.sqlite   made as <region>.sqlite.new and renamed when complete
-    DIR/run/epochs                made by create_epochs at each start
+    DIR/run/words                 made by create_words at each start
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from kms_grpc.crypto.errors import RootKeyFileError
 from kms_grpc.crypto.keyring import evict
 from kms_grpc.faults import fault_point
 from kms_grpc.folder_sync import sync_folder
-from kms_grpc.registry.epochs import Epochs, epochs_path
 from kms_grpc.registry.own_row import (
     WillNotStart,
     in_words,
@@ -40,6 +39,7 @@ from kms_grpc.registry.sql.rows import Place, RowMac
 from kms_grpc.registry.sql.shard_row import ADD_SHARD, SHARD, ShardRow, shard_values
 from kms_grpc.registry.sql.sqlite import connect
 from kms_grpc.registry.sql.tables import HEAD
+from kms_grpc.registry.words import RegionWords, Words, words_path
 from kms_grpc.root_key.base import RootKey, RootKeySource
 
 T = TypeVar("T")
@@ -79,25 +79,37 @@ def prepare(installation: Installation, root_keys: RootKeySource, clock: Clock) 
 def open_shards(installation: Installation, root_keys: RootKeySource, cached_keys: int = CACHED_KEYS) -> Shards:
     """Opens the prepared shards for one process; `cached_keys` bounds its caches over all regions. Needs an open
     keyring with `cached_keys` slots, and slots for the root key and the region keys. Raises WillNotStart."""
-    path = epochs_path(installation.data_dir)
-    epochs = Epochs(path)
-    if len(epochs) != len(installation.regions):
-        raise WillNotStart(
-            f"{path} was made for {len(epochs)} regions, not {len(installation.regions)}. Restart the server."
-        )
+    words = _words(installation)
     root = _with_root_key(root_keys.open)
     capacity = max(2, cached_keys // len(installation.regions))
+    of_regions = [words.region(index, region) for index, region in enumerate(installation.regions)]
     try:
-        return Shards([_open_shard(installation, region, root, epochs, capacity) for region in installation.regions])
+        return Shards([_open_shard(installation, root, each, capacity) for each in of_regions])
     finally:
         root.close()
 
 
-def _open_shard(installation: Installation, region: str, root: RootKey, epochs: Epochs, capacity: int) -> Shard:
+def _words(installation: Installation) -> Words:
+    path = words_path(installation.data_dir)
+    try:
+        words = Words(path)
+    except ValueError as error:
+        raise WillNotStart(f"{error}. Restart the server.") from None
+    if words.regions != len(installation.regions):
+        raise WillNotStart(
+            f"{path} was made for {words.regions} regions, not {len(installation.regions)}. Restart the server."
+        )
+    return words
+
+
+def _open_shard(installation: Installation, root: RootKey, words: RegionWords, capacity: int) -> Shard:
+    region = words.region
     region_key = _region_key(installation, region, root)
     registry = SqlRegistry(installation.shard_path(region), installation.partition, region, region_key)
-    epoch = epochs[list(installation.regions).index(region)]
-    return Shard(installation.partition, region, installation.account, registry, region_key, epoch, capacity)
+    words.latest_time.raise_to(registry.latest_time.read_ns())
+    if words.announced.value == 0:  # the first process of this start; nobody has cached anything yet
+        words.announced.raise_to(registry.changes.last())
+    return Shard(installation.partition, region, installation.account, registry, region_key, words, capacity)
 
 
 def examine(path: Path, root: RootKey) -> tuple[ShardRow, Sequence[str]]:

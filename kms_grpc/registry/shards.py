@@ -1,9 +1,10 @@
 """The regions as a worker sees them: each with its registry, its region key, and bounded caches.
 
-The caches of a region hold while its epoch (epochs.py) has the value that they were brought up to. Whichever process
-commits bumps the epoch after the commit and before its answer. A call begins with `is_fresh`. If that is False,
-`catch_up` reads the epoch, then the change log, and drops exactly the changed entries. Loads and `catch_up` share one
-lock, so that a load cannot put back an entry that a change has just dropped. Look-ups of cached entries take no lock.
+The caches of a region hold while its epoch (words.py) has the value that they were brought up to. Whichever process
+commits bumps the epoch, and then the words of what it touched, after the commit and before its answer. `catch_up` reads
+the epoch, then the change log, and drops exactly the changed entries. Loads and `catch_up` share one lock, so that a
+load cannot put back an entry that a change has just dropped. Look-ups of cached entries take no lock. No lock is held
+while a write waits for the disk, so reads never wait behind writers.
 """
 
 from __future__ import annotations
@@ -14,18 +15,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from kms_grpc.clock import boot_ns
 from kms_grpc.crypto import key_wrapping
 from kms_grpc.crypto.ciphertext_blob import kid_of
-from kms_grpc.crypto.epoch import Epoch
 from kms_grpc.crypto.framing import frame
 from kms_grpc.crypto.keyring import evict
 from kms_grpc.faults import fault_point
 from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.key import Alias, Key, Material
-from kms_grpc.registry.base import Change, Registry, Transaction
+from kms_grpc.registry.base import Registry, Transaction
+from kms_grpc.registry.basis import Basis
+from kms_grpc.registry.change import Change
 from kms_grpc.registry.generational_cache import GenerationalCache
 from kms_grpc.registry.loaded_materials import LoadedMaterials, WrappingPlace
 from kms_grpc.registry.missing_material import missing_material
+from kms_grpc.registry.words import RegionWords
 
 T = TypeVar("T")
 
@@ -63,7 +67,7 @@ class Shard:
         account: str,
         registry: Registry,
         region_key: int,
-        epoch: Epoch,
+        words: RegionWords,
         capacity: int,
     ) -> None:
         self.partition = partition
@@ -71,7 +75,8 @@ class Shard:
         self.account = account
         self.registry = registry
         self.region_key = region_key
-        self.epoch = epoch
+        self.words = words
+        self.epoch = words.epoch
         self._capacity = capacity
         self._lock = threading.RLock()
         self._place = WrappingPlace(partition, region, region_key)
@@ -82,9 +87,10 @@ class Shard:
         """Takes a material out of the cache after StaleHandle or KeyringLost; the next look-up loads it again."""
         self._keys: GenerationalCache[str, Key] = GenerationalCache(capacity, weigh=_weight)
         self._aliases: GenerationalCache[str, Alias] = GenerationalCache(capacity)
-        self._access_keys: GenerationalCache[str, AccessKey] = GenerationalCache(capacity)
+        self._access_keys: GenerationalCache[str, tuple[AccessKey, bytes]] = GenerationalCache(capacity)
+        """Each with the lists that keep it valid (Basis.lists)."""
         self._unknown: set[str] = set()
-        self.seen_epoch = epoch.value
+        self.seen_epoch = self.epoch.value
         """The epoch that the caches were last brought up to."""
         self._seen = registry.changes.last()
 
@@ -118,8 +124,8 @@ class Shard:
             with self.registry.writing(spends_reserve) as transaction:
                 yield transaction
         finally:
-            if transaction is not None and transaction.changed:
-                self.epoch.bump()
+            if transaction is not None and transaction.touched:
+                self.words.announce(transaction.touched, transaction.entries)
                 fault_point("epoch.after")
         self.catch_up()
         for key, material in transaction.created:
@@ -143,17 +149,25 @@ class Shard:
     def find_access_key(self, access_key_id: str) -> AccessKey | None:
         """Returns the access key, or None if there is none of that id. KeyUnavailableException if its row was changed
         on disk."""
+        found = self.warm_access_key(access_key_id)
+        if found is not None:
+            return found
+        basis = Basis(self.words)
+        basis.rely_on("access key", access_key_id)
+        self.catch_up()
         with self._lock:
-            access_key = self._access_keys.get(access_key_id)
             name = f"access key {access_key_id}"
-            if access_key is None and name not in self._unknown:
-                access_key = self.registry.access_keys.find(access_key_id)
-                self._keep(self._access_keys, access_key_id, access_key, name)
+            if name in self._unknown:
+                return None
+            access_key = self.registry.access_keys.find(access_key_id)
+            kept = None if access_key is None else (access_key, basis.lists())
+            self._keep(self._access_keys, access_key_id, kept, name)
             return access_key
 
     def warm_access_key(self, access_key_id: str) -> AccessKey | None:
-        """Returns the access key if it was used lately and nothing was committed since. Reads nothing from disk."""
-        return self._access_keys.warm(access_key_id) if self.is_fresh() else None
+        """Returns the access key if it was used lately and no write has touched it since. Reads nothing from disk."""
+        kept = self._access_keys.warm(access_key_id)
+        return kept[0] if kept is not None and self.words.hold(kept[1], 0, boot_ns()) else None
 
     # --- under the region key ------------------------------------------------------------------------------------
 

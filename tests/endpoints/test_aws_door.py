@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import socket
 import stat
 import subprocess
 import sys
 import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -73,10 +75,18 @@ def connections(address: str) -> dict[str, http.client.HTTPConnection]:
     raise AssertionError(f"200 connections reached only {set(found)}")
 
 
-def access_key(command: str, *arguments: str, data_dir: Path, config: Path, code: int = 0) -> str:
+def access_key(
+    command: str,
+    *arguments: str,
+    data_dir: Path,
+    config: Path,
+    code: int = 0,
+    environment: Mapping[str, str] | None = None,
+) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "kms_grpc", "principals", "access-key", command, *arguments, "--data-dir", str(data_dir),
          "--config", str(config), "--output", "json"], capture_output=True, text=True, timeout=100, check=False,
+         env=os.environ | (environment or {}),
     )  # fmt: skip
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr
@@ -234,6 +244,32 @@ def test_a_deleted_access_key_is_refused_by_all_workers_at_once(served: Served, 
                 refused = call(connection, "DescribeKey", {"KeyId": key_id}, key=key, region=region)
                 assert refused.code == "UnrecognizedClientException"
         key = make_access_key(served.data_dir, config)
+
+
+def test_an_access_key_whose_deletion_was_killed_before_it_was_announced_is_refused(
+    served: Served, address: str, config: Path
+) -> None:
+    """The keeper makes up for it within seconds, and so does a second `delete`, which finds nothing to delete."""
+    workers = connections(address)
+
+    def killed() -> tuple[str, str]:
+        key = make_access_key(served.data_dir, config)
+        assert {call(each, "ListKeys", key=key).status for each in workers.values() for _ in range(3)} == {200}
+        environment = {"KMS_GRPC_FAULT": "commit.after", "KMS_GRPC_FAULT_IN": "principals"}
+        access_key("delete", key[0], data_dir=served.data_dir, config=config, code=-9, environment=environment)
+        return key
+
+    key = killed()
+    for connection in workers.values():
+        deadline = time.monotonic() + 60
+        while call(connection, "ListKeys", key=key).status == 200:
+            assert time.monotonic() < deadline, "the deletion never took effect"
+            time.sleep(0.05)
+        assert call(connection, "ListKeys", key=key).code == "UnrecognizedClientException"
+    key = killed()
+    access_key("delete", key[0], data_dir=served.data_dir, config=config, code=5)
+    for connection in workers.values():
+        assert call(connection, "ListKeys", key=key).code == "UnrecognizedClientException"
 
 
 def test_a_secret_is_shown_once(served: Served, address: str, config: Path) -> None:

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.xdist_group("door")
 
 MESSAGE_BYTES = 256 * 1024
 LIMITS = {
-    "threads": 1, "waiting_calls": 60, "calls_per_connection": 40, "message_bytes": MESSAGE_BYTES,
+    "threads": 1, "read_threads": 1, "waiting_calls": 60, "calls_per_connection": 40, "message_bytes": MESSAGE_BYTES,
     "in_flight_bytes": 2 * MESSAGE_BYTES, "bulk_waiting_ms": 1500, "calls": 100,
 }  # fmt: skip
 

@@ -26,8 +26,8 @@ from kms_grpc.operations.call import Service
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.table import NAMES, TABLE
-from kms_grpc.registry.epochs import create_epochs, epochs_path
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.words import create_words, words_path
 
 HOME = "eu-central-1"
 AWAY = "eu-west-1"
@@ -255,7 +255,7 @@ def prepare(folder: Path) -> None:
     app.prepare(made, SteppedClock())
     for name in ("run", "audit"):
         (folder / name).mkdir(mode=0o700, exist_ok=True)
-    create_epochs(epochs_path(folder), len(made.regions))
+    create_words(words_path(folder), len(made.regions))
 
 
 def together(*calls: Callable[[], object]) -> list[object]:

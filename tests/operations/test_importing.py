@@ -333,7 +333,7 @@ def test_killed_before_its_answer(host: Host, point: str, imported: bool) -> Non
     environment = os.environ | {"KMS_GRPC_FAULT": point}
     assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == -signal.SIGKILL
     records = [record["eventName"] for record in worker.outbox()]
-    worker.shard().epoch.bump()  # as the supervisor does for a worker that died
+    worker.shard().words.announce_all()  # as the supervisor does for a worker that died
     if imported:
         assert records == [IMPORT]
         assert is_usable(worker, key_id)

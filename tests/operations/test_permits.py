@@ -1,6 +1,6 @@
 """Permits: each worker obeys from its next call on what another has acknowledged; and which decisions may be kept.
 
-Two workers share a data directory, each with its own caches: one learns of the other's writes only by the epoch.
+Two workers share a data directory, each with its own caches: one learns of the other's writes only by shared words.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import pytest
 from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Decision, Question
 from kms_grpc.model.key import KeyState
 from kms_grpc.model.key_state import DISABLED, RULES
+from kms_grpc.registry import words
+from kms_grpc.registry.words import Words
 from tests.operations.service import (
     ALICE,
     AWAY,
@@ -53,7 +55,7 @@ def pair(host: Host) -> tuple[Worker, Worker]:
 def test_a_permit_answers_the_second_call(worker: Worker, name: str) -> None:
     key = worker.create()
     fields = fields_of(name, worker, key)
-    worker.shard().epoch.bump()
+    worker.shard().words.announce_all()
     assert not worker.is_warm(name, **fields)
     warmed(worker, name, **fields)
 
@@ -91,7 +93,7 @@ def test_a_moved_alias_is_obeyed_by_the_next_call(pair: tuple[Worker, Worker]) -
 
 
 def test_a_key_that_was_unknown_is_found_once_it_exists(pair: tuple[Worker, Worker]) -> None:
-    """A worker caches for a while that a key does not exist; a new epoch ends that too."""
+    """A worker caches for a while that a key does not exist; the next commit ends that too."""
     worker, other = pair
     assert worker.refusal("DescribeKey", key_id="alias/to-come").code == "NotFoundException"
     key = other.create(alias="alias/to-come")
@@ -117,18 +119,107 @@ def test_new_material_is_used_by_the_next_call(pair: tuple[Worker, Worker]) -> N
     assert worker.call("Decrypt", ciphertext_blob=blob).key_material_id == key.current_key_material_id
 
 
-def test_any_commit_of_the_region_ends_permits_and_no_other_regions(pair: tuple[Worker, Worker]) -> None:
+def writes_on(key: Any, other: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Returns writes that touch `key`, and after which it can still encrypt. `other` is another key."""
+    alias = {"alias_name": "alias/its", "target_key_id": key.key_id}
+    return [
+        ("CreateAlias", alias),
+        ("UpdateAlias", {**alias, "target_key_id": other.key_id}),  # its old target
+        ("UpdateAlias", alias),  # its new target
+        ("DeleteAlias", {"alias_name": "alias/its"}),
+        ("UpdateKeyDescription", {"key_id": key.key_id, "description": "changed"}),
+        ("EnableKeyRotation", {"key_id": key.key_id}),
+        ("RotateKeyOnDemand", {"key_id": key.key_id}),
+        ("DisableKey", {"key_id": key.key_id}),
+        ("EnableKey", {"key_id": key.key_id}),
+    ]
+
+
+def test_a_write_ends_the_permits_of_what_it_touched_and_no_others(pair: tuple[Worker, Worker]) -> None:
+    worker, other = pair
+    touched, second, neighbour = worker.create(), worker.create(), worker.create(alias="alias/neighbour")
+    encrypting = {"key_id": touched.key_id, "plaintext": b"p"}
+    warmed(worker, "Encrypt", **encrypting)
+    others = [
+        ("Encrypt", warmed(worker, "Encrypt", key_id=neighbour.key_id, plaintext=b"p")),
+        ("Encrypt", warmed(worker, "Encrypt", key_id="alias/neighbour", plaintext=b"p")),
+        ("Decrypt", warmed(worker, "Decrypt", ciphertext_blob=worker.encrypt(neighbour.key_id))),
+        ("DescribeKey", warmed(worker, "DescribeKey", key_id=neighbour.key_id)),
+    ]
+    for name, fields in writes_on(touched, second):
+        if name != "EnableKey":  # a disabled key has no Permit
+            warmed(worker, "Encrypt", **encrypting)
+        other.call(name, **fields)
+        assert not worker.is_warm("Encrypt", **encrypting), name
+        for kept, of_neighbour in others:
+            assert worker.is_warm(kept, **of_neighbour), f"{name} made {kept} of another key cold"
+    other.create()
+    assert all(worker.is_warm(kept, **of_neighbour) for kept, of_neighbour in others), "CreateKey"
+
+
+def test_a_write_leaves_a_batch_of_other_keys_warm(pair: tuple[Worker, Worker]) -> None:
+    worker, other = pair
+    key, written = worker.create(), worker.create()
+    fields: dict[str, Any] = {"key_id": key.key_id, "items": [{"plaintext": b"p"}] * 3}
+    warmed(worker, "EncryptBatch", **fields)
+    other.call("DisableKey", key_id=written.key_id)
+    assert worker.is_warm("EncryptBatch", **fields)
+    other.call("DisableKey", key_id=key.key_id)
+    assert not worker.is_warm("EncryptBatch", **fields)
+
+
+def test_what_may_concern_all_of_a_region_ends_its_permits_and_no_other_regions(pair: tuple[Worker, Worker]) -> None:
     worker, other = pair
     key, away = worker.create(), worker.create(region=AWAY)
     fields = warmed(worker, "Encrypt", key_id=key.key_id, plaintext=b"p")
-    far = {"key_id": away.key_id, "plaintext": b"p"}
-    worker.call("Encrypt", region=AWAY, **far)
-    other.create()
+    far = warmed(worker, "Encrypt", region=AWAY, key_id=away.key_id, plaintext=b"p")
+    other.shard(HOME).words.announce_all()
     assert not worker.is_warm("Encrypt", **fields)
-    assert worker.is_warm("Encrypt", region=AWAY, **far)
-    worker.call("Encrypt", **fields)
-    other.shard(HOME).epoch.bump()  # as the supervisor does when a worker has died
+    assert worker.is_warm("Encrypt", **far)
+    warmed(worker, "Encrypt", **fields)
+    other.shard(HOME).words.configuration.bump()  # as the supervisor does when a worker has died
     assert not worker.is_warm("Encrypt", **fields)
+    assert not worker.is_warm("Encrypt", **far)
+
+
+def test_a_permit_ends_when_the_snapshot_is_no_longer_fresh(worker: Worker) -> None:
+    fields = warmed(worker, "Encrypt", key_id=worker.create().key_id, plaintext=b"p")
+    word = worker.shard().words.fresh_until
+    word.add(worker.service.clock.boot_ns() + 10**9 - word.value)
+    assert worker.is_warm("Encrypt", **fields)
+    word.add(-(10**9))
+    assert not worker.is_warm("Encrypt", **fields)
+
+
+def test_names_that_share_a_word_cost_a_look_up_and_no_wrong_answer(
+    pair: tuple[Worker, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(words, "NAMES", 1)
+    monkeypatch.setattr(Words, "index_of", lambda self, region, name: self.mapped.count - 1)
+    worker, other = pair
+    key, written = worker.create(), worker.create()
+    fields = warmed(worker, "Encrypt", key_id=key.key_id, plaintext=b"p")
+    other.call("DisableKey", key_id=written.key_id)
+    assert not worker.is_warm("Encrypt", **fields)
+    assert worker.call("Encrypt", **fields).key_id == key.arn
+    assert worker.refusal("Encrypt", key_id=written.key_id, plaintext=b"p").code == "DisabledException"
+
+
+def test_a_write_between_the_word_and_the_cache_is_not_missed(pair: tuple[Worker, Worker]) -> None:
+    """Admission reads the words before the registry. Whenever the write comes, its Permit does not survive it."""
+    worker, other = pair
+    key = worker.create()
+    find_key = worker.shard().find_key
+
+    def find_then_disable(key_id: str) -> Any:
+        found = find_key(key_id)
+        other.call("DisableKey", key_id=key_id)
+        return found
+
+    worker.shard().find_key = find_then_disable  # type: ignore[method-assign]
+    worker.encrypt(key.key_id)
+    worker.shard().find_key = find_key  # type: ignore[method-assign]
+    assert worker.refusal("Encrypt", key_id=key.key_id, plaintext=b"p").code == "DisabledException"
 
 
 def test_permits_are_the_callers_own(worker: Worker) -> None:

@@ -59,6 +59,7 @@ class LineServer:
 class StandInWorker:
     def __init__(self, settings: Settings, index: int) -> None:
         refuse(settings, f"worker-{index}")
+        self._no_decrypt = settings.data_dir / "no-decrypt"
         self.server = LineServer(settings.listen, f"worker-{index} {os.getpid()}\n")
 
     def facts(self) -> Mapping[str, str]:
@@ -66,6 +67,14 @@ class StandInWorker:
 
     def gauges(self) -> Mapping[str, int]:
         return {"cached_keys": 7}
+
+    async def decrypt(self) -> None:
+        """Fails while there is a file `no-decrypt`."""
+        if self._no_decrypt.exists():
+            raise ConfigurationError("the shard cannot be read")
+
+    async def report(self, able: bool) -> None:
+        pass
 
     def close(self) -> None:
         pass

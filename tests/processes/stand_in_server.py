@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kms_grpc import config
-from kms_grpc.registry.epochs import Epochs
+from kms_grpc.registry.words import Words
 from tests.ending import ENDING_WITH_US
 
 T = TypeVar("T")
@@ -118,7 +118,8 @@ class StandInServer:
         return str(self.said("^serving$")[0]["address"])
 
     def epochs(self) -> list[int]:
-        return [epoch.value for epoch in Epochs(self.data_dir / "run" / "epochs")]  # type: ignore[attr-defined]
+        words = Words(self.data_dir / "run" / "words")
+        return [words.region(index, "").epoch.value for index in range(words.regions)]
 
     def connect(self, address: str | None = None) -> socket.socket:
         """Returns a connection on which a worker has sent its greeting."""

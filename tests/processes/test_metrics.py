@@ -39,7 +39,10 @@ def page(run: RunFolder, **more: Any) -> str:
     """Returns the text of one scrape. `more`: settings."""
     settings = from_values(SETTINGS | more)
     registry = CollectorRegistry()
-    states = [ProcessState("worker-0", True, 0, {"libcrypto": "OpenSSL 3"}), ProcessState("worker-1", False, 3, {})]
+    states = [
+        ProcessState("worker-0", True, 0, 0, {"libcrypto": "OpenSSL 3"}),
+        ProcessState("worker-1", False, 3, 2, {}),
+    ]
     registry.register(ServerCollector(run, settings, OPERATIONS, lambda: states))
     return generate_latest(registry).decode()
 

@@ -17,10 +17,10 @@ from kms_grpc.clock import SystemClock
 from kms_grpc.crypto.keyring import open_keyring
 from kms_grpc.model.arn import alias_arn, key_arn
 from kms_grpc.model.key import Alias, ImportPair, Key, KeyState, Material, Origin, RotationType
-from kms_grpc.registry.epochs import create_epochs, epochs_path
 from kms_grpc.registry.provisioning import Installation, open_shards, prepare
 from kms_grpc.registry.shards import Shard, Shards
 from kms_grpc.registry.sql import tables
+from kms_grpc.registry.words import create_words, words_path
 from kms_grpc.root_key.file import RootKeyFile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +41,7 @@ def start(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Ins
     open_keyring()
     made = installation(folder, regions, **other)
     prepare(made, RootKeyFile(folder / "root.key"), SystemClock())
-    create_epochs(epochs_path(folder), len(regions))
+    create_words(words_path(folder), len(regions))
     return made
 
 

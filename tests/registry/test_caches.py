@@ -21,10 +21,10 @@ from kms_grpc.crypto.keyring import keyring_facts
 from kms_grpc.errors import KeyUnavailableException
 from kms_grpc.model.key import Key, KeyState
 from kms_grpc.registry import shards as shards_module
-from kms_grpc.registry.epochs import Epochs, epochs_path
 from kms_grpc.registry.generational_cache import GenerationalCache
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql import writer
+from kms_grpc.registry.words import Words, words_path
 from tests.registry.made import (
     ACCOUNT,
     add_alias,
@@ -145,7 +145,7 @@ with shard.writing() as t: t.keys.change(replace(t.keys.find(argv[1]), state=Key
     dead = in_another_process(f"exec({code!r})", folder, key.key_id, fault=fault)
     assert dead.returncode == -signal.SIGKILL, dead.stderr
     assert shard.is_fresh() is not bumped, "a writer killed between commit and bump leaves the epoch as it was"
-    Epochs(epochs_path(folder)).bump_all()  # what the supervisor does then
+    Words(words_path(folder)).bump_all()  # what the supervisor does then
     assert shard.catch_up() is (fault != "commit.before")
     found = shard.find_key(key.key_id)
     assert found is not None

@@ -13,6 +13,7 @@ import pytest
 
 from kms_grpc.crypto.keyring import keyring_facts
 from kms_grpc.registry.own_row import WillNotStart
+from kms_grpc.registry.words import create_words
 from tests.registry.made import REGION, add_key, in_another_process, opened, shard_file, start
 
 SECOND = "us-east-1"
@@ -29,7 +30,7 @@ def names(folder: Path) -> set[str]:
 def test_a_first_start_makes_the_root_key_and_a_shard_for_each_region(tmp_path: Path) -> None:
     start(tmp_path, REGIONS)
     made = {"root.key", f"regions/{REGION}.sqlite", f"regions/{SECOND}.sqlite"}
-    assert names(tmp_path) == made | {"run/epochs"}
+    assert names(tmp_path) == made | {"run/words"}
     assert {(tmp_path / name).stat().st_mode & 0o777 for name in made} == {0o600}
 
 
@@ -143,8 +144,13 @@ def test_a_refused_start_leaves_no_key_loaded(tmp_path: Path) -> None:
         ("not made yet", lambda folder: shard_file(folder).unlink(), "is missing. Start the server"),
         (
             "another set of regions",
-            lambda folder: (folder / "run" / "epochs").write_bytes(bytes(16)),
+            lambda folder: create_words(folder / "run" / "words", 2),
             "made for 2 regions, not 1",
+        ),
+        (
+            "a file of an older version",
+            lambda folder: (folder / "run" / "words").write_bytes(bytes(16)),
+            "is no words file, or is damaged. Restart the server",
         ),
         ("not migrated", _newer, "is not migrated"),
     ],
@@ -186,7 +192,7 @@ def test_a_start_completes_one_that_was_killed(tmp_path: Path, fault: str, finis
     kept = {name: (tmp_path / name).read_bytes() for name in finished}
     start(tmp_path, REGIONS)
     assert {name: (tmp_path / name).read_bytes() for name in kept} == kept, "what was finished is kept"
-    assert names(tmp_path) == whole | {"run/epochs"}, "and nothing half-made is left"
+    assert names(tmp_path) == whole | {"run/words"}, "and nothing half-made is left"
     shards = opened(tmp_path, REGIONS)
     for shard in shards:
         assert shard.find_key(add_key(shard).key_id) is not None

@@ -119,7 +119,7 @@ with shard.writing() as t: key = t.keys.find(argv[1]); {write}
 """
     dead = in_another_process(f"exec({code!r})", folder, key.key_id, fault=fault)
     assert dead.returncode == -signal.SIGKILL, dead.stderr
-    store.epoch.bump()
+    store.words.announce_all()
     store.catch_up()
     found = store.find_key(key.key_id)
     if fault == "commit.before":

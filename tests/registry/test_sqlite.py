@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from kms_grpc.errors import DependencyTimeoutException
-from kms_grpc.registry.base import Change
+from kms_grpc.registry.change import Change
 from kms_grpc.registry.migrate import alembic_config
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql import sqlite, writer

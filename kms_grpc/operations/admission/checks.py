@@ -22,6 +22,7 @@ from kms_grpc.operations.admission import identifiers
 from kms_grpc.operations.admission.selectors import UNREADABLE, ByBlob, KeySelector
 from kms_grpc.operations.call import NO_CONTEXT, Call
 from kms_grpc.operations.operation import Operation
+from kms_grpc.registry.basis import Basis
 from kms_grpc.registry.shards import Shard
 
 
@@ -59,7 +60,7 @@ def admit(call: Call, operation: Operation, request: Any) -> tuple[Key | None, .
     KMSError. An encryption context that is too long is refused first, before any key is looked up."""
     for selector in operation.keys:
         canonical(_context(selector, request))
-    call.keys = ()
+    call.keys, call.basis = (), Basis(call.shard.words)
     if operation.action is not None and not call.may(operation.action, None, NO_CONTEXT):
         raise identifiers.denied(call, operation.action)
     keys = tuple(_permitted_key(call, selector, request) for selector in operation.keys)

@@ -37,7 +37,11 @@ def resolve(call: Call, text: str, action: str, *, aliases: bool, invalid_arn: b
 def find_key(call: Call, key_id: str) -> Key | None:
     """Returns a key as of now (expired material is gone), from the transaction inside a write, else from the shard's
     cache. None for AWS owned keys, which callers cannot see."""
-    key = call.shard.find_key(key_id) if call.transaction is None else call.transaction.keys.find(key_id)
+    if call.transaction is None:
+        _rely_on(call, "key", key_id)
+        key = call.shard.find_key(key_id)
+    else:
+        key = call.transaction.keys.find(key_id)
     return None if key is None or key.kind is KeyKind.AWS_OWNED else as_of(key, call.time_ns)
 
 
@@ -51,11 +55,17 @@ def stored(call: Call, key: Key) -> Key:
 
 def find_alias(call: Call, account: str, name: str) -> Alias | None:
     """Returns an alias, from the transaction inside a write, else from the shard's cache."""
-    return (
-        call.shard.find_alias(account, name)
-        if call.transaction is None
-        else call.transaction.aliases.find(account, name)
-    )
+    if call.transaction is not None:
+        return call.transaction.aliases.find(account, name)
+    _rely_on(call, "alias", f"{account}/{name}")
+    return call.shard.find_alias(account, name)
+
+
+def _rely_on(call: Call, kind: str, name: str) -> None:
+    """Reads the name's word, then lets the cache catch up with all that was announced before."""
+    if call.basis is not None:
+        call.basis.rely_on(kind, name)
+    call.shard.catch_up()
 
 
 def denied(call: Call, action: str) -> KMSError:

@@ -14,7 +14,7 @@ from kms_grpc.clock import DAY_NS
 from kms_grpc.errors import AlreadyExistsException
 from kms_grpc.model.arn import RESERVED_ALIAS_PREFIX, alias_arn, key_arn
 from kms_grpc.model.key import Alias, Key, KeyKind, KeyState
-from kms_grpc.operations.call import Call
+from kms_grpc.operations.call import Call, MustWrite
 from kms_grpc.registry.base import OutboxRow
 
 ROTATION_DAYS: Final = 365
@@ -27,6 +27,8 @@ def provide(call: Call, account: str, name: str) -> Alias | None:
     service = name.removeprefix(RESERVED_ALIAS_PREFIX)
     if account != call.account or service not in call.service.managed_services or not _may_make(call, service):
         return None
+    if not call.may_write:
+        raise MustWrite
     try:
         _make(call, service, name)
     except AlreadyExistsException:

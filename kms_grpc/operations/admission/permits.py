@@ -1,8 +1,10 @@
 """Permits: results of admission, kept so that the next such call need not be admitted again.
 
-A Permit is found by caller, called region, operation and the request's identity (what it says about its keys). It is
-valid while the shard's epoch is unchanged. Any write that any worker of this host acknowledges raises the epoch, so a
-disabled key, a moved alias and a new key material take effect at once.
+A Permit is found by caller, called region, operation and the request's identity (what it says about its keys). What
+keeps it valid are three lists (crypto/validity.py): the words of the names that its admission relied on have the values
+that they had before the registry was read; no end was reached, of a key material or of what was read; and the counters
+that take the call. So a Permit dies by a write that touched one of its names, on whichever worker of this host, and by
+no other: a disabled key, a moved alias and a new key material take effect at once, and other keys stay warm.
 """
 
 from __future__ import annotations
@@ -10,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
+from kms_grpc.crypto.validity import FOR_EVER
 from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
 from kms_grpc.operations.call import Call
 from kms_grpc.registry.shards import Shard
-
-FOR_EVER = 1 << 63
 
 
 class NotWarm(Exception):
@@ -28,14 +29,18 @@ class Permit(NamedTuple):
     principal: Principal
     shard: Shard
     keys: tuple[Key, ...]
-    epoch: int
-    """The shard's epoch at admission."""
+    lists: bytes
+    """The lists that keep the Permit valid."""
+    cells: tuple[int, ...]
+    """`count[]` of the lists."""
     audit_head: bytes
     """The beginning of the audit records of all calls that this Permit admits."""
-    ends_ns: int = FOR_EVER
-    """Wall clock, ns since 1970."""
     materials: Any = None
     """The key materials of the call, in kinds of operations that keep them."""
+
+    def give(self, call: Call) -> None:
+        """Gives a call what its admission would have found."""
+        call.called, call.keys, call.permit_head, call.cells = self.shard, self.keys, self.audit_head, self.cells
 
 
 class Permits:
@@ -48,7 +53,7 @@ class Permits:
     def find(self, call: Call, identity: Hashable) -> Permit | None:
         """Returns the valid Permit of a call whose caller is known."""
         permit = self._permits.get((call.caller, call.credentials.region, call.operation, identity))
-        if permit is None or permit.epoch != permit.shard.epoch.value or call.time_ns >= permit.ends_ns:
+        if permit is None or not holds(call, permit.shard, permit.lists):
             return None
         return permit
 
@@ -62,11 +67,25 @@ class Permits:
         return len(self._permits)
 
 
-def permit_for(call: Call, epoch: int, materials: object = None) -> Permit:
-    """Returns the Permit of an admitted call. `epoch` is the shard's, read before admission."""
-    return Permit(call.principal, call.shard, call.keys, epoch, call.audit_head, end_for(call.keys), materials)
+def permit_for(call: Call, materials: object = None, *, counts: bool = True) -> Permit:
+    """Returns the Permit of an admitted call. `counts`: each call that it admits is counted by itself."""
+    cells = (call.service.counters.cell(call.operation, "OK"),) if counts else ()
+    return Permit(
+        call.principal, call.shard, call.keys, lists_for(call, call.keys, cells), cells, call.audit_head, materials
+    )
+
+
+def lists_for(call: Call, keys: tuple[Key, ...], cells: tuple[int, ...] = ()) -> bytes:
+    """Returns the lists that keep the admission of a call valid."""
+    assert call.basis is not None, "the call was admitted"
+    return call.basis.lists(end_for(keys), cells)
+
+
+def holds(call: Call, shard: Shard, lists: bytes) -> bool:
+    """Returns whether an admission that was kept is valid for the call."""
+    return shard.words.hold(lists, call.time_ns, call.service.clock.boot_ns())
 
 
 def end_for(keys: tuple[Key, ...]) -> int:
-    """Returns when the first material of `keys` expires: wall clock, ns since 1970."""
+    """Returns when the first material of `keys` expires, in the shard's time: ns since 1970."""
     return min((key.expires_ns for key in keys if key.expires_ns is not None), default=FOR_EVER)

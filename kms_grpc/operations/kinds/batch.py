@@ -59,7 +59,8 @@ class Batch(Row[Request], Generic[Request, Item, *Keys]):
     def warm(self, call: Call, operation: Operation, raw: bytes, wire: Wire, permits: Permits) -> bytes | None:
         """Answers a batch that is not large, where Permits hold for all of its groups."""
         call.called = checks.called_shard(call)
-        if len(raw) > WARM_BYTES or not call.shard.is_fresh():
+        call.cells = (call.service.counters.cell(operation.name, "OK"),)
+        if len(raw) > WARM_BYTES:
             raise NotWarm
         admission = GroupAdmission(call, operation, permits, self._materials, by_permit_only=True)
         return BatchRun(self.items, call, operation, raw, admission, anew=False).answer(warm=True)

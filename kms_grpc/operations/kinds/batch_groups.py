@@ -99,9 +99,8 @@ class GroupAdmission:
 
     def _admit_anew(self, item: Any, identity: bytes) -> Permit:
         call = self._call
-        epoch = call.shard.seen_epoch
         checks.admit(call, self._operation, item)
-        permit = permit_for(call, epoch, self._group(item))
+        permit = permit_for(call, self._group(item), counts=False)
         if call.stable:
             self._permits.keep(call, identity, permit)
         return permit

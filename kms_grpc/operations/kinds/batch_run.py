@@ -51,7 +51,8 @@ class BatchRun:
         batch = self._scanned(warm)
         if warm and (batch.unfit or max(batch.items, batch.data_keys) > WARM_ITEMS or batch.groups > WARM_GROUPS):
             raise NotWarm
-        self.call.shard.catch_up()
+        if not warm:  # a Permit tells by itself whether it is current
+            self.call.shard.catch_up()
         groups = self._admitted_groups(batch)
         if groups is None:
             batch = self._scan(by_context=True)

@@ -59,14 +59,13 @@ class Sealed(Row[Request], Generic[Request, Response]):
     def run(self, call: Call, operation: Operation, raw: bytes, wire: Wire, permits: Permits) -> bytes:
         """Keeps a Permit if the call succeeds."""
         request = read_request(call, operation, raw, wire)
-        epoch = call.shard.seen_epoch
         (key,) = checks.admit(call, operation, request)
         assert key is not None, "a sealed operation names its key"
         end_dry_run(operation, request)
         material, answer = while_stale(lambda: self._answer(call, request, key))
         note_material(call, material)
         if call.stable:
-            permit = permit_for(call, epoch, self._kept(operation, request, material))
+            permit = permit_for(call, self._kept(operation, request, material))
             call.permit_head = permit.audit_head
             permits.keep(call, operation.identity(request), permit)
         return wire.write(answer)
@@ -119,7 +118,7 @@ class Sealed(Row[Request], Generic[Request, Response]):
 
 def _use(call: Call, permit: Permit) -> SealedMaterial:
     """Gives the call what its Permit holds."""
-    call.called, call.keys, call.permit_head = permit.shard, permit.keys, permit.audit_head
+    permit.give(call)
     kept: SealedMaterial = permit.materials
     call.record.additionalEventData = kept.details
     return kept

@@ -1,8 +1,8 @@
 """Streams: messages go both ways until one side ends the call.
 
-A stream is admitted with its first message, and again whenever anything in its shard has changed. No transaction and no
-lock is held over it. It has two audit records, one at admission and one at its end, with the bytes of plaintext and the
-outcome: done, failed or cancelled. It is counted once.
+A stream is admitted with its first message, and again whenever a write has touched its key or alias. No transaction and
+no lock is held over it. It has two audit records, one at admission and one at its end, with the bytes of plaintext and
+the outcome: done, failed or cancelled. It is counted once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.model.key import Key
 from kms_grpc.operations.admission import checks
 from kms_grpc.operations.admission.message_selector import ByMessage
-from kms_grpc.operations.admission.permits import FOR_EVER, Permits, end_for
+from kms_grpc.operations.admission.permits import Permits, holds, lists_for
 from kms_grpc.operations.call import Call, Service
 from kms_grpc.operations.contract.validation import decode
 from kms_grpc.operations.contract.wire import PROTOBUF, Wire
@@ -74,7 +74,7 @@ class StreamCall:
         self._gathered: Any = None
         self._work: StreamWork | None = None
         self._has_part = False
-        self._epoch, self._ends_ns = -1, FOR_EVER
+        self._lists = b""
 
     @property
     def is_open(self) -> bool:
@@ -94,9 +94,10 @@ class StreamCall:
     @property
     def must_be_admitted(self) -> bool:
         """True where `admit` must be called with the next message first, on a thread that may block."""
-        shard = self._call.called
-        is_current = shard is not None and self._epoch == shard.epoch.value
-        return self._work is None or not is_current or self._call.service.clock.wall_ns() >= self._ends_ns
+        if self._work is None:
+            return True
+        self._call.time_ns = self._call.service.clock.wall_ns()
+        return not holds(self._call, self._call.shard, self._lists)
 
     def admit(self, raw: bytes) -> None:
         """Admits the stream: with its first message by all steps up to the handler, later by the checks of its key."""
@@ -181,15 +182,12 @@ class StreamCall:
         return None
 
     def _admit_again(self, work: StreamWork) -> None:
-        """Raises where the caller may not go on. The epoch is read before the checks, so that a change during them is
-        noticed at the next message."""
+        """Raises where the caller may not go on. A change during the checks is noticed at the next message."""
         call = self._call
         call.caller = call.service.authentication.principal(call.credentials)
         call.time_ns = call.service.clock.wall_ns()
-        call.shard.catch_up()
-        epoch = call.shard.seen_epoch
         keys = checks.admit(call, self._operation, work.request)
-        self._epoch, self._ends_ns = epoch, end_for(tuple(key for key in keys if key is not None))
+        self._lists = lists_for(call, tuple(key for key in keys if key is not None))
 
     def _record(self, outcome: str) -> None:
         """Notes the outcome for the next audit record. A stream that was never admitted has no outcome."""

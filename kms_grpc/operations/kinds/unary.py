@@ -28,10 +28,9 @@ class Unary(Row[Request], Generic[Request, Response, *Keys]):
     def run(self, call: Call, operation: Operation, raw: bytes, wire: Wire, permits: Permits) -> bytes:
         """Keeps a Permit, whatever the handler's outcome is."""
         request = read_request(call, operation, raw, wire)
-        epoch = call.shard.seen_epoch
         keys: Any = checks.admit(call, operation, request)
         if operation.warm and call.stable:
-            permit = permit_for(call, epoch)
+            permit = permit_for(call)
             permits.keep(call, operation.identity(request), permit)
         end_dry_run(operation, request)
         return wire.write(while_stale(lambda: self.handler(call, request, *keys)))
@@ -42,7 +41,7 @@ class Unary(Row[Request], Generic[Request, Response, *Keys]):
         permit = permits.find(call, operation.identity(request))
         if permit is None:
             return None
-        call.called, call.keys, call.permit_head = permit.shard, permit.keys, permit.audit_head
+        permit.give(call)
         validate(request)
         if operation.dry_run and request.dry_run:
             raise NotWarm

@@ -68,27 +68,30 @@ class SqlWritableAliases(SqlAliases):
         exists = f"An alias with the name {alias.arn} already exists"
         if self.find(alias.account, alias.name) is not None:
             raise AlreadyExistsException(exists, key=alias.arn)
-        alias = replace(alias, sequence=self._log(alias.account, alias.name))
+        alias = replace(alias, sequence=self._log(alias.account, alias.name, alias.target_key_id))
         self._writer.add(_ADD, ALIAS, _values(alias), exists)
         return alias
 
     def change(self, alias: Alias) -> Alias:
         changed = replace(alias, revision=alias.revision + 1)
+        former = self.find(alias.account, alias.name)
         self._writer.change(_CHANGE, ALIAS, _values(changed), _seen(alias), alias.arn)
-        self._log(alias.account, alias.name)
+        targets = (alias.target_key_id,) if former is None else (alias.target_key_id, former.target_key_id)
+        self._log(alias.account, alias.name, *targets)
         return changed
 
     def remove(self, alias: Alias) -> None:
         self._writer.write_seen(_REMOVE, _seen(alias), alias.arn)
-        self._log(alias.account, alias.name)
+        self._log(alias.account, alias.name, alias.target_key_id)
 
     def remove_all(self, key_id: str) -> None:
         """Removes all aliases that point to a key."""
         for account, name in self._writer.all(_NAMES_OF_KEY, {"of_key_id": key_id}):
-            self._log(account, name)
+            self._log(account, name, key_id)
         self._writer.execute(_REMOVE_ALL, {"of_key_id": key_id})
 
-    def _log(self, account: str, name: str) -> int:
+    def _log(self, account: str, name: str, *targets: str) -> int:
+        self._writer.touched.update(("key", key_id) for key_id in targets)
         return self._writer.log_change("alias", f"{account}/{name}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import func, select
 
-from kms_grpc.registry.base import Change
+from kms_grpc.registry.change import Change
 from kms_grpc.registry.sql.reader import AFTER, LIMIT, Reader
 from kms_grpc.registry.sql.tables import change_log
 

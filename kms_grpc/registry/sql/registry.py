@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 
 from kms_grpc.model.key import Key, Material
+from kms_grpc.registry.change import Name
 from kms_grpc.registry.sql.access_keys import ACCESS_KEY, SqlAccessKeys, SqlWritableAccessKeys
 from kms_grpc.registry.sql.aliases import ALIAS, SqlAliases, SqlWritableAliases
 from kms_grpc.registry.sql.answers import ANSWER, SqlWritableAnswers
@@ -44,8 +46,12 @@ class SqlTransaction:
         self.latest_time = SqlWritableLatestTime(writer)
 
     @property
-    def changed(self) -> bool:
-        return self._writer.changes > 0
+    def touched(self) -> AbstractSet[Name]:
+        return self._writer.touched
+
+    @property
+    def entries(self) -> int:
+        return self._writer.entries
 
     @property
     def created(self) -> Sequence[tuple[Key, Material | None]]:
@@ -76,6 +82,9 @@ class SqlRegistry:
 
     def keep_reserve(self) -> None:
         self._store.keep_reserve()
+
+    def version(self) -> object:
+        return self._store.version()
 
     def erase_removed(self) -> bool:
         return self._store.empty_log()

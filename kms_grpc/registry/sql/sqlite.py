@@ -35,6 +35,7 @@ PATIENCE_S = 10.0
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 0.0005
+_SETTLED_NS = 100_000_000
 _READERS_KEPT = 8
 _PRAGMAS = (
     "PRAGMA synchronous=FULL",
@@ -69,6 +70,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, region: str) -> None:
         self._path = path
+        self._log_path = path.with_name(path.name + "-wal")
         self._region = region
         self._engine = create_engine("sqlite://", creator=lambda: connect(path), poolclass=NullPool)
         self._readers: deque[Connection] = deque()
@@ -104,6 +106,17 @@ class SqliteStore:
                 yield from self._transaction(deadline, spends_reserve)
             finally:
                 self._writer_lock.release()
+
+    def version(self) -> object:
+        """Returns the state of the write-ahead log's file. A commit writes to it, and so sets its time, which the
+        kernel gives in steps of up to 10 ms: so a file that was written lately has no version yet, and each call
+        returns a new value."""
+        try:
+            facts = self._log_path.stat()
+        except OSError:
+            return object()
+        recent = time.time_ns() - facts.st_mtime_ns < _SETTLED_NS
+        return object() if recent else (facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
     def empty_log(self) -> bool:
         """Copies the write-ahead log into the file and truncates it, so that neither holds overwritten content. Returns

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from kms_grpc.errors import AlreadyExistsException, ConflictException
 from kms_grpc.model.key import Key, Material
+from kms_grpc.registry.change import Name
 from kms_grpc.registry.sql.reader import Reader
 from kms_grpc.registry.sql.rows import RowKind, Values
 from kms_grpc.registry.sql.tables import change_log
@@ -34,8 +35,10 @@ class Writer(Reader):
         lent = nullcontext(connection)
         super().__init__(lambda: lent, reader.macs, reader.damage)
         self._connection = connection
-        self.changes = 0
+        self.entries = 0
         """Entries that the transaction has added to the change log."""
+        self.touched: set[Name] = set()
+        """See base.Transaction.touched."""
         self.created: list[tuple[Key, Material | None]] = []
 
     def execute(self, statement: Executable, parameters: Values) -> CursorResult[Any]:
@@ -65,5 +68,6 @@ class Writer(Reader):
         sequence = int(inserted[0])
         if sequence % _TRIM_EVERY == 0:
             self.execute(_TRIM_CHANGES, {"until": sequence - CHANGES_KEPT})
-        self.changes += 1
+        self.entries += 1
+        self.touched.add((kind, name))
         return sequence
