@@ -84,6 +84,13 @@ class Upcoming:
     """Keys that are pending deletion, including those that wait for their replicas."""
     next_deletion_ns: int | None
     next_expiry_ns: int | None
+    next_rotation_ns: int | None = None
+
+    def next_ns(self, destroys: bool) -> int | None:
+        """Returns the next date: of a rotation, and where the keeper `destroys`, of a deletion or an expiry."""
+        destructions = (self.next_deletion_ns, self.next_expiry_ns) if destroys else ()
+        dates = [date for date in (self.next_rotation_ns, *destructions) if date is not None]
+        return min(dates, default=None)
 
 
 # --- parts -------------------------------------------------------------------------------------------------------
