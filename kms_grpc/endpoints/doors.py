@@ -20,7 +20,7 @@ from kms_grpc.operations.operation import Operation
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What the doors serve beside the operations: nothing in a server, the yardsticks in that of the bench."""
+    """Handlers that the doors serve beside the operations: none in a server, the yardsticks in that of the bench."""
 
     grpc_handlers: Sequence[Any] = ()
     around_http: Callable[[Any], Any] = lambda door: door

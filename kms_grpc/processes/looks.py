@@ -33,8 +33,14 @@ class Look:
             return True
         if trusted and wall_ns - self.latest_ns >= record_every_ns:
             return True
-        next_ns = self.upcoming.next_ns(trusted)
-        return next_ns is not None and max(wall_ns, self.latest_ns) >= next_ns
+        now_ns = max(wall_ns, self.latest_ns)
+        return any(date_ns is not None and date_ns <= now_ns for date_ns in self._dates_ns(trusted))
+
+    def _dates_ns(self, trusted: bool) -> tuple[int | None, ...]:
+        """Returns the dates that count: a deletion or an expiry waits until the clock is trusted."""
+        upcoming = self.upcoming
+        destructions = (upcoming.next_deletion_ns, upcoming.next_expiry_ns) if trusted else ()
+        return (upcoming.next_rotation_ns, *destructions)
 
 
 class Looks:

@@ -142,7 +142,7 @@ class ServerCollector(Collector):
                 yield _family(f"{PREFIX}worker_{name}", text, name in COUNTS, of_workers, "worker")
 
     def _build(self) -> Metric:
-        """Which program this is."""
+        """Returns the versions of this program."""
         info = GaugeMetricFamily(f"{PREFIX}build_info", "Versions of the server", labels=["version", "python"])
         info.add_metric([version("kms-grpc"), platform.python_version()], 1)
         return info

@@ -86,12 +86,6 @@ class Upcoming:
     next_expiry_ns: int | None
     next_rotation_ns: int | None = None
 
-    def next_ns(self, destroys: bool) -> int | None:
-        """Returns the next date: of a rotation, and where the keeper `destroys`, of a deletion or an expiry."""
-        destructions = (self.next_deletion_ns, self.next_expiry_ns) if destroys else ()
-        dates = [date for date in (self.next_rotation_ns, *destructions) if date is not None]
-        return min(dates, default=None)
-
 
 # --- parts -------------------------------------------------------------------------------------------------------
 
@@ -289,8 +283,7 @@ class WritableLatestTime(LatestTime, Protocol):
     """Records the time."""
 
     def advance(self, time_ns: int) -> int:
-        """Records a time unless a later one is recorded; returns the latest. It never goes back, whatever transactions
-        record at the same time."""
+        """Records a time unless a later one is recorded; returns the latest, which never goes back."""
 
     def rewrite(self) -> None:
         """Writes the recorded time again: a write that changes nothing."""
@@ -389,8 +382,7 @@ class Registry(Protocol):
     def changes(self) -> Changes: ...
 
     def writing(self, spends_reserve: bool = False) -> AbstractContextManager[Transaction]:
-        """Begins a transaction and commits it at the end of the block. One that spends the reserve commits on a full
-        disk too; it takes rights away."""
+        """Begins a transaction, which the block's end commits: on a full disk too, if it spends the reserve."""
 
     def keep_reserve(self) -> None:
         """Fills up the disk space that is reserved for such transactions, as far as there is room."""
