@@ -18,7 +18,7 @@ ANYWAY_NS: Final = 60 * 10**9
 
 @dataclass(slots=True)
 class Look:
-    """What the last look at a region found."""
+    """Findings of the last look at a region."""
 
     version: object
     boot_ns: int

@@ -1,4 +1,4 @@
-"""Finds out whose data directory it is. A process of another user would leave files in it that its server cannot open."""
+"""Finds out whose data directory it is: a process of another user would leave files that its server cannot open."""
 
 from __future__ import annotations
 

@@ -286,7 +286,7 @@ class WritableLatestTime(LatestTime, Protocol):
         """Records a time unless a later one is recorded; returns the latest, which never goes back."""
 
     def rewrite(self) -> None:
-        """Writes the recorded time again: a write that changes nothing."""
+        """Writes the recorded time again."""
 
 
 class Changes(Protocol):
@@ -392,8 +392,7 @@ class Registry(Protocol):
         call. It may differ where nothing was committed."""
 
     def erase_removed(self) -> bool:
-        """Overwrites removed rows in all files of the store. Returns False if readers or writers prevented that; call
-        again then."""
+        """Overwrites removed rows in all files of the store. False if others prevented that; call again then."""
 
     def damaged_rows(self) -> Sequence[str]:
         """Returns the names of all rows whose MAC fails and of counts that are wrong. Scans all tables."""
