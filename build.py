@@ -6,8 +6,8 @@
     python build.py --client   the asyncio client, from the blocking one (needs ruff)
     python build.py --core     the C core, into kms_grpc/crypto (needs cffi, a C compiler, libssl-dev)
 
-All generated files are committed; tests generate them again and compare. setup.py gives `ffibuilder` to setuptools, so
-`pip install .` compiles the core too.
+All generated files are committed; tests generate them again and compare. setup.py gives `ffibuilder` and `yardsticks`
+to setuptools, so `pip install .` compiles both extensions too.
 
 Environment: KMS_GRPC_OPENSSL is the prefix of an OpenSSL (>= 3.0) other than the system's, with include/ and lib/ or
 lib64/. Its libcrypto.a is linked statically, because Python's ssl module loads the system's libcrypto.so.3 into the
@@ -36,6 +36,7 @@ from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent
 MODULE = "kms_grpc.crypto._native"
+YARDSTICKS = "kms_grpc.bench._yardsticks"
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Wvla"]
 HARDENING = ["-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-fvisibility=hidden"]
 # For `build.py --core` only: the C that cffi generates fails -Wconversion, and a user's newer compiler must not fail
@@ -91,6 +92,24 @@ def extension(module: str = MODULE, root: str = "", more: tuple[str, ...] = (), 
     return builder
 
 
+def yardsticks_extension(root: str = "", flags: tuple[str, ...] = ()) -> FFI:
+    """Returns the cffi builder of the yardsticks of `kms-grpc bench`, which are not in the core. `root` as above."""
+    libcrypto = openssl()
+    builder = FFI()
+    builder.cdef((ROOT / "native" / "bench" / "yardsticks.cdef.h").read_text())
+    builder.set_source(
+        YARDSTICKS,
+        '#include <stddef.h>\n#include <stdint.h>\n#include "yardsticks.cdef.h"\n',
+        sources=[f"{root}native/bench/yardsticks.c"],
+        include_dirs=[f"{root}native", f"{root}native/bench", *libcrypto.pop("include_dirs", [])],
+        extra_compile_args=["-std=c11", "-D_GNU_SOURCE", "-O2", *WARNINGS, *HARDENING, *flags],
+        extra_link_args=["-Wl,-z,relro,-z,now", "-Wl,--exclude-libs,ALL", "-Wl,-Bsymbolic"],
+        py_limited_api=True,
+        **libcrypto,
+    )
+    return builder
+
+
 def build_extension(builder: FFI, module: str, target: Path) -> Path:
     """Compiles in build/, then renames the module into `target`, so that running processes keep the old file."""
     workshop = ROOT / "build" / module
@@ -103,10 +122,12 @@ def build_extension(builder: FFI, module: str, target: Path) -> Path:
 
 
 def build_core() -> None:
-    """Compiles the C core in place. Refuses to compile field numbers that are not those of the stubs."""
+    """Compiles the C core and the bench's yardsticks in place. Refuses field numbers other than the stubs'."""
     require_current_fields_header()
     builder = extension(root=f"{ROOT}/", flags=tuple(STRICT))
     print(build_extension(builder, MODULE, ROOT / "kms_grpc" / "crypto"))
+    builder = yardsticks_extension(root=f"{ROOT}/", flags=tuple(STRICT))
+    print(build_extension(builder, YARDSTICKS, ROOT / "kms_grpc" / "bench"))
 
 
 def googleapis() -> Path:
@@ -283,6 +304,7 @@ def main() -> None:
 
 
 ffibuilder = extension()
+yardsticks = yardsticks_extension()
 
 if __name__ == "__main__":
     main()

@@ -272,7 +272,9 @@ def metrics_page() -> tuple[str, str]:
     named = r'(Counter|Gauge|Histogram)MetricFamily\(\s*f"{PREFIX}(\w+)",\s*"([^"]+)"'
     found = [(kind, name + "_total" * (kind == "Counter"), said) for kind, name, said in re.findall(named, text)]
     for process, names in (("worker", gauges.WORKER), ("keeper", gauges.KEEPER)):
-        found += [("Gauge", f"{process}_{name}", said) for name, said in names.items()]
+        for name, said in names.items():
+            counts = name in gauges.COUNTS
+            found.append(("Counter" if counts else "Gauge", f"{process}_{name}{'_total' * counts}", said))
     rows = [f"| `kms_grpc_{name}` | {kind.lower()} | {said} |" for kind, name, said in found]
     head = MADE.format("kms_grpc/processes") + "# Metrics\n\nThe page http://`metrics_listen`/metrics has:\n\n"
     return "kms_grpc/processes/metrics.md", head + "\n".join(["| metric | kind | |", "|---|---|---|", *rows]) + "\n"

@@ -11,11 +11,10 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kms_grpc.audit.base import AuditLog
 from kms_grpc.audit.counters import Counters
@@ -26,7 +25,15 @@ from kms_grpc.authentication.callers import Callers
 from kms_grpc.authentication.signature_v4 import FixedSigners, SignatureV4
 from kms_grpc.authorization.account_only import AccountOnly
 from kms_grpc.clock import Clock, JudgedClock, SystemClock
-from kms_grpc.config import DEV_ACCESS_KEY, DEV_ACCOUNT, DEV_NAME, DEV_SECRET, ConfigurationError, Settings
+from kms_grpc.config import (
+    DEV_ACCESS_KEY,
+    DEV_ACCOUNT,
+    DEV_NAME,
+    DEV_SECRET,
+    ConfigurationError,
+    Settings,
+    read_token,
+)
 from kms_grpc.crypto import envelope
 from kms_grpc.crypto.keyring import keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
 from kms_grpc.model.principal import Principal
@@ -37,6 +44,7 @@ from kms_grpc.processes import keeper as keeper_process
 from kms_grpc.processes import logs
 from kms_grpc.processes import prepare as prepare_process
 from kms_grpc.processes import worker as worker_process
+from kms_grpc.processes.isolation import python_module
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.supervisor import Supervisor
 from kms_grpc.registry import provisioning
@@ -45,13 +53,16 @@ from kms_grpc.registry.readiness_key import ReadinessKeys
 from kms_grpc.registry.shards import Shard, Shards
 from kms_grpc.root_key.file import RootKeyFile
 
+if TYPE_CHECKING:
+    from kms_grpc.endpoints.doors import Beside
+
 SLOTS_BESIDE_MATERIALS = 64
 """For the root key at start and the regions' keys."""
 
 
-def serve(settings: Settings) -> int:
-    """`kms-grpc serve`; returns its exit code."""
-    return Supervisor(settings, lambda role, index: [sys.executable, "-m", "kms_grpc", role], COUNTED).run()
+def serve(settings: Settings, module: str = "kms_grpc") -> int:
+    """`kms-grpc serve`; returns its exit code. `module` is run with the role of each child as its argument."""
+    return Supervisor(settings, lambda role, index: python_module(module, role), COUNTED).run()
 
 
 def run_prepare() -> int:
@@ -69,16 +80,16 @@ def run_keeper() -> int:
 class Worker:
     """One serving process: the executor behind the gRPC door."""
 
-    def __init__(self, settings: Settings, index: int) -> None:
+    def __init__(self, settings: Settings, index: int, beside: Beside | None = None) -> None:
         # Only here: neither the supervisor nor the keeper loads grpc, and a worker's environment is set by now.
-        from kms_grpc.endpoints.doors import Doors
+        from kms_grpc.endpoints.doors import NOTHING_BESIDE, Doors
 
         self._log = audit_log(settings, index)
         self._clock = JudgedClock(SystemClock())
         self.service = build_service(settings, index, self._log, self._clock)
         self._readiness_keys = ReadinessKeys(self.service.shards)
         self._follow_recorded_time()
-        self.server = Doors(Executor(self.service), TABLE, settings, index)
+        self.server = Doors(Executor(self.service), TABLE, settings, index, beside or NOTHING_BESIDE)
 
     def facts(self) -> Mapping[str, Any]:
         return {"libcrypto": libcrypto_version(), "advice": libcrypto_advice(), "memory_locked": keyring_facts().locked}
@@ -220,7 +231,7 @@ def bearer_tokens(settings: Settings) -> BearerTokens:
     of = principals(settings)
     known = [(each.read_token(), of[each.name]) for each in settings.principals]
     if settings.dev:
-        known.append(((settings.data_dir / "dev.token").read_text("ascii").strip(), of[DEV_NAME]))
+        known.append((read_token(settings.data_dir / "dev.token"), of[DEV_NAME]))
     if not known:
         raise ConfigurationError(
             "nobody may call: give [[principals]] in the configuration, or --dev for one on this machine"

@@ -24,8 +24,11 @@ A setting of an unknown name is an error. Errors name the setting and say how to
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
+import shlex
+import stat
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -144,7 +147,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aws_listen: str | None = None
     """Address of the endpoint for AWS's own clients (JSON over HTTP). None: no such endpoint."""
     metrics_listen: str | None = None
-    """Loopback HOST:PORT of the Prometheus metrics, served at /metrics. None: no metrics."""
+    """HOST:PORT of the Prometheus metrics, served at /metrics over HTTP: loopback, or any with `metrics_networks`.
+    None: no metrics."""
+    metrics_networks: list[str] = []
+    """Networks such as 10.1.0.0/16 whose machines may read the metrics, beside this one."""
     tls: Tls | None = None
     """Serve the TCP ports of `listen` and `aws_listen` with TLS. Unix sockets never use TLS."""
     regions: list[str] = []
@@ -162,8 +168,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Time that calls under way may take to finish when the server stops: more than 0, at most 3600 seconds."""
     dev: bool = False
     """For development: add a principal, the root of account 123456789012, with its token in DATA_DIR/dev.token."""
-    bench: bool = False
-    """Serve the echo methods that `kms-grpc bench` uses as a baseline."""
     log_level: str = "info"
     """debug, info, warning or error."""
     principals: list[PrincipalSettings] = []
@@ -256,18 +260,42 @@ def _decode_path(kind: type, value: object) -> Path:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            values = tomllib.load(file)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: {error}") from None
+    principals = values.get("principals", [])
+    if isinstance(principals, list) and any(isinstance(each, dict) and "token" in each for each in principals):
+        _require_closed(path, mode, "it holds tokens")
+    return values
 
 
 def _read_token_file(name: str, path: Path) -> str:
     try:
-        return path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"principal {name}: token_file {path}: {error}") from None
+        return read_token(path)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"principal {name}: token_file {error}") from None
+
+
+def read_token(path: Path) -> str:
+    """Returns the token in a file. Raises ConfigurationError, also where other users can read or change the file."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            _require_closed(path, os.fstat(file.fileno()).st_mode, "it holds a token")
+            return file.read().strip()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def _require_closed(path: Path, mode: int, why: str) -> None:
+    is_open = mode & (stat.S_IRWXG | stat.S_IRWXO)
+    way_out = f"chmod go= {shlex.quote(str(path))}"
+    _require(not is_open, f"{path}: {why} and is open to others (mode {stat.S_IMODE(mode):04o}). Way out: {way_out}")
 
 
 def _check(settings: Settings) -> None:
@@ -334,21 +362,36 @@ def _check_doors(settings: Settings) -> None:
     if settings.metrics_listen is not None:
         _require(not settings.metrics_listen.startswith("unix:"), "metrics_listen: must be HOST:PORT")
         on_machine = check_listen(settings.metrics_listen, "metrics_listen")
-        _require(on_machine, f"metrics_listen {settings.metrics_listen!r}: {ONLY_LOOPBACK}")
+        _require(
+            on_machine or settings.metrics_networks,
+            f"metrics_listen {settings.metrics_listen!r}: {ONLY_LOOPBACK}, unless metrics_networks lists the networks "
+            "that may read the metrics",
+        )
+    networks_of(settings)
 
 
 def _check_door(settings: Settings, name: str, address: str) -> None:
     """Raises ConfigurationError for an address that would expose secrets.
 
     Without TLS, only local addresses are served, so that tokens and plaintexts never leave the machine in clear. No
-    option changes that. With `bench`, and for aws_listen with `dev`, the address must be local even with TLS.
+    option changes that. For aws_listen with `dev`, the address must be local even with TLS.
     """
     if check_listen(address, name):
         return
     refused = f"{name} {address!r}: {ONLY_LOOPBACK}"
     _require(settings.tls is not None, f"{refused}, unless TLS is configured: {_GIVE_A_CERTIFICATE}")
-    _require(not settings.bench, f"{refused} with bench, whose echo methods need no token")
     _require(name == "listen" or not settings.dev, f"{refused} with dev, whose access key has a public secret")
+
+
+def networks_of(settings: Settings) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Returns `metrics_networks`. Raises ConfigurationError for one that is no network."""
+    found = []
+    for text in settings.metrics_networks:
+        try:
+            found.append(ipaddress.ip_network(text))
+        except ValueError as error:
+            raise ConfigurationError(f"metrics_networks: {error}") from None
+    return found
 
 
 ONLY_LOOPBACK = "only loopback (127.0.0.1, [::1]) or unix:/path can be served"

@@ -17,7 +17,7 @@ DOMAIN: Final = "kms_grpc.v1"
 TEXT_BYTES: Final = 800
 """Longest text of an error. gRPC sends it twice in trailers of 4 KiB: percent-encoded and in base64."""
 DEADLINE_PASSED: Final = "The deadline of the call passed before the call started."
-"""Text of the DependencyTimeoutException for a call that does not start for this reason."""
+"""Text of DeadlineExceeded for a call that does not start for this reason."""
 
 
 class Portable(Exception):
@@ -232,6 +232,18 @@ class DependencyTimeoutException(KMSError):
     status = "UNAVAILABLE"
     http_status = 500
     retryable = True
+
+
+class Cancelled(KMSError):
+    """The caller ended the call before its answer. It is recorded and counted; nobody receives it."""
+
+    status = "CANCELLED"
+
+
+class DeadlineExceeded(KMSError):
+    """The call did not start, or its request did not arrive, in time."""
+
+    status = "DEADLINE_EXCEEDED"
 
 
 class KMSInternalException(KMSError):

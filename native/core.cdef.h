@@ -429,28 +429,3 @@ int kms_lists_hold(const uint64_t *words, size_t words_len, const uint8_t *lists
 kms_status kms_forbid_core_dumps(void);
 const char *kms_libcrypto_version(void);
 unsigned int kms_libcrypto_number(void); /* 0xMNN: 0x30500000 is 3.5 */
-
-/* --- gcm_yardstick.c, envelope_yardstick.c: called by `kms-grpc bench` alone -------------------------------------- */
-
-/* Encrypts `count` messages of `len` bytes with bare AES-256-GCM: one EVP context, a new key for each message. `out`
- * has len + 16 bytes for each. */
-kms_status kms_reference_seal(uint8_t *out, const uint8_t *associated, size_t associated_len, const uint8_t *in,
-                              size_t len, size_t count);
-kms_status kms_reference_open(uint8_t *out, const uint8_t *associated, size_t associated_len, const uint8_t *in,
-                              size_t len, size_t count);
-/* Encrypts one message `count` times into one buffer, each time with a nonce of RAND_bytes. */
-kms_status kms_reference_seal_singly(uint8_t *out, const uint8_t *associated, size_t associated_len, const uint8_t *in,
-                                     size_t len, size_t count);
-/* Encrypts one buffer in place `count` times under one key and one nonce, as `openssl speed -evp aes-256-gcm -aead`
- * does. `buffer` has len + 16 bytes. */
-kms_status kms_reference_speed(uint8_t *buffer, size_t len, size_t count);
-/* Makes an envelope for each of `count` messages of `len` bytes: a new data key, sealed as a blob under `key`, then the
- * message by AES-256-GCM under the data key. See envelope_yardstick.c for the layout. */
-#define KMS_ENVELOPE_OVERHEAD 187
-kms_status kms_envelope_many(uint8_t *envelopes, size_t envelopes_len, uint64_t key, const uint8_t *prefix,
-                             size_t prefix_len, const uint8_t *associated, size_t associated_len, const uint8_t *in,
-                             size_t len, size_t count);
-/* Calls kms_seal `count` times on one buffer. */
-kms_status kms_seal_singly(uint8_t *blob, size_t blob_len, uint64_t key, const uint8_t *prefix, size_t prefix_len,
-                           const uint8_t *associated, size_t associated_len, const uint8_t *plaintext,
-                           size_t plaintext_len, size_t count);

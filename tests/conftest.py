@@ -12,14 +12,21 @@ from typing import Any
 
 import pytest
 
+from tests import ending, seed
+from tests.order import pytest_collection_modifyitems
 from tests.proxies import ForbiddenProxy, forbidden_proxy
-from tests.seed import pytest_configure, pytest_report_header
+from tests.seed import pytest_report_header
 from tests.served import Served
 from tests.skips import pytest_sessionfinish, pytest_terminal_summary
 
-__all__ = ["pytest_configure", "pytest_report_header", "pytest_sessionfinish", "pytest_terminal_summary"]
+__all__ = ["pytest_collection_modifyitems", "pytest_report_header", "pytest_sessionfinish", "pytest_terminal_summary"]
 
 StartServer = Callable[..., Served]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    seed.pytest_configure(config)
+    ending.pytest_configure(config)
 
 
 @pytest.fixture(scope="session")

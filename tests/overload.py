@@ -23,9 +23,9 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from kms_grpc.bench.echo import USAGE
 from kms_grpc.bench.load import LoadReport, Plan, run_plans
 from kms_grpc.client import KeyManagementClient
-from kms_grpc.endpoints.echo import USAGE
 from kms_grpc.v1 import envelope_pb2
 from kms_grpc.v1 import key_management_pb2 as pb
 from tests.endpoints.calls import OWN_CONNECTION, Reply, ask

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kms_grpc.client import Connection, KeyManagementClient
 from kms_grpc.client.health import wait_until_serving
+from tests.ending import ENDING_WITH_US
 
 REGIONS = ("eu-central-1", "eu-west-1")
 ACCOUNT = "123456789012"
@@ -37,9 +38,10 @@ class Served:
         dev: bool = True,
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
+        command: Sequence[str] = (sys.executable, "-m", "kms_grpc"),
         tls_ca: Path | None = None,
     ) -> None:
-        """`prefix` is a command that runs the server, such as setpriv.
+        """`prefix` is a command that runs the server, such as setpriv; `command` is `kms-grpc` itself.
 
         `tls_ca` is the CA of the certificate that `options` name; clients then use TLS.
         """
@@ -51,6 +53,7 @@ class Served:
         self.environment = dict(environment or {})
         self.log = data_dir.with_name(data_dir.name + ".log")
         self._prefix = list(prefix)
+        self._command = list(command)
         self._options = [*(["--dev"] if dev else []), "--workers", str(workers), *options]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -86,7 +89,7 @@ class Served:
         """Starts the server without waiting for it."""
         regions = [argument for region in self.regions for argument in ("--region", region)]
         where = ["--data-dir", str(self.data_dir), "--listen", self._listen]
-        command = [*self._prefix, sys.executable, "-m", "kms_grpc", "serve", *where, *regions, *self._options]
+        command = [*ENDING_WITH_US, *self._prefix, *self._command, "serve", *where, *regions, *self._options]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean() | self.environment,

@@ -81,6 +81,8 @@ class FileAuditLog:
         self._descriptor, self._torn = _open(path)
         self._extend_reserve()
         self._end = threading.Event()
+        self._work = threading.Event()
+        """Set when there is something to write or to sync."""
         self._thread = threading.Thread(target=self._run, args=(tick_seconds,), name="audit-log", daemon=True)
         self._thread.start()
 
@@ -92,6 +94,8 @@ class FileAuditLog:
             self._dropped += 1
             return
         self._waiting.extend(line)
+        if not self._work.is_set():
+            self._work.set()
 
     def _make_room(self) -> bool:
         """Writes the waiting lines on the caller's thread, since the log's own is behind (perhaps in a slow
@@ -128,6 +132,7 @@ class FileAuditLog:
         if self._end.is_set():
             return
         self._end.set()
+        self._work.set()
         self._thread.join()
         self._check()
         with self._lock:
@@ -158,7 +163,9 @@ class FileAuditLog:
         except OSError as error:
             self._trouble = error
             done = self._cut_half_line(data, done)
-        self._dirty = self._dirty or done > 0
+        if done > 0:
+            self._dirty = True
+            self._work.set()
         return done
 
     def _cut_half_line(self, data: bytes, done: int) -> int:
@@ -174,7 +181,10 @@ class FileAuditLog:
 
     def _run(self, tick_seconds: float) -> None:
         checked = time.monotonic()
-        while not self._end.wait(tick_seconds):
+        while not self._end.is_set():
+            if self._work.wait(max(0.0, checked + CHECK_SECONDS - time.monotonic())):
+                self._work.clear()
+                self._end.wait(tick_seconds)
             try:
                 self._tick()
                 if time.monotonic() - checked >= CHECK_SECONDS:

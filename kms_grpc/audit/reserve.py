@@ -32,8 +32,12 @@ def left(descriptor: int) -> int:
 def extend(descriptor: int, size: int) -> None:
     """Allocates about `size` bytes beyond the end of the file. Raises OSError: ENOSPC if there is no room, EOPNOTSUPP
     if the file system cannot."""
-    if size - left(descriptor) < min(STEP_BYTES, max(size // 4, 1)):
-        return
+    if size - left(descriptor) >= min(STEP_BYTES, max(size // 4, 1)):
+        allocate(descriptor, size)
+
+
+def allocate(descriptor: int, size: int) -> None:
+    """Allocates `size` bytes beyond the end of the file. Raises OSError as `extend` does."""
     if _libc.fallocate(descriptor, KEEP_SIZE, os.fstat(descriptor).st_size, size) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

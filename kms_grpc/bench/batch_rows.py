@@ -25,9 +25,9 @@ from kms_grpc.bench.grpc_rows import echo_beside
 from kms_grpc.bench.load import LoadReport
 from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, interleaved, row_of
+from kms_grpc.bench.yardsticks import BatchYardstick
 from kms_grpc.crypto.ciphertext_blob import MAXIMUM_PLAINTEXT, associated_prefix
 from kms_grpc.crypto.keyring import libcrypto_version
-from kms_grpc.crypto.yardsticks import BatchYardstick
 from kms_grpc.v1 import envelope_pb2 as pb
 
 LARGE_ITEMS: Final = 16

@@ -1,10 +1,11 @@
-"""Child processes of the bench, which are measured or which measure. They import the same modules as this process."""
+"""Child processes of the bench, which are measured or which measure."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
+
+from kms_grpc.processes.isolation import isolated, python_module
 
 
 class BenchFailed(Exception):
@@ -12,14 +13,13 @@ class BenchFailed(Exception):
 
 
 def environment() -> dict[str, str]:
-    """Returns this process's environment without the user's TLS variables, which the bench sets itself."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("KMS_GRPC_TLS_")}
-    return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    """Returns an isolated environment without the user's TLS variables, which the bench sets itself."""
+    return isolated({name: value for name, value in os.environ.items() if not name.startswith("KMS_GRPC_TLS_")})
 
 
 def run_module(module: str, *arguments: str, standard_input: bytes = b"") -> bytes:
-    """Runs `python -m module` and returns its output. BenchFailed with the last line of its errors if it fails."""
-    command = [sys.executable, "-m", module, *arguments]
+    """Runs a module and returns its output. BenchFailed with the last line of its errors if it fails."""
+    command = python_module(module, *arguments)
     done = subprocess.run(command, input=standard_input, capture_output=True, check=False, env=environment())
     if done.returncode:
         words = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]

@@ -12,11 +12,11 @@ from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.own_service import SLOTS
 from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, interleaved
+from kms_grpc.bench.yardsticks import CoreYardstick
 from kms_grpc.crypto import key_wrapping
 from kms_grpc.crypto.ciphertext_blob import associated_prefix, header_prefix, kid_of
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.crypto.keyring import evict, libcrypto_version, open_keyring
-from kms_grpc.crypto.yardsticks import CoreYardstick
 
 KEY_ID: Final = "1234abcd-12ab-34cd-56ef-1234567890ab"
 ARN: Final = f"arn:aws:kms:eu-central-1:123456789012:key/{KEY_ID}"

@@ -28,7 +28,7 @@ class Plan(msgspec.Struct, frozen=True):
     path: str
     message: bytes
     usage_path: str
-    """The method that returns a worker's resource usage (kms_grpc.endpoints.echo.USAGE)."""
+    """The method that returns a worker's resource usage (kms_grpc.bench.echo.USAGE)."""
     metadata: list[tuple[str, str]] = []
     trust: Trust | None = None
     """The trusted certificates for TLS; None for plain text."""
@@ -80,7 +80,7 @@ class LoadReport(msgspec.Struct, frozen=True):
     workers: list[str]
     """The workers that the connections reached."""
     cpu_ns: int | None
-    """CPU time of these workers; None if the server does not report it, which needs `kms-grpc serve --bench`."""
+    """CPU time of these workers; None if the server does not report it, as only the bench's own does."""
     by_worker: dict[str, int] = {}
     """Calls that were answered OK, by worker."""
     rate: float = 0

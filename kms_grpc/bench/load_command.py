@@ -13,6 +13,7 @@ import click
 
 from kms_grpc.bench import h2load
 from kms_grpc.bench.children import BenchFailed
+from kms_grpc.bench.echo import USAGE
 from kms_grpc.bench.facts import facts
 from kms_grpc.bench.load import GENERATOR, LoadReport, Plan, last_processor, run_plans
 from kms_grpc.bench.printing import as_json, print_facts_below, print_loads
@@ -24,7 +25,6 @@ from kms_grpc.cli.options import connection_arguments, context_option, output_op
 from kms_grpc.cli.output import JSON, print_json
 from kms_grpc.client.connection import Connection
 from kms_grpc.client.failures import InvalidConnection
-from kms_grpc.endpoints.echo import USAGE
 
 OWN: Final = "own"
 H2LOAD: Final = "h2load"
@@ -93,7 +93,7 @@ def load(
 
     A closed loop keeps --in-flight calls in flight. With --rate it is an open loop, in which latency counts from the
     time when a call was due. The load comes from a separate process, which counts failed calls by gRPC status. CPU per
-    call is known for workers of `kms-grpc serve --bench`; without --endpoint such a server is started.
+    call is known for workers of the bench's own server, which is started without --endpoint.
 
     The generator h2load, if installed, makes a closed loop on the started server only, since it takes the token as an
     argument. It does not count refused calls.

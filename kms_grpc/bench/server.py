@@ -1,24 +1,28 @@
-"""The bench's own server: `kms-grpc serve` with the echo methods, on a data directory of the bench."""
+"""The bench's own server, which serves the yardsticks too (server_process.py), on a data directory of the bench."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from kms_grpc import config
 from kms_grpc.bench import own_certificate
 from kms_grpc.bench.children import BenchFailed, environment
 from kms_grpc.bench.http2 import Answer, LoadConnection
 from kms_grpc.bench.sockets import Trust
+from kms_grpc.config import Settings
+from kms_grpc.processes.isolation import python_module
 
 REGION: Final = "eu-central-1"
+SERVER_MODULE: Final = "kms_grpc.bench.server_process"
 HEALTH: Final = "/grpc.health.v1.Health/Check"
 SERVING: Final = b"\x08\x01"
 START_SECONDS: Final = 60.0
@@ -72,7 +76,11 @@ class BenchServer:
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.data_dir / "serve.log").open("ab") as log:
             begun = time.perf_counter()
-            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, env=environment())
+            command = python_module(SERVER_MODULE, "serve", str(os.getpid()))
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment())
+            assert self._process.stdin is not None
+            with self._process.stdin as given:
+                given.write(config.to_json(self._settings()))
         while not is_serving(self.endpoint, self.trust):
             self._check(begun)
             time.sleep(POLL_SECONDS)
@@ -97,12 +105,16 @@ class BenchServer:
         lines = (self.data_dir / "serve.log").read_text("utf-8", "replace").splitlines() or ["its log is empty"]
         raise BenchFailed(f"the bench's server did not start: {lines[-1]}")
 
-    def _command(self) -> list[str]:
-        data = ["--data-dir", str(self.data_dir), "--listen", self.endpoint, "--region", REGION]
-        data += ["--aws-listen", self.aws_endpoint] if self.aws_endpoint else []
+    def _settings(self) -> Settings:
+        values: dict[str, Any] = {
+            "data_dir": str(self.data_dir), "listen": self.endpoint, "aws_listen": self.aws_endpoint,
+            "regions": [REGION], "workers": self._workers, "dev": True,
+        }  # fmt: skip
         if self._certified:
-            data += ["--tls-certificate", str(self._certified.certificate), "--tls-key", str(self._certified.key)]
-        return [sys.executable, "-m", "kms_grpc", "serve", "--dev", "--bench", "--workers", str(self._workers), *data]
+            values["tls"] = {
+                "certificate_file": str(self._certified.certificate), "key_file": str(self._certified.key)
+            }  # fmt: skip
+        return config.from_values(values)
 
 
 def is_serving(endpoint: str, trust: Trust | None = None) -> bool:

@@ -17,9 +17,9 @@ from typing import Any, Final
 
 import grpc
 
+from kms_grpc.bench.echo import ECHO_STREAM, USAGE
 from kms_grpc.bench.load import last_processor
 from kms_grpc.client import KeyManagementClient
-from kms_grpc.endpoints.echo import ECHO_STREAM, USAGE
 from kms_grpc.processes.memory import keep_freed_pages
 from kms_grpc.v1 import envelope_pb2 as pb
 

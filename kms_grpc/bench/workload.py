@@ -10,9 +10,9 @@ from urllib.parse import unquote
 from google.protobuf.message import Message
 
 from kms_grpc.bench.children import BenchFailed
+from kms_grpc.bench.echo import ECHO, echo_request
 from kms_grpc.bench.http2 import Answer, LoadConnection, status_name
 from kms_grpc.bench.server import Target
-from kms_grpc.endpoints.echo import ECHO, echo_request
 from kms_grpc.operations.table import TABLE
 from kms_grpc.v1 import envelope_pb2
 from kms_grpc.v1 import key_management_pb2 as pb

@@ -20,10 +20,14 @@ COLOURS: Final = {"ok": "green", "note": "yellow", "BAD": "red"}
 
 @click.command(short_help="Check this machine, a data directory and a server.")
 @click.option("--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Check this data directory.")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",
+    help="Check this configuration file, and the data directory that it names.",
+)  # fmt: skip
 @click.option("--endpoint", metavar="ADDRESS", help="Check this server.  [that of --data-dir; KMS_GRPC_ENDPOINT]")
 @tls_options
 @output_option
-def check(data_dir: Path | None, endpoint: str | None, output: str, **tls: Any) -> int:
+def check(data_dir: Path | None, config_file: Path | None, endpoint: str | None, output: str, **tls: Any) -> int:
     """Check this machine, a data directory and a running server. Exit code 0 only if nothing is wrong.
 
     The check reads the root key and every row of the data directory. It changes nothing and can run beside the server.
@@ -31,16 +35,18 @@ def check(data_dir: Path | None, endpoint: str | None, output: str, **tls: Any) 
 
     \b
     kms-grpc check --data-dir kms-data
+    kms-grpc check --config kms.toml
     kms-grpc check --endpoint 127.0.0.1:50051 --output json
     """
     from kms_grpc.cli.findings import Verdict
 
-    if data_dir is not None and endpoint is None and any(tls.values()):
+    has_directory = data_dir is not None or config_file is not None
+    if has_directory and endpoint is None and any(tls.values()):
         raise click.UsageError(
             "--tls-ca and --tls-name need --endpoint: the server of --data-dir is trusted by its own certificate"
         )
     with failing_cleanly(output):
-        findings = list(_examine(data_dir, endpoint, tls))
+        findings = list(_examine(data_dir, config_file, endpoint, tls))
     well = all(finding.verdict is not Verdict.BAD for finding in findings)
     if output == JSON:
         rows = [{"Subject": f.subject, "Verdict": f.verdict.value.lower(), "Text": f.text} for f in findings]
@@ -50,12 +56,21 @@ def check(data_dir: Path | None, endpoint: str | None, output: str, **tls: Any) 
     return ExitCode.OK if well else ExitCode.REFUSED
 
 
-def _examine(data_dir: Path | None, endpoint: str | None, tls: dict[str, Any]) -> Iterator[Finding]:
+def _examine(
+    data_dir: Path | None, config_file: Path | None, endpoint: str | None, tls: dict[str, Any]
+) -> Iterator[Finding]:
     from kms_grpc.cli import findings
     from kms_grpc.client import Connection
 
     yield from findings.examine_machine()
-    asked = [Connection.from_environment(endpoint, **tls)] if endpoint or data_dir is None else []
+    nothing_named = data_dir is None and config_file is None
+    asked = [Connection.from_environment(endpoint, **tls)] if endpoint or nothing_named else []
+    if config_file is not None:
+        from kms_grpc.cli.configuration_findings import examine_configuration
+
+        found, named = examine_configuration(config_file)
+        yield from found
+        data_dir = data_dir or named
     if data_dir is not None:
         yield from findings.examine_data_dir(data_dir)
         yield from findings.examine_workers(data_dir)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kms_grpc.crypto.keyring import forbid_core_dumps, keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
-from kms_grpc.processes.gauges import WORKER, Gauges
+from kms_grpc.processes.gauges import KEEPER, WORKER, Gauges
+from kms_grpc.processes.ownership import of_another_user
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.registry.own_row import WillNotStart, read_own_row
 from kms_grpc.registry.provisioning import examine
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 KEYRING_SLOTS: Final = 16_384 + 64
 """Keyring slots of a worker by default: the check locks as much memory as a worker does."""
+ROOM_NEEDED: Final = 64 * 2**20
+"""Bytes. A file system with less is full, or will be in a moment."""
+ROOM_NOTED: Final = 1024 * 2**20
 RENEW_DAYS: Final = 7
 """A certificate that expires within so many days is noted."""
 _NAMES_SHOWN: Final = 5
@@ -66,7 +70,11 @@ def examine_data_dir(data_dir: Path) -> Iterator[Finding]:
     if not data_dir.is_dir():
         yield Finding(str(data_dir), Verdict.BAD, "there is no such directory")
         return
+    if foreign := of_another_user(data_dir, "kms-grpc", "check", "--data-dir", str(data_dir)):
+        yield Finding("data directory", Verdict.BAD, foreign)
+        return
     yield from _examine_permissions(data_dir)
+    yield from _examine_room(data_dir)
     try:
         root = RootKeyFile(data_dir / "root.key").open()
     except Exception as error:  # each of the many possible errors has a text that says what is wrong
@@ -129,6 +137,24 @@ def _examine_permissions(data_dir: Path) -> Iterator[Finding]:
     yield Finding("permissions", Verdict.BAD, f"open to other users: {shown}. Way out: chmod -R go= {data_dir}")
 
 
+def _examine_room(data_dir: Path) -> Iterator[Finding]:
+    """Yields a finding for each file system that holds a part of the data directory."""
+    parts = {path.stat().st_dev: path for path in (data_dir, *_folders(data_dir)) if path.is_dir()}
+    for path in parts.values():
+        facts = os.statvfs(path)
+        free = facts.f_bavail * facts.f_frsize
+        no_files = facts.f_files > 0 and facts.f_favail == 0
+        text = f"{free // 2**20:,} MiB free where {path} is" + (", but no room for another file" if no_files else "")
+        if free < ROOM_NEEDED or no_files:
+            yield Finding("room", Verdict.BAD, f"{text}: make room, or writes and audited calls are refused")
+        else:
+            yield Finding("room", Verdict.NOTE if free < ROOM_NOTED else Verdict.OK, text)
+
+
+def _folders(data_dir: Path) -> list[Path]:
+    return [data_dir / "run", data_dir / "audit", data_dir / "regions"]
+
+
 def _is_open(path: Path) -> bool:
     try:
         mode = path.lstat().st_mode
@@ -186,10 +212,13 @@ def _some_name(certificate: Path) -> str | None:
 
 
 def examine_workers(data_dir: Path) -> Iterator[Finding]:
-    """Yields findings about the running workers, read from their gauges; none if no server runs."""
+    """Yields findings about the running processes, read from their gauges; none if no server runs."""
     if not served_addresses(data_dir):
         return
     run = RunFolder(data_dir)
+    keeper = Gauges(run.keeper_gauges, KEEPER).values()
+    if keeper["registry_writable"] == 0:
+        yield Finding("keeper", Verdict.BAD, "the registry cannot be written: the server's log says why")
     for path in sorted(run.folder.glob("gauges-worker-*")):
         gauges = Gauges(path, WORKER).values()
         name = path.name.removeprefix("gauges-")

@@ -127,6 +127,10 @@ def _described(access_key: AccessKey) -> dict[str, str]:
     }
 
 
+def _command() -> list[str]:
+    return click.get_current_context().command_path.split()
+
+
 @contextmanager
 def _default_shard(
     data_dir: str | None, config_file: Path | None, dev: bool, output: str, *, writes: bool = True
@@ -138,12 +142,15 @@ def _default_shard(
     """
     from kms_grpc import app
     from kms_grpc.clock import SystemClock
+    from kms_grpc.processes.ownership import of_another_user
     from kms_grpc.processes.run_folder import RunFolder
     from kms_grpc.registry.own_row import WillNotStart
 
     try:
         values = given(config_file, {"data_dir": data_dir, "dev": dev or None})
         folder = Path(values.get("data_dir", DATA_DIR))
+        if foreign := of_another_user(folder, *_command(), "--data-dir", str(folder)):
+            raise click.UsageError(foreign)
         regions = RunFolder(folder).served_regions()
         if not regions:
             raise click.UsageError(f"{folder}: no server was started on it yet; see kms-grpc serve --help")

@@ -15,6 +15,7 @@ from typing import Final
 import click
 
 from kms_grpc.cli.failures import ExitCode
+from kms_grpc.processes.isolation import isolated
 
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 40.0
@@ -31,7 +32,7 @@ class QuickstartRunner:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         others = {name: value for name, value in os.environ.items() if not name.startswith("KMS_GRPC_TLS_")}
-        self._environment = {**others, "PATH": search_path()}
+        self._environment = isolated({**others, "PATH": search_path()})
         self._number = 0
 
     def title(self, text: str) -> None:
@@ -111,7 +112,7 @@ class QuickstartServer:
         self._runner.show_command(f"{' '.join(self._arguments)} >> server.log 2>&1 &")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._arguments, cwd=self._runner.folder, env={**os.environ, "PATH": search_path()},
+                self._arguments, cwd=self._runner.folder, env=isolated({**os.environ, "PATH": search_path()}),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         try:

@@ -56,12 +56,16 @@ def _subclasses(base: type[errors.KMSError]) -> Iterator[type[errors.KMSError]]:
 _BY_NAME: Final = {cls.__name__: cls for cls in _subclasses(errors.KMSError) if cls.__module__ == errors.__name__}
 
 
+_OF_GRPC: Final = (errors.Cancelled.__name__, errors.DeadlineExceeded.__name__)
+"""Errors of the service that say no more than gRPC's status does."""
+
+
 def from_call(call: grpc.RpcError) -> Exception:
     """Returns the exception for a failed call: the KMSError that ErrorInfo names, else a ClientError by gRPC status."""
     pairs: Any = call.trailing_metadata() or ()  # named tuples; with asyncio, plain ones
     trailers: dict[str, Any] = dict(pairs)
     info = _error_info(trailers.get("grpc-status-details-bin"))
-    if info is None:
+    if info is None or info.reason in _OF_GRPC:
         return _without_info(call)
     error = _named(info, call.details() or "")
     error.region = info.metadata.get("region")

@@ -17,5 +17,5 @@ words                numbers that the processes of a host share
 validity             the lists that keep a Permit valid
 errors               exceptions of the core
 scratch, new_bytes, bytes_lists   buffers that C writes
-yardsticks           measured by `kms-grpc bench` alone
+c_functions          the addresses of the core's functions, for the bench
 """

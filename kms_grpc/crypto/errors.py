@@ -60,7 +60,7 @@ _CONTEXT = {
 _ROOT_KEY_FILE = {
     lib.KMS_FILE_EXISTS: "exists already: a root key is never overwritten",
     lib.KMS_FILE_NOT_REGULAR: "is not a regular file: put the root key's file there",
-    lib.KMS_FILE_WRONG_OWNER: "belongs to another user: chown it to the one who runs the service",
+    lib.KMS_FILE_WRONG_OWNER: "belongs to another user: run the service as its owner, or chown it to its user",
     lib.KMS_FILE_WRONG_MODE: "is open to others: chmod 600 it",
     lib.KMS_FILE_WRONG_SIZE: f"does not have {lib.KMS_ROOT_KEY_SIZE} bytes: restore it from its backup",
 }

@@ -33,7 +33,6 @@ from kms_grpc.endpoints.aws_json import AwsJson
 from kms_grpc.endpoints.aws_operations import not_built, unbuilt_target
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.http_answers import HttpAnswer
-from kms_grpc.endpoints.http_echo import with_echo
 from kms_grpc.endpoints.http_requests import RequestParser
 from kms_grpc.endpoints.tls import ServerTls
 from kms_grpc.errors import KMSError, KMSInternalException, RequestEntityTooLargeException, UnknownOperationException
@@ -71,11 +70,13 @@ class AwsServer:
         address: str,
         worker: int,
         tls: ServerTls | None = None,
+        around: Callable[[Any], Any] = lambda door: door,
     ) -> None:
+        """`around` wraps the ASGI application."""
         self._address = address
         door = AsgiApplication(executor, blocking_pool, table, settings.limits, str(worker).encode())
         config = uvicorn.Config(
-            with_echo(door) if settings.bench else door,
+            around(door),
             http=_Http, ws="none", lifespan="off", loop="none", interface="asgi3", log_config=None,
             access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=IDLE_SECONDS,
         )  # fmt: skip

@@ -6,19 +6,19 @@ import asyncio
 import functools
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
 from kms_grpc.endpoints.fair_queue import FairQueue, MemoryBudget
-from kms_grpc.errors import DependencyTimeoutException, KMSError
+from kms_grpc.errors import KMSError
 from kms_grpc.operations.call import MustWrite
 from kms_grpc.operations.contract.wire import PROTOBUF, Wire
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
+from kms_grpc.operations.recording import ended_by_caller
 
 T = TypeVar("T")
-CANCELLED: Final = "The caller cancelled the call before it started."
 
 
 class Lane:
@@ -108,7 +108,7 @@ class BlockingPool:
             raise refused if turn.started else self._executor.refuse(operation, credentials, refused) from None
         except asyncio.CancelledError:
             if not turn.started:
-                self._executor.refuse(operation, credentials, DependencyTimeoutException(CANCELLED))
+                self._executor.refuse(operation, credentials, ended_by_caller(credentials))
             raise
 
 

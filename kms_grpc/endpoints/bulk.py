@@ -15,12 +15,13 @@ import grpc
 
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
-from kms_grpc.endpoints.blocking_pool import CANCELLED, BlockingPool
+from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.call_limit import ARRIVAL_SECONDS, LATE
 from kms_grpc.endpoints.fair_queue import FairQueue, Turn
-from kms_grpc.errors import DependencyTimeoutException, KMSError, ValidationException
+from kms_grpc.errors import DeadlineExceeded, KMSError, ValidationException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
+from kms_grpc.operations.recording import ended_by_caller
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Method = Callable[[Any, Context], Awaitable[None]]
@@ -71,7 +72,7 @@ class Bulk:
                 refuse(context, credentials, refused)
             except asyncio.CancelledError:
                 if not turn.started:
-                    self._executor.refuse(operation, credentials, DependencyTimeoutException(CANCELLED))
+                    self._executor.refuse(operation, credentials, ended_by_caller(credentials))
                 raise
 
         return serve
@@ -96,7 +97,7 @@ class Bulk:
                 read = await context.read()
             turn.require_time()
         except TimeoutError:
-            raise self._executor.refuse(operation, credentials, DependencyTimeoutException(LATE)) from None
+            raise self._executor.refuse(operation, credentials, DeadlineExceeded(LATE)) from None
         except KMSError as too_late:
             raise self._executor.refuse(operation, credentials, too_late) from None
         if read is grpc.aio.EOF:

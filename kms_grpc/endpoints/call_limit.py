@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import grpc
 
-from kms_grpc.errors import DependencyTimeoutException, KMSError, ValidationException
+from kms_grpc.errors import DeadlineExceeded, KMSError, ValidationException
 
 Context = grpc.aio.ServicerContext[Any, Any]
 ARRIVAL_SECONDS: Final = 10.0
@@ -69,7 +69,7 @@ def reading_in_time(
             async with asyncio.timeout(ARRIVAL_SECONDS):
                 raw = await context.read()
         except TimeoutError:
-            refuse(context, DependencyTimeoutException(LATE))
+            refuse(context, DeadlineExceeded(LATE))
             return b""
         if raw is grpc.aio.EOF:
             refuse(context, ValidationException(NOTHING_ARRIVED))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from kms_grpc.config import Settings
 from kms_grpc.endpoints.aws_server import AwsServer
@@ -17,19 +18,48 @@ from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Handlers that the doors serve beside the operations: none in a server, the yardsticks in that of the bench."""
+
+    grpc_handlers: Sequence[Any] = ()
+    around_http: Callable[[Any], Any] = lambda door: door
+    """Wraps the ASGI application of the AWS door."""
+
+
+NOTHING_BESIDE: Final = Beside()
+
+
 class Doors:
     """All doors of a worker, started and drained together. Create it inside a running event loop."""
 
-    def __init__(self, executor: Executor, table: Iterable[Operation], settings: Settings, worker: int) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        table: Iterable[Operation],
+        settings: Settings,
+        worker: int,
+        beside: Beside = NOTHING_BESIDE,
+    ) -> None:
         self._blocking_pool = BlockingPool(executor, settings.limits)
         operations = tuple(table)
         self._tls = None if settings.tls is None else ServerTls(settings.tls)
         self._doors: list[Door] = []
         if settings.aws_listen is not None:
-            aws = AwsServer(executor, self._blocking_pool, operations, settings, settings.aws_listen, worker, self._tls)
+            aws = AwsServer(
+                executor,
+                self._blocking_pool,
+                operations,
+                settings,
+                settings.aws_listen,
+                worker,
+                self._tls,
+                beside.around_http,
+            )
             self._doors.append(aws)
-        extra = _bench_handlers(settings, worker)
-        self._grpc = GrpcServer(executor, self._blocking_pool, operations, settings, worker, extra, self._tls)
+        self._grpc = GrpcServer(
+            executor, self._blocking_pool, operations, settings, worker, beside.grpc_handlers, self._tls
+        )
         self._doors.append(self._grpc)
 
     async def start(self) -> None:
@@ -58,11 +88,3 @@ class Doors:
     def gauges(self) -> Mapping[str, int]:
         """Values for some of the names in processes.gauges.WORKER."""
         return {} if self._tls is None else {"tls_seconds_to_expiry": self._tls.seconds_to_expiry}
-
-
-def _bench_handlers(settings: Settings, worker: int) -> Sequence[Any]:
-    if not settings.bench:
-        return ()
-    from kms_grpc.endpoints.echo import echo_handlers
-
-    return echo_handlers(str(worker))

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Self
 
-from kms_grpc.errors import DEADLINE_PASSED, DependencyTimeoutException, KMSError, ThrottlingException
+from kms_grpc.errors import DEADLINE_PASSED, DeadlineExceeded, KMSError, ThrottlingException
 
 BUSY: Final = "The worker has too many calls waiting. Retry after a moment."
 
@@ -88,7 +88,7 @@ class Turn:
         self.timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
-        """Raises ThrottlingException or DependencyTimeoutException if the call must not start."""
+        """Raises ThrottlingException or DeadlineExceeded if the call must not start."""
         if not self._queue.start_at_once(self):
             await self._queue.wait(self)
         return self
@@ -99,7 +99,7 @@ class Turn:
         self._queue.end(self)
 
     def require_time(self) -> None:
-        """Raises DependencyTimeoutException if the deadline of the call has passed."""
+        """Raises DeadlineExceeded if the deadline of the call has passed."""
         self._queue.require_time(self)
 
     def resize(self, size: int) -> None:
@@ -216,7 +216,7 @@ class FairQueue:
     def require_time(self, turn: Turn) -> None:
         """See Turn.require_time."""
         if turn.deadline_ns is not None and self._clock() >= turn.deadline_ns:
-            raise DependencyTimeoutException(DEADLINE_PASSED)
+            raise DeadlineExceeded(DEADLINE_PASSED)
 
     def _require_usual_time(self, turn: Turn) -> None:
         """While other calls wait, reject a call that can hardly finish before its deadline.

@@ -19,7 +19,7 @@ from kms_grpc.config import Limits
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.call_limit import LATE
 from kms_grpc.endpoints.rich_errors import Refusal
-from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
+from kms_grpc.errors import DeadlineExceeded, KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.kinds.stream import StreamCall
 from kms_grpc.operations.operation import Operation
@@ -198,7 +198,7 @@ class _Messages:
             async with asyncio.timeout(seconds):
                 return await self._context.read()
         except TimeoutError:
-            raise DependencyTimeoutException(LATE) from None
+            raise DeadlineExceeded(LATE) from None
 
     async def ask(self) -> None:
         """Request the next message without waiting for it, unless that has been done."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+import time
+from typing import Final
 
 from kms_grpc.audit.record import AuditRecord, iso_time, new_id
 from kms_grpc.authentication.credentials import Credentials
-from kms_grpc.errors import KMSError, KMSInternalException
+from kms_grpc.errors import Cancelled, DeadlineExceeded, KMSError, KMSInternalException
 from kms_grpc.operations.call import Call, Service
 from kms_grpc.operations.operation import Operation, Unbuilt
 
 log = logging.getLogger(__name__)
+
+DEADLINE_MARGIN_NS: Final = 100_000_000
+"""A caller cancels a call at its deadline a little before the server's reckoning of it, since gRPC rounds deadlines up
+when it sends them."""
 
 
 def open_call(service: Service, operation: Operation | Unbuilt, credentials: Credentials) -> Call:
@@ -40,6 +46,14 @@ def fail(call: Call, problem: Exception) -> KMSError:
     for line in (*(row.record for row in call.beside), call.record.line(call.audit_head)):
         call.service.audit_log.append(line)
     return error
+
+
+def ended_by_caller(credentials: Credentials) -> KMSError:
+    """Returns the outcome of a call that was cancelled: DeadlineExceeded where its deadline is over, else Cancelled."""
+    deadline = credentials.deadline_ns
+    if deadline is not None and time.monotonic_ns() >= deadline - DEADLINE_MARGIN_NS:
+        return DeadlineExceeded("The deadline of the call passed before its answer.")
+    return Cancelled("The call was cancelled before its answer, by its caller or by the end of the server.")
 
 
 def _internal(call: Call, problem: Exception) -> KMSError:

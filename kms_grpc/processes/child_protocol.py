@@ -81,7 +81,7 @@ class SupervisorLink:
             start = msgspec.json.decode(text, type=Start)
         except msgspec.DecodeError:
             raise SystemExit("kms-grpc: this command is run by `kms-grpc serve`, not by hand") from None
-        _die_with(start.supervisor)
+        die_with(start.supervisor, signal.SIGKILL)
         link = cls(start, _take_standard_streams())
         logs.configure(link.name, link.settings.log_level)
         logs.hide(principal.token for principal in link.settings.principals if principal.token)
@@ -131,12 +131,12 @@ def reason_of(error: BaseException) -> str:
     return text if own and text else f"{type(error).__name__}: {text}"
 
 
-def _die_with(supervisor: int) -> None:
-    """Ask the kernel for SIGKILL when the supervisor ends; exit if it has ended already."""
+def die_with(parent: int, number: signal.Signals) -> None:
+    """Ask the kernel for a signal when the parent process ends; exit if it has ended already."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+    if libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != supervisor:
+    if os.getppid() != parent:
         raise SystemExit(0)
 
 

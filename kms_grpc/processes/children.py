@@ -20,6 +20,7 @@ import msgspec
 from kms_grpc import config
 from kms_grpc.config import Settings
 from kms_grpc.processes.child_protocol import Beat, Report, Start, process_name
+from kms_grpc.processes.isolation import isolated
 
 Command = Callable[[str, int], list[str]]
 """(role, index) -> the arguments of the process: role is `prepare`, `worker` or `keeper`."""
@@ -118,7 +119,11 @@ class Child:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SUPERVISORS_SIGNALS)
         try:
             self._process = subprocess.Popen(
-                self._arguments, stdin=message, stdout=childs_end.fileno(), env=ENVIRONMENT | os.environ, close_fds=True
+                self._arguments,
+                stdin=message,
+                stdout=childs_end.fileno(),
+                env=isolated(ENVIRONMENT | os.environ),
+                close_fds=True,
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -19,6 +19,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+from kms_grpc.processes.ownership import of_another_user
+
 UNIX_PATH_LONGEST: Final = 107
 """Size of sun_path in sockaddr_un without the terminating zero byte."""
 
@@ -37,6 +39,10 @@ def data_directory(folder: Path) -> Iterator[None]:
 
     Creates DIR with mode 0700 if it is missing. Raises StartRefused.
     """
+    if (folder / "root.key").exists() and (
+        foreign := of_another_user(folder, "kms-grpc", "serve", "--data-dir", str(folder))
+    ):
+        raise StartRefused(foreign)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,6 +1,7 @@
-"""Gauges of one process in a mapped file, which the supervisor reads for /metrics: one i64 in native order per name.
+"""Gauges and counts of one process in a mapped file, which the supervisor reads for /metrics.
 
-A worker writes its gauges once a second, the keeper after each pass. Counters are in audit/counters.py.
+The file has one i64 in native order for each name. A worker writes its own once a second, the keeper after each pass.
+Counters of calls are in audit/counters.py.
 """
 
 from __future__ import annotations
@@ -18,22 +19,33 @@ WORKER: Final = {
     "audit_held_bytes": "Bytes of audit records waiting in memory",
     "audit_reserve_bytes": "Bytes that the audit log can still write on a full disk",
     "audit_blocked": "1 while the audit log cannot be written",
-    "tls_seconds_to_expiry": "Seconds until the TLS certificate expires, 0 without TLS",
+    "tls_seconds_to_expiry": "Seconds until the TLS certificate expires, absent without TLS",
 }
 KEEPER: Final = {
     "outbox_waiting": "Audit records of writes waiting to be copied into the log, counted up to one batch per region",
-    "outbox_copied": "Audit records of writes copied into the log since the keeper started",
+    "outbox_copied": "Audit records of writes copied into the log",
     "outbox_failing": "Regions whose audit records the last pass failed to copy",
-    "answers_forgotten": "Remembered responses removed after 24 hours since the keeper started",
-    "keys_deleted": "Keys deleted at the end of their waiting period since the keeper started",
-    "keys_rotated": "Automatic rotations since the keeper started",
-    "materials_expired": "Keys whose expired key material was removed since the keeper started",
+    "registry_writable": "1 if the last try to write to each region's shard succeeded",
+    "answers_forgotten": "Remembered responses removed after 24 hours",
+    "keys_deleted": "Keys deleted at the end of their waiting period",
+    "keys_rotated": "Automatic rotations",
+    "materials_expired": "Keys whose expired key material was removed",
     "keys_pending_deletion": "Keys pending deletion",
-    "seconds_to_next_deletion": "Seconds until the next key is deleted, -1 if none is pending deletion",
-    "seconds_to_next_expiry": "Seconds until the next imported key material expires, -1 if none does",
-    "changes_made_up": "Changes that were committed but not announced, found since the keeper started",
-    "clock_jumps": "Jumps of the wall clock since the keeper started",
+    "seconds_to_next_deletion": "Seconds until the next key is deleted, absent if none is pending deletion",
+    "seconds_to_next_expiry": "Seconds until the next imported key material expires, absent if none does",
+    "changes_made_up": "Changes that were committed but not announced",
+    "clock_jumps": "Jumps of the wall clock",
 }
+COUNTS: Final = frozenset(
+    {
+        *("audit_dropped", "outbox_copied", "answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"),
+        "clock_jumps",
+        "changes_made_up",
+    }
+)
+"""Those that only grow while their process lives: Prometheus' counters."""
+NONE_IS_NEGATIVE: Final = frozenset({"seconds_to_next_deletion", "seconds_to_next_expiry"})
+"""Those that are -1 where there is nothing to tell."""
 
 
 class Gauges:

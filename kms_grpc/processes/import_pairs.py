@@ -24,6 +24,8 @@ BEGIN_SECONDS: Final = 3.0
 LOWEST_PRIORITY: Final = 19
 """Nice value of the thread, so that workers come first."""
 PASS_SECONDS: Final = 0.5
+ANYWAY_NS: Final = 60 * 10**9
+"""Boot clock time after which a region is looked at although nothing was written to it: a pair may have expired."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +36,9 @@ class ImportPairs:
     def __init__(self, shards: Iterable[Shard], clock: Clock) -> None:
         self._shards = list(shards)
         self._clock = clock
+        self._complete: dict[str, object] = {}
+        """The version of each shard at the last look that found all pairs."""
+        self._look_anyway_ns: dict[str, int] = {}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="import-pairs", daemon=True)
 
@@ -51,24 +56,38 @@ class ImportPairs:
             self._try(shard, _provide_owned_keys)
         self._end.wait(BEGIN_SECONDS)
         while not self._end.is_set():
-            made = [self.make_one(shard) for shard in self._shards]
+            made = [self._look(shard) for shard in self._shards]
             if not any(made):
                 self._end.wait(PASS_SECONDS)
 
-    def make_one(self, shard: Shard) -> bool:
-        """Generate at most one pair for a region; True if one was generated."""
+    def _look(self, shard: Shard) -> bool:
+        """Generate at most one pair for a region that was written to since it had all pairs; True if one was
+        generated."""
+        version = shard.registry.version()
+        if self._complete.get(shard.region) == version and self._clock.boot_ns() < self._look_anyway_ns[shard.region]:
+            return False
+        self._complete.pop(shard.region, None)
+        self._look_anyway_ns[shard.region] = self._clock.boot_ns() + ANYWAY_NS
+        made = self.make_one(shard)
+        if made is False:
+            self._complete[shard.region] = version
+        return bool(made)
+
+    def make_one(self, shard: Shard) -> bool | None:
+        """Generate at most one pair for a region. True if one was generated, False if none is missing, None if that
+        failed."""
         return self._try(shard, self._provide_any)
 
     def _provide_any(self, shard: Shard, now_ns: int) -> bool:
         owned_keys.provide(shard, now_ns)
         return any(self._provide(shard, spec, count, now_ns) for spec, count in READY.items())
 
-    def _try(self, shard: Shard, work: Callable[[Shard, int], bool]) -> bool:
+    def _try(self, shard: Shard, work: Callable[[Shard, int], bool]) -> bool | None:
         try:
             return work(shard, max(self._clock.wall_ns(), shard.registry.latest_time.read_ns()))
         except KMSError as error:
             _log.error("cannot generate wrapping key pairs of %s for now: %s", shard.region, error)
-            return False
+            return None
 
     def _provide(self, shard: Shard, spec: str, count: int, now_ns: int) -> bool:
         if shard.registry.pairs.count_ready(spec) >= count:

@@ -23,10 +23,12 @@ from kms_grpc.processes.child_protocol import SupervisorLink
 from kms_grpc.processes.clock_trust import ClockTrust
 from kms_grpc.processes.import_pairs import ImportPairs
 from kms_grpc.processes.keeper_beats import KeeperBeats
+from kms_grpc.processes.looks import Looks
 from kms_grpc.processes.missed_changes import MissedChanges
 from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.signals import Signals
+from kms_grpc.processes.writability import Writability
 from kms_grpc.registry.base import ANSWERS_KEPT_NS
 from kms_grpc.registry.shards import Shard
 
@@ -95,6 +97,8 @@ class PeriodicWork:
         self._clock = application.clock
         self._copier = copier
         self._clock_trust = ClockTrust(application.clock)
+        self._writability = Writability(self._shards, application.clock)
+        self._looks = Looks()
         self._forgot_boot_ns = 0
         self._recorded_boot_ns = 0
         self._counts = dict.fromkeys(("answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"), 0)
@@ -103,19 +107,18 @@ class PeriodicWork:
     def run_pass(self, note_progress: Callable[[], None] = lambda: None) -> None:
         """Make one pass. `note_progress` is called between its steps."""
         trusted = self._clock_trust.check()
+        wall_ns, boot_ns = self._clock_trust.wall_ns, self._clock.boot_ns()
         for shard in self._shards:
-            note_progress()
-            try:
-                self._change_due_keys(shard, trusted)
-            except KMSError as error:
-                _log.error("due changes to keys of %s are postponed: %s", shard.region, error)
+            if shard.region in self._to_erase or self._looks.is_due(shard, wall_ns, boot_ns, trusted, RECORD_EVERY_NS):
+                note_progress()
+                self._look(shard, boot_ns, trusted)
         note_progress()
-        self._copier.copy_all()
+        note_progress()
+        self._writability.try_all()
         note_progress()
         if trusted and self._clock.boot_ns() - self._forgot_boot_ns >= FORGET_EVERY_NS:
             self._forgot_boot_ns = self._clock.boot_ns()
             self._remove_outdated()
-            self._to_erase.update(shard.region for shard in self._shards)
 
     def gauges(self) -> dict[str, int]:
         """Values for gauges.KEEPER."""
@@ -123,9 +126,21 @@ class PeriodicWork:
             "outbox_waiting": self._copier.waiting,
             "outbox_copied": self._copier.copied,
             "outbox_failing": self._copier.failing,
+            "registry_writable": int(self._writability.all_writable),
             "clock_jumps": self._clock_trust.jumps,
             **self._upcoming(),
         }
+
+    def _look(self, shard: Shard, boot_ns: int, trusted: bool) -> None:
+        """Make the changes due in a region, and copy its audit records."""
+        version = self._looks.begin(shard)
+        try:
+            self._change_due_keys(shard, trusted)
+            if self._copier.copy([shard.region]):
+                self._looks.end(shard, version, boot_ns, trusted)
+        except KMSError as error:
+            self._copier.copy([shard.region])
+            _log.error("due changes to keys of %s are postponed: %s", shard.region, error)
 
     def _change_due_keys(self, shard: Shard, trusted: bool) -> None:
         """Make the changes due in a region. Irreversible ones wait until the clock is trusted."""
@@ -138,6 +153,7 @@ class PeriodicWork:
             if expired or deleted:
                 self._to_erase.add(shard.region)
         if shard.region in self._to_erase and shard.registry.erase_removed():
+            shard.registry.keep_reserve()
             self._to_erase.discard(shard.region)
 
     def _judged_ns(self, shard: Shard, trusted: bool) -> int:
@@ -151,7 +167,7 @@ class PeriodicWork:
         return max(wall_ns, latest_ns)
 
     def _upcoming(self) -> dict[str, int]:
-        upcoming = [shard.registry.keys.upcoming() for shard in self._shards]
+        upcoming = self._looks.upcoming
         now_ns = self._clock.wall_ns()
         return {
             "keys_pending_deletion": sum(each.pending_deletions for each in upcoming),
@@ -162,11 +178,13 @@ class PeriodicWork:
     def _remove_outdated(self) -> None:
         for shard in self._shards:
             try:
-                now_ns = self._judged_ns(shard, True)
+                now_ns, version = self._judged_ns(shard, True), shard.registry.version()
                 with shard.registry.writing() as transaction:
                     transaction.pairs.remove_expired(now_ns)
                     forgotten = transaction.answers.forget_before(self._clock_trust.wall_ns - ANSWERS_KEPT_NS)
                 self._counts["answers_forgotten"] += forgotten
+                if shard.registry.version() != version:
+                    self._to_erase.add(shard.region)
             except KMSError as error:
                 _log.error("cannot remove old responses and key pairs of %s for now: %s", shard.region, error)
 

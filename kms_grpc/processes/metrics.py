@@ -5,21 +5,35 @@ The supervisor serves it, because it outlives the workers and the keeper and hol
 
 from __future__ import annotations
 
+import ipaddress
+import platform
+import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from importlib.metadata import version
+from socketserver import ThreadingMixIn
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from kms_grpc.audit.counters import BUCKETS, Counters
+from kms_grpc.config import Settings
 from kms_grpc.processes.claims import StartRefused
-from kms_grpc.processes.gauges import KEEPER, WORKER, Gauges
+from kms_grpc.processes.gauges import COUNTS, KEEPER, NONE_IS_NEGATIVE, WORKER, Gauges
 from kms_grpc.processes.run_folder import RunFolder
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 PREFIX: Final = "kms_grpc_"
+REQUEST_SECONDS: Final = 10.0
+"""How long a peer may be silent within a request."""
+STOP_SECONDS: Final = 1.0
+"""The server looks so often whether it must end."""
 BOUNDS: Final = (*(str(2**bucket / 1e6) for bucket in range(BUCKETS - 1)), "+Inf")
 """Upper bounds of the duration buckets in seconds."""
 
@@ -41,8 +55,14 @@ class ServerCollector(Collector):
     """Collects all metrics from the mapped files at each scrape."""
 
     def __init__(
-        self, run: RunFolder, workers: int, operations: Sequence[str], states: Callable[[], Iterable[ProcessState]]
+        self,
+        run: RunFolder,
+        settings: Settings,
+        operations: Sequence[str],
+        states: Callable[[], Iterable[ProcessState]],
     ) -> None:
+        workers = settings.workers
+        self._has_tls = settings.tls is not None
         self._operations = operations
         self._counters = {str(w): Counters.open(run.counters(w), operations) for w in range(workers)}
         self._gauges = {str(w): Gauges(run.worker_gauges(w), WORKER) for w in range(workers)}
@@ -50,13 +70,15 @@ class ServerCollector(Collector):
         self._states = states
 
     def collect(self) -> Iterator[Metric]:
+        yield self._build()
         yield from self._processes()
         yield self._calls()
         yield self._durations()
         yield self._warm_path_errors()
         yield from self._worker_gauges()
         for name, value in self._keeper.values().items():
-            yield GaugeMetricFamily(f"{PREFIX}keeper_{name}", KEEPER[name], value=value)
+            if value >= 0 or name not in NONE_IS_NEGATIVE:
+                yield _family(f"{PREFIX}keeper_{name}", KEEPER[name], name in COUNTS, {(): value})
 
     def _processes(self) -> Iterator[Metric]:
         up = GaugeMetricFamily(f"{PREFIX}process_up", "1 while the process answers and can work", labels=["process"])
@@ -65,7 +87,7 @@ class ServerCollector(Collector):
             f"{PREFIX}process_hangs", "Kills of the process because it did not answer", labels=["process"]
         )
         info = GaugeMetricFamily(
-            f"{PREFIX}libcrypto", "Version of libcrypto that the process uses", labels=["process", "version"]
+            f"{PREFIX}libcrypto_info", "Version of libcrypto that the process uses", labels=["process", "version"]
         )
         for state in self._states():
             up.add_metric([state.name], state.up)
@@ -115,10 +137,22 @@ class ServerCollector(Collector):
     def _worker_gauges(self) -> Iterator[Metric]:
         values = {worker: gauges.values() for worker, gauges in self._gauges.items()}
         for name, text in WORKER.items():
-            family = GaugeMetricFamily(f"{PREFIX}worker_{name}", text, labels=["worker"])
-            for worker, of_worker in values.items():
-                family.add_metric([worker], of_worker[name])
-            yield family
+            if name != "tls_seconds_to_expiry" or self._has_tls:
+                of_workers: dict[tuple[str, ...], int] = {(worker,): each[name] for worker, each in values.items()}
+                yield _family(f"{PREFIX}worker_{name}", text, name in COUNTS, of_workers, "worker")
+
+    def _build(self) -> Metric:
+        """Returns the versions of this program."""
+        info = GaugeMetricFamily(f"{PREFIX}build_info", "Versions of the server", labels=["version", "python"])
+        info.add_metric([version("kms-grpc"), platform.python_version()], 1)
+        return info
+
+
+def _family(name: str, text: str, counts: bool, values: Mapping[tuple[str, ...], int], *labels: str) -> Metric:
+    family = (CounterMetricFamily if counts else GaugeMetricFamily)(name, text, labels=labels)
+    for of, value in values.items():
+        family.add_metric(of, value)
+    return family
 
 
 def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
@@ -130,19 +164,46 @@ def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
     return buckets
 
 
+class _Server(ThreadingMixIn, WSGIServer):
+    """Answers peers of these networks. The connections of others are closed unread."""
+
+    daemon_threads = True
+
+    def __init__(self, family: int, address: tuple[str, int], networks: Sequence[Network]) -> None:
+        self.address_family = family
+        self._networks = networks
+        super().__init__(address, _SilentHandler)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        peer = ipaddress.ip_address(client_address[0].partition("%")[0])
+        mapped = getattr(peer, "ipv4_mapped", None) or peer
+        return mapped.is_loopback or any(mapped in network for network in self._networks)
+
+
+class _SilentHandler(WSGIRequestHandler):
+    timeout = REQUEST_SECONDS
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the base class's name
+        pass
+
+
 @contextmanager
-def serve(listen: str, collector: Collector) -> Iterator[str]:
+def serve(listen: str, networks: Sequence[Network], collector: Collector) -> Iterator[str]:
     """Serve HTTP on HOST:PORT from a thread during the block; yields the address, with a free port for port 0.
 
-    Raises StartRefused if the address is not available.
+    Peers are loopback and `networks`. Raises StartRefused if the address is not available.
     """
     registry = CollectorRegistry()
     registry.register(collector)
     host, _, port = listen.rpartition(":")
     try:
-        server, thread = start_http_server(int(port), host.strip("[]"), registry)
+        family, _, _, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        server = _Server(family, (str(where[0]), int(where[1])), networks)
     except OSError as error:
         raise StartRefused(f"metrics-listen {listen}: {error.strerror}; give another --metrics-listen") from None
+    server.set_app(make_wsgi_app(registry))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": STOP_SECONDS}, daemon=True)
+    thread.start()
     try:
         yield f"{host}:{server.server_port}"
     finally:

@@ -49,8 +49,15 @@ class OutboxCopier:
         self._position = read_position(position_file)
         self._uncleared = set(ids_after(log.path, self._position))
         self._failing: set[str] = set()
+        self._not_empty = set(registries)
+        """Regions whose outboxes may hold records that are in the log already."""
         self.copied = 0
-        self.waiting = 0
+        self._waiting: dict[str, int] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Number of rows that the last passes left, at most one batch for each region."""
+        return sum(self._waiting.values())
 
     @property
     def failing(self) -> int:
@@ -59,11 +66,20 @@ class OutboxCopier:
 
     def copy_all(self) -> None:
         """Copy the outbox of each region until it is empty or fails."""
-        self.waiting = sum(self._copy_region(region, registry) for region, registry in self._registries.items())
-        if not self._failing:
+        self.copy([*self._registries])
+
+    def copy(self, regions: Sequence[str]) -> bool:
+        """Copy the outboxes of these regions; returns whether nothing is left in them."""
+        for region in regions:
+            if registry := self._registries.get(region):
+                self._waiting[region] = self._copy_region(region, registry)
+                self._not_empty.discard(region)
+        self._not_empty |= self._failing
+        if not self._not_empty:
             self._uncleared.clear()
             with contextlib.suppress(OSError):  # on a full disk, an older position is good enough
                 self._note_position()
+        return not self._failing.intersection(regions)
 
     def _copy_region(self, region: str, registry: Registry) -> int:
         """Returns the number of rows left, at most one batch. Logs the first failure of a region."""

@@ -30,7 +30,7 @@ from typing import Final
 
 import msgspec
 
-from kms_grpc.config import Settings
+from kms_grpc.config import Settings, networks_of
 from kms_grpc.processes import claims, logs, metrics
 from kms_grpc.processes.children import Child, Command, Timing, describe_status
 from kms_grpc.processes.claims import StartRefused
@@ -152,8 +152,8 @@ class Supervisor:
     def _serve_metrics(self, held: ExitStack) -> None:
         if self._settings.metrics_listen is None:
             return
-        collector = metrics.ServerCollector(self._run_folder, self._settings.workers, self._operations, self._states)
-        where = held.enter_context(metrics.serve(self._settings.metrics_listen, collector))
+        collector = metrics.ServerCollector(self._run_folder, self._settings, self._operations, self._states)
+        where = held.enter_context(metrics.serve(self._settings.metrics_listen, networks_of(self._settings), collector))
         _log.info("metrics", extra={"address": f"http://{where}/metrics"})
 
     def _states(self) -> list[metrics.ProcessState]:

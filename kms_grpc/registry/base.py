@@ -84,6 +84,7 @@ class Upcoming:
     """Keys that are pending deletion, including those that wait for their replicas."""
     next_deletion_ns: int | None
     next_expiry_ns: int | None
+    next_rotation_ns: int | None = None
 
 
 # --- parts -------------------------------------------------------------------------------------------------------
@@ -282,8 +283,10 @@ class WritableLatestTime(LatestTime, Protocol):
     """Records the time."""
 
     def advance(self, time_ns: int) -> int:
-        """Records a time unless a later one is recorded; returns the latest. It never goes back, whatever transactions
-        record at the same time."""
+        """Records a time unless a later one is recorded; returns the latest, which never goes back."""
+
+    def rewrite(self) -> None:
+        """Writes the recorded time again."""
 
 
 class Changes(Protocol):
@@ -378,16 +381,18 @@ class Registry(Protocol):
     @property
     def changes(self) -> Changes: ...
 
-    def writing(self) -> AbstractContextManager[Transaction]:
-        """Begins a transaction and commits it at the end of the block."""
+    def writing(self, spends_reserve: bool = False) -> AbstractContextManager[Transaction]:
+        """Begins a transaction, which the block's end commits: on a full disk too, if it spends the reserve."""
+
+    def keep_reserve(self) -> None:
+        """Fills up the disk space that is reserved for such transactions, as far as there is room."""
 
     def version(self) -> object:
         """Returns a value that differs from the one before each commit of any process, at the cost of one system
         call. It may differ where nothing was committed."""
 
     def erase_removed(self) -> bool:
-        """Overwrites removed rows in all files of the store. Returns False if readers or writers prevented that; call
-        again then."""
+        """Overwrites removed rows in all files of the store. False if others prevented that; call again then."""
 
     def damaged_rows(self) -> Sequence[str]:
         """Returns the names of all rows whose MAC fails and of counts that are wrong. Scans all tables."""

@@ -116,13 +116,13 @@ class Shard:
             return bool(changes)
 
     @contextmanager
-    def writing(self) -> Iterator[Transaction]:
-        """Begins a transaction of the registry. After the block it is durable, all workers of this host obey it, and
+    def writing(self, spends_reserve: bool = False) -> Iterator[Transaction]:
+        """Begins a transaction (Registry.writing). After the block it is durable, all workers of this host obey it, and
         the keys that it created were read back."""
         transaction: Transaction | None = None
         entries = 0
         try:
-            with self.registry.writing() as transaction:
+            with self.registry.writing(spends_reserve) as transaction:
                 yield transaction
             entries = transaction.entries
         finally:  # a commit that failed may have been done nevertheless

@@ -131,7 +131,7 @@ def test_load_on_a_running_server(server: Served) -> None:
     names = {row["name"] for row in figures["rows"]}
     assert names == {
         f"load.{load['name']}.{what}" for load in figures["loads"] for what in ("rate", "p50", "p99", "p99.9", "failed")
-    }, "this server runs without --bench, so it does not report its CPU time"
+    }, "only the bench's own server reports its CPU time"
 
 
 def test_an_open_loop_with_every_operation_on_a_started_server() -> None:

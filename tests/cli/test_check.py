@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from kms_grpc.app import bearer_tokens
+from kms_grpc.config import ConfigurationError, load
 from kms_grpc.crypto.key_wrapping import create_root_key_file
 from tests.cli.conftest import Run
 from tests.conftest import StartServer
@@ -101,6 +105,83 @@ def test_an_undamaged_data_directory_has_no_findings(filled: Path, run: Run) -> 
     assert "fingerprint" in ran.text
     assert "OpenSSL" in ran.text
     assert "no server is running" in ran.text
+
+
+def test_a_data_directory_of_another_user_is_left_alone(data_dir: Path, run: Run) -> None:
+    """A check by root would leave files that the service's user cannot open."""
+    for path in (data_dir, *data_dir.rglob("*")):
+        os.chown(path, 65534, 65534)
+    before = sorted(data_dir.rglob("*"))
+    says = f"{data_dir} is the data directory of user nobody, and this is root. Way out: run it as nobody: "
+    ran = run("check", "--data-dir", data_dir, "-o", "json")
+    assert (ran.code, ran.json["Well"]) == (1, False)
+    assert f"{says}runuser -u nobody -- kms-grpc check --data-dir {data_dir}" in ran.text
+    ran = run("principals", "access-key", "list", "--dev", "--data-dir", data_dir)
+    assert (ran.code, "chown" in ran.err) == (2, False)
+    assert f"{says}runuser -u nobody -- kms-grpc principals access-key list --data-dir {data_dir}" in " ".join(
+        ran.err.split()
+    )
+    served = Served(data_dir)
+    assert served.launch().wait(60) == 1
+    assert f"{says}runuser -u nobody -- kms-grpc serve --data-dir {data_dir}" in served.log_text()
+    assert sorted(data_dir.rglob("*")) == before
+
+
+def test_room_on_each_file_system(data_dir: Path, run: Run) -> None:
+    assert "MiB free where" in run("check", "--data-dir", data_dir).text
+    disk = data_dir / "audit"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", disk], check=True)
+    try:
+        ran = run("check", "--data-dir", data_dir, "-o", "json")
+        bad = [finding["Text"] for finding in ran.json["Findings"] if finding["Verdict"] == "bad"]
+        assert (ran.code, bad) == (
+            1, [f"1 MiB free where {disk} is: make room, or writes and audited calls are refused"],
+        )  # fmt: skip
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+CONFIGURATION = """
+data_dir = "{data}"
+regions = ["eu-central-1", "eu-west-1"]
+[[principals]]
+name = "orders"
+arn = "arn:aws:iam::123456789012:role/orders"
+account = "123456789012"
+token_file = "{token}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "change", "says"),
+    [
+        (0o600, ("", ""), None),
+        (0o640, ("", ""), "orders.token: it holds a token and is open to others (mode 0640). Way out: chmod go= "),
+        (0o600, ("workers", "workers"), None),
+        (0o600, ("eu-west-1", "eu-central-1"), "the same region is given twice"),
+        (0o600, ("orders.token", "other.token"), "No such file"),
+        (0o600, ("account =", "acount ="), "acount"),
+        (0o600, ("token_file", "token"), "kms.toml: it holds tokens and is open to others (mode 0644)"),
+    ],
+)
+def test_a_configuration_is_checked_without_serving(
+    data_dir: Path, tmp_path: Path, run: Run, mode: int, change: tuple[str, str], says: str | None
+) -> None:
+    token = tmp_path / "orders.token"
+    token.write_text("a-token-of-orders-0001")
+    token.chmod(mode)
+    text = CONFIGURATION.format(data=data_dir, token=token)
+    (tmp_path / "kms.toml").write_text(text.replace(*change) if change[0] else text)
+    (tmp_path / "kms.toml").chmod(0o644)
+    ran = run("check", "--config", tmp_path / "kms.toml", "-o", "json")
+    bad = [finding["Text"] for finding in ran.json["Findings"] if finding["Verdict"] == "bad"]
+    assert (ran.code, ran.json["Well"], len(bad)) == ((0, True, 0) if says is None else (1, False, 1)), bad
+    assert says is None or says in bad[0]
+    if says is None:
+        assert "all rows are as they were written" in ran.text
+    elif "open to others" in says:
+        with pytest.raises(ConfigurationError, match="open to others"):
+            bearer_tokens(load(tmp_path / "kms.toml", {}))
 
 
 def test_a_check_beside_a_running_server(server: Served, run: Run) -> None:

@@ -16,6 +16,7 @@ from kms_grpc.cli import quickstart_key_changes, quickstart_runner
 from kms_grpc.cli.failures import ExitCode
 from kms_grpc.cli.quickstart_runner import QuickstartRunner, StepFailed
 from tests.cli.conftest import Run
+from tests.ending import ENDING_WITH_US
 from tests.served import clean
 
 SHOWN = [
@@ -34,10 +35,10 @@ SHOWN = [
 
 
 def quickstart(folder: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "kms_grpc", "quickstart", "--data-dir", str(folder), *options]
+    command = [*ENDING_WITH_US[:2], "TERM", sys.executable, "-m", "kms_grpc", "quickstart", "--data-dir", str(folder)]
     return subprocess.Popen(
-        command, cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean(),
-        start_new_session=True,
+        [*command, *options], cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=clean(), start_new_session=True,
     )  # fmt: skip
 
 

@@ -130,7 +130,6 @@ TLS = ("--tls-certificate", "c", "--tls-key", "k")
         ([*SERVE, "--listen", ":50051"], "must be HOST:PORT or unix:/path"),  # gRPC would take it for all addresses
         ([*SERVE, "--tls-key", "k"], "--tls-certificate and --tls-key need each other"),
         ([*SERVE, *TLS, "--listen", "unix:/run/kms"], "Unix sockets do not use TLS"),  # an option that would do nothing
-        ([*SERVE, *TLS, "--listen", "0.0.0.0:0", "--bench"], "whose echo methods need no token"),
         ([*SERVE, *TLS, "--aws-listen", "0.0.0.0:0", "--dev"], "whose access key has a public secret"),
         ([*SERVE, *TLS, "--metrics-listen", "0.0.0.0:0"], "metrics_listen '0.0.0.0:0': only loopback"),  # without TLS
         ([*SERVE, "--config", "{half}"], "half.toml: tls.key_file: is missing"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from kms_grpc.bench._yardsticks import ffi, lib
+from kms_grpc.bench.yardsticks import BatchYardstick, CoreYardstick
 from kms_grpc.crypto import envelope
-from kms_grpc.crypto._native import ffi, lib
-from kms_grpc.crypto.yardsticks import BatchYardstick, CoreYardstick
 from kms_grpc.v1 import envelope_pb2 as pb
 from tests.crypto.conftest import Loaded
 
@@ -19,10 +19,10 @@ def test_envelopes_decrypt(key: Loaded) -> None:
     yardstick = CoreYardstick(key.handle, key.prefix, key.associated({}), SIZE, COUNT)
     assert yardstick.envelopes() > 0
     whole = ffi.buffer(yardstick._envelopes)[:]
-    assert len(whole) == COUNT * (SIZE + lib.KMS_ENVELOPE_OVERHEAD)
+    assert len(whole) == COUNT * (SIZE + lib.YARDSTICK_ENVELOPE_OVERHEAD)
     data_keys = set()
-    for start in range(0, len(whole), SIZE + lib.KMS_ENVELOPE_OVERHEAD):
-        blob, rest = whole[start : start + BLOB], whole[start + BLOB : start + SIZE + lib.KMS_ENVELOPE_OVERHEAD]
+    for start in range(0, len(whole), SIZE + lib.YARDSTICK_ENVELOPE_OVERHEAD):
+        blob, rest = whole[start : start + BLOB], whole[start + BLOB : start + SIZE + lib.YARDSTICK_ENVELOPE_OVERHEAD]
         data_key = envelope.open_blob(key.handle, key.associated({}), blob)
         assert AESGCM(data_key).decrypt(rest[:12], rest[12:], None) == bytes(SIZE)
         data_keys.add(data_key)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kms_grpc.endpoints.fair_queue import FIRST_USUAL_NS, FairQueue, MemoryBudget
-from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
+from kms_grpc.errors import DeadlineExceeded, KMSError, ThrottlingException
 
 
 class QueueScene:
@@ -270,7 +270,7 @@ def test_no_call_starts_after_its_deadline() -> None:
         await queued.end_all()
         await queued.call("c2", deadline_ns=10)
         assert queued.started == ["a0", "b1"]
-        assert queued.refused == dict.fromkeys(["a1", "c1", "c2"], "DependencyTimeoutException")
+        assert queued.refused == dict.fromkeys(["a1", "c1", "c2"], "DeadlineExceeded")
         assert queued.queue.pending == 0
 
     play(scene)
@@ -337,4 +337,4 @@ def test_random_calls_keep_the_bounds() -> None:
 
 def test_rejections_have_the_right_grpc_status() -> None:
     assert ThrottlingException.status == "RESOURCE_EXHAUSTED" and ThrottlingException.retryable
-    assert DependencyTimeoutException.status == "UNAVAILABLE"
+    assert DeadlineExceeded.status == "DEADLINE_EXCEEDED"

@@ -269,12 +269,12 @@ def test_calls_without_a_message_occupy_at_most_half_the_limit(
     monkeypatch.setattr(call_limit, "ARRIVAL_SECONDS", 0.1)
     with connection(door) as first, connection(door) as second:
         silent = [Silent(channel, 35) for channel in (first, second)]
-        until(lambda: [code for calls in silent for code in calls.codes()] == ["UNAVAILABLE"] * 20)
+        until(lambda: [code for calls in silent for code in calls.codes()] == ["DEADLINE_EXCEEDED"] * 20)
         until(lambda: door.server.calls.under_way == 50)
         assert door.ask("ListKeys").code == "OK"
         for calls in silent:
             calls.close()
-    assert door.worker.counted()["CreateKey"] == {"DependencyTimeoutException": 20}
+    assert door.worker.counted()["CreateKey"] == {"DeadlineExceeded": 20}
 
 
 def test_calls_beyond_half_the_limit_get_the_same_responses(door: WorkerDoor) -> None:

@@ -35,6 +35,7 @@ from tests.operations.service import ALICE, Host, Worker, prepare
 
 pytestmark = pytest.mark.xdist_group("door")
 
+GIVEN_UP = "The call was cancelled before its answer, by its caller or by the end of the server."
 LIMITS = {"threads": 1, "read_threads": 1, "waiting_calls": 3, "streams": 2}
 
 
@@ -218,9 +219,8 @@ def test_a_call_whose_deadline_passes_while_it_waits_never_starts(door: WorkerDo
         until(lambda: waiting(door) == 1)
         assert door.ask("CreateKey", "too-late", 0.3).code == "DEADLINE_EXCEEDED"
         until(lambda: waiting(door) == 1)
-    assert recorded(door, "too-late") == [
-        ("DependencyTimeoutException", "The caller cancelled the call before it started.")
-    ]
+    assert recorded(door, "too-late") == [("DeadlineExceeded", "The deadline of the call passed before its answer.")]
+    assert door.worker.counted()["CreateKey"] == {"OK": 1, "DeadlineExceeded": 1}
     assert keys(door) == 1
 
 
@@ -233,9 +233,8 @@ def test_a_call_cancelled_while_it_waits_never_starts(door: WorkerDoor) -> None:
         until(lambda: waiting(door) == 2)
         call.cancel()
         until(lambda: waiting(door) == 1)
-    assert recorded(door, "given-up") == [
-        ("DependencyTimeoutException", "The caller cancelled the call before it started.")
-    ]
+    assert recorded(door, "given-up") == [("Cancelled", GIVEN_UP)]
+    assert door.worker.counted()["CreateKey"] == {"OK": 1, "Cancelled": 1}
     assert keys(door) == 1
 
 

@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from kms_grpc.v1 import key_management_pb2_grpc
+from tests.ending import ENDING_WITH_US
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
@@ -106,7 +107,16 @@ class Service:
 
     def exec(self, fault: str | None = None) -> subprocess.Popen[bytes]:
         """Starts without waiting. `fault` is NAME:N; its N-th passing kills the whole group."""
-        command = [sys.executable, "-m", "kms_grpc", "serve", "--dev", "--data-dir", str(self.data_dir)]
+        command = [
+            *ENDING_WITH_US,
+            sys.executable,
+            "-m",
+            "kms_grpc",
+            "serve",
+            "--dev",
+            "--data-dir",
+            str(self.data_dir),
+        ]
         command += ["--listen", self.address, "--workers", "2", *self.more]
         for region in self.regions:
             command += ["--region", region]

@@ -3,13 +3,17 @@ everything is served again once there is room."""
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kms_grpc.processes.gauges import KEEPER, Gauges
+from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.v1 import key_management_pb2 as pb
 from tests.faults.service import Refused, Service, wait_until
 from tests.faults.verification import listed_keys
@@ -84,11 +88,15 @@ def test_service_on_a_full_disk(disk: Path, audited: bool) -> None:
         callers = Callers(service)
         key = callers.call("CreateKey", pb.CreateKeyRequest()).key_metadata.key_id
         blob = callers.call("Encrypt", pb.EncryptRequest(key_id=key, plaintext=b"before")).ciphertext_blob
+        leaking = callers.call("CreateKey", pb.CreateKeyRequest()).key_metadata.key_id
+        leaked = callers.call("Encrypt", pb.EncryptRequest(key_id=leaking, plaintext=b"leak")).ciphertext_blob
         filler = fill(disk)
         check_writes_are_refused(callers, key)
-        check_service_goes_on(callers, key, blob, audited)
+        check_rights_can_be_taken_away(callers, leaking, leaked)
+        check_operators_are_told(service.data_dir)
+        check_service_goes_on(callers, {key, leaking}, key, blob, audited)
         filler.unlink()
-        check_all_is_back(service, callers, key, blob)
+        check_all_is_back(service, callers, {key, leaking}, blob)
         callers.close()
         assert service.stop() == 0
     finally:
@@ -98,13 +106,37 @@ def test_service_on_a_full_disk(disk: Path, audited: bool) -> None:
 def check_writes_are_refused(callers: Callers, key: str) -> None:
     for _ in range(CALLERS):
         assert callers.refusal("CreateKey", pb.CreateKeyRequest()) == "DependencyTimeoutException"
-        assert callers.refusal("DisableKey", pb.DisableKeyRequest(key_id=key)) == "DependencyTimeoutException"
+        assert callers.refusal("EnableKey", pb.EnableKeyRequest(key_id=key)) == "DependencyTimeoutException"
 
 
-def check_service_goes_on(callers: Callers, key: str, blob: bytes, audited: bool) -> None:
+def check_rights_can_be_taken_away(callers: Callers, leaking: str, blob: bytes) -> None:
+    """Checks that a key can be disabled, and for good, while everything that gives is refused."""
+    callers.call("DisableKey", pb.DisableKeyRequest(key_id=leaking))
+    for _ in range(CALLERS):
+        assert callers.refusal("Decrypt", pb.DecryptRequest(ciphertext_blob=blob)) == "DisabledException"
+        assert callers.refusal("EnableKey", pb.EnableKeyRequest(key_id=leaking)) == "DependencyTimeoutException"
+    callers.call("ScheduleKeyDeletion", pb.ScheduleKeyDeletionRequest(key_id=leaking))
+    assert callers.refusal("CreateKey", pb.CreateKeyRequest()) == "DependencyTimeoutException"
+
+
+def check_operators_are_told(data_dir: Path) -> None:
+    """Checks that the gauge tells of it, and `kms-grpc check` names the disk and the registry."""
+    wait_until(lambda: not writable(data_dir), "the gauge tells nothing")
+    command = [sys.executable, "-m", "kms_grpc", "check", "--data-dir", str(data_dir), "--output", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = [each for each in json.loads(done.stdout)["Findings"] if each["Verdict"] == "bad"]
+    assert {"room", "keeper"} <= {each["Subject"] for each in found}
+    assert any("0 MiB free where" in each["Text"] for each in found)
+
+
+def writable(data_dir: Path) -> bool:
+    return Gauges(RunFolder(data_dir).keeper_gauges, KEEPER).values()["registry_writable"] == 1
+
+
+def check_service_goes_on(callers: Callers, there: set[str], key: str, blob: bytes, audited: bool) -> None:
     """Checks that calls that need no audit record before their answer are served, and the others while the reserve
     lasts."""
-    assert set(listed_keys(callers.all[0])) == {key}
+    assert set(listed_keys(callers.all[0])) == there
     encrypt, decrypt = pb.EncryptRequest(key_id=key, plaintext=b"during"), pb.DecryptRequest(ciphertext_blob=blob)
     for _ in range(CALLS):
         assert callers.call("DescribeKey", pb.DescribeKeyRequest(key_id=key)).key_metadata.enabled
@@ -115,16 +147,17 @@ def check_service_goes_on(callers: Callers, key: str, blob: bytes, audited: bool
         assert {callers.refusal("Decrypt", decrypt) for _ in range(CALLERS)} == {"DependencyTimeoutException"}
 
 
-def check_all_is_back(service: Service, callers: Callers, key: str, blob: bytes) -> None:
+def check_all_is_back(service: Service, callers: Callers, there: set[str], blob: bytes) -> None:
     """Checks that both workers serve everything again without a restart, and also after one."""
     decrypt = pb.DecryptRequest(ciphertext_blob=blob)
     wait_until(lambda: back(callers, decrypt), "it does not come back")
+    wait_until(lambda: writable(service.data_dir), "the gauge tells nothing")
     made = {callers.call("CreateKey", pb.CreateKeyRequest()).key_metadata.key_id for _ in range(CALLERS)}
-    assert set(listed_keys(callers.all[0])) == {key, *made}
+    assert set(listed_keys(callers.all[0])) == there | made
     service.kill()
     service.start()
     caller = service.caller()
-    assert set(listed_keys(caller)) == {key, *made}
+    assert set(listed_keys(caller)) == there | made
     assert caller.call("Decrypt", decrypt).plaintext == b"before"
     caller.close()
 

@@ -501,7 +501,7 @@ def test_a_batch_stops_at_its_deadline(shared: Worker, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(time, "monotonic_ns", passing)
     credentials = shared.credentials()._replace(deadline_ns=4)
-    with pytest.raises(errors.DependencyTimeoutException, match="deadline"):
+    with pytest.raises(errors.DeadlineExceeded, match="deadline"):
         shared.executor.execute(OPERATIONS["EncryptBatch"], credentials, request)
     monkeypatch.undo()
     assert len(asked) == 4, "once for the call, and for each group until then"

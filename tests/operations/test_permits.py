@@ -371,5 +371,5 @@ def test_a_call_past_its_deadline_is_not_begun(worker: Worker, name: str) -> Non
     raw = OPERATIONS[name].request(**fields).SerializeToString()
     late = worker.credentials()._replace(deadline_ns=time.monotonic_ns())
     refused = refusal_of(lambda: worker.executor.execute(OPERATIONS[name], late, raw))
-    assert refused == Refusal("DependencyTimeoutException", "The deadline of the call passed before the call started.")
+    assert refused == Refusal("DeadlineExceeded", "The deadline of the call passed before the call started.")
     assert len(worker.call("ListKeys").keys) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 from kms_grpc import config
 from kms_grpc.registry.words import Words
+from tests.ending import ENDING_WITH_US
 
 T = TypeVar("T")
 
@@ -56,11 +58,12 @@ class StandInServer:
 
     def exec(self, prefix: Sequence[str] = ()) -> StandInServer:
         """Start the process without waiting for it. `prefix` is a command to run it with."""
-        command = [*prefix, sys.executable, "-m", "tests.processes.stand_in", "serve", str(self._file)]
+        command = [*ENDING_WITH_US, *prefix, sys.executable, "-m", "tests.processes.stand_in", "serve", str(self._file)]
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True
-            )
+                command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL,
+                stdout=errors, stderr=errors, start_new_session=True,
+            )  # fmt: skip
         return self
 
     def start(self) -> StandInServer:

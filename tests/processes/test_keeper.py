@@ -133,7 +133,7 @@ class _ReadOnlyShard:
         self.outbox = registry.outbox
         self.read_only = True
 
-    def writing(self) -> AbstractContextManager[Transaction]:
+    def writing(self, spends_reserve: bool = False) -> AbstractContextManager[Transaction]:
         if self.read_only:
             raise DependencyTimeoutException("The disk is full.")
         return self._registry.writing()

@@ -162,7 +162,7 @@ def test_metrics_of_all_processes(tmp_path: Path) -> None:
             'kms_grpc_process_up{process="keeper"} 1.0',
             'kms_grpc_process_restarts_total{process="worker-1"} 1.0',
             'kms_grpc_process_restarts_total{process="worker-0"} 0.0',
-            'kms_grpc_libcrypto{process="worker-0",version="stand-in"} 1.0',
+            'kms_grpc_libcrypto_info{process="worker-0",version="stand-in"} 1.0',
             "kms_grpc_keeper_outbox_failing 0.0",
         ):
             assert line in text.splitlines()

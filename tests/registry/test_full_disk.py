@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from kms_grpc.errors import DependencyTimeoutException
+from kms_grpc.model.key import KeyState
 from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.own_row import WillNotStart
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql.wal_reserve import KEPT_BYTES, WalReserve
 from tests.registry.made import ACCOUNT, REGION, add_alias, add_key, opened, start
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="NOT PROVEN HERE: mounting a small tmpfs needs root")
@@ -22,10 +24,10 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="NOT PROVEN HERE: moun
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB."""
+    """A file system of 8 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", folder], check=True)
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)
 
@@ -113,4 +115,38 @@ def test_a_start_on_a_full_disk_is_refused_and_the_next_one_is_whole(disk: Path,
     if prepared:
         read_all(shards.default, [name])
     add_key(shards.default)
+    shards.close()
+
+
+def test_what_takes_rights_away_commits_on_a_full_disk(disk: Path) -> None:
+    start(disk / "data")
+    shards = opened(disk / "data")
+    shard = shards.default
+    keys = [add_key(shard) for _ in range(12)]
+    fill(disk)
+    with pytest.raises(DependencyTimeoutException, match="no space left"):
+        add_key(shard)
+    for key in keys:
+        with shard.writing(spends_reserve=True) as transaction:
+            transaction.keys.change(replace(key, state=KeyState.DISABLED))
+            transaction.outbox.add(OutboxRow(f"event-{key.key_id}", ACCOUNT, bytes(2_000)))
+        with pytest.raises(DependencyTimeoutException, match="no space left"):
+            add_key(shard)
+    for key in keys:
+        stored = shard.registry.keys.find(key.key_id)
+        assert stored is not None and stored.state is KeyState.DISABLED
+    (disk / "filler").unlink()
+    add_key(shard)
+    assert WalReserve(disk / "data" / "regions" / f"{REGION}.sqlite").fill()
+    shards.close()
+
+
+def test_the_reserve_is_made_before_the_disk_is_full(disk: Path) -> None:
+    start(disk / "data")
+    shards = opened(disk / "data")
+    shard = shards.default
+    log = disk / "data" / "regions" / f"{REGION}.sqlite-wal"
+    shard.registry.keep_reserve()
+    facts = log.stat()
+    assert facts.st_blocks * 512 - facts.st_size >= KEPT_BYTES
     shards.close()

@@ -10,7 +10,7 @@ from kms_grpc.authentication.credentials import REQUEST_ID, REQUEST_ID_LENGTH
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.errors import (
     DEADLINE_PASSED,
-    DependencyTimeoutException,
+    DeadlineExceeded,
     InvalidKeyUsageException,
     ValidationException,
 )
@@ -32,7 +32,7 @@ def identify(call: Call) -> None:
 
 
 def check_call(call: Call) -> None:
-    """Raises ValidationException for a request id that cannot be stored, DependencyTimeoutException where the deadline
+    """Raises ValidationException for a request id that cannot be stored, DeadlineExceeded where the deadline
     has passed: the caller no longer waits."""
     if not REQUEST_ID.fullmatch(call.credentials.request_id):
         raise ValidationException(
@@ -40,7 +40,7 @@ def check_call(call: Call) -> None:
         )
     deadline = call.credentials.deadline_ns
     if deadline is not None and time.monotonic_ns() >= deadline:
-        raise DependencyTimeoutException(DEADLINE_PASSED)
+        raise DeadlineExceeded(DEADLINE_PASSED)
 
 
 def called_shard(call: Call) -> Shard:

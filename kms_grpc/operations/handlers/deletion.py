@@ -49,6 +49,7 @@ ROWS = (
         pb.ScheduleKeyDeletionRequest,
         schedule_key_deletion,
         keys=(by_id_or_arn("ScheduleKeyDeletion"),),
+        takes_rights_away=True,
     ),
     Write(
         "CancelKeyDeletion",

@@ -313,5 +313,6 @@ ROWS = (
         pb.DeleteImportedKeyMaterialRequest,
         delete_imported_key_material,
         keys=(by_id_or_arn("DeleteImportedKeyMaterial"),),
+        takes_rights_away=True,
     ),
 )

@@ -112,7 +112,7 @@ ROWS = (
     ),
     Unary("ListKeys", pb.ListKeysRequest, list_keys, action="kms:ListKeys"),
     Write("EnableKey", pb.EnableKeyRequest, enable_key, keys=(by_id_or_arn("EnableKey"),)),
-    Write("DisableKey", pb.DisableKeyRequest, disable_key, keys=(by_id_or_arn("DisableKey"),)),
+    Write("DisableKey", pb.DisableKeyRequest, disable_key, keys=(by_id_or_arn("DisableKey"),), takes_rights_away=True),
     Write(
         "UpdateKeyDescription",
         pb.UpdateKeyDescriptionRequest,

@@ -26,7 +26,7 @@ from kms_grpc.operations.contract.wire import PROTOBUF, Wire
 from kms_grpc.operations.kinds.steps import read_request, while_stale
 from kms_grpc.operations.kinds.stream_work import PartReader, StreamWork
 from kms_grpc.operations.operation import ENVELOPE, Operation, Request, Row
-from kms_grpc.operations.recording import audit, fail, open_call
+from kms_grpc.operations.recording import audit, ended_by_caller, fail, open_call
 
 BEGUN: Final = "begun"
 DONE: Final = "done"
@@ -146,8 +146,7 @@ class StreamCall:
     def cancel(self) -> None:
         """Ends a stream whose caller has gone, whose deadline has passed, or whose server stops."""
         self._record(CANCELLED)
-        text = "Cancelled before its end: by the caller, its deadline, or the end of the server."
-        self._count(fail(self._call, errors.DependencyTimeoutException(text)).code)
+        self._count(fail(self._call, ended_by_caller(self._call.credentials)).code)
 
     def close(self) -> None:
         """Erases the stream's keys."""

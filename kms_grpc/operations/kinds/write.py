@@ -29,6 +29,8 @@ class Write(Row[Request], Generic[Request, Response, *Keys]):
     """A call with the same `kms-request-id` and the same request gets the same answer for 24 hours."""
     prepare: Callable[[Call, Request], object] | None = None
     """Does what takes too long for a transaction, before it begins. Its result becomes `call.prepared`."""
+    takes_rights_away: bool = False
+    """A call may spend the reserve of its shard, so that it is served when the disk is full."""
     writes: ClassVar[bool] = True
     may_be_warm: ClassVar[bool] = False
 
@@ -52,7 +54,7 @@ class Write(Row[Request], Generic[Request, Response, *Keys]):
         return
 
     def _write(self, call: Call, operation: Operation, request: Any) -> Message:
-        with call.shard.writing() as call.transaction:
+        with call.shard.writing(self.takes_rights_away) as call.transaction:
             response = self._remembered_or_done(call, operation, request)
             if call.refusal is not None:
                 call.record.fail(call.refusal.code, call.refusal.text)

@@ -52,6 +52,7 @@ _DUE = {
 _DELETIONS = select(func.count(), func.min(keys.c.deletion_ns)).where(
     keys.c.state.in_((KeyState.PENDING_DELETION.value, KeyState.PENDING_REPLICA_DELETION.value))
 )
+_NEXT_ROTATION = select(func.min(keys.c.next_rotation_ns)).where(_IN_STATE)
 _NEXT_EXPIRY = select(func.min(materials.c.expires_ns))
 
 
@@ -83,7 +84,8 @@ class SqlKeys:
     def upcoming(self) -> Upcoming:
         pending, deletion_ns = self._reader.first(_DELETIONS, {})
         (expiry_ns,) = self._reader.first(_NEXT_EXPIRY, {})
-        return Upcoming(pending, deletion_ns, expiry_ns)
+        (rotation_ns,) = self._reader.first(_NEXT_ROTATION, {"state": KeyState.ENABLED.value})
+        return Upcoming(pending, deletion_ns, expiry_ns, rotation_ns)
 
 
 class SqlWritableKeys(SqlKeys):

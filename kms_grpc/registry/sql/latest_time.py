@@ -41,6 +41,12 @@ class SqlWritableLatestTime(SqlLatestTime):
         latest = self.read_ns()
         if time_ns <= latest:
             return latest
+        self._write(time_ns)
+        return time_ns
+
+    def rewrite(self) -> None:
+        self._write(self.read_ns())
+
+    def _write(self, time_ns: int) -> None:
         self._writer.execute(_REMOVE, {})
         self._writer.add(_ADD, LATEST_TIME, {"id": 1, "latest_ns": time_ns}, "The latest time is recorded already")
-        return time_ns

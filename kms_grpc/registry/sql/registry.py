@@ -76,9 +76,12 @@ class SqlRegistry:
         self.changes = SqlChanges(reader)
 
     @contextmanager
-    def writing(self) -> Iterator[SqlTransaction]:
-        with self._store.writing() as connection:
+    def writing(self, spends_reserve: bool = False) -> Iterator[SqlTransaction]:
+        with self._store.writing(spends_reserve) as connection:
             yield SqlTransaction(Writer(connection, self._reader))
+
+    def keep_reserve(self) -> None:
+        self._store.keep_reserve()
 
     def version(self) -> object:
         return self._store.version()

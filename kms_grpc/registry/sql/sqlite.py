@@ -28,6 +28,7 @@ from sqlalchemy.pool import NullPool
 
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.faults import fault_point
+from kms_grpc.registry.sql.wal_reserve import WalReserve
 
 PATIENCE_S = 10.0
 """Seconds that a read or a write waits for others before it is refused."""
@@ -75,6 +76,7 @@ class SqliteStore:
         self._readers: deque[Connection] = deque()
         self._writer: Connection | None = None
         self._writer_lock = threading.Lock()
+        self._reserve = WalReserve(path)
         self._closed = False
 
     @contextmanager
@@ -93,15 +95,15 @@ class SqliteStore:
             self._take_back(reader)
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, spends_reserve: bool = False) -> Iterator[Connection]:
         """Lends a connection in a transaction, the only write transaction of the shard. The end of the block commits;
-        an exception rolls back."""
+        an exception rolls back. `spends_reserve`: it may commit on a full disk (wal_reserve.py)."""
         deadline = time.monotonic() + PATIENCE_S
         with self._in_words("written"):
             if not self._writer_lock.acquire(timeout=PATIENCE_S):
                 raise self._busy()
             try:
-                yield from self._transaction(deadline)
+                yield from self._transaction(deadline, spends_reserve)
             finally:
                 self._writer_lock.release()
 
@@ -130,13 +132,24 @@ class SqliteStore:
         self._closed = True
         with self._writer_lock:
             self._drop_writer()
+            self._reserve.close()
         while self._readers:
             self._readers.popleft().close()
         self._engine.dispose()
 
-    def _transaction(self, deadline: float) -> Iterator[Connection]:
+    def keep_reserve(self) -> None:
+        """Fills the reserve up, so that it is there before the disk is full. Does nothing while others write."""
+        if self._writer_lock.acquire(blocking=False):
+            try:
+                self._reserve.fill()
+            finally:
+                self._writer_lock.release()
+
+    def _transaction(self, deadline: float, spends_reserve: bool) -> Iterator[Connection]:
         writer = self._begin(deadline)
         try:
+            if not spends_reserve and not self._reserve.has_room():
+                raise self._full("written")
             yield writer
             fault_point("commit.before")
             writer.exec_driver_sql("COMMIT")
@@ -210,11 +223,17 @@ class SqliteStore:
         start = f"The registry of region {self._region} cannot be {done}"
         code = _code(error)
         if code == sqlite3.SQLITE_FULL or (code in _MAY_MEAN_FULL and self._disk_is_full()):
-            return DependencyTimeoutException(f"{start}: no space left on its disk. Make room; nothing else is needed.")
+            return self._full(done)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return DependencyTimeoutException(f"{start}: it is busy. Repeat the call.")
         _log.error("%s: %s (%s)", start, error, self._path)
         return DependencyTimeoutException(f"{start}: {_REASONS.get(code, _OTHER)}")
+
+    def _full(self, done: str) -> DependencyTimeoutException:
+        return DependencyTimeoutException(
+            f"The registry of region {self._region} cannot be {done}: no space left on its disk. Make room; nothing "
+            "else is needed."
+        )
 
     def _disk_is_full(self) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""A bare ASGI endpoint as the baseline of `kms-grpc bench` for the AWS door, served if the setting `bench` is on.
+"""A bare ASGI endpoint as the baseline of `kms-grpc bench` for the AWS door, served by its own server.
 
 `POST /kms_grpc.bench/echo?SIZE` reads the body and answers with SIZE bytes.
 """

@@ -1,4 +1,4 @@
-"""A bare gRPC service as the baseline of `kms-grpc bench`, served if the setting `bench` is on.
+"""A bare gRPC service as the baseline of `kms-grpc bench`, served by its own server (server_process.py).
 
 `Echo` answers with as many bytes as the first four bytes of the request say (u32, big-endian). `EchoStream` sends each
 message of a stream back. `Usage` answers with the CPU time and memory of this process as JSON. None of them checks the

@@ -1,0 +1,51 @@
+"""The findings of `kms-grpc check --config`: a configuration is read as `serve` reads it, and nothing is served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kms_grpc.cli.findings import Finding, Verdict
+from kms_grpc.config import ConfigurationError, Settings, load
+
+
+def examine_configuration(path: Path) -> tuple[list[Finding], Path | None]:
+    """Returns findings about a configuration file and the files that it names, and its data directory if there is
+    one."""
+    try:
+        settings = load(path, {})
+    except ConfigurationError as error:
+        return [Finding("configuration", Verdict.BAD, str(error))], None
+    examined = [_trouble(_examine_callers, settings), _trouble(_examine_certificate, settings)]
+    findings = [Finding("configuration", Verdict.BAD, text) for text in examined if text]
+    if not settings.principals and not settings.dev:
+        findings.append(
+            Finding("configuration", Verdict.NOTE, "nobody may call: give [[principals]], or serve with --dev")
+        )
+    regions, callers = ", ".join(settings.regions), len(settings.principals)
+    if not any(examined):
+        findings.append(Finding("configuration", Verdict.OK, f"{path}: regions {regions}; callers: {callers}"))
+    return findings, settings.data_dir if settings.data_dir.is_dir() else None
+
+
+def _trouble(examine: Callable[[Settings], None], settings: Settings) -> str | None:
+    try:
+        examine(settings)
+    except ConfigurationError as error:
+        return str(error)
+    return None
+
+
+def _examine_callers(settings: Settings) -> None:
+    tokens = [each.read_token() for each in settings.principals]
+    if len(set(tokens)) < len(tokens):
+        same = [p.name for p, token in zip(settings.principals, tokens, strict=True) if tokens.count(token) > 1]
+        raise ConfigurationError(f"principals {', '.join(same)} have the same token")
+
+
+def _examine_certificate(settings: Settings) -> None:
+    if settings.tls is not None:
+        from kms_grpc.endpoints import certificate
+
+        certificate.read(settings.tls, datetime.now(UTC))

@@ -1,0 +1,73 @@
+"""Decides which regions the keeper must look at in a pass: those that were written to, and those where a date has come.
+
+The others cost a stat(2) each. A region's shard tells by its version (Registry.version) whether anything was written to
+it, by whichever process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from kms_grpc.registry.base import Upcoming
+from kms_grpc.registry.shards import Shard
+
+ANYWAY_NS: Final = 60 * 10**9
+"""Boot clock time after which a region is looked at although nothing points to it."""
+
+
+@dataclass(slots=True)
+class Look:
+    """Findings of the last look at a region."""
+
+    version: object
+    boot_ns: int
+    trusted: bool
+    latest_ns: int
+    """The time that is recorded in the shard."""
+    upcoming: Upcoming
+
+    def is_outdated(self, version: object, wall_ns: int, boot_ns: int, trusted: bool, record_every_ns: int) -> bool:
+        """Returns whether the region must be looked at again."""
+        if version != self.version or trusted != self.trusted or boot_ns - self.boot_ns >= ANYWAY_NS:
+            return True
+        if trusted and wall_ns - self.latest_ns >= record_every_ns:
+            return True
+        now_ns = max(wall_ns, self.latest_ns)
+        return any(date_ns is not None and date_ns <= now_ns for date_ns in self._dates_ns(trusted))
+
+    def _dates_ns(self, trusted: bool) -> tuple[int | None, ...]:
+        """Returns the dates that count: a deletion or an expiry waits until the clock is trusted."""
+        upcoming = self.upcoming
+        destructions = (upcoming.next_deletion_ns, upcoming.next_expiry_ns) if trusted else ()
+        return (upcoming.next_rotation_ns, *destructions)
+
+
+class Looks:
+    """The last look at each region."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Look] = {}
+        self._upcoming: dict[str, Upcoming] = {}
+
+    def is_due(self, shard: Shard, wall_ns: int, boot_ns: int, trusted: bool, record_every_ns: int) -> bool:
+        """Returns whether a look at a region is due."""
+        last = self._last.get(shard.region)
+        version = shard.registry.version()
+        return last is None or last.is_outdated(version, wall_ns, boot_ns, trusted, record_every_ns)
+
+    @property
+    def upcoming(self) -> list[Upcoming]:
+        """The next dates of each region that was looked at."""
+        return [*self._upcoming.values()]
+
+    def begin(self, shard: Shard) -> object:
+        """Begins a look: what is written from here on leads to another. Returns what `end` needs."""
+        self._last.pop(shard.region, None)
+        return shard.registry.version()
+
+    def end(self, shard: Shard, version: object, boot_ns: int, trusted: bool) -> None:
+        """Ends a look that found all in order. Without it, the next pass looks again."""
+        latest_ns, upcoming = shard.registry.latest_time.read_ns(), shard.registry.keys.upcoming()
+        self._last[shard.region] = Look(version, boot_ns, trusted, latest_ns, upcoming)
+        self._upcoming[shard.region] = upcoming

@@ -1,0 +1,57 @@
+"""Tries whether the shards can be written, before a caller finds out, and keeps their reserves filled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+from kms_grpc.clock import Clock
+from kms_grpc.errors import KMSError
+from kms_grpc.registry.shards import Shard
+
+ASK_EVERY_NS: Final = 10 * 10**9
+"""How often a transaction is begun, which tells of a full disk and of a lock that is not released."""
+WRITE_EVERY: Final = 30
+"""At every so many begun transactions of a region one also writes, which tells of a disk that fails."""
+
+_log = logging.getLogger(__name__)
+
+
+class Writability:
+    """The last try of each region. One pass tries all regions, and each time another thirtieth of them by a write."""
+
+    def __init__(self, shards: Iterable[Shard], clock: Clock) -> None:
+        self._shards = list(shards)
+        self._clock = clock
+        self._passes = 0
+        self._due_ns = 0
+        self._failing: set[str] = set()
+
+    @property
+    def all_writable(self) -> bool:
+        return not self._failing
+
+    def try_all(self) -> None:
+        """Try, if it is time to."""
+        if self._clock.boot_ns() < self._due_ns:
+            return
+        self._due_ns = self._clock.boot_ns() + ASK_EVERY_NS
+        for number, shard in enumerate(self._shards):
+            writes = (number + self._passes) % WRITE_EVERY == 0 or shard.region in self._failing
+            self._try(shard, writes)
+        self._passes += 1
+
+    def _try(self, shard: Shard, writes: bool) -> None:
+        try:
+            with shard.registry.writing() as transaction:
+                if writes:
+                    transaction.latest_time.rewrite()
+        except KMSError as error:
+            if shard.region not in self._failing:
+                _log.error("the registry cannot be written: %s", error)
+            self._failing.add(shard.region)
+        else:
+            if shard.region in self._failing:
+                _log.warning("the registry of region %s is written again", shard.region)
+            self._failing.discard(shard.region)
