@@ -5,6 +5,7 @@ Without any one of its fences a reader gets a mixture of two keys, and the check
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,9 +18,12 @@ RELACY = Path("/usr/include/relacy/relacy.hpp")
 FENCE = "    atomic_thread_fence("
 ITERATIONS = 100_000  # a missing fence is found within 13,000
 
-pytestmark = pytest.mark.skipif(
-    not (RELACY.is_file() and shutil.which("g++")), reason="needs a model checker: apt-get install g++ relacy-dev"
-)
+pytestmark = [
+    pytest.mark.skipif("KMS_GRPC_SANITIZED" in os.environ, reason="the model holds nothing of the sanitized core"),
+    pytest.mark.skipif(
+        not (RELACY.is_file() and shutil.which("g++")), reason="needs a model checker: apt-get install g++ relacy-dev"
+    ),
+]
 
 
 def fences() -> list[int]:
