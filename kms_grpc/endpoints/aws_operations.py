@@ -34,7 +34,7 @@ CHANGING: Final = frozenset(
         "UpdateCustomKeyStore", "UpdatePrimaryRegion",
     )
 )  # fmt: skip
-"""The operations that are not built and whose `readOnly` is false in CloudTrail; of the others it is true."""
+"""The operations that are not built and whose `readOnly` is false in CloudTrail; it is true of the others."""
 
 
 class NotBuilt(UnsupportedOperationException):
