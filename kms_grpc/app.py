@@ -32,7 +32,6 @@ from kms_grpc.config import (
     DEV_SECRET,
     ConfigurationError,
     Settings,
-    read_token,
 )
 from kms_grpc.crypto import envelope
 from kms_grpc.crypto.keyring import keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
@@ -52,6 +51,7 @@ from kms_grpc.registry.access_keys import StoredSigners
 from kms_grpc.registry.readiness_key import ReadinessKeys
 from kms_grpc.registry.shards import Shard, Shards
 from kms_grpc.root_key.file import RootKeyFile
+from kms_grpc.token_files import read_token
 
 if TYPE_CHECKING:
     from kms_grpc.endpoints.doors import Beside

@@ -27,8 +27,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import shlex
-import stat
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -36,8 +34,10 @@ from typing import Any
 import msgspec
 
 from kms_grpc.addresses import is_local
+from kms_grpc.misfits import ConfigurationError as ConfigurationError  # this module's error, for its callers
 from kms_grpc.misfits import misfit_text
 from kms_grpc.model.region import REGION
+from kms_grpc.token_files import read_token, require_closed
 
 ACCOUNT = re.compile(r"[0-9]{12}")
 TOKEN_LENGTH_MINIMUM = 16
@@ -46,10 +46,6 @@ MANAGED_SERVICES = (
     "backup",
 )  # fmt: skip
 SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-
-
-class ConfigurationError(Exception):
-    """The configuration cannot be used. The text names the setting and says what to change."""
 
 
 class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -269,7 +265,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path}: {error}") from None
     principals = values.get("principals", [])
     if isinstance(principals, list) and any(isinstance(each, dict) and "token" in each for each in principals):
-        _require_closed(path, mode, "it holds tokens")
+        require_closed(path, mode, "it holds tokens")
     return values
 
 
@@ -278,24 +274,6 @@ def _read_token_file(name: str, path: Path) -> str:
         return read_token(path)
     except ConfigurationError as error:
         raise ConfigurationError(f"principal {name}: token_file {error}") from None
-
-
-def read_token(path: Path) -> str:
-    """Returns the token in a file. Raises ConfigurationError, also where other users can read or change the file."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            _require_closed(path, os.fstat(file.fileno()).st_mode, "it holds a token")
-            return file.read().strip()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
-
-
-def _require_closed(path: Path, mode: int, why: str) -> None:
-    is_open = mode & (stat.S_IRWXG | stat.S_IRWXO)
-    way_out = f"chmod go= {shlex.quote(str(path))}"
-    _require(not is_open, f"{path}: {why} and is open to others (mode {stat.S_IMODE(mode):04o}). Way out: {way_out}")
 
 
 def _check(settings: Settings) -> None:

@@ -6,6 +6,11 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used. The text names the setting and says what to change."""
+
+
 _MISFIT = re.compile(r"(?P<text>.*?)(?: - at `\$\.?(?P<place>.*)`)?")
 
 

@@ -39,8 +39,8 @@ MODULE = re.compile(r"(?<![\w./-])(?:kms_grpc|tests)(?:\.[A-Za-z_]\w*)+")
 
 USERS_FILES = {"kms.toml", "app.py", "main.py", "envelope.py"}
 """Files of a reader's own, in examples."""
-OTHERS_FILES = {"descriptor.proto", "google/rpc/status.proto"}
-"""Files of protobuf and of googleapis."""
+OTHERS_FILES = {"descriptor.proto", "google/rpc/status.proto", "pyconfig.h", "asm/hwcap.h"}
+"""Files of protobuf, of googleapis, of CPython and of the kernel."""
 PLACEHOLDERS = {"NAME", "TOPIC", "VERSION", "OPERATION", "LANGUAGE"}
 """Words that stand for a part of a name."""
 
