@@ -12,6 +12,7 @@
     (MESSAGE##_SOURCE_KEY_ID == KMS_SOURCE_KEY && MESSAGE##_SOURCE_ENCRYPTION_CONTEXT == KMS_SOURCE_CONTEXT)
 #define HAS_OPTIONS(MESSAGE) (MESSAGE##_ENCRYPTION_ALGORITHM == KMS_ALGORITHM && MESSAGE##_DRY_RUN == KMS_DRY_RUN)
 
+/* Equal numbers are what is asserted: NOLINTBEGIN(misc-redundant-expression) */
 _Static_assert(HAS_TARGET(KMS_ENCRYPT_REQUEST, ) && HAS_OPTIONS(KMS_ENCRYPT_REQUEST), "EncryptRequest");
 _Static_assert(HAS_TARGET(KMS_DECRYPT_REQUEST, ) && HAS_OPTIONS(KMS_DECRYPT_REQUEST), "DecryptRequest");
 
@@ -29,6 +30,7 @@ _Static_assert(HAS_TARGET(KMS_RE_ENCRYPT_BATCH_REQUEST, DESTINATION_) && HAS_SOU
 _Static_assert(HAS_TARGET(KMS_GENERATE_DATA_KEY_BATCH_REQUEST, ) && HAS_TARGET(KMS_GENERATE_DATA_KEY_BATCH_ITEM, ) &&
                    KMS_GENERATE_DATA_KEY_BATCH_REQUEST_ITEMS == KMS_ITEMS,
                "GenerateDataKeyBatch");
+/* NOLINTEND(misc-redundant-expression) */
 
 /* --- fields ------------------------------------------------------------------------------------------------------- */
 
