@@ -7,13 +7,13 @@ caller's blob opens under it.
 from __future__ import annotations
 
 import contextlib
-import uuid
 from collections.abc import Iterable
 from typing import Final
 
 from kms_grpc.crypto import envelope, key_wrapping
 from kms_grpc.crypto.ciphertext_blob import associated_prefix, header_prefix, kid_of
 from kms_grpc.crypto.encryption_context import canonical
+from kms_grpc.crypto.new_uuid import new_uuid
 from kms_grpc.errors import KMSError, KMSInternalException
 from kms_grpc.model.arn import key_arn
 from kms_grpc.registry.shards import Shard
@@ -26,7 +26,7 @@ class ReadinessKey:
 
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
-        key_id = str(uuid.uuid4())
+        key_id = new_uuid()
         kid, place = kid_of(key_id), shard.material_place(key_id, shard.account)
         material_id, wrapped = key_wrapping.generate_material(shard.region_key, kid, place)
         self._handle = key_wrapping.load_material(shard.region_key, kid, material_id, place, wrapped)

@@ -28,13 +28,13 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import secrets
 import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from kms_grpc.crypto import validity
+from kms_grpc.crypto.envelope import random_bytes
 from kms_grpc.crypto.words import SIZE, MappedWords, Word
 from kms_grpc.registry.change import Name
 
@@ -61,7 +61,7 @@ def create_words(path: Path, regions: int) -> None:
     descriptor = os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(descriptor, 0, SIZE * (_REGIONS + _REGION * regions + NAMES))
-        os.pwrite(descriptor, struct.pack("=Q", regions) + secrets.token_bytes(16), 0)
+        os.pwrite(descriptor, struct.pack("=Q", regions) + random_bytes(16), 0)
         for region in range(regions):
             os.pwrite(
                 descriptor, struct.pack("=Q", validity.FOR_EVER), SIZE * (_REGIONS + _REGION * region + _FRESH_UNTIL)

@@ -76,7 +76,7 @@ def test_no_value_is_drawn_twice(library: Path, tmp_path: Path, cloned_kernel: b
 SOURCES = re.compile(r"\b(RAND_\w+|uuid4|urandom|token_hex|token_bytes|token_urlsafe|getrandbits|randbytes)\(")
 ELSEWHERE = {
     "native/random.c": "the one place that draws",
-    "native/gcm_yardstick.c": "a measure for the bench",
+    "native/bench/yardsticks.c": "a measure for the bench",
     "kms_grpc/cli/envelope_example.py": "an example that runs without this package",
 }
 
