@@ -66,6 +66,7 @@ class Calls:
         self.token, self.stranger = self.planted.token("token"), self.planted.token("stranger's token")
         self.config = folder / "kms.toml"
         self.config.write_text(self._principals("own", self.token) + self._principals("stranger", self.stranger))
+        self.config.chmod(0o600)
         options = ["--config", str(self.config), "--log-level", "debug", "--metrics-listen", "127.0.0.1:0"]
         self.served = Served(folder / "data", options)
         self.told: list[tuple[str, bytes]] = []
@@ -264,6 +265,7 @@ def test_a_start_that_is_refused_names_no_token(calls: Calls, tmp_path: Path) ->
     token = calls.planted.token("token given twice")
     config = tmp_path / "kms.toml"
     config.write_text(calls._principals("one", token) + calls._principals("stranger", token))
+    config.chmod(0o600)
     refused = Served(tmp_path / "data", ["--config", str(config), "--log-level", "debug"])
     refused.launch().wait(60)
     assert "have the same token" in refused.log_text()

@@ -128,6 +128,7 @@ PRINCIPAL = '[[principals]]\nname = "orders"\narn = "{}"\naccount = "12345678901
 def test_errors_of_a_configuration_name_file_and_setting(text: str, says: str, tmp_path: Path) -> None:
     path = tmp_path / "kms.toml"
     path.write_text(text if text.startswith("regions") else f'regions = ["eu-west-1"]\n{text}\n')
+    path.chmod(0o600)
     with pytest.raises(ConfigurationError) as refused:
         load(path, {})
     assert str(refused.value).startswith(f"{path}: ")

@@ -30,6 +30,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("door")
     config = folder / "kms.toml"
     config.write_text(CONFIG)
+    config.chmod(0o600)
     served = Served(folder / "data", ["--config", str(config), "--log-level", "debug"])
     served.start()
     yield served

@@ -43,6 +43,7 @@ WORKERS = {"0", "1"}
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("aws") / "kms.toml"
     file.write_text(CONFIG)
+    file.chmod(0o600)
     return file
 
 

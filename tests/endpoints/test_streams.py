@@ -36,6 +36,7 @@ CONTENT = os.urandom(3_000_001)
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("streams")
     (folder / "kms.toml").write_text(CONFIG)
+    (folder / "kms.toml").chmod(0o600)
     made = Served(folder / "data", ["--config", str(folder / "kms.toml")], workers=1)
     made.start()
     yield made

@@ -58,6 +58,7 @@ class Writer:
 
     def __init__(self, folder: Path) -> None:
         (folder / "kms.toml").write_text(CONFIGURATION)
+        (folder / "kms.toml").chmod(0o600)
         self.folder = folder
         self.server = Server(folder, SteppedClocks(folder))
         self.server.start()
