@@ -211,7 +211,7 @@ def main() -> int:
     well = True
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "kms.toml"
-        config.write_text("bench = true\n" + chosen.config.replace(",", "\n"))
+        config.write_text(chosen.config.replace(",", "\n"))
         server = Served(Path(folder) / "data", ["--config", str(config)], workers=1, regions=["eu-central-1"])
         of_the_server, of_the_generator = processors()
         os.sched_setaffinity(0, of_the_server)

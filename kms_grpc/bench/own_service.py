@@ -21,7 +21,7 @@ from kms_grpc.model.key import Key, KeyState
 from kms_grpc.operations.call import Service
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
-from kms_grpc.operations.table import NAMES, TABLE
+from kms_grpc.operations.table import COUNTED, NAMES, TABLE
 from kms_grpc.processes.memory import keep_freed_pages
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.registry.base import Transaction
@@ -79,7 +79,7 @@ def own_service(data_dir: Path, cached_keys: int = 16_384) -> Iterator[OwnServic
     keep_freed_pages()
     open_keyring(SLOTS)
     app.prepare(settings)
-    RunFolder(data_dir).make(settings, NAMES)
+    RunFolder(data_dir).make(settings, COUNTED)
     log = app.audit_log(settings, 0)
     service = app.build_service(settings, 0, log)
     gc.collect()

@@ -25,7 +25,7 @@ from kms_grpc.model.key import Key, KeyState
 from kms_grpc.operations.call import Service
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
-from kms_grpc.operations.table import NAMES, TABLE
+from kms_grpc.operations.table import COUNTED, NAMES, TABLE
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.words import create_words, words_path
 
@@ -234,7 +234,7 @@ class Host:
 
     def worker(self, authorizer: Authorizer | None = None) -> Worker:
         number = len(self.workers)
-        counters.create(self.settings.data_dir / "run" / f"counters-{number}", NAMES)
+        counters.create(self.settings.data_dir / "run" / f"counters-{number}", COUNTED)
         service = app.build_service(self.settings, number, app.audit_log(self.settings, number), self.clock)
         if authorizer is not None:
             service = dataclasses.replace(service, authorizer=authorizer)
