@@ -252,10 +252,10 @@ def test_a_write_and_its_record_are_one_commit(host: Host, monkeypatch: pytest.M
     broken = errors.DependencyTimeoutException("the disk is gone")
     original = type(registry).writing
 
-    def breaking(self: Any) -> Any:
+    def breaking(self: Any, *given: Any) -> Any:
         @contextmanager
         def inside() -> Iterator[Any]:
-            with original(self) as transaction:
+            with original(self, *given) as transaction:
                 yield transaction
                 raise broken
 
