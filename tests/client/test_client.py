@@ -167,7 +167,7 @@ def test_each_call_has_its_own_request_id_in_all_its_attempts(
 
 EVERY = sorted(
     {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.KMSError)}
-    - {errors.KMSError},
+    - {errors.KMSError, errors.Cancelled, errors.DeadlineExceeded},  # the last two say no more than gRPC's status
     key=lambda kind: kind.__name__,
 )
 
@@ -193,6 +193,16 @@ def test_an_error_is_raised_as_the_exception_of_its_name(
     error = caught.value
     assert (error.code, error.text, error.key) == (code, "on request", "K")
     assert (error.region, error.request_id) == ("eu-west-1", "r-1")
+
+
+@pytest.mark.parametrize("reason", ["Cancelled", "DeadlineExceeded"])
+def test_an_error_that_says_no_more_than_its_status_is_raised_by_status(
+    failing: tuple[FailingService, KeyManagementClient], reason: str
+) -> None:
+    servicer, client = failing
+    servicer.failures = [refuses(reason)]
+    with pytest.raises(CallFailed, match="FAILED_PRECONDITION"):
+        client.encrypt("K", b"x")
 
 
 def test_an_error_of_another_domain_is_not_an_error_of_the_service(
