@@ -24,6 +24,6 @@ def test_the_endpoint_as_an_option(endpoint: AwsEndpoint, proxy: ForbiddenProxy)
 
 def test_every_client_of_readme_has_its_test() -> None:
     assert {f"tests/aws/test_{name}.py" for name in (
-        "boto3", "cli", "encryption_sdk", "s3_encryption", "javascript", "sops"
+        "boto3", "cli", "encryption_sdk", "s3_encryption", "javascript", "javascript_v2", "sops"
     )} == set(clients())  # fmt: skip
     assert all((ROOT / path).exists() for path in clients())

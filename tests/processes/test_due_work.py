@@ -154,10 +154,11 @@ def test_four_keepers_delete_a_key_once_and_four_workers_notice(folder: Path, st
 
 
 @pytest.mark.parametrize(
-    ("point", "there"), [("commit.before:2", True), ("commit.after:2", False), ("epoch.after:1", False)]
+    ("point", "there"), [("commit.before:7", True), ("commit.after:7", False), ("epoch.after:1", False)]
 )
 def test_a_keeper_killed_during_a_deletion(folder: Path, start_keeper: StartKeeper, point: str, there: bool) -> None:
-    """The first commit records the time, the second one deletes the key, completely or not at all."""
+    """The first six commits try whether the shard can be written and record the time. The seventh one deletes the key,
+    completely or not at all."""
     shards = opened(folder)
     key, wrapped = doomed(shards.default)
     command = [sys.executable, "-m", "tests.processes.stepped_keeper", str(folder), str(DUE // SECOND)]
