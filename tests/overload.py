@@ -200,6 +200,19 @@ def holds(figures: dict[str, Any]) -> bool:
     )
 
 
+WITH_YARDSTICKS = (
+    sys.executable,
+    "-c",
+    "import functools, sys\n"
+    "from kms_grpc import app\n"
+    "from kms_grpc.bench import server_process\n"
+    "from kms_grpc.cli.main import main\n"
+    "app.serve = functools.partial(app.serve, module=server_process.MODULE)\n"
+    "sys.exit(main())",
+)
+"""`kms-grpc` whose `serve` also serves the bench's yardsticks."""
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10)
@@ -212,7 +225,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "kms.toml"
         config.write_text(chosen.config.replace(",", "\n"))
-        server = Served(Path(folder) / "data", ["--config", str(config)], workers=1, regions=["eu-central-1"])
+        options = ["--config", str(config)]
+        server = Served(Path(folder) / "data", options, workers=1, regions=["eu-central-1"], command=WITH_YARDSTICKS)
         of_the_server, of_the_generator = processors()
         os.sched_setaffinity(0, of_the_server)
         server.start()
