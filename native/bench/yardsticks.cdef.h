@@ -1,4 +1,4 @@
-/* Yardsticks of `kms-grpc bench`, in an extension of its own (kms_grpc/bench/_yardsticks). The core's functions are given
+/* Yardsticks of `kms-grpc bench`, in an extension of its own (kms_grpc.bench._yardsticks). The core's functions are given
  * by their addresses: they run as the service runs them, on the core's own keyring. */
 
 /* kms_seal_many, kms_open_many: one call for all items. */
