@@ -124,7 +124,9 @@ class Keeper:
 
 
 def registry_service(settings: Settings) -> provisioning.Installation:
-    return provisioning.Installation(settings.data_dir, settings.regions, settings.partition, settings.service_account)
+    return provisioning.Installation(
+        settings.data_dir, settings.regions, settings.partition, settings.service_account, settings.marks_dir
+    )
 
 
 def root_key_source(settings: Settings) -> RootKeyFile:
@@ -142,7 +144,8 @@ def prepare(settings: Settings, clock: Clock | None = None) -> None:
         from kms_grpc.endpoints import certificate
 
         certificate.read(settings.tls, datetime.now(UTC))
-    provisioning.prepare(registry_service(settings), root_key_source(settings), clock or SystemClock())
+    clock = clock or SystemClock()
+    provisioning.prepare(registry_service(settings), root_key_source(settings), clock, settings.accept_older)
 
 
 def open_shards(settings: Settings) -> Shards:

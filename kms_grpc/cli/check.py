@@ -20,10 +20,16 @@ COLOURS: Final = {"ok": "green", "note": "yellow", "BAD": "red"}
 
 @click.command(short_help="Check this machine, a data directory and a server.")
 @click.option("--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Check this data directory.")
+@click.option(
+    "--marks-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The marks, if the server's marks_dir is set.  [those in --data-dir]",
+)
 @click.option("--endpoint", metavar="ADDRESS", help="Check this server.  [that of --data-dir; KMS_GRPC_ENDPOINT]")
 @tls_options
 @output_option
-def check(data_dir: Path | None, endpoint: str | None, output: str, **tls: Any) -> int:
+def check(data_dir: Path | None, marks_dir: Path | None, endpoint: str | None, output: str, **tls: Any) -> int:
     """Check this machine, a data directory and a running server. Exit code 0 only if nothing is wrong.
 
     The check reads the root key and every row of the data directory. It changes nothing and can run beside the server.
@@ -39,8 +45,10 @@ def check(data_dir: Path | None, endpoint: str | None, output: str, **tls: Any) 
         raise click.UsageError(
             "--tls-ca and --tls-name need --endpoint: the server of --data-dir is trusted by its own certificate"
         )
+    if marks_dir is not None and data_dir is None:
+        raise click.UsageError("--marks-dir needs --data-dir")
     with failing_cleanly(output):
-        findings = list(_examine(data_dir, endpoint, tls))
+        findings = list(_examine(data_dir, marks_dir, endpoint, tls))
     well = all(finding.verdict is not Verdict.BAD for finding in findings)
     if output == JSON:
         rows = [{"Subject": f.subject, "Verdict": f.verdict.value.lower(), "Text": f.text} for f in findings]
@@ -50,14 +58,16 @@ def check(data_dir: Path | None, endpoint: str | None, output: str, **tls: Any) 
     return ExitCode.OK if well else ExitCode.REFUSED
 
 
-def _examine(data_dir: Path | None, endpoint: str | None, tls: dict[str, Any]) -> Iterator[Finding]:
+def _examine(
+    data_dir: Path | None, marks_dir: Path | None, endpoint: str | None, tls: dict[str, Any]
+) -> Iterator[Finding]:
     from kms_grpc.cli import findings
     from kms_grpc.client import Connection
 
     yield from findings.examine_machine()
     asked = [Connection.from_environment(endpoint, **tls)] if endpoint or data_dir is None else []
     if data_dir is not None:
-        yield from findings.examine_data_dir(data_dir)
+        yield from findings.examine_data_dir(data_dir, marks_dir)
         yield from findings.examine_workers(data_dir)
         asked = asked or [*findings.own_connections(data_dir)]
         if not asked:

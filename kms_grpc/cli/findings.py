@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Final
 from kms_grpc.crypto.keyring import forbid_core_dumps, keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
 from kms_grpc.processes.gauges import WORKER, Gauges
 from kms_grpc.processes.run_folder import RunFolder
+from kms_grpc.registry.known import refuse_if_known
 from kms_grpc.registry.own_row import WillNotStart, read_own_row
 from kms_grpc.registry.provisioning import examine
+from kms_grpc.registry.sql.library import sqlite_advice, sqlite_version
 from kms_grpc.root_key.file import RootKeyFile
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ def examine_machine() -> Iterator[Finding]:
     advice = libcrypto_advice()
     if advice:
         yield Finding("libcrypto", Verdict.NOTE, advice)
+    sqlite = sqlite_advice()
+    yield Finding("sqlite", Verdict.BAD if sqlite else Verdict.OK, sqlite or sqlite_version())
     forbid_core_dumps()
     open_keyring(KEYRING_SLOTS)
     facts = keyring_facts()
@@ -58,8 +62,8 @@ def examine_machine() -> Iterator[Finding]:
     yield Finding("memory", Verdict.OK if kept_out else Verdict.BAD, dumps)
 
 
-def examine_data_dir(data_dir: Path) -> Iterator[Finding]:
-    """Yields findings about the root key, shards, rows and permissions of a data directory.
+def examine_data_dir(data_dir: Path, marks_dir: Path | None = None) -> Iterator[Finding]:
+    """Yields findings about the root key, shards, rows, marks and permissions of a data directory.
 
     Its server may be running or not.
     """
@@ -75,7 +79,7 @@ def examine_data_dir(data_dir: Path) -> Iterator[Finding]:
         return
     try:
         yield Finding("root key", Verdict.OK, f"fingerprint {root.fingerprint}")
-        yield from _examine_shards(data_dir / "regions", root)
+        yield from _examine_shards(data_dir, marks_dir or data_dir / "marks", root)
     finally:
         root.close()
 
@@ -90,20 +94,27 @@ def _wanted_root_keys(folder: Path) -> Iterator[Finding]:
         yield Finding(f"region {path.stem}", Verdict.BAD, wanted)
 
 
-def _examine_shards(folder: Path, root: RootKey) -> Iterator[Finding]:
+def _examine_shards(data_dir: Path, marks: Path, root: RootKey) -> Iterator[Finding]:
+    folder = data_dir / "regions"
     shards = sorted(folder.glob("*.sqlite"))
     if not shards:
         yield Finding(
             "regions", Verdict.BAD, f"no shard in {folder}: this is no data directory, or no server was started on it"
         )
     for path in shards:
-        yield from _examine_shard(path, root)
+        yield from _examine_shard(path, marks / f"{path.stem}.mark", root)
+    for mark in sorted(marks.glob("*.mark")):
+        if not (folder / f"{mark.stem}.sqlite").exists():
+            try:
+                refuse_if_known(data_dir, folder / f"{mark.stem}.sqlite", mark)
+            except WillNotStart as error:
+                yield Finding(f"region {mark.stem}", Verdict.BAD, str(error))
 
 
-def _examine_shard(path: Path, root: RootKey) -> Iterator[Finding]:
+def _examine_shard(path: Path, mark: Path, root: RootKey) -> Iterator[Finding]:
     subject = f"region {path.stem}"
     try:
-        row, damaged = examine(path, root)
+        row, damaged, different = examine(path, root, mark)
     except WillNotStart as error:
         yield Finding(subject, Verdict.BAD, str(error))
         return
@@ -114,8 +125,10 @@ def _examine_shard(path: Path, root: RootKey) -> Iterator[Finding]:
     )
     for name in damaged:
         yield Finding(subject, Verdict.BAD, f"changed on disk: {name}. Restore it from a backup")
-    if not damaged:
-        yield Finding(subject, Verdict.OK, "all rows are as they were written")
+    for difference in different:
+        yield Finding(subject, Verdict.BAD, f"not what was committed last: {difference}. Put the newest copy back")
+    if not damaged and not different:
+        yield Finding(subject, Verdict.OK, "all rows are as they were written last, and the mark knows no later ones")
 
 
 def _examine_permissions(data_dir: Path) -> Iterator[Finding]:

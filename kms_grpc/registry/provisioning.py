@@ -26,6 +26,8 @@ from kms_grpc.crypto.keyring import evict
 from kms_grpc.faults import fault_point
 from kms_grpc.folder_sync import sync_folder
 from kms_grpc.registry.epochs import Epochs, epochs_path
+from kms_grpc.registry.freshness import Guard, compare
+from kms_grpc.registry.known import refuse_if_known
 from kms_grpc.registry.own_row import (
     WillNotStart,
     in_words,
@@ -35,6 +37,7 @@ from kms_grpc.registry.own_row import (
     unwrap_region_key,
 )
 from kms_grpc.registry.shards import CACHED_KEYS, Shard, Shards
+from kms_grpc.registry.sql.library import MODULE
 from kms_grpc.registry.sql.registry import SqlRegistry
 from kms_grpc.registry.sql.rows import Place, RowMac
 from kms_grpc.registry.sql.shard_row import ADD_SHARD, SHARD, ShardRow, shard_values
@@ -54,16 +57,24 @@ class Installation:
     partition: str
     account: str
     """The service's own account, 12 digits."""
+    marks_dir: Path | None = None
+    """Folder of the marks; None: DIR/marks."""
 
     def shard_path(self, region: str) -> Path:
         return self.data_dir / "regions" / f"{region}.sqlite"
 
+    def mark_path(self, region: str) -> Path:
+        return (self.marks_dir or self.data_dir / "marks") / f"{region}.mark"
 
-def prepare(installation: Installation, root_keys: RootKeySource, clock: Clock) -> None:
-    """Makes a missing root key and missing shards, migrates shards, and checks them against the configuration.
-    WillNotStart if something is wrong; shards that exist are then only migrated."""
+
+def prepare(installation: Installation, root_keys: RootKeySource, clock: Clock, accept_older: bool = False) -> None:
+    """Makes a missing root key and missing shards, migrates shards, and checks them against the configuration, their
+    row hashes and their marks. WillNotStart if something is wrong; shards that exist are then only migrated."""
     folder = installation.data_dir / "regions"
     in_words(folder, lambda: folder.mkdir(mode=0o700, parents=True, exist_ok=True))
+    for region in installation.regions:
+        if not installation.shard_path(region).exists():
+            refuse_if_known(installation.data_dir, installation.shard_path(region), installation.mark_path(region))
     _provide_root_key(installation, root_keys)
     root = _with_root_key(root_keys.open)
     try:
@@ -71,9 +82,21 @@ def prepare(installation: Installation, root_keys: RootKeySource, clock: Clock) 
             if not installation.shard_path(region).exists():
                 _make_shard(installation, region, root, clock)
             _migrate(installation.shard_path(region))
-            evict(_region_key(installation, region, root))
+            _admit(installation, region, root, clock, accept_older)
     finally:
         root.close()
+
+
+def _admit(installation: Installation, region: str, root: RootKey, clock: Clock, accept_older: bool) -> None:
+    """Checks that the shard is the configuration's, and what was committed to it last."""
+    path = installation.shard_path(region)
+    region_key = _region_key(installation, region, root)
+    registry = SqlRegistry(path, installation.partition, region, region_key, installation.mark_path(region))
+    try:
+        Guard(path, registry, read_own_row(path), clock).admit(accept_older)
+    finally:
+        registry.close()
+        evict(region_key)
 
 
 def open_shards(installation: Installation, root_keys: RootKeySource, cached_keys: int = CACHED_KEYS) -> Shards:
@@ -95,20 +118,23 @@ def open_shards(installation: Installation, root_keys: RootKeySource, cached_key
 
 def _open_shard(installation: Installation, region: str, root: RootKey, epochs: Epochs, capacity: int) -> Shard:
     region_key = _region_key(installation, region, root)
-    registry = SqlRegistry(installation.shard_path(region), installation.partition, region, region_key)
+    path, mark = installation.shard_path(region), installation.mark_path(region)
+    registry = SqlRegistry(path, installation.partition, region, region_key, mark)
     epoch = epochs[list(installation.regions).index(region)]
     return Shard(installation.partition, region, installation.account, registry, region_key, epoch, capacity)
 
 
-def examine(path: Path, root: RootKey) -> tuple[ShardRow, Sequence[str]]:
-    """Returns a shard's own row and the names of all damaged rows, for `kms-grpc check`. Raises WillNotStart."""
+def examine(path: Path, root: RootKey, mark: Path) -> tuple[ShardRow, Sequence[str], Sequence[str]]:
+    """Returns a shard's own row, the names of all damaged rows, and how the shard differs from what was committed to it
+    last, for `kms-grpc check`. A server may be writing to it. Raises WillNotStart."""
     if read_revision(path) != HEAD:
         raise WillNotStart(f"{path} is not migrated. `kms-grpc serve` migrates it.")
     row = read_own_row(path)
     region_key = unwrap_region_key(path, row, root)
-    registry = SqlRegistry(path, row.partition, row.region, region_key)
+    registry = SqlRegistry(path, row.partition, row.region, region_key, mark)
     try:
-        return row, registry.damaged_rows()
+        found, different = in_words(path, lambda: compare(registry))
+        return row, [*found.damaged, *registry.wrong_counts()], different
     finally:
         registry.close()
         evict(region_key)
@@ -147,6 +173,7 @@ def _make_shard(installation: Installation, region: str, root: RootKey, clock: C
     made = path.with_name(path.name + ".new")
     fault_point("start.shard.before")
     in_words(path, lambda: _fill_shard(installation, region, root, clock, made))
+    fault_point("start.shard.marked")
     made.rename(path)
     sync_folder(path.parent)
     fault_point("start.shard.after")
@@ -162,20 +189,23 @@ def _fill_shard(installation: Installation, region: str, root: RootKey, clock: C
     partition, account = installation.partition, installation.account
     binding = region_key_binding(partition, region, account)
     wrapped = root.generate_region_key(binding)
-    row = ShardRow(partition, region, account, root.fingerprint, wrapped, clock.wall_ns())
+    row = ShardRow(partition, region, account, root.fingerprint, wrapped, clock.wall_ns(), hashed=1)
     region_key = root.load_region_key(binding, wrapped)
+    registry = SqlRegistry(made, partition, region, region_key, installation.mark_path(region))
     try:
-        values = RowMac(Place(partition, region), region_key).seal(SHARD, shard_values(row))
+        _store(made, RowMac(Place(partition, region), region_key).seal(SHARD, shard_values(row)))
+        registry.rehash(0)
+        registry.mark.create()
+        registry.erase_removed()
     finally:
+        registry.close()
         evict(region_key)
-    _store(made, values)
 
 
 def _store(made: Path, values: dict[str, object]) -> None:
-    engine = create_engine("sqlite://", creator=lambda: connect(made), poolclass=NullPool)
+    engine = create_engine("sqlite://", module=MODULE, creator=lambda: connect(made), poolclass=NullPool)
     with engine.connect() as connection:
         connection.execute(ADD_SHARD, values)
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     engine.dispose()
 
 

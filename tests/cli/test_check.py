@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kms_grpc.crypto.key_wrapping import create_root_key_file
+from kms_grpc.registry.sql.library import sqlite3
 from tests.cli.conftest import Run
 from tests.conftest import StartServer
 from tests.served import Served

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 import sys
 import uuid
@@ -21,6 +20,7 @@ from kms_grpc.registry.epochs import create_epochs, epochs_path
 from kms_grpc.registry.provisioning import Installation, open_shards, prepare
 from kms_grpc.registry.shards import Shard, Shards
 from kms_grpc.registry.sql import tables
+from kms_grpc.registry.sql.library import sqlite3
 from kms_grpc.root_key.file import RootKeyFile
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -41,6 +41,6 @@ class SqlWritableLatestTime(SqlLatestTime):
         latest = self.read_ns()
         if time_ns <= latest:
             return latest
-        self._writer.execute(_REMOVE, {})
+        self._writer.remove(_REMOVE, {})
         self._writer.add(_ADD, LATEST_TIME, {"id": 1, "latest_ns": time_ns}, "The latest time is recorded already")
         return time_ns

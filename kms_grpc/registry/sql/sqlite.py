@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 import threading
 import time
 from collections import deque
@@ -28,6 +27,7 @@ from sqlalchemy.pool import NullPool
 
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.faults import fault_point
+from kms_grpc.registry.sql.library import MODULE, sqlite3
 
 PATIENCE_S = 10.0
 """Seconds that a read or a write waits for others before it is refused."""
@@ -69,7 +69,7 @@ class SqliteStore:
     def __init__(self, path: Path, region: str) -> None:
         self._path = path
         self._region = region
-        self._engine = create_engine("sqlite://", creator=lambda: connect(path), poolclass=NullPool)
+        self._engine = create_engine("sqlite://", module=MODULE, creator=lambda: connect(path), poolclass=NullPool)
         self._readers: deque[Connection] = deque()
         self._writer: Connection | None = None
         self._writer_lock = threading.Lock()
@@ -89,6 +89,16 @@ class SqliteStore:
                 self._take_back(reader)
                 raise
             self._take_back(reader)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Lends a connection whose statements all see the same commit."""
+        with self.reading() as reader:
+            reader.exec_driver_sql("BEGIN")
+            try:
+                yield reader
+            finally:
+                reader.exec_driver_sql("ROLLBACK")
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
