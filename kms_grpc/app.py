@@ -42,6 +42,7 @@ from kms_grpc.processes.supervisor import Supervisor
 from kms_grpc.registry import provisioning
 from kms_grpc.registry.access_keys import StoredSigners
 from kms_grpc.registry.shards import Shard, Shards
+from kms_grpc.registry.sql.library import sqlite_advice, sqlite_version
 from kms_grpc.root_key.file import RootKeyFile
 
 SLOTS_BESIDE_MATERIALS = 64
@@ -79,11 +80,18 @@ class Worker:
         self.server = Doors(Executor(self.service), TABLE, settings, index)
 
     def facts(self) -> Mapping[str, Any]:
-        return {"libcrypto": libcrypto_version(), "advice": libcrypto_advice(), "memory_locked": keyring_facts().locked}
+        return {
+            "libcrypto": libcrypto_version(),
+            "sqlite": sqlite_version(),
+            "advice": libcrypto_advice(),
+            "sqlite_advice": sqlite_advice(),
+            "memory_locked": keyring_facts().locked,
+        }
 
     def _follow_recorded_time(self) -> None:
         for shard in self.service.shards:
-            self._clock.raise_floor(shard.registry.latest_time.read_ns())
+            if shard.is_served():
+                self._clock.raise_floor(shard.registry.latest_time.read_ns())
 
     def gauges(self) -> Mapping[str, int]:
         """Asked once a second: the time to look at what the keeper has recorded as well."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kms_grpc.crypto.keyring import forbid_core_dumps, keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
+from kms_grpc.processes import claims
 from kms_grpc.processes.gauges import WORKER, Gauges
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.registry.known import refuse_if_known
@@ -152,17 +151,7 @@ def _is_open(path: Path) -> bool:
 
 def served_addresses(data_dir: Path) -> list[str]:
     """Returns the gRPC addresses of the server that runs on a data directory; empty if none runs."""
-    try:
-        descriptor = os.open(data_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return []
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return []
-    except BlockingIOError:
-        return _written_lines(RunFolder(data_dir).address)
-    finally:
-        os.close(descriptor)
+    return _written_lines(RunFolder(data_dir).address) if claims.is_held(data_dir) else []
 
 
 def _written_lines(path: Path) -> list[str]:

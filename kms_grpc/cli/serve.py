@@ -41,8 +41,8 @@ from kms_grpc.config import ConfigurationError, load
 @click.option("--bench", is_flag=True, help="Also serve the echo methods that `kms-grpc bench` compares with.")
 def serve(
     data_dir: str | None, listen: str | None, aws_listen: str | None, regions: tuple[str, ...], workers: int | None,
-    metrics_listen: str | None, config_file: Path | None, dev: bool, log_level: str | None, bench: bool, accept_older: bool,
-    tls_certificate: str | None, tls_key: str | None,
+    metrics_listen: str | None, config_file: Path | None, dev: bool, log_level: str | None, bench: bool,
+    tls_certificate: str | None, tls_key: str | None, accept_older: bool,
 ) -> int:  # fmt: skip
     """Serve keys of one or more regions until SIGTERM or Ctrl-C.
 

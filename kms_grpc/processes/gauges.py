@@ -31,6 +31,8 @@ KEEPER: Final = {
     "keys_pending_deletion": "Keys pending deletion",
     "seconds_to_next_deletion": "Seconds until the next key is deleted, -1 if none is pending deletion",
     "seconds_to_next_expiry": "Seconds until the next imported key material expires, -1 if none does",
+    "wrong_buckets": "Row hashes that do not fit their rows: rows are older, missing or put in",
+    "sqlite_loses_commits": "1 if the SQLite library has the WAL-reset bug",
     "clock_jumps": "Jumps of the wall clock since the keeper started",
 }
 

@@ -1,8 +1,8 @@
 """The keeper: the process for periodic work. There is one per server, so that this work never blocks a worker.
 
-Four times a second it makes the changes that are due (due_work.py) and copies the outboxes into the audit log
-(outbox.py). Once a minute, while it trusts the clock (clock_trust.py), it removes responses that were remembered for
-retries and are older than 24 hours, and destroys expired wrapping key pairs.
+Four times a second it makes the changes that are due (due_work.py), copies the outboxes into the audit log (outbox.py),
+and looks after the shards (upkeep.py). Once a minute, while it trusts the clock (clock_trust.py), it removes responses
+that were remembered for retries and are older than 24 hours, and destroys expired wrapping key pairs.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from kms_grpc.processes.clock_trust import ClockTrust
 from kms_grpc.processes.import_pairs import ImportPairs
 from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.processes.run_folder import RunFolder
+from kms_grpc.processes.upkeep import MarkSync, Upkeep, run_all
 from kms_grpc.registry.base import ANSWERS_KEPT_NS
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql.library import sqlite_advice
 
 PASS_SECONDS: Final = 0.25
 FORGET_EVERY_NS: Final = 60 * 1_000_000_000
@@ -60,12 +62,14 @@ def _run(link: SupervisorLink, build: Callable[[Settings], KeeperApplication]) -
     folder = RunFolder(link.settings.data_dir)
     log = FileAuditLog(folder.keeper_log, application.clock)
     pairs = ImportPairs(application.shards, application.clock)
+    marks = MarkSync(application.shards)
     try:
         registries = {shard.region: shard.registry for shard in application.shards}
         work = PeriodicWork(application, OutboxCopier(registries, log, folder.keeper_position))
         mine = gauges.Gauges(folder.keeper_gauges, gauges.KEEPER)
         mine.put(work.gauges())
         pairs.start()
+        marks.start()
         link.ready(application.facts())
         while signal.sigtimedwait([signal.SIGTERM], PASS_SECONDS) is None:
             work.run_pass()
@@ -73,6 +77,7 @@ def _run(link: SupervisorLink, build: Callable[[Settings], KeeperApplication]) -
         work.run_pass()
     finally:
         pairs.stop()
+        marks.stop()
         log.close()
         application.close()
     return 0
@@ -90,6 +95,8 @@ class PeriodicWork:
         self._recorded_boot_ns = 0
         self._counts = dict.fromkeys(("answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"), 0)
         self._to_erase: set[str] = set()
+        self._upkeeps = [Upkeep(shard, application.clock) for shard in self._shards]
+        self._not_looked_after: set[str] = set()
 
     def run_pass(self) -> None:
         trusted = self._clock_trust.check()
@@ -98,6 +105,7 @@ class PeriodicWork:
                 self._change_due_keys(shard, trusted)
             except KMSError as error:
                 _log.error("due changes to keys of %s are postponed: %s", shard.region, error)
+        run_all(self._upkeeps, self._not_looked_after)
         self._copier.copy_all()
         if trusted and self._clock.boot_ns() - self._forgot_boot_ns >= FORGET_EVERY_NS:
             self._forgot_boot_ns = self._clock.boot_ns()
@@ -111,6 +119,8 @@ class PeriodicWork:
             "outbox_copied": self._copier.copied,
             "outbox_failing": self._copier.failing,
             "clock_jumps": self._clock_trust.jumps,
+            "wrong_buckets": sum(upkeep.wrong_buckets for upkeep in self._upkeeps),
+            "sqlite_loses_commits": int(sqlite_advice() is not None),
             **self._upcoming(),
         }
 
@@ -137,7 +147,7 @@ class PeriodicWork:
         return max(wall_ns, latest_ns)
 
     def _upcoming(self) -> dict[str, int]:
-        upcoming = [shard.registry.keys.upcoming() for shard in self._shards]
+        upcoming = [shard.registry.keys.upcoming() for shard in self._shards if shard.is_served()]
         now_ns = self._clock.wall_ns()
         return {
             "keys_pending_deletion": sum(each.pending_deletions for each in upcoming),

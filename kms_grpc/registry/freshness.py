@@ -8,7 +8,6 @@ anew, with the audit record AcceptOlderShard.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,51 +16,17 @@ from kms_grpc.audit.record import shard_event
 from kms_grpc.clock import Clock
 from kms_grpc.errors import KMSError
 from kms_grpc.registry.base import OutboxRow
-from kms_grpc.registry.mark import Mark, MarkUnusable, largest_counter
+from kms_grpc.registry.comparison import compare
+from kms_grpc.registry.mark import MarkUnusable, largest_counter
 from kms_grpc.registry.own_row import WillNotStart, in_words
 from kms_grpc.registry.sql.registry import SqlRegistry
 from kms_grpc.registry.sql.row_hashes import BUCKETS
-from kms_grpc.registry.sql.scan import Findings
 from kms_grpc.registry.sql.shard_row import ShardRow
 
 ON_PURPOSE = "If it was restored on purpose, start once with `kms-grpc serve --accept-older`; that is audited."
 NAMES_SHOWN = 5
 
 _log = logging.getLogger(__name__)
-
-
-def compare(registry: SqlRegistry, bucket: int | None = None) -> tuple[Findings, list[str]]:
-    """Scans a shard, or one bucket of it. Returns the findings, and in words how the shard differs from what was
-    committed to it last. A server may be writing: the mark is read first, since it never leads the shard. Raises
-    OSError."""
-    buckets = range(BUCKETS) if bucket is None else [bucket]
-    known: Mapping[int, int] = {}
-    unusable = []
-    try:
-        known = registry.mark.counters(buckets)
-    except MarkUnusable as error:
-        unusable.append(str(error))
-    findings = registry.findings(bucket)
-    return findings, [*_wrong_hashes(findings), *unusable, *_behind(findings, known, registry.mark)]
-
-
-def _wrong_hashes(findings: Findings) -> Iterator[str]:
-    if findings.older:
-        yield (
-            f"{len(findings.older)} of {BUCKETS} row hashes do not fit their rows: rows are older than they were, are "
-            "missing or were put in"
-        )
-
-
-def _behind(findings: Findings, known: Mapping[int, int], mark: Mark) -> Iterator[str]:
-    behind = [bucket for bucket, counter in findings.counters.items() if counter < known.get(bucket, 0)]
-    if behind:
-        last, there = max(known.values()), max(findings.counters.values())
-        yield (
-            f"commits are missing: the mark {mark.path} knows commit {last}, and the shard has {there} as its last"
-            if there < last
-            else f"{len(behind)} of {BUCKETS} row hashes are older than the mark {mark.path}"
-        )
 
 
 class Guard:

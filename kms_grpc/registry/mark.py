@@ -48,6 +48,7 @@ class Mark:
     def __init__(self, path: Path, macs: RowMac) -> None:
         self.path = path
         self._macs = macs
+        self._synced_ns = 0
 
     def create(self) -> None:
         """Makes the mark of a new shard, all counters 0, durably; replaces one that is there. Raises OSError."""
@@ -91,6 +92,14 @@ class Mark:
         """Waits until the mark is on the disk. Raises OSError and MarkUnusable."""
         with self._open(os.O_RDWR) as descriptor:
             os.fdatasync(descriptor)
+
+    def sync_changes(self) -> None:
+        """Syncs the mark if any process has written to it since the last time. Raises OSError and MarkUnusable."""
+        with self._open(os.O_RDWR) as descriptor:
+            written_ns = os.fstat(descriptor).st_mtime_ns
+            if written_ns != self._synced_ns:
+                os.fdatasync(descriptor)
+                self._synced_ns = written_ns
 
     @contextmanager
     def _open(self, flags: int) -> Iterator[int]:

@@ -25,8 +25,9 @@ from kms_grpc.crypto.errors import RootKeyFileError
 from kms_grpc.crypto.keyring import evict
 from kms_grpc.faults import fault_point
 from kms_grpc.folder_sync import sync_folder
+from kms_grpc.registry.comparison import compare, compare_counters
 from kms_grpc.registry.epochs import Epochs, epochs_path
-from kms_grpc.registry.freshness import Guard, compare
+from kms_grpc.registry.freshness import Guard
 from kms_grpc.registry.known import refuse_if_known
 from kms_grpc.registry.own_row import (
     WillNotStart,
@@ -46,6 +47,8 @@ from kms_grpc.registry.sql.tables import HEAD
 from kms_grpc.root_key.base import RootKey, RootKeySource
 
 T = TypeVar("T")
+
+AGAIN = "Put the newest copy back and start the server anew by `kms-grpc serve`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,11 @@ def _open_shard(installation: Installation, region: str, root: RootKey, epochs: 
     region_key = _region_key(installation, region, root)
     path, mark = installation.shard_path(region), installation.mark_path(region)
     registry = SqlRegistry(path, installation.partition, region, region_key, mark)
+    different = in_words(path, lambda: compare_counters(registry))
+    if different:
+        registry.close()
+        evict(region_key)
+        raise WillNotStart(f"{path} is not what was committed to it last: {'; '.join(different)}. {AGAIN}")
     epoch = epochs[list(installation.regions).index(region)]
     return Shard(installation.partition, region, installation.account, registry, region_key, epoch, capacity)
 

@@ -8,6 +8,7 @@ lock, so that a load cannot put back an entry that a change has just dropped. Lo
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from kms_grpc.registry.loaded_materials import LoadedMaterials, WrappingPlace
 from kms_grpc.registry.missing_material import missing_material
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 CACHED_KEYS = 8_192
 """Default number of keys, and as many aliases and materials, that a worker caches over all its regions."""
@@ -87,6 +90,18 @@ class Shard:
         self.seen_epoch = epoch.value
         """The epoch that the caches were last brought up to."""
         self._seen = registry.changes.last()
+        self._was_replaced = False
+
+    def is_served(self) -> bool:
+        """Returns False if the shard's file was replaced or moved. From then on nothing is served from caches, and the
+        registry refuses. Workers ask once a second."""
+        replaced = self.registry.is_replaced()
+        if replaced:
+            self.epoch.bump()
+        if replaced and not self._was_replaced:
+            _log.error("region %s is not served any more: its file was replaced while the server runs", self.region)
+        self._was_replaced = replaced
+        return not replaced
 
     # --- changes -------------------------------------------------------------------------------------------------
 

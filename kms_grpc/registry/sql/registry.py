@@ -9,6 +9,7 @@ from pathlib import Path
 from kms_grpc.faults import fault_point
 from kms_grpc.model.key import Key, Material
 from kms_grpc.registry.base import OutboxRow
+from kms_grpc.registry.comparison import compare
 from kms_grpc.registry.forward import Forward
 from kms_grpc.registry.mark import Mark
 from kms_grpc.registry.sql.access_keys import ACCESS_KEY, SqlAccessKeys, SqlWritableAccessKeys
@@ -95,6 +96,23 @@ class SqlRegistry:
         with self._store.snapshot() as connection:
             scan = Scan(connection, self._reader.macs, self._reader.damage, KINDS)
             return scan.whole() if bucket is None else scan.bucket(bucket)
+
+    def counters(self) -> Findings:
+        """Reads the row hashes without the rows."""
+        with self._store.snapshot() as connection:
+            return Scan(connection, self._reader.macs, self._reader.damage, KINDS).counters()
+
+    def is_replaced(self) -> bool:
+        return self._store.is_replaced()
+
+    def differences(self, bucket: int) -> Sequence[str]:
+        return compare(self, bucket)[1]
+
+    def checkpoint(self) -> bool:
+        return self._store.checkpoint()
+
+    def sync_mark(self) -> None:
+        self.mark.sync_changes()
 
     def rehash(self, counter: int, record: OutboxRow | None = None, own: ShardRow | None = None) -> None:
         """Makes the row hashes anew over the rows that are there, all with this counter. `record` joins the outbox in

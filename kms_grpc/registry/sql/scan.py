@@ -52,6 +52,18 @@ class Scan:
         """Scans the rows of one bucket. A row whose MAC is no bytes is in none; `whole` finds it."""
         return self._examine([number], ((kind, _of_bucket(kind, number)) for kind in self._kinds))
 
+    def counters(self) -> Findings:
+        """Reads the row hashes alone: their counters, and in `older` those that are damaged or missing."""
+        findings = Findings()
+        hashes = {row[0]: row for row in self._rows(ROW_HASH.select)}
+        for bucket in range(BUCKETS):
+            row = hashes.get(bucket)
+            if row is not None and self._macs.holds(ROW_HASH, row):
+                findings.counters[bucket] = row[1]
+            else:
+                findings.older.append(bucket)
+        return findings
+
     def macs_of_rows(self) -> Iterator[bytes]:
         """Gives the MACs that rows carry, those of damaged rows included."""
         for kind in self._kinds:
