@@ -105,6 +105,7 @@ class Worker:
             "audit_held_bytes": log.held_bytes,
             "audit_reserve_bytes": log.reserve_bytes,
             "audit_blocked": int(log.blocked),
+            "audit_gaps": log.gaps,
             **self.server.gauges(),
         }
 

@@ -192,7 +192,8 @@ def access_key_event(
 
 
 def shard_event(name: str, region: str, account: str, time_ns: int, details: dict[str, Any]) -> tuple[str, bytes]:
-    """Returns event id and record of an event about a whole shard: FirstRowHashes, AcceptOlderShard, AuditLogGap."""
+    """Returns event id and record of an event about a whole shard: FirstRowHashes, AcceptOlderShard,
+    RowsDifferFromCommitted."""
     event_id = new_id()
     event = {
         "eventVersion": "1.11",

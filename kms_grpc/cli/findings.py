@@ -203,6 +203,8 @@ def examine_workers(data_dir: Path) -> Iterator[Finding]:
         yield from _certificate_ending(name, gauges["tls_seconds_to_expiry"])
         if gauges["audit_blocked"]:
             yield Finding(name, Verdict.BAD, "the audit log cannot be written: free space on the disk")
+        if gauges["audit_gaps"]:
+            yield Finding(name, Verdict.BAD, "its audit log was deleted while it ran: restore it from a backup")
         if gauges["audit_dropped"]:
             yield Finding(
                 name, Verdict.BAD, f"{gauges['audit_dropped']} audit records were lost: the log could not be written"

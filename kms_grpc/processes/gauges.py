@@ -17,6 +17,7 @@ WORKER: Final = {
     "audit_dropped": "Audit records lost because the log could not be written",
     "audit_held_bytes": "Bytes of audit records waiting in memory",
     "audit_reserve_bytes": "Bytes that the audit log can still write on a full disk",
+    "audit_gaps": "How often the audit log was deleted since the worker started",
     "audit_blocked": "1 while the audit log cannot be written",
     "tls_seconds_to_expiry": "Seconds until the TLS certificate expires, 0 without TLS",
 }

@@ -36,11 +36,13 @@ def installation(folder: Path, regions: Sequence[str] = (REGION,), **other: str)
     return Installation(folder, regions, other.get("partition", "aws"), other.get("account", SERVICE_ACCOUNT))
 
 
-def start(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Installation:
+def start(
+    folder: Path, regions: Sequence[str] = (REGION,), *, accept_older: bool = False, **other: str
+) -> Installation:
     """Prepares a data directory, as the process that runs before the workers does."""
     open_keyring()
     made = installation(folder, regions, **other)
-    prepare(made, RootKeyFile(folder / "root.key"), SystemClock())
+    prepare(made, RootKeyFile(folder / "root.key"), SystemClock(), accept_older)
     create_epochs(epochs_path(folder), len(regions))
     return made
 
