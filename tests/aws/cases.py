@@ -68,7 +68,7 @@ def _of_names() -> Iterator[Case]:
         knows = "InvalidArnException" in errors_of(name)
         error = "InvalidArnException" if knows else "NotFoundException"
         text = "Invalid arn 'arn:aws:kms'" if knows else "Invalid keyId 'arn:aws:kms'"
-        yield Case(name, "no ARN", on(name, lambda w: "arn:aws:kms"), error, text)
+        yield Case(name, "not an ARN", on(name, lambda w: "arn:aws:kms"), error, text)
         yield Case(name, "another account", on(name, lambda w: FOREIGN), "AccessDeniedException", _denied(name))
         if ON_A_KEY[name] != "target_key_id":
             yield from _of_aliases(name)
@@ -423,6 +423,6 @@ def _rotated_blob(world: World) -> bytes:
 
 
 CASES: list[Case] = [
-    *_of_names(), *_of_states(), *CREATING, *LISTING, *ALIASES, *TAGGING, *DELETION_AND_ROTATION, *IMPORTING,
-    *_of_use(), *CRYPTOGRAPHY,
+    *_of_names(), *_of_states(), *_of_examples(), *CREATING, *LISTING, *ALIASES, *TAGGING, *DELETION_AND_ROTATION,
+    *IMPORTING, *_of_use(), *CRYPTOGRAPHY,
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import pty
 import re
@@ -252,3 +253,11 @@ def test_a_token_is_read_from_a_file(kms: Run, server: Served) -> None:
 def test_request_ids_make_creation_repeatable(kms: Run) -> None:
     first, second = (kms("keys", "create", "--request-id", "cli-1", "-o", "json").json for _ in range(2))
     assert first == second
+
+
+def test_policy_of_a_key(kms: Run) -> None:
+    key_id = kms("keys", "create", "-o", "json").json["KeyMetadata"]["KeyId"]
+    shown = kms("keys", "policy", key_id)
+    answer = kms("keys", "policy", key_id, "-o", "json").json
+    assert shown.json == json.loads(answer["Policy"])
+    assert answer["PolicyName"] == "default"

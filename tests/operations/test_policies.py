@@ -22,7 +22,7 @@ TEXT = """{
     "Resource" : "*"
   } ]
 }"""
-"""A recorded answer of AWS KMS, with another account."""
+"""The default key policy of AWS's documentation, for one account. Clients compare policies as text, so it stays."""
 
 
 @pytest.mark.parametrize("fields", [{}, {"policy_name": "default"}])

@@ -161,7 +161,7 @@ def listing(worker: Worker, key_id: str, limit: int, include: Any = None) -> lis
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 1000])
 def test_rotations_and_materials_are_listed(shared: Worker, limit: int) -> None:
-    """By default the first material is left out. It and a material pending rotation have neither date nor type."""
+    """The first material is left out by default. It and a material pending rotation have neither date nor type."""
     key_id = shared.create().key_id
     for _ in range(3):
         shared.call("RotateKeyOnDemand", key_id=key_id)

@@ -28,7 +28,7 @@ DEFAULT_POLICY: Final = """{
     "Resource" : "*"
   } ]
 }"""
-"""The policy of a key that was created without one, byte for byte as AWS KMS returns it."""
+"""The policy of a key that was created without one, with AWS's Id, statement and layout."""
 
 
 def get_key_policy(call: Call, request: pb.GetKeyPolicyRequest, key: Key) -> pb.GetKeyPolicyResponse:
