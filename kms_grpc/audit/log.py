@@ -5,7 +5,8 @@ lines before it are in the file (write(2)); they are on the disk within 100 ms. 
 fdatasync, keeps the reserve (reserve.py), and checks once a second whether the file was moved by logrotate.
 
 A file that was moved is rotation: a new one is begun. A file that was deleted, or whose folder was, is a gap: `write`
-raises until the file is made anew, within a second if that is possible; the new file begins with the record AuditLogGap.
+raises until the file is made anew, within a second if that is possible. The new file begins with the record
+AuditLogGap.
 
 On a full disk the reserve is used up first. Then `write` raises, and `append` holds a limited number of bytes and
 counts the lines that it drops. When there is room again, the held lines are written, followed by a record with the
