@@ -42,7 +42,7 @@ class Rehash:
         rows = [
             sealed_total(macs, bucket, counter, count, total % MODULUS) for bucket, (count, total) in enumerate(found)
         ]
-        self._writer.execute_many(ADD_ROW_HASH, rows)
+        self._writer.execute(ADD_ROW_HASH, rows)
 
     def _replace_own(self, own: ShardRow) -> None:
         macs = self._writer.macs

@@ -17,9 +17,10 @@ commit that changed it. The mark (mark.py) keeps the counters outside the shard.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Executable, bindparam, func, insert, select, update
+from sqlalchemy import Executable, bindparam, func, insert, or_, select, update
 
 from kms_grpc.errors import KMSInternalException
 from kms_grpc.registry.sql.rows import Row, RowKind, RowMac, Values
@@ -30,14 +31,21 @@ MODULUS: Final = 1 << 256
 
 ROW_HASH = RowKind(row_hashes, lambda place, values: f"row hash {values['bucket']} of region {place.region}")
 
-_SOME = ROW_HASH.select.where(row_hashes.c.bucket.in_(bindparam("buckets", expanding=True)))
-_LAST = select(func.max(row_hashes.c.counter))
+_LAST = select(func.max(row_hashes.c.counter)).scalar_subquery()
 _CHANGE = update(row_hashes).where(row_hashes.c.bucket == bindparam("of_bucket"))
 ADD_ROW_HASH = insert(row_hashes)
 
 Execute = Callable[[Executable, Any], Any]
 Marked = Callable[[Sequence[int]], Mapping[int, int]]
 """Returns the counters that are known outside the shard, by bucket."""
+
+
+@lru_cache
+def _some(count: int) -> Executable:
+    """Returns the statement that reads `count` buckets, and with each the last counter of the shard. An expanding list
+    would be compiled anew at each use."""
+    names = (row_hashes.c.bucket == bindparam(f"bucket_{i}") for i in range(count))
+    return ROW_HASH.select.add_columns(_LAST).where(or_(*names))
 
 
 def element(macs: RowMac, mac: bytes) -> int:
@@ -88,13 +96,13 @@ class HashChanges:
         changed = [bucket for bucket, change in sorted(self._pending.items()) if change != (0, 0)]
         if not changed:
             return {}
-        counter = (execute(_LAST, {}).scalar() or 0) + 1
-        rows = {row[0]: row for row in execute(_SOME, {"buckets": changed}).fetchall()}
+        found = execute(_some(len(changed)), {f"bucket_{i}": bucket for i, bucket in enumerate(changed)}).fetchall()
+        rows = {row[0]: row[:-1] for row in found}
         known = marked(changed)
-        for bucket in changed:
-            if not self._is_current(rows.get(bucket), known[bucket]):
-                raise older_than_known(region)
-            execute(_CHANGE, {**self._changed(rows[bucket], counter), "of_bucket": bucket})
+        if not all(self._is_current(rows.get(bucket), known[bucket]) for bucket in changed):
+            raise older_than_known(region)
+        counter = found[0][-1] + 1
+        execute(_CHANGE, [{**self._changed(rows[bucket], counter), "of_bucket": bucket} for bucket in changed])
         return dict.fromkeys(changed, counter)
 
     def _is_current(self, row: Row | None, known: int) -> bool:

@@ -54,11 +54,8 @@ class Writer(Reader):
         """Entries that the transaction has added to the change log."""
         self.created: list[tuple[Key, Material | None]] = []
 
-    def execute(self, statement: Executable, parameters: Values) -> CursorResult[Any]:
+    def execute(self, statement: Executable, parameters: Values | Sequence[Values]) -> CursorResult[Any]:
         return self._connection.execute(statement, parameters)
-
-    def execute_many(self, statement: Executable, rows: Sequence[Values]) -> None:
-        self._connection.execute(statement, rows)
 
     def add(self, statement: Executable, kind: RowKind, values: Values, exists: str) -> None:
         """Inserts a protected row. AlreadyExistsException with the text `exists` if its name is taken."""
