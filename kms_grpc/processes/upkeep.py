@@ -1,4 +1,4 @@
-"""What the keeper does so that a shard which is old or gone is noticed.
+"""The keeper's work by which a shard that is old or gone is noticed.
 
 | what | how often |
 |---|---|

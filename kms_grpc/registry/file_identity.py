@@ -1,4 +1,4 @@
-"""Whether a path still names the file that it named before, by stat(2) alone.
+"""Tells by stat(2) alone whether a path still names the same file.
 
 Opening a shard's file would not do: closing any descriptor of it drops the locks that SQLite holds (fcntl(2)).
 """

@@ -1,4 +1,4 @@
-"""Whether a shard is what was committed to it last: it is compared with its row hashes and its mark at each start.
+"""Compares a shard with its row hashes and its mark at each start: is it what was committed to it last?
 
 A shard of revision 0003 or older has no row hashes. It gets them once every MAC was verified, with the audit record
 FirstRowHashes. What differs is a refusal to start; if it was restored on purpose, `--accept-older` makes the row hashes

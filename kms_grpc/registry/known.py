@@ -1,4 +1,4 @@
-"""What is known of a shard that is missing: its mark and the audit log of writes name it."""
+"""Finds traces of a shard that is missing: its mark, and its records in the audit log of writes."""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ def test_a_mark_that_is_missing_or_changed_is_a_refusal(
 
 
 def test_an_older_mark_trails_the_shard_and_is_no_refusal(folder: Path, tmp_path: Path) -> None:
-    """As after a power cut that took the last 100 ms of the mark."""
+    """A power cut leaves such a mark: it takes the last 100 ms of it."""
     mark = folder / "marks" / f"{REGION}.mark"
     older = mark.read_bytes()
     shards = opened(folder)

@@ -71,7 +71,7 @@ def _mask(macs: RowMac, bucket: int, counter: int) -> int:
 
 
 class HashChanges:
-    """What a transaction adds to the buckets and takes from them."""
+    """Collects what a transaction adds to the buckets and takes from them."""
 
     def __init__(self, macs: RowMac) -> None:
         self._macs = macs

@@ -25,7 +25,7 @@ _CANDIDATES_LIMIT: Final = 12
 
 @dataclass(slots=True)
 class Findings:
-    """What a scan found."""
+    """The result of a scan."""
 
     damaged: list[str] = field(default_factory=list)
     """Names of the rows whose MAC fails."""
