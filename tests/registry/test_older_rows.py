@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +19,23 @@ from kms_grpc.errors import DependencyTimeoutException, KMSInternalException
 from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.key import Key, KeyState, Tag
 from kms_grpc.registry.base import OutboxRow, RememberedAnswer
+from kms_grpc.registry.comparison import compare
 from kms_grpc.registry.own_row import WillNotStart
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql.library import sqlite3
-from tests.registry.made import ACCOUNT, REGION, add_alias, add_key, external, opened, pair, rotate, shard_file, start
+from tests.registry.made import (
+    ACCOUNT,
+    REGION,
+    add_alias,
+    add_key,
+    external,
+    in_another_process,
+    opened,
+    pair,
+    rotate,
+    shard_file,
+    start,
+)
 
 ROW_TABLES = ("keys", "materials", "aliases", "tags", "access_keys", "import_pairs", "remembered_answers", "outbox")
 
@@ -310,3 +326,118 @@ def test_a_shard_that_was_replaced_is_served_no_more(folder: Path, tmp_path: Pat
         with pytest.raises(DependencyTimeoutException, match="was replaced or moved while the server runs"):
             use()
     shards.close()
+
+
+# --- crashes -----------------------------------------------------------------------------------------------------
+
+OLD_SHARD = Path(__file__).parents[1] / "vectors" / "shard_0001.zip"
+
+
+@pytest.mark.parametrize("fault", ["commit.before", "commit.after", "mark.before", "mark.after"])
+def test_a_write_that_was_killed_is_no_difference(folder: Path, fault: str) -> None:
+    """The mark trails the shard by a commit that was never answered."""
+    code = "start(Path(argv[0])); shards = opened(Path(argv[0])); [add_key(shards.default) for _ in range(3)]"
+    dead = in_another_process(code, folder, fault=f"{fault}:3")
+    assert dead.returncode == -signal.SIGKILL, dead.stderr
+    start(folder)
+    shards = opened(folder)
+    add_key(shards.default)
+    assert len(shards.default.registry.keys.list_after(ACCOUNT, 0, 9)) == (3 if fault == "commit.before" else 4)
+    shards.close()
+    start(folder)
+
+
+def old_shard(folder: Path) -> None:
+    with zipfile.ZipFile(OLD_SHARD) as archive:
+        archive.extractall(folder)
+    (folder / "root.key").chmod(0o600)
+
+
+@pytest.mark.parametrize("fault", ["start.hash.before", "start.hash.after"])
+def test_first_row_hashes_that_were_killed_are_made_again(tmp_path: Path, fault: str) -> None:
+    old_shard(tmp_path)
+    dead = in_another_process("start(Path(argv[0]))", tmp_path, fault=fault)
+    assert dead.returncode == -signal.SIGKILL, dead.stderr
+    start(tmp_path)
+    shards = opened(tmp_path)
+    found = [json.loads(row.record) for row in shards.default.registry.outbox.oldest(99)]
+    assert [each["eventName"] for each in found].count("FirstRowHashes") == 1
+    shards.close()
+    start(tmp_path)
+
+
+@pytest.mark.parametrize("fault", ["start.hash.before", "start.hash.after"])
+def test_an_acceptance_that_was_killed_is_made_again(folder: Path, tmp_path: Path, fault: str) -> None:
+    shards = opened(folder)
+    saved(shard_file(folder), tmp_path / "older")
+    add_key(shards.default)
+    shards.close()
+    shutil.copy(tmp_path / "older", shard_file(folder))
+    dead = in_another_process("start(Path(argv[0]), accept_older=True)", folder, fault=fault)
+    assert dead.returncode == -signal.SIGKILL, dead.stderr
+    start(folder, accept_older=True)
+    start(folder)
+
+
+def test_an_old_shard_gets_no_row_hashes_over_a_damaged_row(tmp_path: Path) -> None:
+    old_shard(tmp_path)
+    with closing(sqlite3.connect(shard_file(tmp_path))) as connection, connection:
+        connection.execute("UPDATE keys SET description = 'changed' WHERE rowid = 1")
+    with pytest.raises(WillNotStart, match=r"was changed on disk: key arn:.*--accept-older"):
+        start(tmp_path)
+    start(tmp_path, accept_older=True)
+    shards = opened(tmp_path)
+    assert len(shards.default.registry.damaged_rows()) == 1
+    shards.close()
+    start(tmp_path)
+
+
+def test_a_copy_of_before_the_row_hashes_is_older_than_the_mark(tmp_path: Path) -> None:
+    old_shard(tmp_path)
+    kept = shard_file(tmp_path).read_bytes()
+    start(tmp_path)
+    for file in (tmp_path / "regions").iterdir():
+        file.unlink()
+    shard_file(tmp_path).write_bytes(kept)
+    refused(tmp_path, "is older than its mark")
+    start(tmp_path, accept_older=True)
+    start(tmp_path)
+
+
+def test_writes_stop_while_the_mark_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit that was under way is answered; the next write waits for its mark."""
+    shards = opened(folder)
+    registry: Any = shards.default.registry
+    real = registry.mark.advance
+
+    def fails(counters: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(registry.mark, "advance", fails)
+    add_key(shards.default)
+    with pytest.raises(DependencyTimeoutException, match=r"Nothing is written .*mark .*Input/output error"):
+        add_key(shards.default)
+    monkeypatch.setattr(registry.mark, "advance", real)
+    add_key(shards.default)
+    assert max(registry.mark.counters().values()) == 2
+    shards.close()
+    start(folder)
+
+
+def test_a_shard_that_is_written_to_never_differs(folder: Path) -> None:
+    """Two processes write while this one compares, as `kms-grpc check` and the keeper do beside a server."""
+    code = "shards = opened(Path(argv[0])); [add_key(shards.default) for _ in range(60)]"
+    shards = opened(folder)
+    with ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(in_another_process, code, folder) for _ in range(2)]
+        compared = 0
+        while not all(writer.done() for writer in writers):
+            registry: Any = shards.default.registry
+            assert compare(registry)[1] == []
+            assert registry.differences(compared % 256) == []
+            compared += 1
+    assert [writer.result().stderr for writer in writers] == ["", ""]
+    assert compared > 10
+    assert len(shards.default.registry.keys.list_after(ACCOUNT, 0, 999)) == 120
+    shards.close()
+    start(folder)
