@@ -52,7 +52,7 @@ class Upkeep:
         return len(self._wrong)
 
     def run(self) -> None:
-        """Does what is due. Raises KMSError if the shard cannot be read."""
+        """Does what is due. Raises KMSError or OSError if the shard or its mark cannot be read."""
         self._shard.registry.checkpoint()
         began = time.monotonic()
         if began < self._next:
@@ -123,7 +123,7 @@ def run_all(upkeeps: Iterable[Upkeep], failing: set[str]) -> None:
         region = upkeep.region
         try:
             upkeep.run()
-        except KMSError as error:
+        except (KMSError, OSError) as error:
             if region not in failing:
                 failing.add(region)
                 _log.error("region %s cannot be looked after for now: %s", region, error)
