@@ -14,9 +14,10 @@ from typing import Any
 
 from kms_grpc.audit.record import shard_event
 from kms_grpc.clock import Clock
-from kms_grpc.errors import KMSError
+from kms_grpc.errors import KeyUnavailableException, KMSError
 from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.comparison import compare
+from kms_grpc.registry.logged_keys import logged_keys
 from kms_grpc.registry.mark import MarkUnusable, largest_counter
 from kms_grpc.registry.own_row import WillNotStart, in_words
 from kms_grpc.registry.sql.registry import SqlRegistry
@@ -25,6 +26,7 @@ from kms_grpc.registry.sql.shard_row import ShardRow
 
 ON_PURPOSE = "If it was restored on purpose, start once with `kms-grpc serve --accept-older`; that is audited."
 NAMES_SHOWN = 5
+_WAITING = 1_000_000
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class Guard:
             self._make_first(accept_older)
             return
         _, found = compare(self._registry)
+        found += self._lacks()
         if found and not accept_older:
             raise WillNotStart(
                 f"{self._path} is not what was committed to it last: {'; '.join(found)}. Put the newest copy back. "
@@ -57,6 +60,20 @@ class Guard:
             )
         if found:
             self._make_anew("AcceptOlderShard", {"differences": found})
+
+    def _lacks(self) -> list[str]:
+        """Returns in words which keys the audit log knows and the shard lacks."""
+        log = self._path.parent.parent / "audit" / "keeper.jsonl"
+        waiting = [row.record for row in self._registry.outbox.oldest(_WAITING)]
+        lacking = [each for each in logged_keys(log, self._row.region, waiting) if not self._has(each)]
+        named = ", ".join(lacking[:NAMES_SHOWN])
+        return [f"keys are missing that the audit log {log} knows ({len(lacking)}): {named}"] if lacking else []
+
+    def _has(self, key_id: str) -> bool:
+        try:
+            return self._registry.keys.find(key_id) is not None
+        except KeyUnavailableException:
+            return True
 
     def _make_first(self, accept_older: bool) -> None:
         known = largest_counter(self._registry.mark.path)

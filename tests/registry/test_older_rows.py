@@ -441,3 +441,32 @@ def test_a_shard_that_is_written_to_never_differs(folder: Path) -> None:
     assert len(shards.default.registry.keys.list_after(ACCOUNT, 0, 999)) == 120
     shards.close()
     start(folder)
+
+
+def created(key: Key, name: str = "CreateKey") -> bytes:
+    record = {"eventName": name, "awsRegion": REGION, "resources": [{"ARN": key.arn}]}
+    return json.dumps(record).encode() + b"\n"
+
+
+def test_a_shard_and_mark_that_know_less_than_the_audit_log_are_refused(folder: Path, tmp_path: Path) -> None:
+    """Deleted keys are no difference, even if the record of the deletion still waits in the outbox."""
+    shutil.copytree(folder, tmp_path / "older")
+    shards = opened(folder)
+    kept, deleted, waits = (add_key(shards.default) for _ in range(3))
+    with shards.default.writing() as transaction:
+        transaction.keys.remove(deleted)
+        transaction.keys.remove(waits)
+        transaction.outbox.add(OutboxRow("e", ACCOUNT, created(waits, "DeleteKey")))
+    shards.close()
+    log = folder / "audit" / "keeper.jsonl"
+    log.parent.mkdir()
+    log.write_bytes(
+        b"".join((created(kept), created(deleted), created(waits), created(deleted, "DeleteKey"))) + b"{cut"
+    )
+    start(folder)
+    for part in ("regions", "marks"):
+        shutil.rmtree(folder / part)
+        shutil.copytree(tmp_path / "older" / part, folder / part)
+    refused(folder, f"keys are missing that the audit log .* knows .*{kept.key_id}")
+    start(folder, accept_older=True)
+    start(folder)
