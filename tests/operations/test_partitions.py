@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kms_grpc.registry.epochs import create_epochs, epochs_path
 
 from kms_grpc import app
 from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Decision, Question
+from kms_grpc.registry.words import create_words, words_path
 from tests.operations.service import ALICE, EVE, HOME, Host, SteppedClock, Worker, settings
 
 CHINA = "cn-north-1"
@@ -39,7 +39,7 @@ def both(folder: Path, prepared: Path) -> Iterator[Worker]:
     app.prepare(settings(data, regions=regions), SteppedClock())
     for name in ("run", "audit"):
         (data / name).mkdir(mode=0o700, exist_ok=True)
-    create_epochs(epochs_path(data), len(regions))
+    create_words(words_path(data), len(regions))
     host = Host(data, regions=regions)
     yield host.worker(NOTES)
     host.close()

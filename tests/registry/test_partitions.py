@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from kms_grpc.registry.epochs import create_epochs, epochs_path
 
 from kms_grpc.clock import SystemClock
 from kms_grpc.crypto.keyring import open_keyring
 from kms_grpc.registry.own_row import WillNotStart
 from kms_grpc.registry.provisioning import Installation, open_shards, prepare
+from kms_grpc.registry.sql.library import sqlite3
+from kms_grpc.registry.words import create_words, words_path
 from kms_grpc.root_key.file import RootKeyFile
 
 REGIONS = ("eu-central-1", "cn-north-1", "us-gov-west-1", "us-isob-east-1", "eusc-de-east-1")
@@ -24,7 +24,7 @@ def partitions(folder: Path, regions: Sequence[str], override: str | None = None
     open_keyring()
     made, root = Installation(folder, regions, override, "000000000000"), RootKeyFile(folder / "root.key")
     prepare(made, root, SystemClock())
-    create_epochs(epochs_path(folder), len(regions))
+    create_words(words_path(folder), len(regions))
     shards = open_shards(made, root, 100)
     try:
         found = [shards.get(region) for region in regions]
