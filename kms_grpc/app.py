@@ -30,10 +30,9 @@ from kms_grpc.config import (
     DEV_ACCOUNT,
     DEV_NAME,
     DEV_SECRET,
-    ConfigurationError,
     Settings,
-    read_token,
 )
+from kms_grpc.configuration_error import ConfigurationError
 from kms_grpc.crypto import envelope
 from kms_grpc.crypto.keyring import keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
 from kms_grpc.model.principal import Principal
@@ -53,6 +52,7 @@ from kms_grpc.registry.readiness_key import ReadinessKeys
 from kms_grpc.registry.shards import Shard, Shards
 from kms_grpc.registry.sql.library import sqlite_advice, sqlite_version
 from kms_grpc.root_key.file import RootKeyFile
+from kms_grpc.token_file import read_token
 
 if TYPE_CHECKING:
     from kms_grpc.endpoints.doors import Beside

@@ -27,8 +27,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import shlex
-import stat
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -36,8 +34,10 @@ from typing import Any
 import msgspec
 
 from kms_grpc.addresses import is_local
+from kms_grpc.configuration_error import ConfigurationError, require
 from kms_grpc.misfits import misfit_text
 from kms_grpc.model.region import REGION
+from kms_grpc.token_file import read_token, require_closed
 
 ACCOUNT = re.compile(r"[0-9]{12}")
 TOKEN_LENGTH_MINIMUM = 16
@@ -46,10 +46,6 @@ MANAGED_SERVICES = (
     "backup",
 )  # fmt: skip
 SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-
-
-class ConfigurationError(Exception):
-    """The configuration cannot be used. The text names the setting and says what to change."""
 
 
 class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -275,7 +271,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path}: {error}") from None
     principals = values.get("principals", [])
     if isinstance(principals, list) and any(isinstance(each, dict) and "token" in each for each in principals):
-        _require_closed(path, mode, "it holds tokens")
+        require_closed(path, mode, "it holds tokens")
     return values
 
 
@@ -286,36 +282,18 @@ def _read_token_file(name: str, path: Path) -> str:
         raise ConfigurationError(f"principal {name}: token_file {error}") from None
 
 
-def read_token(path: Path) -> str:
-    """Returns the token in a file. Raises ConfigurationError, also where other users can read or change the file."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            _require_closed(path, os.fstat(file.fileno()).st_mode, "it holds a token")
-            return file.read().strip()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
-
-
-def _require_closed(path: Path, mode: int, why: str) -> None:
-    is_open = mode & (stat.S_IRWXG | stat.S_IRWXO)
-    way_out = f"chmod go= {shlex.quote(str(path))}"
-    _require(not is_open, f"{path}: {why} and is open to others (mode {stat.S_IMODE(mode):04o}). Way out: {way_out}")
-
-
 def _check(settings: Settings) -> None:
     if not settings.regions:
         raise ConfigurationError(
             "no region: give --region eu-central-1 (once for each region), or regions = [...] in the file"
         )
     for region in settings.regions:
-        _require(REGION.fullmatch(region), f"region {region!r}: must have the form eu-central-1")
+        require(REGION.fullmatch(region), f"region {region!r}: must have the form eu-central-1")
     for service in settings.managed_services:
-        _require(SERVICE_NAME.fullmatch(service), f"managed_services: {service!r} must have the form s3")
-    _require(len(set(settings.regions)) == len(settings.regions), "regions: the same region is given twice")
-    _require(ACCOUNT.fullmatch(settings.service_account), "service_account: must be 12 digits")
-    _require(1 <= settings.workers <= 256, "workers: must be 1 to 256")
+        require(SERVICE_NAME.fullmatch(service), f"managed_services: {service!r} must have the form s3")
+    require(len(set(settings.regions)) == len(settings.regions), "regions: the same region is given twice")
+    require(ACCOUNT.fullmatch(settings.service_account), "service_account: must be 12 digits")
+    require(1 <= settings.workers <= 256, "workers: must be 1 to 256")
     _check_numbers(settings)
     _check_doors(settings)
     _check_principals(settings)
@@ -325,10 +303,10 @@ def _check_numbers(settings: Settings) -> None:
     numbers = {f"quotas.{name}": getattr(settings.quotas, name) for name in settings.quotas.__struct_fields__}
     numbers |= {f"limits.{name}": getattr(settings.limits, name) for name in settings.limits.__struct_fields__}
     for name, number in numbers.items():
-        _require(number >= 1, f"{name}: must be at least 1, not {number}")
-    _require(settings.limits.message_bytes >= 256 * 1024, "limits.message_bytes: must be at least 262144")
-    _require(0 < settings.drain_seconds <= 3600, "drain_seconds: must be more than 0 and at most 3600")
-    _require(
+        require(number >= 1, f"{name}: must be at least 1, not {number}")
+    require(settings.limits.message_bytes >= 256 * 1024, "limits.message_bytes: must be at least 262144")
+    require(0 < settings.drain_seconds <= 3600, "drain_seconds: must be more than 0 and at most 3600")
+    require(
         settings.log_level in ("debug", "info", "warning", "error"), "log_level: must be debug, info, warning or error"
     )
 
@@ -336,13 +314,13 @@ def _check_numbers(settings: Settings) -> None:
 def _check_principals(settings: Settings) -> None:
     principals = settings.principals
     names = [principal.name for principal in principals]
-    _require(len(set(names)) == len(names), "two principals have the same name")
+    require(len(set(names)) == len(names), "two principals have the same name")
     taken = settings.dev and DEV_NAME in names
-    _require(not taken, f"principal {DEV_NAME}: --dev adds a principal of this name; choose another name")
+    require(not taken, f"principal {DEV_NAME}: --dev adds a principal of this name; choose another name")
     for principal in principals:
-        _require(ACCOUNT.fullmatch(principal.account), f"principal {principal.name}: account must be 12 digits")
+        require(ACCOUNT.fullmatch(principal.account), f"principal {principal.name}: account must be 12 digits")
         own = principal.account == settings.service_account
-        _require(not own, f"principal {principal.name}: account {principal.account} is reserved: it is service_account")
+        require(not own, f"principal {principal.name}: account {principal.account} is reserved: it is service_account")
         _check_arn(principal)
 
 
@@ -350,9 +328,9 @@ def _check_arn(principal: PrincipalSettings) -> None:
     parts = principal.arn.split(":", 5)
     well_formed = len(parts) == 6 and parts[0] == "arn" and all(parts[index] for index in (1, 2, 5))
     example = f"arn:aws:iam::{principal.account}:role/NAME"
-    _require(well_formed, f"principal {principal.name}: arn {principal.arn!r} must have the form {example}")
+    require(well_formed, f"principal {principal.name}: arn {principal.arn!r} must have the form {example}")
     same = parts[4] == principal.account
-    _require(same, f"principal {principal.name}: arn is of account {parts[4]!r}, but account is {principal.account}")
+    require(same, f"principal {principal.name}: arn is of account {parts[4]!r}, but account is {principal.account}")
 
 
 def _check_doors(settings: Settings) -> None:
@@ -362,13 +340,13 @@ def _check_doors(settings: Settings) -> None:
     for name, address in doors.items():
         _check_door(settings, name, address)
     all_unix = all(address.startswith("unix:") for address in doors.values())
-    _require(
+    require(
         settings.tls is None or not all_unix, "tls: Unix sockets do not use TLS; give listen HOST:PORT, or remove [tls]"
     )
     if settings.metrics_listen is not None:
-        _require(not settings.metrics_listen.startswith("unix:"), "metrics_listen: must be HOST:PORT")
+        require(not settings.metrics_listen.startswith("unix:"), "metrics_listen: must be HOST:PORT")
         on_machine = check_listen(settings.metrics_listen, "metrics_listen")
-        _require(
+        require(
             on_machine or settings.metrics_networks,
             f"metrics_listen {settings.metrics_listen!r}: {ONLY_LOOPBACK}, unless metrics_networks lists the networks "
             "that may read the metrics",
@@ -385,8 +363,8 @@ def _check_door(settings: Settings, name: str, address: str) -> None:
     if check_listen(address, name):
         return
     refused = f"{name} {address!r}: {ONLY_LOOPBACK}"
-    _require(settings.tls is not None, f"{refused}, unless TLS is configured: {_GIVE_A_CERTIFICATE}")
-    _require(name == "listen" or not settings.dev, f"{refused} with dev, whose access key has a public secret")
+    require(settings.tls is not None, f"{refused}, unless TLS is configured: {_GIVE_A_CERTIFICATE}")
+    require(name == "listen" or not settings.dev, f"{refused} with dev, whose access key has a public secret")
 
 
 def networks_of(settings: Settings) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
@@ -407,14 +385,9 @@ _GIVE_A_CERTIFICATE = "give [tls] certificate_file and key_file, or --tls-certif
 def check_listen(address: str, name: str = "listen") -> bool:
     """Returns whether the address is local: loopback or a Unix socket. Raises ConfigurationError if it is malformed."""
     if address.startswith("unix:"):
-        _require(len(address) > len("unix:"), f"{name}: a path must follow unix:")
+        require(len(address) > len("unix:"), f"{name}: a path must follow unix:")
         return True
     host, _, port = address.rpartition(":")
     well_formed = host and "/" not in host and port.isdigit() and int(port) < 65536
-    _require(well_formed, f"{name} {address!r}: must be HOST:PORT or unix:/path")
+    require(well_formed, f"{name} {address!r}: must be HOST:PORT or unix:/path")
     return is_local(address)
-
-
-def _require(condition: object, text: str) -> None:
-    if not condition:
-        raise ConfigurationError(text)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kms_grpc.cli.findings import Finding, Verdict
-from kms_grpc.config import ConfigurationError, Settings, load
+from kms_grpc.config import Settings, load
+from kms_grpc.configuration_error import ConfigurationError
 
 
 def examine_configuration(path: Path) -> tuple[list[Finding], Settings | None]:

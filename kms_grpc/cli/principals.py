@@ -12,7 +12,8 @@ import click
 
 from kms_grpc.cli.options import Command, failing_cleanly, output_option
 from kms_grpc.cli.output import JSON, print_done, print_facts, print_json, print_table
-from kms_grpc.config import DATA_DIR, ConfigurationError, Settings, given, load
+from kms_grpc.config import DATA_DIR, Settings, given, load
+from kms_grpc.configuration_error import ConfigurationError
 
 if TYPE_CHECKING:
     from kms_grpc.model.access_key import AccessKey

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from kms_grpc.cli.exports import announcement
-from kms_grpc.config import ConfigurationError, load
+from kms_grpc.config import load
+from kms_grpc.configuration_error import ConfigurationError
 
 
 @click.command(short_help="Serve keys of one or more regions.")

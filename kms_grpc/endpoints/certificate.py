@@ -21,7 +21,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from kms_grpc.config import ConfigurationError, Tls
+from kms_grpc.config import Tls
+from kms_grpc.configuration_error import ConfigurationError
 
 RSA_BITS_LEAST: Final = 2048
 CURVES: Final = (ec.SECP256R1, ec.SECP384R1)

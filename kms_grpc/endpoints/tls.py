@@ -20,7 +20,8 @@ from typing import Any, Final
 
 import grpc
 
-from kms_grpc.config import ConfigurationError, Tls
+from kms_grpc.config import Tls
+from kms_grpc.configuration_error import ConfigurationError
 from kms_grpc.endpoints import certificate
 from kms_grpc.endpoints.certificate import CertifiedKey
 

@@ -339,8 +339,7 @@ class Transaction(Protocol):
 
     @property
     def touched(self) -> Set[Name]:
-        """Returns the names of all that the transaction has touched, so that caches and Permits must
-        drop it. A touched alias touches the keys that it named and names."""
+        """Names of what caches and Permits must drop. A touched alias touches the keys that it named and names."""
 
     @property
     def entries(self) -> int:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from kms_grpc.app import bearer_tokens
-from kms_grpc.config import ConfigurationError, load
+from kms_grpc.config import load
+from kms_grpc.configuration_error import ConfigurationError
 from kms_grpc.crypto.key_wrapping import create_root_key_file
 from kms_grpc.registry.sql.library import sqlite3
 from tests.cli.conftest import Run

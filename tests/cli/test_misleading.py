@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kms_grpc.config import ConfigurationError, load
+from kms_grpc.config import load
+from kms_grpc.configuration_error import ConfigurationError
 from tests.cli.conftest import Run
 from tests.served import Served
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from kms_grpc.config import ConfigurationError
+from kms_grpc.configuration_error import ConfigurationError
 from kms_grpc.endpoints import certificate
 from tests.certificates import DAY, NAMES, Authority, ec_key, in_pem, lay, rsa_key
 

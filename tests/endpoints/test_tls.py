@@ -25,7 +25,8 @@ import pytest
 
 from kms_grpc.client import EnvelopeClient, KeyManagementClient, ServiceUnreachable, StreamClient
 from kms_grpc.client.aio import AsyncKeyManagementClient, AsyncStreamClient
-from kms_grpc.config import ConfigurationError, Tls
+from kms_grpc.config import Tls
+from kms_grpc.configuration_error import ConfigurationError
 from kms_grpc.endpoints.tls import ServerTls
 from tests.certificates import DAY, NAMES, Authority, lay
 from tests.endpoints.calls import OWN_CONNECTION, ask, metadata

@@ -10,7 +10,8 @@ from typing import Any
 import botocore
 import pytest
 
-from kms_grpc.config import ConfigurationError, from_values
+from kms_grpc.config import from_values
+from kms_grpc.configuration_error import ConfigurationError
 from kms_grpc.model.principal import Principal
 from kms_grpc.model.region import REGION, partition_of
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from kms_grpc import config
 from kms_grpc.clock import SystemClock
-from kms_grpc.config import ConfigurationError, Settings
+from kms_grpc.config import Settings
+from kms_grpc.configuration_error import ConfigurationError
 from kms_grpc.processes import keeper, prepare, worker
 from kms_grpc.processes.children import Timing
 from kms_grpc.processes.supervisor import Supervisor

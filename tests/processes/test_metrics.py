@@ -17,7 +17,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from kms_grpc.audit.counters import Counters
-from kms_grpc.config import ConfigurationError, from_values, networks_of
+from kms_grpc.config import from_values, networks_of
+from kms_grpc.configuration_error import ConfigurationError
 from kms_grpc.processes.gauges import COUNTS, KEEPER, WORKER, Gauges
 from kms_grpc.processes.metrics import ProcessState, ServerCollector, _Server, serve
 from kms_grpc.processes.run_folder import RunFolder
