@@ -2,11 +2,13 @@
 
 | what | how often |
 |---|---|
-| compares the rows of one bucket with the row hashes and the mark | once a second, all 256 in 5 minutes |
+| compares rows with the row hashes and the mark | each of the 256 buckets once in 5 minutes |
 | copies the write-ahead log into the shard's file | once a second if anything was written, or at 4 MiB (log_copy.py) |
-| syncs the marks to the disk | every 80 ms if anything was written, in a thread of its own |
+| syncs the marks to the disk | 80 ms after anything was written, in a thread of its own |
 
-A bucket of a large shard may take longer to compare; then the next one waits twenty times as long as it took.
+As many buckets are compared at once as take some 20 ms: all of a small shard, which then costs next to nothing. A
+bucket of a large shard may take longer; then the next one waits twenty times as long as it took. The thread sleeps
+until the kernel tells that a mark was written to (file_watch.py).
 """
 
 from __future__ import annotations
@@ -14,18 +16,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from kms_grpc.audit.record import shard_event
 from kms_grpc.clock import Clock
 from kms_grpc.errors import KMSError
+from kms_grpc.processes.file_watch import FolderWatch
 from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.mark import MarkUnusable
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql.row_hashes import BUCKETS
 
 COMPARE_EVERY_S: Final = 1.0
+AT_ONCE_S: Final = 0.02
 REST: Final = 20
 SYNC_EVERY_S: Final = 0.08
 
@@ -39,6 +43,7 @@ class Upkeep:
         self._shard = shard
         self._clock = clock
         self._bucket = 0
+        self._at_once = 1
         self._next = 0.0
         self._wrong: set[int] = set()
 
@@ -57,19 +62,24 @@ class Upkeep:
         began = time.monotonic()
         if began < self._next:
             return
-        bucket, self._bucket = self._bucket, (self._bucket + 1) % BUCKETS
-        found = self._shard.registry.differences(bucket)
-        ended = time.monotonic()
-        self._next = ended + max(COMPARE_EVERY_S, REST * (ended - began))
+        first, count = self._bucket, min(self._at_once, BUCKETS - self._bucket)
+        self._bucket = (first + count) % BUCKETS
+        found = self._shard.registry.differences(first, count)
+        took = time.monotonic() - began
+        self._next = began + took + max(count * COMPARE_EVERY_S, REST * took)
+        self._at_once = min(BUCKETS, 2 * count) if took < AT_ONCE_S else max(1, count // 2)
+        for bucket in range(first, first + count):
+            self._note(bucket, self._shard.registry.differences(bucket) if found and count > 1 else found)
+
+    def _note(self, bucket: int, found: Sequence[str]) -> None:
         if not found:
             self._wrong.discard(bucket)
         elif bucket not in self._wrong:
             self._wrong.add(bucket)
             self._report(bucket, found)
 
-    def _report(self, bucket: int, found: Iterable[str]) -> None:
-        shard = self._shard
-        differences = list(found)
+    def _report(self, bucket: int, found: Sequence[str]) -> None:
+        shard, differences = self._shard, list(found)
         _log.error(
             "region %s: bucket %d is not what was committed to it: %s. Stop the server and put the newest copy back",
             shard.region,
@@ -89,7 +99,7 @@ class MarkSync:
     def __init__(self, shards: Iterable[Shard]) -> None:
         self._shards = list(shards)
         self._failing: set[str] = set()
-        self._end = threading.Event()
+        self._watch = FolderWatch({shard.registry.mark_folder for shard in self._shards})
         self._thread = threading.Thread(target=self._run, name="marks", daemon=True)
 
     def start(self) -> None:
@@ -97,12 +107,15 @@ class MarkSync:
 
     def stop(self) -> None:
         """Syncs once more and ends the thread."""
-        self._end.set()
-        self._thread.join()
+        self._watch.end()
+        if self._thread.is_alive():
+            self._thread.join()
         self._sync()
+        self._watch.close()
 
     def _run(self) -> None:
-        while not self._end.wait(SYNC_EVERY_S):
+        self._sync()
+        while self._watch.wait(SYNC_EVERY_S):
             self._sync()
 
     def _sync(self) -> None:

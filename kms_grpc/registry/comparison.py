@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from kms_grpc.registry.mark import Mark, MarkUnusable
-from kms_grpc.registry.sql.row_hashes import BUCKETS
+from kms_grpc.registry.sql.row_hashes import ALL, BUCKETS
 from kms_grpc.registry.sql.scan import Findings
 
 
@@ -16,23 +16,22 @@ class Compared(Protocol):
     @property
     def mark(self) -> Mark: ...
 
-    def findings(self, bucket: int | None = None) -> Findings:
-        """Scans all rows, or those of one bucket, in one state of the shard."""
+    def findings(self, buckets: range = ALL) -> Findings:
+        """Scans all rows, or those of some buckets, in one state of the shard."""
 
     def counters(self) -> Findings:
         """Reads the row hashes without the rows."""
 
 
-def compare(registry: Compared, bucket: int | None = None) -> tuple[Findings, list[str]]:
-    """Scans a shard, or one bucket of it. Returns the findings, and in words how the shard differs from what was
+def compare(registry: Compared, buckets: range = ALL) -> tuple[Findings, list[str]]:
+    """Scans a shard, or some buckets of it. Returns the findings, and in words how the shard differs from what was
     committed to it last. Raises OSError."""
-    buckets = range(BUCKETS) if bucket is None else [bucket]
-    return _compare(registry, buckets, lambda: registry.findings(bucket))
+    return _compare(registry, buckets, lambda: registry.findings(buckets))
 
 
 def compare_counters(registry: Compared) -> list[str]:
     """Compares the row hashes with the mark, without a scan of the rows; otherwise like `compare`."""
-    return _compare(registry, range(BUCKETS), registry.counters)[1]
+    return _compare(registry, ALL, registry.counters)[1]
 
 
 def _compare(registry: Compared, buckets: Sequence[int], scan: Callable[[], Findings]) -> tuple[Findings, list[str]]:

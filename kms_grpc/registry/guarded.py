@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 
@@ -13,12 +14,16 @@ class Guarded(Protocol):
         """Returns whether the store's file is another one than when it was opened. Reads and writes are then refused
         with DependencyTimeoutException, since what is written would be lost."""
 
-    def differences(self, bucket: int) -> Sequence[str]:
-        """Returns in words how the rows of one bucket of the row hashes differ from what was committed last; empty if
-        they do not."""
+    def differences(self, bucket: int, count: int = 1) -> Sequence[str]:
+        """Returns in words how the rows of `count` buckets of the row hashes, from `bucket` on, differ from what was
+        committed last; empty if they do not."""
 
     def checkpoint(self) -> bool:
         """Copies the write-ahead log into the store's file if that is due. Only the keeper calls this."""
+
+    @property
+    def mark_folder(self) -> Path:
+        """Folder of the mark, whose change tells of a commit."""
 
     def sync_mark(self) -> None:
         """Waits until what was written to the mark is on the disk. Raises OSError."""

@@ -36,6 +36,8 @@ ENTRY: Final = 64
 SIZE: Final = ENTRY * (1 + BUCKETS)
 _PATIENCE_S: Final = 1.0
 _RETRY_S: Final = 0.0005
+_TICK_NS: Final = 20_000_000
+"""The kernel gives times of files in steps of up to 10 ms."""
 
 
 class MarkUnusable(Exception):
@@ -97,9 +99,11 @@ class Mark:
         """Syncs the mark if any process has written to it since the last time. Raises OSError and MarkUnusable."""
         with self._open(os.O_RDWR) as descriptor:
             written_ns = os.fstat(descriptor).st_mtime_ns
-            if written_ns != self._synced_ns:
-                os.fdatasync(descriptor)
-                self._synced_ns = written_ns
+            if written_ns == self._synced_ns:
+                return
+            settled = time.time_ns() - written_ns >= _TICK_NS  # within one tick, another write leaves the same time
+            os.fdatasync(descriptor)
+            self._synced_ns = written_ns if settled else 0
 
     @contextmanager
     def _open(self, flags: int) -> Iterator[int]:

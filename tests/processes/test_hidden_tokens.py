@@ -27,6 +27,8 @@ def test_a_token_is_hidden_once_it_is_read(
     token = f"{TOKEN}-{given}"
     (tmp_path / "file").write_text(token)
     (tmp_path / "dev.token").write_text(token)
+    for name in ("file", "dev.token"):
+        (tmp_path / name).chmod(0o600)
     caller = {"name": "a", "arn": "arn:aws:iam::123456789012:role/a", "account": "123456789012"}
     source = {"token": {"token": token}, "token_file": {"token_file": str(tmp_path / "file")}}
     values = {"data_dir": str(tmp_path), "regions": ["eu-central-1"], "dev": given == "dev.token"}

@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,14 +71,33 @@ def test_a_row_rolled_back_while_running_is_found_within_one_round(
     assert "is not what was committed to it" in caplog.text
 
 
-def test_a_bucket_is_compared_once_a_second(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
-    compared: list[int] = []
-    monkeypatch.setattr(shard.registry, "differences", lambda bucket: compared.append(bucket) or [])
-    looked, began = Upkeep(shard, SystemClock()), time.monotonic()
-    while time.monotonic() - began < 2.5:
+@pytest.mark.parametrize(("seconds_each", "most_at_once"), [(0.0, 256), (0.001, 32)])
+def test_a_round_takes_a_second_for_each_bucket(
+    shard: Shard, monkeypatch: pytest.MonkeyPatch, seconds_each: float, most_at_once: int
+) -> None:
+    """Buckets that are compared quickly are compared together, and the next ones wait for so many seconds."""
+    compared: list[tuple[float, int, int]] = []
+    now = 1_000.0
+
+    def differences(bucket: int, count: int) -> list[str]:
+        nonlocal now
+        compared.append((now, bucket, count))
+        now += count * seconds_each
+        return []
+
+    monkeypatch.setattr(shard.registry, "differences", differences)
+    monkeypatch.setattr(upkeep, "time", SimpleNamespace(monotonic=lambda: now))
+    looked = Upkeep(shard, SystemClock())
+    while now < 1_000 + 3 * 256:
         looked.run()
-        time.sleep(0.05)
-    assert compared in ([0, 1, 2], [0, 1])
+        now += 0.25
+    buckets = [bucket % 256 for _, first, count in compared for bucket in range(first, first + count)]
+    assert buckets == [number % 256 for number in range(len(buckets))], "in order, without a gap"
+    assert len(buckets) >= 2 * 256
+    assert max(count for _, _, count in compared) <= most_at_once
+    assert len(compared) < 60
+    waits = [(later[0] - earlier[0]) / earlier[2] for earlier, later in pairwise(compared)]
+    assert all(1.0 <= wait <= 1.3 for wait in waits)
 
 
 def test_no_commit_copies_the_log_and_the_keeper_does_within_its_bounds(

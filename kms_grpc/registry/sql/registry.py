@@ -27,6 +27,7 @@ from kms_grpc.registry.sql.outbox import OUTBOX, SqlOutbox, SqlWritableOutbox
 from kms_grpc.registry.sql.pairs import PAIR, SqlPairs, SqlWritablePairs
 from kms_grpc.registry.sql.reader import Reader
 from kms_grpc.registry.sql.rehash import Rehash
+from kms_grpc.registry.sql.row_hashes import ALL
 from kms_grpc.registry.sql.rows import Place, RowMac
 from kms_grpc.registry.sql.scan import Findings, Scan
 from kms_grpc.registry.sql.shard_row import SHARD, ShardRow
@@ -97,11 +98,11 @@ class SqlRegistry:
         self._forward.advance(counters)
         fault_point("mark.after")
 
-    def findings(self, bucket: int | None = None) -> Findings:
-        """Scans all rows, or those of one bucket, in one state of the shard."""
+    def findings(self, buckets: range = ALL) -> Findings:
+        """Scans all rows, or those of some buckets, in one state of the shard."""
         with self._store.snapshot() as connection:
             scan = Scan(connection, self._reader.macs, self._reader.damage, KINDS)
-            return scan.whole() if bucket is None else scan.bucket(bucket)
+            return scan.whole() if buckets == ALL else scan.some(buckets)
 
     def counters(self) -> Findings:
         """Reads the row hashes without the rows."""
@@ -111,11 +112,15 @@ class SqlRegistry:
     def is_replaced(self) -> bool:
         return self._store.is_replaced()
 
-    def differences(self, bucket: int) -> Sequence[str]:
-        return compare(self, bucket)[1]
+    def differences(self, bucket: int, count: int = 1) -> Sequence[str]:
+        return compare(self, range(bucket, bucket + count))[1]
 
     def checkpoint(self) -> bool:
         return self._store.checkpoint()
+
+    @property
+    def mark_folder(self) -> Path:
+        return self.mark.path.parent
 
     def sync_mark(self) -> None:
         self.mark.sync_changes()

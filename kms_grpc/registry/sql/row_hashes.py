@@ -27,6 +27,7 @@ from kms_grpc.registry.sql.rows import Row, RowKind, RowMac, Values
 from kms_grpc.registry.sql.tables import row_hashes
 
 BUCKETS: Final = 256
+ALL: Final = range(BUCKETS)
 MODULUS: Final = 1 << 256
 
 ROW_HASH = RowKind(row_hashes, lambda place, values: f"row hash {values['bucket']} of region {place.region}")

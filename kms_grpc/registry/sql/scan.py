@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from kms_grpc.registry.sql.damage import DamageReports
-from kms_grpc.registry.sql.row_hashes import BUCKETS, MODULUS, ROW_HASH, element, opened_total
+from kms_grpc.registry.sql.row_hashes import ALL, BUCKETS, MODULUS, ROW_HASH, element, opened_total
 from kms_grpc.registry.sql.rows import Row, RowKind, RowMac
 
 _AT_ONCE: Final = 1_000
@@ -46,11 +46,11 @@ class Scan:
 
     def whole(self) -> Findings:
         """Scans all rows."""
-        return self._examine(range(BUCKETS), ((kind, kind.select) for kind in self._kinds))
+        return self._examine(ALL, ((kind, kind.select) for kind in self._kinds))
 
-    def bucket(self, number: int) -> Findings:
-        """Scans the rows of one bucket. A row whose MAC is no bytes is in none; `whole` finds it."""
-        return self._examine([number], ((kind, _of_bucket(kind, number)) for kind in self._kinds))
+    def some(self, buckets: range) -> Findings:
+        """Scans the rows of neighbouring buckets. A row whose MAC is no bytes is in none; `whole` finds it."""
+        return self._examine(buckets, ((kind, _of_buckets(kind, buckets)) for kind in self._kinds))
 
     def counters(self) -> Findings:
         """Reads the row hashes alone: their counters, and in `older` those that are damaged or missing."""
@@ -118,7 +118,7 @@ def _add_up(elements: list[int], count: int, total: int) -> bool:
     return any(sum(some) % MODULUS == total for some in combinations(elements, count))
 
 
-def _of_bucket(kind: RowKind, number: int) -> Any:
+def _of_buckets(kind: RowKind, buckets: range) -> Any:
     mac = kind.table.c.mac
-    select = kind.select.where(mac >= bytes([number]))
-    return select.where(mac < bytes([number + 1])) if number < BUCKETS - 1 else select
+    select = kind.select.where(mac >= bytes([buckets.start]))
+    return select.where(mac < bytes([buckets.stop])) if buckets.stop < BUCKETS else select
