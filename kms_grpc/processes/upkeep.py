@@ -64,19 +64,22 @@ class Upkeep:
             return
         first, count = self._bucket, min(self._at_once, BUCKETS - self._bucket)
         self._bucket = (first + count) % BUCKETS
-        found = self._shard.registry.differences(first, count)
+        wrong = self._wrong_among(first, count)
         took = time.monotonic() - began
         self._next = began + took + max(count * COMPARE_EVERY_S, REST * took)
-        self._at_once = min(BUCKETS, 2 * count) if took < AT_ONCE_S else max(1, count // 2)
-        for bucket in range(first, first + count):
-            self._note(bucket, self._shard.registry.differences(bucket) if found and count > 1 else found)
+        self._at_once = min(BUCKETS, 2 * self._at_once) if took < AT_ONCE_S else max(1, self._at_once // 2)
+        new = wrong.keys() - self._wrong
+        self._wrong = self._wrong - {*range(first, first + count)} | wrong.keys()
+        for bucket in sorted(new):
+            self._report(bucket, wrong[bucket])
 
-    def _note(self, bucket: int, found: Sequence[str]) -> None:
-        if not found:
-            self._wrong.discard(bucket)
-        elif bucket not in self._wrong:
-            self._wrong.add(bucket)
-            self._report(bucket, found)
+    def _wrong_among(self, first: int, count: int) -> dict[int, Sequence[str]]:
+        """Returns how each bucket differs that does. Halves the buckets until it has found those."""
+        found = self._shard.registry.differences(first, count)
+        if not found or count == 1:
+            return {first: found} if found else {}
+        half = count // 2
+        return self._wrong_among(first, half) | self._wrong_among(first + half, count - half)
 
     def _report(self, bucket: int, found: Sequence[str]) -> None:
         shard, differences = self._shard, list(found)

@@ -94,6 +94,7 @@ def test_a_second_server_is_refused_although_lock_and_run_were_removed(running: 
 def test_processes_obey_each_other_after_the_words_were_replaced(running: Running) -> None:
     """All processes start anew with one file, so a key that is then disabled opens nowhere."""
     service = running.service
+    wait_until((service.data_dir / "run" / "address").exists, "all processes are ready", 30)
     words = service.data_dir / "run" / "words"
     shutil.copy(words, words.with_name("copy"))
     words.with_name("copy").replace(words)
