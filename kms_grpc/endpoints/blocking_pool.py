@@ -6,11 +6,12 @@ import asyncio
 import functools
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
 from kms_grpc.endpoints.fair_queue import FairQueue, MemoryBudget
+from kms_grpc.endpoints.stopping import is_stop
 from kms_grpc.errors import KMSError
 from kms_grpc.operations.call import MustWrite
 from kms_grpc.operations.contract.wire import PROTOBUF, Wire
@@ -113,11 +114,21 @@ class BlockingPool:
 
 
 async def _run_in_thread(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-    """Run `work` in a thread. A cancelled call keeps its slot until its thread has finished."""
+    """Run `work` in a thread. A cancelled call keeps its slot until its thread has finished, unless the worker stops:
+    the call is then refused at once, and the thread finishes meanwhile."""
     running = asyncio.wrap_future(threads.submit(work))
     try:
         return await asyncio.shield(running)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as reason:
+        if is_stop(reason):
+            running.add_done_callback(_retrieve)
+            raise
         await asyncio.wait([running])
         running.exception()  # asyncio logs exceptions that are never retrieved; the executor has audited this one
         raise
+
+
+def _retrieve(finished: asyncio.Future[Any]) -> None:
+    """Take the error of work that nobody waits for any more, which asyncio would log."""
+    if not finished.cancelled():
+        finished.exception()

@@ -19,7 +19,8 @@ import grpc
 
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.endpoints import grpc_metadata
-from kms_grpc.errors import DeadlineExceeded, DependencyTimeoutException
+from kms_grpc.endpoints.stopping import stop
+from kms_grpc.errors import DeadlineExceeded
 
 Context = grpc.aio.ServicerContext[Any, Any]
 ARRIVAL_SECONDS: Final = 10.0
@@ -28,7 +29,6 @@ DISCONNECT_SECONDS: Final = 0.1
 """A caller that disconnects looks at first like one that has sent everything. gRPC cancels the task within this time if
 it has disconnected."""
 TOO_MANY_CALLS: Final = "The worker has reached its limit of concurrent calls. Retry after a moment."
-STOPPING: Final = "The worker is stopping. Repeat the call; another worker answers it, or this one when it is back."
 QUIET_SECONDS: Final = 0.05
 """No call has begun for so long: the clients wait for answers."""
 HOLD_SECONDS: Final = 1.0
@@ -97,9 +97,8 @@ class CallLimit(grpc.GenericRpcHandler):
             await asyncio.sleep(QUIET_SECONDS)
 
     def end(self) -> None:
-        """End all calls that still run: each is cancelled, and `stopped` says why."""
-        for task in self._running:
-            task.cancel(STOPPING)
+        """End all calls that still run; they are refused."""
+        stop(self._running)
 
 
 async def read_in_time(context: Context) -> Any:
@@ -109,10 +108,3 @@ async def read_in_time(context: Context) -> Any:
             return await context.read()
     except TimeoutError:
         raise DeadlineExceeded(LATE) from None
-
-
-def stopped(reason: asyncio.CancelledError) -> DependencyTimeoutException:
-    """Returns the error of a call that `CallLimit.end` has ended. Raises `reason` again where its caller has."""
-    if STOPPING not in reason.args:
-        raise reason
-    return DependencyTimeoutException(STOPPING)

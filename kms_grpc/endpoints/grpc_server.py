@@ -26,6 +26,7 @@ from kms_grpc.endpoints.call_limit import CallLimit, MethodHandlers
 from kms_grpc.endpoints.grpc_answers import GrpcAnswers
 from kms_grpc.endpoints.grpc_options import options
 from kms_grpc.endpoints.reflection import Reflection
+from kms_grpc.endpoints.stopping import STOPPING
 from kms_grpc.endpoints.streams import Streams
 from kms_grpc.endpoints.tls import ServerTls
 from kms_grpc.endpoints.unary import Unary
@@ -127,7 +128,7 @@ class GrpcServer:
     def _handlers(self, operation: Operation) -> MethodHandlers:
         usual, timed = self._serving(operation)
         full = self._refusing(operation, lambda _: ThrottlingException(call_limit.TOO_MANY_CALLS))
-        stopping = self._refusing(operation, lambda _: DependencyTimeoutException(call_limit.STOPPING), held=True)
+        stopping = self._refusing(operation, lambda _: DependencyTimeoutException(STOPPING), held=True)
         return MethodHandlers(usual, timed, full, self._refusing(operation, self._executor.judge), stopping)
 
     def _serving(self, operation: Operation) -> tuple[Any, Any]:

@@ -17,9 +17,10 @@ import grpc
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
 from kms_grpc.endpoints.blocking_pool import BlockingPool
-from kms_grpc.endpoints.call_limit import DISCONNECT_SECONDS, read_in_time, stopped
+from kms_grpc.endpoints.call_limit import DISCONNECT_SECONDS, read_in_time
 from kms_grpc.endpoints.grpc_answers import GrpcAnswers
 from kms_grpc.endpoints.grpc_metadata import with_deadline
+from kms_grpc.endpoints.stopping import stopped
 from kms_grpc.errors import KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.kinds.stream import StreamCall

@@ -14,7 +14,7 @@ DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
 END_STREAM, END_HEADERS = 1, 4
 WAIT_SECONDS = 60
 NO_ERROR = bytes(4)
-"""Payload of the RST_STREAM that follows an answer to a request that was not sent to its end."""
+"""The error of a GOAWAY that says goodbye, and of the RST_STREAM after an early answer to a request."""
 NO_HEADER_TABLE = (1).to_bytes(2) + bytes(4)
 """The setting that has the server send every header literally."""
 
@@ -58,7 +58,8 @@ def _read_status(connection: socket.socket) -> int:
     while True:
         head = _exactly(connection, 9)
         payload = _exactly(connection, int.from_bytes(head[:3]))
-        if head[3] in (RST_STREAM, GOAWAY) and payload != NO_ERROR:
+        error = payload[4:8] if head[3] == GOAWAY else payload
+        if head[3] in (RST_STREAM, GOAWAY) and error != NO_ERROR:
             raise ConnectionError(f"frame of type {head[3]}: {payload!r}")
         if head[3] == HEADERS and head[4] & END_STREAM:
             found = re.search(rb"grpc-status.([0-9]{1,2})", payload, re.DOTALL)
