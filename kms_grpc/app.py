@@ -107,6 +107,7 @@ class Worker:
             "keyring_slots_used": keyring.used,
             "cached_keys": sum(shard.facts().cached_keys for shard in self.service.shards),
             "audit_dropped": log.dropped,
+            "audit_not_written": self.service.sampling.not_written,
             "audit_held_bytes": log.held_bytes,
             "audit_reserve_bytes": log.reserve_bytes,
             "audit_blocked": int(log.blocked),

@@ -5,17 +5,16 @@ Trailing metadata: `kms-worker`, `kms-region`, `kms-request-id`.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import grpc
 
-from kms_grpc.authentication.credentials import REQUEST_ID_LENGTH, Credentials
+from kms_grpc.authentication.credentials import REGION_LENGTH, REQUEST_ID_LENGTH, Credentials
 from kms_grpc.endpoints.grpc_metadata import printable
 from kms_grpc.endpoints.rich_errors import Refusal, refusal
 from kms_grpc.errors import KMSError
 
 Context = grpc.aio.ServicerContext[Any, Any]
-REGION_LENGTH: Final = 64
 
 
 class GrpcAnswers:

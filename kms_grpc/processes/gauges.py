@@ -16,6 +16,7 @@ WORKER: Final = {
     "cached_keys": "Keys in the worker's cache",
     "keyring_slots_used": "Keyring slots in use",
     "audit_dropped": "Audit records lost because the log could not be written",
+    "audit_not_written": "Refusals of unknown callers that were counted and not written, beyond a peer's rate",
     "audit_held_bytes": "Bytes of audit records waiting in memory",
     "audit_reserve_bytes": "Bytes that the audit log can still write on a full disk",
     "audit_blocked": "1 while the audit log cannot be written",
@@ -39,8 +40,7 @@ KEEPER: Final = {
 COUNTS: Final = frozenset(
     {
         *("audit_dropped", "outbox_copied", "answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"),
-        "clock_jumps",
-        "changes_made_up",
+        *("audit_not_written", "clock_jumps", "changes_made_up"),
     }
 )
 """Those that only grow while their process lives: Prometheus' counters."""
