@@ -95,17 +95,16 @@ class Worker:
         return {"libcrypto": libcrypto_version(), "advice": libcrypto_advice(), "memory_locked": keyring_facts().locked}
 
     def _follow_recorded_time(self) -> None:
-        for shard in self.service.shards:
-            self._clock.raise_floor(shard.words.latest_time.value)
+        self._clock.raise_floor(max(shard.words.latest_time.value for shard in self.service.shards))
 
     def gauges(self) -> Mapping[str, int]:
-        """Asked once a second: the time to look at what the keeper has recorded as well."""
+        """Asked at each beat: the time to look at what the keeper has recorded as well."""
         self._follow_recorded_time()
         log, keyring = self._log.facts(), keyring_facts()
         return {
             "memory_locked": int(keyring.locked),
             "keyring_slots_used": keyring.used,
-            "cached_keys": sum(shard.facts().cached_keys for shard in self.service.shards),
+            "cached_keys": sum(shard.cached_keys for shard in self.service.shards),
             "audit_dropped": log.dropped,
             "audit_held_bytes": log.held_bytes,
             "audit_reserve_bytes": log.reserve_bytes,

@@ -25,7 +25,8 @@ class Writability:
         self._shards = list(shards)
         self._clock = clock
         self._passes = 0
-        self._due_ns = 0
+        self.due_ns = 0
+        """Boot clock time of the next try."""
         self._failing: set[str] = set()
 
     @property
@@ -34,9 +35,9 @@ class Writability:
 
     def try_all(self) -> None:
         """Try, if it is time to."""
-        if self._clock.boot_ns() < self._due_ns:
+        if self._clock.boot_ns() < self.due_ns:
             return
-        self._due_ns = self._clock.boot_ns() + ASK_EVERY_NS
+        self.due_ns = self._clock.boot_ns() + ASK_EVERY_NS
         for number, shard in enumerate(self._shards):
             writes = (number + self._passes) % WRITE_EVERY == 0 or shard.region in self._failing
             self._try(shard, writes)

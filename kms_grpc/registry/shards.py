@@ -196,6 +196,10 @@ class Shard:
     def _signed(data: bytes) -> bytes:
         return frame(b"signed", data)
 
+    @property
+    def cached_keys(self) -> int:
+        return len(self._keys)
+
     def facts(self) -> ShardFacts:
         return ShardFacts(self.region, len(self._keys), len(self._aliases), len(self._materials), self._capacity)
 
