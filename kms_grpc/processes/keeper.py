@@ -141,7 +141,7 @@ class PeriodicWork:
                 self._look(shard, boot_ns, trusted)
                 self.is_quiet = False
         note_progress()
-        self._writability.try_all()
+        self._writability.try_some()
         note_progress()
         if trusted and self._clock.boot_ns() - self._forgot_boot_ns >= FORGET_EVERY_NS:
             self._forgot_boot_ns = self._clock.boot_ns()
