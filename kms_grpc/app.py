@@ -88,6 +88,8 @@ class Worker:
         self._clock = JudgedClock(SystemClock())
         self.service = build_service(settings, index, self._log, self._clock)
         self._readiness_keys = ReadinessKeys(self.service.shards)
+        self._recorded_times = [shard.words.latest_time for shard in self.service.shards]
+        self._cached_keys = [shard.keys_in_cache for shard in self.service.shards]
         self._follow_recorded_time()
         self.server = Doors(Executor(self.service), TABLE, settings, index, beside or NOTHING_BESIDE)
 
@@ -95,7 +97,7 @@ class Worker:
         return {"libcrypto": libcrypto_version(), "advice": libcrypto_advice(), "memory_locked": keyring_facts().locked}
 
     def _follow_recorded_time(self) -> None:
-        self._clock.raise_floor(max(shard.words.latest_time.value for shard in self.service.shards))
+        self._clock.raise_floor(max([time.value for time in self._recorded_times]))
 
     def gauges(self) -> Mapping[str, int]:
         """Asked at each beat: the time to look at what the keeper has recorded as well."""
@@ -104,7 +106,7 @@ class Worker:
         return {
             "memory_locked": int(keyring.locked),
             "keyring_slots_used": keyring.used,
-            "cached_keys": sum(shard.cached_keys for shard in self.service.shards),
+            "cached_keys": sum(map(len, self._cached_keys)),
             "audit_dropped": log.dropped,
             "audit_held_bytes": log.held_bytes,
             "audit_reserve_bytes": log.reserve_bytes,

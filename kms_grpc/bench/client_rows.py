@@ -5,8 +5,8 @@ The unit is microseconds of the thread's CPU per record of 1 KiB. All limits of 
 encryption context is bound once.
 
 The reference is the least that a caller can do without the service: AESGCM of `cryptography` under one fixed key, in
-the same loop, for encryption with a random nonce; for asyncio in a coroutine of the same event loop. It stores no encrypted data key, key commitment or encryption
-context, and never replaces its key.
+the same loop, for encryption with a random nonce; for asyncio in a coroutine of the same event loop. It stores no
+encrypted data key, key commitment or encryption context, and never replaces its key.
 """
 
 from __future__ import annotations

@@ -127,8 +127,8 @@ class PeriodicWork:
         self._counts = dict.fromkeys(("answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"), 0)
         self._to_erase: set[str] = set()
         self.is_quiet = False
-        """The last pass found nothing to look at, so the next one has nothing to do until something is written or a date
-        comes."""
+        """The last pass found nothing to look at, so the next one has nothing to do until something is written or a
+        date comes."""
 
     def run_pass(self, note_progress: Callable[[], None] = lambda: None) -> None:
         """Make one pass. `note_progress` is called between its steps."""

@@ -180,7 +180,6 @@ class _Server(ThreadingMixIn, WSGIServer):
         mapped = getattr(peer, "ipv4_mapped", None) or peer
         return mapped.is_loopback or any(mapped in network for network in self._networks)
 
-
     def serve_until(self, end: int) -> None:
         """Answers until `end` is readable. Unlike serve_forever it sleeps while nobody asks."""
         while end not in select.select([self.fileno(), end], [], [])[0]:

@@ -1,8 +1,8 @@
 """The process `worker`, which serves calls until SIGTERM.
 
 On SIGTERM it reports NOT_SERVING, finishes the calls in flight within drain_seconds, syncs the audit log and exits with
-code 0. SIGINT and SIGHUP are blocked (children.py). It answers the supervisor's beats from its event loop, and publishes
-its gauges at each.
+code 0. SIGINT and SIGHUP are blocked (children.py). It answers the supervisor's beats from its event loop, and
+publishes its gauges at each.
 """
 
 from __future__ import annotations

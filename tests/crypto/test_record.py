@@ -239,10 +239,7 @@ def test_no_record_opens_under_a_cached_key_with_any_bit_flipped(opens: Opens) -
     for at in range(len(made)):
         status = opens(cached(key), 0.0, CONTEXT, flipped(made, at))
         assert status == (lib.KMS_USED_UP if 4 <= at < 163 else lib.KMS_INVALID_CIPHERTEXT)
-    assert all(
-        opens(cached(key), 0.0, CONTEXT, made[:size]) == lib.KMS_INVALID_CIPHERTEXT
-        for size in range(len(made))
-    )
+    assert all(opens(cached(key), 0.0, CONTEXT, made[:size]) == lib.KMS_INVALID_CIPHERTEXT for size in range(len(made)))
     assert counter.value == len(made) - 163 + 9  # those that were tried, also the truncated ones
 
 
@@ -271,7 +268,13 @@ def test_an_opener_finds_the_key_of_each_record_anew() -> None:
     keys, times = cached(key) | cached(other), [0.0]
     opens = record.opener_of(keys, CONTEXT, lambda: times[0])
     one, another = record.seal(key, CONTEXT, b"one"), record.seal(other, CONTEXT, b"another")
-    assert [opens(made) for made in (one, another, another, one, one)] == [b"one", b"another", b"another", b"one", b"one"]
+    assert [opens(made) for made in (one, another, another, one, one)] == [
+        b"one",
+        b"another",
+        b"another",
+        b"one",
+        b"one",
+    ]
     assert counter.value == 5
     evicted = keys.pop(key.wrapped + CONTEXT)
     assert opens(one) == opens(one) == lib.KMS_USED_UP

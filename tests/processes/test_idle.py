@@ -1,4 +1,4 @@
-"""An idle server sleeps: its processes are woken by what happens, and by the beat. tests/idle.py measures what it costs.
+"""An idle server sleeps: its processes are woken by what happens, and by the beat. tests/idle.py measures its cost.
 
 The tests count how often a thread went to sleep, which the load of the machine does not change.
 """
