@@ -14,7 +14,7 @@ from kms_grpc.registry.shards import Shard
 
 ASK_EVERY_NS: Final = 10 * 10**9
 """How often transactions are begun, which tells of a full disk and of a lock that is not released."""
-REGIONS_AT_ONCE: Final = 12
+REGIONS_AT_ONCE: Final = 4
 """So many regions are tried at a time, in turns. All of them share a disk, so a full one is found by the first try."""
 WRITE_EVERY_NS: Final = 60 * 10**9
 """How often one region is written to, in turns, which tells of a disk that fails."""
