@@ -3,7 +3,7 @@
     python build.py            everything below, in this order
     python build.py --stubs    from protos/: the gRPC stubs, the field numbers for C in native/contract_fields.h, the
                                pages of reference that .ci/pages.py names (needs grpcio-tools and mypy-protobuf)
-    python build.py --client   the client's methods that only fill a request, from protos/; then the asyncio client, from
+    python build.py --client   the client's methods that only fill a request, from protos/, and the asyncio client, from
                                the blocking one (needs grpcio-tools and ruff)
     python build.py --core     the C core, into kms_grpc/crypto (needs cffi, a C compiler, libssl-dev)
 

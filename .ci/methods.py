@@ -1,9 +1,8 @@
-"""Makes the client's methods of operations that nobody wrote one for:  python .ci/methods.py  (`build.py --client` runs it)
+"""Prints the client's methods that only fill a request:  python .ci/methods.py  (`python build.py --client` runs it)
 
     kms_grpc/client/methods/plain.py    from the rpcs, fields and comments of protos/
 
-A method that does more than fill the request (defaults, pages, conversions) is written by hand in the file of its topic.
-Needs grpcio-tools.
+A method that does more (defaults, pages, conversions) is written by hand, in the file of its topic. Needs grpcio-tools.
 """
 
 from __future__ import annotations
@@ -63,7 +62,9 @@ def written_by_hand() -> set[str]:
 
 def scalar(field: Any) -> str:
     """Returns `string`, `bytes`, `enum`, `message` … for the type of a field."""
-    return {value: name for name, value in vars(type(field)).items() if name.startswith("TYPE_")}[field.type][5:].lower()
+    return {value: name for name, value in vars(type(field)).items() if name.startswith("TYPE_")}[field.type][
+        5:
+    ].lower()
 
 
 def argument(field: Any) -> tuple[str, str]:
@@ -77,7 +78,9 @@ def argument(field: Any) -> tuple[str, str]:
         return "datetime", "timestamp({})"
     if field.enum_type:
         enum = f"{Path(field.enum_type.file.name).stem}_pb2.{field.enum_type.name}"
-        return ("Sequence[str]", f"by_aws_names({enum}, {{}})") if field.is_repeated else ("str", f"by_aws_name({enum}, {{}})")
+        if field.is_repeated:
+            return "Sequence[str]", f"by_aws_names({enum}, {{}})"
+        return "str", f"by_aws_name({enum}, {{}})"
     if scalar(field) not in SCALARS:
         raise SystemExit(f"{field.full_name}: no argument is known for {name}; write the method by hand")
     kind = SCALARS[scalar(field)]
