@@ -86,6 +86,19 @@ class PlainMethods(ServiceClient):
         request = key_management_pb2.GetKeyPolicyRequest(key_id=key_id, policy_name=policy_name)
         return self._call(self._keys.GetKeyPolicy, request)
 
+    def list_key_policies(
+        self, key_id: str, *, limit: int | None = None, marker: str | None = None
+    ) -> key_management_pb2.ListKeyPoliciesResponse:
+        """Lists the names of a key's policies, in any state: every key has one, `default`.
+
+        key_id: Id or ARN of the key, 1 to 2,048 characters.
+        limit: Most entries of a page, 1 to 1,000. Default: 100.
+        marker: NextMarker of the page before, 1 to 1,024 characters, unchanged. InvalidMarkerException if it is another
+            listing's or region's.
+        """
+        request = key_management_pb2.ListKeyPoliciesRequest(key_id=key_id, limit=limit, marker=marker)
+        return self._call(self._keys.ListKeyPolicies, request)
+
     def list_resource_tags(
         self, key_id: str, *, limit: int | None = None, marker: str | None = None
     ) -> key_management_pb2.ListResourceTagsResponse:
