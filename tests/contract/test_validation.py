@@ -170,12 +170,12 @@ TEXTS = [
     ),
     (
         imported(valid_to=Timestamp(nanos=10**9)),
-        "The validTo date is none: its nanos must be between 0 and 999,999,999",
+        "The validTo date is invalid: its nanos must be between 0 and 999,999,999",
         "google.protobuf.Timestamp has no such nanos, and would be another time when read again",
     ),
     (
         imported(valid_to=Timestamp(nanos=-1)),
-        "The validTo date is none: its nanos must be between 0 and 999,999,999",
+        "The validTo date is invalid: its nanos must be between 0 and 999,999,999",
         "the same, below",
     ),
     (
