@@ -42,7 +42,7 @@ def measure(name: str, bench_data: BenchData) -> list[Row]:
 
 
 def cpu_us(handle: Handle, raw: bytes, calls: int) -> float:
-    """Returns this process's CPU per call in microseconds. BenchFailed if a call is not answered."""
+    """Returns this process's CPU per call in microseconds. Raises BenchFailed if a call is not answered."""
     begun = process_time_ns()
     for _ in range(calls):
         if handle(raw) is None:

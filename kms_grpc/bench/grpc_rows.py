@@ -47,7 +47,7 @@ def echo_beside(
 ) -> tuple[list[LoadReport], list[LoadReport]]:
     """Returns the reports of an echo of the same sizes, and those of the operation. The two take turns.
 
-    `connections` and `in_flight` are per worker. BenchFailed if a call failed.
+    `connections` and `in_flight` are per worker. Raises BenchFailed if a call failed.
     """
     with own_server(bench_data.fresh("serve"), workers) as target:
         workload = Workload(target)
