@@ -1,8 +1,8 @@
 """The oracle of the crash test: a file of requests and answers, each on disk before the next call is made.
 
 It is a file of JSON lines that only the test writes: {"call": n, "op": …, "args": {…}} before a call, and after its
-answer {"call": n, "answer": {…}}, fsynced. A call without an answer took effect wholly or not at all. `Expected` is read
-from that file only. It has, for each key, alias and field, the values that it may have: more than one only after a call
+answer {"call": n, "answer": {…}}, fsynced. A call without an answer took effect wholly or not at all. `Expected` is
+read from that file only. It has, for each key, alias and field, the values that it may have: more than one only after a call
 without an answer.
 """
 
