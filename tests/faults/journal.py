@@ -2,8 +2,8 @@
 
 It is a file of JSON lines that only the test writes: {"call": n, "op": …, "args": {…}} before a call, and after its
 answer {"call": n, "answer": {…}}, fsynced. A call without an answer took effect wholly or not at all. `Expected` is
-read from that file only. It has, for each key, alias and field, the values that it may have: more than one only after a call
-without an answer.
+read from that file only. It has, for each key, alias and field, the values that it may have: more than one only after
+a call without an answer.
 """
 
 from __future__ import annotations
