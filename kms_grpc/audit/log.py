@@ -2,7 +2,8 @@
 
 `append` keeps a line in memory; it is in the file and on the disk within 100 ms. `write` returns when the line and all
 lines before it are in the file (write(2)); they are on the disk within 100 ms. A thread writes waiting lines, calls
-fdatasync, keeps the reserve (reserve.py), and checks once a second whether the file was moved by logrotate.
+fdatasync, keeps the reserve (reserve.py), and follows the file's name when logrotate moves it. It sleeps while there
+is nothing to do.
 
 On a full disk the reserve is used up first. Then `write` raises, and `append` holds a limited number of bytes and
 counts the lines that it drops. When there is room again, the held lines are written, followed by a record with the
@@ -28,13 +29,19 @@ from kms_grpc.audit.record import iso_time, new_id
 from kms_grpc.clock import Clock
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.folder_sync import sync_folder
+from kms_grpc.folder_watch import RENAMED, FolderWatch
 
 RESERVE_BYTES: Final = 64 * 1024 * 1024
 """Reserve of all workers together; each holds its share in its own log."""
 HELD_BYTES: Final = 8 * 1024 * 1024
 TICK_SECONDS: Final = 0.04
 CHECK_SECONDS: Final = 1.0
+"""How often a log is checked that is written to or cannot be written."""
+QUIET_SECONDS: Final = 60.0
+"""How often any other log is checked."""
 PROBE_BYTES: Final = 4096
+WRITE_LINES: Final = 256
+"""Lines of one write(2): few enough for a buffer that malloc reuses instead of mapping fresh pages for each."""
 
 _log = logging.getLogger("kms_grpc.audit")
 
@@ -71,7 +78,10 @@ class FileAuditLog:
         self._held_limit = held_bytes
         self._lock = threading.Lock()
         self._sync_lock = threading.Lock()
-        self._waiting = bytearray()
+        self._lines: list[bytes] = []
+        """The lines that wait. Any thread appends, the holder of the lock takes from the front."""
+        self._waiting = 0
+        """Their bytes."""
         self._dropped = 0
         self._dropped_reported = 0
         self._dirty = False
@@ -80,9 +90,11 @@ class FileAuditLog:
         self._unsupported = False
         self._descriptor, self._torn = _open(path)
         self._extend_reserve()
+        self._moves = FolderWatch(path.parent, RENAMED)
         self._end = threading.Event()
-        self._work = threading.Event()
-        """Set when there is something to write or to sync."""
+        self._has_work = False
+        """The thread was woken, because there is something to write or to sync, or a write failed."""
+        self._wake = os.eventfd(0)
         self._thread = threading.Thread(target=self._run, args=(tick_seconds,), name="audit-log", daemon=True)
         self._thread.start()
 
@@ -90,12 +102,18 @@ class FileAuditLog:
 
     def append(self, line: bytes) -> None:
         """See AuditLog."""
-        if len(self._waiting) + len(line) > self._held_limit and not self._make_room():
+        size = len(line)
+        if self._waiting + size > self._held_limit and not self._make_room():
             self._dropped += 1
             return
-        self._waiting.extend(line)
-        if not self._work.is_set():
-            self._work.set()
+        self._lines.append(line)
+        self._waiting += size
+        if not self._has_work:
+            self._wake_thread()
+
+    def _wake_thread(self) -> None:
+        self._has_work = True
+        os.eventfd_write(self._wake, 1)
 
     def _make_room(self) -> bool:
         """Writes the waiting lines on the caller's thread, since the log's own is behind (perhaps in a slow
@@ -125,19 +143,22 @@ class FileAuditLog:
     def facts(self) -> LogFacts:
         with self._lock:
             ready = 0 if self._end.is_set() else reserve.left(self._descriptor)
-            return LogFacts(self._dropped, len(self._waiting), ready, self._trouble is not None)
+            return LogFacts(self._dropped, self._waiting, ready, self._trouble is not None)
 
     def close(self) -> None:
         """Writes and syncs waiting lines, frees the reserve, and ends the thread. Idempotent."""
         if self._end.is_set():
             return
         self._end.set()
-        self._work.set()
+        self._wake_thread()
         self._thread.join()
         self._check()
         with self._lock:
             self._trouble = OSError(0, "it is closed")
             reserve.release(self._descriptor)
+            self._has_work = True
+            os.close(self._wake)
+        self._moves.close()
         os.close(self._descriptor)
 
     # --- the file ----------------------------------------------------------------------------------------------
@@ -145,11 +166,18 @@ class FileAuditLog:
     def _put(self, last: bytes = b"") -> bool:
         """Writes the waiting lines, then `last`; returns whether all of it is in the file. For the holder of the
         lock."""
-        waiting = bytes(self._waiting)
-        data = waiting + last if last else waiting
-        done = self._write_whole_lines(data)
-        del self._waiting[: min(done, len(waiting))]
-        return done == len(data)
+        while True:
+            lines = self._lines[:WRITE_LINES]
+            ends = len(lines) < WRITE_LINES
+            data = b"".join([*lines, last]) if ends else b"".join(lines)
+            done = self._write_whole_lines(data)
+            self._forget(lines[: data.count(b"\n", 0, done)] if done < len(data) else lines)
+            if ends or done < len(data):
+                return done == len(data)
+
+    def _forget(self, written: list[bytes]) -> None:
+        del self._lines[: len(written)]
+        self._waiting -= sum(map(len, written))
 
     def _write_whole_lines(self, data: bytes) -> int:
         """Writes `data` up to the end of a line; returns how many bytes. If not all, `_trouble` has the reason."""
@@ -163,9 +191,9 @@ class FileAuditLog:
         except OSError as error:
             self._trouble = error
             done = self._cut_half_line(data, done)
-        if done > 0:
-            self._dirty = True
-            self._work.set()
+        self._dirty |= done > 0
+        if not self._has_work:
+            self._wake_thread()
         return done
 
     def _cut_half_line(self, data: bytes, done: int) -> int:
@@ -182,19 +210,25 @@ class FileAuditLog:
     def _run(self, tick_seconds: float) -> None:
         checked = time.monotonic()
         while not self._end.is_set():
-            if self._work.wait(max(0.0, checked + CHECK_SECONDS - time.monotonic())):
-                self._work.clear()
+            if self._moves.wait([self._wake], max(0.0, checked + self._check_seconds() - time.monotonic())):
+                os.eventfd_read(self._wake)
+                self._has_work = False
                 self._end.wait(tick_seconds)
             try:
                 self._tick()
-                if time.monotonic() - checked >= CHECK_SECONDS:
-                    self._check()
+                if self._moves.take() or time.monotonic() - checked >= CHECK_SECONDS:
                     checked = time.monotonic()
+                    self._check()
             except Exception:  # the thread must not end
                 _log.exception("the audit log %s", self.path)
 
+    def _check_seconds(self) -> float:
+        lost = self._dropped > self._dropped_reported
+        watched = self._trouble is not None or lost or self._dirty or self._reserve_missing or self._moves.is_blind
+        return CHECK_SECONDS if watched else QUIET_SECONDS
+
     def _tick(self) -> None:
-        if self._waiting and self._trouble is None:
+        if self._lines and self._trouble is None:
             with self._lock:
                 self._put()
         if self._dirty:
@@ -203,7 +237,7 @@ class FileAuditLog:
             self._extend_reserve()
 
     def _check(self) -> None:
-        """Once a second: follows a moved file, tries a full disk again, and records lost lines."""
+        """Follows a moved file, tries a full disk again, and records lost lines."""
         self._follow_name()
         with self._lock:
             if self._trouble is None or self._has_room():

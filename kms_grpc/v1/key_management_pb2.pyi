@@ -488,6 +488,79 @@ class GetKeyPolicyResponse(_message.Message):
 Global___GetKeyPolicyResponse: _TypeAlias = GetKeyPolicyResponse  # noqa: Y015
 
 @_typing.final
+class ListKeyPoliciesRequest(_message.Message):
+    """Asks for a page of the names of a key's policies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    MARKER_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    limit: _builtins.int
+    """Optional. Most entries of a page, 1 to 1,000. Default: 100."""
+    marker: _builtins.str
+    """Optional. NextMarker of the page before, 1 to 1,024 characters, unchanged. InvalidMarkerException if it is another
+    listing's or region's.
+    """
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        limit: _builtins.int | None = ...,
+        marker: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_marker", b"_marker", "limit", b"limit", "marker", b"marker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_marker", b"_marker", "key_id", b"key_id", "limit", b"limit", "marker", b"marker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    _WhichOneofReturnType__marker: _TypeAlias = _typing.Literal["marker"]  # noqa: Y015
+    _WhichOneofArgType__marker: _TypeAlias = _typing.Literal["_marker", b"_marker"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__marker) -> _WhichOneofReturnType__marker | None: ...
+
+Global___ListKeyPoliciesRequest: _TypeAlias = ListKeyPoliciesRequest  # noqa: Y015
+
+@_typing.final
+class ListKeyPoliciesResponse(_message.Message):
+    """A page of names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_NAMES_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    NEXT_MARKER_FIELD_NUMBER: _builtins.int
+    truncated: _builtins.bool
+    """Output only. True if there is another page. A page may be shorter than its Limit although there is another."""
+    next_marker: _builtins.str
+    """Output only. Marker of the next page. Absent on the last one."""
+    @_builtins.property
+    def policy_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The names."""
+
+    def __init__(
+        self,
+        *,
+        policy_names: _abc.Iterable[_builtins.str] | None = ...,
+        truncated: _builtins.bool = ...,
+        next_marker: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker", "next_marker", b"next_marker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker", "next_marker", b"next_marker", "policy_names", b"policy_names", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__next_marker: _TypeAlias = _typing.Literal["next_marker"]  # noqa: Y015
+    _WhichOneofArgType__next_marker: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__next_marker) -> _WhichOneofReturnType__next_marker | None: ...
+
+Global___ListKeyPoliciesResponse: _TypeAlias = ListKeyPoliciesResponse  # noqa: Y015
+
+@_typing.final
 class ScheduleKeyDeletionRequest(_message.Message):
     """Asks to delete a key when a window is over."""
 
@@ -609,7 +682,7 @@ class TagResourceRequest(_message.Message):
     """Required. Id or ARN of the key, 1 to 2,048 characters."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedCompositeFieldContainer[_keys_pb2.Tag]:
-        """Required. The tags. A key has at most 50: TagException beyond, as for a tag key that stands twice or begins with
+        """Required. The tags. A key has at most 50: TagException beyond, and for a tag key that is given twice or begins with
         "aws:"; ValidationException beyond 200 in one request. An empty list changes nothing.
         """
 
@@ -872,7 +945,7 @@ Global___GetKeyRotationStatusRequest: _TypeAlias = GetKeyRotationStatusRequest  
 
 @_typing.final
 class GetKeyRotationStatusResponse(_message.Message):
-    """How the key is rotated."""
+    """The automatic rotation of the key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1129,14 +1202,14 @@ class ImportKeyMaterialRequest(_message.Message):
     encrypted_key_material: _builtins.bytes
     """Required. The key material, wrapped under the public key, 1 to 6,144 bytes."""
     expiration_model: _keys_pb2.ExpirationModelType.ValueType
-    """Optional. Says if the key material expires. Default: KEY_MATERIAL_EXPIRES."""
+    """Optional. Says whether the key material expires. Default: KEY_MATERIAL_EXPIRES."""
     import_type: _keys_pb2.ImportType.ValueType
-    """Optional. Says if the key has had this key material before. Default: NEW_KEY_MATERIAL for the key's first, else
-    EXISTING_KEY_MATERIAL.
+    """Optional. Says whether the key has had this key material before. Default: NEW_KEY_MATERIAL for the key's first,
+    else EXISTING_KEY_MATERIAL.
     """
     key_material_description: _builtins.str
     """Optional. Description of the key material, 0 to 256 of the characters A-Z a-z 0-9 : / _ . - and white space.
-    Default: as it was.
+    Default: the description stays as it was.
     """
     key_material_id: _builtins.str
     """Optional. Id of the key material, 64 lower-case hex digits, of the characters a-f 0-9:
@@ -1144,8 +1217,8 @@ class ImportKeyMaterialRequest(_message.Message):
     """
     @_builtins.property
     def valid_to(self) -> _timestamp_pb2.Timestamp:
-        """Optional. Time at which the key material expires, at most 365 days ahead. With KEY_MATERIAL_EXPIRES, and then it
-        must be there.
+        """Optional. Time at which the key material expires, at most 365 days ahead. It must be given with
+        KEY_MATERIAL_EXPIRES, and not otherwise.
         """
 
     def __init__(
@@ -1185,7 +1258,7 @@ Global___ImportKeyMaterialRequest: _TypeAlias = ImportKeyMaterialRequest  # noqa
 
 @_typing.final
 class ImportKeyMaterialResponse(_message.Message):
-    """The key material is the key's."""
+    """The key material is imported."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

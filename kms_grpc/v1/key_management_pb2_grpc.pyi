@@ -142,6 +142,13 @@ class KeyManagementServiceStub:
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
     KMSInvalidStateException.
     """
+    ListKeyPolicies: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ListKeyPoliciesRequest, _key_management_pb2.ListKeyPoliciesResponse]
+    """Lists the names of a key's policies, in any state: every key has one, `default`.
+
+    Permission: kms:ListKeyPolicies on the key.
+    Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException.
+    """
     ListResourceTags: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ListResourceTagsRequest, _key_management_pb2.ListResourceTagsResponse]
     """Lists the tags of a key, in any state.
 
@@ -164,7 +171,7 @@ class KeyManagementServiceStub:
     KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
     """
     GetKeyRotationStatus: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.GetKeyRotationStatusRequest, _key_management_pb2.GetKeyRotationStatusResponse]
-    """Returns if a key is rotated automatically, how often, and when next.
+    """Returns whether a key is rotated automatically, how often, and when next.
 
     Permission: kms:GetKeyRotationStatus on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -378,6 +385,13 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
     KMSInvalidStateException.
     """
+    ListKeyPolicies: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ListKeyPoliciesRequest, _key_management_pb2.ListKeyPoliciesResponse]  # type: ignore[assignment]
+    """Lists the names of a key's policies, in any state: every key has one, `default`.
+
+    Permission: kms:ListKeyPolicies on the key.
+    Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException.
+    """
     ListResourceTags: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ListResourceTagsRequest, _key_management_pb2.ListResourceTagsResponse]  # type: ignore[assignment]
     """Lists the tags of a key, in any state.
 
@@ -400,7 +414,7 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
     """
     GetKeyRotationStatus: _aio.UnaryUnaryMultiCallable[_key_management_pb2.GetKeyRotationStatusRequest, _key_management_pb2.GetKeyRotationStatusResponse]  # type: ignore[assignment]
-    """Returns if a key is rotated automatically, how often, and when next.
+    """Returns whether a key is rotated automatically, how often, and when next.
 
     Permission: kms:GetKeyRotationStatus on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -679,6 +693,19 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ListKeyPolicies(
+        self,
+        request: _key_management_pb2.ListKeyPoliciesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.ListKeyPoliciesResponse, _abc.Awaitable[_key_management_pb2.ListKeyPoliciesResponse]]:
+        """Lists the names of a key's policies, in any state: every key has one, `default`.
+
+        Permission: kms:ListKeyPolicies on the key.
+        Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException.
+        """
+
+    @_abc_1.abstractmethod
     def ListResourceTags(
         self,
         request: _key_management_pb2.ListResourceTagsRequest,
@@ -723,7 +750,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.GetKeyRotationStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.GetKeyRotationStatusResponse, _abc.Awaitable[_key_management_pb2.GetKeyRotationStatusResponse]]:
-        """Returns if a key is rotated automatically, how often, and when next.
+        """Returns whether a key is rotated automatically, how often, and when next.
 
         Permission: kms:GetKeyRotationStatus on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,

@@ -1,4 +1,4 @@
-"""Methods that create, move, delete and list aliases."""
+"""Methods that create, move and list aliases. DeleteAlias is in plain.py."""
 
 from __future__ import annotations
 
@@ -23,10 +23,6 @@ class AliasMethods(ServiceClient):
         """Moves an alias to another key."""
         request = pb.UpdateAliasRequest(alias_name=alias_name, target_key_id=target_key_id)
         return self._call(self._keys.UpdateAlias, request)
-
-    def delete_alias(self, alias_name: str) -> pb.DeleteAliasResponse:
-        """Deletes an alias. The call is not retried, because a second DeleteAlias raises NotFoundException."""
-        return self._call(self._keys.DeleteAlias, pb.DeleteAliasRequest(alias_name=alias_name))
 
     def list_aliases(
         self, *, key_id: str | None = None, limit: int | None = None, marker: str | None = None

@@ -1,4 +1,4 @@
-"""Methods that schedule and cancel the deletion of a key.
+"""The method that schedules the deletion of a key. CancelKeyDeletion is in plain.py.
 
 Neither call is retried: the service refuses the second one, because the first has changed the state of the key.
 """
@@ -18,7 +18,3 @@ class DeletionMethods(ServiceClient):
         """Schedules the deletion of a key in 7 to 30 days (default 30). Meanwhile the key cannot be used."""
         request = pb.ScheduleKeyDeletionRequest(key_id=key_id, pending_window_in_days=pending_window_in_days)
         return self._call(self._keys.ScheduleKeyDeletion, request)
-
-    def cancel_key_deletion(self, key_id: str) -> pb.CancelKeyDeletionResponse:
-        """Cancels the deletion of a key. The key is Disabled afterwards."""
-        return self._call(self._keys.CancelKeyDeletion, pb.CancelKeyDeletionRequest(key_id=key_id))

@@ -1,4 +1,4 @@
-"""Methods that import key material into keys of origin EXTERNAL, and delete it.
+"""Methods that import key material into keys of origin EXTERNAL. DeleteImportedKeyMaterial is in plain.py.
 
 ImportKeyMaterial is not retried: a second one with the same import token is refused.
 """
@@ -55,10 +55,3 @@ class ImportMethods(ServiceClient):
             key_material_id=key_material_id,
         )
         return self._call(self._keys.ImportKeyMaterial, request)
-
-    def delete_imported_key_material(
-        self, key_id: str, *, key_material_id: str | None = None
-    ) -> pb.DeleteImportedKeyMaterialResponse:
-        """Deletes the current imported key material of a key, or the one of the given id. It can be imported again."""
-        request = pb.DeleteImportedKeyMaterialRequest(key_id=key_id, key_material_id=key_material_id)
-        return self._call(self._keys.DeleteImportedKeyMaterial, request)

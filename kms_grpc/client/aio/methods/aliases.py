@@ -1,5 +1,5 @@
 # Made by `python build.py --client` from kms_grpc/client/methods/aliases.py: do not edit.
-"""Methods that create, move, delete and list aliases."""
+"""Methods that create, move and list aliases. DeleteAlias is in plain.py."""
 
 from __future__ import annotations
 
@@ -24,10 +24,6 @@ class AsyncAliasMethods(AsyncServiceClient):
         """Moves an alias to another key."""
         request = pb.UpdateAliasRequest(alias_name=alias_name, target_key_id=target_key_id)
         return await self._call(self._keys.UpdateAlias, request)
-
-    async def delete_alias(self, alias_name: str) -> pb.DeleteAliasResponse:
-        """Deletes an alias. The call is not retried, because a second DeleteAlias raises NotFoundException."""
-        return await self._call(self._keys.DeleteAlias, pb.DeleteAliasRequest(alias_name=alias_name))
 
     async def list_aliases(
         self, *, key_id: str | None = None, limit: int | None = None, marker: str | None = None

@@ -1,5 +1,5 @@
 # Made by `python build.py --client` from kms_grpc/client/methods/importing.py: do not edit.
-"""Methods that import key material into keys of origin EXTERNAL, and delete it.
+"""Methods that import key material into keys of origin EXTERNAL. DeleteImportedKeyMaterial is in plain.py.
 
 ImportKeyMaterial is not retried: a second one with the same import token is refused.
 """
@@ -56,10 +56,3 @@ class AsyncImportMethods(AsyncServiceClient):
             key_material_id=key_material_id,
         )
         return await self._call(self._keys.ImportKeyMaterial, request)
-
-    async def delete_imported_key_material(
-        self, key_id: str, *, key_material_id: str | None = None
-    ) -> pb.DeleteImportedKeyMaterialResponse:
-        """Deletes the current imported key material of a key, or the one of the given id. It can be imported again."""
-        request = pb.DeleteImportedKeyMaterialRequest(key_id=key_id, key_material_id=key_material_id)
-        return await self._call(self._keys.DeleteImportedKeyMaterial, request)
