@@ -45,9 +45,7 @@ def is_bulk(operation: Operation) -> bool:
 class Bulk:
     """The calls with large messages of one worker."""
 
-    def __init__(
-        self, executor: Executor, limits: Limits, blocking_pool: BlockingPool, answers: GrpcAnswers
-    ) -> None:
+    def __init__(self, executor: Executor, limits: Limits, blocking_pool: BlockingPool, answers: GrpcAnswers) -> None:
         self._executor = executor
         self._answers = answers
         self._blocking_pool = blocking_pool

@@ -18,7 +18,7 @@ import grpc
 import pytest
 
 from kms_grpc import errors
-from kms_grpc.client import CallFailed, DeadlineExceeded, KeyManagementClient, ServiceUnreachable, StreamClient
+from kms_grpc.client import DeadlineExceeded, KeyManagementClient, StreamClient
 from kms_grpc.client.aio import AsyncStreamClient
 from kms_grpc.crypto.message_format import read_header
 from kms_grpc.v1 import envelope_pb2 as pb
