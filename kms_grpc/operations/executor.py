@@ -94,6 +94,20 @@ class Executor:
         self.service.counters.count_warm(operation.name, call.cells, time.perf_counter_ns() - started)
         return answer
 
+    def knows(self, credentials: Credentials) -> bool:
+        """Returns whether the caller is known, as far as that can be told without the disk."""
+        return self.service.authentication.warm_principal(credentials) is not None
+
+    def judge(self, operation: Operation, credentials: Credentials) -> None:
+        """Verifies the credentials, with the disk if need be. Raises KMSError where they are wrong; the call is then
+        audited and counted."""
+        try:
+            self.service.authentication.principal(credentials)
+        except Exception as problem:
+            error = fail(open_call(self.service, operation, credentials), problem)
+            self.service.counters.count(operation.name, error.code, 0)
+            raise error from None
+
     def refuse(self, operation: Operation | Unbuilt, credentials: Credentials, error: KMSError) -> KMSError:
         """Audits and counts a call that a door refuses before it has begun. Returns `error`."""
         call = open_call(self.service, operation, credentials)

@@ -19,6 +19,10 @@ WORKER: Final = {
     "audit_held_bytes": "Bytes of audit records waiting in memory",
     "audit_reserve_bytes": "Bytes that the audit log can still write on a full disk",
     "audit_blocked": "1 while the audit log cannot be written",
+    "descriptors": "Files and connections that the process has open",
+    "descriptors_limit": "Files and connections that it may open",
+    "aws_connections": "Connections to the AWS endpoint",
+    "aws_strangers_refused": "Connections and requests that the AWS endpoint refused for a bound on strangers",
     "tls_seconds_to_expiry": "Seconds until the TLS certificate expires, absent without TLS",
 }
 KEEPER: Final = {
@@ -38,7 +42,7 @@ KEEPER: Final = {
 }
 COUNTS: Final = frozenset(
     {
-        *("audit_dropped", "outbox_copied", "answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"),
+        *("aws_strangers_refused", "audit_dropped", "outbox_copied", "answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"),
         "clock_jumps",
         "changes_made_up",
     }
