@@ -21,13 +21,8 @@ import click
 import msgspec
 
 from kms_grpc.authentication.credentials import Credentials, SignedRequest
-from kms_grpc.authentication.signature_v4 import (
-    FixedSigners,
-    SignatureV4,
-    derive_signing_key,
-    read_scope,
-    signature_of,
-)
+from kms_grpc.authentication.signature_v4 import FixedSigners, SignatureV4, read_scope, signature_of
+from kms_grpc.authentication.signing_key import SigningKey, derive_signing_key
 from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.echo import USAGE
@@ -92,7 +87,7 @@ def _signed(host: bytes, target: bytes, body: bytes) -> dict[bytes, bytes]:
         DEV_ACCESS_KEY.encode(), moment[:8], REGION.encode(), b";".join(headers),
     )  # fmt: skip
     scope = read_scope(stated, True)
-    key = derive_signing_key(DEV_SECRET.encode(), scope.date, scope.region)
+    key = SigningKey(derive_signing_key(DEV_SECRET.encode(), scope.date, scope.region))
     signature = signature_of(key, SignedRequest(b"POST", b"/", b"", headers, body), scope, moment)
     return {**headers, b"authorization": stated + b"Signature=" + signature}
 
