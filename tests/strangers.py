@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -43,8 +43,6 @@ GROWN_MIB: Final = 128.0
 LOG_BYTES: Final = 64 * 1024
 """So much may be logged in a minute."""
 
-Send = Callable[[bytes], object]
-
 
 # --- what a stranger does ----------------------------------------------------------------------------------------
 
@@ -61,13 +59,9 @@ class Target:
     def goes_on(self) -> bool:
         return time.monotonic() < self.end
 
-    @contextlib.contextmanager
-    def connection(self) -> Iterator[socket.socket]:
+    def connect(self) -> socket.socket:
         host, _, port = self.address.rpartition(":")
-        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 5, (self.source, 0)) as made:
-            yield made
-        if self.goes_on:
-            time.sleep(0.001)
+        return socket.create_connection((host, int(port)), 5, (self.source, 0))
 
     def signed(self, body: bytes, key: tuple[str, str], region: str = "eu-central-1") -> bytes:
         headers = signed_headers(self.address, "TrentService.Encrypt", body, region, key, {})
@@ -76,14 +70,14 @@ class Target:
 
 
 def endless_header(target: Target) -> None:
-    with target.connection() as made:
+    with target.connect() as made:
         made.sendall(b"POST / HTTP/1.1\r\nX: ")
         while target.goes_on:
             made.sendall(b"a" * 65536)
 
 
 def endless_headers(target: Target) -> None:
-    with target.connection() as made:
+    with target.connect() as made:
         made.sendall(b"POST / HTTP/1.1\r\n")
         for number in itertools.count():
             made.sendall(b"X-%d: a\r\n" % number * 100)
@@ -95,21 +89,25 @@ def half_requests(target: Target, begin: bytes, size: int = 100) -> None:
         opened = []
         for _ in range(size):
             with contextlib.suppress(OSError):
-                host, _, port = target.address.rpartition(":")
-                made = held.enter_context(socket.create_connection((host, int(port)), 5, (target.source, 0)))
+                made = held.enter_context(target.connect())
                 made.setblocking(False)
                 made.send(begin)
                 opened.append(made)
-        until = time.monotonic() + 5
-        while opened and target.goes_on and time.monotonic() < until:
-            for made in list(opened):
-                try:
-                    made.send(b"a")
-                except BlockingIOError:
-                    pass
-                except OSError:
-                    opened.remove(made)
+        until = min(target.end, time.monotonic() + 5)
+        while opened and time.monotonic() < until:
+            opened = [made for made in opened if took_a_byte(made)]
             time.sleep(0.001)
+
+
+def took_a_byte(connection: socket.socket) -> bool:
+    """Sends a byte; returns False if the connection has ended."""
+    try:
+        connection.send(b"a")
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def half_heads(target: Target) -> None:
@@ -123,7 +121,7 @@ def half_bodies(target: Target) -> None:
 
 def repeated(target: Target, request: bytes) -> None:
     """Sends a request again and again over one connection, as fast as it is answered."""
-    with target.connection() as made:
+    with target.connect() as made:
         while target.goes_on:
             made.sendall(request)
             if not made.recv(65536):
@@ -155,7 +153,7 @@ def many_at_once(target: Target) -> None:
 
 
 def unread_answers(target: Target) -> None:
-    with target.connection() as made:
+    with target.connect() as made:
         while target.goes_on:
             made.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
 
@@ -165,7 +163,7 @@ def garbage(target: Target) -> None:
 
 
 def connections(target: Target) -> None:
-    with target.connection():
+    with target.connect():
         pass
 
 
@@ -177,7 +175,7 @@ ATTACKS: Final = (
 
 def stranger(address: str, source: str, seconds: float, processors: set[int]) -> None:
     """Runs all attacks at once, for `seconds`."""
-    os.sched_setaffinity(0, processors)
+    os.sched_setaffinity(0, processors or os.sched_getaffinity(0))
     os.nice(19)
     target = Target(address, source, time.monotonic() + seconds)
 

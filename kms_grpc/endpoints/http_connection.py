@@ -27,6 +27,10 @@ STRANGER_IDLE_SECONDS: Final = 10.0
 """The same for a connection on which no call was verified."""
 CLOSE_SECONDS: Final = 5.0
 """How long a peer may take to read the last answer."""
+LINGER_SECONDS: Final = 1.0
+LINGER_BYTES: Final = 256 * 1024
+"""What a peer may still send behind what was refused, until it has read the answer: closing at once, with bytes
+unread, would reset the connection, and the answer be lost."""
 READ_BYTES: Final = 32 * 1024
 """Most that is read at once, into a buffer that all connections share."""
 UNCOUNTED_BYTES: Final = 16 * 1024
@@ -74,7 +78,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._end: BadRequest | None = None
         self._is_closing = False
         self._in_body = False
-        self._held = self._pieces = self._not_reading = 0
+        self._held = self._pieces = self._not_reading = self._discarded = 0
         self._deadline = math.inf
         shared.connections.add(self)
         shared.peers.enter(peer, self)
@@ -95,6 +99,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, size: int) -> None:
         if self._is_closing:
+            self._discard(size)
             return
         parser = self._parser
         if not (parser.begun or parser.reading_body):
@@ -180,8 +185,10 @@ class HttpConnection(asyncio.BufferedProtocol):
         if keep_alive:
             idle = STRANGER_IDLE_SECONDS if self.is_stranger else IDLE_SECONDS
             self._deadline = self._shared.loop.time() + idle
-        else:
+        elif request.is_whole:
             self._close()
+        else:
+            self._linger()
 
     # --- what is refused -----------------------------------------------------------------------------------------
 
@@ -198,7 +205,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._shared.refusals.add(refused.text, self.peer.address)
         self.peer.charge()
         self._transport.write(self._shared.answers.refusal(refused.status, refused.text))
-        self._close()
+        self._linger()
 
     def look(self, now: float) -> None:
         """Ends the connection if it is late. Called once a second."""
@@ -259,6 +266,25 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._is_closing = True
         self._deadline = self._shared.loop.time() + CLOSE_SECONDS
         if self._transport is not None:
+            self._transport.close()
+
+    def _linger(self) -> None:
+        """Ends the connection once the peer has read the answer and ended it, or has taken too long."""
+        transport = self._transport
+        assert transport is not None
+        if not transport.can_write_eof():
+            self._close()
+            return
+        if self._not_reading:
+            self._not_reading = 0
+            transport.resume_reading()
+        self._is_closing = True
+        self._deadline = self._shared.loop.time() + LINGER_SECONDS
+        transport.write_eof()
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > LINGER_BYTES and self._transport is not None:
             self._transport.close()
 
     def stop(self) -> None:
