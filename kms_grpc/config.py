@@ -98,7 +98,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Connections to the AWS endpoint, never more than half of the files that a worker may open. When all are in use, a
     newcomer takes the place of a connection without a verified call, of the address that has most."""
     http_connections_per_address: int = 250
-    """The same of one address (IPv6: /64). Behind a proxy all clients have the proxy's address."""
+    """Connections of one address (IPv6: /64) to the AWS endpoint. Behind a proxy all clients have the proxy's."""
     calls: int = 1024
     """Calls under way in a worker, over all connections, waiting calls and streams included. A call beyond that gets
     ThrottlingException with RetryInfo."""

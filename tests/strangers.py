@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tests.endpoints.aws_calls import TEST, address_of, call, signed_headers
+from tests.endpoints.aws_calls import address_of, call, signed_headers
 from tests.served import Served
 
 ADDRESSES: Final = ("127.0.0.2", "127.0.0.3")
@@ -116,7 +116,9 @@ def half_heads(target: Target) -> None:
 
 def half_bodies(target: Target) -> None:
     head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-amz-json-1.1\r\n"
-    half_requests(target, head + b"X-Amz-Target: TrentService.Encrypt\r\nContent-Length: 1000000\r\n\r\n" + b"a" * 60_000)
+    half_requests(
+        target, head + b"X-Amz-Target: TrentService.Encrypt\r\nContent-Length: 1000000\r\n\r\n" + b"a" * 60_000
+    )
 
 
 def repeated(target: Target, request: bytes) -> None:

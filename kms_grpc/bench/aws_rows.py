@@ -57,8 +57,8 @@ def measure(name: str, bench_data: BenchData) -> list[Row]:
         echoing.run(echo, bench_data.effort.warm_up)
         return [
             interleaved(
-                name, "µs CPU/call", GOALS[name], lambda: load.run(encrypt, seconds), lambda: echoing.run(echo, seconds),
-                rounds,
+                name, "µs CPU/call", GOALS[name], lambda: load.run(encrypt, seconds),
+                lambda: echoing.run(echo, seconds), rounds,
             )
         ]  # fmt: skip
 

@@ -16,8 +16,8 @@ from typing import Any, Final
 from kms_grpc import config
 from kms_grpc.bench import own_certificate
 from kms_grpc.bench.children import BenchFailed, environment
-from kms_grpc.bench.http_echo import PORT_FILE
 from kms_grpc.bench.http2 import Answer, LoadConnection
+from kms_grpc.bench.http_echo import PORT_FILE
 from kms_grpc.bench.sockets import Trust
 from kms_grpc.config import Settings
 from kms_grpc.processes.isolation import python_module

@@ -78,7 +78,7 @@ def _validator(request: type[Message]) -> Validator:
 def _object(raw: bytes) -> dict[str, Any]:
     try:
         value = _decode(raw)
-        if isinstance(value, dict) and len(_MEMBER.findall(raw)) != _count(value):
+        if isinstance(value, dict) and raw.count(b":") != len(value) and len(_MEMBER.findall(raw)) != _count(value):
             _refuse_repeated(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise SerializationException("The body of the request is not valid JSON.") from None

@@ -26,7 +26,14 @@ class Answers:
         self._second, self._date = 0, b""
 
     def answer(
-        self, status: int, body: bytes, request_id: bytes, keep_alive: bool, kind: bytes = JSON_1_1, *, is_head: bool = False
+        self,
+        status: int,
+        body: bytes,
+        request_id: bytes,
+        keep_alive: bool,
+        kind: bytes = JSON_1_1,
+        *,
+        is_head: bool = False,
     ) -> bytes:
         """Returns an answer; without `keep_alive` one that says that the connection ends, with `is_head` one to HEAD."""
         return b"".join(
@@ -40,8 +47,12 @@ class Answers:
     def refusal(self, status: int, text: str) -> bytes:
         """Returns the answer to what is no request. The connection ends with it."""
         body = text.encode("ascii")
-        return b"%b%b\r\nx-amzn-RequestId: %b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n%b%b" % (
-            _STATUS[status], self.date(), new_id().encode(), len(body), b"Connection: close\r\n\r\n", body,
+        return b"".join(
+            (
+                _STATUS[status], self.date(), b"\r\nx-amzn-RequestId: ", new_id().encode(),
+                b"\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ", b"%d" % len(body),
+                b"\r\nConnection: close\r\n\r\n", body,
+            )
         )  # fmt: skip
 
     def date(self) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, cast
 
 from kms_grpc.endpoints.http_answers import Answers
-from kms_grpc.endpoints.http_requests import BadRequest, Request, RequestParser
+from kms_grpc.endpoints.http_requests import PIECE_BYTES, BadRequest, Request, RequestParser
 from kms_grpc.endpoints.peers import Peer, Peers
 from kms_grpc.endpoints.refusals import Refusals
 
@@ -24,15 +24,13 @@ BODY_SECONDS: Final = 30.0
 IDLE_SECONDS: Final = 75.0
 """How long a connection stays open between requests: longer than clients keep connections in their pools."""
 STRANGER_IDLE_SECONDS: Final = 10.0
-"""The same for a connection on which no call was verified."""
+"""A connection on which no call was verified stays open for less."""
 CLOSE_SECONDS: Final = 5.0
 """How long a peer may take to read the last answer."""
 LINGER_SECONDS: Final = 1.0
 LINGER_BYTES: Final = 256 * 1024
-"""What a peer may still send behind what was refused, until it has read the answer: closing at once, with bytes
-unread, would reset the connection, and the answer be lost."""
-READ_BYTES: Final = 32 * 1024
-"""Most that is read at once, into a buffer that all connections share."""
+"""So long and so much a peer may still send behind what was refused, until it has read the answer: closing at once, with
+bytes unread, would reset the connection, and the answer would be lost."""
 UNCOUNTED_BYTES: Final = 16 * 1024
 """Up to so much of a body that has not wholly arrived is not counted: nearly all bodies are smaller."""
 SMALL_PIECE: Final = 1_024
@@ -50,13 +48,13 @@ Serve = Callable[[Request, "HttpConnection"], Reply | Coroutine[Any, Any, Reply]
 
 
 class Shared:
-    """What the connections of one worker have in common. `largest` is the size of the largest body in bytes."""
+    """The parts that all connections of one worker have in common. `largest` is the size of the largest body in bytes."""
 
     def __init__(self, serve: Serve, answers: Answers, peers: Peers, refusals: Refusals, largest: int) -> None:
         self.loop = asyncio.get_running_loop()
         self.serve, self.answers, self.peers, self.refusals = serve, answers, peers, refusals
         self.largest = largest
-        self.buffer = memoryview(bytearray(READ_BYTES))
+        self.buffer = memoryview(bytearray(PIECE_BYTES))
         self.connections: set[HttpConnection] = set()
         self.stopping = False
 
@@ -179,9 +177,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         if self.is_stranger and not self.peer.charge(1 + len(request.body) // UNCOUNTED_BYTES):
             keep_alive = False
         answers = self._shared.answers
-        transport.write(
-            answers.answer(status, body, request_id, keep_alive, kind, is_head=request.method == b"HEAD")
-        )
+        transport.write(answers.answer(status, body, request_id, keep_alive, kind, is_head=request.method == b"HEAD"))
         if keep_alive:
             idle = STRANGER_IDLE_SECONDS if self.is_stranger else IDLE_SECONDS
             self._deadline = self._shared.loop.time() + idle

@@ -17,6 +17,8 @@ import httptools
 
 HEAD_BYTES: Final = 16 * 1024
 """Longest head of a request, as at the gRPC door. A signed request of AWS's SDKs has about 1 KiB."""
+PIECE_BYTES: Final = 32 * 1024
+"""Most bytes that are given to the parser at once."""
 HEADERS: Final = 100
 """Most headers of a request. AWS's SDKs send about ten."""
 CONTINUE: Final = b"100-continue"
@@ -59,7 +61,10 @@ class RequestParser:
         """`largest` is the size of the largest body in bytes."""
         self._take = take
         self._largest = largest
-        self._ignored: Headers = {}
+        self._ignored: list[tuple[bytes, bytes]] = []
+        self._pairs: list[tuple[bytes, bytes]] = []
+        self._fed = self._size = 0
+        """Bytes of the pieces in which the head has come, and of the last piece."""
         self._refusal: BadRequest | None = None
         self._parser = self._new_parser()
         self.begun = False
@@ -72,13 +77,14 @@ class RequestParser:
 
     def feed(self, data: memoryview) -> None:
         """Takes the next bytes. Raises BadRequest."""
+        self._size = len(data)
         if self.begun:
-            self._head_bytes += len(data)  # a bound on what httptools keeps of a head that has not ended
+            self._fed += self._size
         try:
             self._feed(data)
         except httptools.HttpParserError:
             raise self._refusal or BadRequest(400, NOT_HTTP) from None
-        if self.begun and self._head_bytes > HEAD_BYTES:
+        if (self.begun and self._fed > HEAD_BYTES + PIECE_BYTES) or len(self._pairs) > HEADERS:
             raise BadRequest(431, HEAD_TOO_LARGE)
 
     def _feed(self, data: memoryview) -> None:
@@ -95,32 +101,27 @@ class RequestParser:
 
     def on_message_begin(self) -> None:
         self.begun = True
+        self._fed = self._size
         self._url = b""
-        self._headers: Headers = {}
-        self._head_bytes = self._count = 0
+        self._pairs = []
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count += 1
-        self._head_bytes += len(name) + len(value)
-        if self._count > HEADERS or self._head_bytes > HEAD_BYTES:
-            self._refusal = BadRequest(431, HEAD_TOO_LARGE)
-            raise self._refusal
-        if not self.begun:
-            return  # a trailer, which nobody signs
-        name, value, headers = name.lower(), value.strip(), self._headers
-        headers[name] = headers[name] + b"," + value if name in headers else value
+        self._pairs.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Begins the request, unless its head is parsed again. The ignored headers are there for the signature."""
-        parser, headers = self._parser, self._headers
+        parser, pairs = self._parser, self._pairs
+        self._check_size(pairs)
         if parser.should_upgrade():
             return
-        if self._ignored:
-            headers |= self._ignored
-            self._ignored = {}
+        headers: Headers = {}
+        for name, value in (*pairs, *self._ignored) if self._ignored else pairs:
+            lower = name.lower()
+            headers[lower] = headers[lower] + b"," + value.strip() if lower in headers else value.strip()
+        self._ignored, self._pairs = [], []  # trailers follow, which nobody signs
         url, query = self._url, b""
         if url != b"/":
             parsed = httptools.parse_url(url)
@@ -149,6 +150,14 @@ class RequestParser:
         self._request.body = parts[0] if len(parts) == 1 else b"".join(parts)
         self._take(self._request)
 
+    def _check_size(self, pairs: list[tuple[bytes, bytes]]) -> None:
+        """Refuses a head that is too large. One that has come in few bytes is not: its headers need no counting."""
+        if len(pairs) <= HEADERS and self._fed <= HEAD_BYTES:
+            return
+        if len(pairs) > HEADERS or len(self._url) + sum([len(name) + len(value) for name, value in pairs]) > HEAD_BYTES:
+            self._refusal = BadRequest(431, HEAD_TOO_LARGE)
+            raise self._refusal
+
     def _end_unread(self) -> None:
         """Gives the request without its body. The connection ends with its answer."""
         self._request.is_whole = self._request.keep_alive = self.reading_body = False
@@ -166,11 +175,11 @@ class RequestParser:
 
     def _parse_head_again(self) -> None:
         """Gives the head that was parsed to a new parser, without Upgrade. The message goes on with that one."""
-        parser, headers, url = self._parser, self._headers, self._url
+        parser, pairs, url = self._parser, self._pairs, self._url
         method, version = parser.get_method(), parser.get_http_version()
         if method == b"CONNECT":
             raise httptools.HttpParserError("CONNECT is not supported")
-        self._ignored = {name: value for name, value in headers.items() if name == b"upgrade"}
-        lines = [b"%b: %b\r\n" % pair for pair in headers.items() if pair[0] != b"upgrade"]
+        self._ignored = [pair for pair in pairs if pair[0].lower() == b"upgrade"]
+        lines = [b"%b: %b\r\n" % pair for pair in pairs if pair[0].lower() != b"upgrade"]
         self._parser = self._new_parser()
         self._parser.feed_data(b"%b %b HTTP/%b\r\n%b\r\n" % (method, url, version.encode(), b"".join(lines)))

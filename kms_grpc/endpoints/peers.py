@@ -24,7 +24,7 @@ ADDRESSES: Final = 4_096
 HELD_BYTES: Final = 64 * 1024 * 1024
 """Bytes of bodies that have not wholly arrived, in all. A body of up to 16 KiB is not counted."""
 HELD_BYTES_EACH: Final = 16 * 1024 * 1024
-"""The same of one address."""
+"""Bytes of such bodies of one address."""
 LOCAL: Final = "unix:"
 """The peer of all connections to a Unix socket, which only its owner can open: it has no bounds of its own."""
 

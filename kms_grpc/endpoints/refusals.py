@@ -1,4 +1,4 @@
-"""What a door refuses before it knows a caller: counted, and logged once a minute for each reason."""
+"""Refusals of strangers by a door, before it knows who calls: counted, and logged once a minute for each reason."""
 
 from __future__ import annotations
 

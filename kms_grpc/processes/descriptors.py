@@ -7,10 +7,10 @@ the supervisor's limit.
 from __future__ import annotations
 
 import logging
-import os
 import resource
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 FEW: Final = 0.1
@@ -39,7 +39,7 @@ class Descriptors:
 
     def gauges(self) -> Mapping[str, int]:
         """Values for some of the names in processes.gauges.WORKER. Logs, once a minute, that few are left."""
-        limit, used = resource.getrlimit(resource.RLIMIT_NOFILE)[0], len(os.listdir("/proc/self/fd"))
+        limit, used = resource.getrlimit(resource.RLIMIT_NOFILE)[0], sum(1 for _ in Path("/proc/self/fd").iterdir())
         now = self._clock()
         if used > limit * (1 - FEW) and now - self._logged >= LOG_SECONDS:
             self._logged = now

@@ -42,7 +42,15 @@ KEEPER: Final = {
 }
 COUNTS: Final = frozenset(
     {
-        *("aws_strangers_refused", "audit_dropped", "outbox_copied", "answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"),
+        *(
+            "aws_strangers_refused",
+            "audit_dropped",
+            "outbox_copied",
+            "answers_forgotten",
+            "keys_deleted",
+            "keys_rotated",
+            "materials_expired",
+        ),
         "clock_jumps",
         "changes_made_up",
     }

@@ -1,8 +1,8 @@
 """Access keys in the default region's shard, with their secrets encrypted under an AWS owned key.
 
 A secret is a ciphertext blob; its encryption context binds it to its access key id and its principal. It is decrypted
-once a day to derive the day's key; memory keeps that and the signing keys of regions. Once DeleteAccessKey was answered,
-every worker refuses the access key, because each use compares the word of the access key (words.py).
+once a day to derive the day's key; memory keeps that and the signing keys of regions. Once DeleteAccessKey was
+answered, every worker refuses the access key, because each use compares the word of the access key (words.py).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from kms_grpc.authentication.signature_v4 import (
     SignatureV4,
     called_region,
 )
-from kms_grpc.authentication.signing_key import SigningKey, derive_signing_key
+from kms_grpc.authentication.signing_key import derive_signing_key
 from kms_grpc.errors import KMSError
 from kms_grpc.model.principal import Principal
 

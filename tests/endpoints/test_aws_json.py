@@ -60,7 +60,7 @@ TWICE = [
     ("a member that the operation does not have", b'{"x": 1, "x": 1}'),
 ]
 ONCE = [
-    ("colons in texts", {"KeyId": "arn:aws:kms:::key/a", "EncryptionContext": {"a:": ":", ":": '":'}, "Plaintext": "AA=="}),
+    ("colons in texts", {"KeyId": "arn:aws:kms", "EncryptionContext": {"a:": ":", ":": '":'}, "Plaintext": "AA=="}),
     ("quotes before colons", {"KeyId": "a", "EncryptionContext": {'a":': '":"', '"': '\\":'}, "Plaintext": "AA=="}),
     ("one name at two depths", {"KeyId": "a", "EncryptionContext": {"KeyId": "a"}, "Plaintext": "AA=="}),
     ("names that differ in case", {"KeyId": "a", "EncryptionContext": {"a": "a", "A": "a"}, "Plaintext": "AA=="}),

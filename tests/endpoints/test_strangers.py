@@ -68,7 +68,10 @@ LARGE_HEADS = [
     ("more headers than the limit", HEAD + b"X: a\r\n" * HEADERS + b"\r\n"),
     ("small headers without an end", HEAD + b"X: a\r\n" * 100_000),
     ("trailers without an end", HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: a\r\n" * 100_000),
-    ("a large head that asks to upgrade", HEAD + b"Connection: upgrade\r\nUpgrade: h2c\r\nX: " + b"a" * HEAD_BYTES + b"\r\n\r\n"),
+    (
+        "a large head that asks to upgrade",
+        HEAD + b"Connection: upgrade\r\nUpgrade: h2c\r\nX: " + b"a" * HEAD_BYTES + b"\r\n\r\n",
+    ),
 ]
 
 
@@ -174,7 +177,9 @@ def test_a_reason_is_logged_once_a_minute_with_a_count(caplog: pytest.LogCapture
 
 
 @asynccontextmanager
-async def door(each: int = 100, total: int = 1000, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[int, Shared]]:
+async def door(
+    each: int = 100, total: int = 1000, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[int, Shared]]:
     """A listener that answers `ok` at once, to `POST /slow` after a moment; a `GET` counts as a verified call."""
 
     async def slowly(body: bytes) -> Reply:
@@ -201,7 +206,8 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, seconds in (
         (http_connection, "HEAD_SECONDS", 0.3), (http_server, "HEAD_SECONDS", 0.3),
         (http_connection, "BODY_SECONDS", 0.6), (http_connection, "STRANGER_IDLE_SECONDS", 0.3),
-        (http_connection, "IDLE_SECONDS", 3.0), (http_connection, "CLOSE_SECONDS", 0.3), (http_connection, "LINGER_SECONDS", 0.3),
+        (http_connection, "IDLE_SECONDS", 3.0), (http_connection, "CLOSE_SECONDS", 0.3),
+        (http_connection, "LINGER_SECONDS", 0.3),
         (http_server, "LOOK_SECONDS", 0.05),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, seconds)
@@ -422,7 +428,7 @@ def test_by_what_an_address_is_bounded(host: str, bound: str) -> None:
 
 
 def test_large_bodies_of_an_address_are_bounded_together(address: str) -> None:
-    """Of five connections that send all but the last byte of 4 MiB, the fifth is told to come again."""
+    """Four connections send all but the last byte of 4 MiB. A fifth is told to come again."""
     head = HEAD + b"Content-Length: %d\r\n\r\n" % BODY_BYTES
     with ExitStack() as held:
         made = [held.enter_context(Connection(address)) for _ in range(5)]
@@ -465,9 +471,9 @@ def test_signing_keys_that_verified_nothing_are_not_kept() -> None:
 
 def open_files(server: Served, name: str) -> list[str]:
     """Returns the soft and the hard limit of a process."""
-    (pid,) = {
-        line["pid"] for line in map(json.loads, server.log_text().splitlines()) if line["process"] == name
-    } or {server.process.pid}
+    (pid,) = {line["pid"] for line in map(json.loads, server.log_text().splitlines()) if line["process"] == name} or {
+        server.process.pid
+    }
     found = re.search(r"Max open files +(\d+) +(\d+)", Path(f"/proc/{pid}/limits").read_text())
     assert found is not None
     return list(found.groups())
