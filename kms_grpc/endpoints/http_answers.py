@@ -35,7 +35,7 @@ class Answers:
         *,
         is_head: bool = False,
     ) -> bytes:
-        """Returns an answer; without `keep_alive` one that says that the connection ends, with `is_head` one to HEAD."""
+        """Returns an answer: without `keep_alive` one that ends the connection, with `is_head` one to HEAD."""
         return b"".join(
             (
                 _STATUS[status], self.date(), b"\r\nx-amzn-RequestId: ", request_id,

@@ -102,10 +102,13 @@ class _StoredKey:
         return self.warm_signing_key(date, region)
 
     def warm_signing_key(self, date: bytes, region: bytes) -> SigningKey:
-        signing_key, day = self.keys.find(date, region), self._days.get(date)
-        if signing_key is None and day is None:
+        signing_key = self.keys.find(date, region)
+        if signing_key is not None:
+            return signing_key
+        day = self._days.get(date)
+        if day is None:
             raise UnrecognizedClientException
-        return signing_key or SigningKey(key_of_region(day or b"", region))
+        return SigningKey(key_of_region(day, region))
 
 
 def create_access_key(shard: Shard, principal: Principal, now_ns: int) -> tuple[AccessKey, str]:
