@@ -2,10 +2,11 @@
 
     .venv/bin/python -m tests.strangers [--seconds 60]
 
-Each stranger has an address of its own (127.0.0.2, 127.0.0.3) and a thread for each attack in ATTACKS. Server and caller
-share one processor, and the strangers have the others, since they stand for other machines: a caller on a processor
-that two strangers keep busy would measure that processor. The caller's times are measured alone and under attack. Printed are its times, what was refused to it, and how
-much memory and log grew; the exit code is 0 if all are within the bounds below.
+Each stranger has an address of its own (127.0.0.2, 127.0.0.3) and a thread for each attack in ATTACKS. Server and
+caller share one processor, and the strangers have the others, since they stand for other machines: a caller on a
+processor that two strangers keep busy would measure that processor. The caller's times are measured alone and under
+attack. Printed are its times, what was refused to it, and how much memory and log grew; the exit code is 0 if all are
+within the bounds below.
 
 CI runs a short form without the times (tests/endpoints/test_strangers.py).
 """
