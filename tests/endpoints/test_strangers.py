@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -479,6 +480,17 @@ def open_files(server: Served, name: str) -> list[str]:
     return list(found.groups())
 
 
+def metric(server: Served, name: str) -> float:
+    """Returns a metric of the only worker."""
+    (page,) = {
+        line["address"] for line in map(json.loads, server.log_text().splitlines()) if line["message"] == "metrics"
+    }
+    with urllib.request.urlopen(page) as answer:
+        found = re.search(rf'^kms_grpc_worker_{name}{{worker="0"}} (\S+)$', answer.read().decode(), re.M)
+    assert found is not None, name
+    return float(found[1])
+
+
 def test_the_soft_limit_of_descriptors_is_raised(start_server: StartServer) -> None:
     server = start_server("--log-level", "debug", prefix=("prlimit", "--nofile=256:2000"))
     for process in ("supervisor", "worker-0", "worker-1", "keeper"):
@@ -501,6 +513,9 @@ def test_connections_stay_below_the_limit_of_descriptors(start_server: StartServ
         assert kms.list_keys() is not None
     eventually(lambda: "limits.http_connections are in use" in server.log_text(), "the line in the log")
     assert "instead of limits.http_connections" in server.log_text()
+    eventually(lambda: metric(server, "aws_strangers_refused_total") > 0, "the metric")
+    assert metric(server, "aws_connections") <= 150
+    assert metric(server, "descriptors") < metric(server, "descriptors_limit") == 300
     assert len([line for line in server.log_text().splitlines() if "are in use" in line]) <= 2
     for each in opened:
         each.close()
