@@ -207,8 +207,8 @@ def canonical_query(query: bytes) -> bytes:
 
 
 def without_signature(header: bytes) -> tuple[bytes, bytes]:
-    """Returns an Authorization header without its signature, and the signature. Calls of a client differ in that
-    alone."""
+    """Returns an Authorization header without its signature, and the signature. The headers of a client's calls on one
+    day differ in the signature alone."""
     before, _, after = header.partition(b"Signature=")
     if after.isalnum():
         return before, after  # the usual form, in which the signature is the last part

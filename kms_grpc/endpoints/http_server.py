@@ -34,14 +34,13 @@ class HttpServer:
         self._listening, self._shared, self._tls = listening, shared, tls
         self._loop = shared.loop
         self._opening: set[asyncio.Task[None]] = set()
-        self._looking: asyncio.Task[None] | None = None
+        self._looking: asyncio.TimerHandle | None = None
         self._resting: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         self._listening.listen(BACKLOG)
         self._listening.setblocking(False)
         self._listen()
-        self._looking = self._loop.create_task(self._look())
 
     async def drain(self, seconds: float) -> None:
         """Accepts no more, and waits up to `seconds` for calls under way; then ends all connections."""
@@ -94,6 +93,8 @@ class HttpServer:
         if accepted.family != socket.AF_UNIX:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = HttpConnection(self._shared, peer, host)
+        if self._looking is None:
+            self._looking = self._loop.call_later(LOOK_SECONDS, self._look)
         connection.opening = opening = self._loop.create_task(self._open(accepted, connection))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
@@ -110,12 +111,12 @@ class HttpServer:
             with contextlib.suppress(OSError):
                 accepted.close()
 
-    async def _look(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            now = self._loop.time()
-            for connection in list(self._shared.connections):
-                connection.look(now)
+    def _look(self) -> None:
+        """Ends connections that are late, and looks again while there are any: an idle server is not woken."""
+        now = self._loop.time()
+        for connection in list(self._shared.connections):
+            connection.look(now)
+        self._looking = self._loop.call_later(LOOK_SECONDS, self._look) if self._shared.connections else None
 
 
 def bounded_by(host: str) -> str:
