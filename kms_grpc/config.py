@@ -94,6 +94,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Size of the largest gRPC message, request or response, in bytes. The default is gRPC's."""
     http_body_bytes: int = 1024 * 1024
     """Size of the largest HTTP request body at the AWS endpoint, in bytes."""
+    http_connections: int = 1000
+    """Connections to the AWS endpoint, never more than half of the files that a worker may open. When all are in use, a
+    newcomer takes the place of a connection without a verified call, of the address that has most."""
+    http_connections_per_address: int = 250
+    """Connections of one address (IPv6: /64) to the AWS endpoint. Behind a proxy all clients have the proxy's."""
     calls: int = 1024
     """Calls under way in a worker, over all connections, waiting calls and streams included. A call beyond that gets
     ThrottlingException with RetryInfo."""

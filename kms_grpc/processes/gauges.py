@@ -20,6 +20,10 @@ WORKER: Final = {
     "audit_held_bytes": "Bytes of audit records waiting in memory",
     "audit_reserve_bytes": "Bytes that the audit log can still write on a full disk",
     "audit_blocked": "1 while the audit log cannot be written",
+    "descriptors": "Files and connections that the process has open",
+    "descriptors_limit": "Files and connections that it may open",
+    "aws_connections": "Connections to the AWS endpoint",
+    "aws_strangers_refused": "Connections and requests that the AWS endpoint refused for a bound on strangers",
     "tls_seconds_to_expiry": "Seconds until the TLS certificate expires, absent without TLS",
 }
 KEEPER: Final = {
@@ -40,7 +44,7 @@ KEEPER: Final = {
 COUNTS: Final = frozenset(
     {
         *("audit_dropped", "outbox_copied", "answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"),
-        *("audit_not_written", "clock_jumps", "changes_made_up"),
+        *("audit_not_written", "aws_strangers_refused", "clock_jumps", "changes_made_up"),
     }
 )
 """Those that only grow while their process lives: Prometheus' counters."""
