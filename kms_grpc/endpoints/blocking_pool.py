@@ -84,8 +84,8 @@ class BlockingPool:
             return await self._run(self._writes, call, operation, credentials, connection, size)
 
     async def judge(self, operation: Operation, credentials: Credentials, *, connection: Hashable) -> None:
-        """Run Executor.authenticate in a thread. `connection` is what takes turns with others like it, such as the address of
-        the peer. Raises KMSError."""
+        """Runs Executor.authenticate in a thread. `connection` takes turns with others like it: the peer's address.
+        Raises KMSError."""
         try:
             async with self._judging.queue.turn(connection, 0, credentials.deadline_ns):
                 judging = functools.partial(self._executor.authenticate, operation, credentials)
