@@ -50,6 +50,7 @@ from kms_grpc.registry import provisioning
 from kms_grpc.registry.access_keys import StoredSigners
 from kms_grpc.registry.readiness_key import ReadinessKeys
 from kms_grpc.registry.shards import Shard, Shards
+from kms_grpc.registry.sql.library import sqlite_advice, sqlite_version
 from kms_grpc.root_key.file import RootKeyFile
 from kms_grpc.token_files import read_token
 
@@ -92,11 +93,18 @@ class Worker:
         self.server = Doors(Executor(self.service), TABLE, settings, index, beside or NOTHING_BESIDE)
 
     def facts(self) -> Mapping[str, Any]:
-        return {"libcrypto": libcrypto_version(), "advice": libcrypto_advice(), "memory_locked": keyring_facts().locked}
+        return {
+            "libcrypto": libcrypto_version(),
+            "sqlite": sqlite_version(),
+            "advice": libcrypto_advice(),
+            "sqlite_advice": sqlite_advice(),
+            "memory_locked": keyring_facts().locked,
+        }
 
     def _follow_recorded_time(self) -> None:
         for shard in self.service.shards:
-            self._clock.raise_floor(shard.words.latest_time.value)
+            if shard.is_served():
+                self._clock.raise_floor(shard.words.latest_time.value)
 
     def gauges(self) -> Mapping[str, int]:
         """Asked once a second: the time to look at what the keeper has recorded as well."""
@@ -110,6 +118,7 @@ class Worker:
             "audit_held_bytes": log.held_bytes,
             "audit_reserve_bytes": log.reserve_bytes,
             "audit_blocked": int(log.blocked),
+            "audit_gaps": log.gaps,
             **self.server.gauges(),
         }
 
@@ -143,7 +152,9 @@ class Keeper:
 
 
 def registry_service(settings: Settings) -> provisioning.Installation:
-    return provisioning.Installation(settings.data_dir, settings.regions, settings.partition, settings.service_account)
+    return provisioning.Installation(
+        settings.data_dir, settings.regions, settings.partition, settings.service_account, settings.marks_dir
+    )
 
 
 def root_key_source(settings: Settings) -> RootKeyFile:
@@ -161,7 +172,8 @@ def prepare(settings: Settings, clock: Clock | None = None) -> None:
         from kms_grpc.endpoints import certificate
 
         certificate.read(settings.tls, datetime.now(UTC))
-    provisioning.prepare(registry_service(settings), root_key_source(settings), clock or SystemClock())
+    clock = clock or SystemClock()
+    provisioning.prepare(registry_service(settings), root_key_source(settings), clock, settings.accept_older)
 
 
 def open_shards(settings: Settings) -> Shards:

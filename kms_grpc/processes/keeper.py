@@ -1,9 +1,10 @@
 """The keeper: the process for periodic work. There is one per server, so that this work never blocks a worker.
 
 Four times a second it makes the changes that are due (due_work.py) and copies the outboxes into the audit log
-(outbox.py). Once a minute, while it trusts the clock (clock_trust.py), it removes responses that were remembered for
-retries and are older than 24 hours, and destroys expired wrapping key pairs. At each beat of the supervisor
-(keeper_beats.py) it looks for changes that were not announced (missed_changes.py).
+(outbox.py) in the regions where there is something to do (looks.py), and looks after the shards (upkeep.py). Once a
+minute, while it trusts the clock (clock_trust.py), it removes responses that were remembered for retries and are older
+than 24 hours, and destroys expired wrapping key pairs. At each beat of the supervisor (keeper_beats.py) it looks for
+changes that were not announced (missed_changes.py).
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from kms_grpc.processes.missed_changes import MissedChanges
 from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.signals import Signals
+from kms_grpc.processes.upkeep import MarkSync, Upkeep, run_all
 from kms_grpc.processes.writability import Writability
 from kms_grpc.registry.base import ANSWERS_KEPT_NS
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql.library import sqlite_advice
 
 PASS_SECONDS: Final = 0.25
 FORGET_EVERY_NS: Final = 60 * 1_000_000_000
@@ -68,12 +71,14 @@ def _run(link: SupervisorLink, build: Callable[[Settings], KeeperApplication], s
     pairs = ImportPairs(application.shards, application.clock)
     missed = MissedChanges(application.shards)
     beats = KeeperBeats(link, missed.look)
+    marks = MarkSync(application.shards)
     try:
         registries = {shard.region: shard.registry for shard in application.shards}
         work = PeriodicWork(application, OutboxCopier(registries, log, folder.keeper_position))
         mine = gauges.Gauges(folder.keeper_gauges, gauges.KEEPER)
         mine.put(work.gauges())
         pairs.start()
+        marks.start()
         link.ready(application.facts())
         beats.start()
         while not signals.came(PASS_SECONDS):
@@ -84,6 +89,7 @@ def _run(link: SupervisorLink, build: Callable[[Settings], KeeperApplication], s
     finally:
         beats.stop()
         pairs.stop()
+        marks.stop()
         log.close()
         application.close()
     return 0
@@ -103,6 +109,8 @@ class PeriodicWork:
         self._recorded_boot_ns = 0
         self._counts = dict.fromkeys(("answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"), 0)
         self._to_erase: set[str] = set()
+        self._upkeeps = [Upkeep(shard, application.clock) for shard in self._shards]
+        self._not_looked_after: set[str] = set()
 
     def run_pass(self, note_progress: Callable[[], None] = lambda: None) -> None:
         """Make one pass. `note_progress` is called between its steps."""
@@ -113,6 +121,7 @@ class PeriodicWork:
                 note_progress()
                 self._look(shard, boot_ns, trusted)
         note_progress()
+        run_all(self._upkeeps, self._not_looked_after)
         note_progress()
         self._writability.try_all()
         note_progress()
@@ -128,6 +137,8 @@ class PeriodicWork:
             "outbox_failing": self._copier.failing,
             "registry_writable": int(self._writability.all_writable),
             "clock_jumps": self._clock_trust.jumps,
+            "wrong_buckets": sum(upkeep.wrong_buckets for upkeep in self._upkeeps),
+            "sqlite_loses_commits": int(sqlite_advice() is not None),
             **self._upcoming(),
         }
 

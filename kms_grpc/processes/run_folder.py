@@ -73,12 +73,16 @@ class RunFolder:
         for old in (*self.folder.glob("counters-*"), *self.folder.glob("gauges-*"), *published):
             old.unlink(missing_ok=True)
         self._release_reserves(settings.workers)
-        create_words(self.words, len(settings.regions))
+        self.make_words(settings)
         self.regions.write_text("".join(f"{region}\n" for region in settings.regions), "ascii")
         _zeros(self.keeper_gauges, GAUGE_BYTES * len(KEEPER))
         for worker in range(settings.workers):
             counters.create(self.counters(worker), operations)
             _zeros(self.worker_gauges(worker), GAUGE_BYTES * len(WORKER))
+
+    def make_words(self, settings: Settings) -> None:
+        """Create the words. Raises OSError."""
+        create_words(self.words, len(settings.regions))
 
     def _release_reserves(self, workers: int) -> None:
         """Release the log reserves of workers with higher numbers, which an earlier server left when it was killed."""

@@ -36,6 +36,7 @@ from kms_grpc.processes.children import Child, Command, Timing, describe_status
 from kms_grpc.processes.claims import StartRefused
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.signals import Signals
+from kms_grpc.registry.file_identity import FileIdentity
 from kms_grpc.registry.words import Words
 
 _STOP: Final = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -91,7 +92,7 @@ class Supervisor:
         addresses = held.enter_context(claims.address(settings.listen, settings.workers))
         aws_addresses = self._claim_aws(held)
         self._run_folder.make(settings, self._operations)
-        self._words = Words(self._run_folder.words)
+        self._map_words()
         self._selector = held.enter_context(selectors.DefaultSelector())
         self._signals = held.enter_context(Signals((*_STOP, signal.SIGHUP, signal.SIGCHLD)))
         self._selector.register(self._signals, selectors.EVENT_READ)
@@ -107,8 +108,25 @@ class Supervisor:
             self._handle_events()
             self._beat()
             self._restart_due()
+            self._look_at_words()
             self._announce(addresses, aws_addresses)
         return self._stop()
+
+    def _map_words(self) -> None:
+        self._words = Words(self._run_folder.words)
+        self._words_file = FileIdentity(self._run_folder.words)
+
+    def _look_at_words(self) -> None:
+        """Once a second. If another file is in the place of run/words, processes that map either one no longer obey
+        each other. All are killed, and start with a new file and without anything cached."""
+        if not self._words_file.has_changed():
+            return
+        _log.error("%s was replaced while the server runs: all processes are restarted", self._run_folder.words)
+        for child in self._children:
+            child.reason = "run/words was replaced"
+            child.signal(signal.SIGKILL)
+        self._run_folder.make_words(self._settings)
+        self._map_words()
 
     def _claim_aws(self, held: ExitStack) -> list[str]:
         """Returns the AWS door's address for each worker; empty if the door is not configured."""
@@ -169,7 +187,7 @@ class Supervisor:
         if self._settings.tls is not None:
             self._write(self._run_folder.tls_certificate, [str(self._settings.tls.certificate_file.absolute())])
         facts = self._children[0].facts or {}
-        shown = {name: value for name, value in facts.items() if name != "advice"}
+        shown = {name: value for name, value in facts.items() if name not in ("advice", "sqlite_advice")}
         _log.info(
             "serving",
             extra={
@@ -180,8 +198,9 @@ class Supervisor:
             }
             | shown,
         )
-        if advice := facts.get("advice"):
-            _log.warning("%s", advice)
+        for advice in ("advice", "sqlite_advice"):
+            if facts.get(advice):
+                _log.warning("%s", facts[advice])
         if not facts.get("memory_locked", True):
             _log.warning(
                 "keys may be swapped to disk: allow the server to lock memory"

@@ -18,8 +18,6 @@ LIMIT: BindParameter[Any] = bindparam("limit_rows")
 DIGEST: BindParameter[Any] = bindparam("of_digest")
 """Parameter of a statement that finds a row by its second name (rows.digest)."""
 
-_SCAN_AT_ONCE = 1_000
-
 
 class Reader:
     """Runs statements over connections that `lend` gives, one for each statement."""
@@ -27,16 +25,16 @@ class Reader:
     def __init__(
         self, lend: Callable[[], AbstractContextManager[Connection]], macs: RowMac, damage: DamageReports
     ) -> None:
-        self._lend = lend
+        self.lend = lend
         self.macs = macs
         self.damage = damage
 
     def first(self, statement: Executable, parameters: Values) -> Any:
-        with self._lend() as connection:
+        with self.lend() as connection:
             return connection.execute(statement, parameters).first()
 
     def all(self, statement: Executable, parameters: Values) -> Sequence[Any]:
-        with self._lend() as connection:
+        with self.lend() as connection:
             return connection.execute(statement, parameters).fetchall()
 
     def count(self, statement: Executable, parameters: Values) -> int:
@@ -73,11 +71,3 @@ class Reader:
                 yield row
             else:
                 self.damage.log_once(kind, row)
-
-    def damaged(self, kind: RowKind) -> Iterator[str]:
-        """Gives the names of all damaged rows of a table."""
-        with self._lend() as connection:
-            for rows in connection.execute(kind.select).partitions(_SCAN_AT_ONCE):
-                for row in rows:
-                    if not self.macs.holds(kind, row):
-                        yield self.damage.name(kind, kind.values(row))

@@ -37,11 +37,11 @@ class Place(NamedTuple):
 
 class RowKind:
     """A table of protected rows: its columns, the statement that reads them in the order of the MAC, and `describe`,
-    which names a damaged row as well as its columns allow."""
+    which names a damaged row as well as its columns allow. Columns that the engine fills are `unsealed`."""
 
-    def __init__(self, table: Table, describe: Callable[[Place, Values], str]) -> None:
+    def __init__(self, table: Table, describe: Callable[[Place, Values], str], unsealed: tuple[str, ...] = ()) -> None:
         self.table = table
-        self.columns = tuple(column.name for column in table.c if column.name != "mac")
+        self.columns = tuple(column.name for column in table.c if column.name not in ("mac", *unsealed))
         self.label = table.name.encode()
         self.names = tuple(name.encode() for name in self.columns)
         self.select = select(*(table.c[name] for name in self.columns), table.c.mac)
@@ -67,6 +67,14 @@ class RowMac:
         """Returns whether the row is as it was written."""
         stored = row[-1]
         return isinstance(stored, bytes) and mac_matches(self._region_key, self._framed(kind, row[:-1]), stored)
+
+    def of(self, kind: RowKind, row: Row) -> bytes:
+        """Returns the MAC that belongs to the columns of a row, whatever MAC it carries."""
+        return mac(self._region_key, self._framed(kind, row[:-1]))
+
+    def derive(self, label: bytes, *parts: bytes) -> bytes:
+        """Returns 32 pseudorandom bytes for `parts` in this shard. No table has the name `label`."""
+        return mac(self._region_key, frame(label, *self._place, *parts))
 
     def _framed(self, kind: RowKind, row: Row) -> bytes:
         fields = [kind.label, *self._place]

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, CursorResult, Executable, bindparam, delete, insert
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    CursorResult,
+    Delete,
+    Executable,
+    Select,
+    Update,
+    bindparam,
+    delete,
+    insert,
+    select,
+)
 from sqlalchemy.exc import IntegrityError
 
 from kms_grpc.errors import AlreadyExistsException, ConflictException
 from kms_grpc.model.key import Key, Material
 from kms_grpc.registry.change import Name
 from kms_grpc.registry.sql.reader import Reader
+from kms_grpc.registry.sql.row_hashes import HashChanges
 from kms_grpc.registry.sql.rows import RowKind, Values
 from kms_grpc.registry.sql.tables import change_log
 
@@ -35,31 +50,45 @@ class Writer(Reader):
         lent = nullcontext(connection)
         super().__init__(lambda: lent, reader.macs, reader.damage)
         self._connection = connection
+        self.hashes = HashChanges(reader.macs)
         self.entries = 0
         """Entries that the transaction has added to the change log."""
         self.touched: set[Name] = set()
         """See base.Transaction.touched."""
         self.created: list[tuple[Key, Material | None]] = []
 
-    def execute(self, statement: Executable, parameters: Values) -> CursorResult[Any]:
+    def execute(self, statement: Executable, parameters: Values | Sequence[Values]) -> CursorResult[Any]:
         return self._connection.execute(statement, parameters)
 
     def add(self, statement: Executable, kind: RowKind, values: Values, exists: str) -> None:
         """Inserts a protected row. AlreadyExistsException with the text `exists` if its name is taken."""
+        sealed = self.macs.seal(kind, values)
         try:
-            self.execute(statement, self.macs.seal(kind, values))
+            self.execute(statement, sealed)
         except IntegrityError as error:
             raise AlreadyExistsException(exists) from error
+        self.hashes.add(sealed["mac"])
 
-    def change(self, statement: Executable, kind: RowKind, values: Values, seen: Values, name: str) -> None:
+    def change(self, statement: Update, kind: RowKind, values: Values, seen: Values, name: str) -> None:
         """Updates the row that `seen` identifies by name and revision. ConflictException if the revision is another."""
-        self.write_seen(statement, {**self.macs.seal(kind, values), **seen}, name)
+        sealed = self.macs.seal(kind, values)
+        former = self.first(_macs_of(statement), seen)
+        if former is None or self.execute(statement, {**sealed, **seen}).rowcount != 1:
+            raise _conflict(name)
+        self.hashes.take(former[0])
+        self.hashes.add(sealed["mac"])
 
-    def write_seen(self, statement: Executable, parameters: Values, name: str) -> None:
-        """Updates or deletes the one row that the parameters identify by name and revision. ConflictException if the
-        revision is another."""
-        if self.execute(statement, parameters).rowcount != 1:
-            raise ConflictException(f"{name} was changed by another call meanwhile. Repeat the call.", key=name)
+    def remove_seen(self, statement: Delete, seen: Values, name: str) -> None:
+        """Deletes the row that `seen` identifies by name and revision. ConflictException if the revision is another."""
+        if self.remove(statement, seen) != 1:
+            raise _conflict(name)
+
+    def remove(self, statement: Delete, parameters: Values) -> int:
+        """Deletes protected rows; returns how many."""
+        removed = self.all(_returning(statement), parameters)
+        for (mac,) in removed:
+            self.hashes.take(mac)
+        return len(removed)
 
     def log_change(self, kind: str, name: str) -> int:
         """Adds an entry to the change log; returns its number."""
@@ -71,3 +100,22 @@ class Writer(Reader):
         self.entries += 1
         self.touched.add((kind, name))
         return sequence
+
+
+def _conflict(name: str) -> ConflictException:
+    return ConflictException(f"{name} was changed by another call meanwhile. Repeat the call.", key=name)
+
+
+@lru_cache
+def _macs_of(statement: Update) -> Select[Any]:
+    """Returns the statement that reads the MACs of the rows that `statement` changes."""
+    table: Any = statement.table
+    where: Any = statement.whereclause
+    return select(table.c.mac).where(where)
+
+
+@lru_cache
+def _returning(statement: Delete) -> Executable:
+    """Returns the statement with the MACs of the rows that it deletes as its result."""
+    table: Any = statement.table
+    return statement.returning(table.c.mac)
