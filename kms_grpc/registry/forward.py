@@ -38,10 +38,10 @@ class Forward:
             self._behind = {}
         _log.warning("region %s: its mark %s is written again", self._region, self._mark.path)
 
-    def known(self, buckets: Sequence[int]) -> Mapping[int, int]:
+    def known(self) -> Sequence[int]:
         """Returns the counters in the mark. DependencyTimeoutException if it cannot be read."""
         try:
-            return self._mark.counters(buckets)
+            return self._mark.stated()
         except (OSError, MarkUnusable) as error:
             raise self._refusal(error) from error
 

@@ -25,6 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hmac import compare_digest
 from pathlib import Path
+from struct import Struct
 from typing import Final
 
 from kms_grpc.folder_sync import sync_folder
@@ -34,6 +35,7 @@ from kms_grpc.registry.sql.rows import RowMac
 MAGIC: Final = b"KMSMARK1"
 ENTRY: Final = 64
 SIZE: Final = ENTRY * (1 + BUCKETS)
+_COUNTERS: Final = Struct(">" + "Q56x" * BUCKETS)
 _PATIENCE_S: Final = 1.0
 _RETRY_S: Final = 0.0005
 _TICK_NS: Final = 20_000_000
@@ -82,12 +84,22 @@ class Mark:
                     found[bucket] = counter
         return found
 
+    def stated(self) -> Sequence[int]:
+        """Returns the counters of all buckets without looking at their MACs: who can change the mark can put an older
+        entry back, which has its MAC. MarkUnusable if the mark is missing or cut short; raises OSError."""
+        with self._open(os.O_RDONLY) as descriptor:
+            content = os.pread(descriptor, SIZE, 0)
+        if len(content) != SIZE:
+            raise MarkUnusable(f"{self.path} was changed on disk")
+        return _COUNTERS.unpack_from(content, ENTRY)
+
     def advance(self, counters: Mapping[int, int]) -> None:
         """Writes counters that are larger than those in the mark. Raises OSError and MarkUnusable."""
         with self._open(os.O_RDWR) as descriptor:
             _lock(descriptor)
+            there = os.pread(descriptor, SIZE, 0)
             for bucket, counter in counters.items():
-                if int.from_bytes(os.pread(descriptor, 8, _offset(bucket))) < counter:
+                if int.from_bytes(there[_offset(bucket) : _offset(bucket) + 8]) < counter:
                     os.pwrite(descriptor, self._entry(bucket, counter), _offset(bucket))
 
     def sync(self) -> None:

@@ -44,4 +44,4 @@ class SqlWritableOutbox(SqlOutbox):
 
     def remove(self, event_ids: Sequence[str]) -> None:
         for start in range(0, len(event_ids), _REMOVED_AT_ONCE):
-            self._writer.remove(_REMOVE, {"event_ids": list(event_ids[start : start + _REMOVED_AT_ONCE])})
+            self._writer.remove(_REMOVE, OUTBOX, {"event_ids": list(event_ids[start : start + _REMOVED_AT_ONCE])})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Executable, bindparam
 
 from kms_grpc.registry.sql.damage import DamageReports
+from kms_grpc.registry.sql.prepared import run
 from kms_grpc.registry.sql.rows import Row, RowKind, RowMac, Values, digest
 
 AFTER: BindParameter[Any] = bindparam("after")
@@ -30,12 +31,12 @@ class Reader:
         self.damage = damage
 
     def first(self, statement: Executable, parameters: Values) -> Any:
-        with self.lend() as connection:
-            return connection.execute(statement, parameters).first()
+        with self.lend() as connection, closing(run(connection, statement, parameters)) as result:
+            return result.fetchone()
 
     def all(self, statement: Executable, parameters: Values) -> Sequence[Any]:
         with self.lend() as connection:
-            return connection.execute(statement, parameters).fetchall()
+            return run(connection, statement, parameters).fetchall()
 
     def count(self, statement: Executable, parameters: Values) -> int:
         row = self.first(statement, parameters)

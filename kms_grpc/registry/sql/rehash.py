@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, update
 
 from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.sql.outbox import OUTBOX, SqlWritableOutbox
-from kms_grpc.registry.sql.row_hashes import ADD_ROW_HASH, MODULUS, sealed_total, totals
+from kms_grpc.registry.sql.row_hashes import ADD_ROW_HASH, sealed_total, totals
 from kms_grpc.registry.sql.rows import RowKind
 from kms_grpc.registry.sql.scan import Scan
 from kms_grpc.registry.sql.shard_row import SHARD, ShardRow, shard_values
@@ -39,9 +39,7 @@ class Rehash:
         with self._writer.lend() as connection:
             found = totals(macs, Scan(connection, macs, self._writer.damage, self._kinds).macs_of_rows())
         self._writer.execute(_REMOVE_HASHES, {})
-        rows = [
-            sealed_total(macs, bucket, counter, count, total % MODULUS) for bucket, (count, total) in enumerate(found)
-        ]
+        rows = [sealed_total(macs, bucket, counter, count, total) for bucket, (count, total) in enumerate(found)]
         self._writer.execute(ADD_ROW_HASH, rows)
 
     def _replace_own(self, own: ShardRow) -> None:

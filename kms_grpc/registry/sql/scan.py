@@ -15,10 +15,12 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from kms_grpc.registry.sql.damage import DamageReports
-from kms_grpc.registry.sql.row_hashes import ALL, BUCKETS, MODULUS, ROW_HASH, element, opened_total
+from kms_grpc.registry.sql.row_hashes import ALL, BUCKETS, MODULUS, ROW_HASH, element
 from kms_grpc.registry.sql.rows import Row, RowKind, RowMac
 
 _AT_ONCE: Final = 1_000
+ANYWHERE: Final = -1
+"""Stands for the bucket of a damaged row whose place does not name one."""
 _CANDIDATES_LIMIT: Final = 12
 """Damaged rows that are tried in one bucket. One with more of them counts as older."""
 
@@ -64,12 +66,13 @@ class Scan:
                 findings.older.append(bucket)
         return findings
 
-    def macs_of_rows(self) -> Iterator[bytes]:
-        """Gives the MACs that rows carry, those of damaged rows included."""
+    def macs_of_rows(self) -> Iterator[tuple[bytes, bytes]]:
+        """Gives the places and MACs that rows carry, those of damaged rows included."""
         for kind in self._kinds:
             for row in self._rows(kind.select):
-                if isinstance(row[-1], bytes) and row[-1]:
-                    yield row[-1]
+                place, mac = row[kind.place_at], row[-1]
+                if isinstance(mac, bytes) and mac and isinstance(place, bytes) and place:
+                    yield place, mac
 
     def _examine(self, buckets: Iterable[int], selects: Iterable[tuple[RowKind, Any]]) -> Findings:
         findings = Findings()
@@ -78,30 +81,38 @@ class Scan:
         for kind, select in selects:
             for row in self._rows(select):
                 if self._macs.holds(kind, row):
-                    self._count(sums, row[-1])
+                    self._count(sums, row[kind.place_at], row[-1])
                     continue
                 findings.damaged.append(self._damage.name(kind, kind.values(row)))
-                for mac in {self._macs.of(kind, row), row[-1]}:
-                    if isinstance(mac, bytes) and mac:
-                        doubtful.setdefault(mac[0], []).append(element(self._macs, mac))
+                for mac in self._readings(kind, row):
+                    place = row[kind.place_at] if kind.has_digest else mac
+                    bucket = place[0] if isinstance(place, bytes) and place else ANYWHERE
+                    doubtful.setdefault(bucket, []).append(element(self._macs, mac))
         hashes = {row[0]: row for row in self._rows(ROW_HASH.select)}
         for bucket in buckets:
-            self._compare(findings, bucket, hashes.get(bucket), sums[bucket], doubtful.get(bucket, []))
+            self._compare(findings, bucket, hashes.get(bucket), sums[bucket], doubtful)
         return findings
 
-    def _count(self, sums: dict[int, tuple[int, int]], mac: bytes) -> None:
-        count, total = sums[mac[0]]
-        sums[mac[0]] = (count + 1, total + element(self._macs, mac))
+    def _readings(self, kind: RowKind, row: Row) -> Iterator[bytes]:
+        """Gives the MACs that a damaged row may have had before."""
+        for mac in {self._macs.of(kind, row), row[-1]}:
+            if isinstance(mac, bytes) and mac:
+                yield mac
+
+    def _count(self, sums: dict[int, tuple[int, int]], place: bytes, mac: bytes) -> None:
+        count, total = sums[place[0]]
+        sums[place[0]] = (count + 1, total + element(self._macs, mac))
 
     def _compare(
-        self, findings: Findings, bucket: int, row: Row | None, found: tuple[int, int], doubtful: list[int]
+        self, findings: Findings, bucket: int, row: Row | None, found: tuple[int, int], doubtful: dict[int, list[int]]
     ) -> None:
         if row is None or not self._macs.holds(ROW_HASH, row):
             findings.older.append(bucket)
             return
         findings.counters[bucket] = row[1]
-        missing = (row[2] - found[0], (opened_total(self._macs, row) - found[1]) % MODULUS)
-        if not _add_up(doubtful, *missing):
+        missing = (row[2] - found[0], (int.from_bytes(row[3]) - found[1]) % MODULUS)
+        everywhere = [each for some in doubtful.values() for each in some]  # a digest may have been changed as well
+        if not (_add_up(doubtful.get(bucket, []), *missing) or _add_up(everywhere, *missing)):
             findings.older.append(bucket)
 
     def _rows(self, select: Any) -> Iterator[Row]:
@@ -119,6 +130,6 @@ def _add_up(elements: list[int], count: int, total: int) -> bool:
 
 
 def _of_buckets(kind: RowKind, buckets: range) -> Any:
-    mac = kind.table.c.mac
-    select = kind.select.where(mac >= bytes([buckets.start]))
-    return select.where(mac < bytes([buckets.stop])) if buckets.stop < BUCKETS else select
+    place = kind.placed_by
+    select = kind.select.where(place >= bytes([buckets.start]))
+    return select.where(place < bytes([buckets.stop])) if buckets.stop < BUCKETS else select

@@ -184,7 +184,7 @@ class SqliteStore:
             yield writer
             fault_point("commit.before")
             writer.exec_driver_sql("COMMIT")
-            self._check_open()
+            self._check_open(self._identity.has_changed())
         except BaseException:
             self._undo(writer)
             raise
@@ -228,8 +228,8 @@ class SqliteStore:
         except IndexError:
             return self._engine.connect()
 
-    def _check_open(self) -> None:
-        if self.is_replaced():
+    def _check_open(self, replaced: bool | None = None) -> None:
+        if self._identity.has_changed_lately() if replaced is None else replaced:
             raise DependencyTimeoutException(
                 f"The registry of region {self._region} is not served: its file {self._path} was replaced or moved "
                 "while the server runs. Stop the server before a restore; restart it now."

@@ -247,6 +247,5 @@ row_hashes = Table(
 )
 """256 rows; see row_hashes.py."""
 
-for _protected in (keys, materials, aliases, tags, import_pairs, access_keys, remembered_answers, outbox):
-    Index(None, _protected.c.mac)
-"""A bucket holds the rows whose MAC begins with its number."""
+Index(None, tags.c.mac)
+"""For the bucket of a tag, which has no digest (row_hashes.py). The other tables without digests are small."""

@@ -7,7 +7,6 @@ revision = "0004"
 down_revision = "0003"
 
 _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_PROTECTED = ("keys", "materials", "aliases", "tags", "import_pairs", "access_keys", "remembered_answers", "outbox")
 
 
 def upgrade() -> None:
@@ -22,5 +21,4 @@ def upgrade() -> None:
         sa.Column("mac", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("bucket", name="pk_row_hashes"),
     )
-    for table in _PROTECTED:
-        op.create_index(f"ix_{table}_mac", table, ["mac"])
+    op.create_index("ix_tags_mac", "tags", ["mac"])
