@@ -3,7 +3,8 @@
     python build.py            everything below, in this order
     python build.py --stubs    from protos/: the gRPC stubs, the field numbers for C in native/contract_fields.h, the
                                pages of reference that .ci/pages.py names (needs grpcio-tools and mypy-protobuf)
-    python build.py --client   the asyncio client, from the blocking one (needs ruff)
+    python build.py --client   the client's methods that only fill a request, from protos/, and the asyncio client, from
+                               the blocking one (needs grpcio-tools and ruff)
     python build.py --core     the C core, into kms_grpc/crypto (needs cffi, a C compiler, libssl-dev)
 
 All generated files are committed; tests generate them again and compare. setup.py gives `ffibuilder` and `yardsticks`
@@ -252,28 +253,32 @@ def twin_names() -> list[str]:
 
 
 def twin(name: str) -> str:
-    """Returns the asyncio twin of kms_grpc/client/NAME.py, with imports sorted and formatted by ruff."""
+    """Returns the asyncio twin of kms_grpc/client/NAME.py."""
     text = (CLIENT / f"{name}.py").read_text("utf-8")
     for pattern, replacement in TWIN:
         text = re.sub(pattern, replacement.replace("{name}", name), text, flags=re.MULTILINE)
-    sort = [
-        "check",
-        "--quiet",
-        "--select",
-        "I",
-        "--config",
-        "lint.isort.known-first-party = ['kms_grpc']",
-        "--fix",
-        "-",
-    ]
-    for arguments in (sort, ["format", "--quiet", "-"]):
+    return formatted(text)
+
+
+def formatted(text: str) -> str:
+    """Returns Python text as ruff writes it: without unused imports, with the others sorted."""
+    first_party = "lint.isort.known-first-party = ['kms_grpc']"
+    clean = ["check", "--quiet", "--select", "I,F401", "--config", first_party, "--fix", "-"]
+    for arguments in (clean, ["format", "--quiet", "-"]):
         command = [sys.executable, "-m", "ruff", *arguments]
         text = subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT).stdout
     return text
 
 
+def plain_methods() -> str:
+    """Returns the text of kms_grpc/client/methods/plain.py, from protos/."""
+    command = [sys.executable, str(ROOT / ".ci" / "methods.py")]
+    return formatted(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT).stdout)
+
+
 def build_client(target: Path = CLIENT / "aio") -> None:
-    """Writes the asyncio twins under `target`."""
+    """Writes the generated methods, and the asyncio twins under `target`."""
+    (CLIENT / "methods" / "plain.py").write_text(plain_methods(), "utf-8")
     for name in twin_names():
         (target / f"{name}.py").write_text(twin(name), "utf-8")
 
@@ -289,7 +294,7 @@ def main() -> None:
         "--stubs", action="store_true", help="only the stubs, native/contract_fields.h and the pages of reference"
     )
     parser.add_argument("--core", action="store_true", help="only the C core")
-    parser.add_argument("--client", action="store_true", help="only the asyncio client")
+    parser.add_argument("--client", action="store_true", help="only the generated methods of the clients")
     chosen = parser.parse_args()
     every = not (chosen.stubs or chosen.core or chosen.client)
     if chosen.stubs or every:

@@ -122,6 +122,7 @@ EXAMPLES: dict[str, Example] = {
     "UntagResource": write({"key_id": KEY, "tag_keys": ["team"]}),
     "ListResourceTags": Example({"key_id": KEY, "limit": 10}),
     "GetKeyPolicy": Example({"key_id": KEY, "policy_name": "default"}),
+    "ListKeyPolicies": Example({"key_id": KEY, "limit": 10}),
     "EnableKeyRotation": write({"key_id": KEY, "rotation_period_in_days": 90}),
     "DisableKeyRotation": write({"key_id": KEY}),
     "GetKeyRotationStatus": Example({"key_id": KEY}),

@@ -26,6 +26,8 @@ from kms_grpc import errors
 OUTCOMES: Final = ("OK", *sorted(error.__name__ for error in errors.KMSError.__subclasses__()))
 BUCKETS: Final = 24
 BLOCK: Final = len(OUTCOMES) + BUCKETS + 2
+_DURATIONS: Final = len(OUTCOMES)
+_LAST: Final = BUCKETS - 1
 _INDEX: Final = {name: index for index, name in enumerate(OUTCOMES)}
 
 
@@ -72,12 +74,12 @@ class Counters:
 
     def count_warm(self, operation: str, counted: Sequence[int], duration_ns: int) -> None:
         """Counts one call in these cells, and its duration."""
-        cells, offset = self._cells, self._offsets[operation]
+        cells, durations = self._cells, self._offsets[operation] + _DURATIONS
         bucket = (duration_ns // 1000).bit_length()
         for cell in counted:
             cells[cell] += 1
-        cells[offset + len(OUTCOMES) + (bucket if bucket < BUCKETS else BUCKETS - 1)] += 1
-        cells[offset + len(OUTCOMES) + BUCKETS] += duration_ns
+        cells[durations + (bucket if bucket < BUCKETS else _LAST)] += 1
+        cells[durations + BUCKETS] += duration_ns
 
     def count_warm_error(self, operation: str) -> int:
         """Counts an unexpected error of the warm path, and returns the operation's number of them. The call itself was

@@ -40,6 +40,8 @@ HELD_BYTES: Final = 8 * 1024 * 1024
 TICK_SECONDS: Final = 0.04
 CHECK_SECONDS: Final = 1.0
 PROBE_BYTES: Final = 4096
+WRITE_LINES: Final = 256
+"""Lines of one write(2): few enough for a buffer that malloc reuses instead of mapping fresh pages for each."""
 
 _log = logging.getLogger("kms_grpc.audit")
 
@@ -78,7 +80,10 @@ class FileAuditLog:
         self._held_limit = held_bytes
         self._lock = threading.Lock()
         self._sync_lock = threading.Lock()
-        self._waiting = bytearray()
+        self._lines: list[bytes] = []
+        """The lines that wait. Any thread appends, the holder of the lock takes from the front."""
+        self._waiting = 0
+        """Their bytes."""
         self._dropped = 0
         self._dropped_reported = 0
         self._dirty = False
@@ -98,10 +103,12 @@ class FileAuditLog:
 
     def append(self, line: bytes) -> None:
         """See AuditLog."""
-        if len(self._waiting) + len(line) > self._held_limit and not self._make_room():
+        size = len(line)
+        if self._waiting + size > self._held_limit and not self._make_room():
             self._dropped += 1
             return
-        self._waiting.extend(line)
+        self._lines.append(line)
+        self._waiting += size
         if not self._work.is_set():
             self._work.set()
 
@@ -133,7 +140,7 @@ class FileAuditLog:
     def facts(self) -> LogFacts:
         with self._lock:
             ready = 0 if self._end.is_set() else reserve.left(self._descriptor)
-            return LogFacts(self._dropped, len(self._waiting), ready, self._gaps, self._trouble is not None)
+            return LogFacts(self._dropped, self._waiting, ready, self._gaps, self._trouble is not None)
 
     def close(self) -> None:
         """Writes and syncs waiting lines, frees the reserve, and ends the thread. Idempotent."""
@@ -153,11 +160,18 @@ class FileAuditLog:
     def _put(self, last: bytes = b"") -> bool:
         """Writes the waiting lines, then `last`; returns whether all of it is in the file. For the holder of the
         lock."""
-        waiting = bytes(self._waiting)
-        data = waiting + last if last else waiting
-        done = self._write_whole_lines(data)
-        del self._waiting[: min(done, len(waiting))]
-        return done == len(data)
+        while True:
+            lines = self._lines[:WRITE_LINES]
+            ends = len(lines) < WRITE_LINES
+            data = b"".join([*lines, last]) if ends else b"".join(lines)
+            done = self._write_whole_lines(data)
+            self._forget(lines[: data.count(b"\n", 0, done)] if done < len(data) else lines)
+            if ends or done < len(data):
+                return done == len(data)
+
+    def _forget(self, written: list[bytes]) -> None:
+        del self._lines[: len(written)]
+        self._waiting -= sum(map(len, written))
 
     def _write_whole_lines(self, data: bytes) -> int:
         """Writes `data` up to the end of a line; returns how many bytes. If not all, `_trouble` has the reason."""
@@ -204,7 +218,7 @@ class FileAuditLog:
                 _log.exception("the audit log %s", self.path)
 
     def _tick(self) -> None:
-        if self._waiting and self._trouble is None:
+        if self._lines and self._trouble is None:
             with self._lock:
                 self._put()
         if self._dirty:
@@ -257,7 +271,9 @@ class FileAuditLog:
         """Begins a new file with the record of the gap. For the holder of the lock."""
         self._gaps += 1
         self._trouble = None
-        self._waiting[:0] = gap_line(self.path.name, lost_bytes, self._clock.wall_ns())
+        line = gap_line(self.path.name, lost_bytes, self._clock.wall_ns())
+        self._lines.insert(0, line)
+        self._waiting += len(line)
         self._put()
         _log.error("the audit log %s was deleted with %d bytes of records", self.path, lost_bytes)
 

@@ -1,17 +1,21 @@
 """Authentication by bearer tokens of the configuration (RFC 6750).
 
-Tokens are kept by their SHA-256 digests alone: not even one that was accepted stays in memory. They are looked up by
-digest, so that the time of a look-up reveals nothing about them.
+Tokens are kept by their keyed digests alone (BLAKE2s, RFC 7693, under a key of this process): not even one that was
+accepted stays in memory. They are looked up by digest, so that the time of a look-up reveals nothing about them.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
+from hashlib import blake2s
+from typing import Final
 
 from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.crypto.envelope import random_bytes
 from kms_grpc.errors import MissingAuthenticationTokenException, UnrecognizedClientException
 from kms_grpc.model.principal import Principal
+
+_KEY: Final = random_bytes(32)
 
 
 class BearerTokens:
@@ -41,4 +45,4 @@ class BearerTokens:
 
 
 def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+    return blake2s(token.encode("utf-8", "surrogatepass"), key=_KEY).digest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,11 @@ def by_aws_name(enum: Any, name: str | None) -> Any:
     if name not in known:
         raise ValueError(f"{name!r} is not one of {', '.join(filter(None, known))}")
     return known[name]
+
+
+def by_aws_names(enum: Any, names: Sequence[str]) -> list[Any]:
+    """Returns the numbers of several values, as `by_aws_name` does of one."""
+    return [by_aws_name(enum, name) for name in names]
 
 
 def tags_of(tags: Mapping[str, str]) -> list[keys_pb2.Tag]:

@@ -13,22 +13,20 @@ from kms_grpc.client.methods.deletion import DeletionMethods
 from kms_grpc.client.methods.encryption import EncryptionMethods
 from kms_grpc.client.methods.importing import ImportMethods
 from kms_grpc.client.methods.keys import KeyMethods
-from kms_grpc.client.methods.limits import LimitMethods
+from kms_grpc.client.methods.plain import PlainMethods
 from kms_grpc.client.methods.rotation import RotationMethods
-from kms_grpc.client.methods.tags import TagMethods
 
 
 class KeyManagementClient(
+    PlainMethods,
     KeyMethods,
     AliasMethods,
     EncryptionMethods,
     DataKeyMethods,
     BatchMethods,
-    TagMethods,
     RotationMethods,
     ImportMethods,
     DeletionMethods,
-    LimitMethods,
 ):
     """A client of the service, with one method per operation.
 

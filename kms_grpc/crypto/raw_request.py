@@ -8,7 +8,7 @@ valid until the same thread scans again.
 from __future__ import annotations
 
 import threading
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from kms_grpc.crypto._native import ffi, lib
 from kms_grpc.crypto.errors import raise_for
@@ -26,13 +26,9 @@ CMaterial: TypeAlias = Any
 _scan, _answer, _forget, _unpack = lib.kms_call_scan, lib.kms_call_answer, lib.kms_call_forget, ffi.unpack
 
 
-class Scanned(NamedTuple):
-    """A request that the scanner accepted. `identity` is its KeyId, followed in Decrypt by the blob's first 55
-    bytes."""
-
-    call: Any
-    identity: bytes
-    has_context: bool
+Scanned: TypeAlias = tuple[bytes, bool]
+"""A request that the scanner accepted: its identity, which is its KeyId, followed in Decrypt by the blob's first 55
+bytes; and whether it has an encryption context."""
 
 
 class _Buffer(threading.local):
@@ -67,7 +63,7 @@ def scan(operation: int, raw: bytes, most: int) -> Scanned | None:
     call, identity, _ = _buffer.parts
     if not _scan(call, operation, raw, len(raw), most):
         return None
-    return Scanned(call, _unpack(identity, call.identity_len), call.context_len > NO_CONTEXT)
+    return _unpack(identity, call.identity_len), call.context_len > NO_CONTEXT
 
 
 def answer(operation: int, raw: bytes, under: CMaterial) -> bytes:

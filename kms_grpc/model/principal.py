@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(NamedTuple):
     """An authenticated caller. `arn` is as configured; `within` has it in another partition. `service` is its service
     principal (`s3.amazonaws.com`), if an AWS service acts for the account."""
 
@@ -26,4 +25,4 @@ class Principal:
 def _within(principal: Principal, partition: str) -> Principal:
     _, _, in_partition = principal.arn.partition(":")
     _, _, rest = in_partition.partition(":")
-    return replace(principal, arn=f"arn:{partition}:{rest}")
+    return principal._replace(arn=f"arn:{partition}:{rest}")

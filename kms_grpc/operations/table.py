@@ -1,34 +1,29 @@
 """The table of operations. An rpc without a row is not served.
 
-Each module of handlers/ declares the rows of its operations. Limits of single fields are in the protos, key states in
-model/key_state.py.
+Each module of handlers/ declares the rows of its operations as ROWS; a new module is found by itself. Limits of single
+fields are in the protos, key states in model/key_state.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kms_grpc.operations.handlers import (
-    aliases,
-    data_keys,
-    deletion,
-    encryption,
-    importing,
-    keys,
-    limits,
-    policies,
-    random,
-    rotation,
-    streams,
-    tags,
-)
+from kms_grpc.operations import handlers
 from kms_grpc.operations.operation import NOT_BUILT, Operation, Row, compiled
 
 
-def joined(*parts: Iterable[Row[Any]]) -> tuple[Operation, ...]:
+def declared() -> Iterator[Row[Any]]:
+    """Yields the rows of all modules of handlers/."""
+    for found in pkgutil.iter_modules(handlers.__path__, f"{handlers.__name__}."):
+        yield from getattr(importlib.import_module(found.name), "ROWS", ())
+
+
+def joined(rows: Iterable[Row[Any]]) -> tuple[Operation, ...]:
     """Returns the compiled rows. TypeError where two have the same name, or one has no rpc."""
-    rows = [row for part in parts for row in part]
+    rows = list(rows)
     names = [row.name for row in rows]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -36,22 +31,7 @@ def joined(*parts: Iterable[Row[Any]]) -> tuple[Operation, ...]:
     return tuple(compiled(row) for row in rows)
 
 
-TABLE = joined(
-    keys.ROWS,
-    aliases.ROWS,
-    deletion.ROWS,
-    tags.ROWS,
-    policies.ROWS,
-    rotation.ROWS,
-    importing.ROWS,
-    encryption.ROWS,
-    data_keys.ROWS,
-    random.ROWS,
-    encryption.BATCH_ROWS,
-    data_keys.BATCH_ROWS,
-    streams.ROWS,
-    limits.ROWS,
-)
+TABLE = joined(declared())
 """Counter files number operations in this order. They are made anew at each start, so the order may change."""
 
 NAMES = tuple(operation.name for operation in TABLE)

@@ -488,6 +488,79 @@ class GetKeyPolicyResponse(_message.Message):
 Global___GetKeyPolicyResponse: _TypeAlias = GetKeyPolicyResponse  # noqa: Y015
 
 @_typing.final
+class ListKeyPoliciesRequest(_message.Message):
+    """Asks for a page of the names of a key's policies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    MARKER_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    limit: _builtins.int
+    """Optional. Most entries of a page, 1 to 1,000. Default: 100."""
+    marker: _builtins.str
+    """Optional. NextMarker of the page before, 1 to 1,024 characters, unchanged. InvalidMarkerException if it is another
+    listing's or region's.
+    """
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        limit: _builtins.int | None = ...,
+        marker: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_marker", b"_marker", "limit", b"limit", "marker", b"marker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_marker", b"_marker", "key_id", b"key_id", "limit", b"limit", "marker", b"marker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    _WhichOneofReturnType__marker: _TypeAlias = _typing.Literal["marker"]  # noqa: Y015
+    _WhichOneofArgType__marker: _TypeAlias = _typing.Literal["_marker", b"_marker"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__marker) -> _WhichOneofReturnType__marker | None: ...
+
+Global___ListKeyPoliciesRequest: _TypeAlias = ListKeyPoliciesRequest  # noqa: Y015
+
+@_typing.final
+class ListKeyPoliciesResponse(_message.Message):
+    """A page of names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_NAMES_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    NEXT_MARKER_FIELD_NUMBER: _builtins.int
+    truncated: _builtins.bool
+    """Output only. True if there is another page. A page may be shorter than its Limit although there is another."""
+    next_marker: _builtins.str
+    """Output only. Marker of the next page. Absent on the last one."""
+    @_builtins.property
+    def policy_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The names."""
+
+    def __init__(
+        self,
+        *,
+        policy_names: _abc.Iterable[_builtins.str] | None = ...,
+        truncated: _builtins.bool = ...,
+        next_marker: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker", "next_marker", b"next_marker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker", "next_marker", b"next_marker", "policy_names", b"policy_names", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__next_marker: _TypeAlias = _typing.Literal["next_marker"]  # noqa: Y015
+    _WhichOneofArgType__next_marker: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__next_marker) -> _WhichOneofReturnType__next_marker | None: ...
+
+Global___ListKeyPoliciesResponse: _TypeAlias = ListKeyPoliciesResponse  # noqa: Y015
+
+@_typing.final
 class ScheduleKeyDeletionRequest(_message.Message):
     """Asks to delete a key when a window is over."""
 

@@ -91,6 +91,11 @@ class KeyManagementServiceStub(object):
                 request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyRequest.SerializeToString,
                 response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyResponse.FromString,
                 _registered_method=True)
+        self.ListKeyPolicies = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/ListKeyPolicies',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ListKeyPoliciesRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.ListKeyPoliciesResponse.FromString,
+                _registered_method=True)
         self.ListResourceTags = channel.unary_unary(
                 '/kms_grpc.v1.KeyManagementService/ListResourceTags',
                 request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ListResourceTagsRequest.SerializeToString,
@@ -311,6 +316,17 @@ class KeyManagementServiceServicer(object):
         account; other policies are not built, nor are those of AWS managed keys.
 
         Permission: kms:GetKeyPolicy on the key.
+        Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKeyPolicies(self, request, context):
+        """Lists the names of a key's policies, in any state: every key has one, `default`.
+
+        Permission: kms:ListKeyPolicies on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
         KMSInvalidStateException.
         """
@@ -598,6 +614,11 @@ def add_KeyManagementServiceServicer_to_server(servicer, server):
                     servicer.GetKeyPolicy,
                     request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyRequest.FromString,
                     response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyResponse.SerializeToString,
+            ),
+            'ListKeyPolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeyPolicies,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.ListKeyPoliciesRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ListKeyPoliciesResponse.SerializeToString,
             ),
             'ListResourceTags': grpc.unary_unary_rpc_method_handler(
                     servicer.ListResourceTags,
@@ -994,6 +1015,33 @@ class KeyManagementService(object):
             '/kms_grpc.v1.KeyManagementService/GetKeyPolicy',
             kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyRequest.SerializeToString,
             kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeyPolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/ListKeyPolicies',
+            kms__grpc_dot_v1_dot_key__management__pb2.ListKeyPoliciesRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.ListKeyPoliciesResponse.FromString,
             options,
             channel_credentials,
             insecure,

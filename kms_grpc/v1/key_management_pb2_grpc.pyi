@@ -142,6 +142,13 @@ class KeyManagementServiceStub:
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
     KMSInvalidStateException.
     """
+    ListKeyPolicies: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ListKeyPoliciesRequest, _key_management_pb2.ListKeyPoliciesResponse]
+    """Lists the names of a key's policies, in any state: every key has one, `default`.
+
+    Permission: kms:ListKeyPolicies on the key.
+    Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException.
+    """
     ListResourceTags: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ListResourceTagsRequest, _key_management_pb2.ListResourceTagsResponse]
     """Lists the tags of a key, in any state.
 
@@ -375,6 +382,13 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     account; other policies are not built, nor are those of AWS managed keys.
 
     Permission: kms:GetKeyPolicy on the key.
+    Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+    KMSInvalidStateException.
+    """
+    ListKeyPolicies: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ListKeyPoliciesRequest, _key_management_pb2.ListKeyPoliciesResponse]  # type: ignore[assignment]
+    """Lists the names of a key's policies, in any state: every key has one, `default`.
+
+    Permission: kms:ListKeyPolicies on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
     KMSInvalidStateException.
     """
@@ -674,6 +688,19 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         account; other policies are not built, nor are those of AWS managed keys.
 
         Permission: kms:GetKeyPolicy on the key.
+        Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
+        KMSInvalidStateException.
+        """
+
+    @_abc_1.abstractmethod
+    def ListKeyPolicies(
+        self,
+        request: _key_management_pb2.ListKeyPoliciesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.ListKeyPoliciesResponse, _abc.Awaitable[_key_management_pb2.ListKeyPoliciesResponse]]:
+        """Lists the names of a key's policies, in any state: every key has one, `default`.
+
+        Permission: kms:ListKeyPolicies on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
         KMSInvalidStateException.
         """

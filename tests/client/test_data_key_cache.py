@@ -16,6 +16,7 @@ from kms_grpc.client.data_key_cache import CachedKey, CacheLimits, DataKeyCache,
 from kms_grpc.client.data_key_requests import decryption_request, encryption_request
 from kms_grpc.crypto import keyring
 from kms_grpc.crypto.record import DataKey, seal_within
+from tests.slots import slots_used
 
 EXACT = {"refresh_ahead": 0.5, "jitter": 0.0}
 
@@ -179,15 +180,15 @@ def test_keys_of_the_same_age_are_replaced_at_different_times() -> None:
 
 def test_the_least_recently_used_key_is_evicted_and_frees_its_slot() -> None:
     harness = Harness(capacity=2)
-    used = keyring.keyring_facts().used
+    used = slots_used()
     harness.store(A)
     harness.store(B)
     assert harness.cache.take(A, 1) is not None
     harness.store(C)
     assert [harness.cache.take(one, 1) is None for one in (A, B, C)] == [False, True, False]
-    assert keyring.keyring_facts().used == used + 2
+    assert slots_used() == used + 2
     harness.cache.clear()
-    assert keyring.keyring_facts().used == used
+    assert slots_used() == used
 
 
 def test_expired_keys_are_evicted_before_unused_ones() -> None:
@@ -269,7 +270,7 @@ def test_after_a_failed_request_a_reference_can_be_used_until_the_next_attempt()
 def test_a_reference_loses_a_key_that_leaves_the_cache(how: str) -> None:
     """The key's slot in the keyring is freed although the reference still exists."""
     harness = Harness(capacity=1 if how == "evicted" else 9, max_messages_encrypted=2, **EXACT)
-    used = keyring.keyring_facts().used
+    used = slots_used()
     harness.store(A)
     reference = harness.cache.reference(A)
     assert reference.key is not None
@@ -289,7 +290,7 @@ def test_a_reference_loses_a_key_that_leaves_the_cache(how: str) -> None:
     else:
         harness.cache.evict_oldest()
     assert reference.key is None
-    assert keyring.keyring_facts().used == used + len(harness.cache._entries)
+    assert slots_used() == used + len(harness.cache._entries)
     assert harness.cache.reference(C).key is None
 
 

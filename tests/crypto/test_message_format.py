@@ -25,6 +25,7 @@ from tests.crypto.conftest import Loaded, vectors
 from tests.crypto.make_message_vectors import CONTEXT, FILE, WRAPPED
 from tests.crypto.make_vectors import ARN, KEY_ID, drawn
 from tests.crypto.second_message import Second
+from tests.slots import slots_used
 
 DATA_KEY = drawn("data key of messages", 32)
 SECOND = Second(DATA_KEY, drawn("message id", 32), ARN + KEY_ID, WRAPPED, CONTEXT)
@@ -351,16 +352,16 @@ def test_a_wrong_frame_is_rejected_by_its_head(head: bytes) -> None:
 
 
 def test_closing_a_message_evicts_its_key() -> None:
-    before = keyring.keyring_facts().used
+    before = slots_used()
     writer = MessageWriter({}, "").under_data_key(DATA_KEY, b"w")
-    assert keyring.keyring_facts().used == before + 1
+    assert slots_used() == before + 1
     writer.close()
     writer.close()
-    assert keyring.keyring_facts().used == before
+    assert slots_used() == before
     with pytest.raises((StaleHandle, CryptoFailure)):
         writer.encrypt(b"x", last=True)
     assert refused(MESSAGE, data_key=bytes(32))
-    assert keyring.keyring_facts().used == before
+    assert slots_used() == before
 
 
 @pytest.mark.parametrize("frame_length", [0, MAXIMUM_FRAME + 1])

@@ -42,12 +42,14 @@ def agrees(name: str, raw: bytes) -> bool:
     request = request_class.FromString(raw)
     if request.key_id:  # no Permit matches an absent KeyId
         validator_for(request_class)(request)
-    place, context = scanned.call.data, ffi.buffer(scanned.call.context, scanned.call.context_len)[:]
+    identity, has_context = scanned
+    call = raw_request._buffer.parts[0]
+    place, context = call.data, ffi.buffer(call.context, call.context_len)[:]
     assert not request.dry_run
     assert raw[place.at : place.at + place.len] == getattr(request, data)
-    assert scanned.identity == request.key_id.encode() + (request.ciphertext_blob[:55] if name == "Decrypt" else b"")
+    assert identity == request.key_id.encode() + (request.ciphertext_blob[:55] if name == "Decrypt" else b"")
     assert context == canonical(request.encryption_context)
-    assert scanned.has_context is bool(request.encryption_context)
+    assert has_context is bool(request.encryption_context)
     return True
 
 
@@ -190,8 +192,8 @@ def test_a_blob_that_does_not_open_leaves_no_answer(key: Loaded) -> None:
     assert scanned
     with pytest.raises(InvalidCiphertextException):
         raw_request.answer(raw_request.DECRYPT, raw, under(key))
-    assert scanned.call.answer_len == 0
-    assert b"secret of" not in ffi.buffer(scanned.call.answer)[:]
+    assert raw_request._buffer.parts[0].answer_len == 0
+    assert b"secret of" not in ffi.buffer(raw_request._buffer.parts[0].answer)[:]
 
 
 def test_no_plaintext_remains_in_the_buffer(key: Loaded) -> None:
@@ -200,7 +202,7 @@ def test_no_plaintext_remains_in_the_buffer(key: Loaded) -> None:
     scanned = scan("Decrypt", raw)
     assert scanned
     assert b"secret of" in raw_request.answer(raw_request.DECRYPT, raw, under(key))
-    assert b"secret of" not in ffi.buffer(scanned.call.answer)[:]
+    assert b"secret of" not in ffi.buffer(raw_request._buffer.parts[0].answer)[:]
 
 
 def test_an_invalid_handle_is_an_error(key: Loaded) -> None:

@@ -30,7 +30,7 @@ CHANNEL = [
     ("grpc.enable_http_proxy", 0),
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 5_000),  # bounds one attempt, which a loaded machine answers late
     ("grpc.max_reconnect_backoff_ms", 100),
 ]
 """Options that give each channel its own connection, so that channels reach different workers, and turn retries off."""

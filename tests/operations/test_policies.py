@@ -1,4 +1,4 @@
-"""GetKeyPolicy: the default key policy, and what it is refused for."""
+"""GetKeyPolicy and ListKeyPolicies: the default key policy, and what they are refused for."""
 
 from __future__ import annotations
 
@@ -49,3 +49,15 @@ def test_policies_of_aws_managed_keys_are_not_built(shared: Worker) -> None:
     key = shared.create()
     shared.change(key.key_id, kind=KeyKind.AWS_MANAGED)
     assert shared.refusal("GetKeyPolicy", key_id=key.key_id).code == "UnsupportedOperationException"
+
+
+@pytest.mark.parametrize("fields", [{}, {"limit": 1}])
+def test_a_key_has_one_policy_in_one_page(shared: Worker, fields: dict[str, int]) -> None:
+    answer = shared.call("ListKeyPolicies", key_id=shared.create().key_id, **fields)
+    assert (list(answer.policy_names), answer.truncated, answer.HasField("next_marker")) == (["default"], False, False)
+
+
+def test_no_marker_is_one_of_this_listing(shared: Worker) -> None:
+    """There is no second page, so nobody was given a marker."""
+    key = shared.create()
+    assert shared.refusal("ListKeyPolicies", key_id=key.key_id, marker="AQ").code == "InvalidMarkerException"

@@ -148,4 +148,4 @@ def test_a_row_without_an_rpc_is_refused() -> None:
 def test_two_rows_of_one_name_are_refused() -> None:
     row = next(row for row in table.TABLE if row.name == "Encrypt")
     with pytest.raises(TypeError, match="Encrypt: two rows declare it"):
-        table.joined([row.kind], [row.kind])
+        table.joined([row.kind, row.kind])

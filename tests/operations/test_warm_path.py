@@ -71,7 +71,7 @@ REQUESTS = [
 def test_core_and_selector_find_a_permit_by_the_same_bytes(name: str, core_operation: int, request_: Any) -> None:
     scanned = raw_request.scan(core_operation, request_.SerializeToString(), 65_663)
     assert scanned is not None
-    assert scanned.identity == OPERATIONS[name].identity(request_)
+    assert scanned[0] == OPERATIONS[name].identity(request_)
 
 
 def test_a_permit_serves_both_encodings(worker: Worker) -> None:

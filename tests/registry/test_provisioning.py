@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from kms_grpc.crypto.keyring import keyring_facts
 from kms_grpc.registry.own_row import WillNotStart
 from kms_grpc.registry.sql.library import sqlite3
 from kms_grpc.registry.words import create_words
 from tests.registry.made import REGION, add_key, in_another_process, opened, shard_file, start
+from tests.slots import slots_used
 
 SECOND = "us-east-1"
 REGIONS = (REGION, SECOND)
@@ -52,11 +52,11 @@ def test_a_second_start_changes_nothing_and_a_new_region_is_added(tmp_path: Path
 
 def test_closed_shards_leave_no_key_in_the_keyring(tmp_path: Path) -> None:
     start(tmp_path, REGIONS)
-    before = keyring_facts().used
+    before = slots_used()
     shards = opened(tmp_path, REGIONS)
-    assert keyring_facts().used == before + len(REGIONS), "the regions' keys; the root key is used at start only"
+    assert slots_used() == before + len(REGIONS), "the regions' keys; the root key is used at start only"
     shards.close()
-    assert keyring_facts().used == before
+    assert slots_used() == before
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------
@@ -133,10 +133,10 @@ def test_a_data_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None
 
 def test_a_refused_start_leaves_no_key_loaded(tmp_path: Path) -> None:
     start(tmp_path)
-    before = keyring_facts().used
+    before = slots_used()
     with pytest.raises(WillNotStart):
         start(tmp_path, account="111111111111")
-    assert keyring_facts().used == before
+    assert slots_used() == before
 
 
 @pytest.mark.parametrize(

@@ -14,22 +14,20 @@ from kms_grpc.client.aio.methods.deletion import AsyncDeletionMethods
 from kms_grpc.client.aio.methods.encryption import AsyncEncryptionMethods
 from kms_grpc.client.aio.methods.importing import AsyncImportMethods
 from kms_grpc.client.aio.methods.keys import AsyncKeyMethods
-from kms_grpc.client.aio.methods.limits import AsyncLimitMethods
+from kms_grpc.client.aio.methods.plain import AsyncPlainMethods
 from kms_grpc.client.aio.methods.rotation import AsyncRotationMethods
-from kms_grpc.client.aio.methods.tags import AsyncTagMethods
 
 
 class AsyncKeyManagementClient(
+    AsyncPlainMethods,
     AsyncKeyMethods,
     AsyncAliasMethods,
     AsyncEncryptionMethods,
     AsyncDataKeyMethods,
     AsyncBatchMethods,
-    AsyncTagMethods,
     AsyncRotationMethods,
     AsyncImportMethods,
     AsyncDeletionMethods,
-    AsyncLimitMethods,
 ):
     """A client of the service, with one method per operation.
 

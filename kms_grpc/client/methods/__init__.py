@@ -1,8 +1,8 @@
 """Methods of KeyManagementClient, one class per topic and one method per operation.
 
 A method takes the operation's fields as arguments, builds the request and returns the response message. Its name is the
-operation's name in snake case. `python build.py --client` writes the asyncio methods (kms_grpc/client/aio/methods) from
-these files.
+operation's name in snake case. `python build.py --client` writes plain.py, the methods that nobody wrote by hand, from
+protos/, and the asyncio methods (kms_grpc/client/aio/methods) from these files.
 """
 
 from __future__ import annotations

@@ -55,10 +55,3 @@ class ImportMethods(ServiceClient):
             key_material_id=key_material_id,
         )
         return self._call(self._keys.ImportKeyMaterial, request)
-
-    def delete_imported_key_material(
-        self, key_id: str, *, key_material_id: str | None = None
-    ) -> pb.DeleteImportedKeyMaterialResponse:
-        """Deletes the current imported key material of a key, or the one of the given id. It can be imported again."""
-        request = pb.DeleteImportedKeyMaterialRequest(key_id=key_id, key_material_id=key_material_id)
-        return self._call(self._keys.DeleteImportedKeyMaterial, request)

@@ -31,10 +31,6 @@ class KeyMethods(ServiceClient):
         )
         return self._create(self._keys.CreateKey, request, request_id)
 
-    def describe_key(self, key_id: str) -> pb.DescribeKeyResponse:
-        """Returns the metadata of a key."""
-        return self._call(self._keys.DescribeKey, pb.DescribeKeyRequest(key_id=key_id))
-
     def list_keys(self, *, limit: int | None = None, marker: str | None = None) -> pb.ListKeysResponse:
         """Returns a page of at most `limit` keys (1 to 1,000). See `all_keys`."""
         return self._call(self._keys.ListKeys, pb.ListKeysRequest(limit=limit, marker=marker))
@@ -46,20 +42,3 @@ class KeyMethods(ServiceClient):
         while page.truncated:
             page = self.list_keys(limit=1000, marker=page.next_marker)
             yield from page.keys
-
-    def enable_key(self, key_id: str) -> pb.EnableKeyResponse:
-        """Enables a disabled key."""
-        return self._call(self._keys.EnableKey, pb.EnableKeyRequest(key_id=key_id))
-
-    def disable_key(self, key_id: str) -> pb.DisableKeyResponse:
-        """Disables a key: the service refuses to encrypt or decrypt with it."""
-        return self._call(self._keys.DisableKey, pb.DisableKeyRequest(key_id=key_id))
-
-    def update_key_description(self, key_id: str, description: str) -> pb.UpdateKeyDescriptionResponse:
-        """Replaces the description of a key."""
-        request = pb.UpdateKeyDescriptionRequest(key_id=key_id, description=description)
-        return self._call(self._keys.UpdateKeyDescription, request)
-
-    def get_key_policy(self, key_id: str, *, policy_name: str | None = None) -> pb.GetKeyPolicyResponse:
-        """Returns the key policy in JSON. `policy_name` can only be default, which is the default."""
-        return self._call(self._keys.GetKeyPolicy, pb.GetKeyPolicyRequest(key_id=key_id, policy_name=policy_name))

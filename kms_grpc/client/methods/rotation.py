@@ -23,18 +23,6 @@ class RotationMethods(ServiceClient):
         request = pb.EnableKeyRotationRequest(key_id=key_id, rotation_period_in_days=rotation_period_in_days)
         return self._call(self._keys.EnableKeyRotation, request)
 
-    def disable_key_rotation(self, key_id: str) -> pb.DisableKeyRotationResponse:
-        """Disables automatic rotation."""
-        return self._call(self._keys.DisableKeyRotation, pb.DisableKeyRotationRequest(key_id=key_id))
-
-    def get_key_rotation_status(self, key_id: str) -> pb.GetKeyRotationStatusResponse:
-        """Returns whether automatic rotation is enabled, its period, and the date of the next rotation."""
-        return self._call(self._keys.GetKeyRotationStatus, pb.GetKeyRotationStatusRequest(key_id=key_id))
-
-    def rotate_key_on_demand(self, key_id: str) -> pb.RotateKeyOnDemandResponse:
-        """Rotates the key material now, at most 25 times per key. Earlier ciphertexts can still be decrypted."""
-        return self._call(self._keys.RotateKeyOnDemand, pb.RotateKeyOnDemandRequest(key_id=key_id))
-
     def list_key_rotations(
         self,
         key_id: str,

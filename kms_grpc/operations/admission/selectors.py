@@ -91,7 +91,7 @@ class ByBlob(KeySelector):
     """The field that may name the key."""
 
     def identity(self, request: Any) -> bytes:
-        """Returns the named key, then the blob's first 55 bytes: the C core's `Scanned.identity` is the same."""
+        """Returns the named key, then the blob's first 55 bytes: the C core's `Scanned` has the same."""
         text: str = getattr(request, self.named)
         blob: bytes = getattr(request, self.blob)
         return text.encode() + blob[:PREFIX_SIZE].ljust(PREFIX_SIZE, b"\0")

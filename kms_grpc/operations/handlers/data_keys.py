@@ -67,8 +67,6 @@ ROWS = (
         generate_data_key_without_plaintext,
         keys=(encrypting_key("GenerateDataKeyWithoutPlaintext"),),
     ),
-)
-BATCH_ROWS = (
     Batch(
         "GenerateDataKeyBatch",
         envelope_pb2.GenerateDataKeyBatchRequest,

@@ -151,8 +151,6 @@ ROWS = (
         yields_secrets=True,
     ),
     Unary("ReEncrypt", pb.ReEncryptRequest, re_encrypt, keys=(SOURCE, DESTINATION)),
-)
-BATCH_ROWS = (
     Batch(
         "EncryptBatch",
         envelope_pb2.EncryptBatchRequest,

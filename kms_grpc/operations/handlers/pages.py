@@ -4,9 +4,9 @@
 |---|---|---|
 | 0 | 1 | version, 1 |
 | 1 | 16 | MAC over version, position, operation, region, account and filter, under the shard's key |
-| 17 | n | position after which the next page begins: a u64, big-endian, or a tag key in UTF-8 |
+| 17 | n | position after which the next page begins: a u64, big-endian, or a name in UTF-8 |
 
-in base64url without padding: 34 characters for a number, at most 706 for a tag key. The order of a listing does not
+in base64url without padding: 34 characters for a number, at most 706 for a name. The order of a listing does not
 change, so rows that are added or removed between two pages neither repeat nor hide the others.
 """
 
@@ -45,6 +45,7 @@ class Order:
 BY_SEQUENCE = Order(0, lambda row: row.sequence.to_bytes(8), int.from_bytes)
 BY_NUMBER = Order(-1, lambda row: row.number.to_bytes(8), int.from_bytes)
 BY_TAG_KEY = Order("", lambda row: row.tag_key.encode(), bytes.decode)
+BY_NAME = Order("", str.encode, bytes.decode)
 
 
 def page(

@@ -1,4 +1,4 @@
-"""GetKeyPolicy. Every customer managed key has the default key policy; other key policies are not built.
+"""GetKeyPolicy and ListKeyPolicies. Customer managed keys have the default key policy; others are not built.
 
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html
 """
@@ -11,6 +11,7 @@ from kms_grpc.errors import NotFoundException, UnsupportedOperationException
 from kms_grpc.model.key import Key, KeyKind
 from kms_grpc.operations.admission.selectors import by_id_or_arn
 from kms_grpc.operations.call import Call
+from kms_grpc.operations.handlers.pages import BY_NAME, page
 from kms_grpc.operations.kinds.unary import Unary
 from kms_grpc.v1 import key_management_pb2 as pb
 
@@ -46,4 +47,13 @@ def get_key_policy(call: Call, request: pb.GetKeyPolicyRequest, key: Key) -> pb.
     return pb.GetKeyPolicyResponse(policy=policy, policy_name=NAME)
 
 
-ROWS = (Unary("GetKeyPolicy", pb.GetKeyPolicyRequest, get_key_policy, keys=(by_id_or_arn("GetKeyPolicy"),)),)
+def list_key_policies(call: Call, request: pb.ListKeyPoliciesRequest, key: Key) -> pb.ListKeyPoliciesResponse:
+    """Lists the one name that a key policy may have."""
+    names, marker = page(call, request, key.key_id, lambda after, _: [NAME] if after < NAME else [], BY_NAME)
+    return pb.ListKeyPoliciesResponse(policy_names=names, truncated=marker is not None, next_marker=marker)
+
+
+ROWS = (
+    Unary("GetKeyPolicy", pb.GetKeyPolicyRequest, get_key_policy, keys=(by_id_or_arn("GetKeyPolicy"),)),
+    Unary("ListKeyPolicies", pb.ListKeyPoliciesRequest, list_key_policies, keys=(by_id_or_arn("ListKeyPolicies"),)),
+)

@@ -77,14 +77,15 @@ class Sealed(Row[Request], Generic[Request, Response]):
         scanned = raw_request.scan(self.core_operation, raw, self.largest)
         if scanned is None:
             return None
-        permit = permits.find(call, scanned.identity)
+        identity, has_context = scanned
+        permit = permits.find(call, identity)
         if permit is None:
             return None
         kept = _use(call, permit)
         if kept.in_core is None:
             raise NotWarm
         call.record.requestParameters = (
-            operation.describe(operation.request.FromString(raw)) if scanned.has_context else kept.parameters
+            operation.describe(operation.request.FromString(raw)) if has_context else kept.parameters
         )
         return raw_request.answer(self.core_operation, raw, kept.in_core)
 

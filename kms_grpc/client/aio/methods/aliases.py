@@ -25,10 +25,6 @@ class AsyncAliasMethods(AsyncServiceClient):
         request = pb.UpdateAliasRequest(alias_name=alias_name, target_key_id=target_key_id)
         return await self._call(self._keys.UpdateAlias, request)
 
-    async def delete_alias(self, alias_name: str) -> pb.DeleteAliasResponse:
-        """Deletes an alias. The call is not retried, because a second DeleteAlias raises NotFoundException."""
-        return await self._call(self._keys.DeleteAlias, pb.DeleteAliasRequest(alias_name=alias_name))
-
     async def list_aliases(
         self, *, key_id: str | None = None, limit: int | None = None, marker: str | None = None
     ) -> pb.ListAliasesResponse:

@@ -19,7 +19,3 @@ class AsyncDeletionMethods(AsyncServiceClient):
         """Schedules the deletion of a key in 7 to 30 days (default 30). Meanwhile the key cannot be used."""
         request = pb.ScheduleKeyDeletionRequest(key_id=key_id, pending_window_in_days=pending_window_in_days)
         return await self._call(self._keys.ScheduleKeyDeletion, request)
-
-    async def cancel_key_deletion(self, key_id: str) -> pb.CancelKeyDeletionResponse:
-        """Cancels the deletion of a key. The key is Disabled afterwards."""
-        return await self._call(self._keys.CancelKeyDeletion, pb.CancelKeyDeletionRequest(key_id=key_id))

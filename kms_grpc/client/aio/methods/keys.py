@@ -32,10 +32,6 @@ class AsyncKeyMethods(AsyncServiceClient):
         )
         return await self._create(self._keys.CreateKey, request, request_id)
 
-    async def describe_key(self, key_id: str) -> pb.DescribeKeyResponse:
-        """Returns the metadata of a key."""
-        return await self._call(self._keys.DescribeKey, pb.DescribeKeyRequest(key_id=key_id))
-
     async def list_keys(self, *, limit: int | None = None, marker: str | None = None) -> pb.ListKeysResponse:
         """Returns a page of at most `limit` keys (1 to 1,000). See `all_keys`."""
         return await self._call(self._keys.ListKeys, pb.ListKeysRequest(limit=limit, marker=marker))
@@ -49,20 +45,3 @@ class AsyncKeyMethods(AsyncServiceClient):
             page = await self.list_keys(limit=1000, marker=page.next_marker)
             for entry in page.keys:
                 yield entry
-
-    async def enable_key(self, key_id: str) -> pb.EnableKeyResponse:
-        """Enables a disabled key."""
-        return await self._call(self._keys.EnableKey, pb.EnableKeyRequest(key_id=key_id))
-
-    async def disable_key(self, key_id: str) -> pb.DisableKeyResponse:
-        """Disables a key: the service refuses to encrypt or decrypt with it."""
-        return await self._call(self._keys.DisableKey, pb.DisableKeyRequest(key_id=key_id))
-
-    async def update_key_description(self, key_id: str, description: str) -> pb.UpdateKeyDescriptionResponse:
-        """Replaces the description of a key."""
-        request = pb.UpdateKeyDescriptionRequest(key_id=key_id, description=description)
-        return await self._call(self._keys.UpdateKeyDescription, request)
-
-    async def get_key_policy(self, key_id: str, *, policy_name: str | None = None) -> pb.GetKeyPolicyResponse:
-        """Returns the key policy in JSON. `policy_name` can only be default, which is the default."""
-        return await self._call(self._keys.GetKeyPolicy, pb.GetKeyPolicyRequest(key_id=key_id, policy_name=policy_name))
