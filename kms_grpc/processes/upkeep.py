@@ -67,7 +67,10 @@ class Upkeep:
         wrong = self._wrong_among(first, count)
         took = time.monotonic() - began
         self._next = began + took + max(count * COMPARE_EVERY_S, REST * took)
-        self._at_once = min(BUCKETS, 2 * self._at_once) if took < AT_ONCE_S else max(1, self._at_once // 2)
+        if took >= AT_ONCE_S:
+            self._at_once = max(1, count // 2)
+        elif count == self._at_once:  # the last ones of a round may be fewer
+            self._at_once = min(BUCKETS, 2 * count)
         new = wrong.keys() - self._wrong
         self._wrong = self._wrong - {*range(first, first + count)} | wrong.keys()
         for bucket in sorted(new):

@@ -19,13 +19,14 @@ import pytest
 
 from kms_grpc.audit.log import FileAuditLog
 from kms_grpc.clock import SystemClock
+from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.model.key import KeyState
 from kms_grpc.processes import upkeep
 from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.processes.upkeep import MarkSync, Upkeep
 from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.shards import Shard
-from kms_grpc.registry.sql import log_copy
+from kms_grpc.registry.sql import log_copy, sqlite
 from kms_grpc.registry.sql.library import sqlite3
 from tests.processes.stand_in_server import eventually
 from tests.registry.made import ACCOUNT, REGION, add_key, opened, shard_file, start
@@ -123,6 +124,26 @@ def test_no_commit_copies_the_log_and_the_keeper_does_within_its_bounds(
     monkeypatch.setattr(log_copy, "SECONDS", 0.0)
     assert shard.registry.checkpoint()
     assert not shard.registry.checkpoint()
+
+
+@pytest.mark.parametrize(("version", "waits"), [("3.46.1", True), ("3.53.4", False)])
+def test_an_affected_library_copies_the_log_while_nobody_writes(
+    folder: Path, shard: Shard, monkeypatch: pytest.MonkeyPatch, version: str, waits: bool
+) -> None:
+    """A commit that starts the log anew must not meet the copying (library.py)."""
+    monkeypatch.setattr(sqlite, "sqlite_version", lambda: version)
+    monkeypatch.setattr(sqlite, "PATIENCE_S", 0.2)
+    other = opened(folder)
+    add_key(shard)
+    with other.default.registry.writing():
+        if waits:
+            with pytest.raises(DependencyTimeoutException, match="others have been writing"):
+                shard.registry.checkpoint()
+        else:
+            assert shard.registry.checkpoint()
+    other.close()
+    assert shard.registry.checkpoint() == waits
+    add_key(shard)
 
 
 def test_the_mark_is_synced_within_100_ms_of_a_write(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:

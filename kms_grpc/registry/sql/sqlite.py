@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -30,7 +30,7 @@ from sqlalchemy.pool import NullPool
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.faults import fault_point
 from kms_grpc.registry.file_identity import FileIdentity
-from kms_grpc.registry.sql.library import MODULE, sqlite3
+from kms_grpc.registry.sql.library import MODULE, loses_commits, sqlite3, sqlite_version
 from kms_grpc.registry.sql.log_copy import LogCopy
 from kms_grpc.registry.sql.wal_reserve import WalReserve
 
@@ -94,7 +94,10 @@ class SqliteStore:
         """Copies the write-ahead log into the file if that is due; returns whether something was done."""
         if not self._copy.is_due():
             return False
-        with self.reading() as connection:
+        with ExitStack() as held:
+            if loses_commits(sqlite_version()):
+                held.enter_context(self.writing(spends_reserve=True))  # no commit starts the log anew meanwhile
+            connection = held.enter_context(self.reading())
             before = self._copy.facts()
             row = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
         self._copy.note(before, complete=row[0] == 0 and row[1] == row[2])
