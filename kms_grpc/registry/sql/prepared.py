@@ -21,7 +21,7 @@ _STATEMENTS: Final = 256
 
 
 class Result(Protocol):
-    """What DBAPI's cursors and SQLAlchemy's results have in common."""
+    """The common part of DBAPI's cursors and SQLAlchemy's results."""
 
     @property
     def rowcount(self) -> int: ...
