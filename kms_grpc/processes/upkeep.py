@@ -3,7 +3,7 @@
 | what | how often |
 |---|---|
 | compares rows with the row hashes and the mark | each of the 256 buckets once in 5 minutes |
-| copies the write-ahead log into the shard's file | once a second if anything was written, or at 4 MiB (log_copy.py) |
+| copies the write-ahead log into the shard's file | once a second if anything was written; at each pass once it has 4 MiB (log_copy.py) |
 | syncs the marks to the disk | 80 ms after anything was written, in a thread of its own |
 
 As many buckets are compared at once as take some 20 ms: all of a small shard, which then costs next to nothing. A
@@ -55,6 +55,10 @@ class Upkeep:
     def wrong_buckets(self) -> int:
         """Number of buckets that were found to differ from what was committed."""
         return len(self._wrong)
+
+    def seconds_to_due(self) -> float:
+        """Returns the seconds until `run` has something to do, if nothing is written meanwhile."""
+        return max(0.0, min(self._next - time.monotonic(), self._shard.registry.seconds_to_checkpoint()))
 
     def run(self) -> None:
         """Does what is due. Raises KMSError or OSError if the shard or its mark cannot be read."""

@@ -21,6 +21,9 @@ class Guarded(Protocol):
     def checkpoint(self) -> bool:
         """Copies the write-ahead log into the store's file if that is due. Only the keeper calls this."""
 
+    def seconds_to_checkpoint(self) -> float:
+        """Returns the seconds until `checkpoint` is due; infinity if nothing was written since the last one."""
+
     @property
     def mark_folder(self) -> Path:
         """Folder of the mark, whose change tells of a commit."""

@@ -103,6 +103,21 @@ def test_a_round_takes_a_second_for_each_bucket(
     assert all(1.0 <= wait <= 1.3 for wait in waits)
 
 
+def test_an_upkeep_tells_when_it_has_something_to_do(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but the next comparison while nobody writes, and the copying of the log within a second of a write."""
+    looked = Upkeep(shard, SystemClock())
+    assert looked.seconds_to_due() == 0
+    monkeypatch.setattr(upkeep, "COMPARE_EVERY_S", 3600.0)
+    add_key(shard)
+    looked.run()
+    assert 3000 < looked.seconds_to_due() <= 3600
+    add_key(shard)
+    assert 0 <= looked.seconds_to_due() <= log_copy.SECONDS
+    monkeypatch.setattr(log_copy, "SECONDS", 0.0)
+    looked.run()
+    assert looked.seconds_to_due() > 3000
+
+
 def test_no_commit_copies_the_log_and_the_keeper_does_within_its_bounds(
     folder: Path, shard: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +135,11 @@ def test_no_commit_copies_the_log_and_the_keeper_does_within_its_bounds(
     assert shard_file(folder).stat().st_size > log_copy.BYTES // 2
     assert not shard.registry.checkpoint(), "nothing was written since"
     add_key(shard)
-    assert not shard.registry.checkpoint(), "neither 4 MiB nor a second"
+    assert log.stat().st_size >= log_copy.BYTES, "the log was begun anew, and its file is as long as before"
+    assert shard.registry.checkpoint()
+    monkeypatch.setattr(log_copy, "BYTES", 1 << 40)
+    add_key(shard)
+    assert not shard.registry.checkpoint(), "neither so many bytes nor a second"
     monkeypatch.setattr(log_copy, "SECONDS", 0.0)
     assert shard.registry.checkpoint()
     assert not shard.registry.checkpoint()

@@ -1,11 +1,13 @@
-"""When a shard's write-ahead log is copied into its file: 4 MiB after the last copy, or a second after it if anything
-was written.
+"""When a shard's write-ahead log is copied into its file: a second after the last copy if anything was written, and at
+each pass of the keeper, four a second, once the log's file has 4 MiB. SQLite starts the log anew without making its file
+smaller, so the size does not tell how much of it waits.
 
 A log that is damaged or lost takes with it no more than was committed since; the mark tells that something is missing.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Final
@@ -33,10 +35,14 @@ class LogCopy:
         return found.st_size, found.st_mtime_ns
 
     def is_due(self) -> bool:
+        return self.seconds_to_due() <= 0
+
+    def seconds_to_due(self) -> float:
+        """Returns the seconds until the log is to be copied; infinity if nothing was written since it was."""
         size, written = self.facts()
         if not size or (size, written) == self._copied:
-            return False
-        return size - self._copied[0] >= BYTES or time.monotonic() - self._tried >= SECONDS
+            return math.inf
+        return 0.0 if size >= BYTES else self._tried + SECONDS - time.monotonic()
 
     def note(self, before: Facts, *, complete: bool) -> None:
         """Notes a copy of a log that was at `before`. Readers may have held some of it back."""

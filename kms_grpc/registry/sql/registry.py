@@ -118,6 +118,9 @@ class SqlRegistry:
     def checkpoint(self) -> bool:
         return self._store.checkpoint()
 
+    def seconds_to_checkpoint(self) -> float:
+        return self._store.seconds_to_checkpoint()
+
     @property
     def mark_folder(self) -> Path:
         return self.mark.path.parent

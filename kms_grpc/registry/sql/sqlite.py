@@ -1,8 +1,8 @@
 """Connections to a shard's SQLite file: in WAL mode, many readers beside one writer.
 
 - `synchronous=FULL`: a commit is on the disk when it returns. `secure_delete`: deleted content is overwritten.
-- The write-ahead log is copied into the file by the keeper alone, once a second if something was written, and when it
-  has 4 MiB (LogCopy). No commit does so, and the last process that closes the file.
+- The write-ahead log is copied into the file by the keeper alone, once a second if something was written, and more
+  often once it has 4 MiB (LogCopy). No commit does so, and the last process that closes the file.
 - Read connections stay open and are lent out; each statement sees the last commit.
 - Writers of one process wait for a lock. Writers of several processes try `BEGIN IMMEDIATE` every half millisecond:
   SQLite's own busy handler sleeps up to 100 ms between two tries, which starves some writers.
@@ -89,6 +89,9 @@ class SqliteStore:
     def is_replaced(self) -> bool:
         """Returns whether the path names another file than when this object was made."""
         return self._identity.has_changed()
+
+    def seconds_to_checkpoint(self) -> float:
+        return self._copy.seconds_to_due()
 
     def checkpoint(self) -> bool:
         """Copies the write-ahead log into the file if that is due; returns whether something was done."""
