@@ -57,7 +57,7 @@ class RunFolder:
         return self.audit / f"worker-{worker}.jsonl"
 
     def make(self, settings: Settings, operations: Sequence[str]) -> None:
-        """Create all files, counters at zero. Only the supervisor calls this, before any process maps them.
+        """Create all files, counters at zero. Only the supervisor calls this, before a process maps them.
 
         Raises StartRefused.
         """
@@ -73,16 +73,12 @@ class RunFolder:
         for old in (*self.folder.glob("counters-*"), *self.folder.glob("gauges-*"), *published):
             old.unlink(missing_ok=True)
         self._release_reserves(settings.workers)
-        self.make_words(settings)
+        create_words(self.words, len(settings.regions))
         self.regions.write_text("".join(f"{region}\n" for region in settings.regions), "ascii")
         _zeros(self.keeper_gauges, GAUGE_BYTES * len(KEEPER))
         for worker in range(settings.workers):
             counters.create(self.counters(worker), operations)
             _zeros(self.worker_gauges(worker), GAUGE_BYTES * len(WORKER))
-
-    def make_words(self, settings: Settings) -> None:
-        """Create the words. Raises OSError."""
-        create_words(self.words, len(settings.regions))
 
     def _release_reserves(self, workers: int) -> None:
         """Release the log reserves of workers with higher numbers, which an earlier server left when it was killed."""

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,16 +90,31 @@ def test_a_second_server_is_refused_although_lock_and_run_were_removed(running: 
     assert running.decrypt() == []
 
 
+def replace_words(run: Path) -> None:
+    shutil.copy(run / "words", run / "copy")
+    (run / "copy").replace(run / "words")
+
+
+WORDS_GONE: list[tuple[str, Callable[[Path], object]]] = [
+    ("another file is in their place", replace_words),
+    ("the file was removed", lambda run: (run / "words").unlink()),
+    ("the folder was removed", shutil.rmtree),
+]
+
+
 @pytest.mark.xdist_group("older")
-def test_processes_obey_each_other_after_the_words_were_replaced(running: Running) -> None:
+@pytest.mark.parametrize(("what", "change"), WORDS_GONE, ids=[case[0] for case in WORDS_GONE])
+def test_processes_obey_each_other_after_the_words_were_replaced(
+    running: Running, what: str, change: Callable[[Path], object]
+) -> None:
     """All processes start anew with one file, so a key that is then disabled opens nowhere."""
     service = running.service
-    wait_until((service.data_dir / "run" / "address").exists, "all processes are ready", 30)
-    words = service.data_dir / "run" / "words"
-    shutil.copy(words, words.with_name("copy"))
-    words.with_name("copy").replace(words)
+    address = service.data_dir / "run" / "address"
+    wait_until(address.exists, "all processes are ready", 30)
+    change(service.data_dir / "run")
     wait_until(lambda: "was replaced while the server runs" in service.log_text(), "it is noticed", 5)
-    time.sleep(1)
+    wait_until(lambda: not address.exists(), "the processes are started anew", 5)
+    wait_until(address.exists, "all processes are ready again", 30)
     assert service.becomes_ready()
     caller = service.caller()
     caller.call("DisableKey", pb.DisableKeyRequest(key_id=running.keys[REGION]))

@@ -1,5 +1,5 @@
 """When a shard's write-ahead log is copied into its file: a second after the last copy if anything was written, and at
-each pass of the keeper, four a second, once the log's file has 4 MiB. SQLite starts the log anew without making its file
+each pass of the keeper (four a second) from 4 MiB on. SQLite starts the log anew without making its file
 smaller, so the size does not tell how much of it waits.
 
 A log that is damaged or lost takes with it no more than was committed since; the mark tells that something is missing.
