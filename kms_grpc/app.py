@@ -89,6 +89,8 @@ class Worker:
         self._clock = JudgedClock(SystemClock())
         self.service = build_service(settings, index, self._log, self._clock)
         self._readiness_keys = ReadinessKeys(self.service.shards)
+        self._recorded_times = [shard.words.latest_time for shard in self.service.shards]
+        self._cached_keys = [shard.keys_in_cache for shard in self.service.shards]
         self._follow_recorded_time()
         self.server = Doors(Executor(self.service), TABLE, settings, index, beside or NOTHING_BESIDE)
 
@@ -102,18 +104,18 @@ class Worker:
         }
 
     def _follow_recorded_time(self) -> None:
-        for shard in self.service.shards:
-            if shard.is_served():
-                self._clock.raise_floor(shard.words.latest_time.value)
+        served = [shard.is_served() for shard in self.service.shards]
+        times = [time.value for time, is_served in zip(self._recorded_times, served, strict=True) if is_served]
+        self._clock.raise_floor(max(times, default=0))
 
     def gauges(self) -> Mapping[str, int]:
-        """Asked once a second: the time to look at what the keeper has recorded as well."""
+        """Asked at each beat: the time to look at what the keeper has recorded as well."""
         self._follow_recorded_time()
         log, keyring = self._log.facts(), keyring_facts()
         return {
             "memory_locked": int(keyring.locked),
             "keyring_slots_used": keyring.used,
-            "cached_keys": sum(shard.facts().cached_keys for shard in self.service.shards),
+            "cached_keys": sum(map(len, self._cached_keys)),
             "audit_dropped": log.dropped,
             "audit_held_bytes": log.held_bytes,
             "audit_reserve_bytes": log.reserve_bytes,

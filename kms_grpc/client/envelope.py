@@ -27,6 +27,7 @@ from kms_grpc.crypto.record import (
     DataKey,
     open_record,
     open_within,
+    opener_of,
     seal,
     seal_many,
     seal_within,
@@ -202,7 +203,7 @@ class EnvelopeClient:
 class BoundEnvelope:
     """Encrypts and decrypts records under one KMS key and one encryption context."""
 
-    __slots__ = ("_client", "_context", "_form", "_request", "_reference", "_clock", "_decryption_keys")
+    __slots__ = ("_client", "_context", "_form", "_request", "_reference", "_clock", "_open")
 
     def __init__(self, client: EnvelopeClient, key_id: str, context: Context) -> None:
         self._client = client
@@ -211,7 +212,7 @@ class BoundEnvelope:
         self._request = encryption_request(key_id, context, self._form)
         self._reference = NO_KEY
         self._clock = client.cache.clock
-        self._decryption_keys = client.cache.decryption_keys
+        self._open = opener_of(client.cache.decryption_keys, self._form, self._clock)
 
     def encrypt(self, plaintext: bytes) -> bytes:
         """Returns the encrypted record."""
@@ -253,7 +254,7 @@ class BoundEnvelope:
 
     def decrypt(self, record: bytes) -> bytes:
         """Returns the plaintext of a record that has this encryption context, under any KMS key."""
-        plaintext = open_within(self._decryption_keys, self._clock(), self._form, record)
+        plaintext = self._open(record)
         if type(plaintext) is bytes:
             return plaintext
         return self._client._decrypt_after(plaintext, record, self._context, self._form)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -210,6 +210,11 @@ class Shard:
     @staticmethod
     def _signed(data: bytes) -> bytes:
         return frame(b"signed", data)
+
+    @property
+    def keys_in_cache(self) -> Sized:
+        """The cache of keys, to ask for its size again and again."""
+        return self._keys
 
     def facts(self) -> ShardFacts:
         return ShardFacts(self.region, len(self._keys), len(self._aliases), len(self._materials), self._capacity)
