@@ -3,7 +3,7 @@
 | what | how often |
 |---|---|
 | compares rows with the row hashes and the mark | each of the 256 buckets once in 5 minutes |
-| copies the write-ahead log into the shard's file | once a second after writes, more often from 4 MiB on (log_copy.py) |
+| copies the write-ahead log into the shard's file | once a second after writes, or more often (log_copy.py) |
 | syncs the marks to the disk | 80 ms after anything was written, in a thread of its own |
 
 As many buckets are compared at once as take some 20 ms: all of a small shard, which then costs next to nothing. A
