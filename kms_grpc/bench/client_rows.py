@@ -21,8 +21,8 @@ from typing import Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kms_grpc.bench.bench_data import BenchData
+from kms_grpc.bench.effort import ITEM_BYTES
 from kms_grpc.bench.server import Target, own_server
-from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, interleaved
 from kms_grpc.client.aio.envelope import AsyncBoundEnvelope, AsyncEnvelopeClient
 from kms_grpc.client.aio.key_management import AsyncKeyManagementClient

@@ -105,7 +105,7 @@ class EnvelopeClient:
         return plaintext if type(plaintext) is bytes else self._decrypt_after(plaintext, record, given, form)  # type: ignore[arg-type]
 
     def _decrypt_after(self, status: int, record: bytes, context: Context, form: bytes) -> bytes:
-        """Decrypts with a data key that the service is asked for if need be, after the core returned `status`."""
+        """Decrypts with a data key from the cache or the service, after the core returned `status`."""
         try:
             why_not(status)
             request = decryption_request(wrapped_key_of(record), context, form)
@@ -162,8 +162,8 @@ class EnvelopeClient:
     ) -> tuple[DataKey, int] | None:
         """Fetches and stores a data key as the leader of the flight, and ends the flight for the others.
 
-        An earlier flight may have stored one after the caller looked into the cache. The leader then takes that one: to
-        replace it would give up a data key before its end."""
+        An earlier flight may have stored one after the caller looked into the cache. The leader then takes that data
+        key: replacing it would discard a data key before its end."""
         entry = None
         try:
             taken = None if ahead else self.cache.take_many(request, sizes)

@@ -82,7 +82,7 @@ class DataKey:
 
 
 def wrapped_key_of(record: bytes) -> bytes:
-    """Returns the blob of a record's data key. Raises InvalidCiphertextException if `record` is none."""
+    """Returns the blob of a record's data key. Raises InvalidCiphertextException if `record` is not a record."""
     status = lib.kms_record_check(record, len(record))
     if status:
         raise_for(status)
@@ -134,7 +134,8 @@ def open_record(key: DataKey, context: bytes, record: bytes) -> bytes:
 
 
 def seal_many(key: DataKey, context: bytes, plaintexts: BytesList) -> list[bytes]:
-    """Returns the records of many plaintexts under one data key and one context, in order, by one C call. All or none.
+    """Returns the records of many plaintexts under one data key and one context, in order. One C call seals all or
+    none.
 
     Does not look at the key's budget: the caller has taken the records from it.
     """

@@ -224,7 +224,8 @@ static PyObject *find_again(PyObject *opener, const struct message *message) {
 }
 
 static int read_clock(double *seconds, PyObject *clock) {
-    if (PyCFunction_CheckExact(clock) && PyCFunction_GetFunction(clock) == since_boot) return seconds_since_boot(seconds);
+    if (PyCFunction_CheckExact(clock) && PyCFunction_GetFunction(clock) == since_boot)
+        return seconds_since_boot(seconds);
     PyObject *now = PyObject_CallNoArgs(clock);
     if (!now) return 0;
     *seconds = PyFloat_AsDouble(now);

@@ -319,7 +319,7 @@ def test_other_types_are_refused(arguments: tuple[Any, ...]) -> None:
         record.seal_within(*arguments)
 
 
-def test_a_context_that_is_too_long_is_no_context() -> None:
+def test_a_context_that_is_too_long_has_the_wrong_length() -> None:
     key, _ = begun()
     made = record.seal(key, CONTEXT, b"x")
     assert record.open_within(cached(key), 0.0, bytes(8193), made) == lib.KMS_WRONG_LENGTH

@@ -42,7 +42,7 @@ class AsyncEnvelopeClient:
         *,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        """Without `kms`, makes a AsyncKeyManagementClient with its default arguments, and closes it in `close`.
+        """Without `kms`, makes an AsyncKeyManagementClient with its default arguments, and closes it in `close`.
         `clock`: returns seconds; given by tests."""
         self.kms = kms or AsyncKeyManagementClient()
         self._closes_kms = kms is None
@@ -102,7 +102,7 @@ class AsyncEnvelopeClient:
         return await self._decrypt_after(plaintext, record, given, form)  # type: ignore[arg-type]
 
     async def _decrypt_after(self, status: int, record: bytes, context: Context, form: bytes) -> bytes:
-        """Decrypts with a data key that the service is asked for if need be, after the core returned `status`."""
+        """Decrypts with a data key from the cache or the service, after the core returned `status`."""
         try:
             why_not(status)
             request = decryption_request(wrapped_key_of(record), context, form)
