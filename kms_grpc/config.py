@@ -143,6 +143,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     data_dir: Path = DATA_DIR
     """Directory of the registry, the root key file and the audit log."""
+    marks_dir: Path | None = None
+    """Directory of the marks, by which an older copy of a region is noticed: best on another file system, which is not
+    restored together with DATA_DIR. None: DATA_DIR/marks."""
+    accept_older: bool = False
+    """For one start after a restore on purpose: serve regions that are older than their marks, or that have lost or
+    older rows. It is audited."""
     listen: str = "127.0.0.1:50051"
     """Address of the gRPC endpoint: HOST:PORT or unix:/path. Without [tls], HOST must be loopback."""
     aws_listen: str | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.owned_keys import Reason
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql import tables
+from kms_grpc.registry.sql.library import sqlite3
 from tests.registry.made import ACCOUNT, REGION, opened
 
 ORDERS = Principal("orders", f"arn:aws:iam::{ACCOUNT}:role/orders", ACCOUNT)
