@@ -6,8 +6,8 @@
 | 1 | 16 | MAC over version, position, operation, region, account and filter, under the shard's key |
 | 17 | n | position after which the next page begins: a u64, big-endian, or a tag key in UTF-8 |
 
-A marker is these bytes in base64url without padding: 34 characters for a number, at most 706 for a tag key. The order of a
-listing does not change, so rows that are added or removed between two pages neither repeat nor hide the others.
+A marker is these bytes in base64url without padding: 34 characters for a number, at most 706 for a tag key. The order
+of a listing does not change, so rows that are added or removed between two pages neither repeat nor hide the others.
 """
 
 from __future__ import annotations
