@@ -22,6 +22,7 @@ ALWAYS: Mapping[str, frozenset[str]] = {
         "ListKeysResponse": "Keys Truncated",
         "ListAliasesResponse": "Aliases Truncated",
         "ListResourceTagsResponse": "Tags Truncated",
+        "ListKeyPoliciesResponse": "PolicyNames Truncated",
         "ListKeyRotationsResponse": "Rotations Truncated",
         "RotationsListEntry": "KeyId KeyMaterialId KeyMaterialState",
         "GetKeyRotationStatusResponse": "KeyRotationEnabled KeyId",

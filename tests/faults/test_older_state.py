@@ -151,6 +151,7 @@ def test_a_deleted_audit_folder_leaves_a_record_of_the_gap(running: Running) -> 
         for line in log.read_text().splitlines()[:1]
     ]
     assert [gap["eventName"] for gap in gaps] == ["AuditLogGap"] * 2
+    wait_until(lambda: check(service)[0] != 0, "the workers' next beats tell of it", 10)
     code, said = check(service)
     assert (code != 0, "audit log was deleted while it ran" in said) == (True, True), said
 
