@@ -94,6 +94,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Size of the largest gRPC message, request or response, in bytes. The default is gRPC's."""
     http_body_bytes: int = 1024 * 1024
     """Size of the largest HTTP request body at the AWS endpoint, in bytes."""
+    http_connections: int = 1000
+    """Connections to the AWS endpoint, never more than half of the files that a worker may open. When all are in use, a
+    newcomer takes the place of a connection without a verified call, of the address that has most."""
+    http_connections_per_address: int = 250
+    """Connections of one address (IPv6: /64) to the AWS endpoint. Behind a proxy all clients have the proxy's."""
     calls: int = 1024
     """Calls under way in a worker, over all connections, waiting calls and streams included. A call beyond that gets
     ThrottlingException with RetryInfo."""
@@ -138,6 +143,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     data_dir: Path = DATA_DIR
     """Directory of the registry, the root key file and the audit log."""
+    marks_dir: Path | None = None
+    """Directory of the marks, by which an older copy of a region is noticed: best on another file system, which is not
+    restored together with DATA_DIR. None: DATA_DIR/marks."""
+    accept_older: bool = False
+    """For one start after a restore on purpose: serve regions that are older than their marks, or that have lost or
+    older rows. It is audited."""
     listen: str = "127.0.0.1:50051"
     """Address of the gRPC endpoint: HOST:PORT or unix:/path. Without [tls], HOST must be loopback."""
     aws_listen: str | None = None

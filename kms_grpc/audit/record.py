@@ -171,3 +171,29 @@ def access_key_event(
         "recipientAccountId": principal.account,
     }
     return event_id, _encode(event) + b"\n"
+
+
+def shard_event(name: str, region: str, account: str, time_ns: int, details: dict[str, Any]) -> tuple[str, bytes]:
+    """Returns event id and record of an event about a whole shard: FirstRowHashes, AcceptOlderShard,
+    RowsDifferFromCommitted."""
+    event_id = new_id()
+    event = {
+        "eventVersion": "1.11",
+        "userIdentity": {"accountId": account, "invokedBy": "kms-grpc serve"},
+        "eventTime": iso_time(time_ns),
+        "eventSource": "kms.amazonaws.com",
+        "eventName": name,
+        "awsRegion": region,
+        "sourceIPAddress": "kms-grpc serve",
+        "userAgent": "kms-grpc serve",
+        "requestParameters": None,
+        "responseElements": None,
+        "eventID": event_id,
+        "readOnly": False,
+        "eventType": "AwsServiceEvent",
+        "managementEvent": True,
+        "eventCategory": "Management",
+        "recipientAccountId": account,
+        "serviceEventDetails": details,
+    }
+    return event_id, _encode(event) + b"\n"
