@@ -3,6 +3,7 @@
 On the wire these calls are unary. The server handles each as a stream of one request and one response. While a call
 waits, the server receives at most HTTP/2's initial window (64 KiB) of it, and a response counts against the memory
 budget until it has been sent. A call reserves the size of the largest message until its real size is known.
+A response that nobody reads does not keep its slot for ever (unread_answers.py).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from kms_grpc.endpoints.fair_queue import FairQueue, Turn
 from kms_grpc.endpoints.grpc_answers import GrpcAnswers
 from kms_grpc.endpoints.grpc_metadata import with_deadline
 from kms_grpc.endpoints.stopping import stopped
+from kms_grpc.endpoints.unread_answers import UnreadAnswers
 from kms_grpc.errors import KMSError, ValidationException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
@@ -50,6 +52,7 @@ class Bulk:
         self._answers = answers
         self._blocking_pool = blocking_pool
         self._most = limits.message_bytes
+        self._unread = UnreadAnswers(limits.stream_idle_seconds)
         seconds = limits.bulk_waiting_ms / 1000
         self.queue = FairQueue(blocking_pool.budget, slots=SLOTS, each=EACH, waiting=limits.calls, seconds=seconds)
 
@@ -60,11 +63,7 @@ class Bulk:
             credentials = with_deadline(context)
             turn = self.queue.turn(context.peer(), self._most, credentials.deadline_ns)
             try:
-                async with turn:
-                    answer = await self._answer(operation, credentials, turn, context)
-                    turn.resize(turn.size // 2 + len(answer))
-                    context.set_trailing_metadata(self._answers.trailers(credentials))
-                    await context.write(answer)
+                await self._serve(operation, credentials, turn, context)
             except KMSError as error:
                 refused = error if turn.started else self._executor.refuse(operation, credentials, error)
                 self._answers.refuse(context, credentials, refused)
@@ -72,10 +71,21 @@ class Bulk:
                 if not turn.started:
                     self._executor.refuse(operation, credentials, ended_by_caller(credentials))
                 self._answers.refuse(context, credentials, stopped(reason))
+            except grpc.aio.BaseError:
+                raise  # the call is over, for gRPC
             except Exception as problem:
                 self._answers.refuse(context, credentials, self._executor.refuse(operation, credentials, problem))
 
         return serve
+
+    async def _serve(self, operation: Operation, credentials: Credentials, turn: Turn, context: Context) -> None:
+        if not self.queue.may_start(turn):
+            self._unread.make_room()
+        async with turn:
+            answer = await self._answer(operation, credentials, turn, context)
+            turn.resize(turn.size // 2 + len(answer))
+            context.set_trailing_metadata(self._answers.trailers(credentials))
+            await self._unread.write(answer, context)
 
     async def _answer(self, operation: Operation, credentials: Credentials, turn: Turn, context: Context) -> bytes:
         raw = await self._read(operation, credentials, turn, context)

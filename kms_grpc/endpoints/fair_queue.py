@@ -144,8 +144,12 @@ class FairQueue:
         """Number of calls that run or wait."""
         return self.running + self.waiting
 
+    def may_start(self, turn: Turn) -> bool:
+        """Returns whether a call would start at once."""
+        return not self.waiting and self._has_room(turn.size) and self._may_have_more(turn.connection)
+
     def start_at_once(self, turn: Turn) -> bool:
-        if self.waiting or not self._has_room(turn.size) or not self._may_have_more(turn.connection):
+        if not self.may_start(turn):
             return False
         self.require_time(turn)
         self._start(turn)

@@ -18,6 +18,7 @@ from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.call_limit import DISCONNECT_SECONDS, read_in_time
+from kms_grpc.endpoints.connections import close_connection
 from kms_grpc.endpoints.grpc_answers import GrpcAnswers
 from kms_grpc.endpoints.grpc_metadata import with_deadline
 from kms_grpc.endpoints.stopping import stopped
@@ -53,7 +54,8 @@ class Streams:
         self._blocking_pool = blocking_pool
         self._answers = answers
         self._running: dict[StreamCall, _Messages] = {}
-        self._ending = 0
+        self._ending: dict[StreamCall, str] = {}
+        """The connections of streams that were ended as idle, and whose callers have not read that yet."""
 
     @property
     def running(self) -> int:
@@ -103,7 +105,7 @@ class Streams:
         try:
             await self._fail(stream, ThrottlingException(IDLE.format(self._idle_seconds)), context, credentials)
         finally:
-            self._ending -= 1
+            del self._ending[stream]
 
     async def _serve(self, stream: StreamCall, messages: _Messages, credentials: Credentials) -> None:
         while not stream.is_last and await self._take(stream, messages, credentials):
@@ -152,13 +154,16 @@ class Streams:
         self._running[stream] = messages
 
     def _make_room(self) -> None:
-        """End the stream that has been idle longest. Raises ThrottlingException if none has been idle long enough."""
+        """End the stream that has been idle longest. Raises ThrottlingException if none has been idle long enough.
+        Where as many streams are ending as may run, close the connection of the first of them."""
         stream, messages = min(self._running.items(), key=lambda item: item[1].waits_since)
         is_idle = messages.waits_since + self._idle_seconds <= asyncio.get_running_loop().time()
-        if not is_idle or self._ending >= self._limit:
+        if not is_idle:
             raise ThrottlingException(TOO_MANY_STREAMS)
+        if len(self._ending) >= self._limit:
+            close_connection(next(iter(self._ending.values())))
         del self._running[stream]
-        self._ending += 1
+        self._ending[stream] = messages.peer()
         messages.end_as_idle()
 
 
@@ -179,6 +184,7 @@ class _Messages:
         self.waits_since = inf
         """The loop's time since when the stream waits for its caller to send or read; infinite while it does not."""
         self.is_ended_as_idle = False
+        self._is_begun = False
 
     def peer(self) -> str:
         return self._context.peer()
@@ -201,6 +207,9 @@ class _Messages:
         """Send a response. Raises CancelledError if the caller has disconnected: the write then fails before gRPC
         cancels the task."""
         try:
+            if not self._is_begun:
+                self._is_begun = True
+                await self._context.send_initial_metadata(())  # ahead, for the reason in unread_answers.py
             await self._waiting(self._context.write(answer))
         except grpc.aio.InternalError:
             raise asyncio.CancelledError from None

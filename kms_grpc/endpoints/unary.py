@@ -48,6 +48,8 @@ class Unary:
                 error = refused
             except asyncio.CancelledError as reason:
                 error = stopped(reason)
+            except grpc.aio.BaseError:
+                raise  # the call is over, for gRPC
             except Exception as problem:
                 error = self._executor.refuse(operation, credentials, problem)
             await context.abort(*self._answers.refusal(credentials, error))

@@ -17,6 +17,8 @@ NO_ERROR = bytes(4)
 """The error of a GOAWAY that says goodbye, and of the RST_STREAM after an early answer to a request."""
 NO_HEADER_TABLE = (1).to_bytes(2) + bytes(4)
 """The setting that has the server send every header literally."""
+NO_WINDOW = (4).to_bytes(2) + bytes(4)
+"""The setting that lets the server send no DATA on any stream."""
 
 
 def status_of_call(address: str, path: str, headers: list[tuple[bytes, bytes]], message: bytes = b"") -> int:
@@ -31,18 +33,42 @@ def status_of_call(address: str, path: str, headers: list[tuple[bytes, bytes]], 
 
 
 class BareHeaders:
-    """A connection with calls whose headers were sent, and nothing else."""
+    """A connection with calls whose headers were sent, and nothing else; or, with `message`, whole calls whose
+    responses the server may not send, because the client opens no window for them."""
 
-    def __init__(self, address: str, path: str, headers: list[tuple[bytes, bytes]], calls: int) -> None:
+    def __init__(
+        self,
+        address: str,
+        path: str,
+        headers: list[tuple[bytes, bytes]],
+        calls: int,
+        message: bytes | None = None,
+    ) -> None:
         host, _, port = address.rpartition(":")
         self._connection = socket.create_connection((host, int(port)), timeout=WAIT_SECONDS)
         block = _request(path, headers)
-        frames = [_frame(HEADERS, END_HEADERS, 2 * number + 1, block) for number in range(calls)]
-        self._connection.sendall(PREFACE + _frame(SETTINGS, 0, 0, NO_HEADER_TABLE) + b"".join(frames))
+        frames = [_frame(SETTINGS, 0, 0, NO_HEADER_TABLE if message is None else NO_HEADER_TABLE + NO_WINDOW)]
+        for stream in range(1, 2 * calls, 2):
+            frames.append(_frame(HEADERS, END_HEADERS, stream, block))
+            if message is not None:
+                frames.append(_frame(DATA, END_STREAM, stream, b"\0" + len(message).to_bytes(4) + message))
+        self._connection.sendall(PREFACE + b"".join(frames))
 
     def statuses(self, calls: int) -> list[int]:
         """Returns the grpc-status of so many calls that have ended."""
         return [_read_status(self._connection) for _ in range(calls)]
+
+    def is_closed(self) -> bool:
+        """Reads what has come; returns whether the server has closed the connection."""
+        self._connection.setblocking(False)
+        try:
+            while self._connection.recv(65536):
+                pass
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            pass
+        return True
 
     def close(self) -> None:
         self._connection.close()

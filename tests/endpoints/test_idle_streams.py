@@ -110,7 +110,7 @@ def test_a_new_stream_replaces_an_idle_one(door: WorkerDoor, parts: int) -> None
     for one in held.values():
         one.close()
     streams = door.server._streams
-    until(lambda: (streams.running, streams._ending, door.server.calls.under_way) == (0, 0, 0))
+    until(lambda: (streams.running, len(streams._ending), door.server.calls.under_way) == (0, 0, 0))
     assert run_stream(door, key_id) is None
 
 

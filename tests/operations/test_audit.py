@@ -148,7 +148,7 @@ def test_a_failure_is_recorded_with_the_error_that_was_answered(shared: Worker, 
     raw = OPERATIONS[name].request(**Scene(shared, name).fields).SerializeToString()
     for by, region, sent in ((None, None, raw), ("wrong", None, raw), (ALICE, "mars-1", raw), (ALICE, None, b"\xff")):
         shared.audit()
-        credentials = shared.credentials(by, region)
+        credentials = shared.credentials(by, region)._replace(peer=f"peer of {name}")  # has an allowance of its own
         told = refusal_of(
             lambda sent=sent, credentials=credentials: shared.executor.execute(OPERATIONS[name], credentials, sent)
         )

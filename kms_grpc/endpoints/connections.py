@@ -1,0 +1,48 @@
+"""Closes a connection that gRPC holds. gRPC for Python has no way to do so; Linux tells which descriptor it is."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import socket
+from pathlib import Path
+from typing import Final
+
+from kms_grpc.endpoints.grpc_metadata import address
+
+DESCRIPTORS: Final = Path("/proc/self/fd")
+
+
+def close_connection(peer: str) -> None:
+    """Shuts down the TCP connection of gRPC's `peer`, such as `ipv4:127.0.0.1:50162`, if it is still open. gRPC then
+    ends its calls. A Unix socket's peers cannot be told apart; they are left alone."""
+    if not peer.startswith(("ipv4:", "ipv6:")):
+        return
+    wanted = _plain(address(peer)), int(peer.rpartition(":")[2])
+    for name in os.listdir(DESCRIPTORS):
+        with contextlib.suppress(OSError, ValueError), _duplicate(int(name)) as found:
+            if _peer_of(found) == wanted:
+                found.shutdown(socket.SHUT_RDWR)
+
+
+def _duplicate(descriptor: int) -> socket.socket:
+    """Returns a socket of its own for the descriptor, which gRPC may close meanwhile. Raises OSError if the descriptor
+    is no socket."""
+    own = os.dup(descriptor)
+    try:
+        return socket.socket(fileno=own)
+    except OSError:
+        os.close(own)
+        raise
+
+
+def _peer_of(found: socket.socket) -> tuple[str, int] | None:
+    name = found.getpeername()
+    return (_plain(name[0]), name[1]) if isinstance(name, tuple) else None
+
+
+def _plain(host: str) -> str:
+    """Returns one spelling of an address, whether the socket is of IPv4 or of both."""
+    parsed = ipaddress.ip_address(host.partition("%")[0])
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
