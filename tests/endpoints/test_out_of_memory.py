@@ -1,4 +1,4 @@
-"""Errors that nobody expects in the gRPC door, such as MemoryError: gRPC itself answers them UNKNOWN, with their text."""
+"""Unexpected errors in the gRPC door, such as MemoryError: gRPC itself answers them UNKNOWN, with their text."""
 
 from __future__ import annotations
 
