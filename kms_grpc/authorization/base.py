@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
@@ -34,8 +35,7 @@ class NoFacts:
 NO_FACTS = NoFacts()
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """Asks whether `principal` may call `action` (`kms:Encrypt`) on `key` (None if the action has no key)."""
 
     principal: Principal
@@ -61,7 +61,7 @@ class Deciding(NamedTuple):
     policy: str
     """The policy's name, such as `full-access`."""
     sid: str
-    index: int
+    place: int
     """The statement's place in the policy, from 0."""
 
 
@@ -77,8 +77,7 @@ class Reason(StrEnum):
     """The action cannot be called on another account's key, whatever policies say."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """The answer, and the attributes of the request that it depends on. A decision that read other attributes than
     STABLE_ATTRIBUTES must be made again for each call."""
 

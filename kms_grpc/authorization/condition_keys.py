@@ -115,6 +115,11 @@ def _key_or_call(name: str, of_key: Callable[[Question], str]) -> Find:
     return find
 
 
+def _resource_account(question: Question, caller: Caller, suffix: str) -> Found:
+    """Returns the account of the key. What has no key belongs to the caller's account."""
+    return (caller.principal.account if question.key is None else question.key.account,)
+
+
 def _spec(question: Question) -> str:
     assert question.key is not None
     return question.key.spec
@@ -191,7 +196,7 @@ TABLE: Final = (
     ConditionKey("aws:username", "principal", _username),
     ConditionKey("aws:userid", "principal", _userid),
     ConditionKey("kms:CallerAccount", "principal", _account),
-    ConditionKey("aws:ResourceAccount", "key", lambda question, _, __: question.key and (question.key.account,)),
+    ConditionKey("aws:ResourceAccount", "key", _resource_account),
     ConditionKey("kms:KeySpec", "key", _key_or_call("kms:keyspec", _spec)),
     ConditionKey("kms:KeyUsage", "key", _key_or_call("kms:keyusage", _usage)),
     ConditionKey("kms:KeyOrigin", "key", _key_or_call("kms:keyorigin", _origin)),

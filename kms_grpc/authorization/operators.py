@@ -28,7 +28,6 @@ class ValueKind(NamedTuple):
     """Returns a policy's value, compiled; the flag says whether variables are read. ValueError if it has no sense."""
     of_request: Callable[[str], Any]
     """Returns a request's value. ValueError if it cannot be read."""
-    takes_variables: bool = False
 
 
 class Operator(NamedTuple):
@@ -112,10 +111,10 @@ def _text(wild: bool, folded: bool) -> Callable[[str, bool], Pattern]:
     return lambda text, variables: compiled(text, wild=wild, variables=variables, folded=folded)
 
 
-_EXACT = ValueKind(_text(False, False), str, True)
-_LIKE = ValueKind(_text(True, False), str, True)
-_FOLDED = ValueKind(_text(False, True), str.lower, True)
-_ARNS = ValueKind(_arn_pattern, _arn, True)
+_EXACT = ValueKind(_text(False, False), str)
+_LIKE = ValueKind(_text(True, False), str)
+_FOLDED = ValueKind(_text(False, True), str.lower)
+_ARNS = ValueKind(_arn_pattern, _arn)
 _NUMBERS = ValueKind(lambda text, _: _number(text), _number)
 _DATES = ValueKind(lambda text, _: _date(text), _date)
 _TRUTHS = ValueKind(lambda text, _: _truth(text), _truth)

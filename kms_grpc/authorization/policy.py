@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-from kms_grpc.authorization.base import PolicyKind
+from kms_grpc.authorization.base import Deciding
 from kms_grpc.authorization.condition_keys import KeyReference
 from kms_grpc.authorization.patterns import Pattern, Variable, matches
 
@@ -30,6 +30,8 @@ class Condition(NamedTuple):
     values: tuple[Any, ...]
     quantifier: Quantifier
     if_exists: bool
+    variables: tuple[Variable, ...] = ()
+    """The variables in the values."""
 
 
 class Principals(NamedTuple):
@@ -49,11 +51,7 @@ class Principals(NamedTuple):
 class Statement(NamedTuple):
     """One statement of a policy."""
 
-    kind: PolicyKind
-    policy: str
-    """The policy's name, such as `full-access`."""
-    index: int
-    sid: str
+    named: Deciding
     allows: bool
     principals: Principals | None
     """None in identity policies."""
