@@ -14,7 +14,7 @@ Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,6 +22,7 @@ from kms_grpc.authorization.base import PolicyKind
 from kms_grpc.authorization.document import BYTES_LIMIT
 from kms_grpc.authorization.parsing import parse
 from kms_grpc.authorization.policy import Statement, Statements
+from kms_grpc.config import PrincipalSettings
 from kms_grpc.errors import KMSError
 from kms_grpc.misfits import ConfigurationError
 
@@ -65,6 +66,11 @@ class Identity(NamedTuple):
 
 
 NO_POLICIES: Final = Identity(Statements(()), {})
+
+
+def identities(principals: Iterable[PrincipalSettings]) -> dict[str, Identity]:
+    """Returns the identities of configured principals by name. Raises ConfigurationError."""
+    return {each.name: identity(each.name, each.policies or (), each.tags) for each in principals}
 
 
 def identity(principal: str, policies: Sequence[str], tags: Mapping[str, str]) -> Identity:

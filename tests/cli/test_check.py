@@ -149,6 +149,7 @@ name = "orders"
 arn = "arn:aws:iam::123456789012:role/orders"
 account = "123456789012"
 token_file = "{token}"
+policies = ["full-access"]
 """
 
 

@@ -99,7 +99,7 @@ def test_options_are_named_as_on_the_command_line(run: Run) -> None:
 
 # --- configuration ---------------------------------------------------------------------------------------------------
 
-PRINCIPAL = '[[principals]]\nname = "orders"\narn = "{}"\naccount = "123456789012"\ntoken = "0123456789abcdef"\n'
+PRINCIPAL = '[[principals]]\nname = "orders"\narn = "{}"\naccount = "123456789012"\ntoken = "0123456789abcdef"\npolicies = []\n'
 
 
 @pytest.mark.parametrize(
