@@ -50,7 +50,11 @@ def principals() -> None:
 
 @principals.command("list")
 @click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", required=True,
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    required=True,
     help="The configuration file.",
 )
 @output_option
@@ -74,7 +78,9 @@ def list_principals(config_file: Path, output: str) -> None:
         rows = [{"Name": each.name, "Arn": each.arn, "Policies": policies[each.name]} for each in callers]
         print_json({"Principals": rows})
     else:
-        print_table(["Name", "Arn", "Policies"], [[each.name, each.arn, _shown(policies[each.name])] for each in callers])
+        print_table(
+            ["Name", "Arn", "Policies"], [[each.name, each.arn, _shown(policies[each.name])] for each in callers]
+        )
 
 
 def _shown(policies: list[str]) -> str:

@@ -14,7 +14,30 @@ import json
 import re
 from typing import Any
 
-CROSSING = ["encrypt", "decrypt", "reencryptfrom", "reencryptto", "generatedatakey", "generatedatakeywithoutplaintext", "generatedatakeypair", "generatedatakeypairwithoutplaintext", "generatemac", "verifymac", "sign", "verify", "derivesharedsecret", "encapsulate", "decapsulate", "describekey", "getpublickey", "getkeyrotationstatus", "creategrant", "listgrants", "retiregrant", "revokegrant"]
+CROSSING = [
+    "encrypt",
+    "decrypt",
+    "reencryptfrom",
+    "reencryptto",
+    "generatedatakey",
+    "generatedatakeywithoutplaintext",
+    "generatedatakeypair",
+    "generatedatakeypairwithoutplaintext",
+    "generatemac",
+    "verifymac",
+    "sign",
+    "verify",
+    "derivesharedsecret",
+    "encapsulate",
+    "decapsulate",
+    "describekey",
+    "getpublickey",
+    "getkeyrotationstatus",
+    "creategrant",
+    "listgrants",
+    "retiregrant",
+    "revokegrant",
+]
 
 
 def listed(value: Any) -> list[Any]:
@@ -146,11 +169,11 @@ def condition(name: str, key: str, wanted: Any, request: dict[str, Any], effect:
         return {"ForAllValues": True, "ForAnyValue": False, "": operator in NEGATED}[quantifier]
 
     def fits(value: str) -> bool:
-        hit = any([one_value(positive, each, value, request, variables) for each in wanted])
+        hit = any(one_value(positive, each, value, request, variables) for each in wanted)
         return not hit if operator in NEGATED else hit
 
     every = quantifier == "ForAllValues" or (not quantifier and effect == "Allow")
-    return all([fits(value) for value in values]) if every else any([fits(value) for value in values])
+    return all(map(fits, values)) if every else any(map(fits, values))
 
 
 def action_fits(statement: dict[str, Any], action: str) -> bool:
@@ -164,7 +187,8 @@ def action_fits(statement: dict[str, Any], action: str) -> bool:
 
 def resource_fits(statement: dict[str, Any], request: dict[str, Any], variables: bool) -> bool:
     def among(patterns: Any) -> bool:
-        return any([resource(each, request, variables) for each in listed(patterns)])
+        found = [resource(each, request, variables) for each in listed(patterns)]  # all: each may be unresolved
+        return any(found)
 
     if "NotResource" in statement:
         return not among(statement["NotResource"])

@@ -82,7 +82,7 @@ DELEGATION = [
          key_policy=[principal(ALICE, Action="kms:Delete*")], action="kms:ScheduleKeyDeletion"),
     Case(EVALUATION, "without a delegating statement, identity policies have no effect", False, [allow()],
          [principal(ROLE)]),
-    Case(EVALUATION, "a key policy that names the caller is enough in its account", True, key_policy=[principal(ALICE)]),
+    Case(EVALUATION, "a key policy that names the caller is enough there", True, key_policy=[principal(ALICE)]),
     Case(EVALUATION, "a deny of an identity policy counts, whatever the key policy allows", False, [deny()],
          [principal(ALICE)]),
     Case(EVALUATION, "a deny of the key policy counts, whatever identity policies allow", False, [allow()],

@@ -104,10 +104,10 @@ READ = [
     ("tags, by a variable", [allow(**when("StringEquals", "aws:userid", "${aws:ResourceTag/a, 'caller'}"))], {"tags"}),
     ("aliases", [allow(**when("ForAnyValue:StringEquals", "kms:ResourceAliases", "alias/a"))], {"aliases"}),
     ("the request", [allow(**when("Null", "kms:RequestAlias", True))], {"request"}),
-    ("not what a statement of another action asks", [allow(), deny("kms:Encrypt", **when("Null", "aws:SourceIp", 0 > 1))],
-     set()),
-    ("not what a statement of another key asks", [allow(), deny(resource=KEY_ARN + "x", **when("Null", "aws:SourceIp", True))],
-     set()),
+    ("not what a statement of another action asks",
+     [allow(), deny("kms:Encrypt", **when("Null", "aws:SourceIp", False))], set()),
+    ("not what a statement of another key asks",
+     [allow(), deny(resource=KEY_ARN + "x", **when("Null", "aws:SourceIp", True))], set()),
 ]  # fmt: skip
 
 

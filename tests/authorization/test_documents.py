@@ -87,7 +87,7 @@ REFUSED = [
      "(at Statement[0].Condition.StringEquals.kms:Account)"),
     ("IfExists on the key", one(**when("StringEquals", "kms:CallerAccountIfExists", "1")),
      UNKNOWN_KEY + "kms:CallerAccountIfExists", "kms:CallerAccountIfExists)"),
-    ("a key of tags without a tag", one(**when("StringEquals", "aws:PrincipalTag/", "x")), UNKNOWN_KEY, "PrincipalTag/"),
+    ("a key of tags without a tag", one(**when("StringEquals", "aws:PrincipalTag/", "x")), UNKNOWN_KEY, "Tag/)"),
     ("a condition without values", one(**when("StringEquals", "kms:ViaService")), SYNTAX, "kms:ViaService)"),
     ("a value that is an object", one(Condition={"StringEquals": {"kms:ViaService": {}}}), SYNTAX, "kms:ViaService)"),
     ("no number", one(**when("NumericEquals", "kms:RotationPeriodInDays", "many")), "a number is needed", "[0])"),
@@ -99,10 +99,11 @@ REFUSED = [
     ("no address", one(**when("IpAddress", "aws:SourceIp", "203.0.113.0/33")), "an IP address", "[0])"),
     ("no base64", one(**when("BinaryEquals", "kms:EncryptionContext:b", "***")), SYNTAX, "[0])"),
     ("an unknown variable", one(**when("StringEquals", "aws:userid", "${aws:name}")), "no such condition key", "[0])"),
-    ("a variable that does not end", one(**when("StringEquals", "aws:userid", "${aws:userid")), "cannot be read", "[0])"),
+    ("a variable that does not end", one(**when("StringEquals", "aws:userid", "${aws:userid")), "be read", "[0])"),
     ("a variable of several values", one(**when("StringEquals", "aws:userid", "${aws:TagKeys}")), "several", "[0])"),
     ("an unknown variable in a resource", one(Resource=f"arn:aws:kms:*:{ACCOUNT}:key/${{x}}"), "no such", "Resource)"),
-    ("a set operator on one pair of the context", one(**when("ForAllValues:StringEquals", "kms:EncryptionContext:a", "1")),
+    ("a set operator on one pair of the context",
+     one(**when("ForAllValues:StringEquals", "kms:EncryptionContext:a", "1")),
      "OverlyPermissiveCondition", "kms:EncryptionContext:a)"),
 ]  # fmt: skip
 
@@ -130,7 +131,7 @@ IDENTITY_REFUSED = [
 
 @pytest.mark.parametrize(("why", "text", "said"), IDENTITY_REFUSED, ids=[row[0] for row in IDENTITY_REFUSED])
 def test_refused_in_identity_policies(why: str, text: str, said: str) -> None:
-    with pytest.raises(MalformedPolicyDocumentException, match=".") as refusal:
+    with pytest.raises(MalformedPolicyDocumentException) as refusal:
         parse(text, PolicyKind.IDENTITY, "p")
     assert refusal.value.text.startswith(said)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from kms_grpc.operations.admission.request_facts import RequestFacts
+from kms_grpc.operations.recording import open_call
 from kms_grpc.operations.table import TABLE
-from tests.operations.service import ALICE, BOB, EVE, HOME, Host, Worker
+from tests.operations.service import ALICE, BOB, EVE, HOME, OPERATIONS, Host, Worker, request
 
 Make = Callable[..., Host]
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -30,9 +33,7 @@ def ruled(make_host: Make) -> Callable[..., Worker]:
     """Makes a service in which alice has the given policies, and bob and eve full access."""
 
     def make(*policies: str, tags: dict[str, str] | None = None, **changes: Any) -> Worker:
-        callers = [
-            {**caller._asdict(), "arn": caller.arn, "policies": ["full-access"]} for caller in (ALICE, BOB, EVE)
-        ]
+        callers = [{**caller._asdict(), "arn": caller.arn, "policies": ["full-access"]} for caller in (ALICE, BOB, EVE)]
         callers[0] |= {"policies": list(policies), "tags": tags or {}}
         return make_host(principals=callers, **changes).worker()
 
@@ -276,8 +277,10 @@ def test_items_of_a_batch_are_judged_by_their_own_contexts(ruled: Callable[..., 
 
 def test_policies_that_read_only_stable_attributes_stay_warm(ruled: Callable[..., Worker]) -> None:
     stable = [
-        when("StringEquals", "kms:CallerAccount", ALICE.account), when("StringEquals", "kms:KeySpec", "SYMMETRIC_DEFAULT"),
-        when("StringEquals", "aws:RequestedRegion", HOME), when("StringEquals", "aws:PrincipalTag/team", "${aws:PrincipalTag/team}"),
+        when("StringEquals", "kms:CallerAccount", ALICE.account),
+        when("StringEquals", "kms:KeySpec", "SYMMETRIC_DEFAULT"),
+        when("StringEquals", "aws:RequestedRegion", HOME),
+        when("StringEquals", "aws:PrincipalTag/team", "${aws:PrincipalTag/team}"),
     ]  # fmt: skip
     worker = ruled(*(document(each) for each in stable[1:]), document(stable[0]), tags={"team": "blue"})
     key = worker.create()
@@ -299,3 +302,25 @@ def test_a_policy_takes_effect_when_time_passes(ruled: Callable[..., Worker]) ->
     worker.encrypt(key.key_id)
     worker.service.clock.step(3600 * 10**9)  # type: ignore[attr-defined]
     assert worker.refusal("Encrypt", key_id=key.key_id, plaintext=b"p").code == "AccessDeniedException"
+
+
+PEERS = [
+    ("192.0.2.7", False, ("192.0.2.7",), "false"),
+    ("::ffff:192.0.2.7", True, ("192.0.2.7",), "true"),
+    ("2001:db8::1", True, ("2001:db8::1",), "true"),
+    ("unix:", True, None, "false"),
+    ("unix:/run/kms.sock", True, None, "false"),
+]
+"""Peers as the doors name them; a Unix socket has no address and no TLS."""
+
+
+@pytest.mark.parametrize(("peer", "tls", "address", "secure"), PEERS)
+def test_the_address_of_a_call(
+    ruled: Callable[..., Worker], peer: str, tls: bool, address: tuple[str, ...] | None, secure: str
+) -> None:
+    worker = ruled()
+    service = dataclasses.replace(worker.service, serves_tls=tls)
+    call = open_call(service, OPERATIONS["ListKeys"], worker.credentials()._replace(peer=peer))
+    facts = RequestFacts(call, request("ListKeys"))
+    assert facts.find("aws:sourceip", "") == address
+    assert facts.find("aws:securetransport", "") == (secure,)

@@ -66,9 +66,7 @@ class ByMessage(ByBlob):
 
     def _may_use(self, call: Call, request: Any, key: Key) -> bool:
         assert self.context is not None
-        allowed = call.may(
-            self.action, key, getattr(request, self.context), RequestFacts(call, request, key, self)
-        )
+        allowed = call.may(self.action, key, getattr(request, self.context), RequestFacts(call, request, key, self))
         return allowed and may_use(self.rule, key, call.principal.service)
 
 

@@ -14,6 +14,7 @@ from kms_grpc.operations.handlers.pages import BY_NAME, page
 from kms_grpc.operations.kinds.unary import Unary
 from kms_grpc.v1 import key_management_pb2 as pb
 
+
 def get_key_policy(call: Call, request: pb.GetKeyPolicyRequest, key: Key) -> pb.GetKeyPolicyResponse:
     """Returns the default policy.
 
