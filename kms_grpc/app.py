@@ -1,11 +1,11 @@
-"""The composition root: the one module that names concrete classes, and the roles that `kms-grpc` runs.
+"""The composition root: the only module that names concrete classes, and the roles that `kms-grpc` runs.
 
 | role | process | does |
 |---|---|---|
 | serve | supervisor | starts the others, restarts what dies, holds no key |
 | prepare | one-off, before the others | makes and migrates shards, checks root key and configuration |
 | worker | one per core | serves the doors |
-| keeper | one | what happens by the clock, metrics |
+| keeper | one | deletes, expires and rotates keys when they are due; copies the audit records of writes |
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from kms_grpc.endpoints.doors import Beside
 
 SLOTS_BESIDE_MATERIALS = 64
-"""For the root key at start and the regions' keys."""
+"""Keyring slots for the root key at start and for the regions' keys."""
 
 
 def serve(settings: Settings, module: str = "kms_grpc") -> int:
@@ -79,7 +79,7 @@ def run_keeper() -> int:
 
 
 class Worker:
-    """One serving process: the executor behind the gRPC door."""
+    """One serving process: the executor behind both doors."""
 
     def __init__(self, settings: Settings, index: int, beside: Beside | None = None) -> None:
         # Only here: neither the supervisor nor the keeper loads grpc, and a worker's environment is set by now.
@@ -89,6 +89,8 @@ class Worker:
         self._clock = JudgedClock(SystemClock())
         self.service = build_service(settings, index, self._log, self._clock)
         self._readiness_keys = ReadinessKeys(self.service.shards)
+        self._recorded_times = [shard.words.latest_time for shard in self.service.shards]
+        self._cached_keys = [shard.keys_in_cache for shard in self.service.shards]
         self._follow_recorded_time()
         self.server = Doors(Executor(self.service), TABLE, settings, index, beside or NOTHING_BESIDE)
 
@@ -96,17 +98,17 @@ class Worker:
         return {"libcrypto": libcrypto_version(), "advice": libcrypto_advice(), "memory_locked": keyring_facts().locked}
 
     def _follow_recorded_time(self) -> None:
-        for shard in self.service.shards:
-            self._clock.raise_floor(shard.words.latest_time.value)
+        self._clock.raise_floor(max([time.value for time in self._recorded_times]))
 
     def gauges(self) -> Mapping[str, int]:
-        """Asked once a second: the time to look at what the keeper has recorded as well."""
+        """Returns the worker's gauges. Called at each beat, so it also reads the latest time that a shard has
+        recorded."""
         self._follow_recorded_time()
         log, keyring = self._log.facts(), keyring_facts()
         return {
             "memory_locked": int(keyring.locked),
             "keyring_slots_used": keyring.used,
-            "cached_keys": sum(shard.facts().cached_keys for shard in self.service.shards),
+            "cached_keys": sum(map(len, self._cached_keys)),
             "audit_dropped": log.dropped,
             "audit_held_bytes": log.held_bytes,
             "audit_reserve_bytes": log.reserve_bytes,
@@ -143,7 +145,7 @@ class Keeper:
         self._shards.close()
 
 
-def registry_service(settings: Settings) -> provisioning.Installation:
+def installation(settings: Settings) -> provisioning.Installation:
     return provisioning.Installation(settings.data_dir, settings.regions, settings.partition, settings.service_account)
 
 
@@ -152,8 +154,8 @@ def root_key_source(settings: Settings) -> RootKeyFile:
 
 
 def prepare(settings: Settings, clock: Clock | None = None) -> None:
-    """First start, migrations and checks. Raises WillNotStart or ConfigurationError, each with a way
-    out."""
+    """Makes or migrates the shards, and checks root key, tokens and certificate. Raises WillNotStart or
+    ConfigurationError, each with a way out."""
     open_keyring(SLOTS_BESIDE_MATERIALS)
     if settings.dev:
         _provide_dev_token(settings.data_dir / "dev.token")
@@ -163,22 +165,22 @@ def prepare(settings: Settings, clock: Clock | None = None) -> None:
         from kms_grpc.endpoints import certificate
 
         certificate.read(settings.tls, datetime.now(UTC))
-    provisioning.prepare(registry_service(settings), root_key_source(settings), clock or SystemClock())
+    provisioning.prepare(installation(settings), root_key_source(settings), clock or SystemClock())
 
 
 def open_shards(settings: Settings) -> Shards:
     limits = settings.limits
     open_keyring(limits.cached_keys + limits.streams + SLOTS_BESIDE_MATERIALS + 4 * len(settings.regions))
-    return provisioning.open_shards(registry_service(settings), root_key_source(settings), settings.limits.cached_keys)
+    return provisioning.open_shards(installation(settings), root_key_source(settings), settings.limits.cached_keys)
 
 
 @contextlib.contextmanager
 def default_shard(settings: Settings, *, writes: bool = True) -> Iterator[Shard]:
-    """Yields the shard of what belongs to the whole service, for a command beside a running server. Raises
+    """Yields the shard that holds what belongs to the whole service, for a command beside a running server. Raises
     WillNotStart.
 
-    A command that `writes` announces at its end that anything may have changed, whatever it did itself: an earlier one
-    may have been killed after its commit, and then the same command finds nothing left to do."""
+    A command that `writes` announces at its end that anything may have changed, even if it changed nothing itself: an
+    earlier command may have been killed after its commit, and then the same command finds nothing left to do."""
     shards = open_shards(settings)
     try:
         yield shards.default
@@ -189,13 +191,13 @@ def default_shard(settings: Settings, *, writes: bool = True) -> Iterator[Shard]
 
 
 def audit_log(settings: Settings, worker: int) -> FileAuditLog:
-    """A worker's log, with its share of the reserve that all of them have."""
+    """Opens a worker's audit log. The workers share one reserve; each log holds an equal part."""
     path = RunFolder(settings.data_dir).worker_log(worker)
     return FileAuditLog(path, SystemClock(), reserve_bytes=RESERVE_BYTES // settings.workers)
 
 
 def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock | None = None) -> Service:
-    """One worker's parts. The shards must have been prepared."""
+    """Returns one worker's parts. The shards must have been prepared."""
     clock = clock or JudgedClock(SystemClock())
     shards = open_shards(settings)
     return Service(
@@ -214,7 +216,8 @@ def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock |
 
 
 def authentication(settings: Settings, shards: Shards, clock: Clock, log: AuditLog) -> Authentication:
-    """Bearer tokens, and the signatures of access keys; with --dev that of the key `test` as well."""
+    """Returns the authentication by bearer tokens and by signatures of access keys; with --dev also of the key
+    `test`."""
     known = principals(settings)
     test = [(DEV_ACCESS_KEY, DEV_SECRET, known[DEV_NAME])] if settings.dev else []
     signers = StoredSigners(shards.default, known, FixedSigners(test), clock, lambda row: log.append(row.record))
@@ -222,7 +225,7 @@ def authentication(settings: Settings, shards: Shards, clock: Clock, log: AuditL
 
 
 def principals(settings: Settings) -> dict[str, Principal]:
-    """The configured callers by name, and with --dev the root of account 123456789012."""
+    """Returns the configured callers by name, and with --dev the root of account 123456789012."""
     known = {p.name: Principal(p.name, p.arn, p.account, p.service) for p in settings.principals}
     if settings.dev:
         known[DEV_NAME] = Principal(DEV_NAME, f"arn:aws:iam::{DEV_ACCOUNT}:root", DEV_ACCOUNT)
@@ -230,7 +233,8 @@ def principals(settings: Settings) -> dict[str, Principal]:
 
 
 def bearer_tokens(settings: Settings) -> BearerTokens:
-    """The tokens that principals are known by."""
+    """Returns the bearer tokens of all principals. Raises ConfigurationError if there is none, or one cannot be
+    used."""
     of = principals(settings)
     known = [(each.read_token(), of[each.name]) for each in settings.principals]
     if settings.dev:
@@ -247,7 +251,7 @@ def bearer_tokens(settings: Settings) -> BearerTokens:
 
 
 def _provide_dev_token(path: Path) -> None:
-    """32 random bytes in hex, readable by its owner alone; kept over restarts."""
+    """Writes 32 random bytes in hex, readable by the owner alone. Keeps a token that is there."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists() and path.read_text("ascii").strip():
         return

@@ -49,7 +49,7 @@ class SystemClock:
 
 
 class JudgedClock:
-    """A clock whose wall time never goes back behind the latest time that a shard has recorded (`raise_floor`).
+    """A clock whose wall time is never earlier than the latest time that a shard has recorded (`raise_floor`).
     Validity is judged by it, so that a wall clock that was set back does not make anything valid again."""
 
     def __init__(self, clock: Clock) -> None:

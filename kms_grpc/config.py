@@ -104,7 +104,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Calls under way in a worker, over all connections, waiting calls and streams included. A call beyond that gets
     ThrottlingException with RetryInfo."""
     waiting_calls: int = 256
-    """Calls that wait for a thread of the worker: so many that read, and as many that write. A call beyond that gets
+    """Calls that wait for a thread of the worker: this many that read, and as many that write. A call beyond that gets
     ThrottlingException with RetryInfo."""
     bulk_waiting_ms: int = 1000
     """Longest time that a large call (a batch) waits before it gets ThrottlingException, in milliseconds; at most half
@@ -379,7 +379,7 @@ def _check_door(settings: Settings, name: str, address: str) -> None:
 
 
 def networks_of(settings: Settings) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """Returns `metrics_networks`. Raises ConfigurationError for one that is no network."""
+    """Returns `metrics_networks`. Raises ConfigurationError for one that is not a network."""
     found = []
     for text in settings.metrics_networks:
         try:

@@ -57,34 +57,50 @@ class KMSError(Portable):
 
 
 class ValidationException(KMSError):
+    """The request violates a limit, or a rule between its members. The text lists all violated limits."""
+
     status = "INVALID_ARGUMENT"
 
 
 class InvalidArnException(KMSError):
+    """The ARN is malformed."""
+
     status = "INVALID_ARGUMENT"
 
 
 class InvalidAliasNameException(KMSError):
+    """AWS's error for an alias name that is not valid. This service answers ValidationException, as AWS was seen to."""
+
     status = "INVALID_ARGUMENT"
 
 
 class InvalidMarkerException(KMSError):
+    """The marker is not from the previous page of the same listing."""
+
     status = "INVALID_ARGUMENT"
 
 
 class TagException(KMSError):
+    """A tag key is given twice or begins with `aws:`, or the key would have more than 50 tags."""
+
     status = "INVALID_ARGUMENT"
 
 
 class MalformedPolicyDocumentException(KMSError):
+    """The key policy is not valid. Not answered yet: setting key policies is not built."""
+
     status = "INVALID_ARGUMENT"
 
 
 class InvalidGrantTokenException(KMSError):
+    """The grant token is not valid. Not answered yet: grants are not built."""
+
     status = "INVALID_ARGUMENT"
 
 
 class InvalidGrantIdException(KMSError):
+    """The grant id is not valid. Not answered yet: grants are not built."""
+
     status = "INVALID_ARGUMENT"
 
 
@@ -95,10 +111,14 @@ class SerializationException(KMSError):
 
 
 class UnknownOperationException(KMSError):
+    """AWS KMS has no operation of this name."""
+
     status = "UNIMPLEMENTED"
 
 
 class RequestEntityTooLargeException(KMSError):
+    """The HTTP request's body is larger than `limits.http_body_bytes`."""
+
     status = "INVALID_ARGUMENT"
     http_status = 413
 
@@ -107,14 +127,20 @@ class RequestEntityTooLargeException(KMSError):
 
 
 class MissingAuthenticationTokenException(KMSError):
+    """The request has neither a bearer token nor a signature."""
+
     status = "UNAUTHENTICATED"
 
 
 class UnrecognizedClientException(KMSError):
+    """The bearer token or the access key is unknown, or the request has a session token."""
+
     status = "UNAUTHENTICATED"
 
 
 class IncompleteSignatureException(KMSError):
+    """The Authorization header or the date is malformed, or the form of signing is not supported."""
+
     status = "UNAUTHENTICATED"
 
 
@@ -125,10 +151,14 @@ class InvalidSignatureException(KMSError):
 
 
 class ExpiredTokenException(KMSError):
+    """The token has expired. Not answered yet: tokens do not expire."""
+
     status = "UNAUTHENTICATED"
 
 
 class AccessDeniedException(KMSError):
+    """The caller may not call the operation on this key, or another account has no such key. The text is the same."""
+
     status = "PERMISSION_DENIED"
 
 
@@ -142,10 +172,14 @@ class NotAuthorizedException(KMSError):
 
 
 class NotFoundException(KMSError):
+    """The caller's account has no such key, alias or key material in the called region."""
+
     status = "NOT_FOUND"
 
 
 class AlreadyExistsException(KMSError):
+    """The account has an alias of this name in the called region."""
+
     status = "ALREADY_EXISTS"
 
 
@@ -153,18 +187,26 @@ class AlreadyExistsException(KMSError):
 
 
 class DisabledException(KMSError):
+    """The key is disabled."""
+
     status = "FAILED_PRECONDITION"
 
 
 class KMSInvalidStateException(KMSError):
+    """The key's state does not allow the operation."""
+
     status = "FAILED_PRECONDITION"
 
 
 class InvalidKeyUsageException(KMSError):
+    """The key has another usage than the operation needs."""
+
     status = "FAILED_PRECONDITION"
 
 
 class UnsupportedOperationException(KMSError):
+    """The key's origin or spec does not allow the operation, or the operation or a member of it is not built."""
+
     status = "FAILED_PRECONDITION"
 
 
@@ -186,18 +228,26 @@ class InvalidCiphertextException(KMSError):
 
 
 class IncorrectKeyException(KMSError):
+    """The key that the request names did not make the ciphertext."""
+
     status = "INVALID_ARGUMENT"
 
 
 class IncorrectKeyMaterialException(KMSError):
+    """The key material is not the one that the key had before, or the key has it already."""
+
     status = "INVALID_ARGUMENT"
 
 
 class ExpiredImportTokenException(KMSError):
+    """The import token is older than 24 hours."""
+
     status = "FAILED_PRECONDITION"
 
 
 class InvalidImportTokenException(KMSError):
+    """The import token is damaged, is for another key, or was used before."""
+
     status = "INVALID_ARGUMENT"
 
 
@@ -205,6 +255,8 @@ class InvalidImportTokenException(KMSError):
 
 
 class LimitExceededException(KMSError):
+    """A quota is used up: keys of the account, aliases of the key, or on-demand rotations of the key."""
+
     status = "RESOURCE_EXHAUSTED"
 
 
@@ -216,10 +268,14 @@ class ThrottlingException(KMSError):
 
 
 class ConflictException(KMSError):
+    """An automatic rotation of the key is due within 20 minutes, or another call changed the same row meanwhile."""
+
     status = "ABORTED"
 
 
 class DryRunOperationException(KMSError):
+    """The call was a dry run and would have succeeded."""
+
     status = "ABORTED"
 
 
@@ -247,6 +303,8 @@ class DeadlineExceeded(KMSError):
 
 
 class KMSInternalException(KMSError):
+    """An internal error. The server's log has the cause, by the request id."""
+
     status = "INTERNAL"
     http_status = 500
     retryable = True

@@ -1,4 +1,4 @@
-"""Makes new names in a folder durable."""
+"""Makes the creation and renaming of files in a folder durable."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ _MISFIT = re.compile(r"(?P<text>.*?)(?: - at `\$\.?(?P<place>.*)`)?")
 
 
 def misfit_text(error: str, known: Mapping[str, Sequence[str]]) -> str:
-    """Returns what is wrong with plain data, by the text of msgspec.ValidationError.
+    """Returns what is wrong with a configuration, from the text of a msgspec.ValidationError.
 
-    `known` gives the settings of each section; the section without a title is the whole.
+    `known` gives the settings of each section by its title; "" is the top level.
     """
     match = _MISFIT.fullmatch(error)
     assert match is not None

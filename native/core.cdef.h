@@ -416,8 +416,8 @@ kms_status kms_random(uint8_t *out, size_t out_len);
 kms_status kms_uuid(char text[KMS_UUID_TEXT_SIZE]);
 void kms_cleanse(void *buffer, size_t buffer_len);
 
-#define KMS_SHARD_TIME 1 /* the wall clock, and never less than the word */
-#define KMS_BOOT_TIME 2  /* CLOCK_BOOTTIME, which must be before the word too */
+#define KMS_SHARD_TIME 1 /* the later of the wall clock and the word */
+#define KMS_BOOT_TIME 2  /* CLOCK_BOOTTIME, which must be before the word's value too */
 
 void kms_word_add(uint64_t *word, uint64_t more);    /* release */
 uint64_t kms_word_read(const uint64_t *word);        /* acquire */

@@ -46,7 +46,7 @@ static int all_equal(const uint64_t *words, size_t words_len, const uint8_t *at,
     return 1;
 }
 
-/* Shard time is the wall clock, and never less than the word. Boot time must be before the word and the end. */
+/* Shard time is the later of the wall clock and the word. Boot time must be before the word and the end. */
 static int before(uint64_t word, uint64_t clock, uint64_t end, uint64_t wall_ns, uint64_t boot_ns) {
     if (clock == KMS_SHARD_TIME) return (wall_ns > word ? wall_ns : word) < end;
     return clock == KMS_BOOT_TIME && boot_ns < word && boot_ns < end;

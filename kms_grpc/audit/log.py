@@ -2,7 +2,8 @@
 
 `append` keeps a line in memory; it is in the file and on the disk within 100 ms. `write` returns when the line and all
 lines before it are in the file (write(2)); they are on the disk within 100 ms. A thread writes waiting lines, calls
-fdatasync, keeps the reserve (reserve.py), and checks once a second whether the file was moved by logrotate.
+fdatasync, keeps the reserve (reserve.py), and follows the file's name when logrotate moves it. It sleeps while there
+is nothing to do.
 
 On a full disk the reserve is used up first. Then `write` raises, and `append` holds a limited number of bytes and
 counts the lines that it drops. When there is room again, the held lines are written, followed by a record with the
@@ -28,12 +29,16 @@ from kms_grpc.audit.record import iso_time, new_id
 from kms_grpc.clock import Clock
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.folder_sync import sync_folder
+from kms_grpc.folder_watch import RENAMED, FolderWatch
 
 RESERVE_BYTES: Final = 64 * 1024 * 1024
 """Reserve of all workers together; each holds its share in its own log."""
 HELD_BYTES: Final = 8 * 1024 * 1024
 TICK_SECONDS: Final = 0.04
 CHECK_SECONDS: Final = 1.0
+"""How often a log is checked that is written to or cannot be written."""
+QUIET_SECONDS: Final = 60.0
+"""How often any other log is checked."""
 PROBE_BYTES: Final = 4096
 WRITE_LINES: Final = 256
 """Lines of one write(2): few enough for a buffer that malloc reuses instead of mapping fresh pages for each."""
@@ -85,9 +90,11 @@ class FileAuditLog:
         self._unsupported = False
         self._descriptor, self._torn = _open(path)
         self._extend_reserve()
+        self._moves = FolderWatch(path.parent, RENAMED)
         self._end = threading.Event()
-        self._work = threading.Event()
-        """Set when there is something to write or to sync."""
+        self._has_work = False
+        """The thread was woken, because there is something to write or to sync, or a write failed."""
+        self._wake = os.eventfd(0)
         self._thread = threading.Thread(target=self._run, args=(tick_seconds,), name="audit-log", daemon=True)
         self._thread.start()
 
@@ -101,8 +108,12 @@ class FileAuditLog:
             return
         self._lines.append(line)
         self._waiting += size
-        if not self._work.is_set():
-            self._work.set()
+        if not self._has_work:
+            self._wake_thread()
+
+    def _wake_thread(self) -> None:
+        self._has_work = True
+        os.eventfd_write(self._wake, 1)
 
     def _make_room(self) -> bool:
         """Writes the waiting lines on the caller's thread, since the log's own is behind (perhaps in a slow
@@ -139,12 +150,15 @@ class FileAuditLog:
         if self._end.is_set():
             return
         self._end.set()
-        self._work.set()
+        self._wake_thread()
         self._thread.join()
         self._check()
         with self._lock:
             self._trouble = OSError(0, "it is closed")
             reserve.release(self._descriptor)
+            self._has_work = True
+            os.close(self._wake)
+        self._moves.close()
         os.close(self._descriptor)
 
     # --- the file ----------------------------------------------------------------------------------------------
@@ -177,9 +191,9 @@ class FileAuditLog:
         except OSError as error:
             self._trouble = error
             done = self._cut_half_line(data, done)
-        if done > 0:
-            self._dirty = True
-            self._work.set()
+        self._dirty |= done > 0
+        if not self._has_work:
+            self._wake_thread()
         return done
 
     def _cut_half_line(self, data: bytes, done: int) -> int:
@@ -196,16 +210,22 @@ class FileAuditLog:
     def _run(self, tick_seconds: float) -> None:
         checked = time.monotonic()
         while not self._end.is_set():
-            if self._work.wait(max(0.0, checked + CHECK_SECONDS - time.monotonic())):
-                self._work.clear()
+            if self._moves.wait([self._wake], max(0.0, checked + self._check_seconds() - time.monotonic())):
+                os.eventfd_read(self._wake)
+                self._has_work = False
                 self._end.wait(tick_seconds)
             try:
                 self._tick()
-                if time.monotonic() - checked >= CHECK_SECONDS:
-                    self._check()
+                if self._moves.take() or time.monotonic() - checked >= CHECK_SECONDS:
                     checked = time.monotonic()
+                    self._check()
             except Exception:  # the thread must not end
                 _log.exception("the audit log %s", self.path)
+
+    def _check_seconds(self) -> float:
+        lost = self._dropped > self._dropped_reported
+        watched = self._trouble is not None or lost or self._dirty or self._reserve_missing or self._moves.is_blind
+        return CHECK_SECONDS if watched else QUIET_SECONDS
 
     def _tick(self) -> None:
         if self._lines and self._trouble is None:
@@ -217,7 +237,7 @@ class FileAuditLog:
             self._extend_reserve()
 
     def _check(self) -> None:
-        """Once a second: follows a moved file, tries a full disk again, and records lost lines."""
+        """Follows a moved file, tries a full disk again, and records lost lines."""
         self._follow_name()
         with self._lock:
             if self._trouble is None or self._has_room():

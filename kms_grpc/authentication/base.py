@@ -9,7 +9,7 @@ from kms_grpc.model.principal import Principal
 
 
 class Authentication(Protocol):
-    """Finds the principal that has sent a call. Both methods verify in full, each time."""
+    """Finds the principal that has sent a call. Both methods verify the credentials in full, each time."""
 
     def principal(self, credentials: Credentials) -> Principal:
         """Returns the caller. Raises MissingAuthenticationTokenException, UnrecognizedClientException, and for

@@ -19,7 +19,7 @@ _KEY: Final = random_bytes(32)
 
 
 class BearerTokens:
-    """Implements base.Authentication. ValueError if two principals have the same token."""
+    """Implements base.Authentication. Raises ValueError if two principals have the same token."""
 
     def __init__(self, principals: Iterable[tuple[str, Principal]]) -> None:
         self._principals: dict[bytes, Principal] = {}

@@ -8,7 +8,7 @@ from kms_grpc.model.principal import Principal
 
 
 class Callers:
-    """Implements base.Authentication. A signed request is verified by its signature only, any other by its token
+    """Implements base.Authentication. Verifies a signed request by its signature only, and any other by its token
     only."""
 
     def __init__(self, tokens: Authentication, signatures: Authentication) -> None:

@@ -201,8 +201,8 @@ def canonical_query(query: bytes) -> bytes:
 
 
 def without_signature(header: bytes) -> tuple[bytes, bytes]:
-    """Returns an Authorization header without its signature, and the signature. Calls of a client differ in that
-    alone."""
+    """Returns an Authorization header without its signature, and the signature. The headers of a client's calls on one
+    day differ in the signature alone."""
     before, _, after = header.partition(b"Signature=")
     signature, *rest = _SEPARATOR.split(after, 1)
     return before + rest[0] if rest else before, signature

@@ -39,7 +39,7 @@ _MONTHS: Final = dict(zip(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".spl
 
 
 def date_header(headers: Mapping[bytes, bytes]) -> bytes:
-    """Returns the name of the header that dates a request. IncompleteSignatureException where there is none."""
+    """Returns the name of the header that dates a request. Raises IncompleteSignatureException if there is none."""
     for name in (AMZ_DATE, HTTP_DATE):
         if name in headers:
             return name
@@ -50,7 +50,8 @@ def date_header(headers: Mapping[bytes, bytes]) -> bytes:
 
 @lru_cache(64)
 def basic_format(name: bytes, stated: bytes) -> bytes:
-    """Returns the value of header `name` in the basic format. IncompleteSignatureException where it is no date."""
+    """Returns the value of header `name` in the basic format. Raises IncompleteSignatureException if it is not a
+    date."""
     if _BASIC.fullmatch(stated):
         return stated
     moment = _from_http(stated) if name == HTTP_DATE else None

@@ -12,8 +12,8 @@ from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
 
 STABLE_ATTRIBUTES = frozenset({"principal", "operation", "key", "region"})
-"""Attributes of a request that a decision may read and still be kept in a Permit: it holds until the key or the
-configuration changes."""
+"""The attributes of a request that do not keep a decision out of a Permit. A decision that reads only these holds until
+the key or the configuration changes."""
 
 
 class Facts(Protocol):

@@ -31,10 +31,10 @@ from kms_grpc.authentication.signature_v4 import (
 from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.echo import USAGE
+from kms_grpc.bench.effort import ITEM_BYTES
 from kms_grpc.bench.http2 import LoadConnection
 from kms_grpc.bench.http_echo import ECHO_PATH
 from kms_grpc.bench.server import REGION, Target, own_server
-from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, interleaved
 from kms_grpc.config import DEV_ACCESS_KEY, DEV_SECRET
 from kms_grpc.model.principal import Principal

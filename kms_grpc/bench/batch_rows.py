@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.core_rows import ARN, core_key, core_yardstick
+from kms_grpc.bench.effort import ITEM_BYTES
 from kms_grpc.bench.grpc_rows import echo_beside
 from kms_grpc.bench.load import LoadReport
-from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, interleaved, row_of
 from kms_grpc.bench.yardsticks import BatchYardstick
 from kms_grpc.crypto.ciphertext_blob import MAXIMUM_PLAINTEXT, associated_prefix

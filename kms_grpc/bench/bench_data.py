@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kms_grpc.bench.effort import Effort
 from kms_grpc.bench.own_service import own_service
-from kms_grpc.bench.sizes import Effort
 
 Progress = Callable[[str], None]
 """Shows a text to the person who waits for a measurement."""

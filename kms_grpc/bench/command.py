@@ -24,11 +24,11 @@ from kms_grpc.bench import (
 )
 from kms_grpc.bench.bench_data import BenchData, temporary_data
 from kms_grpc.bench.children import BenchFailed
+from kms_grpc.bench.effort import FULL, GLIMPSE
 from kms_grpc.bench.facts import facts
 from kms_grpc.bench.load import GENERATOR, LoadReport
 from kms_grpc.bench.load_command import load
 from kms_grpc.bench.printing import as_json, print_facts_below, print_loads, print_rows
-from kms_grpc.bench.sizes import FULL, GLIMPSE
 from kms_grpc.bench.statistics import Row
 from kms_grpc.cli.options import output_option
 from kms_grpc.cli.output import JSON, print_json

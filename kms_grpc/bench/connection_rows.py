@@ -11,9 +11,9 @@ from typing import Final
 
 from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.echo import USAGE
+from kms_grpc.bench.effort import ITEM_BYTES, Effort
 from kms_grpc.bench.load import LoadReport, Plan, last_processor, require_success, run_plans
 from kms_grpc.bench.server import Target, own_server
-from kms_grpc.bench.sizes import ITEM_BYTES, Effort
 from kms_grpc.bench.statistics import Row, row_of
 from kms_grpc.bench.workload import Call, Workload
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from kms_grpc.bench.bench_data import BenchData
+from kms_grpc.bench.effort import ITEM_BYTES
 from kms_grpc.bench.own_service import SLOTS
-from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, interleaved
 from kms_grpc.bench.yardsticks import CoreYardstick
 from kms_grpc.crypto import key_wrapping

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.children import BenchFailed
+from kms_grpc.bench.effort import ITEM_BYTES
 from kms_grpc.bench.own_service import OwnService, own_service
-from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, interleaved
 from kms_grpc.operations.operation import Operation
 from kms_grpc.v1 import key_management_pb2 as pb
@@ -42,7 +42,7 @@ def measure(name: str, bench_data: BenchData) -> list[Row]:
 
 
 def cpu_us(handle: Handle, raw: bytes, calls: int) -> float:
-    """Returns this process's CPU per call in microseconds. BenchFailed if a call is not answered."""
+    """Returns this process's CPU per call in microseconds. Raises BenchFailed if a call is not answered."""
     begun = process_time_ns()
     for _ in range(calls):
         if handle(raw) is None:

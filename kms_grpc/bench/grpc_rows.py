@@ -11,9 +11,9 @@ from typing import Final
 from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.echo import USAGE
+from kms_grpc.bench.effort import ITEM_BYTES, Effort
 from kms_grpc.bench.load import LoadReport, Plan, last_processor, require_success, run_plans
 from kms_grpc.bench.server import Target, own_server
-from kms_grpc.bench.sizes import ITEM_BYTES, Effort
 from kms_grpc.bench.statistics import Row, row_of
 from kms_grpc.bench.workload import Call, Workload, echo_of
 
@@ -47,7 +47,7 @@ def echo_beside(
 ) -> tuple[list[LoadReport], list[LoadReport]]:
     """Returns the reports of an echo of the same sizes, and those of the operation. The two take turns.
 
-    `connections` and `in_flight` are per worker. BenchFailed if a call failed.
+    `connections` and `in_flight` are per worker. Raises BenchFailed if a call failed.
     """
     with own_server(bench_data.fresh("serve"), workers) as target:
         workload = Workload(target)

@@ -37,7 +37,7 @@ def version() -> str:
 
 
 def run(plan: Plan) -> LoadReport:
-    """Runs a closed loop. BenchFailed if calls fail, or if fewer bytes were received than the answers have."""
+    """Runs a closed loop. Raises BenchFailed if calls fail, or if fewer bytes were received than the answers have."""
     asked = _connections_of_workers(plan)
     answer = next(iter(asked.values())).call(plan.path, plan.message, plan.metadata)
     if answer.status:

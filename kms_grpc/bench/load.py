@@ -124,7 +124,7 @@ def run_plans(plans: Sequence[Plan]) -> list[LoadReport]:
 
 
 def require_success(report: LoadReport) -> LoadReport:
-    """Returns the report. BenchFailed if a call failed, since a refused call costs less than an answered one."""
+    """Returns the report. Raises BenchFailed if a call failed, since a refused call costs less than an answered one."""
     if report.failed or not report.calls:
         seen = ", ".join(f"{count} × {status}" for status, count in report.failures.items()) or "no call was answered"
         raise BenchFailed(f"{report.name}: {seen}")

@@ -72,7 +72,7 @@ def _rate(encrypt: Callable[[], object], size: int) -> float:
 
 
 def _sdk_encrypts(frame_length: int) -> Callable[[bytes], object]:
-    """Returns a function that encrypts with the SDK. BenchFailed if the SDK is not installed."""
+    """Returns a function that encrypts with the SDK. Raises BenchFailed if the SDK is not installed."""
     try:
         import aws_encryption_sdk
         from aws_encryption_sdk.identifiers import Algorithm, EncryptionKeyType, WrappingAlgorithm

@@ -17,8 +17,8 @@ from time import perf_counter_ns
 from typing import Final
 
 from kms_grpc.bench.bench_data import BenchData
+from kms_grpc.bench.effort import ITEM_BYTES
 from kms_grpc.bench.own_service import OwnService, own_service
-from kms_grpc.bench.sizes import ITEM_BYTES
 from kms_grpc.bench.statistics import Row, row_of
 from kms_grpc.model.key import RotationType
 from kms_grpc.v1 import key_management_pb2 as pb

@@ -49,7 +49,10 @@ class Target:
 
 @contextmanager
 def own_server(data_dir: Path, workers: int, aws: bool = False, tls: bool = False) -> Iterator[Target]:
-    """Runs a server while entered: with `aws` also for AWS's clients, with `tls` under TLS. BenchFailed if it fails."""
+    """Runs a server while entered: with `aws` also for AWS's clients, with `tls` under TLS.
+
+    Raises BenchFailed if the server fails.
+    """
     server = BenchServer(data_dir, workers, aws, tls)
     try:
         server.start()

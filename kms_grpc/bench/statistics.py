@@ -44,7 +44,7 @@ def row_of(
     *,
     at_least: bool = False,
 ) -> Row:
-    """Returns a row of the medians. ValueError if the median of the references is not above zero."""
+    """Returns a row of the medians. Raises ValueError if the median of the references is not above zero."""
     value, reference = median(values), median(references)
     if reference <= 0:
         raise ValueError(f"{name}: its reference took no time that could be measured")
@@ -67,7 +67,7 @@ def interleaved(
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Returns a percentile by nearest rank; `share` is between 0 and 1. ValueError if there are no values."""
+    """Returns a percentile by nearest rank; `share` is between 0 and 1. Raises ValueError if there are no values."""
     if not ordered:
         raise ValueError("no percentile of nothing")
     rank = math.ceil(share * len(ordered) - 1e-9)

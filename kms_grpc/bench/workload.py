@@ -109,7 +109,7 @@ class Workload:
     """Requests to one server, under a given key or a new one."""
 
     def __init__(self, target: Target, key_id: str | None = None, context: Mapping[str, str] | None = None) -> None:
-        """Connects to the server. BenchFailed if it cannot be reached or refuses."""
+        """Connects to the server. Raises BenchFailed if it cannot be reached or refuses."""
         self._metadata = target.metadata
         self._context = context or {}
         try:

@@ -1,1 +1,1 @@
-"""The command line, `kms-grpc`: the service's operations, the server, and looks into it."""
+"""The command line, `kms-grpc`: commands that call the service's operations, and that start and inspect a server."""

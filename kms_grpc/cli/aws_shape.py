@@ -17,8 +17,8 @@ from kms_grpc.aws_members import Presence, Reader, Shape, reader_for
 
 
 def to_aws(message: Message) -> dict[str, Any]:
-    """Returns the members that are present in an answer. Its own lists are present even when they are empty, those of
-    structures in it are not."""
+    """Returns the members that are present in an answer. The answer's own lists are present even when they are empty;
+    empty lists of nested structures are not."""
     of: Any = message.DESCRIPTOR
     return _answer(of)(message)
 

@@ -1,4 +1,4 @@
-"""The findings of `kms-grpc check --config`: a configuration is read as `serve` reads it, and nothing is served."""
+"""The findings of `kms-grpc check --config`, which reads a configuration as `serve` does, and serves nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Endings of a command that the service has no part in: wrong usage, a full disk, a closed stream, a bug.
+"""Endings of a command that do not come from the service: wrong usage, a full disk, a closed stream, a bug.
 
 Each is one line on standard error (a JSON object if the command line asks for JSON) and an exit code.
 """
@@ -27,7 +27,7 @@ def usage(error: click.ClickException, arguments: Sequence[str]) -> int:
 
 
 def ordinary(error: OSError | UnicodeError, arguments: Sequence[str]) -> int:
-    """Reports a file or stream that cannot be used, or an argument that is no text. Anything else is a bug."""
+    """Reports a file or stream that cannot be used, or an argument that is not text. Anything else is a bug."""
     if isinstance(error, OSError):
         name = standard_streams.blamed(error)
         standard_streams.discard_output()
@@ -41,8 +41,8 @@ def ordinary(error: OSError | UnicodeError, arguments: Sequence[str]) -> int:
 
 
 def missing_library(error: ModuleNotFoundError, arguments: Sequence[str]) -> int:
-    """Reports a library that is not installed: the client alone installs without the server's. One of this package's
-    own modules that is missing is a bug."""
+    """Reports a library that is not installed: the client alone installs without the server's libraries. A missing
+    module of this package is a bug."""
     if (error.name or "").startswith("kms_grpc"):
         return bug(error, arguments)
     way_out = f"pip install '{PROGRAM}[server]', which also runs the server"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PRIVATE = 0o600
 RATE_FROM = 1_000_000
-"""Bytes of a file from which on its rate is shown."""
+"""The size of the smallest file whose rate is shown, in bytes."""
 Start = Callable[[Iterator[bytes]], "Streamed"]
 Accept = Callable[[str, bytes], None]
 

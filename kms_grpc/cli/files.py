@@ -25,7 +25,7 @@ _ORDINARY: Final = 0o666
 
 
 def read_input(source: str) -> bytes:
-    """Returns the content of a file or of standard input, up to 4 MiB. UsageError if that cannot be read."""
+    """Returns the content of a file or of standard input, up to 4 MiB. Raises UsageError if that cannot be read."""
     try:
         if source == STANDARD:
             content = sys.stdin.buffer.read(INPUT_LIMIT + 1)
@@ -49,7 +49,7 @@ def read_token(path: Path) -> str:
 def read_blob(source: str, is_base64: bool) -> bytes:
     """Returns a ciphertext blob from a file or standard input: raw, or as base64 text with any white space.
 
-    Base64 is known by its first bytes, too. UsageError for a file that another command decrypts.
+    Base64 is also recognized by its first bytes. Raises UsageError for a file that another command decrypts.
     """
     content = read_input(source)
     within = None if format_of(content) else format_in_base64(content[:_HEAD])
@@ -74,7 +74,7 @@ def another_command(source: str, found: Format, in_base64: object) -> str:
 
 
 def refuse_blob(source: str, head: bytes) -> None:
-    """Raises UsageError if the input of decrypt-file begins as something that another command decrypts."""
+    """Raises UsageError if the input of decrypt-file begins like a file that another command decrypts."""
     found = format_of(head)
     within = None if found else format_in_base64(head[:_HEAD])
     if found is Format.BLOB or within:
@@ -84,7 +84,7 @@ def refuse_blob(source: str, head: bytes) -> None:
 def write_output(target: str, content: bytes, *, secret: bool, force: bool = False) -> None:
     """Writes to a file, atomically and with mode 0600 for a secret, or to standard output.
 
-    UsageError for binary output to a terminal, unless `force` is set.
+    Raises UsageError for binary output to a terminal, unless `force` is set.
     """
     if target == STANDARD:
         _write_standard(content, force)

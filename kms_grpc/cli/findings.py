@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 KEYRING_SLOTS: Final = 16_384 + 64
 """Keyring slots of a worker by default: the check locks as much memory as a worker does."""
 ROOM_NEEDED: Final = 64 * 2**20
-"""Bytes. A file system with less is full, or will be in a moment."""
+"""Free bytes. A file system with less is full, or soon will be."""
 ROOM_NOTED: Final = 1024 * 2**20
 RENEW_DAYS: Final = 7
 """A certificate that expires within so many days is noted."""
@@ -65,7 +65,7 @@ def examine_machine() -> Iterator[Finding]:
 def examine_data_dir(data_dir: Path) -> Iterator[Finding]:
     """Yields findings about the root key, shards, rows and permissions of a data directory.
 
-    Its server may be running or not.
+    The directory's server may be running or not.
     """
     if not data_dir.is_dir():
         yield Finding(str(data_dir), Verdict.BAD, "there is no such directory")

@@ -38,12 +38,13 @@ _LONGEST: Final = 8
 
 
 def format_of(head: bytes) -> Format | None:
-    """Returns the format of a content that begins so; None if it is another, which may be base64."""
+    """Returns the format of content that begins with `head`; None if it is another format, which may be base64."""
     return next((found for start, found in _STARTS.items() if head.startswith(start)), None)
 
 
 def format_in_base64(head: bytes) -> Format | None:
-    """Returns the format of a content whose base64 begins so; None if it is no base64, or of something else."""
+    """Returns the format of content whose base64 begins with `head`; None if that is not base64, or of another
+    format."""
     letters = b"".join(head.split())[:_LONGEST]
     try:
         return format_of(base64.b64decode(letters[: len(letters) // 4 * 4], validate=True))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 16
 LONG: Final = 500
-"""Number of keys from which on a terminal shows a progress bar."""
+"""The smallest number of keys for which a terminal shows a progress bar."""
 COLUMNS: Final = ("KeyId", "KeyState", "Kind", "Rotation", "WhatNext", "Aliases", "Description")
 
 

@@ -65,7 +65,8 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "completion": Entry("kms_grpc.cli.completion", "Make your shell complete commands and options."),
     },
 }
-"""The commands of `kms-grpc --help`, in the order in which a newcomer meets them. README follows the same order."""
+"""The commands of `kms-grpc --help`, in the order in which a newcomer meets them. README.md of this folder has the same
+order."""
 
 SERVER_PROCESSES: Final = {name: Entry("kms_grpc.cli.server_processes", "") for name in ("worker", "keeper", "prepare")}
 """Hidden commands for the processes that `serve` starts."""

@@ -153,7 +153,7 @@ def _printable(context: click.Context, parameter: click.Parameter, text: str | N
 @contextmanager
 def failing_cleanly(output: str) -> Iterator[None]:
     """Turns an error of the service or of the connection into one line on standard error and an exit code."""
-    # gRPC reads this when it is imported, below: its own log lines would stand beside ours.
+    # gRPC reads this variable when it is imported, below. Otherwise its log lines would stand beside ours.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from kms_grpc.client import ClientError
 
@@ -165,7 +165,8 @@ def failing_cleanly(output: str) -> Iterator[None]:
 
 
 def parse_pairs(context: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
-    """Parses NAME=VALUE pairs of an encryption context or of tags. BadParameter on a second pair of the same name."""
+    """Parses NAME=VALUE pairs of an encryption context or of tags. Raises BadParameter for a second pair of the same
+    name."""
     parsed: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _server_options(command: Command) -> Command:
-    """Adds --data-dir, --config, --dev and --output, which name the server whose access keys are meant."""
+    """Adds --output, and --data-dir, --config and --dev, which say whose server the access keys belong to."""
     for option in (
         output_option,
         click.option("--dev", is_flag=True, help="The server runs with --dev: its caller is named dev."),
@@ -178,8 +178,8 @@ def _default_shard(
 ) -> Iterator[tuple[Settings, Shard, int]]:
     """Yields the server's settings, the shard that holds the access keys, and the time in nanoseconds.
 
-    The regions are those of the server's last start, in the same order: the workers learn of a change by shared words
-    (registry/words.py), which are in that order.
+    The regions are those of the server's last start, in the same order, because the shared words (registry/words.py),
+    by which the workers learn of a change, are in that order.
     """
     from kms_grpc import app
     from kms_grpc.clock import SystemClock

@@ -148,7 +148,7 @@ def _serve_command(address: str, aws_address: str) -> list[str]:
 def _own_folder(folder: Path) -> Path:
     """Returns the absolute path of the quickstart's folder, which is created if it is missing.
 
-    UsageError for a folder that is not empty and that no quickstart created.
+    Raises UsageError for a folder that is not empty and that no quickstart created.
     """
     marker = folder / MARKER
     try:

@@ -50,14 +50,14 @@ class QuickstartRunner:
         self.show_command(f'export {name}="$(cat {file})"')
 
     def run(self, command: str) -> str:
-        """Runs a command that must succeed; returns its output. StepFailed if it fails."""
+        """Runs a command that must succeed; returns its output. Raises StepFailed if it fails."""
         code, printed = self._show(command)
         if code != ExitCode.OK:
             raise StepFailed(f"the command must succeed, but ended with exit code {code}")
         return printed
 
     def refuse(self, command: str, error: str, code: ExitCode) -> None:
-        """Runs a command that must be refused with this error and exit code. StepFailed if it is not."""
+        """Runs a command that must be refused with this error and exit code. Raises StepFailed if it is not."""
         seen, printed = self._show(command)
         if error not in printed or seen != code:
             raise StepFailed(f"the command must be refused with {error} and exit code {code}, not {seen}")
@@ -65,7 +65,7 @@ class QuickstartRunner:
 
     def require(self, holds: bool, text: str) -> None:
         if not holds:
-            raise StepFailed(f"this is not so: {text}")
+            raise StepFailed(f"this does not hold: {text}")
         self.confirm(text)
 
     def confirm(self, text: str) -> None:
@@ -105,7 +105,7 @@ class QuickstartServer:
         return self._runner.folder / "server.log"
 
     def start(self) -> None:
-        """Shows the command, starts the server and waits until it is ready. StepFailed if it ends before that."""
+        """Shows the command, starts the server and waits until it is ready. Raises StepFailed if it ends before."""
         from kms_grpc.client import Connection, ServiceUnreachable
         from kms_grpc.client.health import wait_until_serving
 
@@ -154,7 +154,7 @@ def search_path() -> str:
 
 
 def require_commands() -> None:
-    """Checks that every program of the quickstart is installed. UsageError if not."""
+    """Raises UsageError unless every program of the quickstart is installed."""
     for command in ("kms-grpc", "bash", "python3", "cmp", "sha256sum"):
         if shutil.which(command, path=search_path()) is None:
             raise click.UsageError(f"{command} is not on PATH: install it, and kms-grpc by pip into this environment")

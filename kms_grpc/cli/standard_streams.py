@@ -1,7 +1,7 @@
-"""Standard input, output and error: made safe to use where the caller has closed them or their encoding lacks letters.
+"""Standard input, output and error: made safe to use if the caller has closed them or their encoding lacks letters.
 
-A closed descriptor is filled with /dev/null, so that no file or connection that is opened later gets its number: what
-is printed would be written into it.
+A closed descriptor is filled with /dev/null. Otherwise a file or connection that is opened later would get its number,
+and what is printed would be written into it.
 """
 
 from __future__ import annotations

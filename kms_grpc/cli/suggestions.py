@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SECONDS: Final = 1.5
 MOST: Final = 1_000
-"""Keys, or aliases, that are asked for at most."""
+"""The largest number of keys, or of aliases, that the server is asked for."""
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 

@@ -39,7 +39,7 @@ class Move:
 
 
 def plan(source: str, to: str | None, *, encrypts: bool, recursive: bool, replace: bool) -> list[Move]:
-    """Returns the inputs with their outputs. UsageError, before anything is read, if one of them is not possible."""
+    """Returns the inputs with their outputs. Raises UsageError, before anything is read, if one is not possible."""
     if recursive:
         moves = _plan_folder(source, to, encrypts)
     elif source != STANDARD and Path(source).is_dir():

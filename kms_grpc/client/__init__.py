@@ -9,8 +9,8 @@ with KeyManagementClient() as kms:               # KMS_GRPC_ENDPOINT, KMS_GRPC_T
     assert kms.decrypt(blob, {"order": "17"}).plaintext == b"hello"
 
 EnvelopeClient encrypts records in this process, under cached data keys. MessageClient does the same with messages of
-the AWS Encryption SDK. StreamClient has the service encrypt content that is too large for one call. The asyncio clients
-are in kms_grpc.client.aio.
+the AWS Encryption SDK. StreamClient lets the service encrypt content that is too large for one call. The asyncio
+clients are in kms_grpc.client.aio.
 """
 
 from importlib import import_module

@@ -38,8 +38,8 @@ RECONNECTION: Final = (
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.min_reconnect_backoff_ms", 2_000),
 )
-"""How soon a channel connects again: after 0.1 s at first, after 1 s at most, each 20 % more or less. The third bounds
-the length of one attempt, which nobody may answer. gRPC's own values are 1, 120 and 20 s."""
+"""How soon a channel connects again: after 0.1 s at first, after 1 s at most, each 20 % more or less. The third value
+ends an attempt that nobody answers. gRPC's own values are 1, 120 and 20 s."""
 POLICIES: Final = ("round_robin", "pick_first")
 Options = Sequence[tuple[str, Any]]
 _MESSAGE_BYTES: Final = 64 * 1024 * 1024

@@ -17,7 +17,7 @@ KEYRING_RESERVE: Final = 16 * DATA_KEYS_PER_CALL
 
 
 class DataKeyOperations(Protocol):
-    """The two operations that data keys need. KeyManagementClient has them; so has its asyncio twin."""
+    """The two operations that data keys need. KeyManagementClient has both, and so has AsyncKeyManagementClient."""
 
     def generate_data_key(self, key_id: str, encryption_context: Context | None = None) -> Any: ...
     def decrypt(self, ciphertext_blob: bytes, encryption_context: Context | None = None) -> Any: ...

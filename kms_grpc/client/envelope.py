@@ -27,6 +27,7 @@ from kms_grpc.crypto.record import (
     DataKey,
     open_record,
     open_within,
+    opener_of,
     seal,
     seal_many,
     seal_within,
@@ -104,7 +105,7 @@ class EnvelopeClient:
         return plaintext if type(plaintext) is bytes else self._decrypt_after(plaintext, record, given, form)  # type: ignore[arg-type]
 
     def _decrypt_after(self, status: int, record: bytes, context: Context, form: bytes) -> bytes:
-        """Decrypts with a data key that the service is asked for if need be, after the core returned `status`."""
+        """Decrypts with a data key from the cache or the service, after the core returned `status`."""
         try:
             why_not(status)
             request = decryption_request(wrapped_key_of(record), context, form)
@@ -161,8 +162,8 @@ class EnvelopeClient:
     ) -> tuple[DataKey, int] | None:
         """Fetches and stores a data key as the leader of the flight, and ends the flight for the others.
 
-        An earlier flight may have stored one after the caller looked into the cache. The leader then takes that one: to
-        replace it would give up a data key before its end."""
+        An earlier flight may have stored one after the caller looked into the cache. The leader then takes that data
+        key: replacing it would discard a data key before its end."""
         entry = None
         try:
             taken = None if ahead else self.cache.take_many(request, sizes)
@@ -202,7 +203,7 @@ class EnvelopeClient:
 class BoundEnvelope:
     """Encrypts and decrypts records under one KMS key and one encryption context."""
 
-    __slots__ = ("_client", "_context", "_form", "_request", "_reference", "_clock", "_decryption_keys")
+    __slots__ = ("_client", "_context", "_form", "_request", "_reference", "_clock", "_open")
 
     def __init__(self, client: EnvelopeClient, key_id: str, context: Context) -> None:
         self._client = client
@@ -211,7 +212,7 @@ class BoundEnvelope:
         self._request = encryption_request(key_id, context, self._form)
         self._reference = NO_KEY
         self._clock = client.cache.clock
-        self._decryption_keys = client.cache.decryption_keys
+        self._open = opener_of(client.cache.decryption_keys, self._form, self._clock)
 
     def encrypt(self, plaintext: bytes) -> bytes:
         """Returns the encrypted record."""
@@ -253,7 +254,7 @@ class BoundEnvelope:
 
     def decrypt(self, record: bytes) -> bytes:
         """Returns the plaintext of a record that has this encryption context, under any KMS key."""
-        plaintext = open_within(self._decryption_keys, self._clock(), self._form, record)
+        plaintext = self._open(record)
         if type(plaintext) is bytes:
             return plaintext
         return self._client._decrypt_after(plaintext, record, self._context, self._form)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""StreamClient: has the service encrypt and decrypt content of any size, in constant memory on both sides.
+"""StreamClient: lets the service encrypt and decrypt content of any size, in constant memory on both sides.
 
     with StreamClient() as streams:
         with open("film.mp4", "rb") as film, open("film.kms", "wb") as target:
@@ -162,7 +162,7 @@ class StreamClient(ServiceClient):
         return Streamed(call, "plaintext", sender)
 
     def _split(self, parts: Iterable[Buffer]) -> Iterator[bytes]:
-        """Splits the parts by the limit of the server, which the first call asks for."""
+        """Splits the parts by the limit of the server. The first call asks the server for that limit."""
         if self._part_bytes is None:
             self._part_bytes = part_bytes(self._call(self._envelopes.GetLimits, pb.GetLimitsRequest()))
         return split(parts, self._part_bytes)

@@ -61,7 +61,7 @@ def kid_of(key_id: str) -> bytes:
 
 
 def key_id_of(kid: bytes) -> str:
-    """Returns the key id of a kid. Raises ValueError if it is none."""
+    """Returns the key id of a kid. Raises ValueError if `kid` is not a kid."""
     digits = kid[1:].hex()
     if len(kid) != lib.KMS_KID_SIZE or kid[0] > 1:
         raise ValueError("not a kid")

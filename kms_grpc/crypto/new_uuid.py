@@ -1,6 +1,6 @@
 """Random identifiers: UUIDs of version 4 (RFC 9562), each drawn in C from fresh random bytes.
 
-Not by uuid.uuid4: its source is the kernel alone, which a virtual machine without vmgenid repeats when it is cloned.
+uuid.uuid4 is not used: its source is the kernel alone, and cloned virtual machines without vmgenid draw the same bytes.
 """
 
 from __future__ import annotations

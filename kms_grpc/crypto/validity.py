@@ -11,9 +11,9 @@
 | 16 + 16 E + 24 U | 8 C | `count[]`: a cell (8) of the worker's counters; a call under the Permit adds one |
 
 All are unsigned, in the machine's byte order, since they never leave the host. A word is an index in the words file
-(registry/words.py), a cell one in the counters file (audit/counters.py). Clocks: 1 is the shard's time, in ns since
-1970: the wall clock, and never less than the word. 2 is boot time, in ns of CLOCK_BOOTTIME: it must also be before the
-word.
+(registry/words.py), a cell an index in the counters file (audit/counters.py). Clock 1 is the shard's time, in ns since
+1970: the later of the wall clock and the word's value. Clock 2 is boot time, in ns of CLOCK_BOOTTIME: it must be before
+the word's value too.
 """
 
 from __future__ import annotations

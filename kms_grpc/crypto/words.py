@@ -25,7 +25,8 @@ class MappedWords:
         return Word(self, index)
 
     def read(self, index: int) -> int:
-        """Returns a word's value with acquire order: what was written before it was bumped to this value is seen."""
+        """Returns a word's value, read with acquire order: the caller then sees all that was written before the word
+        was bumped to this value."""
         return int(lib.kms_word_read(self.in_c + index))
 
     def bump(self, index: int) -> None:

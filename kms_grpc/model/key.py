@@ -45,7 +45,8 @@ class Origin(StrEnum):
 
 
 class KeyKind(StrEnum):
-    """The owner of a key's lifecycle. The first two are KeyMetadata.KeyManager; AWS owned keys are shown to nobody."""
+    """The owner of a key's lifecycle. CUSTOMER and AWS are values of KeyMetadata.KeyManager; AWS owned keys are shown
+    to nobody."""
 
     CUSTOMER_MANAGED = "CUSTOMER"
     AWS_MANAGED = "AWS"
@@ -53,7 +54,8 @@ class KeyKind(StrEnum):
 
 
 class MaterialState(StrEnum):
-    """The role of a key material. The first two are permanent: a key is usable only while it has all of these."""
+    """The role of a key material. CURRENT and NON_CURRENT are permanent: a key is usable only while it has all of its
+    permanent materials."""
 
     CURRENT = "CURRENT"
     NON_CURRENT = "NON_CURRENT"
@@ -193,7 +195,7 @@ class ImportPair:
     public_key: bytes
     """SubjectPublicKeyInfo in DER."""
     wrapped: bytes
-    """The private key, wrapped under a key that AWS owns."""
+    """The private key, wrapped under an AWS owned key of this service."""
     created_ns: int
     key_id: str | None = None
     account: str | None = None

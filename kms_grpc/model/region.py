@@ -21,7 +21,7 @@ PARTITIONS: Final[Mapping[str, str]] = {
     "us-isob-": "aws-iso-b",
     "us-isof-": "aws-iso-f",
 }
-"""The partition of regions whose name begins so. All others are in the standard partition."""
+"""The partition of the regions whose name has this prefix. All others are in the standard partition."""
 
 
 def partition_of(region: str) -> str:

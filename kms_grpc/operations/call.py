@@ -45,8 +45,8 @@ class Service:
 
 
 class MustWrite(Exception):
-    """The call must write before it can be answered, and its thread may not wait for the disk. Nothing was done, and
-    nothing is audited or counted yet: it is to be executed on a thread that may."""
+    """The call must write before it can be answered, and its thread may not wait for the disk. Nothing was done,
+    audited or counted yet: execute the call again on a thread that may wait."""
 
 
 class Call(msgspec.Struct):
@@ -77,7 +77,7 @@ class Call(msgspec.Struct):
     basis: Basis | None = None
     """The words that the admission of the call relies on."""
     cells: tuple[int, ...] = ()
-    """Counters that take the call, where a Permit says so (audit/counters.py)."""
+    """The counters that count the call, if a Permit names them (audit/counters.py)."""
     may_write: bool = True
     """The call's thread may wait for a write."""
     stable: bool = True
@@ -85,7 +85,7 @@ class Call(msgspec.Struct):
     denial: Decision | None = None
     """The last decision, where it denied."""
     permit_head: bytes = b""
-    """The audit record's head, where a Permit holds it ready."""
+    """The head of the audit record, if a Permit has it ready."""
 
     @property
     def principal(self) -> Principal:

@@ -70,8 +70,8 @@ class Executor:
                 self.service.counters.count(operation.name, outcome, time.perf_counter_ns() - started)
 
     def warm(self, operation: Operation, credentials: Credentials, raw: bytes, wire: Wire = PROTOBUF) -> bytes | None:
-        """Returns the answer where a Permit holds and nothing is amiss. None: call `execute`, which words, audits and
-        counts what is amiss.
+        """Returns the answer if a Permit holds and nothing is wrong. None: call `execute`, which reports, audits and
+        counts what is wrong.
 
         The caller is authenticated here too: a Permit says what is allowed, not who calls."""
         started = time.perf_counter_ns()

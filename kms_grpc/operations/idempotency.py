@@ -16,7 +16,7 @@ from kms_grpc.registry.base import ANSWERS_KEPT_NS, RememberedAnswer
 
 
 def remembered(call: Call, request: Any, response: type[Message]) -> Message | None:
-    """Returns the answer given before, or None. ValidationException where the id came with another request."""
+    """Returns the answer given before, or None. Raises ValidationException if the id came with another request."""
     answer = call.writing.answers.find(call.account, call.operation, call.credentials.request_id)
     if answer is None or answer.created_ns + ANSWERS_KEPT_NS <= call.time_ns:
         return None

@@ -48,7 +48,7 @@ class Row(Generic[Request]):
     action: str | None = None
     """The permission of an operation without a key (`kms:CreateKey`). None: no permission (GetLimits)."""
     yields_secrets: bool = False
-    """The audit record is in the log before the answer is sent, or the call is refused."""
+    """The answer has a secret. The audit record is in the log before it is sent, or the call is refused."""
     service: str = KEY_MANAGEMENT
     writes: ClassVar[bool] = False
     """The operation runs in one transaction of the shard, which also holds its audit record."""

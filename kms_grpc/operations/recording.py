@@ -16,8 +16,8 @@ from kms_grpc.operations.operation import Operation, Unbuilt
 log = logging.getLogger(__name__)
 
 DEADLINE_MARGIN_NS: Final = 100_000_000
-"""A caller cancels a call at its deadline a little before the server's reckoning of it, since gRPC rounds deadlines up
-when it sends them."""
+"""A caller cancels a call a little before the deadline that the server computes, since gRPC rounds deadlines up when it
+sends them."""
 
 
 def open_call(service: Service, operation: Operation | Unbuilt, credentials: Credentials) -> Call:
@@ -28,8 +28,8 @@ def open_call(service: Service, operation: Operation | Unbuilt, credentials: Cre
 
 
 def audit(call: Call, operation: Operation) -> None:
-    """Records a call. Where the answer holds secrets the record is written before this returns, or
-    DependencyTimeoutException is raised and the call is refused; else the log may hold it back for a moment."""
+    """Records a call. If the answer holds secrets, the record is written before this returns, or
+    DependencyTimeoutException is raised and the call is refused; else the log may hold the record for a moment."""
     line = call.record.line(call.audit_head)
     if operation.yields_secrets:
         call.service.audit_log.write(line)
@@ -61,7 +61,7 @@ def _described(denial: Decision) -> dict[str, Any]:
 
 
 def ended_by_caller(credentials: Credentials) -> KMSError:
-    """Returns the outcome of a call that was cancelled: DeadlineExceeded where its deadline is over, else Cancelled."""
+    """Returns the outcome of a call that was cancelled: DeadlineExceeded if its deadline has passed, else Cancelled."""
     deadline = credentials.deadline_ns
     if deadline is not None and time.monotonic_ns() >= deadline - DEADLINE_MARGIN_NS:
         return DeadlineExceeded("The deadline of the call passed before its answer.")

@@ -1,7 +1,7 @@
 """The table of operations. An rpc without a row is not served.
 
-Each module of handlers/ declares the rows of its operations as ROWS; a new module is found by itself. Limits of single
-fields are in the protos, key states in model/key_state.py.
+Each module of handlers/ declares the rows of its operations as ROWS; a new module is found automatically. Limits of
+single fields are in the protos, key states in model/key_state.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def declared() -> Iterator[Row[Any]]:
 
 
 def joined(rows: Iterable[Row[Any]]) -> tuple[Operation, ...]:
-    """Returns the compiled rows. TypeError where two have the same name, or one has no rpc."""
+    """Returns the compiled rows. Raises TypeError if two have the same name, or one has no rpc."""
     rows = list(rows)
     names = [row.name for row in rows]
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final
 
 from kms_grpc.clock import Clock
 from kms_grpc.errors import KMSError
+from kms_grpc.folder_watch import WRITTEN, FolderWatch
 from kms_grpc.registry import imports, owned_keys
 from kms_grpc.registry.shards import Shard
 
@@ -24,7 +27,8 @@ BEGIN_SECONDS: Final = 3.0
 LOWEST_PRIORITY: Final = 19
 """Nice value of the thread, so that workers come first."""
 PASS_SECONDS: Final = 0.5
-ANYWAY_NS: Final = 60 * 10**9
+"""How long a region that was written to waits for a look."""
+ANYWAY_NS: Final = 600 * 10**9
 """Boot clock time after which a region is looked at although nothing was written to it: a pair may have expired."""
 
 _log = logging.getLogger(__name__)
@@ -33,39 +37,50 @@ _log = logging.getLogger(__name__)
 class ImportPairs:
     """Keeps READY pairs in every region. `stop` returns after the pair that is being generated."""
 
-    def __init__(self, shards: Iterable[Shard], clock: Clock) -> None:
+    def __init__(self, shards: Iterable[Shard], clock: Clock, folder: Path) -> None:
+        """`folder` is the one that the shards are in."""
         self._shards = list(shards)
         self._clock = clock
+        self._writes = FolderWatch(folder, WRITTEN)
         self._complete: dict[str, object] = {}
         """The version of each shard at the last look that found all pairs."""
         self._look_anyway_ns: dict[str, int] = {}
-        self._end = threading.Event()
+        self._end = os.eventfd(0)
         self._thread = threading.Thread(target=self._run, name="import-pairs", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        self._end.set()
+        os.eventfd_write(self._end, 1)
         if self._thread.ident is not None:
             self._thread.join()
+        self._writes.close()
+        os.close(self._end)
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
         for shard in self._shards:
             self._try(shard, _provide_owned_keys)
-        self._end.wait(BEGIN_SECONDS)
-        while not self._end.is_set():
-            made = [self._look(shard) for shard in self._shards]
-            if not any(made):
-                self._end.wait(PASS_SECONDS)
+        pause = BEGIN_SECONDS
+        while not self._ends(pause):
+            self._writes.take()
+            made = [self._look(shard) for shard in self._shards if self._is_due(shard)]
+            pause = 0 if any(made) else PASS_SECONDS
+            if not made and not self._writes.is_blind and self._writes.wait([self._end], ANYWAY_NS / 1e9):
+                return
+
+    def _ends(self, seconds: float) -> bool:
+        return bool(select.select([self._end], [], [], seconds)[0])
+
+    def _is_due(self, shard: Shard) -> bool:
+        """Returns whether a region was written to since it had all pairs, or was not looked at for long."""
+        unchanged = self._complete.get(shard.region) == shard.registry.version()
+        return not unchanged or self._clock.boot_ns() >= self._look_anyway_ns[shard.region]
 
     def _look(self, shard: Shard) -> bool:
-        """Generate at most one pair for a region that was written to since it had all pairs; True if one was
-        generated."""
+        """Generate at most one pair for a region; True if one was generated."""
         version = shard.registry.version()
-        if self._complete.get(shard.region) == version and self._clock.boot_ns() < self._look_anyway_ns[shard.region]:
-            return False
         self._complete.pop(shard.region, None)
         self._look_anyway_ns[shard.region] = self._clock.boot_ns() + ANYWAY_NS
         made = self.make_one(shard)

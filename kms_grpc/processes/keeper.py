@@ -1,9 +1,10 @@
 """The keeper: the process for periodic work. There is one per server, so that this work never blocks a worker.
 
-Four times a second it makes the changes that are due (due_work.py) and copies the outboxes into the audit log
-(outbox.py). Once a minute, while it trusts the clock (clock_trust.py), it removes responses that were remembered for
-retries and are older than 24 hours, and destroys expired wrapping key pairs. At each beat of the supervisor
-(keeper_beats.py) it looks for changes that were not announced (missed_changes.py).
+It sleeps until a shard is written to or a date comes. Then, four times a second at most, it makes the changes that are
+due (due_work.py) and copies the outboxes into the audit log (outbox.py). Once a minute, while it trusts the clock
+(clock_trust.py), it removes responses that were remembered for retries and are older than 24 hours, and destroys
+expired wrapping key pairs. At the beats of the supervisor (keeper_beats.py) it looks for changes that were not
+announced (missed_changes.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from kms_grpc.clock import Clock
 from kms_grpc.config import Settings
 from kms_grpc.crypto import keyring
 from kms_grpc.errors import KMSError
+from kms_grpc.folder_watch import WRITTEN, FolderWatch
 from kms_grpc.processes import child_protocol, due_work, gauges
 from kms_grpc.processes.child_protocol import SupervisorLink
 from kms_grpc.processes.clock_trust import ClockTrust
@@ -33,6 +35,7 @@ from kms_grpc.registry.base import ANSWERS_KEPT_NS
 from kms_grpc.registry.shards import Shard
 
 PASS_SECONDS: Final = 0.25
+"""The shortest time between two passes."""
 FORGET_EVERY_NS: Final = 60 * 1_000_000_000
 RECORD_EVERY_NS: Final = 10 * 1_000_000_000
 """How far the time recorded in a shard may lag behind the wall clock."""
@@ -65,28 +68,48 @@ def _run(link: SupervisorLink, build: Callable[[Settings], KeeperApplication], s
     application = build(link.settings)
     folder = RunFolder(link.settings.data_dir)
     log = FileAuditLog(folder.keeper_log, application.clock)
-    pairs = ImportPairs(application.shards, application.clock)
-    missed = MissedChanges(application.shards)
-    beats = KeeperBeats(link, missed.look)
+    writes = FolderWatch(folder.shards, WRITTEN)
+    pairs = ImportPairs(application.shards, application.clock, folder.shards)
+    missed = MissedChanges(application.shards, folder.shards)
+    mine = gauges.Gauges(folder.keeper_gauges, gauges.KEEPER)
+    beats = KeeperBeats(link, lambda: _look_for_missed(missed, mine))
     try:
         registries = {shard.region: shard.registry for shard in application.shards}
         work = PeriodicWork(application, OutboxCopier(registries, log, folder.keeper_position))
-        mine = gauges.Gauges(folder.keeper_gauges, gauges.KEEPER)
         mine.put(work.gauges())
         pairs.start()
         link.ready(application.facts())
         beats.start()
-        while not signals.came(PASS_SECONDS):
+        while not _wait(work, writes, signals):
             with beats.working():
                 work.run_pass(beats.note_progress)
-            mine.put(work.gauges() | {"changes_made_up": missed.found})
+            mine.put(work.gauges())
         work.run_pass()
     finally:
         beats.stop()
         pairs.stop()
+        missed.close()
+        writes.close()
         log.close()
         application.close()
     return 0
+
+
+def _look_for_missed(missed: MissedChanges, mine: gauges.Gauges) -> None:
+    before = missed.found
+    missed.look()
+    if missed.found != before:
+        mine.put({"changes_made_up": missed.found})
+
+
+def _wait(work: PeriodicWork, writes: FolderWatch, signals: Signals) -> bool:
+    """Waits until the next pass is due; returns whether the keeper is to end instead. What is written from now on
+    leads to another pass."""
+    if work.is_quiet and not writes.is_blind:
+        writes.wait([signals.fileno()], work.seconds_to_due())
+    ends = signals.came(PASS_SECONDS)
+    writes.take()
+    return ends
 
 
 class PeriodicWork:
@@ -103,22 +126,34 @@ class PeriodicWork:
         self._recorded_boot_ns = 0
         self._counts = dict.fromkeys(("answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"), 0)
         self._to_erase: set[str] = set()
+        self.is_quiet = False
+        """The last pass found nothing to look at, so the next one has nothing to do until something is written or a
+        date comes."""
 
     def run_pass(self, note_progress: Callable[[], None] = lambda: None) -> None:
         """Make one pass. `note_progress` is called between its steps."""
         trusted = self._clock_trust.check()
         wall_ns, boot_ns = self._clock_trust.wall_ns, self._clock.boot_ns()
+        self.is_quiet = True
         for shard in self._shards:
             if shard.region in self._to_erase or self._looks.is_due(shard, wall_ns, boot_ns, trusted, RECORD_EVERY_NS):
                 note_progress()
                 self._look(shard, boot_ns, trusted)
+                self.is_quiet = False
         note_progress()
-        note_progress()
-        self._writability.try_all()
+        self._writability.try_some()
         note_progress()
         if trusted and self._clock.boot_ns() - self._forgot_boot_ns >= FORGET_EVERY_NS:
             self._forgot_boot_ns = self._clock.boot_ns()
             self._remove_outdated()
+
+    def seconds_to_due(self) -> float:
+        """Returns the seconds until a pass has something to do although nothing is written: ten at most."""
+        due_ns = self._writability.due_ns - self._clock.boot_ns()
+        date_ns = self._looks.next_date_ns()
+        if date_ns is not None:
+            due_ns = min(due_ns, date_ns - self._clock.wall_ns())
+        return max(0, due_ns) / 1e9
 
     def gauges(self) -> dict[str, int]:
         """Values for gauges.KEEPER."""

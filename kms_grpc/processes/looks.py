@@ -12,7 +12,7 @@ from typing import Final
 from kms_grpc.registry.base import Upcoming
 from kms_grpc.registry.shards import Shard
 
-ANYWAY_NS: Final = 60 * 10**9
+ANYWAY_NS: Final = 600 * 10**9
 """Boot clock time after which a region is looked at although nothing points to it."""
 
 
@@ -34,9 +34,9 @@ class Look:
         if trusted and wall_ns - self.latest_ns >= record_every_ns:
             return True
         now_ns = max(wall_ns, self.latest_ns)
-        return any(date_ns is not None and date_ns <= now_ns for date_ns in self._dates_ns(trusted))
+        return any(date_ns is not None and date_ns <= now_ns for date_ns in self.dates_ns(trusted))
 
-    def _dates_ns(self, trusted: bool) -> tuple[int | None, ...]:
+    def dates_ns(self, trusted: bool) -> tuple[int | None, ...]:
         """Returns the dates that count: a deletion or an expiry waits until the clock is trusted."""
         upcoming = self.upcoming
         destructions = (upcoming.next_deletion_ns, upcoming.next_expiry_ns) if trusted else ()
@@ -55,6 +55,11 @@ class Looks:
         last = self._last.get(shard.region)
         version = shard.registry.version()
         return last is None or last.is_outdated(version, wall_ns, boot_ns, trusted, record_every_ns)
+
+    def next_date_ns(self) -> int | None:
+        """Returns the first date at which a region must be looked at, in nanoseconds since 1970."""
+        dates_ns = (date_ns for look in self._last.values() for date_ns in look.dates_ns(look.trusted))
+        return min((date_ns for date_ns in dates_ns if date_ns is not None), default=None)
 
     @property
     def upcoming(self) -> list[Upcoming]:

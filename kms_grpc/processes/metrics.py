@@ -6,7 +6,9 @@ The supervisor serves it, because it outlives the workers and the keeper and hol
 from __future__ import annotations
 
 import ipaddress
+import os
 import platform
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,8 +34,6 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 PREFIX: Final = "kms_grpc_"
 REQUEST_SECONDS: Final = 10.0
 """How long a peer may be silent within a request."""
-STOP_SECONDS: Final = 1.0
-"""The server looks so often whether it must end."""
 BOUNDS: Final = (*(str(2**bucket / 1e6) for bucket in range(BUCKETS - 1)), "+Inf")
 """Upper bounds of the duration buckets in seconds."""
 
@@ -168,6 +168,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     """Answers peers of these networks. The connections of others are closed unread."""
 
     daemon_threads = True
+    timeout = 0
 
     def __init__(self, family: int, address: tuple[str, int], networks: Sequence[Network]) -> None:
         self.address_family = family
@@ -178,6 +179,11 @@ class _Server(ThreadingMixIn, WSGIServer):
         peer = ipaddress.ip_address(client_address[0].partition("%")[0])
         mapped = getattr(peer, "ipv4_mapped", None) or peer
         return mapped.is_loopback or any(mapped in network for network in self._networks)
+
+    def serve_until(self, end: int) -> None:
+        """Answers until `end` is readable. Unlike serve_forever it sleeps while nobody asks."""
+        while end not in select.select([self.fileno(), end], [], [])[0]:
+            self.handle_request()
 
 
 class _SilentHandler(WSGIRequestHandler):
@@ -202,11 +208,13 @@ def serve(listen: str, networks: Sequence[Network], collector: Collector) -> Ite
     except OSError as error:
         raise StartRefused(f"metrics-listen {listen}: {error.strerror}; give another --metrics-listen") from None
     server.set_app(make_wsgi_app(registry))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": STOP_SECONDS}, daemon=True)
+    end = os.eventfd(0)
+    thread = threading.Thread(target=server.serve_until, args=(end,), daemon=True)
     thread.start()
     try:
         yield f"{host}:{server.server_port}"
     finally:
-        server.shutdown()
-        server.server_close()
+        os.eventfd_write(end, 1)
         thread.join()
+        server.server_close()
+        os.close(end)

@@ -12,9 +12,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from kms_grpc.errors import KMSError
+from kms_grpc.folder_watch import WRITTEN, FolderWatch
 from kms_grpc.registry.shards import Shard
 
 _log = logging.getLogger(__name__)
@@ -37,27 +39,40 @@ class MissedChanges:
     """Looks at all shards of a server. One thread calls `look`, once a second: a missed change holds for two seconds at
     most."""
 
-    def __init__(self, shards: Iterable[Shard]) -> None:
+    def __init__(self, shards: Iterable[Shard], folder: Path) -> None:
+        """`folder` is the one that the shards are in."""
+        self._writes = FolderWatch(folder, WRITTEN)
+        self._settled = False
+        """The last look found nothing written since the look before."""
         self._seen = [(shard, _Seen()) for shard in shards]
         self.found = 0
 
     def look(self) -> None:
-        """Looks once. A shard that cannot be read is looked at again the next time."""
+        """Looks once, where something was written. A shard that cannot be read is looked at again the next time."""
+        if not self._writes.take() and self._settled:
+            return
+        self._settled = True
         for shard, seen in self._seen:
             try:
-                self._look(shard, seen)
+                self._settled &= self._look(shard, seen)
             except KMSError as problem:
+                self._settled = False
                 _log.debug("the change log of %s cannot be read for now: %s", shard.region, problem)
 
-    def _look(self, shard: Shard, seen: _Seen) -> None:
+    def close(self) -> None:
+        self._writes.close()
+
+    def _look(self, shard: Shard, seen: _Seen) -> bool:
+        """Returns whether the shard is as the last look saw it."""
         version = shard.registry.version()
         if version == seen.version and not seen.differed:
-            return
+            return True
         missing = _missing(shard)
         if missing and seen.differed:
             self._make_up(shard, missing)
             missing = 0
         seen.version, seen.differed = version, missing != 0
+        return False
 
     def _make_up(self, shard: Shard, missing: int) -> None:
         shard.words.announce_all()

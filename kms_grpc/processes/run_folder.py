@@ -34,6 +34,7 @@ class RunFolder:
     def __init__(self, data_dir: Path) -> None:
         self.folder = data_dir / "run"
         self.audit = data_dir / "audit"
+        self.shards = data_dir / "regions"
         self.words = words_path(data_dir)
         self.regions = self.folder / "regions"
         self.address = self.folder / "address"

@@ -202,8 +202,8 @@ class Supervisor:
     def _handle_events(self) -> None:
         """Wait for the next event or restart, and handle reports, signals and ended children."""
         for key, _ in self._selector.select(self._timeout()):
-            if isinstance(key.data, Child) and not key.data.read():
-                self._selector.unregister(key.fd)
+            if isinstance(key.data, Child) and (not key.data.read() or key.data.ready):
+                self._selector.unregister(key.fd)  # what a child that is ready says is read at the next beat
         for number in self._signals.take():
             if number in _STOP or (number == signal.SIGHUP and sys.stderr.isatty()):
                 self._note_stop()
@@ -223,6 +223,8 @@ class Supervisor:
             return
         self._next_beat = now + self._timing.beat
         for child in self._children:
+            if child.ready:
+                child.read()
             child.kill_hung()
             child.ask()
 
@@ -260,9 +262,9 @@ class Supervisor:
         )
 
     def _forget_output(self, child: Child) -> None:
+        while child.read():
+            pass
         for key in [key for key in self._selector.get_map().values() if key.data is child]:
-            while child.read():
-                pass
             self._selector.unregister(key.fd)
 
     def _restart_due(self) -> None:

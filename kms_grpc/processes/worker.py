@@ -1,7 +1,8 @@
 """The process `worker`, which serves calls until SIGTERM.
 
 On SIGTERM it reports NOT_SERVING, finishes the calls in flight within drain_seconds, syncs the audit log and exits with
-code 0. SIGINT and SIGHUP are blocked (children.py). It answers the supervisor's beats from its event loop.
+code 0. SIGINT and SIGHUP are blocked (children.py). It answers the supervisor's beats from its event loop, and
+publishes its gauges at each.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ from kms_grpc.processes.child_protocol import SupervisorLink
 from kms_grpc.processes.readiness import Readiness
 from kms_grpc.processes.run_folder import RunFolder
 
-GAUGE_SECONDS = 1.0
-
 _log = logging.getLogger(__name__)
 
 
@@ -38,7 +37,7 @@ class WorkerApplication(Protocol):
         """Facts for the supervisor to log: `libcrypto`, `advice` (may be None), `memory_locked` and others."""
 
     def gauges(self) -> Mapping[str, int]:
-        """Values for names of gauges.WORKER; called once a second."""
+        """Values for names of gauges.WORKER; called at each beat."""
 
     async def decrypt(self) -> None:
         """Decrypts under a key of the server's own, on a thread that callers' Decrypts take. Raises what is wrong."""
@@ -83,36 +82,39 @@ async def _serve(link: SupervisorLink, build: Callable[[Settings, int], WorkerAp
         gc.collect()
         gc.freeze()
         readiness = Readiness(application.decrypt, application.report)
-        _answer_beats(link, readiness)
+        _answer_beats(link, readiness, _publisher(link, application))
         link.ready(application.facts())
-        tasks = [asyncio.create_task(each) for each in (_publish(link, application), readiness.watch())]
+        watching = asyncio.create_task(readiness.watch())
         await stopping.wait()
-        tasks[1].cancel()
+        watching.cancel()
         await application.server.drain(link.settings.drain_seconds)
-        tasks[0].cancel()
     finally:
         application.close()
 
 
-def _answer_beats(link: SupervisorLink, readiness: Readiness) -> None:
+def _answer_beats(link: SupervisorLink, readiness: Readiness, publish: Callable[[], None]) -> None:
     """Answer the supervisor from the event loop, so that an answer means that the loop turns."""
+    publish()
     loop = asyncio.get_running_loop()
 
     def answer() -> None:
+        publish()
         if not link.answer_beats(readiness.is_ready):
             loop.remove_reader(link)
 
     loop.add_reader(link, answer)
 
 
-async def _publish(link: SupervisorLink, application: WorkerApplication) -> None:
+def _publisher(link: SupervisorLink, application: WorkerApplication) -> Callable[[], None]:
     mine = gauges.Gauges(RunFolder(link.settings.data_dir).worker_gauges(link.index), gauges.WORKER)
-    while True:
+
+    def publish() -> None:
         try:
             mine.put(application.gauges())
         except Exception:
             _log.exception("cannot publish gauges")
-        await asyncio.sleep(GAUGE_SECONDS)
+
+    return publish
 
 
 @contextmanager

@@ -10,7 +10,7 @@ while a write waits for the disk, so reads never wait behind writers.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -195,6 +195,11 @@ class Shard:
     @staticmethod
     def _signed(data: bytes) -> bytes:
         return frame(b"signed", data)
+
+    @property
+    def keys_in_cache(self) -> Sized:
+        """The cache of keys, to ask for its size again and again."""
+        return self._keys
 
     def facts(self) -> ShardFacts:
         return ShardFacts(self.region, len(self._keys), len(self._aliases), len(self._materials), self._capacity)

@@ -17,7 +17,7 @@ class RootKey(Protocol):
         """Returns a fresh region key, wrapped."""
 
     def load_region_key(self, associated: bytes, wrapped: bytes) -> int:
-        """Unwraps a region key; returns its keyring handle. WrappedKeyDamaged if it does not unwrap."""
+        """Unwraps a region key; returns its keyring handle. Raises WrappedKeyDamaged if it does not unwrap."""
 
     def close(self) -> None:
         """Overwrites the root key in this process. Region keys that were loaded stay."""
@@ -33,7 +33,7 @@ class RootKeySource(Protocol):
     def exists(self) -> bool: ...
 
     def create(self) -> None:
-        """Makes a root key as a whole or not at all. Called only if `exists` is False."""
+        """Makes a root key, completely or not at all. Called only if `exists` is False."""
 
     def open(self) -> RootKey:
-        """Opens the root key. RootKeyFileError, which says what to do, if it cannot be used."""
+        """Opens the root key. Raises RootKeyFileError, which says what to do, if it cannot be used."""

@@ -186,7 +186,7 @@ Global___PageLimits: _TypeAlias = PageLimits  # noqa: Y015
 
 @_typing.final
 class ResourceQuotas(_message.Message):
-    """Resource quotas of an account in a region. Beyond it a call is refused with LimitExceededException."""
+    """Resource quotas of an account in a region. A call beyond them is refused with LimitExceededException."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -212,8 +212,8 @@ Global___ResourceQuotas: _TypeAlias = ResourceQuotas  # noqa: Y015
 
 @_typing.final
 class StreamLimits(_message.Message):
-    """Sizes of streams. One beyond them is refused with ValidationException or, where the server has as many as it takes
-    on, with ThrottlingException.
+    """Sizes of streams. A stream beyond them is refused with ValidationException; one that a worker has no place for, with
+    ThrottlingException.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -458,8 +458,8 @@ Global___DecryptStreamResponse: _TypeAlias = DecryptStreamResponse  # noqa: Y015
 
 @_typing.final
 class BatchLimits(_message.Message):
-    """Sizes of batches. A batch beyond them is refused as a whole with ValidationException, which names the limit; and a
-    request beyond a message's size with RESOURCE_EXHAUSTED.
+    """Sizes of batches. A batch beyond them is refused as a whole with ValidationException, which names the limit; a request
+    beyond a message's size is refused with RESOURCE_EXHAUSTED.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -498,7 +498,7 @@ Global___BatchLimits: _TypeAlias = BatchLimits  # noqa: Y015
 
 @_typing.final
 class BatchKey(_message.Message):
-    """A key that did items of a batch, and its material."""
+    """A key that processed items of a batch, and its material."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

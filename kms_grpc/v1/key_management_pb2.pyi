@@ -682,7 +682,7 @@ class TagResourceRequest(_message.Message):
     """Required. Id or ARN of the key, 1 to 2,048 characters."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedCompositeFieldContainer[_keys_pb2.Tag]:
-        """Required. The tags. A key has at most 50: TagException beyond, as for a tag key that stands twice or begins with
+        """Required. The tags. A key has at most 50: TagException beyond, and for a tag key that is given twice or begins with
         "aws:"; ValidationException beyond 200 in one request. An empty list changes nothing.
         """
 
@@ -945,7 +945,7 @@ Global___GetKeyRotationStatusRequest: _TypeAlias = GetKeyRotationStatusRequest  
 
 @_typing.final
 class GetKeyRotationStatusResponse(_message.Message):
-    """How the key is rotated."""
+    """The automatic rotation of the key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1202,14 +1202,14 @@ class ImportKeyMaterialRequest(_message.Message):
     encrypted_key_material: _builtins.bytes
     """Required. The key material, wrapped under the public key, 1 to 6,144 bytes."""
     expiration_model: _keys_pb2.ExpirationModelType.ValueType
-    """Optional. Says if the key material expires. Default: KEY_MATERIAL_EXPIRES."""
+    """Optional. Says whether the key material expires. Default: KEY_MATERIAL_EXPIRES."""
     import_type: _keys_pb2.ImportType.ValueType
-    """Optional. Says if the key has had this key material before. Default: NEW_KEY_MATERIAL for the key's first, else
-    EXISTING_KEY_MATERIAL.
+    """Optional. Says whether the key has had this key material before. Default: NEW_KEY_MATERIAL for the key's first,
+    else EXISTING_KEY_MATERIAL.
     """
     key_material_description: _builtins.str
     """Optional. Description of the key material, 0 to 256 of the characters A-Z a-z 0-9 : / _ . - and white space.
-    Default: as it was.
+    Default: the description stays as it was.
     """
     key_material_id: _builtins.str
     """Optional. Id of the key material, 64 lower-case hex digits, of the characters a-f 0-9:
@@ -1217,8 +1217,8 @@ class ImportKeyMaterialRequest(_message.Message):
     """
     @_builtins.property
     def valid_to(self) -> _timestamp_pb2.Timestamp:
-        """Optional. Time at which the key material expires, at most 365 days ahead. With KEY_MATERIAL_EXPIRES, and then it
-        must be there.
+        """Optional. Time at which the key material expires, at most 365 days ahead. It must be given with
+        KEY_MATERIAL_EXPIRES, and not otherwise.
         """
 
     def __init__(
@@ -1258,7 +1258,7 @@ Global___ImportKeyMaterialRequest: _TypeAlias = ImportKeyMaterialRequest  # noqa
 
 @_typing.final
 class ImportKeyMaterialResponse(_message.Message):
-    """The key material is the key's."""
+    """The key material is imported."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

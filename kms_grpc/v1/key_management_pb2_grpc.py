@@ -368,7 +368,7 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetKeyRotationStatus(self, request, context):
-        """Returns if a key is rotated automatically, how often, and when next.
+        """Returns whether a key is rotated automatically, how often, and when next.
 
         Permission: kms:GetKeyRotationStatus on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,

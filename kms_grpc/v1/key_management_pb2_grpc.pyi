@@ -171,7 +171,7 @@ class KeyManagementServiceStub:
     KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
     """
     GetKeyRotationStatus: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.GetKeyRotationStatusRequest, _key_management_pb2.GetKeyRotationStatusResponse]
-    """Returns if a key is rotated automatically, how often, and when next.
+    """Returns whether a key is rotated automatically, how often, and when next.
 
     Permission: kms:GetKeyRotationStatus on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -414,7 +414,7 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     KMSInternalException, KMSInvalidStateException, UnsupportedOperationException.
     """
     GetKeyRotationStatus: _aio.UnaryUnaryMultiCallable[_key_management_pb2.GetKeyRotationStatusRequest, _key_management_pb2.GetKeyRotationStatusResponse]  # type: ignore[assignment]
-    """Returns if a key is rotated automatically, how often, and when next.
+    """Returns whether a key is rotated automatically, how often, and when next.
 
     Permission: kms:GetKeyRotationStatus on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
@@ -750,7 +750,7 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.GetKeyRotationStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.GetKeyRotationStatusResponse, _abc.Awaitable[_key_management_pb2.GetKeyRotationStatusResponse]]:
-        """Returns if a key is rotated automatically, how often, and when next.
+        """Returns whether a key is rotated automatically, how often, and when next.
 
         Permission: kms:GetKeyRotationStatus on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,

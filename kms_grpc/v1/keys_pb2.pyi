@@ -456,7 +456,7 @@ class _IncludeKeyMaterialEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_In
     """Those that a rotation brought: neither the first one nor those that wait."""
 
 class IncludeKeyMaterial(_IncludeKeyMaterial, metaclass=_IncludeKeyMaterialEnumTypeWrapper):
-    """Which key materials ListKeyRotations lists."""
+    """Selects the key materials that ListKeyRotations lists."""
 
 INCLUDE_KEY_MATERIAL_UNSPECIFIED: IncludeKeyMaterial.ValueType  # 0
 """Absent: ROTATIONS_ONLY."""

@@ -118,8 +118,8 @@ PERMISSIONS_FIELD_NUMBER: _builtins.int
 limits: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Limits]
 """Limits of the field."""
 always_sent: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
-"""AWS sends the member also where it is false, 0, "" or empty. Any other member without presence of its own is left
-out of an answer in JSON then.
+"""AWS sends the member even if it is false, 0, "" or empty. An answer in JSON leaves out every other member that has
+such a value and no presence of its own.
 """
 secret: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """The value is secret (plaintext, key material, a token), or AWS calls it sensitive. Logs, errors and audit records

@@ -1,5 +1,5 @@
-/* Fuzzes the lists of a Permit: whatever the bytes are, no word outside the file is read; lists that hold do not hold
- * any more where one of their bytes is missing, nor where a word of `equal[]` has changed. */
+/* Fuzzes the lists of a Permit. Whatever the bytes are, no word outside the file is read. Lists that hold no longer
+ * hold if one of their bytes is missing, or if a word of `equal[]` has changed. */
 #include <stdlib.h>
 #include <string.h>
 

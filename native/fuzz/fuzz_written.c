@@ -1,6 +1,6 @@
 /* Fuzzes the writer of messages of the AWS Encryption SDK's format: encrypts each input in two parts, and requires that
- * it decrypts. The first byte gives the length of a frame. Apart from fuzz_message.c, because it is slow: each frame
- * costs a key schedule. More than MOST_FRAMES would test nothing else.
+ * it decrypts. The first byte gives the length of a frame. This target is separate from fuzz_message.c because it is
+ * slow: each frame costs a key schedule. More than MOST_FRAMES frames would test nothing new.
  */
 #include "message.h"
 

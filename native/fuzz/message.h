@@ -1,4 +1,4 @@
-/* What fuzz_message.c and fuzz_written.c share: the data key, and decryption in parts. */
+/* Definitions that fuzz_message.c and fuzz_written.c share: the data key, and decryption in parts. */
 #ifndef KMS_FUZZ_MESSAGE_H
 #define KMS_FUZZ_MESSAGE_H
 

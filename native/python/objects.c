@@ -68,11 +68,13 @@ struct message {
     Py_ssize_t context_len, in_len;
 };
 
+static int has_arguments(Py_ssize_t count, Py_ssize_t wanted) {
+    if (count != wanted) PyErr_Format(PyExc_TypeError, "%zd arguments", wanted);
+    return count == wanted;
+}
+
 static int parse(struct message *message, PyObject *const *arguments, Py_ssize_t count) {
-    if (count != 4) {
-        PyErr_SetString(PyExc_TypeError, "four arguments");
-        return 0;
-    }
+    if (!has_arguments(count, 4)) return 0;
     message->now = PyFloat_AsDouble(arguments[1]);
     return !(message->now == -1.0 && PyErr_Occurred()) &&
            PyBytes_AsStringAndSize(arguments[2], &message->context, &message->context_len) == 0 &&
@@ -133,14 +135,20 @@ void *kms_seal_function(void) {
     return PyCFunction_NewEx(&method, NULL, NULL);
 }
 
-/* Returns a borrowed reference to the dict's entry for the record and the context; NULL if there is none, or with an
- * exception. */
-static PyObject *find(PyObject *cached, const struct message *message) {
+/* Returns the name of the record's data key in a dict of cached ones: the wrapped data key and the context. */
+static PyObject *name_of(const struct message *message) {
     PyObject *name = PyBytes_FromStringAndSize(NULL, KMS_WRAPPED_DATA_KEY_SIZE + message->context_len);
     if (!name) return NULL;
     char *bytes = PyBytes_AsString(name);
     memcpy(bytes, message->in + WRAPPED_AT, KMS_WRAPPED_DATA_KEY_SIZE);
     memcpy(bytes + KMS_WRAPPED_DATA_KEY_SIZE, message->context, (size_t)message->context_len);
+    return name;
+}
+
+/* Returns a borrowed reference to the dict's entry; NULL if there is none, or with an exception. */
+static PyObject *find(PyObject *cached, const struct message *message) {
+    PyObject *name = name_of(message);
+    if (!name) return NULL;
     PyObject *found = PyDict_GetItemWithError(cached, name);
     Py_DECREF(name);
     return found;
@@ -152,19 +160,25 @@ static PyObject *opened_by(PyObject *entry, const struct message *message) {
     return key ? made_by(kms_record_open_within, message->in_len - KMS_RECORD_OVERHEAD, key, message) : NULL;
 }
 
+typedef PyObject *finder(PyObject *place, const struct message *message);
+
+/* Opens the record under the data key that `find_in` finds in `place`. */
+static PyObject *opened(finder *find_in, PyObject *place, const struct message *message) {
+    kms_status status = kms_record_check((const uint8_t *)message->in, (size_t)message->in_len);
+    if (status != KMS_OK) return PyLong_FromLong(status);
+    if (message->context_len > KMS_MAXIMUM_CONTEXT) return PyLong_FromLong(KMS_WRONG_LENGTH);
+    PyObject *entry = find_in(place, message);
+    if (!entry) return PyErr_Occurred() ? NULL : PyLong_FromLong(KMS_USED_UP);
+    Py_INCREF(entry); /* another thread may remove it from the dict while the record is opened */
+    PyObject *plaintext = opened_by(entry, message);
+    Py_DECREF(entry);
+    return plaintext;
+}
+
 static PyObject *open_within(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
     struct message message;
     (void)self;
-    if (!parse(&message, arguments, count)) return NULL;
-    kms_status status = kms_record_check((const uint8_t *)message.in, (size_t)message.in_len);
-    if (status != KMS_OK) return PyLong_FromLong(status);
-    if (message.context_len > KMS_MAXIMUM_CONTEXT) return PyLong_FromLong(KMS_WRONG_LENGTH);
-    PyObject *entry = find(arguments[0], &message);
-    if (!entry) return PyErr_Occurred() ? NULL : PyLong_FromLong(KMS_USED_UP);
-    Py_INCREF(entry); /* another thread may remove it from the dict while the record is opened */
-    PyObject *opened = opened_by(entry, &message);
-    Py_DECREF(entry);
-    return opened;
+    return parse(&message, arguments, count) ? opened(find, arguments[0], &message) : NULL;
 }
 
 void *kms_open_function(void) {
@@ -174,16 +188,78 @@ void *kms_open_function(void) {
 
 /* --- the clock ---------------------------------------------------------------------------------------------------- */
 
-static PyObject *since_boot(PyObject *self, PyObject *nothing) {
+static int seconds_since_boot(double *seconds) {
     struct timespec now = {0};
+    if (clock_gettime(CLOCK_BOOTTIME, &now) != 0) return PyErr_SetFromErrno(PyExc_OSError) != NULL;
+    *seconds = (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    return 1;
+}
+
+static PyObject *since_boot(PyObject *self, PyObject *nothing) {
+    double seconds = 0;
     (void)self;
     (void)nothing;
-    if (clock_gettime(CLOCK_BOOTTIME, &now) != 0) return PyErr_SetFromErrno(PyExc_OSError);
-    return PyFloat_FromDouble((double)now.tv_sec + (double)now.tv_nsec * 1e-9);
+    return seconds_since_boot(&seconds) ? PyFloat_FromDouble(seconds) : NULL;
 }
 
 void *kms_clock_function(void) {
     static PyMethodDef method = {"since_boot", since_boot, METH_NOARGS, NULL};
+    return PyCFunction_NewEx(&method, NULL, NULL);
+}
+
+/* --- records of one context --------------------------------------------------------------------------------------- */
+
+/* What an opener holds, in a list. LAST is the name of the data key that it looked for last, or None: to look for the
+ * same one again takes neither a new name nor its hash. */
+enum held { CACHED, CONTEXT, CLOCK, LAST, HELD };
+
+/* Returns a borrowed reference to the dict's entry for the record; NULL if there is none, or with an exception. */
+static PyObject *find_again(PyObject *opener, const struct message *message) {
+    PyObject *last = PyList_GetItem(opener, LAST);
+    if (last == Py_None || memcmp(PyBytes_AsString(last), message->in + WRAPPED_AT, KMS_WRAPPED_DATA_KEY_SIZE) != 0) {
+        last = name_of(message);
+        if (!last || PyList_SetItem(opener, LAST, last) != 0) return NULL;
+    }
+    return PyDict_GetItemWithError(PyList_GetItem(opener, CACHED), last);
+}
+
+static int read_clock(double *seconds, PyObject *clock) {
+    if (PyCFunction_CheckExact(clock) && PyCFunction_GetFunction(clock) == since_boot)
+        return seconds_since_boot(seconds);
+    PyObject *now = PyObject_CallNoArgs(clock);
+    if (!now) return 0;
+    *seconds = PyFloat_AsDouble(now);
+    Py_DECREF(now);
+    return !(*seconds == -1.0 && PyErr_Occurred());
+}
+
+static PyObject *open_next(PyObject *opener, PyObject *record) {
+    struct message message;
+    if (!read_clock(&message.now, PyList_GetItem(opener, CLOCK)) ||
+        PyBytes_AsStringAndSize(PyList_GetItem(opener, CONTEXT), &message.context, &message.context_len) != 0 ||
+        PyBytes_AsStringAndSize(record, &message.in, &message.in_len) != 0)
+        return NULL;
+    return opened(find_again, opener, &message);
+}
+
+static PyObject *opener_of(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
+    static PyMethodDef method = {"open_next", open_next, METH_O, NULL};
+    (void)self;
+    if (!has_arguments(count, LAST)) return NULL;
+    PyObject *held = PyList_New(HELD);
+    if (!held) return NULL;
+    for (Py_ssize_t i = 0; i < HELD; i++) {
+        PyObject *one = i == LAST ? Py_None : arguments[i];
+        Py_INCREF(one);
+        (void)PyList_SetItem(held, i, one);
+    }
+    PyObject *made = PyCFunction_NewEx(&method, held, NULL);
+    Py_DECREF(held);
+    return made;
+}
+
+void *kms_opener_function(void) {
+    static PyMethodDef method = {"opener_of", (PyCFunction)(void (*)(void))opener_of, METH_FASTCALL, NULL};
     return PyCFunction_NewEx(&method, NULL, NULL);
 }
 

@@ -16,6 +16,9 @@ void *kms_seal_function(void);
  * of the tuple keeps alive. Returns the plaintext as bytes, or a kms_status as int: KMS_USED_UP if the dict has no such
  * data key. Raises TypeError. */
 void *kms_open_function(void);
+/* Creates the built-in function opener_of(cached, context, clock). It returns a function open_next(record), which does
+ * what open_within does with the time that clock() returns, in less time where records have the same data key. */
+void *kms_opener_function(void);
 /* Creates the built-in function since_boot(): seconds since the machine started, its sleep included. */
 void *kms_clock_function(void);
 /* Creates the built-in function new_uuid(). It returns a UUID as str, and raises OSError without random bytes. */

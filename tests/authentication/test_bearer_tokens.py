@@ -1,4 +1,4 @@
-"""Bearer tokens: who is known by which, and that no token stays in memory."""
+"""Bearer tokens: each names its principal, and no token stays in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sent(token: str | None) -> Credentials:
 
 
 def texts(root: Any) -> Iterator[str | bytes]:
-    """Yields all texts that an object keeps alive, but for code."""
+    """Yields all texts that an object keeps alive, except code."""
     seen, waiting = {id(root)}, [root]
     while waiting:
         one = waiting.pop()

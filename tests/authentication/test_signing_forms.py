@@ -113,12 +113,12 @@ def test_a_date_must_be_signed() -> None:
     ["today", "Fri, 32 Jan 2027 08:00:00 GMT", "Fri, 15 Jan 2027 24:00:00 GMT", "20271315T080000Z", "1", "\xff",
      "Fri, 15 Jan 2027 08:00:00 +0100", "Fri, 15 Jan 99999 08:00:00 GMT", NOW_HTTP + ", " + NOW_HTTP],
 )  # fmt: skip
-def test_a_date_that_is_none_is_refused(date: str) -> None:
+def test_a_malformed_date_is_refused(date: str) -> None:
     code, text = verdict(by_hand(DATED, x_amz_date=None, date=date))
     assert (code, "Date must be in" in text) == ("IncompleteSignatureException", True)
 
 
-def test_a_request_without_any_date_is_told_both_names() -> None:
+def test_the_refusal_of_a_request_without_a_date_names_both_headers() -> None:
     code, text = verdict(by_hand(("host", "x-amz-target"), x_amz_date=None))
     assert (code, "'X-Amz-Date' or a 'Date' header" in text) == ("IncompleteSignatureException", True)
 

@@ -163,7 +163,7 @@ CREATING = [
          _not_supported("GrantTokens")),
 ]  # fmt: skip
 
-MARKER = "The marker is not one of this listing: send the NextMarker of its previous page unchanged."
+MARKER = "The marker is not from this listing: send the NextMarker of its previous page unchanged."
 
 LISTING = [
     Case("ListKeys", "a page of one", lambda w: {"Limit": 1} if w.key() else {}),
@@ -286,12 +286,12 @@ IMPORTING = [
         "A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES"),
     Case("ImportKeyMaterial", "the token of another key", lambda w: {
         **w.package(w.key("PendingImport"), **NEVER), "KeyId": w.key("PendingImport")}, "InvalidImportTokenException",
-        "The import token is not one of this key."),
+        "The import token is not for this key."),
     Case("ImportKeyMaterial", "invalid wrapped material", lambda w: {
         **w.package(w.key("PendingImport"), **NEVER), "EncryptedKeyMaterial": bytes(256)},
         "InvalidCiphertextException"),
     Case("ImportKeyMaterial", "other material", lambda w: w.package(w.imported(), **NEVER),
-         "IncorrectKeyMaterialException", "The key material is none that was imported into {arn} before."),
+         "IncorrectKeyMaterialException", "The key material was never imported into {arn} before."),
     Case("ImportKeyMaterial", "new material", lambda w: w.package(
         w.imported(), **NEVER, ImportType="NEW_KEY_MATERIAL", KeyMaterialDescription="the second")),
     Case("ImportKeyMaterial", "pending deletion", on("ImportKeyMaterial", lambda w: _external_pending_key(w)),

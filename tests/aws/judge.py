@@ -120,6 +120,6 @@ def _judge_scalar(shape: Shape, value: Any, path: str) -> None:
 
 
 def _judge_text(shape: Any, value: str, path: str) -> None:
-    assert not shape.enum or value in shape.enum, f"{path}: {value!r} is none of {shape.enum}"
+    assert not shape.enum or value in shape.enum, f"{path}: {value!r} is not in {shape.enum}"
     pattern = shape.metadata.get("pattern")
     assert not pattern or re.search(pattern, value), f"{path}: {value!r} is not as {pattern}"

@@ -101,7 +101,7 @@ def test_environment_variables_are_enough(environment: None) -> None:
 def test_readmes_line(
     endpoint: AwsEndpoint, environment: None, monkeypatch: pytest.MonkeyPatch, proxy: ForbiddenProxy
 ) -> None:
-    """The client goes round the proxy."""
+    """The client bypasses the proxy."""
     monkeypatch.delenv("AWS_ENDPOINT_URL_KMS")
     for name, value in proxy.variables.items():
         monkeypatch.setenv(name, value)

@@ -11,7 +11,7 @@ from tests.proxies import ForbiddenProxy
 
 
 def test_the_endpoint_as_an_option(endpoint: AwsEndpoint, proxy: ForbiddenProxy) -> None:
-    """README's line works without an endpoint in the environment, and goes round the proxy."""
+    """README's line works without an endpoint in the environment, and bypasses the proxy."""
     environment = endpoint.variables | proxy.variables
     del environment["AWS_ENDPOINT_URL_KMS"]
     command = clients()["tests/aws/test_cli.py"].replace(EXAMPLE_URL, endpoint.url)

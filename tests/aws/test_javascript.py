@@ -42,7 +42,7 @@ def test_every_step(endpoint: AwsEndpoint, node_modules: Path, tmp_path: Path) -
 
 
 def test_readmes_line(endpoint: AwsEndpoint, node_modules: Path, tmp_path: Path, proxy: ForbiddenProxy) -> None:
-    """The client goes round the proxy."""
+    """The client bypasses the proxy."""
     (tmp_path / "node_modules").symlink_to(node_modules)
     made = clients()["tests/aws/test_javascript.py"].replace(EXAMPLE_URL, endpoint.url)
     script = (

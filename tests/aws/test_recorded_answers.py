@@ -28,7 +28,7 @@ def refused(world: World, operation: str, **members: Any) -> tuple[str, str]:
     return caught.value.code, caught.value.text
 
 
-def test_a_second_pending_material_is_told_with_the_keys_arn(world: World) -> None:
+def test_the_refusal_of_a_second_pending_material_names_the_keys_arn(world: World) -> None:
     key_id = world.imported()
     new = {**NEVER, "ImportType": "NEW_KEY_MATERIAL"}
     first = world.call("ImportKeyMaterial", **world.package(key_id, **new) | {"KeyId": key_id})["KeyMaterialId"]

@@ -47,7 +47,7 @@ def done(finished: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.mark.timeout(BUILD_SECONDS)
 def test_round_trip(sops: Path, endpoint: AwsEndpoint, kms: Any, tmp_path: Path, proxy: ForbiddenProxy) -> None:
-    """README's line goes round the proxy."""
+    """README's line bypasses the proxy."""
     key = kms.create_key()["KeyMetadata"]["Arn"]
     (tmp_path / "secrets.yaml").write_text(SECRETS)
     encrypted = done(run(sops, endpoint, tmp_path, clients()["tests/aws/test_sops.py"], key_arn=key, **proxy.variables))

@@ -1,7 +1,6 @@
 """Terraform's AWS provider: apply, an empty second plan, and destroy, for keys, aliases and an external key.
 
-The test is skipped if `terraform init` cannot get the provider. Terraform always reads the policy of a key; as long as
-GetKeyPolicy is not supported, the test expects apply to fail with that error.
+The test is skipped if `terraform init` cannot get the provider.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from typing import Any
 import pytest
 
 from tests.aws.conftest import AwsEndpoint
-from tests.aws.doors import OPERATIONS
 
 PLAN = Path(__file__).with_name("terraform") / "main.tf"
 EMPTY = 0
@@ -54,10 +52,7 @@ def terraform(tmp_path: Path, endpoint: AwsEndpoint) -> Terraform:
 @pytest.mark.timeout(600)
 def test_apply_plan_destroy(terraform: Terraform, kms: Any) -> None:
     applied = terraform("apply", "-auto-approve", "-input=false")
-    if "GetKeyPolicy" not in OPERATIONS:
-        assert applied.returncode != 0
-        assert "GetKeyPolicy is not supported yet." in applied.stderr
-        return
+
     assert applied.returncode == 0, applied.stderr
     again = terraform("plan", "-detailed-exitcode", "-input=false")
     assert again.returncode == EMPTY, again.stdout

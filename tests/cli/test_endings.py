@@ -1,4 +1,4 @@
-"""Endings of commands that the service has no part in: full disks, closed streams, letters that a locale lacks."""
+"""Commands that end for a local reason: a full disk, a closed stream, a letter that the locale lacks."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_nothing_takes_the_number_of_a_closed_stream(server: Served) -> None:
     ],
     ids=str,
 )
-def test_an_argument_that_is_no_text_is_wrong_usage(arguments: tuple[str | bytes, ...], server: Served) -> None:
+def test_an_argument_that_is_not_text_is_wrong_usage(arguments: tuple[str | bytes, ...], server: Served) -> None:
     ran = shell("", [os.fsdecode(each) for each in arguments], **server.variables())
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
     assert "is not text in the encoding of this locale. Way out: give it in UTF-8" in ran.stderr

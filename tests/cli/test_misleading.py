@@ -58,7 +58,7 @@ def test_base64_is_decrypted_without_an_option(kms: Run, files: dict[str, Path],
 
 
 @pytest.mark.parametrize("content", [b"", b"AQ", b"no ciphertext", b"\x01\x02 another format", b"AQEB\xff"])
-def test_what_is_neither_goes_to_the_service(kms: Run, content: bytes) -> None:
+def test_input_that_is_neither_format_goes_to_the_service(kms: Run, content: bytes) -> None:
     assert kms("decrypt", stdin=content).code in (1, 7)
     if content != b"AQEB\xff":
         assert kms("decrypt-file", stdin=content).code in (1, 7)

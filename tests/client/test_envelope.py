@@ -325,7 +325,7 @@ def test_threads_use_each_data_key_exactly_up_to_its_bound(
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_a_thread_that_came_too_late_gives_no_data_key_up(
+def test_a_thread_that_came_too_late_discards_no_data_key(
     kms: KeyManagementClient, key_id: str, monkeypatch: pytest.MonkeyPatch, many: bool
 ) -> None:
     """A thread finds no data key, and another fetches one before the first begins its own call: both use that one."""

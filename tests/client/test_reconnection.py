@@ -1,4 +1,4 @@
-"""How soon a live client connects again, against listeners that refuse or never answer; and with a server that comes
+"""A live client connects again soon enough, to listeners that refuse or never answer and to a server that comes
 back."""
 
 from __future__ import annotations

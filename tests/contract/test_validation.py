@@ -166,16 +166,16 @@ TEXTS = [
     (
         imported(expiration_model=2, valid_to=Timestamp()),
         "A validTo date must not be set if the ExpirationModel is KEY_MATERIAL_DOES_NOT_EXPIRE",
-        "it would mean nothing",
+        "a date without a meaning",
     ),
     (
         imported(valid_to=Timestamp(nanos=10**9)),
-        "The validTo date is none: its nanos must be between 0 and 999,999,999",
+        "The validTo date is invalid: its nanos must be between 0 and 999,999,999",
         "google.protobuf.Timestamp has no such nanos, and would be another time when read again",
     ),
     (
         imported(valid_to=Timestamp(nanos=-1)),
-        "The validTo date is none: its nanos must be between 0 and 999,999,999",
+        "The validTo date is invalid: its nanos must be between 0 and 999,999,999",
         "the same, below",
     ),
     (
@@ -205,7 +205,7 @@ TEXTS = [
     (
         pb.CreateKeyRequest(key_spec=keys_pb2.KEY_SPEC_RSA_2048, key_usage=keys_pb2.KEY_USAGE_TYPE_KEY_AGREEMENT),
         "KeyUsage KEY_AGREEMENT is not compatible with KeySpec RSA_2048",
-        "recorded on AWS; impossible goes before not built",
+        "recorded on AWS: a combination that is impossible is not reported as one that is not built",
     ),
     (
         pb.CreateKeyRequest(customer_master_key_spec=keys_pb2.KEY_SPEC_HMAC_256),
@@ -304,7 +304,7 @@ def test_strings_are_measured_in_characters() -> None:
 
 
 ENDLESS = [
-    (pb.CreateKeyRequest(tags=[keys_pb2.Tag()] * 2_000), "tags", 200, "nobody reads two thousand tags"),
+    (pb.CreateKeyRequest(tags=[keys_pb2.Tag()] * 2_000), "tags", 200, "two thousand violations in one error text"),
     (pb.CreateKeyRequest.FromString(b"\x42\x00" * 201), "tags", 200, "one beyond"),
     (
         pb.DecryptRequest(ciphertext_blob=b"c", dry_run_modifiers=[1] * 2_000),
@@ -425,8 +425,8 @@ UNREADABLE = [
     (b"\x0a\x02\xc3\x28", "a key id that is not UTF-8"),
     (b"\x12\x07\x0a\x02\xed\xa0\x12\x01v", "half a surrogate pair in the context"),
     (b"\x00\x00", "field number 0"),
-    (b"\x0e", "a wire type that there is not"),
-    (b"\x0a\xff\xff\xff\xff\x07", "2 GiB, it says"),
+    (b"\x0e", "an undefined wire type"),
+    (b"\x0a\xff\xff\xff\xff\x07", "a length prefix of more than the message has"),
     (b"\xfb\x7f" * 5000, "groups in groups"),
 ]
 
@@ -505,8 +505,8 @@ def test_a_field_of_a_feature_that_is_not_built_may_be_empty(message: Message, r
 # --- the compiled expression and the texts -----------------------------------------------------------------------
 
 
-def is_worded(request: Message) -> bool:
-    """Says whether the code that words violations finds one in a single field."""
+def has_violation(request: Message) -> bool:
+    """Says whether the code that writes the error texts finds a violation in a single field."""
     try:
         refuse_unknown_fields(request)
         if any(True for _ in violations(request, {})):
@@ -518,7 +518,7 @@ def is_worded(request: Message) -> bool:
 
 
 def test_the_expression_and_the_texts_agree_on_every_bad_request() -> None:
-    """A request passes the expression if, and only if, no violation is worded for it."""
+    """A request passes the expression if, and only if, the code that writes the error texts finds no violation."""
     seen = {True: 0, False: 0}
     for case in bad_requests(seed=20261124):
         message_class = request_class(case.operation)
@@ -527,7 +527,7 @@ def test_the_expression_and_the_texts_agree_on_every_bad_request() -> None:
         except ValidationException:
             continue
         passes = fits(descriptor(request), {})(request)
-        assert passes is not is_worded(request), case.what
+        assert passes is not has_violation(request), case.what
         seen[passes] += 1
     assert min(seen.values()) > 500, seen
 

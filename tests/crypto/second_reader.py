@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.kbkdf import KBKDFHMAC, CounterLocation,
 
 
 class Refused(Exception):
-    """The input is no valid blob, context or wrapped key."""
+    """The input is not a valid blob, context or wrapped key."""
 
 
 def derive(key: bytes, label: str, context: bytes = b"") -> bytes:

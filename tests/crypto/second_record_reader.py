@@ -18,7 +18,7 @@ def seal(data_key: bytes, wrapped: bytes, plaintext: bytes, context: dict[str, s
 
 
 def wrapped_of(record: bytes) -> bytes:
-    """Returns the data key's blob. Raises Refused if this is no record."""
+    """Returns the data key's blob. Raises Refused if the bytes are not a record."""
     if len(record) < 4 + 159 + 24 + 48 or record[:2] != b"\x81\1":
         raise Refused("version, suite or length")
     (length,) = struct.unpack(">H", record[2:4])

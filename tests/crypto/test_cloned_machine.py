@@ -1,7 +1,7 @@
 """A virtual machine that is resumed twice from one snapshot: no value is drawn twice.
 
-The controls show that the play is a true clone: libcrypto's generator, a pool in the process's memory, repeats itself
-in each copy; and where the kernel's generator is cloned as well, so does os.urandom.
+The controls show that the copies behave as clones do: libcrypto's generator, a pool in the process's memory, repeats
+itself in each copy; and where the kernel's generator is cloned as well, so does os.urandom.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def test_no_value_is_drawn_twice(library: Path, tmp_path: Path, cloned_kernel: b
     copies = drawn(library, tmp_path, cloned_kernel)
     assert len(copies) == CLONES
     for one, other in itertools.combinations(copies, 2):
-        assert one[CONTROL + "libcrypto"] == other[CONTROL + "libcrypto"], "the play is no clone"
+        assert one[CONTROL + "libcrypto"] == other[CONTROL + "libcrypto"], "the copies do not behave as clones"
         assert (one[CONTROL + "os.urandom"] == other[CONTROL + "os.urandom"]) == cloned_kernel
         same = {kind: len(set(one[kind]) & set(other[kind])) for kind in one if not kind.startswith(CONTROL)}
         assert same == dict.fromkeys(same, 0)
@@ -83,7 +83,7 @@ ELSEWHERE = {
 
 def test_the_product_draws_random_values_in_one_place() -> None:
     """All else would be drawn from a generator that a cloned machine repeats. The bench's keys protect nothing."""
-    files = [path for room in ("native", "kms_grpc") for path in (ROOT / room).rglob("*.[cp]*")]
+    files = [path for folder in ("native", "kms_grpc") for path in (ROOT / folder).rglob("*.[cp]*")]
     drawing = {
         path.relative_to(ROOT).as_posix()
         for path in files

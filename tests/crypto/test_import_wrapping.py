@@ -201,7 +201,7 @@ def pkcs8_variants() -> Iterator[tuple[str, bytes]]:
     yield "no RSA", b"\x30\x03\x02\x01\x00"
 
 
-def test_a_pair_that_is_no_pkcs8_is_rejected(region: int) -> None:
+def test_a_pair_that_is_not_pkcs8_is_rejected(region: int) -> None:
     """Only the service can wrap such a pair. It is rejected nevertheless, and no read exceeds its bounds."""
     for why, pkcs8 in pkcs8_variants():
         wrapped = second_wrapper.wrap(REGION_SECRET, PAIR, pkcs8, b"pair", bytes(24))

@@ -195,7 +195,7 @@ def test_misplaced_frames_are_rejected(reason: str, message: bytes) -> None:
 
 HEADERS: list[tuple[str, bytes]] = [
     ("version 3", b"\x03" + HEADER[1:]),
-    ("a suite that is none", HEADER[:1] + b"\x04\x79" + HEADER[3:]),
+    ("an unknown suite", HEADER[:1] + b"\x04\x79" + HEADER[3:]),
     ("a suite of version 1", HEADER[:1] + b"\x01\x78" + HEADER[3:]),
     ("version 1 of another type", b"\x01\x81\x01\x78"),
     ("a context over 8 KiB", HEADER[:35] + b"\x20\x01"),

@@ -6,6 +6,7 @@ import gc
 import hashlib
 import secrets
 import time
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -184,6 +185,18 @@ def test_many_records_in_one_call(key: record.DataKey, count: int) -> None:
 # --- a cached data key -----------------------------------------------------------------------------------------------
 
 
+Opens = Callable[[Mapping[bytes, tuple[int, record.DataKey]], float, bytes, bytes], bytes | int]
+
+
+def by_opener(
+    cached: Mapping[bytes, tuple[int, record.DataKey]], now: float, context: bytes, made: bytes
+) -> bytes | int:
+    return record.opener_of(cached, context, lambda: now)(made)
+
+
+both_ways = pytest.mark.parametrize("opens", [record.open_within, by_opener])
+
+
 def cached(key: record.DataKey, context: bytes = CONTEXT) -> dict[bytes, tuple[int, record.DataKey]]:
     return {key.wrapped + context: (key.address, key)}
 
@@ -195,43 +208,44 @@ def begun(ends: float = 10.0, messages: int = UNBOUNDED) -> tuple[record.DataKey
     return key, counter
 
 
+@both_ways
 @pytest.mark.parametrize("size", [0, 1, 1024, 100_000])
-def test_a_record_opens_under_its_cached_key(size: int) -> None:
+def test_a_record_opens_under_its_cached_key(size: int, opens: Opens) -> None:
     key, counter = begun()
     plaintext = secrets.token_bytes(size)
     made = record.seal(key, CONTEXT, plaintext)
     others = cached(key, b"another context") | {b"x": (0, key)}
-    assert record.open_within(cached(key) | others, 9.9, CONTEXT, made) == plaintext
+    assert opens(cached(key) | others, 9.9, CONTEXT, made) == plaintext
     assert counter.value == key.budget.last == 1
 
 
-def test_a_record_without_a_cached_key_takes_nothing() -> None:
+@both_ways
+def test_a_record_without_a_cached_key_takes_nothing(opens: Opens) -> None:
     key, counter = begun()
     made = record.seal(key, CONTEXT, b"x")
     other = record.DataKey(data_key("another"), wrapped("another", ONE))
     for now, keys in ((0.0, {}), (0.0, cached(key, b"")), (0.0, cached(other)), (10.0, cached(key))):
-        assert record.open_within(keys, now, CONTEXT, made) == lib.KMS_USED_UP
+        assert opens(keys, now, CONTEXT, made) == lib.KMS_USED_UP
     key.budget.allow(5.0)
-    assert record.open_within(cached(key), 5.0, CONTEXT, made) == lib.KMS_USED_UP
-    assert record.open_within(cached(key), 4.9, CONTEXT, made) == b"x"
+    assert opens(cached(key), 5.0, CONTEXT, made) == lib.KMS_USED_UP
+    assert opens(cached(key), 4.9, CONTEXT, made) == b"x"
     assert counter.value == 1
 
 
-def test_no_record_opens_under_a_cached_key_with_any_bit_flipped() -> None:
+@both_ways
+def test_no_record_opens_under_a_cached_key_with_any_bit_flipped(opens: Opens) -> None:
     """A change in the wrapped data key names another key, one in the first four bytes makes it no record."""
     key, counter = begun()
     made = record.seal(key, CONTEXT, b"plaintext")
     for at in range(len(made)):
-        status = record.open_within(cached(key), 0.0, CONTEXT, flipped(made, at))
+        status = opens(cached(key), 0.0, CONTEXT, flipped(made, at))
         assert status == (lib.KMS_USED_UP if 4 <= at < 163 else lib.KMS_INVALID_CIPHERTEXT)
-    assert all(
-        record.open_within(cached(key), 0.0, CONTEXT, made[:size]) == lib.KMS_INVALID_CIPHERTEXT
-        for size in range(len(made))
-    )
+    assert all(opens(cached(key), 0.0, CONTEXT, made[:size]) == lib.KMS_INVALID_CIPHERTEXT for size in range(len(made)))
     assert counter.value == len(made) - 163 + 9  # those that were tried, also the truncated ones
 
 
-def test_a_cached_key_outlives_its_eviction_during_the_call() -> None:
+@both_ways
+def test_a_cached_key_outlives_its_eviction_during_the_call(opens: Opens) -> None:
     """One thread opens a megabyte, with the GIL released, while another empties the cache."""
     key, _ = begun()
     plaintext = bytes(1 << 20)
@@ -240,10 +254,52 @@ def test_a_cached_key_outlives_its_eviction_during_the_call() -> None:
     del key
 
     def empty(number: int) -> object:
-        return record.open_within(keys, 0.0, CONTEXT, made) if number else keys.pop(wrapped_key, None) and None
+        return opens(keys, 0.0, CONTEXT, made) if number else keys.pop(wrapped_key, None) and None
 
     assert set(at_once(4, empty)) <= {plaintext, None, lib.KMS_USED_UP}
     assert keys == {}
+
+
+def test_an_opener_finds_the_key_of_each_record_anew() -> None:
+    """It remembers the name of the last data key, never the key: one that was evicted or has expired is not used."""
+    key, counter = begun()
+    other = record.DataKey(data_key("another"), wrapped("another", ONE))
+    other.budget.begin(counter, 10.0, UNBOUNDED)
+    other.budget.allow(10.0)
+    keys, times = cached(key) | cached(other), [0.0]
+    opens = record.opener_of(keys, CONTEXT, lambda: times[0])
+    one, another = record.seal(key, CONTEXT, b"one"), record.seal(other, CONTEXT, b"another")
+    assert [opens(made) for made in (one, another, another, one, one)] == [
+        b"one",
+        b"another",
+        b"another",
+        b"one",
+        b"one",
+    ]
+    assert counter.value == 5
+    evicted = keys.pop(key.wrapped + CONTEXT)
+    assert opens(one) == opens(one) == lib.KMS_USED_UP
+    keys[key.wrapped + CONTEXT] = evicted
+    assert opens(one) == b"one"
+    times[0] = 10.0
+    assert opens(one) == lib.KMS_USED_UP
+    assert counter.value == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "made"),
+    [
+        (({}, CONTEXT), b""),
+        (({}, CONTEXT, lambda: "now"), b""),
+        (({}, "context", lambda: 0.0), b""),
+        (({}, CONTEXT, lambda: 0.0), bytearray(300)),
+        (({}, CONTEXT, lambda: 0.0), "record"),
+        (({}, CONTEXT, 0.0), b""),
+    ],
+)
+def test_an_opener_refuses_other_types(arguments: tuple[Any, ...], made: Any) -> None:
+    with pytest.raises(TypeError):
+        record.opener_of(*arguments)(made)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +319,7 @@ def test_other_types_are_refused(arguments: tuple[Any, ...]) -> None:
         record.seal_within(*arguments)
 
 
-def test_a_context_that_is_too_long_is_no_context() -> None:
+def test_a_context_that_is_too_long_has_the_wrong_length() -> None:
     key, _ = begun()
     made = record.seal(key, CONTEXT, b"x")
     assert record.open_within(cached(key), 0.0, bytes(8193), made) == lib.KMS_WRONG_LENGTH

@@ -67,7 +67,7 @@ def test_each_block_with_a_test_of_its_own_is_there_once() -> None:
 
 @pytest.mark.parametrize("found", run_here("python"), ids=str)
 def test_python(found: Block, server: Served, proxy: ForbiddenProxy) -> None:
-    """The block runs against a server and prints the `text` block after it. It goes round the proxy."""
+    """The block runs against a server and prints the `text` block after it. It bypasses the proxy."""
     done = subprocess.run(
         [sys.executable, "-c", found.text], env=variables(server) | proxy.variables, capture_output=True, text=True,
         timeout=60, check=False,

@@ -16,7 +16,7 @@ from kms_grpc.cli.main import BENCH, cli
 from tests.documents.blocks import ROOT, blocks, documents
 
 DOCUMENTS = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in documents()]
-ROOMS = (
+FOLDERS = (
     "protos", "native", "kms_grpc/audit", "kms_grpc/bench", "kms_grpc/cli", "kms_grpc/client", "kms_grpc/crypto",
     "kms_grpc/endpoints", "kms_grpc/operations", "kms_grpc/processes", "kms_grpc/registry", "tests",
 )  # fmt: skip
@@ -47,10 +47,10 @@ def test_the_memory_to_lock_is_the_same_everywhere() -> None:
     assert set(re.findall(r"ulimit -l (\w+)", "".join(texts))) == {"8192"}
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_has_a_readme_to_which_the_top_one_links(room: str) -> None:
-    assert (ROOT / room / "README.md").is_file()
-    assert f"]({room}/" in (ROOT / "README.md").read_text("utf-8")
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_has_a_readme_to_which_the_top_one_links(folder: str) -> None:
+    assert (ROOT / folder / "README.md").is_file()
+    assert f"]({folder}/" in (ROOT / "README.md").read_text("utf-8")
 
 
 def anchors(path: Path) -> set[str]:

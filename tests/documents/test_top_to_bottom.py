@@ -1,5 +1,5 @@
 """README.md as it is read: its blocks run from top to bottom in one directory, as a newcomer pastes them into two
-terminals, and those of the rooms it leads to follow in the same directory."""
+terminals, and those of the folders' READMEs to which it links follow in the same directory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REFUSALS = [
 BY_CI = 2
 """README's first blocks install the package and run the tests: .ci/run runs them."""
 FILES = {"film.mp4": b"moving pictures", "photos/one.jpg": b"a still one", "big.tar": bytes(range(256)) * 400}
-"""Files that the rooms' documents take for granted. Those of README.md are made by its own commands."""
+"""Files that the folders' READMEs take for granted. Those of README.md are made by its own commands."""
 
 
 def free_port() -> int:
@@ -49,7 +49,7 @@ def pasted(found: Block) -> str:
 
 
 def second_terminal(after: Block, node: bool) -> str:
-    """Returns what is pasted after the block that starts the server, room by room."""
+    """Returns what is pasted after the block that starts the server, README by README."""
     languages = ("sh", "python", "js") if node else ("sh", "python")
     top = [found for found in blocks("README.md") if found.line > after.line and found.language in languages]
     cli = [found for found in blocks("kms_grpc/cli/README.md", "sh") if not found.reason]

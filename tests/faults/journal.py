@@ -1,9 +1,9 @@
 """The oracle of the crash test: a file of requests and answers, each on disk before the next call is made.
 
 It is a file of JSON lines that only the test writes: {"call": n, "op": …, "args": {…}} before a call, and after its
-answer {"call": n, "answer": {…}}, fsynced. A call without an answer happened whole or not at all. `Expected` is read
-from that file only. It has, for each key, alias and field, the values that it may have: more than one only after a call
-without an answer.
+answer {"call": n, "answer": {…}}, fsynced. A call without an answer took effect wholly or not at all. `Expected` is
+read from that file only. It has, for each key, alias and field, the values that it may have: more than one only after
+a call without an answer.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ Model = Callable[[State, tuple[str, ...]], tuple[str, State]]
 
 
 def order(history: Sequence[Event], model: Model, state: State) -> list[Event] | None:
-    """Returns an order in which every answer is right; None if there is none."""
+    """Returns an order in which every answer is right; None if no order is."""
     events = sorted(history, key=lambda event: event.start)
     done: list[int] = []
     tried: set[tuple[int, State]] = set()

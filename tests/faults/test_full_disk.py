@@ -110,7 +110,7 @@ def check_writes_are_refused(callers: Callers, key: str) -> None:
 
 
 def check_rights_can_be_taken_away(callers: Callers, leaking: str, blob: bytes) -> None:
-    """Checks that a key can be disabled, and for good, while everything that gives is refused."""
+    """Checks that a key can be disabled and scheduled for deletion, while use and enabling are refused."""
     callers.call("DisableKey", pb.DisableKeyRequest(key_id=leaking))
     for _ in range(CALLERS):
         assert callers.refusal("Decrypt", pb.DecryptRequest(ciphertext_blob=blob)) == "DisabledException"

@@ -34,8 +34,8 @@ NEW_REGION = tuple(point for point in POINTS if point.startswith(("start.shard."
 WRITE = tuple(point for point in POINTS if point.startswith(("commit.", "epoch.", "answer.")))
 OUTBOX = tuple(point for point in POINTS if point.startswith("outbox."))
 PASSINGS = dict.fromkeys(WRITE, (15, 40)) | dict.fromkeys(OUTBOX, (6, 9))
-"""Which passing of a point kills, at random between these: late enough for the calls that must come before, few of
-which write. The outbox is copied four times a second where there is something in it."""
+"""The process is killed when it passes a point for the n-th time, n being at random between these: late enough for the
+calls that must come before, few of which write. The outbox is copied four times a second if it has entries."""
 
 
 LIVES = {
@@ -46,7 +46,7 @@ LIVES = {
 
 
 PARTS = 2
-"""Each plan is lived by so many data directories, which run beside one another."""
+"""Each plan is split among so many data directories, which run beside one another."""
 
 
 def plan_of(first_point: str, part: int) -> list[str]:

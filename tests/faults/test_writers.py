@@ -185,8 +185,8 @@ def test_changes_of_one_key_and_one_alias_are_linearizable(service: Service, see
     of_key = [event for event in history if event.op in contest.key_ops()]
     of_alias = [event for event in history if event.op in contest.alias_ops()]
     assert len(of_key) + len(of_alias) == len(history) == WRITERS * CALLS_EACH + 2
-    assert order(of_key, key_model, "ENABLED"), "no order of the calls explains what was answered of the key's state"
-    assert order(of_alias, alias_model, None), "no order of the calls explains what was answered of the alias"
+    assert order(of_key, key_model, "ENABLED"), "no order of the calls explains the answers about the key's state"
+    assert order(of_alias, alias_model, None), "no order of the calls explains the answers about the alias"
     assert len({event.answer for event in of_alias}) >= 4, "the writers never met: nothing was shown"
     assert "is locked" not in service.log_text()
     caller.close()

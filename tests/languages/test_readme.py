@@ -12,7 +12,7 @@ from tests.proxies import ForbiddenProxy
 
 
 def test_node(server: Service, node_modules: Path, proxy: ForbiddenProxy) -> None:
-    """The block goes round the proxy."""
+    """The block bypasses the proxy."""
     given = {"KMS_GRPC_ENDPOINT": server.address, "KMS_GRPC_TOKEN": server.token, "NODE_PATH": str(node_modules)}
     done = subprocess.run(
         ["node", "-e", block("README.md", "js", "proto-loader")],

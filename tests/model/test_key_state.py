@@ -1,5 +1,5 @@
 """The answers of each operation for keys of each state, origin, spec and kind, by AWS's published table
-(tests/aws_facts.py), which has operations that are not built as well. And the changes of state.
+(tests/aws_facts.py), which has operations that are not built as well; and the changes of state.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def test_regions_that_may_be_served(region: str) -> None:
     "region", ["", "x", "eu", "eu-central", "eu-central-", "EU-central-1", "eu_central_1", "../x-y-1", "eu-central-1/",
                "eu-central-1\n", "eu--1", "e-central-1", "eu-central-100", "a" * 99 + "-b-1"]
 )  # fmt: skip
-def test_names_that_are_none(region: str) -> None:
+def test_malformed_names_are_refused(region: str) -> None:
     with pytest.raises(ConfigurationError, match="must have the form eu-central-1"):
         from_values({"regions": [region]})
 

@@ -13,7 +13,7 @@ from tests.operations.service import ALICE, HOME, OPERATIONS, Caller, Refusal, W
 NAMES = [name for name in OPERATIONS if name in EXAMPLES]
 """Operations that have an example, without streams. tests/test_completeness.py names those that have none."""
 SINGLE = [name for name in NAMES if METHODS[name].containing_service.name == "KeyManagementService"]
-"""Those of AWS KMS: each key is named by the request itself, not by an item of a batch."""
+"""The operations of AWS KMS: each key is named by the request itself, not by an item of a batch."""
 NAMED_KEYS = [(name, field) for name in SINGLE for field in EXAMPLES[name].named]
 """(operation, field) for every field that names a key by id, ARN or alias."""
 KEYS = [(name, key) for name in SINGLE for key in EXAMPLES[name].keys]

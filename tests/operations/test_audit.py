@@ -144,7 +144,7 @@ def test_members_of_a_record(shared: Worker, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_failure_is_recorded_with_the_error_that_was_answered(shared: Worker, name: str) -> None:
-    """The failures are no token, a wrong token, an unknown region, and bytes that are not a message."""
+    """The failures are a missing token, a wrong token, an unknown region, and bytes that are not a message."""
     raw = OPERATIONS[name].request(**Scene(shared, name).fields).SerializeToString()
     for by, region, sent in ((None, None, raw), ("wrong", None, raw), (ALICE, "mars-1", raw), (ALICE, None, b"\xff")):
         shared.audit()

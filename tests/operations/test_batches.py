@@ -386,7 +386,7 @@ NOT_WARM: list[tuple[str, dict[str, Any], str]] = [
     ("EncryptBatch", {"items": [{"plaintext": b"p"}, {"plaintext": b"p", "key_id": "alias/none"}]}, "another key"),
     ("EncryptBatch", {"items": [{"plaintext": b"p"}], "by": "token-of-nobody"}, "an unknown caller"),
     ("EncryptBatch", {"items": [{"plaintext": b"p"}], "region": "eu-north-9"}, "a region that is not served"),
-    ("EncryptBatch", {"items": [{"plaintext": b"p"}], "encryption_context": {"k": "v" * 9000}}, "what must be worded"),
+    ("EncryptBatch", {"items": [{"plaintext": b"p"}], "encryption_context": {"k": "v" * 9000}}, "a refused field"),
 ]
 
 
@@ -516,7 +516,7 @@ def test_the_request_as_a_whole(shared: Worker) -> None:
         (raw + b"\xf8\x07\x01", "unknown field", "an unknown field"),
         (raw + b"\x1a\x03\xf8\x07\x01", "unknown field", "an unknown field in an item"),
         (raw[:-1], "can't be read as", "cut off"),
-        (raw + b"\x1a\x04\x0a\x02\xc3\x28", "not UTF-8", "an item whose text is none"),
+        (raw + b"\x1a\x04\x0a\x02\xc3\x28", "not UTF-8", "an item whose string is not UTF-8"),
         (
             pb.EncryptBatchRequest(key_id="k" * 2049, items=request.items).SerializeToString(),
             "at 'keyId'",

@@ -223,8 +223,9 @@ def test_reencrypt_to_the_same_key(ruled: Callable[..., Worker]) -> None:
 
 # --- Permits ---------------------------------------------------------------------------------------------------------
 
-HR_ONLY = document({}, {"Effect": "Deny", **when("StringNotEquals", "kms:EncryptionContext:dept", "hr"),
-                        "Action": ["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]})  # fmt: skip
+WITH_CONTEXTS = ["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"]
+NOT_HR = when("StringNotEquals", "kms:EncryptionContext:dept", "hr")
+HR_ONLY = document({}, {"Effect": "Deny", "Action": WITH_CONTEXTS, **NOT_HR})
 HR, IT = {"dept": "hr"}, {"dept": "it"}
 
 

@@ -55,7 +55,7 @@ ROOT = Path(__file__).resolve().parents[2]
 IMPORT = "ImportKeyMaterial"
 DELETE = "DeleteImportedKeyMaterial"
 NO_TOKEN = "InvalidImportTokenException"
-NOT_OF_THIS_KEY = "The import token is not one of this key."
+NOT_OF_THIS_KEY = "The import token is not for this key."
 WRONG = "IncorrectKeyMaterialException"
 EVERYTHING = keys_pb2.INCLUDE_KEY_MATERIAL_ALL_KEY_MATERIAL
 

@@ -18,7 +18,7 @@ OLD_TARGET = ("UpdateAlias", "from")
 
 
 def scene_of(worker: Worker, name: str, key: str, state: str) -> Scene:
-    """A request that is valid but, perhaps, for the state of `key`. All keys have origin AWS_KMS."""
+    """Returns a request that only the state of `key` can make invalid. All keys have origin AWS_KMS."""
     scene = Scene(worker, name, origin="AWS_KMS", state="Enabled")
     scene.put(key, state=KeyState(state))
     return scene

@@ -172,7 +172,7 @@ def refusal_of_bytes(worker: Worker, name: str, raw: bytes) -> Refusal:
 @pytest.mark.parametrize("raw", [b"\x0a\xff", b"\xff", b"\x0a\x02\xc3\x28", b"\x0a\x03\xed\xa0\x80"])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_undecodable_requests(shared: Worker, name: str, raw: bytes) -> None:
-    """They are: cut short, no valid tag, a string that is not UTF-8, a lone surrogate."""
+    """The bytes are cut short, have no valid tag, hold a string that is not UTF-8, or hold a lone surrogate."""
     assert refusal_of_bytes(shared, name, raw).code == "ValidationException"
 
 
@@ -230,7 +230,7 @@ def test_quota_of_keys(make_host: Any) -> None:
 
 
 def test_only_create_key_creates_keys(host: Host) -> None:
-    """The exception are AWS managed keys of configured services: see test_managed_keys.py."""
+    """AWS managed keys of configured services are the exception: see test_managed_keys.py."""
     worker = host.worker()
     for name in ("alias/aws/nothing", "alias/aws/", "alias/new", "12345678-90ab-4cde-8f01-234567890abc"):
         assert worker.refusal("DescribeKey", key_id=name).code == "NotFoundException"

@@ -18,7 +18,7 @@ from tests.operations.service import AWAY, EVE, Host, Refusal, Worker, violation
 
 BAD_MARKER = Refusal(
     "InvalidMarkerException",
-    "The marker is not one of this listing: send the NextMarker of its previous page unchanged.",
+    "The marker is not from this listing: send the NextMarker of its previous page unchanged.",
 )
 
 

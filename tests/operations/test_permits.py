@@ -40,7 +40,7 @@ def fields_of(name: str, worker: Worker, key: Any) -> dict[str, Any]:
 
 
 def warmed(worker: Worker, name: str, **fields: Any) -> dict[str, Any]:
-    """Calls until a Permit answers."""
+    """Repeats the call until a Permit answers it."""
     worker.call(name, **fields)
     assert worker.is_warm(name, **fields), "no Permit was kept, so this test would show nothing"
     return fields
@@ -168,7 +168,7 @@ def test_a_write_leaves_a_batch_of_other_keys_warm(pair: tuple[Worker, Worker]) 
     assert not worker.is_warm("EncryptBatch", **fields)
 
 
-def test_what_may_concern_all_of_a_region_ends_its_permits_and_no_other_regions(pair: tuple[Worker, Worker]) -> None:
+def test_a_change_that_may_concern_a_whole_region_ends_only_that_regions_permits(pair: tuple[Worker, Worker]) -> None:
     worker, other = pair
     key, away = worker.create(), worker.create(region=AWAY)
     fields = warmed(worker, "Encrypt", key_id=key.key_id, plaintext=b"p")

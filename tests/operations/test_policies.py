@@ -1,4 +1,4 @@
-"""GetKeyPolicy and ListKeyPolicies: the default key policy, and what they are refused for."""
+"""GetKeyPolicy and ListKeyPolicies: the default key policy, and the requests that are refused."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_key_has_one_policy_in_one_page(shared: Worker, fields: dict[str, int]
     assert (list(answer.policy_names), answer.truncated, answer.HasField("next_marker")) == (["default"], False, False)
 
 
-def test_no_marker_is_one_of_this_listing(shared: Worker) -> None:
+def test_every_marker_is_refused(shared: Worker) -> None:
     """There is no second page, so nobody was given a marker."""
     key = shared.create()
     assert shared.refusal("ListKeyPolicies", key_id=key.key_id, marker="AQ").code == "InvalidMarkerException"

@@ -199,9 +199,9 @@ def test_encrypt_streams_that_are_refused(
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"key_id": "x"}, "KeyId: in the first"),
-        ({"encryption_context": {"a": "b"}}, "EncryptionContext: in the first"),
-        ({"frame_length": 4096}, "FrameLength: in the first"),
+        ({"key_id": "x"}, "KeyId: allowed only in the first"),
+        ({"encryption_context": {"a": "b"}}, "EncryptionContext: allowed only in the first"),
+        ({"frame_length": 4096}, "FrameLength: allowed only in the first"),
     ],
 )
 def test_later_messages_hold_only_parts(shared: Worker, key: Any, fields: Any, text: str) -> None:
@@ -343,8 +343,8 @@ def test_suites_that_do_not_commit(make_host: Callable[..., Host]) -> None:
 # --- damaged messages -----------------------------------------------------------------------------------------------
 
 
-def test_messages_that_are_not_whole(shared: Worker, message: bytes) -> None:
-    """They fail with a status; plaintext sent before it is from verified frames."""
+def test_incomplete_messages_are_refused(shared: Worker, message: bytes) -> None:
+    """The call ends with an error; plaintext sent before the error is from verified frames."""
     header = read_header(message)
     assert header is not None
     for end in [*range(0, header.size, 29), *range(header.size, len(message), FRAME + 32), len(message) - 1]:

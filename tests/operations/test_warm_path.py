@@ -1,4 +1,4 @@
-"""Errors on the warm path are counted, and the core and the selectors agree on what a Permit is found by."""
+"""Errors on the warm path are counted, and the core and the selectors find the same Permit for a request."""
 
 from __future__ import annotations
 

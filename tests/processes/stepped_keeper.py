@@ -52,7 +52,7 @@ class SteppedKeeper:
         self.clock = ManualClock(wall_ns)
         self.shards = opened(folder)
         self._log = FileAuditLog(folder / "none.jsonl", self.clock)
-        self._work = PeriodicWork(self, OutboxCopier({}, self._log, folder / "none.position"))
+        self.work = PeriodicWork(self, OutboxCopier({}, self._log, folder / "none.position"))
 
     @property
     def shard(self) -> Shard:
@@ -62,8 +62,8 @@ class SteppedKeeper:
         return {}
 
     def run_pass(self) -> dict[str, int]:
-        self._work.run_pass()
-        return self._work.gauges()
+        self.work.run_pass()
+        return self.work.gauges()
 
     def to(self, wall_ns: int) -> dict[str, int]:
         """Advance both clocks together, in steps of at most ten minutes, with a pass after each step."""

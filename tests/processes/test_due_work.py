@@ -345,13 +345,14 @@ def test_pairs_are_generated_until_enough_are_ready(folder: Path, monkeypatch: p
     """Each pair is recorded as a use of the key that wraps it, in the transaction that stores the pair."""
     monkeypatch.setattr(import_pairs, "READY", {"RSA_2048": 2})
     shards = opened(folder)
-    shard, pairs = shards.default, import_pairs.ImportPairs(shards, ManualClock(NOW))
+    shard, pairs = shards.default, import_pairs.ImportPairs(shards, ManualClock(NOW), folder / "regions")
     assert [pairs.make_one(shard) for _ in range(3)] == [True, True, False]
     assert shard.registry.pairs.count_ready("RSA_2048") == 2
     recorded = [(event["eventName"], event["recipientAccountId"]) for event in events(shard)]
     assert recorded == [
         (name, shard.account) for name in [*["CreateKey"] * 2, *["GenerateDataKeyPairWithoutPlaintext"] * 2]
     ]
+    pairs.stop()
     shards.close()
 
 

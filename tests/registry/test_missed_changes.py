@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,14 @@ from tests.registry.test_caches import switch
 
 
 @pytest.fixture
-def missed(shard: Shard) -> MissedChanges:
+def missed(shard: Shard, folder: Path) -> Iterator[MissedChanges]:
     """A keeper's look at the shard, after two looks that found nothing."""
-    made = MissedChanges([shard])
+    made = MissedChanges([shard], folder / "regions")
     made.look()
     made.look()
     assert made.found == 0
-    return made
+    yield made
+    made.close()
 
 
 def test_a_change_that_was_not_announced_is_found_once(shard: Shard, folder: Path, missed: MissedChanges) -> None:

@@ -163,10 +163,10 @@ def told(message: Message) -> Told:
 
 
 def text_of(content: bytes) -> str:
-    """Bytes as they stand in the JSON file."""
+    """Returns bytes as text for the JSON file."""
     return base64.b64encode(content).decode()
 
 
 def bytes_of(text: str) -> bytes:
-    """The bytes again."""
+    """Returns the bytes that such a text stands for."""
     return base64.b64decode(text)

@@ -93,7 +93,7 @@ class Opened:
         self.home.kms.import_key_material(self.id(row["key"]), token, encrypted)
 
     def close(self) -> None:
-        """Nothing of the server is left afterwards."""
+        """Ends the server and its clients."""
         self.callers.close()
         self.server.close()
 
@@ -115,7 +115,7 @@ def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
 
 
 def changed(sealed: bytes, at: int) -> bytes:
-    """With one bit of the byte there flipped."""
+    """Returns a copy in which one bit of the byte `at` is flipped."""
     made = bytearray(sealed)
     made[at] ^= 1
     return bytes(made)
@@ -129,7 +129,7 @@ def test_a_data_directory_of_a_version_is_there() -> None:
 
 
 def test_every_key_is_as_it_was_and_no_other_is_there(opened: Opened) -> None:
-    """In all answers that describe it. A member that the contract has got since may be left out here; nothing else."""
+    """Every answer that describes a key is compared. Only members that the contract has got since may be left out."""
     there: dict[tuple[str, str], set[str]] = {}
     for name, row in opened.told["keys"].items():
         described = opened.callers.of(row["region"], row["caller"]).describe(row["key_id"])
@@ -204,8 +204,8 @@ def test_a_call_that_is_repeated_gets_the_answer_of_then(opened: Opened) -> None
 
 
 def test_access_keys_sign(opened: Opened) -> None:
-    """The one that was kept, and neither the deleted one nor one with another secret. Requests are signed with the
-    server's time: it takes five minutes' difference, not years."""
+    """The kept access key signs; the deleted one does not, nor does the kept one with another secret. Requests are
+    signed with the server's time, since the server accepts a difference of five minutes, not of years."""
     kept, deleted = opened.told["access_keys"]["kept"], opened.told["access_keys"]["deleted"]
     known = {key.key_id for key in opened.home.kms.all_keys()}
     assert {key["KeyId"] for key in listed(opened, kept)["Keys"]} == known
@@ -266,7 +266,8 @@ def the_audit_logs_went_on(own: Opened, names: tuple[str, ...]) -> None:
 
 
 def test_an_import_is_made_with_the_token_of_then_until_the_token_expires(own: Opened) -> None:
-    """To the nanosecond. The pair of a token is used up; those that lie ready since serve new imports."""
+    """The token is valid to the nanosecond. Its key pair is used up; prepared pairs of the old version serve new
+    imports."""
     kms, imports = own.home.kms, own.told["imports"]
     ends = imports["used in time"]["valid_to_ns"]
     assert ends == imports["used too late"]["valid_to_ns"] == own.told["written_ns"] + DAY

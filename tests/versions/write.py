@@ -346,7 +346,7 @@ def access_keys(writer: Writer) -> dict[str, Told]:
 
 
 def write(writer: Writer) -> Told:
-    """Everything; returns what the JSON file says of it."""
+    """Makes all that the data directory holds, and returns the content of the JSON file."""
     gone = what_time_changes(writer)
     usable_keys(writer)
     unusable_keys(writer)

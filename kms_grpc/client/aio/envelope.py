@@ -23,6 +23,7 @@ from kms_grpc.crypto.record import (
     DataKey,
     open_record,
     open_within,
+    opener_of,
     seal,
     seal_many,
     seal_within,
@@ -41,7 +42,7 @@ class AsyncEnvelopeClient:
         *,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        """Without `kms`, makes a AsyncKeyManagementClient with its default arguments, and closes it in `close`.
+        """Without `kms`, makes an AsyncKeyManagementClient with its default arguments, and closes it in `close`.
         `clock`: returns seconds; given by tests."""
         self.kms = kms or AsyncKeyManagementClient()
         self._closes_kms = kms is None
@@ -96,12 +97,12 @@ class AsyncEnvelopeClient:
         given, cache = context or {}, self.cache
         form = canonical(given)
         plaintext = open_within(cache.decryption_keys, cache.clock(), form, record)
-        if isinstance(plaintext, bytes):
+        if type(plaintext) is bytes:
             return plaintext
-        return await self._decrypt_after(plaintext, record, given, form)
+        return await self._decrypt_after(plaintext, record, given, form)  # type: ignore[arg-type]
 
     async def _decrypt_after(self, status: int, record: bytes, context: Context, form: bytes) -> bytes:
-        """Decrypts with a data key that the service is asked for if need be, after the core returned `status`."""
+        """Decrypts with a data key from the cache or the service, after the core returned `status`."""
         try:
             why_not(status)
             request = decryption_request(wrapped_key_of(record), context, form)
@@ -186,7 +187,7 @@ def _retrieve_error(flight: asyncio.Task[CachedKey]) -> None:
 class AsyncBoundEnvelope:
     """Encrypts and decrypts records under one KMS key and one encryption context."""
 
-    __slots__ = ("_client", "_context", "_form", "_request", "_reference", "_clock", "_decryption_keys")
+    __slots__ = ("_client", "_context", "_form", "_request", "_reference", "_clock", "_open")
 
     def __init__(self, client: AsyncEnvelopeClient, key_id: str, context: Context) -> None:
         self._client = client
@@ -195,7 +196,7 @@ class AsyncBoundEnvelope:
         self._request = encryption_request(key_id, context, self._form)
         self._reference = NO_KEY
         self._clock = client.cache.clock
-        self._decryption_keys = client.cache.decryption_keys
+        self._open = opener_of(client.cache.decryption_keys, self._form, self._clock)
 
     async def encrypt(self, plaintext: bytes) -> bytes:
         """Returns the encrypted record."""
@@ -235,10 +236,10 @@ class AsyncBoundEnvelope:
 
     async def decrypt(self, record: bytes) -> bytes:
         """Returns the plaintext of a record that has this encryption context, under any KMS key."""
-        plaintext = open_within(self._decryption_keys, self._clock(), self._form, record)
-        if isinstance(plaintext, bytes):
+        plaintext = self._open(record)
+        if type(plaintext) is bytes:
             return plaintext
-        return await self._client._decrypt_after(plaintext, record, self._context, self._form)
+        return await self._client._decrypt_after(plaintext, record, self._context, self._form)  # type: ignore[arg-type]
 
     async def decrypt_many(self, records: Sequence[bytes]) -> list[bytes]:
         """Returns the plaintexts of records that have this encryption context; see AsyncEnvelopeClient.decrypt_many."""

@@ -1,8 +1,9 @@
 """Methods of KeyManagementClient, one class per topic and one method per operation.
 
 A method takes the operation's fields as arguments, builds the request and returns the response message. Its name is the
-operation's name in snake case. `python build.py --client` writes plain.py, the methods that nobody wrote by hand, from
-protos/, and the asyncio methods (kms_grpc/client/aio/methods) from these files.
+operation's name in snake case. A method that does more than fill its request is written by hand in the file of its
+topic. `python build.py --client` writes plain.py, which has all other methods, from protos/, and the asyncio methods
+(kms_grpc/client/aio/methods) from all of these files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Methods that create, move, delete and list aliases."""
+"""Methods that create, move and list aliases. DeleteAlias is in plain.py."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
         if (error := item_error(result)) is not None: ...
         result.ciphertext_blob, answer.keys[result.key].key_id
 
-An item may have its own key and encryption context; `key_id` and `encryption_context` apply to the items without.
+An item may have its own key and encryption context; `key_id` and `encryption_context` apply to items without their own.
 A batch has at most 10,000 items, and request and response must fit into a message (`get_limits().batches`).
 """
 

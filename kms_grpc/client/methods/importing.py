@@ -1,4 +1,4 @@
-"""Methods that import key material into keys of origin EXTERNAL, and delete it.
+"""Methods that import key material into keys of origin EXTERNAL. DeleteImportedKeyMaterial is in plain.py.
 
 ImportKeyMaterial is not retried: a second one with the same import token is refused.
 """

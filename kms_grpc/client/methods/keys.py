@@ -1,4 +1,4 @@
-"""Methods that create, describe, list, enable, disable and rename keys."""
+"""Methods that create and list keys. DescribeKey, EnableKey, DisableKey and UpdateKeyDescription are in plain.py."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ def identify(call: Call) -> None:
 
 
 def check_call(call: Call) -> None:
-    """Raises ValidationException for a request id that cannot be stored, DeadlineExceeded where the deadline
-    has passed: the caller no longer waits."""
+    """Raises ValidationException for a request id that cannot be stored, and DeadlineExceeded if the deadline has
+    passed, because the caller no longer waits."""
     if not REQUEST_ID.fullmatch(call.credentials.request_id):
         raise ValidationException(
             f"kms-request-id must have 1 to {REQUEST_ID_LENGTH} printable ASCII characters without spaces."
@@ -74,8 +74,8 @@ def admit(call: Call, operation: Operation, request: Any) -> tuple[Key | None, .
 
 
 def _permitted_key(call: Call, selector: KeySelector, request: Any) -> Key | None:
-    """Resolves and authorizes one key. This is done before the next key is looked up: the error about that one must
-    not depend on whether this one exists."""
+    """Resolves and authorizes one key, before the next key is looked up. Otherwise the error about the next key would
+    reveal whether this one exists."""
     key = _resolved(call, selector, request)
     if key is None:
         return None

@@ -1,4 +1,4 @@
-"""Resolves a KeyId that a caller sends to the key.
+"""Finds the key that a caller's KeyId names.
 
 Key ids and alias names mean keys of the caller's own account in the called region; only an ARN reaches another
 account, and there the answer is AccessDeniedException whether such a key exists or not. Texts are AWS's. Source:
@@ -135,7 +135,7 @@ def _by_alias(call: Call, account: str, name: str) -> Key:
 
 
 def alias_target(call: Call, name: str) -> Key:
-    """Returns the target of an alias of the caller's account. NotFoundException where there is no such alias."""
+    """Returns the target of an alias of the caller's account. Raises NotFoundException if there is no such alias."""
     check_alias_prefix(name)
     if not is_alias_name(name):
         raise alias_not_found(call, call.account, name)
@@ -143,8 +143,8 @@ def alias_target(call: Call, name: str) -> Key:
 
 
 def check_alias_prefix(name: str) -> None:
-    """Checks an alias name as every operation on aliases does. NotAuthorizedException, without a text like AWS's, for
-    names in `alias/aws/`, which belong to AWS managed keys."""
+    """Checks the prefix of an alias name. Raises ValidationException, and NotAuthorizedException (with an empty text,
+    like AWS's) for names in `alias/aws/`, which belong to AWS managed keys."""
     if not name.startswith(ALIAS_PREFIX):
         raise ValidationException(
             f'Alias must start with the prefix "{ALIAS_PREFIX}". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html'

@@ -1,4 +1,4 @@
-"""AWS managed keys: `alias/aws/<service>`, made when it is first described, or first used by its service.
+"""AWS managed keys, `alias/aws/<service>`. Each is made when it is first described, or first used by its service.
 
 They belong to the account and have the KeyManager AWS. They rotate automatically every 365 days, count in no quota, and
 only their service uses them. Source: https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-cmk

@@ -22,9 +22,9 @@ from kms_grpc.operations.call import Call
 class ByMessage(ByBlob):
     """`blob` is the field with the message's first bytes.
 
-    Where the message has several data keys, the one counts whose key the request names, as in the AWS Encryption SDK;
-    else the first one whose key is here and may be used. Without a name, a key that may not be used is treated as one
-    that does not exist, so that the caller does not learn of its existence."""
+    If the message has several data keys, the selector takes the one whose key the request names, as the AWS Encryption
+    SDK does. If the request names no key, it takes the first one whose key is here and may be used; a key that may not
+    be used is then treated as one that does not exist, so that the caller does not learn of its existence."""
 
     warm: ClassVar[bool] = False
 
@@ -33,8 +33,8 @@ class ByMessage(ByBlob):
         return read_message_header(getattr(request, self.blob)) is not None
 
     def take_context(self, request: Any) -> None:
-        """Replaces the request's encryption context with the message's, for which the key is authorized. Pairs that the
-        request has must be in the message's; else InvalidCiphertextException is raised."""
+        """Replaces the request's encryption context with the message's, for which the key is authorized. Raises
+        InvalidCiphertextException if the request has a pair that the message does not have."""
         header = header_of(getattr(request, self.blob))
         assert self.context is not None
         asked = getattr(request, self.context)
@@ -44,8 +44,8 @@ class ByMessage(ByBlob):
         asked.update(header.context)
 
     def found(self, call: Call, request: Any) -> Key:
-        """Raises InvalidCiphertextException where no data key is a blob of this service, AccessDeniedException where
-        none of their keys may be used here."""
+        """Returns the key of a request that names none. Raises InvalidCiphertextException if no data key is a blob of
+        this service, and AccessDeniedException if none of their keys may be used here."""
         found = [key for key_id in self._key_ids(request) if (key := identifiers.find_key(call, key_id)) is not None]
         usable = next((key for key in found if self._may_use(call, request, key)), None)
         if usable is None:
@@ -54,8 +54,8 @@ class ByMessage(ByBlob):
         return usable
 
     def is_from(self, request: Any, key: Key) -> bool:
-        """Returns whether `key` made one of the message's data keys. InvalidCiphertextException where no data key is a
-        blob of this service."""
+        """Returns whether `key` wrapped one of the message's data keys. Raises InvalidCiphertextException if no data
+        key is a blob of this service."""
         return key.key_id in self._key_ids(request)
 
     def _key_ids(self, request: Any) -> list[str]:
@@ -71,7 +71,7 @@ class ByMessage(ByBlob):
 
 
 def header_of(message: bytes) -> MessageHeader:
-    """Returns the header of a message. InvalidCiphertextException where it is not whole."""
+    """Returns the header of a message. Raises InvalidCiphertextException if the header is incomplete."""
     header = read_message_header(message)
     if header is None:
         raise InvalidCiphertextException

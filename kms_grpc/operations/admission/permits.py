@@ -1,10 +1,11 @@
 """Permits: results of admission, kept so that the next such call need not be admitted again.
 
-A Permit is found by caller, called region, operation and the request's identity (what it says about its keys). What
-keeps it valid are three lists (crypto/validity.py): the words of the names that its admission relied on have the values
-that they had before the registry was read; no end was reached, of a key material or of what was read; and the counters
-that take the call. So a Permit dies by a write that touched one of its names, on whichever worker of this host, and by
-no other: a disabled key, a moved alias and a new key material take effect at once, and other keys stay warm.
+A Permit is found by caller, called region, operation and the request's identity (what it says about its keys). It has
+three lists (crypto/validity.py). The words of the names that its admission relied on must have the values that they had
+before the registry was read. No end may have been reached, of a key material or of what was read. The third list names
+the counters that count the call. So a write that touches one of its names, on any worker of this host, ends a Permit,
+and no other write does: a disabled key, a moved alias and a new key material take effect at once, and other keys stay
+warm.
 """
 
 from __future__ import annotations

@@ -90,8 +90,8 @@ class ByIdIfNamed(ById):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByBlob(KeySelector):
-    """A ciphertext blob's header names the key. The request may name a key too. That one is then resolved, as in any
-    other operation, and must be the blob's."""
+    """A ciphertext blob's header names the key. If the request names a key too, that key is resolved, as in any other
+    operation, and must be the blob's."""
 
     blob: str
     """The field with the blob."""
@@ -116,8 +116,8 @@ class ByBlob(KeySelector):
         return self.found(call, request)
 
     def found(self, call: Call, request: Any) -> Key:
-        """Returns the key of a request that names none. AccessDeniedException where it is not here,
-        InvalidCiphertextException where the blob's header is damaged."""
+        """Returns the key of a request that names none. Raises AccessDeniedException if the key is not here, and
+        InvalidCiphertextException if the blob's header is damaged."""
         key_id = _key_id_in(getattr(request, self.blob))
         key = None if key_id is None else identifiers.find_key(call, key_id)
         if key is None:
@@ -131,8 +131,8 @@ class ByBlob(KeySelector):
         return AccessDeniedException(UNREADABLE)
 
     def confirm(self, call: Call, request: Any, key: Key) -> None:
-        """Raises IncorrectKeyException where the named key did not make the blob, InvalidCiphertextException where the
-        blob's header is damaged. Whose blob it is, or that of which region, makes no difference."""
+        """Raises IncorrectKeyException if the named key did not make the blob, whatever account and region did, and
+        InvalidCiphertextException if the blob's header is damaged."""
         if getattr(request, self.named) and not self.is_from(request, key):
             raise IncorrectKeyException(INCORRECT_KEY, key=key.arn)
 
@@ -175,13 +175,13 @@ def encrypting_key(operation: str) -> ById:
 
 
 def alias_key(operation: str) -> ByAlias:
-    """Returns the selector of operations that take an alias from its key, whatever the key's state is."""
+    """Returns the selector of operations that take an alias away from its key, in any state of the key."""
     return ByAlias(field="alias_name", action=f"kms:{operation}", rule=LET_GO)
 
 
 def _key_id_in(blob: bytes) -> str | None:
-    """Returns the id of the key that a blob's header names, or None where that is no key id. InvalidCiphertextException
-    where the header is damaged."""
+    """Returns the id of the key that a blob's header names, or None if the header's kid is not a key id. Raises
+    InvalidCiphertextException if the header is damaged."""
     header = read_header(blob)
     try:
         return key_id_of(header.kid)

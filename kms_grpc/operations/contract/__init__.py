@@ -1,1 +1,1 @@
-"""The protobuf contract at work: limits, names, validation, encodings, and the audited part of requests."""
+"""Applies the protobuf contract: limits, names, validation, encodings, and the audited part of requests."""

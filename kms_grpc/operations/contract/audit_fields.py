@@ -1,7 +1,7 @@
 """Selects which parts of a request its audit record has: all but secrets and blobs, under CloudTrail's names.
 
 The protos mark secrets (`secret`); bytes are never recorded. As in CloudTrail, the encryption algorithm is
-recorded also where the request left it to its default. Of a batch's items the record has the number.
+recorded also where the request left it to its default. For the items of a batch, the record has their number.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def _default(field: FieldDescriptor) -> int:
 
 
 def _conversion(field: FieldDescriptor) -> Convert | None:
-    """Returns what is recorded of lists of structures: the number of a batch's items, else no more structures than the
-    list may have."""
+    """Returns the conversion of a list of structures: to the number of a batch's items, else to no more structures than
+    the list may have."""
     if not (field.is_repeated and _is_structure(field)):
         return None
     if limits(field).judged_apart:

@@ -1,12 +1,12 @@
-"""Checks quickly whether a request is good; `constraints` words what is wrong with one that is not.
+"""Checks quickly whether a request is good. For one that is not, constraints.py writes what is wrong.
 
 The `limits` of a message's fields become a list of predicates, made once per message type. For EncryptRequest they are
 
     no unknown fields · 1 <= len(key_id) <= 2048 · 1 <= len(plaintext) <= 4096
     encryption_algorithm is absent or SYMMETRIC_DEFAULT · no grant_tokens …
 
-A good request costs 1.0 µs. Compiled into one expression with `eval` it cost 0.6 µs; that 0.4 µs is below 1% of a call
-at either door. Tests hold predicates and constraints together.
+The check of a good request takes 1.0 µs. Compiled into one expression with `eval` it took 0.6 µs; the difference is
+below 1% of a call at either door. Tests compare the predicates with the constraints.
 """
 
 from __future__ import annotations

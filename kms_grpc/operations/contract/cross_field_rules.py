@@ -81,7 +81,7 @@ def import_of_material(request: pb.ImportKeyMaterialRequest) -> None:
             "A validTo date must not be set if the ExpirationModel is KEY_MATERIAL_DOES_NOT_EXPIRE"
         )
     if not 0 <= request.valid_to.nanos < 10**9:
-        raise ValidationException("The validTo date is none: its nanos must be between 0 and 999,999,999")
+        raise ValidationException("The validTo date is invalid: its nanos must be between 0 and 999,999,999")
     if request.HasField("key_material_id") and request.import_type == keys_pb2.IMPORT_TYPE_NEW_KEY_MATERIAL:
         raise ValidationException("A KeyMaterialId must not be set if the ImportType is NEW_KEY_MATERIAL")
 

@@ -1,6 +1,6 @@
 """Decodes and validates requests.
 
-Order of refusals: bytes that are no such message, unknown fields, constraints of single fields (all of them in one
+Order of refusals: bytes that are not such a message, unknown fields, constraints of single fields (all of them in one
 ValidationException), rules between fields (ValidationException), features that are not supported
 (UnsupportedOperationException, which names the member).
 """
@@ -29,7 +29,8 @@ Validator = Callable[..., None]
 
 
 def decode(message_class: type[M], raw: bytes) -> M:
-    """Returns the message in `raw`. ValidationException if it is not such a message, or a string is not UTF-8."""
+    """Returns the message in `raw`. Raises ValidationException if it is not such a message, or a string is not
+    UTF-8."""
     try:
         return message_class.FromString(raw)
     except DecodeError:

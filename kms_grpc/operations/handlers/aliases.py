@@ -28,8 +28,8 @@ from kms_grpc.v1 import keys_pb2
 
 
 def create_alias(call: Call, request: pb.CreateAliasRequest, key: Key) -> pb.CreateAliasResponse:
-    """Creates an alias of a key. AlreadyExistsException, ValidationException for a name that no alias may have,
-    LimitExceededException (50 per key unless configured)."""
+    """Creates an alias of a key. Raises AlreadyExistsException, ValidationException for a name that no alias may have,
+    and LimitExceededException (50 per key unless configured)."""
     name = request.alias_name
     check_alias_prefix(name)
     if not is_alias_name(name):

@@ -39,8 +39,8 @@ def encrypt(call: Call, request: pb.EncryptRequest, key: Key, material: LoadedMa
 
 
 def decrypt(call: Call, request: pb.DecryptRequest, key: Key, material: LoadedMaterial) -> pb.DecryptResponse:
-    """Opens a blob under the key and material that its header names. InvalidCiphertextException, always without
-    text."""
+    """Opens a blob under the key and material that its header names. Raises InvalidCiphertextException, always with an
+    empty text."""
     associated = material.associated_prefix + canonical(request.encryption_context)
     plaintext = envelope.open_blob(material.handle, associated, request.ciphertext_blob)
     return pb.DecryptResponse(
@@ -97,7 +97,8 @@ def opening_material(call: Call, request: Any, key: Key) -> LoadedMaterial:
 
 
 def named_material(call: Call, key: Key, blob: bytes) -> LoadedMaterial:
-    """Returns the material that a blob's header names. InvalidCiphertextException where the key has none such."""
+    """Returns the material that a blob's header names. Raises InvalidCiphertextException if the key does not have
+    it."""
     material = call.shard.material(key, blob[:PREFIX_SIZE])
     if material is None:
         raise InvalidCiphertextException(key=key.arn)

@@ -10,7 +10,7 @@ and assigned to one key. The import token is a ciphertext blob under an AWS owne
 | 17 | 8 | expiry, ns since 1970, big-endian |
 
 Key and account are its encryption context, so it opens for them alone. The pair's row says what the token allows, and
-its first use deletes the row. Key material is unwrapped and wrapped again in one call into C; it never is a Python
+its first use deletes the row. Key material is unwrapped and wrapped again in one call into C; it never becomes a Python
 object.
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/importing-keys.html
 """
@@ -132,7 +132,7 @@ def import_key_material(call: Call, request: pb.ImportKeyMaterialRequest, key: K
 def delete_imported_key_material(
     call: Call, request: pb.DeleteImportedKeyMaterialRequest, key: Key
 ) -> pb.DeleteImportedKeyMaterialResponse:
-    """Deletes imported key material, in every worker at once. No effect where there is none."""
+    """Deletes imported key material, in every worker at once. It has no effect if there is none."""
     named = bytes.fromhex(request.key_material_id) if request.key_material_id else key.current_material_id
     answer = pb.DeleteImportedKeyMaterialResponse(key_id=key.arn, key_material_id=named.hex() if named else None)
     material = call.writing.materials.find(key.key_id, named) if named else None
@@ -154,14 +154,14 @@ def _seal(call: Call, key: Key, pair_id: bytes, expires_ns: int) -> bytes:
 
 
 def _pair(call: Call, key: Key, token: bytes) -> ImportPair:
-    """Returns the pair of an import token. ExpiredImportTokenException, or InvalidImportTokenException for a token that
-    is damaged, of another key, or used before."""
+    """Returns the pair of an import token. Raises ExpiredImportTokenException, or InvalidImportTokenException for a
+    token that is damaged, of another key, or used before."""
     try:
         version, pair_id, expires_ns = _TOKEN.unpack(_open(call, key, token))
     except (InvalidCiphertextException, struct.error):
-        raise InvalidImportTokenException("The import token is not one of this key.", key=key.arn) from None
+        raise InvalidImportTokenException("The import token is not for this key.", key=key.arn) from None
     if version != _VERSION:
-        raise InvalidImportTokenException("The import token is of another version.", key=key.arn)
+        raise InvalidImportTokenException("The import token has another version.", key=key.arn)
     if expires_ns <= call.time_ns:
         raise ExpiredImportTokenException("The import token has expired: get new parameters.", key=key.arn)
     pair = call.writing.pairs.find(pair_id)
@@ -239,7 +239,7 @@ def _place(call: Call, key: Key, materials: list[Material], fresh: Material, ter
         return
     if found is None or (terms.material_id or fresh.material_id.hex()) != fresh.material_id.hex():
         raise IncorrectKeyMaterialException(
-            f"The key material is none that was imported into {key.arn} before.", key=key.arn, state=key.state
+            f"The key material was never imported into {key.arn} before.", key=key.arn, state=key.state
         )
     description = found.description if terms.description is None else terms.description
     back = dataclasses.replace(found, wrapped=fresh.wrapped, expires_ns=fresh.expires_ns, description=description)

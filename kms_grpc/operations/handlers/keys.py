@@ -28,7 +28,7 @@ from kms_grpc.v1 import keys_pb2
 
 def create_key(call: Call, request: pb.CreateKeyRequest) -> pb.CreateKeyResponse:
     """Creates a symmetric encryption key: Enabled with its first material, or PendingImport if its origin is EXTERNAL.
-    LimitExceededException beyond the account's quota of keys."""
+    Raises LimitExceededException beyond the account's quota of keys."""
     quota = call.service.quotas.keys_per_account
     if call.writing.keys.count(call.account) >= quota:
         raise LimitExceededException(f"The account has {quota} keys in {call.shard.region}, which is its quota.")
@@ -94,7 +94,7 @@ def _new_key(call: Call, request: pb.CreateKeyRequest) -> tuple[Key, Material | 
 
 
 def _switch(call: Call, key: Key, event: Event) -> None:
-    """Writes the key's new state, if it is one."""
+    """Writes the key's state after the event, if it differs."""
     switched = after(key, event)
     if switched.state is not key.state:
         call.writing.keys.change(switched)

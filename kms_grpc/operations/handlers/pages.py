@@ -6,8 +6,8 @@
 | 1 | 16 | MAC over version, position, operation, region, account and filter, under the shard's key |
 | 17 | n | position after which the next page begins: a u64, big-endian, or a name in UTF-8 |
 
-in base64url without padding: 34 characters for a number, at most 706 for a name. The order of a listing does not
-change, so rows that are added or removed between two pages neither repeat nor hide the others.
+A marker is these bytes in base64url without padding: 34 characters for a number, at most 706 for a name. The order of a
+listing does not change, so rows that are added or removed between two pages neither repeat nor hide the others.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def page(
     order: Order = BY_SEQUENCE,
 ) -> tuple[Sequence[Row], str | None]:
     """Returns one page of at most Limit rows from `read(after, count)`, and the marker of the next page or None.
-    InvalidMarkerException where the request's marker is not one of this listing (`filtered_by` is its filter)."""
+    Raises InvalidMarkerException if the request's marker is not from this listing (`filtered_by` is its filter)."""
     limit = value_or_default(request, "limit")
     after = order.unpack(_position(call, request.marker, filtered_by)) if request.marker else order.first
     rows = read(after, limit + 1)
@@ -78,6 +78,6 @@ def _position(call: Call, marker: str, filtered_by: str) -> bytes:
         position = b""
     if not hmac.compare_digest(marker.encode(), _marker(call, position, filtered_by).encode()):
         raise InvalidMarkerException(
-            "The marker is not one of this listing: send the NextMarker of its previous page unchanged."
+            "The marker is not from this listing: send the NextMarker of its previous page unchanged."
         )
     return position

@@ -46,7 +46,7 @@ def enable_key_rotation(call: Call, request: pb.EnableKeyRotationRequest, key: K
 
 
 def disable_key_rotation(call: Call, request: pb.DisableKeyRotationRequest, key: Key) -> pb.DisableKeyRotationResponse:
-    """Disables automatic rotation. No effect where it is disabled."""
+    """Disables automatic rotation. It has no effect if rotation is disabled already."""
     if key.rotation_period_days is not None:
         call.writing.keys.change(dataclasses.replace(key, rotation_period_days=None, next_rotation_ns=None))
     return pb.DisableKeyRotationResponse()
@@ -55,7 +55,7 @@ def disable_key_rotation(call: Call, request: pb.DisableKeyRotationRequest, key:
 def get_key_rotation_status(
     call: Call, request: pb.GetKeyRotationStatusRequest, key: Key
 ) -> pb.GetKeyRotationStatusResponse:
-    """Returns the rotation settings. While deletion is pending rotation counts as disabled; cancelling the deletion
+    """Returns the rotation settings. While a deletion is pending, rotation counts as disabled; cancelling the deletion
     restores it."""
     status = pb.GetKeyRotationStatusResponse(key_id=key.arn)
     if key.rotation_period_days is None or key.next_rotation_ns is None or key.deletion_ns is not None:

@@ -45,7 +45,8 @@ def encrypt_stream(call: Call, request: pb.EncryptStreamRequest, key: Key) -> St
 
 
 def decrypt_stream(call: Call, request: pb.DecryptStreamRequest, key: Key) -> StreamWork:
-    """Decrypts with the data key in the message's header. InvalidCiphertextException, always without text."""
+    """Decrypts with the data key in the message's header. Raises InvalidCiphertextException, always with an empty
+    text."""
     rest, message = without_content(request, "ciphertext")
     header = header_of(message)
     _check_suite(call, header)
@@ -57,7 +58,7 @@ def decrypt_stream(call: Call, request: pb.DecryptStreamRequest, key: Key) -> St
     answer = pb.DecryptStreamResponse(
         key_id=key.arn, key_material_id=material.material_id.hex(), encryption_context=header.context
     )
-    rest.key_id = key.arn  # the stream goes on under this one of the message's keys only
+    rest.key_id = key.arn  # the stream goes on under this key only, even if the message has several
     rest.ciphertext = message[: header.size]
     first = Part(memoryview(message)[header.size :], rest.last)
     return Decryption(reader, rest, first, answer, call.service.limits.message_bytes)
@@ -88,7 +89,7 @@ class Encryption(StreamWork):
 
     def finish(self) -> None:
         if not self.is_whole:
-            raise ValidationException("The stream ended without its last message: what came back is not whole.")
+            raise ValidationException("The stream ended without its last message: the ciphertext is incomplete.")
 
     def close(self) -> None:
         self._writer.close()

@@ -23,7 +23,7 @@ RESERVED_PREFIX: Final = "aws:"
 
 
 def tag_resource(call: Call, request: pb.TagResourceRequest, key: Key) -> pb.TagResourceResponse:
-    """Adds tags, and replaces the values of those that the key has. All of them or none."""
+    """Adds tags, and replaces the values of those that the key has. Sets all of them or none."""
     check_tags(request.tags)
     there = {tag.tag_key for tag in call.writing.tags.list_after(key.key_id, "", TAGS_PER_KEY + 1)}
     if len(there | {tag.tag_key for tag in request.tags}) > TAGS_PER_KEY:

@@ -1,4 +1,4 @@
-"""The answer to a batch and its audit record: results, errors in the places of items that were not done, and counts."""
+"""The answer to a batch and its audit record: results, errors in the places of items that failed, and counts."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ class BatchAnswer:
         return written
 
     def record(self, groups: Groups, done: Sequence[raw_batch.Done], failed: Failed) -> None:
-        """Notes in the call's one audit record how many items each key did, how many data keys it wrapped, and how
-        many items got which error."""
+        """Notes in the call's one audit record how many items each key processed, how many data keys it wrapped, and
+        how many items got which error."""
         items, data_keys = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
         for group, of_group in zip(groups, done, strict=True):
             if isinstance(group, Group) and of_group.items:

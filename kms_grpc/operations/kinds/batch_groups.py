@@ -1,4 +1,4 @@
-"""Groups of a batch: items that say the same about their keys, admitted once and done under the same key materials."""
+"""Groups of a batch: items that say the same about their keys, admitted once and processed under the same materials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One batch on its way: its request is scanned, its groups are admitted, its items are done."""
+"""One batch on its way: its request is scanned, its groups are admitted, its items are processed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from kms_grpc.operations.operation import Operation
 ATTEMPTS: Final = 8
 """How often a batch, or a part of one, is repeated because its keys left the keyring."""
 PART: Final = 8
-"""A part has at most this fraction of the keys that a shard keeps loaded. A shard keeps half of them for certain, an
-item may need two, and other calls need some."""
+"""A part has at most 1/PART as many items as a shard keeps keys loaded. A shard keeps half of those keys for certain,
+an item may need two keys, and other calls need some."""
 WARM_ITEMS: Final = 2_000
 WARM_GROUPS: Final = 16
 """Limits of batches that are answered on the door's event loop (batch.WARM_BYTES)."""
@@ -75,8 +75,8 @@ class BatchRun:
     # --- scanning ------------------------------------------------------------------------------------------------
 
     def _scanned(self, warm: bool) -> raw_batch.Batch:
-        """Returns the scanned batch. ValidationException where the request itself is wrong; items are checked later,
-        one by one."""
+        """Returns the scanned batch. Raises ValidationException if the request itself is wrong; items are checked
+        later, one by one."""
         call, operation = self.call, self.operation
         batch = raw_batch.scan(self.items.core_operation, self.raw)
         if batch is None and warm:
@@ -151,8 +151,8 @@ class BatchRun:
     # --- doing ---------------------------------------------------------------------------------------------------
 
     def _do(self, batch: raw_batch.Batch, groups: Groups, admitted: Sequence[raw_batch.Admitted]) -> None:
-        """Does all items at once; where keys have left the keyring, part by part, so that the keys of a part stay
-        loaded together."""
+        """Processes all items at once. If keys have left the keyring, processes part by part, so that the keys of a
+        part stay loaded together."""
         try:
             batch.run()
         except StaleHandle:
@@ -181,15 +181,15 @@ class BatchRun:
     def _readmitted(
         self, of: raw_batch.Item, group: Group | KMSError, admitted: raw_batch.Admitted
     ) -> raw_batch.Admitted:
-        """Admits a group again, which loads its keys. StaleHandle where its keys or materials have changed: the answer
-        was planned for the former ones."""
+        """Admits a group again, which loads its keys. Raises StaleHandle if its keys or materials have changed, because
+        the answer was planned for the former ones."""
         again = self._group(of, anew=True)
         if isinstance(group, KMSError) or isinstance(again, KMSError) or not again.has_materials_of(group):
             raise StaleHandle("a key has changed since the batch was planned")
         materials = [material for _, _, material in again.materials]
         return admitted._replace(material=materials[0], source=materials[-1])
 
-    # --- items that were not done --------------------------------------------------------------------------------
+    # --- items that failed ---------------------------------------------------------------------------------------
 
     def _error(self, batch: raw_batch.Batch, groups: Groups, failure: raw_batch.Failure) -> KMSError:
         if failure.status in (raw_batch.NOT_ADMITTED, raw_batch.INVALID_CIPHERTEXT):

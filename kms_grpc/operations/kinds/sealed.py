@@ -1,9 +1,9 @@
 """Operations that seal or open one message: Encrypt and Decrypt.
 
-The row's `material` chooses the key material and its `handler` answers with it. The first of several like calls takes
-both steps and keeps the material in its Permit. Later calls at the gRPC door are answered by the C core under the kept
-material: it scans the request's bytes and writes the response's, and no Python message is made of either. Later calls
-at other doors repeat the handler's step only.
+The row's `material` chooses the key material and its `handler` answers with it. The first of several calls that say the
+same about their key takes both steps and keeps the material in its Permit. Later calls at the gRPC door are answered by
+the C core under the kept material: it scans the request's bytes and writes the response's, and no Python message is
+made of either. Later calls at other doors repeat the handler's step only.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Sealed(Row[Request], Generic[Request, Response]):
         return wire.write(answer)
 
     def warm(self, call: Call, operation: Operation, raw: bytes, wire: Wire, permits: Permits) -> bytes | None:
-        """Answers in the core where the wire is protobuf and the core's scanner takes the request."""
+        """Answers in the core if the wire is protobuf and the core's scanner takes the request."""
         if not wire.is_protobuf:
             return self._warm_message(call, operation, raw, wire, permits)
         scanned = raw_request.scan(self.core_operation, raw, self.largest)

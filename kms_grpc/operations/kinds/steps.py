@@ -34,8 +34,8 @@ def end_dry_run(operation: Operation, request: Any) -> None:
 
 
 def while_stale(use: Callable[[], T]) -> T:
-    """Returns what `use` returns. Where another thread evicted a key from the keyring between its look-up and its use,
-    `use` is called again, and its look-up loads the key anew. DependencyTimeoutException after 32 attempts."""
+    """Returns what `use` returns. If another thread evicted a key from the keyring between its look-up and its use,
+    `use` is called again, and its look-up loads the key anew. Raises DependencyTimeoutException after 32 attempts."""
     for _ in range(ATTEMPTS):
         try:
             return use()

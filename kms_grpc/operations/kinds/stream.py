@@ -1,8 +1,8 @@
 """Streams: messages go both ways until one side ends the call.
 
-A stream is admitted with its first message, and again whenever a write has touched its key or alias. No transaction and
-no lock is held over it. It has two audit records, one at admission and one at its end, with the bytes of plaintext and
-the outcome: done, failed or cancelled. It is counted once.
+A stream is admitted with its first message, and again whenever a write has touched its key or alias. It holds no
+transaction and no lock. It has two audit records: one at admission, and one at its end, with the bytes of plaintext and
+the outcome (done, failed or cancelled). It is counted once.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class StreamCall:
 
     @property
     def is_last(self) -> bool:
-        """True once a message was taken that says that it is the last one."""
+        """True once the message that says Last was taken."""
         return self._work is not None and self._work.is_last
 
     @property
@@ -123,7 +123,7 @@ class StreamCall:
         return self._work is not None and self._work.wants_next
 
     def done(self) -> None:
-        """Ends a stream whose caller sends no more messages. Raises KMSError where they are not whole."""
+        """Ends a stream whose caller sends no more messages. Raises KMSError if the content is incomplete."""
         if self._work is None:
             if self._gathered is None:
                 raise errors.ValidationException("The stream ended before its first message.")

@@ -1,4 +1,4 @@
-"""The work of a stream, which its handler returns: it takes one part after the other and answers each.
+"""The work of a stream, which its handler returns. It takes one part after the other and answers each.
 
 Parts and answers travel as the one field of bytes of a message. A part is read where it lies in the request, and the
 field's head is written in front of the answer in place: parsing and building would copy a megabyte twice.
@@ -82,7 +82,7 @@ class StreamWork:
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Ends the work after the last part. Raises KMSError where the parts are not whole."""
+        """Ends the work after the last part. Raises KMSError if the parts are incomplete."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -140,8 +140,8 @@ class PartReader:
         self._tag = field.number << 3 | _LENGTH_DELIMITED
 
     def read(self, raw: bytes) -> Part:
-        """Returns a message's part. ValidationException where `raw` is no such message, or has fields that belong into
-        the first message."""
+        """Returns a message's part. Raises ValidationException if `raw` is not such a message, or has fields that
+        belong into the first message."""
         content = self._sole_content(raw)
         if content is not None:
             return Part(content, False)
@@ -149,7 +149,7 @@ class PartReader:
         refuse_unknown_fields(message)
         named = [field.json_name for field, _ in message.ListFields() if field.name not in (self._name, "last")]
         if named:
-            raise ValidationException(f"{', '.join(named)}: in the first message of the stream alone.")
+            raise ValidationException(f"{', '.join(named)}: allowed only in the first message of the stream.")
         return Part(getattr(message, self._name), message.last)
 
     def join(self, request: Any, raw: bytes) -> None:

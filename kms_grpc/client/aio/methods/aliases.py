@@ -1,5 +1,5 @@
 # Made by `python build.py --client` from kms_grpc/client/methods/aliases.py: do not edit.
-"""Methods that create, move, delete and list aliases."""
+"""Methods that create, move and list aliases. DeleteAlias is in plain.py."""
 
 from __future__ import annotations
 

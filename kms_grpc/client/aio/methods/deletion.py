@@ -1,5 +1,5 @@
 # Made by `python build.py --client` from kms_grpc/client/methods/deletion.py: do not edit.
-"""Methods that schedule and cancel the deletion of a key.
+"""The method that schedules the deletion of a key. CancelKeyDeletion is in plain.py.
 
 Neither call is retried: the service refuses the second one, because the first has changed the state of the key.
 """

@@ -1,5 +1,5 @@
 # Made by `python build.py --client` from kms_grpc/client/methods/importing.py: do not edit.
-"""Methods that import key material into keys of origin EXTERNAL, and delete it.
+"""Methods that import key material into keys of origin EXTERNAL. DeleteImportedKeyMaterial is in plain.py.
 
 ImportKeyMaterial is not retried: a second one with the same import token is refused.
 """

@@ -1,5 +1,5 @@
 # Made by `python build.py --client` from kms_grpc/client/methods/keys.py: do not edit.
-"""Methods that create, describe, list, enable, disable and rename keys."""
+"""Methods that create and list keys. DescribeKey, EnableKey, DisableKey and UpdateKeyDescription are in plain.py."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class AsyncPlainMethods(AsyncServiceClient):
         """Adds tags to a key, or gives existing tags new values. Customer managed keys only.
 
         key_id: Id or ARN of the key, 1 to 2,048 characters.
-        tags: The tags. A key has at most 50: TagException beyond, as for a tag key that stands twice or begins with
+        tags: The tags. A key has at most 50: TagException beyond, and for a tag key that is given twice or begins with
             "aws:"; ValidationException beyond 200 in one request. An empty list changes nothing.
         """
         request = key_management_pb2.TagResourceRequest(key_id=key_id, tags=tags_of(tags))
@@ -126,7 +126,7 @@ class AsyncPlainMethods(AsyncServiceClient):
         return await self._call(self._keys.DisableKeyRotation, request)
 
     async def get_key_rotation_status(self, key_id: str) -> key_management_pb2.GetKeyRotationStatusResponse:
-        """Returns if a key is rotated automatically, how often, and when next.
+        """Returns whether a key is rotated automatically, how often, and when next.
 
         key_id: Id or ARN of the key, 1 to 2,048 characters.
         """

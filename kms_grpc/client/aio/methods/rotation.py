@@ -1,5 +1,5 @@
 # Made by `python build.py --client` from kms_grpc/client/methods/rotation.py: do not edit.
-"""Methods that rotate key material, on a schedule and on demand, and list rotations.
+"""Methods that enable automatic rotation and list rotations. The other operations on rotation are in plain.py.
 
 RotateKeyOnDemand is not retried: a second one rotates the key again.
 """

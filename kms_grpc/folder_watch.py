@@ -1,0 +1,72 @@
+"""Tells a thread that something happened in a folder (inotify(7)), so that it sleeps meanwhile instead of looking."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import select
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+WRITTEN: Final = 0x2 | 0x80 | 0x100 | 0x200
+"""A file of the folder was written to, or got or lost its name: IN_MODIFY, IN_MOVED_TO, IN_CREATE, IN_DELETE."""
+RENAMED: Final = 0x40 | 0x80 | 0x200
+"""A file of the folder was moved or deleted: IN_MOVED_FROM, IN_MOVED_TO, IN_DELETE."""
+
+_ONCE: Final = 0x80000000
+_INIT_FLAGS: Final = os.O_NONBLOCK | os.O_CLOEXEC
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_log = logging.getLogger(__name__)
+
+
+class FolderWatch:
+    """Watches the files of one folder for `events`. The kernel tells of the first one only, until `take` is called, so
+    that a file that is written to all the time costs its writers nothing.
+
+    Where the kernel has no watch left (/proc/sys/fs/inotify), `is_blind` is True and `take` always says yes: then the
+    caller must look now and then.
+    """
+
+    def __init__(self, folder: Path, events: int) -> None:
+        self._folder = os.fsencode(folder)
+        self._events = events | _ONCE
+        self._descriptor = _libc.inotify_init1(_INIT_FLAGS)
+        self.is_blind = self._descriptor < 0 or not self._watch()
+        if self.is_blind:
+            _log.warning(
+                "cannot watch %s (%s), so it is looked at all the time", folder, os.strerror(ctypes.get_errno())
+            )
+
+    def take(self) -> bool:
+        """Returns whether something happened since the last call. What happens from now on leads to another yes, so
+        look at the files afterwards."""
+        if self.is_blind:
+            return True
+        happened = False
+        with contextlib.suppress(BlockingIOError):
+            happened = bool(os.read(self._descriptor, 65536))
+        if happened:
+            self.is_blind = not self._watch()
+        return happened
+
+    def wait(self, others: Sequence[int], seconds: float) -> bool:
+        """Waits at most so long until something happens or one of the other descriptors is readable. Returns whether
+        one of those is. `take` tells the rest."""
+        poll = select.poll()
+        for descriptor in (*others, *([] if self.is_blind else [self._descriptor])):
+            poll.register(descriptor, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poll.poll(seconds * 1000)}
+        return not ready.isdisjoint(others)
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor, self.is_blind = -1, True
+
+    def _watch(self) -> bool:
+        return bool(_libc.inotify_add_watch(self._descriptor, self._folder, self._events) >= 0)

@@ -1,0 +1,161 @@
+"""An idle server sleeps: its processes are woken by what happens, and by the beat. tests/idle.py measures its cost.
+
+The tests count how often a thread went to sleep, which the load of the machine does not change.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kms_grpc.audit.log import FileAuditLog
+from kms_grpc.clock import SystemClock
+from kms_grpc.folder_watch import RENAMED, WRITTEN, FolderWatch
+from kms_grpc.processes.writability import ASK_EVERY_NS
+from tests.processes.stand_in_server import eventually
+from tests.processes.stepped_keeper import DAY, HOUR, SECOND, SteppedKeeper
+from tests.processes.test_due_work import rotating
+from tests.registry.made import add_key, start
+from tests.registry.test_caches import switch
+
+NOW = 1_800_000_000 * SECOND
+
+
+def sleeps(task: int, process: str = "self") -> int:
+    """Returns how often a thread has gone to sleep so far."""
+    status = Path(f"/proc/{process}/task/{task}/status").read_text()
+    return int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)[0])
+
+
+# --- the watch of a folder ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Iterator[Callable[[int], FolderWatch]]:
+    made: list[FolderWatch] = []
+
+    def watched(events: int) -> FolderWatch:
+        made.append(FolderWatch(tmp_path, events))
+        return made[-1]
+
+    (tmp_path / "file").write_bytes(b"before")
+    yield watched
+    for each in made:
+        each.close()
+
+
+def _append(folder: Path) -> None:
+    with (folder / "file").open("ab") as file:
+        file.write(b"more")
+
+
+@pytest.mark.parametrize(
+    ("events", "happens", "told"),
+    [
+        (WRITTEN, _append, True),  # a commit writes to the write-ahead log
+        (WRITTEN, lambda folder: (folder / "new").touch(), True),  # the first commit of a shard makes that log
+        (WRITTEN, lambda folder: (folder / "file").unlink(), True),
+        (WRITTEN, lambda folder: (folder / "file").read_bytes(), False),
+        (RENAMED, lambda folder: (folder / "file").rename(folder / "file.1"), True),  # logrotate
+        (RENAMED, lambda folder: (folder / "file").unlink(), True),
+        (RENAMED, _append, False),  # the log's own lines
+    ],
+)
+def test_a_watch_tells_what_it_was_asked_for(
+    tmp_path: Path,
+    watch: Callable[[int], FolderWatch],
+    events: int,
+    happens: Callable[[Path], object],
+    told: bool,
+) -> None:
+    watched = watch(events)
+    assert not watched.is_blind
+    assert not watched.take()
+    for _ in range(2):
+        (tmp_path / "file").unlink(missing_ok=True)
+        (tmp_path / "file").touch()
+        watched.take()
+        happens(tmp_path)
+        (tmp_path / "new").unlink(missing_ok=True)
+        assert watched.take() is told
+    assert not watched.take(), "nothing happened since"
+
+
+def test_many_writes_are_told_once_until_they_are_taken(tmp_path: Path, watch: Callable[[int], FolderWatch]) -> None:
+    watched = watch(WRITTEN)
+    for _ in range(1000):
+        _append(tmp_path)
+    assert watched.wait([], 60) is False
+    assert watched.take()
+    assert not watched.take()
+
+
+def test_a_folder_that_cannot_be_watched_is_looked_at_each_time(tmp_path: Path) -> None:
+    watched = FolderWatch(tmp_path / "missing", WRITTEN)
+    assert watched.is_blind
+    assert watched.take()
+    assert watched.take()
+    watched.close()
+
+
+# --- the keeper --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[SteppedKeeper]:
+    start(tmp_path / "data")
+    made = SteppedKeeper(tmp_path / "data", NOW)
+    eventually(lambda: _is_quiet(made), "the last commit is old enough to be told from a new one")
+    yield made
+    made.close()
+
+
+def _is_quiet(kept: SteppedKeeper) -> bool:
+    kept.run_pass()
+    return kept.work.is_quiet
+
+
+def test_a_keeper_is_quiet_until_something_is_written(kept: SteppedKeeper) -> None:
+    key = add_key(kept.shard)
+    assert not _is_quiet(kept)
+    eventually(lambda: _is_quiet(kept), "nothing is left to do")
+    switch(kept.shard, key.key_id, key.state)
+    assert not _is_quiet(kept)
+
+
+@pytest.mark.parametrize(
+    ("ahead_ns", "seconds"),
+    [
+        (3 * SECOND, 3),  # it sleeps until the date
+        (0, 0),
+        (-HOUR, 0),  # overdue, as for a change that failed
+        (DAY, ASK_EVERY_NS / SECOND),  # the next try whether shards can be written comes first
+    ],
+)
+def test_a_keeper_sleeps_until_the_next_date(kept: SteppedKeeper, ahead_ns: int, seconds: float) -> None:
+    kept.clock.step(ASK_EVERY_NS / SECOND)
+    eventually(lambda: _is_quiet(kept), "nothing is left to do")
+    rotating(kept.shard, kept.clock.wall + DAY)
+    eventually(lambda: _is_quiet(kept), "the date was read")
+    kept.clock.wall += DAY - ahead_ns
+    assert kept.work.seconds_to_due() == pytest.approx(seconds, abs=1e-6)
+
+
+# --- threads -----------------------------------------------------------------------------------------------------
+
+
+def test_the_thread_of_an_audit_log_sleeps_until_there_is_a_line(tmp_path: Path) -> None:
+    log = FileAuditLog(tmp_path / "log.jsonl", SystemClock())
+    thread = log._thread.native_id
+    assert thread is not None
+    time.sleep(0.5)
+    before = sleeps(thread)
+    time.sleep(2.5)
+    assert sleeps(thread) == before
+    log.append(b"{}\n")
+    eventually(lambda: log.path.read_bytes() == b"{}\n", "it is awake")
+    log.close()
