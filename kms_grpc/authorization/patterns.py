@@ -27,11 +27,11 @@ class Variable(NamedTuple):
 Token = str | Variable | None
 """A piece's part: text, a variable, or None for any one character."""
 Piece = str | tuple[str | None, ...]
-"""What stands between two stars: text, or one entry per character where it has a `?`."""
+"""The part of a pattern between two stars: text, or one entry per character where it has a `?`."""
 
 
 class Pattern(NamedTuple):
-    """A compiled text. `pieces` are what stands between its stars; None where it has variables, which are then in
+    """A compiled text. `pieces` are its parts between stars; None where it has variables, which are then in
     `tokens`."""
 
     text: str
