@@ -51,6 +51,7 @@ from kms_grpc.registry import provisioning
 from kms_grpc.registry.access_keys import StoredSigners
 from kms_grpc.registry.readiness_key import ReadinessKeys
 from kms_grpc.registry.shards import Shard, Shards
+from kms_grpc.registry.sql.library import sqlite_advice, sqlite_version
 from kms_grpc.root_key.file import RootKeyFile
 from kms_grpc.token_files import read_token
 
@@ -95,10 +96,18 @@ class Worker:
         self.server = Doors(Executor(self.service), TABLE, settings, index, beside or NOTHING_BESIDE)
 
     def facts(self) -> Mapping[str, Any]:
-        return {"libcrypto": libcrypto_version(), "advice": libcrypto_advice(), "memory_locked": keyring_facts().locked}
+        return {
+            "libcrypto": libcrypto_version(),
+            "sqlite": sqlite_version(),
+            "advice": libcrypto_advice(),
+            "sqlite_advice": sqlite_advice(),
+            "memory_locked": keyring_facts().locked,
+        }
 
     def _follow_recorded_time(self) -> None:
-        self._clock.raise_floor(max([time.value for time in self._recorded_times]))
+        served = [shard.is_served() for shard in self.service.shards]
+        times = [time.value for time, is_served in zip(self._recorded_times, served, strict=True) if is_served]
+        self._clock.raise_floor(max(times, default=0))
 
     def gauges(self) -> Mapping[str, int]:
         """Returns the worker's gauges. Called at each beat, so it also reads the latest time that a shard has
@@ -110,9 +119,11 @@ class Worker:
             "keyring_slots_used": keyring.used,
             "cached_keys": sum(map(len, self._cached_keys)),
             "audit_dropped": log.dropped,
+            "audit_not_written": self.service.sampling.not_written,
             "audit_held_bytes": log.held_bytes,
             "audit_reserve_bytes": log.reserve_bytes,
             "audit_blocked": int(log.blocked),
+            "audit_gaps": log.gaps,
             **self.server.gauges(),
         }
 
@@ -146,7 +157,9 @@ class Keeper:
 
 
 def installation(settings: Settings) -> provisioning.Installation:
-    return provisioning.Installation(settings.data_dir, settings.regions, settings.partition, settings.service_account)
+    return provisioning.Installation(
+        settings.data_dir, settings.regions, settings.partition, settings.service_account, settings.marks_dir
+    )
 
 
 def root_key_source(settings: Settings) -> RootKeyFile:
@@ -165,7 +178,8 @@ def prepare(settings: Settings, clock: Clock | None = None) -> None:
         from kms_grpc.endpoints import certificate
 
         certificate.read(settings.tls, datetime.now(UTC))
-    provisioning.prepare(installation(settings), root_key_source(settings), clock or SystemClock())
+    clock = clock or SystemClock()
+    provisioning.prepare(installation(settings), root_key_source(settings), clock, settings.accept_older)
 
 
 def open_shards(settings: Settings) -> Shards:

@@ -25,7 +25,6 @@ A setting of an unknown name is an error. Errors name the setting and say how to
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import tomllib
@@ -34,7 +33,7 @@ from typing import Any
 
 import msgspec
 
-from kms_grpc.addresses import ONLY_LOOPBACK, check_listen
+from kms_grpc.addresses import ONLY_LOOPBACK, check_listen, networks_of
 from kms_grpc.misfits import ConfigurationError as ConfigurationError  # this module's error, for its callers
 from kms_grpc.misfits import misfit_text
 from kms_grpc.model.region import REGION
@@ -100,6 +99,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Size of the largest gRPC message, request or response, in bytes. The default is gRPC's."""
     http_body_bytes: int = 1024 * 1024
     """Size of the largest HTTP request body at the AWS endpoint, in bytes."""
+    http_connections: int = 1000
+    """Connections to the AWS endpoint, never more than half of the files that a worker may open. When all are in use, a
+    newcomer takes the place of a connection without a verified call, of the address that has most."""
+    http_connections_per_address: int = 250
+    """Connections of one address (IPv6: /64) to the AWS endpoint. Behind a proxy all clients have the proxy's."""
     calls: int = 1024
     """Calls under way in a worker, over all connections, waiting calls and streams included. A call beyond that gets
     ThrottlingException with RetryInfo."""
@@ -144,6 +148,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     data_dir: Path = DATA_DIR
     """Directory of the registry, the root key file and the audit log."""
+    marks_dir: Path | None = None
+    """Directory of the marks, by which an older copy of a region is noticed: best on another file system, which is not
+    restored together with DATA_DIR. None: DATA_DIR/marks."""
+    accept_older: bool = False
+    """For one start after a restore on purpose: serve regions that are older than their marks, or that have lost or
+    older rows. It is audited."""
     listen: str = "127.0.0.1:50051"
     """Address of the gRPC endpoint: HOST:PORT or unix:/path. Without [tls], HOST must be loopback."""
     aws_listen: str | None = None
@@ -362,7 +372,7 @@ def _check_doors(settings: Settings) -> None:
             f"metrics_listen {settings.metrics_listen!r}: {ONLY_LOOPBACK}, unless metrics_networks lists the networks "
             "that may read the metrics",
         )
-    networks_of(settings)
+    networks_of(settings.metrics_networks)
 
 
 def _check_door(settings: Settings, name: str, address: str) -> None:
@@ -376,17 +386,6 @@ def _check_door(settings: Settings, name: str, address: str) -> None:
     refused = f"{name} {address!r}: {ONLY_LOOPBACK}"
     _require(settings.tls is not None, f"{refused}, unless TLS is configured: {_GIVE_A_CERTIFICATE}")
     _require(name == "listen" or not settings.dev, f"{refused} with dev, whose access key has a public secret")
-
-
-def networks_of(settings: Settings) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """Returns `metrics_networks`. Raises ConfigurationError for one that is not a network."""
-    found = []
-    for text in settings.metrics_networks:
-        try:
-            found.append(ipaddress.ip_network(text))
-        except ValueError as error:
-            raise ConfigurationError(f"metrics_networks: {error}") from None
-    return found
 
 
 _GIVE_A_CERTIFICATE = "give [tls] certificate_file and key_file, or --tls-certificate and --tls-key"

@@ -157,6 +157,36 @@ def test_only_crypto_reaches_into_the_core() -> None:
     assert [place(path) for path in users if path.parent != PACKAGE / "crypto"] == []
 
 
+# --- the registry ------------------------------------------------------------------------------------------------
+
+UNHASHED = {
+    "key_counts.py": "its rows have no MAC",
+    "rehash.py": "makes the row hashes anew",
+    "writer.py": "keeps them",
+}
+
+
+def test_protected_rows_are_written_by_the_writer_alone() -> None:
+    """Writer.add, change and remove keep the row hashes; what is executed beside them is not in the hashes."""
+    others = []
+    for path in (PACKAGE / "registry" / "sql").glob("*.py"):
+        calls = [node for node in ast.walk(TREES[path]) if isinstance(node, ast.Call)]
+        if path.name not in UNHASHED and any(getattr(call.func, "attr", "") == "execute" for call in calls):
+            others.append(path.name)
+    assert sorted(others) == ["prepared.py", "scan.py", "sqlite.py"], "the driver, reads, and statements on the file"
+
+
+def test_only_one_module_chooses_the_sqlite_library() -> None:
+    """Two SQLite libraries in one process drop each other's locks on a shard (registry/sql/library.py)."""
+    trees = TREES | {path: ast.parse(path.read_text("utf-8")) for path in (ROOT / "tests").rglob("*.py")}
+    users = {
+        place(path)
+        for path, tree in trees.items()
+        if any(name.split(".")[0] in ("sqlite3", "pysqlite3") for name in imported_names(tree))
+    }
+    assert users == {"kms_grpc/registry/sql/library.py"}
+
+
 # --- docstrings ----------------------------------------------------------------------------
 
 DOCUMENTED = ("crypto", "operations", "registry", "root_key", "model", "client", "authentication", "authorization")

@@ -5,6 +5,10 @@ lines before it are in the file (write(2)); they are on the disk within 100 ms. 
 fdatasync, keeps the reserve (reserve.py), and follows the file's name when logrotate moves it. It sleeps while there
 is nothing to do.
 
+A file that was moved is rotation: a new one is begun. A file that was deleted, or whose folder was, is a gap: `write`
+raises until the file is made anew, within a second if that is possible. The new file begins with the record
+AuditLogGap.
+
 On a full disk the reserve is used up first. Then `write` raises, and `append` holds a limited number of bytes and
 counts the lines that it drops. When there is room again, the held lines are written, followed by a record with the
 number of lost ones. The file holds whole lines, except that a crash may cut the last line short; the next start ends it
@@ -14,6 +18,7 @@ with a newline.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import threading
@@ -55,6 +60,8 @@ class LogFacts:
     held_bytes: int
     """Bytes of records that wait in memory."""
     reserve_bytes: int
+    gaps: int
+    """How often the file was deleted since the log was opened."""
     blocked: bool
     """True if nothing can be written, so that calls that must be audited before their answer are refused."""
 
@@ -88,6 +95,7 @@ class FileAuditLog:
         self._trouble: OSError | None = None
         self._trouble_logged = False
         self._unsupported = False
+        self._gaps = 0
         self._descriptor, self._torn = _open(path)
         self._extend_reserve()
         self._moves = FolderWatch(path.parent, RENAMED)
@@ -143,7 +151,7 @@ class FileAuditLog:
     def facts(self) -> LogFacts:
         with self._lock:
             ready = 0 if self._end.is_set() else reserve.left(self._descriptor)
-            return LogFacts(self._dropped, self._waiting, ready, self._trouble is not None)
+            return LogFacts(self._dropped, self._waiting, ready, self._gaps, self._trouble is not None)
 
     def close(self) -> None:
         """Writes and syncs waiting lines, frees the reserve, and ends the thread. Idempotent."""
@@ -183,6 +191,8 @@ class FileAuditLog:
         """Writes `data` up to the end of a line; returns how many bytes. If not all, `_trouble` has the reason."""
         done = 0
         try:
+            if _is_deleted(self._descriptor):
+                raise FileNotFoundError(errno.ENOENT, "its file was deleted")
             if self._torn:
                 os.write(self._descriptor, b"\n")
                 self._torn = False
@@ -240,7 +250,7 @@ class FileAuditLog:
         """Follows a moved file, tries a full disk again, and records lost lines."""
         self._follow_name()
         with self._lock:
-            if self._trouble is None or self._has_room():
+            if self._trouble is None or (not _is_deleted(self._descriptor) and self._has_room()):
                 self._trouble = None
                 self._put()
             if self._trouble is None and self._dropped > self._dropped_reported:
@@ -261,6 +271,7 @@ class FileAuditLog:
         if _same_file(self._descriptor, self.path):
             return
         try:
+            self.path.parent.mkdir(mode=0o700, exist_ok=True)
             fresh, torn = _open(self.path)
         except OSError as error:
             _log.warning("the audit log %s was moved away and cannot be made again: %s", self.path, error.strerror)
@@ -268,11 +279,23 @@ class FileAuditLog:
         self._sync_or_block()
         with self._lock, self._sync_lock:
             old, self._descriptor, self._torn = self._descriptor, fresh, torn
+            if _is_deleted(old):
+                self._record_gap(os.fstat(old).st_size)
         with contextlib.suppress(OSError):
             os.fdatasync(old)
             reserve.release(old)
         os.close(old)
         _log.warning("the audit log %s was moved or deleted; a new file is used", self.path)
+
+    def _record_gap(self, lost_bytes: int) -> None:
+        """Begins a new file with the record of the gap. For the holder of the lock."""
+        self._gaps += 1
+        self._trouble = None
+        line = gap_line(self.path.name, lost_bytes, self._clock.wall_ns())
+        self._lines.insert(0, line)
+        self._waiting += len(line)
+        self._put()
+        _log.error("the audit log %s was deleted with %d bytes of records", self.path, lost_bytes)
 
     def _sync_or_block(self) -> None:
         try:
@@ -314,12 +337,21 @@ class FileAuditLog:
 
 def lost_line(lost: int, time_ns: int) -> bytes:
     """Returns the record that reports `lost` lost records."""
+    return _own_line("AuditRecordsLost", {"lost": lost}, time_ns)
+
+
+def gap_line(name: str, lost_bytes: int, time_ns: int) -> bytes:
+    """Returns the record that reports the deletion of a log file which held `lost_bytes` of records."""
+    return _own_line("AuditLogGap", {"file": name, "lostBytes": lost_bytes}, time_ns)
+
+
+def _own_line(name: str, details: dict[str, str | int], time_ns: int) -> bytes:
     record = {
         "eventVersion": "1.11",
         "eventTime": iso_time(time_ns),
         "eventSource": "kms.amazonaws.com",
-        "eventName": "AuditRecordsLost",
-        "additionalEventData": {"lost": lost},
+        "eventName": name,
+        "additionalEventData": details,
         "eventID": new_id(),
         "eventType": "AwsServiceEvent",
         "eventCategory": "Management",
@@ -333,6 +365,10 @@ def _open(path: Path) -> tuple[int, bool]:
     sync_folder(path.parent)
     size = os.fstat(descriptor).st_size
     return descriptor, size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+
+
+def _is_deleted(descriptor: int) -> bool:
+    return os.fstat(descriptor).st_nlink == 0
 
 
 def _same_file(descriptor: int, path: Path) -> bool:

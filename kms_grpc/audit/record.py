@@ -22,6 +22,11 @@ LARGEST_REFUSED: Final = 256 * 1024
 """Largest record of a refused call, in bytes. Requests within their limits stay below. Of larger ones (a gRPC message
 may have 4 MiB) the parameters are left out, so that refused calls cannot fill the disk."""
 
+AGENT_LENGTH: Final = 256
+"""Most characters of a user agent in a record, at most 1,536 bytes of JSON."""
+TEXT_LENGTH: Final = 1024
+"""Most characters of an error's text in a record, at most 6 KiB of JSON. Texts may quote what a caller sent."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -40,7 +45,7 @@ class AuditRecord(msgspec.Struct):
     errorMessage: str | msgspec.UnsetType = msgspec.UNSET
 
     def fail(self, code: str, text: str) -> None:
-        self.errorCode, self.errorMessage = code, text
+        self.errorCode, self.errorMessage = code, text[:TEXT_LENGTH]
 
     def line(self, head: bytes) -> bytes:
         """Returns the record as one JSON object and a newline."""
@@ -164,5 +169,31 @@ def access_key_event(
         "managementEvent": True,
         "eventCategory": "Management",
         "recipientAccountId": principal.account,
+    }
+    return event_id, _encode(event) + b"\n"
+
+
+def shard_event(name: str, region: str, account: str, time_ns: int, details: dict[str, Any]) -> tuple[str, bytes]:
+    """Returns event id and record of an event about a whole shard: FirstRowHashes, AcceptOlderShard,
+    RowsDifferFromCommitted."""
+    event_id = new_id()
+    event = {
+        "eventVersion": "1.11",
+        "userIdentity": {"accountId": account, "invokedBy": "kms-grpc serve"},
+        "eventTime": iso_time(time_ns),
+        "eventSource": "kms.amazonaws.com",
+        "eventName": name,
+        "awsRegion": region,
+        "sourceIPAddress": "kms-grpc serve",
+        "userAgent": "kms-grpc serve",
+        "requestParameters": None,
+        "responseElements": None,
+        "eventID": event_id,
+        "readOnly": False,
+        "eventType": "AwsServiceEvent",
+        "managementEvent": True,
+        "eventCategory": "Management",
+        "recipientAccountId": account,
+        "serviceEventDetails": details,
     }
     return event_id, _encode(event) + b"\n"

@@ -11,6 +11,9 @@ REQUEST_ID_LENGTH: Final = 128
 REQUEST_ID: Final = re.compile(rf"[!-~]{{1,{REQUEST_ID_LENGTH}}}")
 """A request id: printable ASCII without spaces."""
 
+REGION_LENGTH: Final = 64
+"""Most characters of a called region that records and answers repeat. Regions are shorter."""
+
 
 class SignedRequest(NamedTuple):
     """An HTTP request as it was received; a signature is verified over it."""

@@ -15,16 +15,23 @@ Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-s
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import quote
 
 from kms_grpc.authentication.credentials import Credentials, SignedRequest
 from kms_grpc.authentication.signing_date import basic_format, date_header, seconds_of, text_of
+from kms_grpc.authentication.signing_key import (
+    SERVICE,
+    TERMINATOR,
+    SigningKey,
+    SigningKeys,
+    derive_signing_key,
+    hex_digest,
+)
 from kms_grpc.errors import (
     IncompleteSignatureException,
     InvalidSignatureException,
@@ -35,8 +42,6 @@ from kms_grpc.errors import (
 from kms_grpc.model.principal import Principal
 
 ALGORITHM: Final = b"AWS4-HMAC-SHA256"
-SERVICE: Final = b"kms"
-TERMINATOR: Final = b"aws4_request"
 SKEW_SECONDS: Final = 300
 MUST_BE_SIGNED: Final = (b"host", b"x-amz-target")
 """Headers that must be signed, beside the date and every `x-amz-` header that is sent."""
@@ -56,8 +61,10 @@ class Signer(NamedTuple):
     """The principal of an access key, and the signing keys derived from the secret."""
 
     principal: Principal
-    signing_key: Callable[[bytes, bytes], bytes]
-    """Maps (date, region) to a signing key of 32 bytes."""
+    signing_key: Callable[[bytes, bytes], SigningKey]
+    """Maps (date, region) to a signing key."""
+    keep: Callable[[bytes, bytes, SigningKey], None]
+    """Keeps the key of (date, region), which has verified a signature."""
 
 
 class Signers(Protocol):
@@ -74,8 +81,7 @@ class FixedSigners:
 
     def __init__(self, known: Iterable[tuple[str, str, Principal]]) -> None:
         self._signers = {
-            access_key_id: Signer(principal, lru_cache(16)(partial(derive_signing_key, secret.encode())))
-            for access_key_id, secret, principal in known
+            access_key_id: _fixed(secret.encode(), principal) for access_key_id, secret, principal in known
         }
 
     def find(self, access_key_id: str) -> Signer | None:
@@ -83,6 +89,15 @@ class FixedSigners:
         return self._signers.get(access_key_id)
 
     find_warm = find
+
+
+def _fixed(secret: bytes, principal: Principal) -> Signer:
+    keys = SigningKeys()
+
+    def signing_key(date: bytes, region: bytes) -> SigningKey:
+        return keys.find(date, region) or SigningKey(derive_signing_key(secret, date, region))
+
+    return Signer(principal, signing_key, keys.keep)
 
 
 class Scope(NamedTuple):
@@ -95,10 +110,8 @@ class Scope(NamedTuple):
     terminator: bytes
     signed_headers: bytes
     names: tuple[bytes, ...]
-
-    @property
-    def text(self) -> bytes:
-        return b"/".join((self.date, self.region, self.service, self.terminator))
+    text: bytes
+    """Date, region, service and terminator, as the signature covers them."""
 
 
 class SignatureV4:
@@ -132,9 +145,11 @@ class SignatureV4:
         signer = find(scope.access_key_id)
         if signer is None:
             raise UnrecognizedClientException(UNKNOWN)
-        expected = signature_of(signer.signing_key(scope.date, scope.region), request, scope, moment)
-        if not hmac.compare_digest(expected, signature):
+        key = signer.signing_key(scope.date, scope.region)
+        if not hmac.compare_digest(signature_of(key, request, scope, moment), signature):
             raise InvalidSignatureException(MISMATCH)
+        signer.keep(scope.date, scope.region, key)
+        _verified_scopes.keep(stated, scope)
         return signer.principal
 
 
@@ -147,25 +162,16 @@ def called_region(request: SignedRequest) -> str | None:
         return None
 
 
-def derive_signing_key(secret: bytes, date: bytes, region: bytes) -> bytes:
-    """Returns the signing key for one day and region, 32 bytes."""
-    key = hmac.digest(b"AWS4" + secret, date, "sha256")
-    for part in (region, SERVICE, TERMINATOR):
-        key = hmac.digest(key, part, "sha256")
-    return key
-
-
-def signature_of(signing_key: bytes, request: SignedRequest, scope: Scope, moment: bytes) -> bytes:
+def signature_of(signing_key: SigningKey, request: SignedRequest, scope: Scope, moment: bytes) -> bytes:
     """Returns the signature, 64 hexadecimal digits."""
-    digest = hashlib.sha256(canonical_request(request, scope)).hexdigest().encode()
-    text = b"\n".join((ALGORITHM, moment, scope.text, digest))
-    return hmac.digest(signing_key, text, "sha256").hex().encode()
+    digest = hex_digest(canonical_request(request, scope))
+    return signing_key.sign(b"\n".join((ALGORITHM, moment, scope.text, digest)))
 
 
 def canonical_request(request: SignedRequest, scope: Scope) -> bytes:
     """Returns the canonical request, whose digest is signed."""
     headers = request.headers
-    lines = [name + b":" + b" ".join(headers[name].split()) for name in scope.names]
+    lines = [b"%b:%b" % (name, b" ".join(headers[name].split())) for name in scope.names]
     return b"\n".join(
         (
             request.method,
@@ -174,7 +180,7 @@ def canonical_request(request: SignedRequest, scope: Scope) -> bytes:
             *lines,
             b"",
             scope.signed_headers,
-            hashlib.sha256(request.body).hexdigest().encode(),
+            hex_digest(request.body),
         )
     )
 
@@ -204,14 +210,41 @@ def without_signature(header: bytes) -> tuple[bytes, bytes]:
     """Returns an Authorization header without its signature, and the signature. The headers of a client's calls on one
     day differ in the signature alone."""
     before, _, after = header.partition(b"Signature=")
+    if after.isalnum():
+        return before, after  # the usual form, in which the signature is the last part
     signature, *rest = _SEPARATOR.split(after, 1)
     return before + rest[0] if rest else before, signature
 
 
-@lru_cache(1024)
+class VerifiedScopes:
+    """Scopes by the Authorization header, without its signature, of calls that were verified: all calls of a client on
+    one day state the same. What strangers send is not kept."""
+
+    LIMIT: Final = 1024
+    BYTES: Final = 1024
+    """A longer header is not kept, so that all of them have at most a megabyte."""
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, Scope] = {}
+        self.find = self._kept.get
+
+    def keep(self, stated: bytes, scope: Scope) -> None:
+        if stated not in self._kept and len(stated) <= self.BYTES:
+            if len(self._kept) >= self.LIMIT:
+                self._kept.clear()
+            self._kept[stated] = scope
+
+
+_verified_scopes: Final = VerifiedScopes()
+
+
 def read_scope(stated: bytes, is_signed: bool) -> Scope:
-    """Parses an Authorization header without its signature. Cached, since all calls of a client on one day send the
-    same. Raises IncompleteSignatureException."""
+    """Parses an Authorization header without its signature. Raises IncompleteSignatureException."""
+    found = _verified_scopes.find(stated) if is_signed else None
+    return found or _parse_scope(stated, is_signed)
+
+
+def _parse_scope(stated: bytes, is_signed: bool) -> Scope:
     pairs = _STATED.findall(stated) + [(b"Signature", b"")] * is_signed
     stated_names = [name for name, _ in pairs]
     wrong = [_not_once(name.decode(), stated_names.count(name)) for name in PARTS if stated_names.count(name) != 1]
@@ -226,7 +259,8 @@ def read_scope(stated: bytes, is_signed: bool) -> Scope:
     signed = given[b"SignedHeaders"]
     access_key_id, date, region, service, terminator = parts
     names = tuple(signed.split(b";"))
-    return Scope(access_key_id.decode("latin-1"), date, region, service, terminator, signed, names)
+    text = b"/".join((date, region, service, terminator))
+    return Scope(access_key_id.decode("latin-1"), date, region, service, terminator, signed, names, text)
 
 
 def _not_once(name: str, count: int) -> str:
@@ -258,12 +292,14 @@ def _check_headers(request: SignedRequest, scope: Scope) -> bytes:
     headers = request.headers
     dated = date_header(headers)
     moment = basic_format(dated, headers[dated])
-    for name in scope.names:
+    names = scope.names
+    for name in names:
         if name not in headers:
             raise InvalidSignatureException(MISMATCH)
-    for name in (*MUST_BE_SIGNED, dated, *(name for name in headers if name.startswith(b"x-amz-"))):
-        if name not in scope.names:
-            raise InvalidSignatureException(f"'{name.decode()}' must be a 'SignedHeader' in the AWS Authorization.")
+    for name in (*MUST_BE_SIGNED, dated, *[name for name in headers if name.startswith(b"x-amz-")]):
+        if name not in names:
+            shown = name.decode("ascii", "backslashreplace")
+            raise InvalidSignatureException(f"'{shown}' must be a 'SignedHeader' in the AWS Authorization.")
     return moment
 
 

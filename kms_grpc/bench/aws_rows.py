@@ -1,6 +1,6 @@
 """Rows `aws.*`: the door for AWS's own clients.
 
-`aws.encrypt.1k` is the worker's CPU per signed call, beside a bare ASGI echo of the same sizes in the same server.
+`aws.encrypt.1k` is the worker's CPU per signed call, beside a bare ASGI echo of the same sizes in the same worker.
 `aws.sigv4` is the verification of a signature, beside botocore's signing.
 
 The client's signing is not measured: a request is signed once and sent repeatedly; the server verifies each copy.
@@ -21,13 +21,8 @@ import click
 import msgspec
 
 from kms_grpc.authentication.credentials import Credentials, SignedRequest
-from kms_grpc.authentication.signature_v4 import (
-    FixedSigners,
-    SignatureV4,
-    derive_signing_key,
-    read_scope,
-    signature_of,
-)
+from kms_grpc.authentication.signature_v4 import FixedSigners, SignatureV4, read_scope, signature_of
+from kms_grpc.authentication.signing_key import SigningKey, derive_signing_key
 from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.echo import USAGE
@@ -49,17 +44,21 @@ JSON: Final = b"application/x-amz-json-1.1"
 def measure(name: str, bench_data: BenchData) -> list[Row]:
     if name == "aws.sigv4":
         return _verification(bench_data)
-    with own_server(bench_data.fresh("serve"), 1, aws=True) as target, _connections(target) as connections:
-        load = _Load(target, connections)
+    with (
+        own_server(bench_data.fresh("serve"), 1, aws=True) as target,
+        _connections(target.aws_endpoint) as to_door,
+        _connections(target.echo_endpoint) as to_echo,
+    ):
+        load, echoing = _Load(target, to_door), _Load(target, to_echo)
         encrypt = signed_call(target, "Encrypt", load.encrypt_request())
         echo = echo_call(target, encrypt, load.answer_bytes(encrypt))
         seconds, rounds = bench_data.effort.seconds, bench_data.effort.rounds
         load.run(encrypt, bench_data.effort.warm_up)
-        load.run(echo, bench_data.effort.warm_up)
+        echoing.run(echo, bench_data.effort.warm_up)
         return [
             interleaved(
-                name, "µs CPU/call", GOALS[name], lambda: load.run(encrypt, seconds), lambda: load.run(echo, seconds),
-                rounds,
+                name, "µs CPU/call", GOALS[name], lambda: load.run(encrypt, seconds),
+                lambda: echoing.run(echo, seconds), rounds,
             )
         ]  # fmt: skip
 
@@ -88,7 +87,7 @@ def _signed(host: bytes, target: bytes, body: bytes) -> dict[bytes, bytes]:
         DEV_ACCESS_KEY.encode(), moment[:8], REGION.encode(), b";".join(headers),
     )  # fmt: skip
     scope = read_scope(stated, True)
-    key = derive_signing_key(DEV_SECRET.encode(), scope.date, scope.region)
+    key = SigningKey(derive_signing_key(DEV_SECRET.encode(), scope.date, scope.region))
     signature = signature_of(key, SignedRequest(b"POST", b"/", b"", headers, body), scope, moment)
     return {**headers, b"authorization": stated + b"Signature=" + signature}
 
@@ -102,9 +101,9 @@ def _http(path: bytes, headers: dict[bytes, bytes], body: bytes) -> bytes:
 
 
 @contextmanager
-def _connections(target: Target) -> Iterator[list[socket.socket]]:
-    assert target.aws_endpoint is not None
-    host, _, port = target.aws_endpoint.rpartition(":")
+def _connections(endpoint: str | None) -> Iterator[list[socket.socket]]:
+    assert endpoint is not None
+    host, _, port = endpoint.rpartition(":")
     opened = [socket.create_connection((host, int(port)), timeout=60) for _ in range(CONNECTIONS)]
     try:
         yield opened

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sqlite3
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -17,9 +16,10 @@ def facts() -> dict[str, Any]:
     from cryptography.hazmat.backends.openssl import backend
 
     from kms_grpc.crypto.keyring import libcrypto_version
+    from kms_grpc.registry.sql.library import sqlite_version
 
     return {
-        "versions": {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, **_packages()},
+        "versions": {"python": platform.python_version(), "sqlite": sqlite_version(), **_packages()},
         "libcrypto": libcrypto_version(),
         "libcrypto_of_cryptography": backend.openssl_version_text(),
         "processor": f"{_processor()}, {os.cpu_count()} cores",

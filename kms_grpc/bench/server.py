@@ -17,6 +17,7 @@ from kms_grpc import config
 from kms_grpc.bench import own_certificate
 from kms_grpc.bench.children import BenchFailed, environment
 from kms_grpc.bench.http2 import Answer, LoadConnection
+from kms_grpc.bench.http_echo import PORT_FILE
 from kms_grpc.bench.sockets import Trust
 from kms_grpc.config import Settings
 from kms_grpc.processes.isolation import python_module
@@ -38,6 +39,8 @@ class Target:
     token: str | None
     region: str | None
     aws_endpoint: str | None = None
+    echo_endpoint: str | None = None
+    """The echo beside the AWS door."""
     trust: Trust | None = None
     """The trusted certificates for TLS; None for plain text."""
 
@@ -57,7 +60,7 @@ def own_server(data_dir: Path, workers: int, aws: bool = False, tls: bool = Fals
     try:
         server.start()
         token = (data_dir / "dev.token").read_text("ascii").strip()
-        yield Target(server.endpoint, token, REGION, server.aws_endpoint, server.trust)
+        yield Target(server.endpoint, token, REGION, server.aws_endpoint, server.echo_endpoint, server.trust)
     finally:
         server.stop()
 
@@ -70,6 +73,7 @@ class BenchServer:
         self._certified = own_certificate.make(data_dir / "tls") if tls else None
         self.trust = Trust(str(self._certified.ca)) if self._certified else None
         self.aws_endpoint = f"127.0.0.1:{free_port()}" if aws else None
+        self.echo_endpoint = f"127.0.0.1:{free_port()}" if aws else None
         self.endpoint = f"127.0.0.1:{free_port()}"
         self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
@@ -77,6 +81,8 @@ class BenchServer:
     def start(self) -> float:
         """Starts the server; returns the seconds from exec to the first SERVING."""
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.echo_endpoint is not None:
+            (self.data_dir / PORT_FILE).write_text(self.echo_endpoint.rpartition(":")[2])
         with (self.data_dir / "serve.log").open("ab") as log:
             begun = time.perf_counter()
             command = python_module(SERVER_MODULE, "serve", str(os.getpid()))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from kms_grpc import app, config
 from kms_grpc.bench.echo import echo_handlers
-from kms_grpc.bench.http_echo import with_echo
+from kms_grpc.bench.http_echo import echo_doors
 from kms_grpc.config import Settings
 from kms_grpc.endpoints.doors import Beside
 from kms_grpc.processes import worker
@@ -22,7 +22,7 @@ MODULE = "kms_grpc.bench.server_process"
 
 
 def _worker(settings: Settings, index: int) -> app.Worker:
-    return app.Worker(settings, index, Beside(echo_handlers(str(index)), with_echo))
+    return app.Worker(settings, index, Beside(echo_handlers(str(index)), echo_doors))
 
 
 def _serve() -> int:

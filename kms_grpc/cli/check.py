@@ -24,10 +24,17 @@ COLOURS: Final = {"ok": "green", "note": "yellow", "BAD": "red"}
     "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",
     help="Check this configuration file, and the data directory that it names.",
 )  # fmt: skip
+@click.option(
+    "--marks-dir", type=click.Path(path_type=Path), metavar="DIR",
+    help="The marks, if the server's marks_dir is set.  [that of --config; those in the data directory]",
+)  # fmt: skip
 @click.option("--endpoint", metavar="ADDRESS", help="Check this server.  [that of --data-dir; KMS_GRPC_ENDPOINT]")
 @tls_options
 @output_option
-def check(data_dir: Path | None, config_file: Path | None, endpoint: str | None, output: str, **tls: Any) -> int:
+def check(
+    data_dir: Path | None, config_file: Path | None, marks_dir: Path | None, endpoint: str | None, output: str,
+    **tls: Any,
+) -> int:  # fmt: skip
     """Check this machine, a data directory and a running server. Exit code 0 only if nothing is wrong.
 
     The check reads the root key and every row of the data directory. It changes nothing and can run beside the server.
@@ -45,8 +52,10 @@ def check(data_dir: Path | None, config_file: Path | None, endpoint: str | None,
         raise click.UsageError(
             "--tls-ca and --tls-name need --endpoint: the server of --data-dir is trusted by its own certificate"
         )
+    if marks_dir is not None and not has_directory:
+        raise click.UsageError("--marks-dir needs --data-dir or --config")
     with failing_cleanly(output):
-        findings = list(_examine(data_dir, config_file, endpoint, tls))
+        findings = list(_examine(data_dir, config_file, marks_dir, endpoint, tls))
     well = all(finding.verdict is not Verdict.BAD for finding in findings)
     if output == JSON:
         rows = [{"Subject": f.subject, "Verdict": f.verdict.value.lower(), "Text": f.text} for f in findings]
@@ -57,7 +66,7 @@ def check(data_dir: Path | None, config_file: Path | None, endpoint: str | None,
 
 
 def _examine(
-    data_dir: Path | None, config_file: Path | None, endpoint: str | None, tls: dict[str, Any]
+    data_dir: Path | None, config_file: Path | None, marks_dir: Path | None, endpoint: str | None, tls: dict[str, Any]
 ) -> Iterator[Finding]:
     from kms_grpc.cli import findings
     from kms_grpc.client import Connection
@@ -68,11 +77,12 @@ def _examine(
     if config_file is not None:
         from kms_grpc.cli.configuration_findings import examine_configuration
 
-        found, named = examine_configuration(config_file)
+        found, settings = examine_configuration(config_file)
         yield from found
-        data_dir = data_dir or named
+        if settings is not None and settings.data_dir.is_dir():
+            data_dir, marks_dir = data_dir or settings.data_dir, marks_dir or settings.marks_dir
     if data_dir is not None:
-        yield from findings.examine_data_dir(data_dir)
+        yield from findings.examine_data_dir(data_dir, marks_dir)
         yield from findings.examine_workers(data_dir)
         asked = asked or [*findings.own_connections(data_dir)]
         if not asked:

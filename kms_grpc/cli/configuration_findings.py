@@ -10,9 +10,8 @@ from kms_grpc.cli.findings import Finding, Verdict
 from kms_grpc.config import ConfigurationError, Settings, load
 
 
-def examine_configuration(path: Path) -> tuple[list[Finding], Path | None]:
-    """Returns findings about a configuration file and the files that it names, and its data directory if there is
-    one."""
+def examine_configuration(path: Path) -> tuple[list[Finding], Settings | None]:
+    """Returns findings about a configuration file and the files that it names, and its settings if it can be read."""
     try:
         settings = load(path, {})
     except ConfigurationError as error:
@@ -27,7 +26,7 @@ def examine_configuration(path: Path) -> tuple[list[Finding], Path | None]:
     regions, callers = ", ".join(settings.regions), len(settings.principals)
     if not any(examined):
         findings.append(Finding("configuration", Verdict.OK, f"{path}: regions {regions}; callers: {callers}"))
-    return findings, settings.data_dir if settings.data_dir.is_dir() else None
+    return findings, settings
 
 
 def _trouble(examine: Callable[[Settings], None], settings: Settings) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -12,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kms_grpc.crypto.keyring import forbid_core_dumps, keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
+from kms_grpc.processes import claims
 from kms_grpc.processes.gauges import KEEPER, WORKER, Gauges
 from kms_grpc.processes.ownership import of_another_user
 from kms_grpc.processes.run_folder import RunFolder
+from kms_grpc.registry.known import refuse_if_known
 from kms_grpc.registry.own_row import WillNotStart, read_own_row
 from kms_grpc.registry.provisioning import examine
+from kms_grpc.registry.sql.library import sqlite_advice, sqlite_version
 from kms_grpc.root_key.file import RootKeyFile
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ def examine_machine() -> Iterator[Finding]:
     advice = libcrypto_advice()
     if advice:
         yield Finding("libcrypto", Verdict.NOTE, advice)
+    sqlite = sqlite_advice()
+    yield Finding("sqlite", Verdict.BAD if sqlite else Verdict.OK, sqlite or sqlite_version())
     forbid_core_dumps()
     open_keyring(KEYRING_SLOTS)
     facts = keyring_facts()
@@ -62,8 +66,8 @@ def examine_machine() -> Iterator[Finding]:
     yield Finding("memory", Verdict.OK if kept_out else Verdict.BAD, dumps)
 
 
-def examine_data_dir(data_dir: Path) -> Iterator[Finding]:
-    """Yields findings about the root key, shards, rows and permissions of a data directory.
+def examine_data_dir(data_dir: Path, marks_dir: Path | None = None) -> Iterator[Finding]:
+    """Yields findings about the root key, shards, rows, marks and permissions of a data directory.
 
     The directory's server may be running or not.
     """
@@ -83,7 +87,7 @@ def examine_data_dir(data_dir: Path) -> Iterator[Finding]:
         return
     try:
         yield Finding("root key", Verdict.OK, f"fingerprint {root.fingerprint}")
-        yield from _examine_shards(data_dir / "regions", root)
+        yield from _examine_shards(data_dir, marks_dir or data_dir / "marks", root)
     finally:
         root.close()
 
@@ -98,20 +102,27 @@ def _wanted_root_keys(folder: Path) -> Iterator[Finding]:
         yield Finding(f"region {path.stem}", Verdict.BAD, wanted)
 
 
-def _examine_shards(folder: Path, root: RootKey) -> Iterator[Finding]:
+def _examine_shards(data_dir: Path, marks: Path, root: RootKey) -> Iterator[Finding]:
+    folder = data_dir / "regions"
     shards = sorted(folder.glob("*.sqlite"))
     if not shards:
         yield Finding(
             "regions", Verdict.BAD, f"no shard in {folder}: this is no data directory, or no server was started on it"
         )
     for path in shards:
-        yield from _examine_shard(path, root)
+        yield from _examine_shard(path, marks / f"{path.stem}.mark", root)
+    for mark in sorted(marks.glob("*.mark")):
+        if not (folder / f"{mark.stem}.sqlite").exists():
+            try:
+                refuse_if_known(data_dir, folder / f"{mark.stem}.sqlite", mark)
+            except WillNotStart as error:
+                yield Finding(f"region {mark.stem}", Verdict.BAD, str(error))
 
 
-def _examine_shard(path: Path, root: RootKey) -> Iterator[Finding]:
+def _examine_shard(path: Path, mark: Path, root: RootKey) -> Iterator[Finding]:
     subject = f"region {path.stem}"
     try:
-        row, damaged = examine(path, root)
+        row, damaged, different = examine(path, root, mark)
     except WillNotStart as error:
         yield Finding(subject, Verdict.BAD, str(error))
         return
@@ -122,8 +133,10 @@ def _examine_shard(path: Path, root: RootKey) -> Iterator[Finding]:
     )
     for name in damaged:
         yield Finding(subject, Verdict.BAD, f"changed on disk: {name}. Restore it from a backup")
-    if not damaged:
-        yield Finding(subject, Verdict.OK, "all rows are as they were written")
+    for difference in different:
+        yield Finding(subject, Verdict.BAD, f"not what was committed last: {difference}. Put the newest copy back")
+    if not damaged and not different:
+        yield Finding(subject, Verdict.OK, "all rows are as they were written last, and the mark knows no later ones")
 
 
 def _examine_permissions(data_dir: Path) -> Iterator[Finding]:
@@ -152,7 +165,7 @@ def _examine_room(data_dir: Path) -> Iterator[Finding]:
 
 
 def _folders(data_dir: Path) -> list[Path]:
-    return [data_dir / "run", data_dir / "audit", data_dir / "regions"]
+    return [data_dir / "run", data_dir / "audit", data_dir / "regions", data_dir / "marks"]
 
 
 def _is_open(path: Path) -> bool:
@@ -165,17 +178,7 @@ def _is_open(path: Path) -> bool:
 
 def served_addresses(data_dir: Path) -> list[str]:
     """Returns the gRPC addresses of the server that runs on a data directory; empty if none runs."""
-    try:
-        descriptor = os.open(data_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return []
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return []
-    except BlockingIOError:
-        return _written_lines(RunFolder(data_dir).address)
-    finally:
-        os.close(descriptor)
+    return _written_lines(RunFolder(data_dir).address) if claims.is_held(data_dir) else []
 
 
 def _written_lines(path: Path) -> list[str]:
@@ -230,6 +233,8 @@ def examine_workers(data_dir: Path) -> Iterator[Finding]:
         yield from _certificate_ending(name, gauges["tls_seconds_to_expiry"])
         if gauges["audit_blocked"]:
             yield Finding(name, Verdict.BAD, "the audit log cannot be written: free space on the disk")
+        if gauges["audit_gaps"]:
+            yield Finding(name, Verdict.BAD, "its audit log was deleted while it ran: restore it from a backup")
         if gauges["audit_dropped"]:
             yield Finding(
                 name, Verdict.BAD, f"{gauges['audit_dropped']} audit records were lost: the log could not be written"

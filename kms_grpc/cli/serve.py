@@ -34,11 +34,16 @@ from kms_grpc.config import ConfigurationError, load
 @click.option(
     "--dev", is_flag=True, help="Accept one caller, root of account 123456789012, with the token in DIR/dev.token."
 )
+@click.option(
+    "--accept-older",
+    is_flag=True,
+    help="Once, after a restore on purpose: serve regions that are older than their marks. Audited.",
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[info]")
 def serve(
     data_dir: str | None, listen: str | None, aws_listen: str | None, regions: tuple[str, ...], workers: int | None,
     metrics_listen: str | None, config_file: Path | None, dev: bool, log_level: str | None,
-    tls_certificate: str | None, tls_key: str | None,
+    tls_certificate: str | None, tls_key: str | None, accept_older: bool,
 ) -> int:  # fmt: skip
     """Serve keys of one or more regions until SIGTERM or Ctrl-C.
 
@@ -64,7 +69,7 @@ def serve(
     given = {
         "data_dir": data_dir, "listen": listen, "aws_listen": aws_listen, "regions": list(regions) or None,
         "workers": workers, "metrics_listen": metrics_listen, "dev": dev or None, "log_level": log_level,
-        "tls": _tls(tls_certificate, tls_key),
+        "accept_older": accept_older or None, "tls": _tls(tls_certificate, tls_key),
     }  # fmt: skip
     try:
         settings = load(config_file, given)

@@ -15,6 +15,8 @@ https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
 from __future__ import annotations
 
 import binascii
+import json
+import re
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
@@ -36,6 +38,8 @@ Convert = Callable[[Any, str, dict[int | str, str]], Any]
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+_MEMBER = re.compile(rb'"[ \t\r\n]*:')
+"""The end of a member's name. It also matches in a text that begins with a colon, or behind a quote in a text."""
 _RANGES = {
     FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.TYPE_INT64: (-(2**63), 2**63 - 1),
@@ -74,11 +78,31 @@ def _validator(request: type[Message]) -> Validator:
 def _object(raw: bytes) -> dict[str, Any]:
     try:
         value = _decode(raw)
+        if isinstance(value, dict) and raw.count(b":") != len(value) and len(_MEMBER.findall(raw)) != _count(value):
+            _refuse_repeated(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise SerializationException("The body of the request is not valid JSON.") from None
     if not isinstance(value, dict):
         raise SerializationException("The body of the request must be a JSON object.")
     return value
+
+
+def _count(value: Any) -> int:
+    """Returns the number of members in a JSON value, at all depths."""
+    if isinstance(value, dict):
+        return len(value) + sum([_count(each) for each in value.values() if type(each) in (dict, list)])
+    return sum([_count(each) for each in value if type(each) in (dict, list)])
+
+
+def _refuse_repeated(raw: bytes) -> None:
+    """Raises SerializationException if an object has a member twice: readers of JSON differ in which one they take, so
+    somebody who has checked the request before may have read another."""
+
+    def members(pairs: list[tuple[str, Any]]) -> None:
+        if len(dict(pairs)) != len(pairs):
+            raise SerializationException("An object in the body of the request has a member twice.")
+
+    json.loads(raw, object_pairs_hook=members)
 
 
 def _fill(message: Message, members: dict[str, Any], path: str, spellings: dict[int | str, str]) -> None:

@@ -6,12 +6,13 @@ import asyncio
 import functools
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
 from kms_grpc.endpoints.fair_queue import FairQueue, MemoryBudget
-from kms_grpc.errors import KMSError
+from kms_grpc.endpoints.stopping import is_stop
+from kms_grpc.errors import KMSError, ThrottlingException
 from kms_grpc.operations.call import MustWrite
 from kms_grpc.operations.contract.wire import PROTOBUF, Wire
 from kms_grpc.operations.executor import Executor
@@ -30,10 +31,11 @@ class Lane:
 
 
 class BlockingPool:
-    """The threads of a worker, shared by all its doors, in three lanes.
+    """The threads of a worker, shared by all its doors, in four lanes.
 
     Reads of keys that are not cached never wait behind writes, which may wait for the disk for seconds. Slow operations
-    (`Operation.is_slow`), which compute for seconds, delay no others. The queues draw on one memory budget.
+    (`Operation.is_slow`), which compute for seconds, delay no others. Strangers wait for their judgement in a lane of
+    their own. The queues draw on one memory budget.
     """
 
     def __init__(self, executor: Executor, limits: Limits) -> None:
@@ -42,11 +44,16 @@ class BlockingPool:
         self._reads = Lane("read", limits.read_threads, limits.waiting_calls, self.budget)
         self._writes = Lane("write", limits.threads, limits.waiting_calls, self.budget)
         self._slow = Lane("slow", 1, limits.waiting_calls, self.budget)
+        self._judging = Lane("judging", 1, limits.waiting_calls, self.budget)
 
     @property
     def pending(self) -> int:
         """Number of calls that wait for a thread or occupy one."""
-        return sum(lane.queue.pending for lane in (self._reads, self._writes, self._slow))
+        return sum(lane.queue.pending for lane in self._lanes)
+
+    @property
+    def _lanes(self) -> tuple[Lane, ...]:
+        return self._reads, self._writes, self._slow, self._judging
 
     async def execute(
         self,
@@ -76,6 +83,16 @@ class BlockingPool:
         except MustWrite:
             return await self._run(self._writes, call, operation, credentials, connection, size)
 
+    async def judge(self, operation: Operation, credentials: Credentials, *, connection: Hashable) -> None:
+        """Runs Executor.authenticate in a thread. `connection` takes turns with others like it: the peer's address.
+        Raises KMSError."""
+        try:
+            async with self._judging.queue.turn(connection, 0, credentials.deadline_ns):
+                judging = functools.partial(self._executor.authenticate, operation, credentials)
+                await _run_in_thread(self._judging.threads, judging)
+        except ThrottlingException as refused:
+            raise self._executor.refuse(operation, credentials, refused) from None
+
     async def run(self, work: Callable[[], None], *, connection: Hashable, deadline_ns: int | None) -> None:
         """Run the admission of a new stream when this connection's turn comes. Raises KMSError if it is rejected."""
         async with self._reads.queue.turn(connection, 0, deadline_ns):
@@ -87,7 +104,7 @@ class BlockingPool:
 
     def close(self) -> None:
         """Wait for the running calls and end the threads."""
-        for lane in (self._reads, self._writes, self._slow):
+        for lane in self._lanes:
             lane.threads.shutdown(wait=True)
 
     async def _run(
@@ -113,11 +130,21 @@ class BlockingPool:
 
 
 async def _run_in_thread(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-    """Run `work` in a thread. A cancelled call keeps its slot until its thread has finished."""
+    """Run `work` in a thread. A cancelled call keeps its slot until its thread has finished, unless the worker stops:
+    the call is then refused at once, and the thread finishes meanwhile."""
     running = asyncio.wrap_future(threads.submit(work))
     try:
         return await asyncio.shield(running)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as reason:
+        if is_stop(reason):
+            running.add_done_callback(_retrieve)
+            raise
         await asyncio.wait([running])
         running.exception()  # asyncio logs exceptions that are never retrieved; the executor has audited this one
         raise
+
+
+def _retrieve(finished: asyncio.Future[Any]) -> None:
+    """Take the error of work that nobody waits for any more, which asyncio would log."""
+    if not finished.cancelled():
+        finished.exception()

@@ -16,9 +16,12 @@ import grpc
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
 from kms_grpc.endpoints.blocking_pool import BlockingPool
-from kms_grpc.endpoints.call_limit import ARRIVAL_SECONDS, LATE
+from kms_grpc.endpoints.call_limit import read_in_time
 from kms_grpc.endpoints.fair_queue import FairQueue, Turn
-from kms_grpc.errors import DeadlineExceeded, KMSError, ValidationException
+from kms_grpc.endpoints.grpc_answers import GrpcAnswers
+from kms_grpc.endpoints.grpc_metadata import with_deadline
+from kms_grpc.endpoints.stopping import stopped
+from kms_grpc.errors import KMSError, ValidationException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.recording import ended_by_caller
@@ -42,38 +45,35 @@ def is_bulk(operation: Operation) -> bool:
 class Bulk:
     """The calls with large messages of one worker."""
 
-    def __init__(self, executor: Executor, limits: Limits, blocking_pool: BlockingPool) -> None:
+    def __init__(self, executor: Executor, limits: Limits, blocking_pool: BlockingPool, answers: GrpcAnswers) -> None:
         self._executor = executor
+        self._answers = answers
         self._blocking_pool = blocking_pool
         self._most = limits.message_bytes
         seconds = limits.bulk_waiting_ms / 1000
         self.queue = FairQueue(blocking_pool.budget, slots=SLOTS, each=EACH, waiting=limits.calls, seconds=seconds)
 
-    def method(
-        self,
-        operation: Operation,
-        credentials_of: Callable[[Context], Credentials],
-        refuse: Callable[[Context, Credentials, KMSError], None],
-        trailers: Callable[[Credentials], tuple[tuple[str, str], ...]],
-    ) -> Method:
-        """Returns gRPC's handler of an operation. `refuse` ends the call with an error."""
+    def method(self, operation: Operation) -> Method:
+        """Returns gRPC's handler of an operation."""
 
         async def serve(_: Any, context: Context) -> None:
-            credentials = credentials_of(context)
+            credentials = with_deadline(context)
             turn = self.queue.turn(context.peer(), self._most, credentials.deadline_ns)
             try:
                 async with turn:
                     answer = await self._answer(operation, credentials, turn, context)
                     turn.resize(turn.size // 2 + len(answer))
-                    context.set_trailing_metadata(trailers(credentials))
+                    context.set_trailing_metadata(self._answers.trailers(credentials))
                     await context.write(answer)
             except KMSError as error:
                 refused = error if turn.started else self._executor.refuse(operation, credentials, error)
-                refuse(context, credentials, refused)
-            except asyncio.CancelledError:
+                self._answers.refuse(context, credentials, refused)
+            except asyncio.CancelledError as reason:
                 if not turn.started:
                     self._executor.refuse(operation, credentials, ended_by_caller(credentials))
-                raise
+                self._answers.refuse(context, credentials, stopped(reason))
+            except Exception as problem:
+                self._answers.refuse(context, credentials, self._executor.refuse(operation, credentials, problem))
 
         return serve
 
@@ -93,11 +93,8 @@ class Bulk:
         gRPC itself rejects a message over the limit; reading then yields EOF, as if the client had sent nothing.
         """
         try:
-            async with asyncio.timeout(ARRIVAL_SECONDS):
-                read = await context.read()
+            read = await read_in_time(context)
             turn.require_time()
-        except TimeoutError:
-            raise self._executor.refuse(operation, credentials, DeadlineExceeded(LATE)) from None
         except KMSError as too_late:
             raise self._executor.refuse(operation, credentials, too_late) from None
         if read is grpc.aio.EOF:

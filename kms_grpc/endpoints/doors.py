@@ -23,8 +23,8 @@ class Beside:
     """Handlers that the doors serve beside the operations: none in a server, the yardsticks in that of the bench."""
 
     grpc_handlers: Sequence[Any] = ()
-    around_http: Callable[[Any], Any] = lambda door: door
-    """Wraps the ASGI application of the AWS door."""
+    doors: Callable[[Settings], Sequence[Door]] = lambda _: ()
+    """Makes further doors."""
 
 
 NOTHING_BESIDE: Final = Beside()
@@ -45,8 +45,9 @@ class Doors:
         operations = tuple(table)
         self._tls = None if settings.tls is None else ServerTls(settings.tls)
         self._doors: list[Door] = []
+        self._aws: AwsServer | None = None
         if settings.aws_listen is not None:
-            aws = AwsServer(
+            self._aws = AwsServer(
                 executor,
                 self._blocking_pool,
                 operations,
@@ -54,9 +55,9 @@ class Doors:
                 settings.aws_listen,
                 worker,
                 self._tls,
-                beside.around_http,
             )
-            self._doors.append(aws)
+            self._doors.append(self._aws)
+        self._doors += beside.doors(settings)
         self._grpc = GrpcServer(
             executor, self._blocking_pool, operations, settings, worker, beside.grpc_handlers, self._tls
         )
@@ -87,4 +88,5 @@ class Doors:
 
     def gauges(self) -> Mapping[str, int]:
         """Values for some of the names in processes.gauges.WORKER."""
-        return {} if self._tls is None else {"tls_seconds_to_expiry": self._tls.seconds_to_expiry}
+        of_tls = {} if self._tls is None else {"tls_seconds_to_expiry": self._tls.seconds_to_expiry}
+        return {**of_tls, **({} if self._aws is None else self._aws.gauges())}

@@ -1,55 +1,62 @@
-"""An HTTP answer as it goes out: header names as the door spells them, head and body in one write.
+"""HTTP answers as bytes: head and body in one piece.
 
-Header names are case-insensitive (RFC 9110 §5.1), and uvicorn writes them in lower case. A widely used client in C
-looks for `Content-Length` by case, so they go out as AWS writes them.
+Header names are case-insensitive (RFC 9110 §5.1), but a widely used client in C looks for `Content-Length` by case; so
+they go out as AWS writes them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from kms_grpc.audit.record import new_id
 
-Header = tuple[bytes, bytes]
+JSON_1_1: Final = b"application/x-amz-json-1.1"
+TEXT: Final = b"text/plain"
+_STATUS: Final = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\nDate: ".encode() for each in HTTPStatus}
 
 
-class HttpAnswer:
-    """The ASGI application `app` with another way to send: in place of that of uvicorn's cycle."""
+class Answers:
+    """Makes the answers of one worker."""
 
-    def __init__(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._cycle = cycle
-        self._app = app
-        self._head = b""
+    def __init__(self, worker: bytes) -> None:
+        self._last = b"\r\nkms-worker: " + worker + b"\r\n"
+        self._second, self._date = 0, b""
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._app(scope, receive, self.send)
+    def answer(
+        self,
+        status: int,
+        body: bytes,
+        request_id: bytes,
+        keep_alive: bool,
+        kind: bytes = JSON_1_1,
+        *,
+        is_head: bool = False,
+    ) -> bytes:
+        """Returns an answer: without `keep_alive` one that ends the connection, with `is_head` one to HEAD."""
+        return b"".join(
+            (
+                _STATUS[status], self.date(), b"\r\nx-amzn-RequestId: ", request_id,
+                b"\r\nContent-Type: ", kind, b"\r\nContent-Length: ", b"%d" % len(body), self._last,
+                b"\r\n" if keep_alive else b"Connection: close\r\n\r\n", b"" if is_head else body,
+            )
+        )  # fmt: skip
 
-    async def send(self, message: Any) -> None:
-        """Takes `http.response.start`, and then one `http.response.body` with the whole body."""
-        cycle = self._cycle
-        if message["type"] == "http.response.start":
-            self._head = self._head_of(message["status"], message["headers"])
-            return
-        if cycle.flow.write_paused and not cycle.disconnected:
-            await cycle.flow.drain()
-        if not cycle.disconnected:
-            cycle.transport.write(self._head if cycle.scope["method"] == "HEAD" else self._head + message["body"])
-            self._end()
+    def refusal(self, status: int, text: str) -> bytes:
+        """Returns the answer to what is no request. The connection ends with it."""
+        body = text.encode("ascii")
+        return b"".join(
+            (
+                _STATUS[status], self.date(), b"\r\nx-amzn-RequestId: ", new_id().encode(),
+                b"\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ", b"%d" % len(body),
+                b"\r\nConnection: close\r\n\r\n", body,
+            )
+        )  # fmt: skip
 
-    def _head_of(self, status: int, headers: list[Header]) -> bytes:
-        cycle = self._cycle
-        cycle.keep_alive = cycle.keep_alive and (b"Connection", b"close") not in headers
-        date = [(b"Date", value) for name, value in cycle.default_headers if name == b"date"]
-        ends = [] if cycle.keep_alive or (b"Connection", b"close") in headers else [(b"Connection", b"close")]
-        lines = [b"%b: %b\r\n" % header for header in (*date, *headers, *ends)]
-        return STATUS_LINE[status] + b"".join(lines) + b"\r\n"
-
-    def _end(self) -> None:
-        """Ends the request in uvicorn's cycle, as its own `send` does after a whole answer."""
-        cycle = self._cycle
-        cycle.waiting_for_100_continue = False
-        cycle.response_started = cycle.response_complete = True
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
+    def date(self) -> bytes:
+        now = int(time.time())
+        if now != self._second:
+            self._second, self._date = now, formatdate(now, usegmt=True).encode()
+        return self._date

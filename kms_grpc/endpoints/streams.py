@@ -17,20 +17,17 @@ import grpc
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Limits
 from kms_grpc.endpoints.blocking_pool import BlockingPool
-from kms_grpc.endpoints.call_limit import LATE
-from kms_grpc.endpoints.rich_errors import Refusal
-from kms_grpc.errors import DeadlineExceeded, KMSError, ThrottlingException
+from kms_grpc.endpoints.call_limit import DISCONNECT_SECONDS, read_in_time
+from kms_grpc.endpoints.grpc_answers import GrpcAnswers
+from kms_grpc.endpoints.grpc_metadata import with_deadline
+from kms_grpc.endpoints.stopping import stopped
+from kms_grpc.errors import KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.kinds.stream import StreamCall
 from kms_grpc.operations.operation import Operation
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Method = Callable[[Any, Context], Awaitable[None]]
-
-
-DISCONNECT_SECONDS = 0.1
-"""A caller that disconnects looks at first like one that has sent everything. gRPC cancels the task within this time if
-it has disconnected."""
 
 TOO_MANY_STREAMS: Final = "The worker has reached its limit of concurrent streams. Retry after a moment."
 IDLE: Final = "The stream was ended for another one: its caller had neither sent nor read anything for {:g} s."
@@ -49,13 +46,12 @@ class Streams:
         executor: Executor,
         limits: Limits,
         blocking_pool: BlockingPool,
-        refusal: Callable[[Credentials, KMSError], Refusal],
-        trailers: Callable[[Credentials], tuple[tuple[str, str], ...]],
+        answers: GrpcAnswers,
     ) -> None:
         self._executor = executor
         self._limit, self._idle_seconds = limits.streams, limits.stream_idle_seconds
         self._blocking_pool = blocking_pool
-        self._refusal, self._trailers = refusal, trailers
+        self._answers = answers
         self._running: dict[StreamCall, _Messages] = {}
         self._ending = 0
 
@@ -64,29 +60,28 @@ class Streams:
         """Number of streams that have received a message and have not ended."""
         return len(self._running)
 
-    def method(
-        self, operation: Operation, credentials_of: Callable[[Context], Credentials], first_seconds: float | None = None
-    ) -> Method:
-        """Returns gRPC's handler of an operation. The first message must arrive within `first_seconds`, if given."""
+    def method(self, operation: Operation, *, timed: bool = False) -> Method:
+        """Returns gRPC's handler of an operation. If `timed`, the first message must arrive within ARRIVAL_SECONDS."""
 
         async def serve(_: Any, context: Context) -> None:
-            credentials = credentials_of(context)
+            credentials = with_deadline(context)
             stream = StreamCall(self._executor.service, operation, credentials)
-            messages = _Messages(context, first_seconds)
+            messages = _Messages(context, timed)
             try:
                 await self._serve(stream, messages, credentials)
-            except asyncio.CancelledError:
-                if not messages.is_ended_as_idle:
+            except asyncio.CancelledError as reason:
+                if messages.is_ended_as_idle:
+                    await self._end_idle(stream, context, credentials)
+                else:
                     stream.cancel()
-                    raise
-                await self._end_idle(stream, context, credentials)
+                    await self._abort(stream, stopped(reason), context, credentials)
             except Exception as problem:
                 await self._fail(stream, problem, context, credentials)
             finally:
                 self._running.pop(stream, None)
                 stream.close()
                 await messages.end()
-            context.set_trailing_metadata(self._trailers(credentials))
+            context.set_trailing_metadata(self._answers.trailers(credentials))
 
         return serve
 
@@ -95,7 +90,10 @@ class Streams:
         # The traceback refers to frames that hold a message and this error: a cycle that would keep megabytes until the
         # next garbage collection.
         error.__traceback__ = problem.__traceback__ = None
-        refusal = self._refusal(credentials, error)
+        await self._abort(stream, error, context, credentials)
+
+    async def _abort(self, stream: StreamCall, error: KMSError, context: Context, credentials: Credentials) -> None:
+        refusal = self._answers.refusal(credentials, error)
         stream.close()  # before `abort`, which waits while the caller does not read
         await context.abort(*refusal)
 
@@ -171,12 +169,12 @@ class _Messages:
     server receives no more of it than HTTP/2's window of 64 KiB.
     """
 
-    def __init__(self, context: Context, first_seconds: float | None) -> None:
+    def __init__(self, context: Context, first_in_time: bool) -> None:
         """Must be called in the task that serves the call."""
         self._context = context
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
-        self._first_seconds = first_seconds
+        self._first_in_time = first_in_time
         self._asked: asyncio.Task[Any] | None = None
         self.waits_since = inf
         """The loop's time since when the stream waits for its caller to send or read; infinite while it does not."""
@@ -188,17 +186,10 @@ class _Messages:
     async def next(self) -> Any:
         """Returns the next message, or grpc.aio.EOF after the last one."""
         asked, self._asked = self._asked, None
-        if self._first_seconds is not None:
-            return await self._first(self._first_seconds)
+        if self._first_in_time:
+            self._first_in_time = False
+            return await read_in_time(self._context)
         return await self._waiting(asked or self._context.read())
-
-    async def _first(self, seconds: float) -> Any:
-        self._first_seconds = None
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._context.read()
-        except TimeoutError:
-            raise DeadlineExceeded(LATE) from None
 
     async def ask(self) -> None:
         """Request the next message without waiting for it, unless that has been done."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import grpc
 
+from kms_grpc.endpoints import grpc_metadata
 from kms_grpc.endpoints.aws_operations import not_built, unbuilt, unknown_rpc
 from kms_grpc.errors import KMSError
 from kms_grpc.operations.operation import KEY_MANAGEMENT, Unbuilt
@@ -32,6 +33,7 @@ class UnservedMethods(grpc.GenericRpcHandler):
         path = str(handler_call_details.method)
         if not path.startswith(PACKAGE):
             return None
+        grpc_metadata.arrive(handler_call_details.invocation_metadata)
         service, _, name = path.removeprefix("/").rpartition("/")
         operation = unbuilt(name) if service == KEY_MANAGEMENT else None
         error = unknown_rpc(path) if operation is None else not_built(operation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -11,8 +11,9 @@ import msgspec
 from kms_grpc.audit.base import AuditLog
 from kms_grpc.audit.counters import Counters
 from kms_grpc.audit.record import AuditRecord, head
+from kms_grpc.audit.sampling import RefusalSampling
 from kms_grpc.authentication.base import Authentication
-from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.authentication.credentials import REGION_LENGTH, Credentials
 from kms_grpc.authorization.base import NO_FACTS, STABLE_ATTRIBUTES, Authorizer, Decision, Facts, Question
 from kms_grpc.clock import Clock
 from kms_grpc.config import Limits, Quotas
@@ -38,6 +39,8 @@ class Service:
     limits: Limits
     managed_services: frozenset[str] = frozenset()
     """Services that have an AWS managed key, by the name after `alias/aws/`."""
+    sampling: RefusalSampling = field(default_factory=RefusalSampling)
+    """Decides which refusals of unknown callers are written."""
     non_committing_suites: bool = False
     """DecryptStream reads messages whose algorithm suite does not commit to its key."""
     serves_tls: bool = False
@@ -108,8 +111,9 @@ class Call(msgspec.Struct):
 
     @property
     def region(self) -> str:
-        """The called region, as the caller named it, else the default one. It may be a region that is not served."""
-        return self.credentials.region or self.service.shards.default.region
+        """The called region, as the caller named it, else the default one. It may be a region that is not served; of a
+        text too long for any region it is the beginning."""
+        return (self.credentials.region or self.service.shards.default.region)[:REGION_LENGTH]
 
     @property
     def audit_head(self) -> bytes:

@@ -6,8 +6,8 @@ import logging
 import time
 from typing import Any, Final
 
-from kms_grpc.audit.record import AuditRecord, iso_time, new_id
-from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.audit.record import AGENT_LENGTH, AuditRecord, iso_time, new_id
+from kms_grpc.authentication.credentials import REQUEST_ID_LENGTH, Credentials
 from kms_grpc.authorization.base import Decision
 from kms_grpc.errors import AccessDeniedException, Cancelled, DeadlineExceeded, KMSError, KMSInternalException
 from kms_grpc.operations.call import Call, Service
@@ -21,9 +21,10 @@ sends them."""
 
 
 def open_call(service: Service, operation: Operation | Unbuilt, credentials: Credentials) -> Call:
-    """Returns a call that arrives now, with an open audit record."""
+    """Returns a call that arrives now, with an open audit record. Of what is too long the record has the beginning."""
     now_ns = service.clock.wall_ns()
-    record = AuditRecord(iso_time(now_ns), credentials.peer, credentials.user_agent, credentials.request_id, new_id())
+    agent, request_id = credentials.user_agent[:AGENT_LENGTH], credentials.request_id[:REQUEST_ID_LENGTH]
+    record = AuditRecord(iso_time(now_ns), credentials.peer, agent, request_id, new_id())
     return Call(operation.name, operation.read_only, service, credentials, now_ns, record)
 
 
@@ -39,10 +40,12 @@ def audit(call: Call, operation: Operation) -> None:
 
 def fail(call: Call, problem: Exception) -> KMSError:
     """Records a failed call and returns the error that its caller gets: `problem`, or KMSInternalException where it is
-    not a KMSError."""
+    not a KMSError. Calls of unknown callers are not all recorded (audit/sampling.py)."""
     error = problem if isinstance(problem, KMSError) else _internal(call, problem)
     if error is call.refusal:
         return error  # the transaction that counted it holds its record
+    if call.caller is None and not _is_written(call):
+        return error
     call.record.fail(error.code, error.text)
     if call.denial is not None and isinstance(error, AccessDeniedException):
         call.record.additionalEventData = {"authorization": _described(call.denial)}
@@ -58,6 +61,14 @@ def _described(denial: Decision) -> dict[str, Any]:
         kind, policy, sid, place = denial.deciding
         described |= {"policyType": kind, "policy": policy, "statement": place} | ({"sid": sid} if sid else {})
     return described
+
+
+def _is_written(call: Call) -> bool:
+    """Returns whether a refusal of an unknown caller is written, and notes in its record how many were not."""
+    not_written = call.service.sampling.take(call.credentials.peer)
+    if not_written:
+        call.record.additionalEventData = {"refusalsNotWritten": not_written}
+    return not_written is not None
 
 
 def ended_by_caller(credentials: Credentials) -> KMSError:

@@ -135,6 +135,11 @@ class Child:
         self._beats.clear()
         return self._output()
 
+    def kill(self, reason: str) -> None:
+        """Kills the process, which is not ready from now on. `reason` is logged when it has ended."""
+        self.reason, self.facts = reason, None
+        self.signal(signal.SIGKILL)
+
     def ask(self) -> None:
         """Sends the next beat, if the process is ready."""
         if not self.ready or self._channel is None:

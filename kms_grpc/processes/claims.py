@@ -14,6 +14,7 @@ import os
 import socket
 import stat
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from kms_grpc.processes.ownership import of_another_user
 
 UNIX_PATH_LONGEST: Final = 107
 """Size of sun_path in sockaddr_un without the terminating zero byte."""
+_PATIENCE_SECONDS: Final = 0.2
 
 
 class StartRefused(Exception):
@@ -35,36 +37,64 @@ class StartRefused(Exception):
 
 @contextmanager
 def data_directory(folder: Path) -> Iterator[None]:
-    """Hold the data directory DIR for this process by a lock on DIR/lock, which contains the pid.
+    """Hold the data directory DIR for this process by a lock on DIR itself, which nobody removes under a server.
 
-    Creates DIR with mode 0700 if it is missing. Raises StartRefused.
+    Creates DIR with mode 0700 if it is missing. DIR/lock contains the pid; it is locked too, since a server of version
+    0.1.0 looks at it alone. Raises StartRefused.
     """
     if (folder / "root.key").exists() and (
         foreign := of_another_user(folder, "kms-grpc", "serve", "--data-dir", str(folder))
     ):
         raise StartRefused(foreign)
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StartRefused(f"data directory {folder}: {error.strerror}") from None
-    try:
-        _lock(descriptor, folder)
+    with ExitStack() as held:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory = _opened(folder, os.O_RDONLY | os.O_DIRECTORY, held)
+            noted = _opened(folder / "lock", os.O_RDWR | os.O_CREAT, held)
+        except OSError as error:
+            raise StartRefused(f"data directory {folder}: {error.strerror}") from None
+        for descriptor in (directory, noted):
+            _lock(descriptor, noted, folder)
+        os.ftruncate(noted, 0)
+        os.pwrite(noted, f"{os.getpid()}\n".encode(), 0)
         yield
+
+
+def is_held(folder: Path) -> bool:
+    """Returns whether a server holds the data directory."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     finally:
         os.close(descriptor)
+    return False
 
 
-def _lock(descriptor: int, folder: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-        raise StartRefused(
-            f"data directory {folder} is in use by another server (pid {holder}); stop it or give another --data-dir"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+def _opened(path: Path, flags: int, held: ExitStack) -> int:
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    held.callback(os.close, descriptor)
+    return descriptor
+
+
+def _lock(descriptor: int, noted: int, folder: Path) -> None:
+    """Lock a descriptor. A command that asks whether a server runs (`is_held`) holds the lock for some microseconds."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+    holder = os.pread(noted, 32, 0).decode("ascii", "replace").strip() or "unknown"
+    raise StartRefused(
+        f"data directory {folder} is in use by another server (pid {holder}); stop it or give another --data-dir"
+    )
 
 
 @contextmanager

@@ -16,9 +16,15 @@ WORKER: Final = {
     "cached_keys": "Keys in the worker's cache",
     "keyring_slots_used": "Keyring slots in use",
     "audit_dropped": "Audit records lost because the log could not be written",
+    "audit_not_written": "Refusals of unknown callers that were counted and not written, beyond a peer's rate",
     "audit_held_bytes": "Bytes of audit records waiting in memory",
     "audit_reserve_bytes": "Bytes that the audit log can still write on a full disk",
+    "audit_gaps": "How often the audit log was deleted while it was written",
     "audit_blocked": "1 while the audit log cannot be written",
+    "descriptors": "Files and connections that the process has open",
+    "descriptors_limit": "Files and connections that it may open",
+    "aws_connections": "Connections to the AWS endpoint",
+    "aws_strangers_refused": "Connections and requests that the AWS endpoint refused for a bound on strangers",
     "tls_seconds_to_expiry": "Seconds until the TLS certificate expires, absent without TLS",
 }
 KEEPER: Final = {
@@ -34,13 +40,14 @@ KEEPER: Final = {
     "seconds_to_next_deletion": "Seconds until the next key is deleted, absent if none is pending deletion",
     "seconds_to_next_expiry": "Seconds until the next imported key material expires, absent if none does",
     "changes_made_up": "Changes that were committed but not announced",
+    "wrong_buckets": "Row hashes that do not fit their rows: rows are older, missing or put in",
+    "sqlite_loses_commits": "1 if the SQLite library has the WAL-reset bug",
     "clock_jumps": "Jumps of the wall clock",
 }
 COUNTS: Final = frozenset(
     {
         *("audit_dropped", "outbox_copied", "answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"),
-        "clock_jumps",
-        "changes_made_up",
+        *("audit_gaps", "audit_not_written", "aws_strangers_refused", "clock_jumps", "changes_made_up"),
     }
 )
 """Those that only grow while their process lives: Prometheus' counters."""

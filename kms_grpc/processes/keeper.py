@@ -1,10 +1,10 @@
 """The keeper: the process for periodic work. There is one per server, so that this work never blocks a worker.
 
 It sleeps until a shard is written to or a date comes. Then, four times a second at most, it makes the changes that are
-due (due_work.py) and copies the outboxes into the audit log (outbox.py). Once a minute, while it trusts the clock
-(clock_trust.py), it removes responses that were remembered for retries and are older than 24 hours, and destroys
-expired wrapping key pairs. At the beats of the supervisor (keeper_beats.py) it looks for changes that were not
-announced (missed_changes.py).
+due (due_work.py), copies the outboxes into the audit log (outbox.py), and looks after the shards (upkeep.py). Once a
+minute, while it trusts the clock (clock_trust.py), it removes responses that were remembered for retries and are older
+than 24 hours, and destroys expired wrapping key pairs. At the beats of the supervisor (keeper_beats.py) it looks for
+changes that were not announced (missed_changes.py).
 """
 
 from __future__ import annotations
@@ -30,9 +30,11 @@ from kms_grpc.processes.missed_changes import MissedChanges
 from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.signals import Signals
+from kms_grpc.processes.upkeep import MarkSync, Upkeep, run_all
 from kms_grpc.processes.writability import Writability
 from kms_grpc.registry.base import ANSWERS_KEPT_NS
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql.library import sqlite_advice
 
 PASS_SECONDS: Final = 0.25
 """The shortest time between two passes."""
@@ -73,11 +75,13 @@ def _run(link: SupervisorLink, build: Callable[[Settings], KeeperApplication], s
     missed = MissedChanges(application.shards, folder.shards)
     mine = gauges.Gauges(folder.keeper_gauges, gauges.KEEPER)
     beats = KeeperBeats(link, lambda: _look_for_missed(missed, mine))
+    marks = MarkSync(application.shards)
     try:
         registries = {shard.region: shard.registry for shard in application.shards}
         work = PeriodicWork(application, OutboxCopier(registries, log, folder.keeper_position))
         mine.put(work.gauges())
         pairs.start()
+        marks.start()
         link.ready(application.facts())
         beats.start()
         while not _wait(work, writes, signals):
@@ -88,6 +92,7 @@ def _run(link: SupervisorLink, build: Callable[[Settings], KeeperApplication], s
     finally:
         beats.stop()
         pairs.stop()
+        marks.stop()
         missed.close()
         writes.close()
         log.close()
@@ -126,6 +131,8 @@ class PeriodicWork:
         self._recorded_boot_ns = 0
         self._counts = dict.fromkeys(("answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"), 0)
         self._to_erase: set[str] = set()
+        self._upkeeps = [Upkeep(shard, application.clock) for shard in self._shards]
+        self._not_looked_after: set[str] = set()
         self.is_quiet = False
         """The last pass found nothing to look at, so the next one has nothing to do until something is written or a
         date comes."""
@@ -141,6 +148,8 @@ class PeriodicWork:
                 self._look(shard, boot_ns, trusted)
                 self.is_quiet = False
         note_progress()
+        run_all(self._upkeeps, self._not_looked_after)
+        note_progress()
         self._writability.try_some()
         note_progress()
         if trusted and self._clock.boot_ns() - self._forgot_boot_ns >= FORGET_EVERY_NS:
@@ -153,7 +162,7 @@ class PeriodicWork:
         date_ns = self._looks.next_date_ns()
         if date_ns is not None:
             due_ns = min(due_ns, date_ns - self._clock.wall_ns())
-        return max(0, due_ns) / 1e9
+        return max(0.0, min([due_ns / 1e9, *(upkeep.seconds_to_due() for upkeep in self._upkeeps)]))
 
     def gauges(self) -> dict[str, int]:
         """Values for gauges.KEEPER."""
@@ -163,6 +172,8 @@ class PeriodicWork:
             "outbox_failing": self._copier.failing,
             "registry_writable": int(self._writability.all_writable),
             "clock_jumps": self._clock_trust.jumps,
+            "wrong_buckets": sum(upkeep.wrong_buckets for upkeep in self._upkeeps),
+            "sqlite_loses_commits": int(sqlite_advice() is not None),
             **self._upcoming(),
         }
 

@@ -61,13 +61,19 @@ class ServerCollector(Collector):
         operations: Sequence[str],
         states: Callable[[], Iterable[ProcessState]],
     ) -> None:
-        workers = settings.workers
+        self._run = run
+        self._workers = range(settings.workers)
         self._has_tls = settings.tls is not None
         self._operations = operations
-        self._counters = {str(w): Counters.open(run.counters(w), operations) for w in range(workers)}
-        self._gauges = {str(w): Gauges(run.worker_gauges(w), WORKER) for w in range(workers)}
-        self._keeper = Gauges(run.keeper_gauges, KEEPER)
         self._states = states
+        self.map_files()
+
+    def map_files(self) -> None:
+        """Maps the files that are in the folder now. Raises OSError."""
+        run, operations = self._run, self._operations
+        self._counters = {str(w): Counters.open(run.counters(w), operations) for w in self._workers}
+        self._gauges = {str(w): Gauges(run.worker_gauges(w), WORKER) for w in self._workers}
+        self._keeper = Gauges(run.keeper_gauges, KEEPER)
 
     def collect(self) -> Iterator[Metric]:
         yield self._build()

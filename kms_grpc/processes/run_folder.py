@@ -58,7 +58,7 @@ class RunFolder:
         return self.audit / f"worker-{worker}.jsonl"
 
     def make(self, settings: Settings, operations: Sequence[str]) -> None:
-        """Create all files, counters at zero. Only the supervisor calls this, before any process maps them.
+        """Create all files, counters at zero. Only the supervisor calls this, before a process maps them.
 
         Raises StartRefused.
         """

@@ -30,12 +30,14 @@ from typing import Final
 
 import msgspec
 
-from kms_grpc.config import Settings, networks_of
-from kms_grpc.processes import claims, logs, metrics
+from kms_grpc.addresses import networks_of
+from kms_grpc.config import Settings
+from kms_grpc.processes import claims, descriptors, logs, metrics
 from kms_grpc.processes.children import Child, Command, Timing, describe_status
 from kms_grpc.processes.claims import StartRefused
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.signals import Signals
+from kms_grpc.registry.file_identity import FileIdentity
 from kms_grpc.registry.words import Words
 
 _STOP: Final = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -67,6 +69,8 @@ class Supervisor:
         self._stopped_at = 0.0
         self._next_beat = 0.0
         self._serving = False
+        self._published = False
+        self._collector: metrics.ServerCollector | None = None
 
     def run(self) -> int:
         """Serve until a stop signal arrives; return the exit code.
@@ -75,6 +79,7 @@ class Supervisor:
         """
         logs.configure("supervisor", self._settings.log_level)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        descriptors.raise_limit()
         os.umask(0o077)
         try:
             with ExitStack() as held:
@@ -91,7 +96,7 @@ class Supervisor:
         addresses = held.enter_context(claims.address(settings.listen, settings.workers))
         aws_addresses = self._claim_aws(held)
         self._run_folder.make(settings, self._operations)
-        self._words = Words(self._run_folder.words)
+        self._map_words()
         self._selector = held.enter_context(selectors.DefaultSelector())
         self._signals = held.enter_context(Signals((*_STOP, signal.SIGHUP, signal.SIGCHLD)))
         self._selector.register(self._signals, selectors.EVENT_READ)
@@ -107,8 +112,31 @@ class Supervisor:
             self._handle_events()
             self._beat()
             self._restart_due()
+            self._look_at_words()
             self._announce(addresses, aws_addresses)
         return self._stop()
+
+    def _map_words(self) -> None:
+        self._words = Words(self._run_folder.words)
+        self._words_file = FileIdentity(self._run_folder.words)
+
+    def _look_at_words(self) -> None:
+        """Once a second. If another file is in the place of run/words, or none, processes that map either one no longer
+        obey each other. All are killed, and start with a new folder and without anything cached."""
+        if not self._words_file.has_changed():
+            return
+        _log.error("%s was replaced while the server runs: all processes are restarted", self._run_folder.words)
+        for child in self._children:
+            child.kill("run/words was replaced")
+        try:
+            self._run_folder.make(self._settings, self._operations)
+        except StartRefused as refused:
+            _log.error("cannot restart: %s", refused)
+            return
+        self._map_words()
+        self._published = False
+        if self._collector is not None:
+            self._collector.map_files()
 
     def _claim_aws(self, held: ExitStack) -> list[str]:
         """Returns the AWS door's address for each worker; empty if the door is not configured."""
@@ -152,24 +180,30 @@ class Supervisor:
     def _serve_metrics(self, held: ExitStack) -> None:
         if self._settings.metrics_listen is None:
             return
-        collector = metrics.ServerCollector(self._run_folder, self._settings, self._operations, self._states)
-        where = held.enter_context(metrics.serve(self._settings.metrics_listen, networks_of(self._settings), collector))
+        networks = networks_of(self._settings.metrics_networks)
+        self._collector = metrics.ServerCollector(self._run_folder, self._settings, self._operations, self._states)
+        where = held.enter_context(metrics.serve(self._settings.metrics_listen, networks, self._collector))
         _log.info("metrics", extra={"address": f"http://{where}/metrics"})
 
     def _states(self) -> list[metrics.ProcessState]:
         return [metrics.ProcessState(c.name, c.up, c.restarts, c.hangs, c.facts or {}) for c in self._children]
 
     def _announce(self, addresses: list[str], aws_addresses: list[str]) -> None:
-        """Publish and log the addresses, once, when all children are ready."""
-        if self._serving or not all(child.ready for child in self._children):
+        """Publish the addresses when all children are ready, and log them the first time."""
+        if self._published or not all(child.ready for child in self._children):
             return
-        self._serving = True
+        self._published = True
         self._write(self._run_folder.address, addresses)
         self._write(self._run_folder.aws_address, aws_addresses)
         if self._settings.tls is not None:
             self._write(self._run_folder.tls_certificate, [str(self._settings.tls.certificate_file.absolute())])
+        if not self._serving:
+            self._serving = True
+            self._log_start(addresses, aws_addresses)
+
+    def _log_start(self, addresses: list[str], aws_addresses: list[str]) -> None:
         facts = self._children[0].facts or {}
-        shown = {name: value for name, value in facts.items() if name != "advice"}
+        shown = {name: value for name, value in facts.items() if name not in ("advice", "sqlite_advice")}
         _log.info(
             "serving",
             extra={
@@ -180,8 +214,9 @@ class Supervisor:
             }
             | shown,
         )
-        if advice := facts.get("advice"):
-            _log.warning("%s", advice)
+        for advice in ("advice", "sqlite_advice"):
+            if facts.get(advice):
+                _log.warning("%s", facts[advice])
         if not facts.get("memory_locked", True):
             _log.warning(
                 "keys may be swapped to disk: allow the server to lock memory"

@@ -21,6 +21,7 @@ from kms_grpc.crypto import keyring
 from kms_grpc.endpoints.door import Door
 from kms_grpc.processes import child_protocol, gauges, memory
 from kms_grpc.processes.child_protocol import SupervisorLink
+from kms_grpc.processes.descriptors import Descriptors
 from kms_grpc.processes.readiness import Readiness
 from kms_grpc.processes.run_folder import RunFolder
 
@@ -107,10 +108,11 @@ def _answer_beats(link: SupervisorLink, readiness: Readiness, publish: Callable[
 
 def _publisher(link: SupervisorLink, application: WorkerApplication) -> Callable[[], None]:
     mine = gauges.Gauges(RunFolder(link.settings.data_dir).worker_gauges(link.index), gauges.WORKER)
+    descriptors = Descriptors()
 
     def publish() -> None:
         try:
-            mine.put(application.gauges())
+            mine.put({**application.gauges(), **descriptors.gauges()})
         except Exception:
             _log.exception("cannot publish gauges")
 

@@ -1,8 +1,8 @@
 """Access keys in the default region's shard, with their secrets encrypted under an AWS owned key.
 
 A secret is a ciphertext blob; its encryption context binds it to its access key id and its principal. It is decrypted
-once per day and region to derive a signing key; memory keeps signing keys only. Once DeleteAccessKey was answered,
-every worker refuses the access key, because each use compares the word of the access key (words.py).
+once a day to derive the day's key; memory keeps that and the signing keys of regions. Once DeleteAccessKey was
+answered, every worker refuses the access key, because each use compares the word of the access key (words.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from kms_grpc.audit.record import access_key_event
-from kms_grpc.authentication.signature_v4 import FixedSigners, Signer, derive_signing_key
+from kms_grpc.authentication.signature_v4 import FixedSigners, Signer
+from kms_grpc.authentication.signing_key import SigningKey, SigningKeys, key_of_day, key_of_region
 from kms_grpc.clock import Clock
 from kms_grpc.crypto import envelope
 from kms_grpc.crypto.encryption_context import canonical
@@ -31,8 +32,8 @@ ID_BYTES: Final = 10
 _LOOKS: Final = 32
 """How often the sealing key is loaded again if other keys displace it from the keyring."""
 _SIGNERS: Final = 4_096
-_SIGNING_KEYS: Final = 16
-"""Signing keys (days and regions) that a worker keeps per access key."""
+_DAYS: Final = 3
+"""Days whose keys are kept: a request is of today, or within minutes of midnight of a day beside."""
 
 
 class StoredSigners:
@@ -68,7 +69,7 @@ class StoredSigners:
             if len(self._stored) >= _SIGNERS:
                 self._stored.clear()
             self._stored[access_key_id] = stored
-        return Signer(principal, stored.signing_key)
+        return Signer(principal, stored.signing_key, stored.keys.keep)
 
     def find_warm(self, access_key_id: str) -> Signer | None:
         """See Signers."""
@@ -78,7 +79,7 @@ class StoredSigners:
         access_key, stored = self._shard.warm_access_key(access_key_id), self._stored.get(access_key_id)
         if access_key is None or stored is None or stored.access_key != access_key:
             return None
-        return Signer(self._principals[access_key.principal], stored.warm_signing_key)
+        return Signer(self._principals[access_key.principal], stored.warm_signing_key, stored.keys.keep)
 
 
 class _StoredKey:
@@ -88,23 +89,26 @@ class _StoredKey:
         self.access_key = access_key
         self._shard = shard
         self._clock, self._keep = clock, keep
-        self._signing_keys: dict[tuple[bytes, bytes], bytes] = {}
+        self.keys = SigningKeys()
+        self._days: dict[bytes, bytes] = {}
 
-    def signing_key(self, date: bytes, region: bytes) -> bytes:
-        signing_key = self._signing_keys.get((date, region))
-        if signing_key is None:
+    def signing_key(self, date: bytes, region: bytes) -> SigningKey:
+        if date not in self._days:
             reason = Reason(self._clock.wall_ns(), self._keep)
-            signing_key = derive_signing_key(_opened(self._shard, self.access_key, reason), date, region)
-            if len(self._signing_keys) >= _SIGNING_KEYS:
-                self._signing_keys.clear()
-            self._signing_keys[date, region] = signing_key
-        return signing_key
+            key = key_of_day(_opened(self._shard, self.access_key, reason), date)
+            if len(self._days) >= _DAYS:
+                self._days.clear()
+            self._days[date] = key
+        return self.warm_signing_key(date, region)
 
-    def warm_signing_key(self, date: bytes, region: bytes) -> bytes:
-        signing_key = self._signing_keys.get((date, region))
-        if signing_key is None:
+    def warm_signing_key(self, date: bytes, region: bytes) -> SigningKey:
+        signing_key = self.keys.find(date, region)
+        if signing_key is not None:
+            return signing_key
+        day = self._days.get(date)
+        if day is None:
             raise UnrecognizedClientException
-        return signing_key
+        return SigningKey(key_of_region(day, region))
 
 
 def create_access_key(shard: Shard, principal: Principal, now_ns: int) -> tuple[AccessKey, str]:

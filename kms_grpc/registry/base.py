@@ -35,6 +35,7 @@ from kms_grpc.clock import DAY_NS
 from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.key import Alias, ImportPair, Key, Material, Tag
 from kms_grpc.registry.change import Change, Name
+from kms_grpc.registry.guarded import Guarded
 
 ANSWERS_KEPT_NS: Final = DAY_NS
 """How long an answer is repeated to a request with the same request id."""
@@ -338,8 +339,7 @@ class Transaction(Protocol):
 
     @property
     def touched(self) -> Set[Name]:
-        """Returns the names of all that the transaction has touched, so that caches and Permits must
-        drop it. A touched alias touches the keys that it named and names."""
+        """Names of what caches and Permits must drop. A touched alias touches the keys that it named and names."""
 
     @property
     def entries(self) -> int:
@@ -350,7 +350,7 @@ class Transaction(Protocol):
         """The keys and materials of keys.add and keys.make_current, to be read back after the commit."""
 
 
-class Registry(Protocol):
+class Registry(Guarded, Protocol):
     """The store of one region. Thread-safe. Raises DependencyTimeoutException if the store cannot be read or written
     for now; the text names the cause, such as a full disk."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 from alembic import command
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from kms_grpc.faults import fault_point
+from kms_grpc.registry.sql.library import MODULE, sqlite3
 from kms_grpc.registry.sql.sqlite import connect
 
 
@@ -29,7 +29,7 @@ def alembic_config() -> Config:
 
 def migrate(path: Path) -> None:
     """Runs the missing migrations, before other processes are started. NewerShard if the file has a newer one."""
-    engine = create_engine("sqlite://", creator=lambda: _open(path), poolclass=NullPool)
+    engine = create_engine("sqlite://", module=MODULE, creator=lambda: _open(path), poolclass=NullPool)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     fault_point("migration.before")
     try:

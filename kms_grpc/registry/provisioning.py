@@ -26,6 +26,9 @@ from kms_grpc.crypto.keyring import evict
 from kms_grpc.faults import fault_point
 from kms_grpc.folder_sync import sync_folder
 from kms_grpc.model.region import partition_of
+from kms_grpc.registry.comparison import compare, compare_counters
+from kms_grpc.registry.freshness import Guard
+from kms_grpc.registry.known import refuse_if_known
 from kms_grpc.registry.own_row import (
     WillNotStart,
     in_words,
@@ -35,6 +38,7 @@ from kms_grpc.registry.own_row import (
     unwrap_region_key,
 )
 from kms_grpc.registry.shards import CACHED_KEYS, Shard, Shards
+from kms_grpc.registry.sql.library import MODULE
 from kms_grpc.registry.sql.registry import SqlRegistry
 from kms_grpc.registry.sql.rows import Place, RowMac
 from kms_grpc.registry.sql.shard_row import ADD_SHARD, SHARD, ShardRow, shard_values
@@ -44,6 +48,8 @@ from kms_grpc.registry.words import RegionWords, Words, words_path
 from kms_grpc.root_key.base import RootKey, RootKeySource
 
 T = TypeVar("T")
+
+AGAIN = "Put the newest copy back and start the server anew by `kms-grpc serve`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +62,28 @@ class Installation:
     """The partition of all regions; None for AWS's own of each region, and for whatever a shard was made with."""
     account: str
     """The service's own account, 12 digits."""
+    marks_dir: Path | None = None
+    """Folder of the marks; None: DIR/marks."""
 
     def shard_path(self, region: str) -> Path:
         return self.data_dir / "regions" / f"{region}.sqlite"
+
+    def mark_path(self, region: str) -> Path:
+        return (self.marks_dir or self.data_dir / "marks") / f"{region}.mark"
 
     def partition_of_new(self, region: str) -> str:
         """Returns the partition of a shard that is made now."""
         return self.partition or partition_of(region)
 
 
-def prepare(installation: Installation, root_keys: RootKeySource, clock: Clock) -> None:
-    """Makes a missing root key and missing shards, migrates shards, and checks them against the configuration.
-    WillNotStart if something is wrong; shards that exist are then only migrated."""
+def prepare(installation: Installation, root_keys: RootKeySource, clock: Clock, accept_older: bool = False) -> None:
+    """Makes a missing root key and missing shards, migrates shards, and checks them against the configuration, their
+    row hashes and their marks. WillNotStart if something is wrong; shards that exist are then only migrated."""
     folder = installation.data_dir / "regions"
     in_words(folder, lambda: folder.mkdir(mode=0o700, parents=True, exist_ok=True))
+    for region in installation.regions:
+        if not installation.shard_path(region).exists():
+            refuse_if_known(installation.data_dir, installation.shard_path(region), installation.mark_path(region))
     _provide_root_key(installation, root_keys)
     root = _with_root_key(root_keys.open)
     try:
@@ -77,9 +91,21 @@ def prepare(installation: Installation, root_keys: RootKeySource, clock: Clock) 
             if not installation.shard_path(region).exists():
                 _make_shard(installation, region, root, clock)
             _migrate(installation.shard_path(region))
-            evict(_region_key(installation, region, root)[1])
+            _admit(installation, region, root, clock, accept_older)
     finally:
         root.close()
+
+
+def _admit(installation: Installation, region: str, root: RootKey, clock: Clock, accept_older: bool) -> None:
+    """Checks that the shard is the configuration's, and what was committed to it last."""
+    path = installation.shard_path(region)
+    row, region_key = _region_key(installation, region, root)
+    registry = SqlRegistry(path, row.partition, region, region_key, installation.mark_path(region))
+    try:
+        Guard(path, registry, row, clock).admit(accept_older)
+    finally:
+        registry.close()
+        evict(region_key)
 
 
 def open_shards(installation: Installation, root_keys: RootKeySource, cached_keys: int = CACHED_KEYS) -> Shards:
@@ -111,22 +137,30 @@ def _words(installation: Installation) -> Words:
 def _open_shard(installation: Installation, root: RootKey, words: RegionWords, capacity: int) -> Shard:
     region = words.region
     row, region_key = _region_key(installation, region, root)
-    registry = SqlRegistry(installation.shard_path(region), row.partition, region, region_key)
+    path, mark = installation.shard_path(region), installation.mark_path(region)
+    registry = SqlRegistry(path, row.partition, region, region_key, mark)
+    different = in_words(path, lambda: compare_counters(registry))
+    if different:
+        registry.close()
+        evict(region_key)
+        raise WillNotStart(f"{path} is not what was committed to it last: {'; '.join(different)}. {AGAIN}")
     words.latest_time.raise_to(registry.latest_time.read_ns())
     if words.announced.value == 0:  # the first process of this start; nobody has cached anything yet
         words.announced.raise_to(registry.changes.last())
     return Shard(row.partition, region, installation.account, registry, region_key, words, capacity)
 
 
-def examine(path: Path, root: RootKey) -> tuple[ShardRow, Sequence[str]]:
-    """Returns a shard's own row and the names of all damaged rows, for `kms-grpc check`. Raises WillNotStart."""
+def examine(path: Path, root: RootKey, mark: Path) -> tuple[ShardRow, Sequence[str], Sequence[str]]:
+    """Returns a shard's own row, the names of all damaged rows, and how the shard differs from what was committed to it
+    last, for `kms-grpc check`. A server may be writing to it. Raises WillNotStart."""
     if read_revision(path) != HEAD:
         raise WillNotStart(f"{path} is not migrated. `kms-grpc serve` migrates it.")
     row = read_own_row(path)
     region_key = unwrap_region_key(path, row, root)
-    registry = SqlRegistry(path, row.partition, row.region, region_key)
+    registry = SqlRegistry(path, row.partition, row.region, region_key, mark)
     try:
-        return row, registry.damaged_rows()
+        found, different = in_words(path, lambda: compare(registry))
+        return row, [*found.damaged, *registry.wrong_counts()], different
     finally:
         registry.close()
         evict(region_key)
@@ -165,6 +199,7 @@ def _make_shard(installation: Installation, region: str, root: RootKey, clock: C
     made = path.with_name(path.name + ".new")
     fault_point("start.shard.before")
     in_words(path, lambda: _fill_shard(installation, region, root, clock, made))
+    fault_point("start.shard.marked")
     made.rename(path)
     sync_folder(path.parent)
     fault_point("start.shard.after")
@@ -180,20 +215,23 @@ def _fill_shard(installation: Installation, region: str, root: RootKey, clock: C
     partition, account = installation.partition_of_new(region), installation.account
     binding = region_key_binding(partition, region, account)
     wrapped = root.generate_region_key(binding)
-    row = ShardRow(partition, region, account, root.fingerprint, wrapped, clock.wall_ns())
+    row = ShardRow(partition, region, account, root.fingerprint, wrapped, clock.wall_ns(), hashed=1)
     region_key = root.load_region_key(binding, wrapped)
+    registry = SqlRegistry(made, partition, region, region_key, installation.mark_path(region))
     try:
-        values = RowMac(Place(partition, region), region_key).seal(SHARD, shard_values(row))
+        _store(made, RowMac(Place(partition, region), region_key).seal(SHARD, shard_values(row)))
+        registry.rehash(0)
+        registry.mark.create()
+        registry.erase_removed()
     finally:
+        registry.close()
         evict(region_key)
-    _store(made, values)
 
 
 def _store(made: Path, values: dict[str, object]) -> None:
-    engine = create_engine("sqlite://", creator=lambda: connect(made), poolclass=NullPool)
+    engine = create_engine("sqlite://", module=MODULE, creator=lambda: connect(made), poolclass=NullPool)
     with engine.connect() as connection:
         connection.execute(ADD_SHARD, values)
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     engine.dispose()
 
 

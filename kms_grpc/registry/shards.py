@@ -9,6 +9,7 @@ while a write waits for the disk, so reads never wait behind writers.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ from kms_grpc.registry.missing_material import missing_material
 from kms_grpc.registry.words import RegionWords
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 CACHED_KEYS = 8_192
 """Default number of keys, and as many aliases and materials, that a worker caches over all its regions."""
@@ -93,6 +96,18 @@ class Shard:
         self.seen_epoch = self.epoch.value
         """The epoch that the caches were last brought up to."""
         self._seen = registry.changes.last()
+        self._was_replaced = False
+
+    def is_served(self) -> bool:
+        """Returns False if the shard's file was replaced or moved. From then on nothing is served from caches or by
+        Permits, and the registry refuses. Workers ask once a second."""
+        replaced = self.registry.is_replaced()
+        if replaced:
+            self.words.announce_all()
+        if replaced and not self._was_replaced:
+            _log.error("region %s is not served any more: its file was replaced while the server runs", self.region)
+        self._was_replaced = replaced
+        return not replaced
 
     # --- changes -------------------------------------------------------------------------------------------------
 

@@ -501,8 +501,8 @@ class ListKeyPoliciesRequest(_message.Message):
     limit: _builtins.int
     """Optional. Most entries of a page, 1 to 1,000. Default: 100."""
     marker: _builtins.str
-    """Optional. NextMarker of the page before, 1 to 1,024 characters, unchanged. InvalidMarkerException if it is another
-    listing's or region's.
+    """Optional. NextMarker of the page before, 1 to 1,024 characters. There is one page only, so every marker is refused
+    with ValidationException.
     """
     def __init__(
         self,

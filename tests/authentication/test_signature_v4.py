@@ -23,8 +23,8 @@ from kms_grpc.authentication.signature_v4 import (
     FixedSigners,
     SignatureV4,
     called_region,
-    derive_signing_key,
 )
+from kms_grpc.authentication.signing_key import derive_signing_key
 from kms_grpc.errors import KMSError
 from kms_grpc.model.principal import Principal
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from kms_grpc.registry.sql.library import sqlite3
 from tests.aws.conftest import endpoint_of
 from tests.aws.doors import DOORS, DoorClient, Refused
 from tests.aws.world import World

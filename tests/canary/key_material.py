@@ -3,11 +3,11 @@ keys."""
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 from kms_grpc.crypto.framing import frame
+from kms_grpc.registry.sql.library import sqlite3
 from tests.crypto.second_reader import MATERIAL, REGION_KEY, Key, derive, unwrap
 
 ROW_MAC = "kms-grpc v1 row mac"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,6 +14,7 @@ import pytest
 from kms_grpc.app import bearer_tokens
 from kms_grpc.config import ConfigurationError, load
 from kms_grpc.crypto.key_wrapping import create_root_key_file
+from kms_grpc.registry.sql.library import sqlite3
 from tests.cli.conftest import Run
 from tests.conftest import StartServer
 from tests.served import Served

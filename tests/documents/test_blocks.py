@@ -194,6 +194,6 @@ def test_a_backup_made_as_it_says_opens(start_server: StartServer, tmp_path: Pat
     restored.mkdir(mode=0o700)
     shutil.copy(served.data_dir / "root.key", restored)
     shutil.copytree(tmp_path / "backup", restored / "regions")
-    again = start_server(data_dir=restored)
+    again = start_server("--accept-older", data_dir=restored)
     with again.client() as kms:
         assert kms.decrypt(blob).plaintext == b"kept"

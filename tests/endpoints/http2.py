@@ -1,4 +1,4 @@
-"""One call in bare HTTP/2, to send metadata that gRPC's clients refuse to send.
+"""Calls in bare HTTP/2, to send what gRPC's clients refuse to send.
 
 Frames follow RFC 9113: length 24 bits · type 8 · flags 8 · stream 32 · payload. Headers are HPACK literals without
 indexing (RFC 7541, 6.2.2), so the encoder has no state.
@@ -13,14 +13,16 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
 END_STREAM, END_HEADERS = 1, 4
 WAIT_SECONDS = 60
+NO_ERROR = bytes(4)
+"""The error of a GOAWAY that says goodbye, and of the RST_STREAM after an early answer to a request."""
+NO_HEADER_TABLE = (1).to_bytes(2) + bytes(4)
+"""The setting that has the server send every header literally."""
 
 
 def status_of_call(address: str, path: str, headers: list[tuple[bytes, bytes]], message: bytes = b"") -> int:
     """Returns the grpc-status of the response. Raises ConnectionError if the server reset the stream or connection."""
     host, _, port = address.rpartition(":")
-    pseudo = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"kms")]
-    pseudo += [(b"te", b"trailers"), (b"content-type", b"application/grpc")]
-    block = b"".join(b"\0" + _literal(name) + _literal(value) for name, value in [*pseudo, *headers])
+    block = _request(path, headers)
     body = b"\0" + len(message).to_bytes(4) + message
     with socket.create_connection((host, int(port)), timeout=WAIT_SECONDS) as connection:
         connection.sendall(PREFACE + _frame(SETTINGS, 0, 0) + _frame(HEADERS, END_HEADERS, 1, block))
@@ -28,11 +30,36 @@ def status_of_call(address: str, path: str, headers: list[tuple[bytes, bytes]], 
         return _read_status(connection)
 
 
+class BareHeaders:
+    """A connection with calls whose headers were sent, and nothing else."""
+
+    def __init__(self, address: str, path: str, headers: list[tuple[bytes, bytes]], calls: int) -> None:
+        host, _, port = address.rpartition(":")
+        self._connection = socket.create_connection((host, int(port)), timeout=WAIT_SECONDS)
+        block = _request(path, headers)
+        frames = [_frame(HEADERS, END_HEADERS, 2 * number + 1, block) for number in range(calls)]
+        self._connection.sendall(PREFACE + _frame(SETTINGS, 0, 0, NO_HEADER_TABLE) + b"".join(frames))
+
+    def statuses(self, calls: int) -> list[int]:
+        """Returns the grpc-status of so many calls that have ended."""
+        return [_read_status(self._connection) for _ in range(calls)]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _request(path: str, headers: list[tuple[bytes, bytes]]) -> bytes:
+    pseudo = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"kms")]
+    pseudo += [(b"te", b"trailers"), (b"content-type", b"application/grpc")]
+    return b"".join(b"\0" + _literal(name) + _literal(value) for name, value in [*pseudo, *headers])
+
+
 def _read_status(connection: socket.socket) -> int:
     while True:
         head = _exactly(connection, 9)
         payload = _exactly(connection, int.from_bytes(head[:3]))
-        if head[3] in (RST_STREAM, GOAWAY):
+        error = payload[4:8] if head[3] == GOAWAY else payload
+        if head[3] in (RST_STREAM, GOAWAY) and error != NO_ERROR:
             raise ConnectionError(f"frame of type {head[3]}: {payload!r}")
         if head[3] == HEADERS and head[4] & END_STREAM:
             found = re.search(rb"grpc-status.([0-9]{1,2})", payload, re.DOTALL)

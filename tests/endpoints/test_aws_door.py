@@ -174,7 +174,7 @@ def test_a_body_beyond_the_limit_is_not_read(address: str) -> None:
     )
     with socket.create_connection(address.rsplit(":", 1), timeout=60) as raw:  # type: ignore[arg-type]
         raw.sendall(
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-amz-json-1.1\r\n"
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-amz-json-1.1\r\n"
             b"X-Amz-Target: TrentService.ListKeys\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
         for _ in range(9):

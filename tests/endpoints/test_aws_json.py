@@ -46,6 +46,47 @@ def written(answer: Any) -> Any:
     return json.loads(WIRE.write(answer))
 
 
+# --- members that are there twice ---------------------------------------------------------------------------------
+
+TWICE = [
+    ("the same value", b'{"KeyId": "a", "KeyId": "a"}'),
+    ("another value", b'{"KeyId": "a", "Plaintext": "AA==", "KeyId": "b"}'),
+    ("white space before the colon", b'{"KeyId" :"a", "KeyId"\n\t:"b"}'),
+    ("one is spelled with an escape", b'{"KeyId": "a", "Key\\u0049d": "b"}'),
+    ("a pair of the encryption context", b'{"KeyId": "a", "EncryptionContext": {"a": "b", "a": "c"}}'),
+    ("a member of a structure in a list", b'{"GrantTokens": [{"a": 1, "a": 1}]}'),
+    ("as many colons in a text as there are members less", b'{"KeyId": ":", "KeyId" : "b"}'),
+    ("the second is null", b'{"KeyId": "a", "KeyId": null}'),
+    ("a member that the operation does not have", b'{"x": 1, "x": 1}'),
+]
+ONCE = [
+    ("colons in texts", {"KeyId": "arn:aws:kms", "EncryptionContext": {"a:": ":", ":": '":'}, "Plaintext": "AA=="}),
+    ("quotes before colons", {"KeyId": "a", "EncryptionContext": {'a":': '":"', '"': '\\":'}, "Plaintext": "AA=="}),
+    ("one name at two depths", {"KeyId": "a", "EncryptionContext": {"KeyId": "a"}, "Plaintext": "AA=="}),
+    ("names that differ in case", {"KeyId": "a", "EncryptionContext": {"a": "a", "A": "a"}, "Plaintext": "AA=="}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [row[1] for row in TWICE], ids=[row[0] for row in TWICE])
+def test_a_member_that_is_there_twice_is_refused(body: bytes) -> None:
+    assert refusal("Encrypt", body) == (
+        "SerializationException",
+        "An object in the body of the request has a member twice.",
+    )
+
+
+@pytest.mark.parametrize("body", [row[1] for row in ONCE], ids=[row[0] for row in ONCE])
+def test_what_only_looks_like_a_second_member_is_taken(body: dict[str, Any]) -> None:
+    request, _ = WIRE.read(pb.EncryptRequest, json.dumps(body).encode())
+    assert (request.key_id, dict(request.encryption_context)) == (body["KeyId"], body["EncryptionContext"])
+
+
+def test_members_in_a_very_deep_body() -> None:
+    for depth in range(100, 2_000, 100):
+        body = b'{"a":' * depth + b"1" + b"}" * depth
+        assert refusal("Encrypt", body)[0] in ("SerializationException", "ValidationException")
+
+
 # --- requests ----------------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ import grpc
 import pytest
 
 from kms_grpc import errors
-from kms_grpc.client import CallFailed, DeadlineExceeded, KeyManagementClient, ServiceUnreachable, StreamClient
+from kms_grpc.client import DeadlineExceeded, KeyManagementClient, StreamClient
 from kms_grpc.client.aio import AsyncStreamClient
 from kms_grpc.crypto.message_format import read_header
 from kms_grpc.v1 import envelope_pb2 as pb
@@ -283,7 +283,7 @@ def test_more_streams_than_the_limit(streams: StreamClient, kms: KeyManagementCl
 
 
 def test_a_stopping_server_waits_for_streams(tmp_path: Path) -> None:
-    """Streams may end within drain_seconds after SIGTERM; the others are cancelled and recorded."""
+    """Streams may end within drain_seconds after SIGTERM; the others are refused, and recorded as cancelled."""
     config = tmp_path / "kms.toml"
     config.write_text("drain_seconds = 4\n")
     served = Served(tmp_path / "data", ["--config", str(config)], workers=1)
@@ -311,7 +311,7 @@ def test_a_stopping_server_waits_for_streams(tmp_path: Path) -> None:
             message = b"".join([*got, *good])
             assert read_header(message) is not None
             assert len(message) > 2 * len(CONTENT)
-            with pytest.raises((CallFailed, ServiceUnreachable)):
+            with pytest.raises(errors.DependencyTimeoutException, match="is stopping"):
                 list(bad)
             never.set()
             stopper.join()

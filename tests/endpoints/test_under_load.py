@@ -243,7 +243,7 @@ class Silent:
 
 
 def test_the_limit_of_concurrent_calls_covers_all_connections(door: WorkerDoor) -> None:
-    """Further calls, authenticated or not, are rejected and recorded; health checks are exempt."""
+    """Further calls are rejected and recorded; health checks are exempt. An unknown caller is told so first."""
     with connection(door) as first, connection(door) as second, connection(door) as third:
         silent = [Silent(channel, 33 + (channel is first)) for channel in (first, second, third)]
         until(lambda: door.server.calls.under_way == 100)
@@ -251,16 +251,17 @@ def test_the_limit_of_concurrent_calls_covers_all_connections(door: WorkerDoor) 
         assert (reply.code, reply.reason, reply.retry_info) == ("RESOURCE_EXHAUSTED", "ThrottlingException", True)
         assert reply.trailers["kms-request-id"] == "one-more"
         stranger = ask(door.channel, "ListKeys", None, metadata("no such token, 16 long", request_id="stranger"))
-        assert stranger.reason == "ThrottlingException"
+        assert stranger.reason == "UnrecognizedClientException"
         assert healthy(door)
         for calls in silent:
             calls.close()
         until(lambda: door.server.calls.under_way == 0)
     assert door.ask("ListKeys").code == "OK"
     by = {line["requestID"]: line for line in door.worker.audit()}
-    assert {by[name]["errorCode"] for name in ("one-more", "stranger")} == {"ThrottlingException"}
+    codes = [by[name]["errorCode"] for name in ("one-more", "stranger")]
+    assert codes == ["ThrottlingException", "UnrecognizedClientException"]
     assert [by[name]["userIdentity"]["type"] for name in ("one-more", "stranger")] == ["AssumedRole", "Unknown"]
-    assert door.worker.counted()["ListKeys"] == {"OK": 1, "ThrottlingException": 2}
+    assert door.worker.counted()["ListKeys"] == {"OK": 1, "ThrottlingException": 1, "UnrecognizedClientException": 1}
 
 
 def test_calls_without_a_message_occupy_at_most_half_the_limit(
@@ -274,7 +275,8 @@ def test_calls_without_a_message_occupy_at_most_half_the_limit(
         assert door.ask("ListKeys").code == "OK"
         for calls in silent:
             calls.close()
-    assert door.worker.counted()["CreateKey"] == {"DeadlineExceeded": 20}
+        until(lambda: door.server.calls.under_way == 0)
+    assert door.worker.counted()["CreateKey"] == {"DeadlineExceeded": 20, "Cancelled": 50}
 
 
 def test_calls_beyond_half_the_limit_get_the_same_responses(door: WorkerDoor) -> None:
@@ -297,7 +299,8 @@ def test_waiting_large_calls_are_not_read(door: WorkerDoor) -> None:
     key = door.ask("CreateKey").answer.key_metadata
     sent = bytes(MESSAGE_BYTES - 4096)
     with no_memory_left(door), connection(door) as channel:
-        calls = [channel.unary_unary(OPERATIONS["Encrypt"].path).future(sent, timeout=1.2) for _ in range(30)]
+        encrypt, token = channel.unary_unary(OPERATIONS["Encrypt"].path), metadata(ALICE.token)
+        calls = [encrypt.future(sent, metadata=token, timeout=1.2) for _ in range(30)]
         until(lambda: door.server._bulk.queue.waiting == 30)
         assert door.blocking_pool.budget.held == 2 * MESSAGE_BYTES, "only the reservation of the test"
         assert {call.code().name for call in calls} <= {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import shutil
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +27,7 @@ from kms_grpc.operations.call import Call
 from kms_grpc.operations.handlers.importing import take_pair
 from kms_grpc.operations.operation import Operation, compiled
 from kms_grpc.operations.table import TABLE
+from kms_grpc.registry.sql.library import sqlite3
 from kms_grpc.v1 import envelope_pb2
 from tests.endpoints.calls import OPERATIONS, OWN_CONNECTION, Reply, ask, metadata, refused
 from tests.operations.external_keys import EXTERNAL, wanted

@@ -3,7 +3,6 @@ Everything else is served."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from kms_grpc.registry.sql.library import sqlite3
 from kms_grpc.registry.sql.tables import aliases, keys, materials
 from kms_grpc.v1 import key_management_pb2 as pb
 from tests.faults.service import REGION, Caller, Refused, Service

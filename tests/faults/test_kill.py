@@ -30,8 +30,8 @@ REGIONS = ("eu-central-1", "eu-west-1", "eu-west-2", "eu-west-3", "eu-north-1", 
 ACTORS = 4
 CALLS_BETWEEN_KILLS = 200
 FIRST_START = tuple(point for point in POINTS if point.startswith("start.root_key."))
-NEW_REGION = tuple(point for point in POINTS if point.startswith(("start.shard.", "migration.")))
-WRITE = tuple(point for point in POINTS if point.startswith(("commit.", "epoch.", "answer.")))
+NEW_REGION = tuple(point for point in POINTS if point.startswith(("start.shard.", "start.hash.", "migration.")))
+WRITE = tuple(point for point in POINTS if point.startswith(("commit.", "mark.", "epoch.", "answer.")))
 OUTBOX = tuple(point for point in POINTS if point.startswith("outbox."))
 PASSINGS = dict.fromkeys(WRITE, (15, 40)) | dict.fromkeys(OUTBOX, (6, 9))
 """The process is killed when it passes a point for the n-th time, n being at random between these: late enough for the

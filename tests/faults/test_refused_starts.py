@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from kms_grpc.registry.sql.library import sqlite3
 from kms_grpc.v1 import key_management_pb2 as pb
 from tests.faults.service import REGION, Service
 

@@ -60,4 +60,4 @@ def test_a_key_has_one_policy_in_one_page(shared: Worker, fields: dict[str, int]
 def test_every_marker_is_refused(shared: Worker) -> None:
     """There is no second page, so nobody was given a marker."""
     key = shared.create()
-    assert shared.refusal("ListKeyPolicies", key_id=key.key_id, marker="AQ").code == "InvalidMarkerException"
+    assert shared.refusal("ListKeyPolicies", key_id=key.key_id, marker="AQ").code == "ValidationException"

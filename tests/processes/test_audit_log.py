@@ -32,7 +32,7 @@ def line(number: int, size: int = 0) -> bytes:
 
 def numbers(path: Path) -> list[int]:
     """Returns the numbers of all lines, each of which must be whole."""
-    return [json.loads(text)["number"] for text in path.read_bytes().splitlines() if b"AuditRecordsLost" not in text]
+    return [json.loads(text)["number"] for text in path.read_bytes().splitlines() if b"eventName" not in text]
 
 
 @pytest.fixture
@@ -169,6 +169,37 @@ def test_a_moved_or_deleted_log_is_created_again(
     eventually(lambda: log.facts().reserve_bytes > MIB // 2, "a reserve for the new file")
     assert f"{path} was moved or deleted" in caplog.text
     os.close(old)
+
+
+@pytest.mark.parametrize("folder_too", [False, True])
+def test_a_deleted_log_is_a_gap_that_stops_writes_and_leaves_a_record(
+    path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch, folder_too: bool
+) -> None:
+    """A file that was moved takes further lines; a deleted one takes none, so that no record is lost unseen."""
+    monkeypatch.setattr(audit_log, "CHECK_SECONDS", 3600.0)
+    folder = path.parent / "audit"
+    folder.mkdir()
+    log = opened(folder / path.name)
+    log.write(line(1))
+    (folder / path.name).rename(folder / "moved")
+    log.write(line(2))
+    assert numbers(folder / "moved") == [1, 2]
+    (folder / "moved").unlink()
+    if folder_too:
+        folder.rmdir()
+    with pytest.raises(DependencyTimeoutException, match="its file was deleted"):
+        log.write(line(3))
+    log.append(line(4))
+    monkeypatch.setattr(audit_log, "CHECK_SECONDS", 0.0)
+    eventually(lambda: not log.facts().blocked, "the log is made anew")
+    log.write(line(5))
+    assert numbers(folder / path.name) == [4, 5]
+    gap = json.loads((folder / path.name).read_bytes().splitlines()[0])
+    assert (gap["eventName"], gap["additionalEventData"]) == (
+        "AuditLogGap",
+        {"file": path.name, "lostBytes": len(line(1) + line(2))},
+    )
+    assert log.facts().gaps == 1
 
 
 @pytest.mark.usefixtures("impatient")

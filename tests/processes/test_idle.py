@@ -15,7 +15,9 @@ import pytest
 from kms_grpc.audit.log import FileAuditLog
 from kms_grpc.clock import SystemClock
 from kms_grpc.folder_watch import RENAMED, WRITTEN, FolderWatch
+from kms_grpc.processes.upkeep import Upkeep
 from kms_grpc.processes.writability import ASK_EVERY_NS
+from kms_grpc.registry.sql import log_copy
 from tests.processes.stand_in_server import eventually
 from tests.processes.stepped_keeper import DAY, HOUR, SECOND, SteppedKeeper
 from tests.processes.test_due_work import rotating
@@ -136,13 +138,23 @@ def test_a_keeper_is_quiet_until_something_is_written(kept: SteppedKeeper) -> No
         (DAY, ASK_EVERY_NS / SECOND),  # the next try whether shards can be written comes first
     ],
 )
-def test_a_keeper_sleeps_until_the_next_date(kept: SteppedKeeper, ahead_ns: int, seconds: float) -> None:
+def test_a_keeper_sleeps_until_the_next_date(
+    kept: SteppedKeeper, ahead_ns: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Upkeep, "seconds_to_due", lambda upkeep: 3600.0)
     kept.clock.step(ASK_EVERY_NS / SECOND)
     eventually(lambda: _is_quiet(kept), "nothing is left to do")
     rotating(kept.shard, kept.clock.wall + DAY)
     eventually(lambda: _is_quiet(kept), "the date was read")
     kept.clock.wall += DAY - ahead_ns
     assert kept.work.seconds_to_due() == pytest.approx(seconds, abs=1e-6)
+
+
+def test_a_keeper_wakes_to_copy_a_log_that_was_written_to(kept: SteppedKeeper) -> None:
+    kept.clock.step(ASK_EVERY_NS / SECOND)
+    eventually(lambda: _is_quiet(kept) and kept.work.seconds_to_due() > log_copy.SECONDS, "nothing is left to do")
+    add_key(kept.shard)
+    assert kept.work.seconds_to_due() <= log_copy.SECONDS
 
 
 # --- threads -----------------------------------------------------------------------------------------------------

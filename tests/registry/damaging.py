@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+from kms_grpc.registry.sql.library import sqlite3
 
 FLIPS = ("first", "last", "type")
 """The byte to change; `type` stores the same bytes as a value of another type."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 import sys
 import uuid
@@ -20,6 +19,7 @@ from kms_grpc.model.key import Alias, ImportPair, Key, KeyState, Material, Origi
 from kms_grpc.registry.provisioning import Installation, open_shards, prepare
 from kms_grpc.registry.shards import Shard, Shards
 from kms_grpc.registry.sql import tables
+from kms_grpc.registry.sql.library import sqlite3
 from kms_grpc.registry.words import create_words, words_path
 from kms_grpc.root_key.file import RootKeyFile
 
@@ -36,11 +36,13 @@ def installation(folder: Path, regions: Sequence[str] = (REGION,), **other: str)
     return Installation(folder, regions, other.get("partition", "aws"), other.get("account", SERVICE_ACCOUNT))
 
 
-def start(folder: Path, regions: Sequence[str] = (REGION,), **other: str) -> Installation:
+def start(
+    folder: Path, regions: Sequence[str] = (REGION,), *, accept_older: bool = False, **other: str
+) -> Installation:
     """Prepares a data directory, as the process that runs before the workers does."""
     open_keyring()
     made = installation(folder, regions, **other)
-    prepare(made, RootKeyFile(folder / "root.key"), SystemClock())
+    prepare(made, RootKeyFile(folder / "root.key"), SystemClock(), accept_older)
     create_words(words_path(folder), len(regions))
     return made
 

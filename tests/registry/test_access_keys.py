@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kms_grpc.authentication.signature_v4 import FixedSigners, Signer, derive_signing_key
+from kms_grpc.authentication.signature_v4 import FixedSigners, Signer
+from kms_grpc.authentication.signing_key import SigningKey, derive_signing_key
 from kms_grpc.clock import SystemClock
 from kms_grpc.errors import InvalidCiphertextException, KeyUnavailableException, NotFoundException
 from kms_grpc.model.principal import Principal
@@ -20,6 +20,7 @@ from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.owned_keys import Reason
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql import tables
+from kms_grpc.registry.sql.library import sqlite3
 from tests.registry.made import ACCOUNT, REGION, opened
 
 ORDERS = Principal("orders", f"arn:aws:iam::{ACCOUNT}:role/orders", ACCOUNT)
@@ -32,8 +33,13 @@ def known_to(shard: Shard, *principals: Principal, kept: list[OutboxRow] | None 
 
 
 def signing_key(signer: Signer | None) -> bytes:
+    """Returns a signature under the signer's key, by which keys can be told apart."""
     assert signer is not None
-    return signer.signing_key(*DAY)
+    return signer.signing_key(*DAY).sign(b"text")
+
+
+def derived(secret: str) -> bytes:
+    return SigningKey(derive_signing_key(secret.encode(), *DAY)).sign(b"text")
 
 
 def test_a_new_access_key_signs_in_every_worker(folder: Path, shard: Shard) -> None:
@@ -43,8 +49,8 @@ def test_a_new_access_key_signs_in_every_worker(folder: Path, shard: Shard) -> N
     assert (len(made.access_key_id), made.access_key_id[:4], len(secret)) == (20, "AKIA", 40)
     for keys in (here, there):
         assert keys.find_warm(made.access_key_id) is None, "it has to be read first"
-        assert signing_key(keys.find(made.access_key_id)) == derive_signing_key(secret.encode(), *DAY)
-        assert signing_key(keys.find_warm(made.access_key_id)) == derive_signing_key(secret.encode(), *DAY)
+        assert signing_key(keys.find(made.access_key_id)) == derived(secret)
+        assert signing_key(keys.find_warm(made.access_key_id)) == derived(secret)
     delete_access_key(other, made.access_key_id, {"orders": ORDERS}, 8)
     for keys in (here, there):
         assert keys.find_warm(made.access_key_id) is None

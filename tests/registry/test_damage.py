@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from kms_grpc.registry.base import RememberedAnswer
 from kms_grpc.registry.own_row import WillNotStart
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql import tables
+from kms_grpc.registry.sql.library import sqlite3
 from tests.registry.damaging import cases, changed, damage
 from tests.registry.made import ACCOUNT, OTHER_ACCOUNT, REGION, add_alias, add_key, opened, start
 

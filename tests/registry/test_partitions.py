@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from kms_grpc.clock import SystemClock
 from kms_grpc.crypto.keyring import open_keyring
 from kms_grpc.registry.own_row import WillNotStart
 from kms_grpc.registry.provisioning import Installation, open_shards, prepare
+from kms_grpc.registry.sql.library import sqlite3
 from kms_grpc.registry.words import create_words, words_path
 from kms_grpc.root_key.file import RootKeyFile
 

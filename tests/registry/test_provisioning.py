@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kms_grpc.registry.own_row import WillNotStart
+from kms_grpc.registry.sql.library import sqlite3
 from kms_grpc.registry.words import create_words
 from tests.registry.made import REGION, add_key, in_another_process, opened, shard_file, start
 from tests.slots import slots_used
@@ -30,7 +30,8 @@ def names(folder: Path) -> set[str]:
 def test_a_first_start_makes_the_root_key_and_a_shard_for_each_region(tmp_path: Path) -> None:
     start(tmp_path, REGIONS)
     made = {"root.key", f"regions/{REGION}.sqlite", f"regions/{SECOND}.sqlite"}
-    assert names(tmp_path) == made | {"run/words"}
+    marks = {f"marks/{REGION}.mark", f"marks/{SECOND}.mark"}
+    assert names(tmp_path) == made | marks | {"run/words"}
     assert {(tmp_path / name).stat().st_mode & 0o777 for name in made} == {0o600}
 
 
@@ -177,7 +178,12 @@ CRASHES = [
     ("start.shard.before:2", {"root.key", f"regions/{REGION}.sqlite"}),
     ("migration.between:2", {"root.key"}),
     ("migration.between:3", {"root.key"}),
-    ("migration.between:4", {"root.key", f"regions/{REGION}.sqlite"}),
+    ("migration.between:4", {"root.key"}),
+    ("migration.between:5", {"root.key", f"regions/{REGION}.sqlite"}),
+    ("start.hash.before", {"root.key"}),
+    ("start.hash.after", {"root.key"}),
+    ("start.shard.marked", {"root.key"}),
+    ("start.shard.marked:2", {"root.key", f"regions/{REGION}.sqlite"}),
     ("start.shard.after:2", {"root.key", f"regions/{REGION}.sqlite", f"regions/{SECOND}.sqlite"}),
 ]
 """The fault point at which the start is killed, and the complete files at that time."""
@@ -192,7 +198,8 @@ def test_a_start_completes_one_that_was_killed(tmp_path: Path, fault: str, finis
     kept = {name: (tmp_path / name).read_bytes() for name in finished}
     start(tmp_path, REGIONS)
     assert {name: (tmp_path / name).read_bytes() for name in kept} == kept, "what was finished is kept"
-    assert names(tmp_path) == whole | {"run/words"}, "and nothing half-made is left"
+    marks = {f"marks/{REGION}.mark", f"marks/{SECOND}.mark"}
+    assert names(tmp_path) == whole | marks | {"run/words"}, "and nothing half-made is left"
     shards = opened(tmp_path, REGIONS)
     for shard in shards:
         assert shard.find_key(add_key(shard).key_id) is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from kms_grpc.model.key import (
     Tag,
 )
 from kms_grpc.registry.shards import Shard
+from kms_grpc.registry.sql.library import sqlite3
 from tests.registry.made import (
     ACCOUNT,
     NO_CONTEXT,

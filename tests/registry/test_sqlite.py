@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -19,6 +18,7 @@ from kms_grpc.registry.change import Change
 from kms_grpc.registry.migrate import alembic_config
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql import sqlite, writer
+from kms_grpc.registry.sql.library import sqlite3
 from kms_grpc.registry.sql.registry import SqlRegistry
 from kms_grpc.registry.sql.tables import HEAD, metadata
 from tests.registry.made import ACCOUNT, REGION, add_alias, add_key, new_key, opened

@@ -4,10 +4,10 @@
 |---|---|---|
 | 0 | 1 | version, 1 |
 | 1 | 16 | MAC over version, position, operation, region, account and filter, under the shard's key |
-| 17 | n | position after which the next page begins: a u64, big-endian, or a name in UTF-8 |
+| 17 | n | position after which the next page begins: a u64, big-endian, or a tag key in UTF-8 |
 
-A marker is these bytes in base64url without padding: 34 characters for a number, at most 706 for a name. The order of a
-listing does not change, so rows that are added or removed between two pages neither repeat nor hide the others.
+A marker is these bytes in base64url without padding: 34 characters for a number, at most 706 for a tag key. The order
+of a listing does not change, so rows that are added or removed between two pages neither repeat nor hide the others.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ class Order:
 BY_SEQUENCE = Order(0, lambda row: row.sequence.to_bytes(8), int.from_bytes)
 BY_NUMBER = Order(-1, lambda row: row.number.to_bytes(8), int.from_bytes)
 BY_TAG_KEY = Order("", lambda row: row.tag_key.encode(), bytes.decode)
-BY_NAME = Order("", str.encode, bytes.decode)
 
 
 def page(

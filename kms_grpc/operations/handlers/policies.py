@@ -6,11 +6,10 @@ Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default
 from __future__ import annotations
 
 from kms_grpc.authorization.default_key_policy import NAME, default_key_policy
-from kms_grpc.errors import NotFoundException, UnsupportedOperationException
+from kms_grpc.errors import NotFoundException, UnsupportedOperationException, ValidationException
 from kms_grpc.model.key import Key, KeyKind
 from kms_grpc.operations.admission.selectors import by_id_or_arn
 from kms_grpc.operations.call import Call
-from kms_grpc.operations.handlers.pages import BY_NAME, page
 from kms_grpc.operations.kinds.unary import Unary
 from kms_grpc.v1 import key_management_pb2 as pb
 
@@ -30,9 +29,11 @@ def get_key_policy(call: Call, request: pb.GetKeyPolicyRequest, key: Key) -> pb.
 
 
 def list_key_policies(call: Call, request: pb.ListKeyPoliciesRequest, key: Key) -> pb.ListKeyPoliciesResponse:
-    """Lists the one name that a key policy may have."""
-    names, marker = page(call, request, key.key_id, lambda after, _: [NAME] if after < NAME else [], BY_NAME)
-    return pb.ListKeyPoliciesResponse(policy_names=names, truncated=marker is not None, next_marker=marker)
+    """Lists the one name that a key policy may have. Raises ValidationException for a marker: AWS lists no
+    InvalidMarkerException for this operation."""
+    if request.HasField("marker"):
+        raise ValidationException("Marker: the list has one page, so no answer has given out a marker.")
+    return pb.ListKeyPoliciesResponse(policy_names=[NAME])
 
 
 ROWS = (

@@ -55,5 +55,5 @@ class SqlWritableAccessKeys(SqlAccessKeys):
         self._writer.log_change("access key", access_key.access_key_id)
 
     def remove(self, access_key_id: str) -> None:
-        self._writer.execute(_REMOVE, {"of_access_key_id": access_key_id})
+        self._writer.remove(_REMOVE, ACCESS_KEY, {"of_access_key_id": access_key_id})
         self._writer.log_change("access key", access_key_id)

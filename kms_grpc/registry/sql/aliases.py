@@ -81,14 +81,14 @@ class SqlWritableAliases(SqlAliases):
         return changed
 
     def remove(self, alias: Alias) -> None:
-        self._writer.write_seen(_REMOVE, _seen(alias), alias.arn)
+        self._writer.remove_seen(_REMOVE, ALIAS, _seen(alias), alias.arn)
         self._log(alias.account, alias.name, alias.target_key_id)
 
     def remove_all(self, key_id: str) -> None:
         """Removes all aliases that point to a key."""
         for account, name in self._writer.all(_NAMES_OF_KEY, {"of_key_id": key_id}):
             self._log(account, name, key_id)
-        self._writer.execute(_REMOVE_ALL, {"of_key_id": key_id})
+        self._writer.remove(_REMOVE_ALL, ALIAS, {"of_key_id": key_id})
 
     def _log(self, account: str, name: str, *targets: str) -> int:
         self._writer.touched.update(("key", key_id) for key_id in targets)

@@ -47,12 +47,12 @@ class SqlWritableAnswers:
 
     def remember(self, answer: RememberedAnswer) -> None:
         values = _values(answer)
-        self._writer.execute(_REMOVE, {"of_digest": values["digest"]})
+        self._writer.remove(_REMOVE, ANSWER, {"of_digest": values["digest"]})
         text = f"Request {answer.request_id} of {answer.operation} has its answer already"
         self._writer.add(_ADD, ANSWER, values, text)
 
     def forget_before(self, created_ns: int) -> int:
-        return self._writer.execute(_FORGET, {"before": created_ns}).rowcount
+        return self._writer.remove(_FORGET, ANSWER, {"before": created_ns})
 
 
 def _values(answer: RememberedAnswer) -> Values:

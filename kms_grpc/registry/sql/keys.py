@@ -129,7 +129,7 @@ class SqlWritableKeys(SqlKeys):
         parts = (SqlWritableAliases, SqlWritableTags, SqlWritablePairs, SqlWritableMaterials)
         for part in parts:
             part(self._writer).remove_all(key.key_id)
-        self._writer.write_seen(_REMOVE, _seen(key), key.arn)
+        self._writer.remove_seen(_REMOVE, KEY, _seen(key), key.arn)
         if key.kind is KeyKind.CUSTOMER_MANAGED:
             count_one_less(self._writer, key.account)
         self._writer.log_change("key", key.key_id)

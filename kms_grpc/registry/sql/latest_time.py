@@ -48,5 +48,5 @@ class SqlWritableLatestTime(SqlLatestTime):
         self._write(self.read_ns())
 
     def _write(self, time_ns: int) -> None:
-        self._writer.execute(_REMOVE, {})
+        self._writer.remove(_REMOVE, LATEST_TIME, {})
         self._writer.add(_ADD, LATEST_TIME, {"id": 1, "latest_ns": time_ns}, "The latest time is recorded already")

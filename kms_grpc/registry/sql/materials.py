@@ -82,12 +82,12 @@ class SqlWritableMaterials(SqlMaterials):
         return changed
 
     def remove(self, material: Material) -> None:
-        self._writer.write_seen(_REMOVE, _seen(material), material.key_id)
+        self._writer.remove_seen(_REMOVE, MATERIAL, _seen(material), material.key_id)
         self._writer.log_change("key", material.key_id)
 
     def remove_all(self, key_id: str) -> None:
         """Removes all materials of a key."""
-        self._writer.execute(_REMOVE_ALL, {"of_key_id": key_id})
+        self._writer.remove(_REMOVE_ALL, MATERIAL, {"of_key_id": key_id})
 
 
 def _seen(material: Material) -> Values:

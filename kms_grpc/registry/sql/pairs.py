@@ -85,11 +85,11 @@ class SqlWritablePairs(SqlPairs):
         return changed
 
     def remove(self, pair: ImportPair) -> None:
-        self._writer.write_seen(_REMOVE, _seen(pair), _name(pair))
+        self._writer.remove_seen(_REMOVE, PAIR, _seen(pair), _name(pair))
 
     def remove_expired(self, before_ns: int) -> int:
-        return self._writer.execute(_REMOVE_EXPIRED, {"before": before_ns}).rowcount
+        return self._writer.remove(_REMOVE_EXPIRED, PAIR, {"before": before_ns})
 
     def remove_all(self, key_id: str) -> None:
         """Removes all pairs that belong to a key."""
-        self._writer.execute(_REMOVE_ALL, {"of_key_id": key_id})
+        self._writer.remove(_REMOVE_ALL, PAIR, {"of_key_id": key_id})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Executable, bindparam
 
 from kms_grpc.registry.sql.damage import DamageReports
+from kms_grpc.registry.sql.prepared import run
 from kms_grpc.registry.sql.rows import Row, RowKind, RowMac, Values, digest
 
 AFTER: BindParameter[Any] = bindparam("after")
@@ -18,8 +19,6 @@ LIMIT: BindParameter[Any] = bindparam("limit_rows")
 DIGEST: BindParameter[Any] = bindparam("of_digest")
 """Parameter of a statement that finds a row by its second name (rows.digest)."""
 
-_SCAN_AT_ONCE = 1_000
-
 
 class Reader:
     """Runs statements over connections that `lend` gives, one for each statement."""
@@ -27,17 +26,17 @@ class Reader:
     def __init__(
         self, lend: Callable[[], AbstractContextManager[Connection]], macs: RowMac, damage: DamageReports
     ) -> None:
-        self._lend = lend
+        self.lend = lend
         self.macs = macs
         self.damage = damage
 
     def first(self, statement: Executable, parameters: Values) -> Any:
-        with self._lend() as connection:
-            return connection.execute(statement, parameters).first()
+        with self.lend() as connection, closing(run(connection, statement, parameters)) as result:
+            return result.fetchone()
 
     def all(self, statement: Executable, parameters: Values) -> Sequence[Any]:
-        with self._lend() as connection:
-            return connection.execute(statement, parameters).fetchall()
+        with self.lend() as connection:
+            return run(connection, statement, parameters).fetchall()
 
     def count(self, statement: Executable, parameters: Values) -> int:
         row = self.first(statement, parameters)
@@ -73,11 +72,3 @@ class Reader:
                 yield row
             else:
                 self.damage.log_once(kind, row)
-
-    def damaged(self, kind: RowKind) -> Iterator[str]:
-        """Gives the names of all damaged rows of a table."""
-        with self._lend() as connection:
-            for rows in connection.execute(kind.select).partitions(_SCAN_AT_ONCE):
-                for row in rows:
-                    if not self.macs.holds(kind, row):
-                        yield self.damage.name(kind, kind.values(row))

@@ -7,8 +7,13 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 
+from kms_grpc.faults import fault_point
 from kms_grpc.model.key import Key, Material
+from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.change import Name
+from kms_grpc.registry.comparison import compare
+from kms_grpc.registry.forward import Forward
+from kms_grpc.registry.mark import Mark
 from kms_grpc.registry.sql.access_keys import ACCESS_KEY, SqlAccessKeys, SqlWritableAccessKeys
 from kms_grpc.registry.sql.aliases import ALIAS, SqlAliases, SqlWritableAliases
 from kms_grpc.registry.sql.answers import ANSWER, SqlWritableAnswers
@@ -18,16 +23,20 @@ from kms_grpc.registry.sql.key_counts import wrong_counts
 from kms_grpc.registry.sql.keys import KEY, SqlKeys, SqlWritableKeys
 from kms_grpc.registry.sql.latest_time import LATEST_TIME, SqlLatestTime, SqlWritableLatestTime
 from kms_grpc.registry.sql.materials import MATERIAL, SqlMaterials, SqlWritableMaterials
-from kms_grpc.registry.sql.outbox import SqlOutbox, SqlWritableOutbox
+from kms_grpc.registry.sql.outbox import OUTBOX, SqlOutbox, SqlWritableOutbox
 from kms_grpc.registry.sql.pairs import PAIR, SqlPairs, SqlWritablePairs
 from kms_grpc.registry.sql.reader import Reader
+from kms_grpc.registry.sql.rehash import Rehash
+from kms_grpc.registry.sql.row_hashes import ALL
 from kms_grpc.registry.sql.rows import Place, RowMac
-from kms_grpc.registry.sql.shard_row import SHARD
+from kms_grpc.registry.sql.scan import Findings, Scan
+from kms_grpc.registry.sql.shard_row import SHARD, ShardRow
 from kms_grpc.registry.sql.sqlite import SqliteStore
 from kms_grpc.registry.sql.tags import TAG, SqlTags, SqlWritableTags
 from kms_grpc.registry.sql.writer import Writer
 
-_KINDS = (SHARD, KEY, MATERIAL, ALIAS, ANSWER, TAG, PAIR, LATEST_TIME, ACCESS_KEY)
+KINDS = (SHARD, KEY, MATERIAL, ALIAS, ANSWER, TAG, PAIR, LATEST_TIME, ACCESS_KEY, OUTBOX)
+"""The tables of protected rows."""
 
 
 class SqlTransaction:
@@ -61,10 +70,13 @@ class SqlTransaction:
 class SqlRegistry:
     """Implements base.Registry. `region_key` is the keyring handle of the key under which the rows' MACs are made."""
 
-    def __init__(self, path: Path, partition: str, region: str, region_key: int) -> None:
+    def __init__(self, path: Path, partition: str, region: str, region_key: int, mark: Path | None = None) -> None:
         place = Place(partition, region)
+        macs = RowMac(place, region_key)
         self._store = SqliteStore(path, region)
-        self._reader = reader = Reader(self._store.reading, RowMac(place, region_key), DamageReports(place))
+        self._reader = reader = Reader(self._store.reading, macs, DamageReports(place))
+        self.mark = Mark(mark or path.with_suffix(".mark"), macs)
+        self._forward = Forward(self.mark, region)
         self.keys = SqlKeys(reader)
         self.materials = SqlMaterials(reader)
         self.aliases = SqlAliases(reader)
@@ -77,8 +89,52 @@ class SqlRegistry:
 
     @contextmanager
     def writing(self, spends_reserve: bool = False) -> Iterator[SqlTransaction]:
+        self._forward.catch_up()
         with self._store.writing(spends_reserve) as connection:
-            yield SqlTransaction(Writer(connection, self._reader))
+            writer = Writer(connection, self._reader)
+            yield SqlTransaction(writer)
+            counters = writer.hashes.store(writer.execute, self._reader.damage.place.region, self._forward.known)
+        fault_point("mark.before")
+        self._forward.advance(counters)
+        fault_point("mark.after")
+
+    def findings(self, buckets: range = ALL) -> Findings:
+        """Scans all rows, or those of some buckets, in one state of the shard."""
+        with self._store.snapshot() as connection:
+            scan = Scan(connection, self._reader.macs, self._reader.damage, KINDS)
+            return scan.whole() if buckets == ALL else scan.some(buckets)
+
+    def counters(self) -> Findings:
+        """Reads the row hashes without the rows."""
+        with self._store.snapshot() as connection:
+            return Scan(connection, self._reader.macs, self._reader.damage, KINDS).counters()
+
+    def is_replaced(self) -> bool:
+        return self._store.is_replaced()
+
+    def differences(self, bucket: int, count: int = 1) -> Sequence[str]:
+        return compare(self, range(bucket, bucket + count))[1]
+
+    def checkpoint(self) -> bool:
+        return self._store.checkpoint()
+
+    def seconds_to_checkpoint(self) -> float:
+        return self._store.seconds_to_checkpoint()
+
+    @property
+    def mark_folder(self) -> Path:
+        return self.mark.path.parent
+
+    def sync_mark(self) -> None:
+        self.mark.sync_changes()
+
+    def rehash(self, counter: int, record: OutboxRow | None = None, own: ShardRow | None = None) -> None:
+        """Makes the row hashes anew over the rows that are there, all with this counter. `record` joins the outbox in
+        the same transaction; `own` replaces the shard's own row, and outbox rows without a MAC get one."""
+        with self._store.writing() as connection:
+            Rehash(Writer(connection, self._reader), KINDS).store(counter, record, own)
+            fault_point("start.hash.before")
+        fault_point("start.hash.after")
 
     def keep_reserve(self) -> None:
         self._store.keep_reserve()
@@ -90,8 +146,11 @@ class SqlRegistry:
         return self._store.empty_log()
 
     def damaged_rows(self) -> Sequence[str]:
-        found = [name for kind in _KINDS for name in self._reader.damaged(kind)]
-        return [*found, *wrong_counts(self._reader)]
+        return [*self.findings().damaged, *self.wrong_counts()]
+
+    def wrong_counts(self) -> Sequence[str]:
+        """Returns the names of counts that differ from the number of rows."""
+        return wrong_counts(self._reader)
 
     def close(self) -> None:
         self._store.close()

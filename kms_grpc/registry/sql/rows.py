@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Table, select
+from sqlalchemy import Column, Table, select
 
 from kms_grpc.crypto.framing import frame
 from kms_grpc.crypto.key_wrapping import mac, mac_matches
@@ -37,15 +37,20 @@ class Place(NamedTuple):
 
 class RowKind:
     """A table of protected rows: its columns, the statement that reads them in the order of the MAC, and `describe`,
-    which names a damaged row as well as its columns allow."""
+    which names a damaged row as well as its columns allow. Columns that the engine fills are `unsealed`. The first
+    byte of the column `placed_by` says which row hash a row belongs to (row_hashes.py)."""
 
-    def __init__(self, table: Table, describe: Callable[[Place, Values], str]) -> None:
+    def __init__(self, table: Table, describe: Callable[[Place, Values], str], unsealed: tuple[str, ...] = ()) -> None:
         self.table = table
-        self.columns = tuple(column.name for column in table.c if column.name != "mac")
+        self.columns = tuple(column.name for column in table.c if column.name not in ("mac", *unsealed))
         self.label = table.name.encode()
-        self.names = tuple(name.encode() for name in self.columns)
+        self.framed_names = tuple(frame(name.encode()) for name in self.columns)
         self.select = select(*(table.c[name] for name in self.columns), table.c.mac)
         self.describe = describe
+        self.placed_by: Column[Any] = table.c.digest if "digest" in table.c else table.c.mac
+        self.has_digest = "digest" in self.columns
+        self.place_at = self.columns.index("digest") if self.has_digest else len(self.columns)
+        """Index of that column in a row."""
 
     def values(self, row: Row) -> Values:
         return dict(zip(self.columns, row, strict=False))
@@ -57,6 +62,7 @@ class RowMac:
     def __init__(self, place: Place, region_key: int) -> None:
         self._place = (place.partition.encode(), place.region.encode())
         self._region_key = region_key
+        self._starts: dict[bytes, bytes] = {}
 
     def seal(self, kind: RowKind, values: Mapping[str, Any]) -> Values:
         """Returns `values` together with their MAC."""
@@ -68,12 +74,28 @@ class RowMac:
         stored = row[-1]
         return isinstance(stored, bytes) and mac_matches(self._region_key, self._framed(kind, row[:-1]), stored)
 
+    def of(self, kind: RowKind, row: Row) -> bytes:
+        """Returns the MAC that belongs to the columns of a row, whatever MAC it carries."""
+        return mac(self._region_key, self._framed(kind, row[:-1]))
+
+    def derive(self, label: bytes, *parts: bytes) -> bytes:
+        """Returns 32 pseudorandom bytes for `parts` in this shard. No table has the name `label`."""
+        return mac(self._region_key, self._start(label) + frame(*parts))
+
     def _framed(self, kind: RowKind, row: Row) -> bytes:
-        fields = [kind.label, *self._place]
-        for name, value in zip(kind.names, row, strict=True):
+        parts = [self._start(kind.label)]
+        for name, value in zip(kind.framed_names, row, strict=True):
             if value is not None:
-                fields += (name, _typed(value))
-        return frame(*fields)
+                typed = _typed(value)
+                parts += (name, len(typed).to_bytes(4), typed)
+        return b"".join(parts)
+
+    def _start(self, label: bytes) -> bytes:
+        """Returns the beginning of all that is framed under a label in this shard."""
+        start = self._starts.get(label)
+        if start is None:
+            start = self._starts[label] = frame(label, *self._place)
+        return start
 
 
 def _typed(value: Any) -> bytes:

@@ -24,6 +24,8 @@ class ShardRow:
     root_fingerprint: str
     wrapped_region_key: bytes
     created_ns: int
+    hashed: int | None = None
+    """1 once the shard has row hashes; None before."""
 
 
 def shard_values(row: ShardRow) -> Values:
@@ -36,6 +38,7 @@ def shard_values(row: ShardRow) -> Values:
         "root_fingerprint": row.root_fingerprint,
         "wrapped_region_key": row.wrapped_region_key,
         "created_ns": row.created_ns,
+        "hashed": row.hashed,
     }
 
 

@@ -1,6 +1,8 @@
 """Connections to a shard's SQLite file: in WAL mode, many readers beside one writer.
 
 - `synchronous=FULL`: a commit is on the disk when it returns. `secure_delete`: deleted content is overwritten.
+- The write-ahead log is copied into the file by the keeper alone, once a second if something was written, and more
+  often once it has 4 MiB (LogCopy). No commit does so, and the last process that closes the file.
 - Read connections stay open and are lent out; each statement sees the last commit.
 - Writers of one process wait for a lock. Writers of several processes try `BEGIN IMMEDIATE` every half millisecond:
   SQLite's own busy handler sleeps up to 100 ms between two tries, which starves some writers.
@@ -13,12 +15,11 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -28,6 +29,9 @@ from sqlalchemy.pool import NullPool
 
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.faults import fault_point
+from kms_grpc.registry.file_identity import FileIdentity
+from kms_grpc.registry.sql.library import MODULE, loses_commits, sqlite3, sqlite_version
+from kms_grpc.registry.sql.log_copy import LogCopy
 from kms_grpc.registry.sql.wal_reserve import WalReserve
 
 PATIENCE_S = 10.0
@@ -38,6 +42,7 @@ _RETRY_S = 0.0005
 _SETTLED_NS = 100_000_000
 _READERS_KEPT = 8
 _PRAGMAS = (
+    "PRAGMA wal_autocheckpoint=0",
     "PRAGMA synchronous=FULL",
     "PRAGMA secure_delete=ON",
     "PRAGMA foreign_keys=ON",
@@ -72,12 +77,34 @@ class SqliteStore:
         self._path = path
         self._log_path = path.with_name(path.name + "-wal")
         self._region = region
-        self._engine = create_engine("sqlite://", creator=lambda: connect(path), poolclass=NullPool)
+        self._engine = create_engine("sqlite://", module=MODULE, creator=lambda: connect(path), poolclass=NullPool)
         self._readers: deque[Connection] = deque()
         self._writer: Connection | None = None
         self._writer_lock = threading.Lock()
         self._reserve = WalReserve(path)
         self._closed = False
+        self._identity = FileIdentity(path)
+        self._copy = LogCopy(path)
+
+    def is_replaced(self) -> bool:
+        """Returns whether the path names another file than when this object was made."""
+        return self._identity.has_changed()
+
+    def seconds_to_checkpoint(self) -> float:
+        return self._copy.seconds_to_due()
+
+    def checkpoint(self) -> bool:
+        """Copies the write-ahead log into the file if that is due; returns whether something was done."""
+        if not self._copy.is_due():
+            return False
+        with ExitStack() as held:
+            if loses_commits(sqlite_version()):
+                held.enter_context(self.writing(spends_reserve=True))  # no commit starts the log anew meanwhile
+            connection = held.enter_context(self.reading())
+            before = self._copy.facts()
+            row = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
+        self._copy.note(before, complete=row[0] == 0 and row[1] == row[2])
+        return True
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -93,6 +120,16 @@ class SqliteStore:
                 self._take_back(reader)
                 raise
             self._take_back(reader)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Lends a connection whose statements all see the same commit."""
+        with self.reading() as reader:
+            reader.exec_driver_sql("BEGIN")
+            try:
+                yield reader
+            finally:
+                reader.exec_driver_sql("ROLLBACK")
 
     @contextmanager
     def writing(self, spends_reserve: bool = False) -> Iterator[Connection]:
@@ -153,6 +190,7 @@ class SqliteStore:
             yield writer
             fault_point("commit.before")
             writer.exec_driver_sql("COMMIT")
+            self._check_open(self._identity.has_changed())
         except BaseException:
             self._undo(writer)
             raise
@@ -196,7 +234,12 @@ class SqliteStore:
         except IndexError:
             return self._engine.connect()
 
-    def _check_open(self) -> None:
+    def _check_open(self, replaced: bool | None = None) -> None:
+        if self._identity.has_changed_lately() if replaced is None else replaced:
+            raise DependencyTimeoutException(
+                f"The registry of region {self._region} is not served: its file {self._path} was replaced or moved "
+                "while the server runs. Stop the server before a restore; restart it now."
+            )
         if self._closed:
             raise DependencyTimeoutException(f"The registry of region {self._region} is closed: the server stops.")
 

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
 from sqlalchemy.engine import Dialect
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration, stated here so that a worker whose shard is up to date need not import alembic."""
 
 metadata = MetaData(
@@ -65,9 +65,10 @@ shard = Table(
     _text("root_fingerprint"),
     _bytes("wrapped_region_key"),
     _number("created_ns"),
+    Column("hashed", BIG),
     _bytes("mac"),
 )
-"""One row, id 1."""
+"""One row, id 1. `hashed` is 1 once the shard has row hashes (row_hashes.py)."""
 
 keys = Table(
     "keys",
@@ -229,5 +230,22 @@ outbox = Table(
     _text("event_id", unique=True),
     _text("account"),
     _bytes("record"),
+    Column("mac", Bytes()),
     sqlite_autoincrement=True,
 )
+"""`position` is no part of the MAC, since the engine gives it. `mac` is absent in rows that were written before
+revision 0004, until the shard gets its row hashes."""
+
+row_hashes = Table(
+    "row_hashes",
+    metadata,
+    _number("bucket", primary_key=True, autoincrement=False),
+    _number("counter"),
+    _number("row_count"),
+    _bytes("total"),
+    _bytes("mac"),
+)
+"""256 rows; see row_hashes.py."""
+
+Index(None, tags.c.mac)
+"""For the bucket of a tag, which has no digest (row_hashes.py). The other tables without digests are small."""

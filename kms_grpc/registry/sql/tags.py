@@ -44,8 +44,8 @@ class SqlWritableTags(SqlTags):
         self._writer.add(_ADD, TAG, values, f"Key {tag.key_id} has the tag {tag.tag_key}")
 
     def remove(self, key_id: str, tag_key: str) -> None:
-        self._writer.execute(_REMOVE, {"of_key_id": key_id, "of_tag_key": tag_key})
+        self._writer.remove(_REMOVE, TAG, {"of_key_id": key_id, "of_tag_key": tag_key})
 
     def remove_all(self, key_id: str) -> None:
         """Removes all tags of a key."""
-        self._writer.execute(_REMOVE_ALL, {"of_key_id": key_id})
+        self._writer.remove(_REMOVE_ALL, TAG, {"of_key_id": key_id})

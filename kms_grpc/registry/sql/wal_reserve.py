@@ -16,8 +16,8 @@ from typing import Final
 
 from kms_grpc.audit import reserve
 
-KEPT_BYTES: Final = 1024 * 1024
-"""Bytes that marked transactions may spend. One of them appends 30 to 60 KiB."""
+KEPT_BYTES: Final = 1280 * 1024
+"""Bytes that marked transactions may spend. One of them appends 44 to 72 KiB."""
 STEP_BYTES: Final = 256 * 1024
 """The reserve is allocated in advance by so much, and so much must be free outside it."""
 

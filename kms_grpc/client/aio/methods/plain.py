@@ -98,8 +98,8 @@ class AsyncPlainMethods(AsyncServiceClient):
 
         key_id: Id or ARN of the key, 1 to 2,048 characters.
         limit: Most entries of a page, 1 to 1,000. Default: 100.
-        marker: NextMarker of the page before, 1 to 1,024 characters, unchanged. InvalidMarkerException if it is another
-            listing's or region's.
+        marker: NextMarker of the page before, 1 to 1,024 characters. There is one page only, so every marker is refused
+            with ValidationException.
         """
         request = key_management_pb2.ListKeyPoliciesRequest(key_id=key_id, limit=limit, marker=marker)
         return await self._call(self._keys.ListKeyPolicies, request)

@@ -1,0 +1,90 @@
+"""Decides which refusals of unknown callers are written to the audit log. All are counted.
+
+Whoever reaches a port can be refused thousands of times a second, and must not fill the disk with it. A peer's first
+BURST refusals are written, then PER_SECOND a second; the next record that is written says how many were not. A peer is
+an IPv4 address or an IPv6 network of 64 bits, of which one host may have all addresses.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+BURST: Final = 60
+PER_SECOND: Final = 1
+PEERS: Final = 1024
+"""Peers that are told apart. Beyond them, new peers share one allowance until an old one can be forgotten."""
+NAME_LENGTH: Final = 64
+
+
+@dataclass(slots=True)
+class _Allowance:
+    seen: float
+    left: float = BURST
+    skipped: int = 0
+
+
+class RefusalSampling:
+    """The allowances of all peers of one worker. Thread-safe. `clock` gives seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._peers: OrderedDict[str, _Allowance] = OrderedDict()
+        self._others = _Allowance(clock())
+        self._of_forgotten = 0
+        self.not_written = 0
+        """Refusals that were not written since the start."""
+
+    def take(self, peer: str) -> int | None:
+        """Returns None where a refusal of this peer is not to be written; otherwise how many were not written before,
+        since the last record that said so."""
+        with self._lock:
+            now = self._clock()
+            allowance = self._allowance(network(peer), now)
+            allowance.left = min(BURST, allowance.left + (now - allowance.seen) * PER_SECOND)
+            allowance.seen = now
+            if allowance.left < 1:
+                allowance.skipped += 1
+                self.not_written += 1
+                return None
+            allowance.left -= 1
+            skipped = allowance.skipped + self._of_forgotten
+            allowance.skipped = self._of_forgotten = 0
+            return skipped
+
+    def _allowance(self, peer: str, now: float) -> _Allowance:
+        known = self._peers.get(peer)
+        if known is not None:
+            self._peers.move_to_end(peer)
+            return known
+        if len(self._peers) >= PEERS and not self._forget(now):
+            return self._others
+        return self._peers.setdefault(peer, _Allowance(now))
+
+    def _forget(self, now: float) -> bool:
+        """Forget the peer that was refused longest ago, if its allowance is whole again."""
+        name, oldest = next(iter(self._peers.items()))
+        if now - oldest.seen < BURST / PER_SECOND:
+            return False
+        del self._peers[name]
+        self._of_forgotten += oldest.skipped
+        return True
+
+
+@lru_cache(1024)
+def network(peer: str) -> str:
+    """Returns the name under which a peer's refusals are counted: `192.0.2.1`, or `2001:db8::/64` for IPv6."""
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return peer[:NAME_LENGTH]
+    if address.version == 4 or address.ipv4_mapped is not None:
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    return str(ipaddress.ip_network((address, 64), strict=False))

@@ -1,0 +1,49 @@
+"""Descriptors: how many files and connections a process may have open, and has.
+
+systemd's usual soft limit is 1,024, for programs that use select(2). This service uses none, and its children inherit
+the supervisor's limit.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+FEW: Final = 0.1
+"""A process says in the log that it has less than this share of its descriptors left."""
+LOG_SECONDS: Final = 60.0
+MOST: Final = 1 << 20
+"""The soft limit is not raised beyond this, which is far more than all connections need: some container engines have
+hard limits of a billion, and other programs' children close all descriptors one by one."""
+_log = logging.getLogger(__name__)
+
+
+def raise_limit() -> None:
+    """Raises the soft limit of this process to the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class Descriptors:
+    """Watches this process's descriptors."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._logged = -LOG_SECONDS
+
+    def gauges(self) -> Mapping[str, int]:
+        """Values for some of the names in processes.gauges.WORKER. Logs, once a minute, that few are left."""
+        limit, used = resource.getrlimit(resource.RLIMIT_NOFILE)[0], sum(1 for _ in Path("/proc/self/fd").iterdir())
+        now = self._clock()
+        if used > limit * (1 - FEW) and now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            _log.warning(
+                "%d of %d descriptors are in use: new connections will fail (ulimit -Hn, LimitNOFILE=)", used, limit
+            )
+        return {"descriptors": used, "descriptors_limit": limit}

@@ -1,0 +1,51 @@
+"""When a shard's write-ahead log is copied into its file: a second after the last copy if anything was written, and at
+each pass of the keeper (four a second) from 4 MiB on. SQLite starts the log anew without making its file
+smaller, so the size does not tell how much of it waits.
+
+A log that is damaged or lost takes with it no more than was committed since; the mark tells that something is missing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Final
+
+BYTES: Final = 4 * 1024 * 1024
+SECONDS: Final = 1.0
+
+Facts = tuple[int, int]
+"""Size of the log, and when it was written last (ns)."""
+
+
+class LogCopy:
+    """Notes what was copied. For one process alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(path.name + "-wal")
+        self._copied: Facts = (0, 0)
+        self._tried = 0.0
+
+    def facts(self) -> Facts:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return 0, 0
+        return found.st_size, found.st_mtime_ns
+
+    def is_due(self) -> bool:
+        return self.seconds_to_due() <= 0
+
+    def seconds_to_due(self) -> float:
+        """Returns the seconds until the log is to be copied; infinity if nothing was written since it was."""
+        size, written = self.facts()
+        if not size or (size, written) == self._copied:
+            return math.inf
+        return 0.0 if size >= BYTES else self._tried + SECONDS - time.monotonic()
+
+    def note(self, before: Facts, *, complete: bool) -> None:
+        """Notes a copy of a log that was at `before`. Readers may have held some of it back."""
+        self._tried = time.monotonic()
+        if complete:
+            self._copied = before
