@@ -27,9 +27,9 @@ ALWAYS: Mapping[str, frozenset[str]] = {
         "GenerateRandomResponse": "Plaintext",
     }.items()
 }
-"""Members that AWS always sends for symmetric keys and without a Recipient. Of other shapes a page's NextMarker is the only
-optional member."""
+"""Members that AWS always sends for symmetric keys and without a Recipient. Other shapes have one optional member."""
 PAGE_ONLY: Final = {"NextMarker"}
+"""The last page of a listing has none."""
 
 COMMON = {
     "AccessDeniedException", "ExpiredTokenException", "IncompleteSignatureException", "InvalidSignatureException",
