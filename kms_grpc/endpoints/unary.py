@@ -52,6 +52,7 @@ class Unary:
                 raise  # the call is over, for gRPC
             except Exception as problem:
                 error = self._executor.refuse(operation, credentials, problem)
+            error.__traceback__ = None  # it refers to frames that hold the message and this error: a cycle
             await context.abort(*self._answers.refusal(credentials, error))
             raise AssertionError("abort does not return")
 

@@ -108,10 +108,11 @@ def _answer_beats(link: SupervisorLink, readiness: Readiness, publish: Callable[
 
 def _publisher(link: SupervisorLink, application: WorkerApplication) -> Callable[[], None]:
     mine = gauges.Gauges(RunFolder(link.settings.data_dir).worker_gauges(link.index), gauges.WORKER)
-    descriptors = Descriptors()
+    descriptors, freed = Descriptors(), memory.FreedMemory()
 
     def publish() -> None:
         try:
+            freed.look()
             mine.put({**application.gauges(), **descriptors.gauges()})
         except Exception:
             _log.exception("cannot publish gauges")
