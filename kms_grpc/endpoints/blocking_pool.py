@@ -142,6 +142,8 @@ async def _run_in_thread(threads: ThreadPoolExecutor, work: Callable[[], T]) -> 
         await asyncio.wait([running])
         running.exception()  # asyncio logs exceptions that are never retrieved; the executor has audited this one
         raise
+    finally:
+        del running  # it holds the error, which refers to this frame: together they would keep the request
 
 
 def _retrieve(finished: asyncio.Future[Any]) -> None:

@@ -65,8 +65,9 @@ class Bulk:
             try:
                 await self._serve(operation, credentials, turn, context)
             except KMSError as error:
-                refused = error if turn.started else self._executor.refuse(operation, credentials, error)
-                self._answers.refuse(context, credentials, refused)
+                if not turn.started:
+                    self._executor.refuse(operation, credentials, error)
+                self._answers.refuse(context, credentials, error)
             except asyncio.CancelledError as reason:
                 if not turn.started:
                     self._executor.refuse(operation, credentials, ended_by_caller(credentials))

@@ -41,18 +41,17 @@ class Unary:
 
         async def serve(_: Any, context: Context) -> bytes:
             credentials = credentials_of(context)
-            error: KMSError
             try:
                 return await self._answer(operation, credentials, context, timed)
-            except KMSError as refused:
-                error = refused
+            except KMSError as error:
+                refusal = self._answers.refusal(credentials, error)
             except asyncio.CancelledError as reason:
-                error = stopped(reason)
+                refusal = self._answers.refusal(credentials, stopped(reason))
             except grpc.aio.BaseError:
                 raise  # the call is over, for gRPC
             except Exception as problem:
-                error = self._executor.refuse(operation, credentials, problem)
-            await context.abort(*self._answers.refusal(credentials, error))
+                refusal = self._answers.refusal(credentials, self._executor.refuse(operation, credentials, problem))
+            await context.abort(*refusal)  # no error is kept here: its frames hold the message
             raise AssertionError("abort does not return")
 
         return serve

@@ -64,7 +64,10 @@ class Executor:
         except Exception as problem:
             error = fail(call, problem)
             outcome = error.code
-            raise error from None
+            try:
+                raise error from None
+            finally:
+                del error  # the error refers to this frame: together they would keep the request
         finally:
             if outcome is not None:
                 self.service.counters.count(operation.name, outcome, time.perf_counter_ns() - started)
