@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Unexpected errors in the gRPC door, such as MemoryError: gRPC itself answers them UNKNOWN, with their text."""
-=======
 """Memory in the gRPC door: calls for which there is none, and messages of refused calls, which are freed at once."""
->>>>>>> 0e078fb
 
 from __future__ import annotations
 
