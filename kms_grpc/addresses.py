@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 
+from kms_grpc.misfits import ConfigurationError
+
+ONLY_LOOPBACK = "only loopback (127.0.0.1, [::1]) or unix:/path can be served"
+
 
 def ip_of(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Returns the IP address of HOST:PORT, where HOST may be in brackets. None for a host name or unix:/path."""
@@ -19,3 +23,15 @@ def is_local(address: str) -> bool:
         return True
     ip = ip_of(address)
     return ip is not None and ip.is_loopback
+
+
+def check_listen(address: str, name: str = "listen") -> bool:
+    """Returns whether the address is local: loopback or a Unix socket. Raises ConfigurationError if it is malformed."""
+    if address.startswith("unix:"):
+        if address == "unix:":
+            raise ConfigurationError(f"{name}: a path must follow unix:")
+        return True
+    host, _, port = address.rpartition(":")
+    if not (host and "/" not in host and port.isdigit() and int(port) < 65536):
+        raise ConfigurationError(f"{name} {address!r}: must be HOST:PORT or unix:/path")
+    return is_local(address)

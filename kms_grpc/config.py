@@ -33,7 +33,7 @@ from typing import Any
 
 import msgspec
 
-from kms_grpc.addresses import is_local
+from kms_grpc.addresses import ONLY_LOOPBACK, check_listen
 from kms_grpc.misfits import ConfigurationError as ConfigurationError  # this module's error, for its callers
 from kms_grpc.misfits import misfit_text
 from kms_grpc.model.region import REGION
@@ -383,19 +383,7 @@ def networks_of(settings: Settings) -> list[ipaddress.IPv4Network | ipaddress.IP
     return found
 
 
-ONLY_LOOPBACK = "only loopback (127.0.0.1, [::1]) or unix:/path can be served"
 _GIVE_A_CERTIFICATE = "give [tls] certificate_file and key_file, or --tls-certificate and --tls-key"
-
-
-def check_listen(address: str, name: str = "listen") -> bool:
-    """Returns whether the address is local: loopback or a Unix socket. Raises ConfigurationError if it is malformed."""
-    if address.startswith("unix:"):
-        _require(len(address) > len("unix:"), f"{name}: a path must follow unix:")
-        return True
-    host, _, port = address.rpartition(":")
-    well_formed = host and "/" not in host and port.isdigit() and int(port) < 65536
-    _require(well_formed, f"{name} {address!r}: must be HOST:PORT or unix:/path")
-    return is_local(address)
 
 
 def _require(condition: object, text: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 import kms_grpc
 from kms_grpc.client.failures import CallFailed, ClientError, UnknownKMSError
 from kms_grpc.client.record_decryption import RecordsFailed
+from kms_grpc.endpoints.http_requests import BadRequest
 from kms_grpc.errors import InvalidCiphertextException, KMSError
 from kms_grpc.processes.claims import StartRefused
 
@@ -31,6 +32,7 @@ EXAMPLES: dict[type[Exception], Callable[[], Exception]] = {
     CallFailed: lambda: CallFailed("INTERNAL", "no answer"),
     UnknownKMSError: lambda: UnknownKMSError("NewException", "new", key="key-1", state="Enabled"),
     RecordsFailed: records_failed,
+    BadRequest: lambda: BadRequest(400, "no request"),
     StartRefused: lambda: StartRefused("no room", 3),
 }
 """Examples of the classes whose constructors take more than a text."""

@@ -102,7 +102,10 @@ with KeyManagementClient() as kms, EnvelopeClient(kms) as envelope, StreamClient
     assert b"".join(streams.decrypt([b"".join(streams.encrypt(key_id, [b"hello"]))])) == b"hello"
 print([name for name in NAMES if find_spec(name)])
 """
-SERVERS = ("sqlalchemy", "alembic", "uvicorn", "httptools", "uvloop", "prometheus_client", "msgspec", "grpc_reflection")
+SERVERS = (
+    *("sqlalchemy", "pysqlite3", "alembic", "uvicorn", "httptools", "uvloop", "prometheus_client", "msgspec"),
+    "grpc_reflection",
+)
 """The modules of the packages of the extra `server`."""
 
 

@@ -20,7 +20,7 @@ def close_connection(peer: str) -> None:
     if not peer.startswith(("ipv4:", "ipv6:")):
         return
     wanted = _plain(address(peer)), int(peer.rpartition(":")[2])
-    for entry in DESCRIPTORS.iterdir():
+    for entry in list(DESCRIPTORS.iterdir()):
         with contextlib.suppress(OSError, ValueError), _duplicate(int(entry.name)) as found:
             if _peer_of(found) == wanted:
                 found.shutdown(socket.SHUT_RDWR)

@@ -30,9 +30,12 @@ class BadRequest(Exception):
     """Bytes that are no request which is served: the connection ends with this status and text."""
 
     def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
+        super().__init__(status, text)
         self.status = status
         self.text = text
+
+    def __str__(self) -> str:
+        return self.text
 
 
 NOT_HTTP: Final = "Invalid HTTP request received."

@@ -55,7 +55,7 @@ class StoredSigners:
         self._stored: dict[str, _StoredKey] = {}
 
     def find(self, access_key_id: str) -> Signer | None:
-        """See Signers. KeyUnavailableException if the row was changed on disk."""
+        """See Signers. Raises KeyUnavailableException if the row was changed on disk."""
         fixed = self._fixed.find(access_key_id)
         if fixed is not None:
             return fixed

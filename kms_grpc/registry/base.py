@@ -117,7 +117,7 @@ class WritableKeys(Keys, Protocol):
 
     def change(self, key: Key) -> Key:
         """Stores `key` over the row of the revision that `key` carries, and returns it with the next revision.
-        ConflictException if the row has another revision."""
+        Raises ConflictException if the row has another revision."""
 
     def make_current(self, key: Key, material: Material) -> Key:
         """Makes `material`, which is new or stored already, the one that `key` encrypts under; the former current
@@ -126,7 +126,7 @@ class WritableKeys(Keys, Protocol):
 
     def remove(self, key: Key) -> None:
         """Removes the key of the revision that `key` carries, with all its materials, aliases, tags and import pairs.
-        ConflictException if the row has another revision. See Registry.erase_removed."""
+        Raises ConflictException if the row has another revision. See Registry.erase_removed."""
 
 
 class Materials(Protocol):
@@ -151,7 +151,7 @@ class WritableMaterials(Materials, Protocol):
 
     def remove(self, material: Material) -> None:
         """Removes the row of a material that was never current. Rows of other materials stay, with `wrapped` None.
-        ConflictException if the row has another revision."""
+        Raises ConflictException if the row has another revision."""
 
 
 class Aliases(Protocol):
@@ -177,7 +177,7 @@ class WritableAliases(Aliases, Protocol):
         """Stores `alias` over the row of the revision that it carries. ConflictException if the row has another."""
 
     def remove(self, alias: Alias) -> None:
-        """Removes the alias of the revision that `alias` carries. ConflictException if the row has another."""
+        """Removes the alias of the revision that `alias` carries. Raises ConflictException if the row has another."""
 
 
 class Tags(Protocol):
@@ -202,7 +202,7 @@ class Pairs(Protocol):
     """Reads pairs of import wrapping keys."""
 
     def find(self, pair_id: bytes) -> ImportPair | None:
-        """KMSInternalException if the row was changed on disk."""
+        """Raises KMSInternalException if the row was changed on disk."""
 
     def oldest_ready(self, spec: str) -> ImportPair | None:
         """Returns the oldest pair of that spec that belongs to no key yet."""
@@ -267,7 +267,7 @@ class WritableAccessKeys(AccessKeys, Protocol):
     """Writes access keys."""
 
     def add(self, access_key: AccessKey) -> None:
-        """Stores a new access key. AlreadyExistsException if the id is taken."""
+        """Stores a new access key. Raises AlreadyExistsException if the id is taken."""
 
     def remove(self, access_key_id: str) -> None:
         """Removes an access key if there is one of that id."""

@@ -39,7 +39,7 @@ class Forward:
         _log.warning("region %s: its mark %s is written again", self._region, self._mark.path)
 
     def known(self) -> Sequence[int]:
-        """Returns the counters in the mark. DependencyTimeoutException if it cannot be read."""
+        """Returns the counters in the mark. Raises DependencyTimeoutException if it cannot be read."""
         try:
             return self._mark.stated()
         except (OSError, MarkUnusable) as error:

@@ -148,7 +148,7 @@ def _offset(bucket: int) -> int:
 
 
 def _lock(descriptor: int) -> None:
-    """Locks the mark until it is closed. TimeoutError if another process holds the lock for a second."""
+    """Locks the mark until it is closed. Raises TimeoutError if another process holds the lock for a second."""
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:

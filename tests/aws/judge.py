@@ -10,7 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from botocore.model import ListShape, OperationModel, Shape, StructureShape
 
@@ -19,10 +19,6 @@ ALWAYS: Mapping[str, frozenset[str]] = {
     for name, members in {
         "KeyMetadata": "AWSAccountId KeyId Arn CreationDate Enabled Description KeyUsage KeyState Origin KeyManager"
         " CustomerMasterKeySpec KeySpec EncryptionAlgorithms MultiRegion",
-        "ListKeysResponse": "Keys Truncated",
-        "ListAliasesResponse": "Aliases Truncated",
-        "ListResourceTagsResponse": "Tags Truncated",
-        "ListKeyRotationsResponse": "Rotations Truncated",
         "RotationsListEntry": "KeyId KeyMaterialId KeyMaterialState",
         "GetKeyRotationStatusResponse": "KeyRotationEnabled KeyId",
         "DeleteImportedKeyMaterialResponse": "KeyId",
@@ -31,7 +27,9 @@ ALWAYS: Mapping[str, frozenset[str]] = {
         "GenerateRandomResponse": "Plaintext",
     }.items()
 }
-"""Members that AWS always sends for symmetric keys and without a Recipient. Other shapes have no optional members."""
+"""Members that AWS always sends for symmetric keys and without a Recipient. Other shapes have one optional member."""
+PAGE_ONLY: Final = {"NextMarker"}
+"""The last page of a listing has none."""
 
 COMMON = {
     "AccessDeniedException", "ExpiredTokenException", "IncompleteSignatureException", "InvalidSignatureException",
@@ -96,7 +94,7 @@ def judge_value(shape: Shape, value: Any, path: str) -> None:
 def _judge_structure(shape: StructureShape, value: Any, path: str) -> None:
     assert isinstance(value, dict), f"{path} is {value!r}"
     assert set(value) <= set(shape.members), f"{path}: unknown {set(value) - set(shape.members)}"
-    wanted = ALWAYS.get(shape.name, set(shape.members)) | set(shape.required_members)
+    wanted = ALWAYS.get(shape.name, set(shape.members) - PAGE_ONLY) | set(shape.required_members)
     assert wanted <= set(value), f"{path}: missing {wanted - set(value)}"
     for name, member in value.items():
         judge_value(shape.members[name], member, f"{path}.{name}")

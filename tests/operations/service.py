@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from kms_grpc import app, config, errors
 from kms_grpc.audit import counters
+from kms_grpc.audit.sampling import RefusalSampling
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.authorization.base import Authorizer
 from kms_grpc.crypto.keyring import open_keyring
@@ -236,6 +237,8 @@ class Host:
         number = len(self.workers)
         counters.create(self.settings.data_dir / "run" / f"counters-{number}", COUNTED)
         service = app.build_service(self.settings, number, app.audit_log(self.settings, number), self.clock)
+        hours = itertools.count(0, 3600)  # every refusal of an unknown caller is written
+        service = dataclasses.replace(service, sampling=RefusalSampling(lambda: float(next(hours))))
         if authorizer is not None:
             service = dataclasses.replace(service, authorizer=authorizer)
         worker = Worker(service, self.settings.data_dir / "audit" / f"worker-{number}.jsonl")
