@@ -40,7 +40,9 @@ def options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.http2.max_ping_strikes", PING_STRIKES),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        # Pings have a timeout of their own, by default a minute. Both must be short.
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
         ("grpc.http2.bdp_probe", 0),
         # Between the two limits gRPC would refuse calls at random.
         ("grpc.max_metadata_size", METADATA_BYTES),

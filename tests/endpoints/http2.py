@@ -45,33 +45,43 @@ class BareHeaders:
         message: bytes | None = None,
     ) -> None:
         host, _, port = address.rpartition(":")
-        self._connection = socket.create_connection((host, int(port)), timeout=WAIT_SECONDS)
+        self.connection = socket.create_connection((host, int(port)), timeout=WAIT_SECONDS)
         block = _request(path, headers)
         frames = [_frame(SETTINGS, 0, 0, NO_HEADER_TABLE if message is None else NO_HEADER_TABLE + NO_WINDOW)]
         for stream in range(1, 2 * calls, 2):
             frames.append(_frame(HEADERS, END_HEADERS, stream, block))
             if message is not None:
                 frames.append(_frame(DATA, END_STREAM, stream, b"\0" + len(message).to_bytes(4) + message))
-        self._connection.sendall(PREFACE + b"".join(frames))
+        self.connection.sendall(PREFACE + b"".join(frames))
 
     def statuses(self, calls: int) -> list[int]:
         """Returns the grpc-status of so many calls that have ended."""
-        return [_read_status(self._connection) for _ in range(calls)]
+        return [_read_status(self.connection) for _ in range(calls)]
 
     def is_closed(self) -> bool:
         """Reads what has come; returns whether the server has closed the connection."""
-        self._connection.setblocking(False)
-        try:
-            while self._connection.recv(65536):
-                pass
-        except BlockingIOError:
-            return False
-        except ConnectionError:
-            pass
-        return True
+        return is_closed(self.connection)
 
     def close(self) -> None:
-        self._connection.close()
+        self.connection.close()
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Reads what has come; returns whether the other side has closed the connection."""
+    connection.setblocking(False)
+    try:
+        while connection.recv(65536):
+            pass
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        pass
+    return True
+
+
+def settings() -> bytes:
+    """Returns a frame of settings that changes none."""
+    return _frame(SETTINGS, 0, 0)
 
 
 def _request(path: str, headers: list[tuple[bytes, bytes]]) -> bytes:
