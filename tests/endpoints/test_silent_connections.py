@@ -1,4 +1,4 @@
-"""Connections that send little or nothing: gRPC's options end them. Each row failed with gRPC's own defaults."""
+"""Connections that send little or nothing: gRPC's options end them."""
 
 from __future__ import annotations
 
