@@ -18,6 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / ".ci")]
 
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto  # noqa: E402 - after the path
 from pages import Contract, descriptors  # noqa: E402 - from this tree, wherever the script is called
 
 from kms_grpc.client.connection import CREATES, is_retryable  # noqa: E402
@@ -62,9 +63,7 @@ def written_by_hand() -> set[str]:
 
 def scalar(field: Any) -> str:
     """Returns `string`, `bytes`, `enum`, `message` … for the type of a field."""
-    return {value: name for name, value in vars(type(field)).items() if name.startswith("TYPE_")}[field.type][
-        5:
-    ].lower()
+    return FieldDescriptorProto.Type.Name(field.type)[5:].lower()
 
 
 def argument(field: Any) -> tuple[str, str]:
@@ -127,7 +126,7 @@ def said_of(comment: str) -> str:
 def docstring(contract: Contract, rpc: Any) -> Iterator[str]:
     """Yields the lines: the first paragraph of the rpc's comment, then a line for each argument."""
     comment = contract.comments[f".{rpc.containing_service.full_name}.{rpc.name}"]
-    about = " ".join(comment.split("\n\n")[0].split("\n \n")[0].split())
+    about = " ".join(re.split(r"\n\s*\n", comment.strip())[0].split())
     if not is_retryable(rpc):
         about += " The call is not retried."
     fields = fields_of(rpc)
