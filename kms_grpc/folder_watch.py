@@ -16,6 +16,8 @@ WRITTEN: Final = 0x2 | 0x80 | 0x100 | 0x200
 RENAMED: Final = 0x40 | 0x80 | 0x200
 """A file of the folder was moved or deleted: IN_MOVED_FROM, IN_MOVED_TO, IN_DELETE."""
 
+_ITSELF: Final = 0x400 | 0x800
+"""The folder was deleted or moved: IN_DELETE_SELF, IN_MOVE_SELF. The path may name another one now."""
 _ONCE: Final = 0x80000000
 _INIT_FLAGS: Final = os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -25,15 +27,16 @@ _log = logging.getLogger(__name__)
 
 class FolderWatch:
     """Watches the files of one folder for `events`. The kernel tells of the first one only, until `take` is called, so
-    that a file that is written to all the time costs its writers nothing.
+    that a file that is written to all the time costs its writers nothing. Where the folder is moved and made anew, the
+    new one is watched.
 
-    Where the kernel has no watch left (/proc/sys/fs/inotify), `is_blind` is True and `take` always says yes: then the
-    caller must look now and then.
+    Where there is no such folder, or the kernel has no watch left (/proc/sys/fs/inotify), `is_blind` is True and `take`
+    always says yes: then the caller must look now and then. Each `take` tries to watch again.
     """
 
     def __init__(self, folder: Path, events: int) -> None:
         self._folder = os.fsencode(folder)
-        self._events = events | _ONCE
+        self._events = events | _ITSELF | _ONCE
         self._descriptor = _libc.inotify_init1(_INIT_FLAGS)
         self.is_blind = self._descriptor < 0 or not self._watch()
         if self.is_blind:
@@ -44,14 +47,15 @@ class FolderWatch:
     def take(self) -> bool:
         """Returns whether something happened since the last call. What happens from now on leads to another yes, so
         look at the files afterwards."""
-        if self.is_blind:
-            return True
-        happened = False
+        if not self.is_blind and not self._was_told():
+            return False
+        self.is_blind = not self._watch()
+        return True
+
+    def _was_told(self) -> bool:
         with contextlib.suppress(BlockingIOError):
-            happened = bool(os.read(self._descriptor, 65536))
-        if happened:
-            self.is_blind = not self._watch()
-        return happened
+            return bool(os.read(self._descriptor, 65536))
+        return False
 
     def wait(self, others: Sequence[int], seconds: float) -> bool:
         """Waits at most so long until something happens or one of the other descriptors is readable. Returns whether
@@ -69,4 +73,6 @@ class FolderWatch:
         self._descriptor, self.is_blind = -1, True
 
     def _watch(self) -> bool:
-        return bool(_libc.inotify_add_watch(self._descriptor, self._folder, self._events) >= 0)
+        return self._descriptor >= 0 and bool(
+            _libc.inotify_add_watch(self._descriptor, self._folder, self._events) >= 0
+        )

@@ -8,12 +8,13 @@
 
 As many buckets are compared at once as take some 20 ms: all of a small shard, which then costs next to nothing. A
 bucket of a large shard may take longer; then the next one waits twenty times as long as it took. The thread sleeps
-until the kernel tells that a mark was written to (file_watch.py).
+until the kernel tells that a mark was written to.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -22,7 +23,7 @@ from typing import Final
 from kms_grpc.audit.record import shard_event
 from kms_grpc.clock import Clock
 from kms_grpc.errors import KMSError
-from kms_grpc.processes.file_watch import FolderWatch
+from kms_grpc.folder_watch import WRITTEN, FolderWatch
 from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.mark import MarkUnusable
 from kms_grpc.registry.shards import Shard
@@ -32,6 +33,8 @@ COMPARE_EVERY_S: Final = 1.0
 AT_ONCE_S: Final = 0.02
 REST: Final = 20
 SYNC_EVERY_S: Final = 0.08
+SYNC_ANYWAY_S: Final = 60.0
+"""The marks are synced so often although nothing was told."""
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +112,10 @@ class MarkSync:
     def __init__(self, shards: Iterable[Shard]) -> None:
         self._shards = list(shards)
         self._failing: set[str] = set()
-        self._watch = FolderWatch({shard.registry.mark_folder for shard in self._shards})
+        (folder,) = {shard.registry.mark_folder for shard in self._shards}
+        self._writes = FolderWatch(folder, WRITTEN)
+        self._ended = threading.Event()
+        self._wake = os.eventfd(0)
         self._thread = threading.Thread(target=self._run, name="marks", daemon=True)
 
     def start(self) -> None:
@@ -117,16 +123,22 @@ class MarkSync:
 
     def stop(self) -> None:
         """Syncs once more and ends the thread."""
-        self._watch.end()
+        self._ended.set()
+        os.eventfd_write(self._wake, 1)
         if self._thread.is_alive():
             self._thread.join()
         self._sync()
-        self._watch.close()
+        self._writes.close()
+        os.close(self._wake)
 
     def _run(self) -> None:
-        self._sync()
-        while self._watch.wait(SYNC_EVERY_S):
+        while True:
+            self._writes.take()
             self._sync()
+            if not self._writes.is_blind:
+                self._writes.wait([self._wake], SYNC_ANYWAY_S)
+            if self._ended.wait(SYNC_EVERY_S):
+                return
 
     def _sync(self) -> None:
         for shard in self._shards:

@@ -6,12 +6,15 @@ The tests count how often a thread went to sleep, which the load of the machine 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from kms_grpc import folder_watch
 from kms_grpc.audit.log import FileAuditLog
 from kms_grpc.clock import SystemClock
 from kms_grpc.folder_watch import RENAMED, WRITTEN, FolderWatch
@@ -96,11 +99,49 @@ def test_many_writes_are_told_once_until_they_are_taken(tmp_path: Path, watch: C
     assert not watched.take()
 
 
-def test_a_folder_that_cannot_be_watched_is_looked_at_each_time(tmp_path: Path) -> None:
-    watched = FolderWatch(tmp_path / "missing", WRITTEN)
+def test_writes_of_other_processes_are_told(tmp_path: Path, watch: Callable[[int], FolderWatch]) -> None:
+    watched = watch(WRITTEN)
+    code = "import os, sys; os.pwrite(os.open(sys.argv[1], os.O_RDWR), b'x', 2)"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], check=True)
+    assert watched.take()
+
+
+def test_a_folder_that_was_moved_and_made_anew_is_watched(tmp_path: Path) -> None:
+    folder = tmp_path / "watched"
+    folder.mkdir()
+    watched = FolderWatch(folder, WRITTEN)
+    folder.rename(tmp_path / "moved")
+    folder.mkdir()
+    assert watched.take()
+    assert not watched.take()
+    (folder / "new").touch()
+    assert watched.take()
+    watched.close()
+
+
+def test_a_folder_that_cannot_be_watched_is_looked_at_until_it_can_be(tmp_path: Path) -> None:
+    folder = tmp_path / "missing"
+    watched = FolderWatch(folder, WRITTEN)
     assert watched.is_blind
     assert watched.take()
     assert watched.take()
+    folder.mkdir()
+    assert watched.take()
+    assert not watched.is_blind
+    assert not watched.take()
+    watched.close()
+
+
+def test_without_inotify_a_folder_is_looked_at_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoInotify:
+        def inotify_init1(self, flags: int) -> int:
+            return -1
+
+    monkeypatch.setattr(folder_watch, "_libc", NoInotify())
+    watched = FolderWatch(tmp_path, WRITTEN)
+    assert watched.is_blind
+    assert watched.take()
+    assert watched.wait([], 0.01) is False
     watched.close()
 
 
