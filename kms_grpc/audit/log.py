@@ -88,7 +88,8 @@ class FileAuditLog:
         self._lines: list[bytes] = []
         """The lines that wait. Any thread appends, the holder of the lock takes from the front."""
         self._waiting = 0
-        """Their bytes."""
+        """Their bytes. Changed by lines like `self._waiting += size`: CPython does not switch threads between the load
+        and the store of such a line, as long as it calls nothing in between."""
         self._dropped = 0
         self._dropped_reported = 0
         self._dirty = False
@@ -184,8 +185,9 @@ class FileAuditLog:
                 return done == len(data)
 
     def _forget(self, written: list[bytes]) -> None:
+        size = sum(map(len, written))
         del self._lines[: len(written)]
-        self._waiting -= sum(map(len, written))
+        self._waiting -= size
 
     def _write_whole_lines(self, data: bytes) -> int:
         """Writes `data` up to the end of a line; returns how many bytes. If not all, `_trouble` has the reason."""
@@ -292,8 +294,9 @@ class FileAuditLog:
         self._gaps += 1
         self._trouble = None
         line = gap_line(self.path.name, lost_bytes, self._clock.wall_ns())
+        size = len(line)
         self._lines.insert(0, line)
-        self._waiting += len(line)
+        self._waiting += size
         self._put()
         _log.error("the audit log %s was deleted with %d bytes of records", self.path, lost_bytes)
 

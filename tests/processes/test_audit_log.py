@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -130,6 +131,24 @@ def test_records_of_many_threads_are_written_once(path: Path, opened: Open) -> N
     assert sorted(seen) == list(range(4000))
     for thread in range(8):
         assert [n for n in seen if n // 500 == thread] == list(range(thread * 500, thread * 500 + 500)), "in order"
+
+
+def test_held_bytes_are_counted_exactly_while_threads_append(path: Path, opened: Open) -> None:
+    """A count that loses an addition lets more than the limit be held, one that loses a subtraction less."""
+    made, switching = opened(path, tick_seconds=0), sys.getswitchinterval()
+    record = line(1)
+    threads = [threading.Thread(target=lambda: [made.append(record) for _ in range(60_000)]) for _ in range(4)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(switching)
+    made.write(record)
+    assert made.facts().held_bytes == 0
+    assert len(numbers(path)) == 240_001 - made.facts().dropped
 
 
 def test_a_slow_disk_loses_nothing(path: Path, opened: Open) -> None:
