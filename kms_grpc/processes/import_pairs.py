@@ -28,7 +28,7 @@ LOWEST_PRIORITY: Final = 19
 """Nice value of the thread, so that workers come first."""
 PASS_SECONDS: Final = 0.5
 """How long a region that was written to waits for a look."""
-ANYWAY_NS: Final = 600 * 10**9
+ANYWAY_NS: Final = 60 * 10**9
 """Boot clock time after which a region is looked at although nothing was written to it: a pair may have expired."""
 
 _log = logging.getLogger(__name__)

@@ -150,7 +150,7 @@ class PeriodicWork:
         note_progress()
         run_all(self._upkeeps, self._not_looked_after)
         note_progress()
-        self._writability.try_some()
+        self._writability.try_all()
         note_progress()
         if trusted and self._clock.boot_ns() - self._forgot_boot_ns >= FORGET_EVERY_NS:
             self._forgot_boot_ns = self._clock.boot_ns()

@@ -12,7 +12,7 @@ from typing import Final
 from kms_grpc.registry.base import Upcoming
 from kms_grpc.registry.shards import Shard
 
-ANYWAY_NS: Final = 600 * 10**9
+ANYWAY_NS: Final = 60 * 10**9
 """Boot clock time after which a region is looked at although nothing points to it."""
 
 
