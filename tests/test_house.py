@@ -95,6 +95,21 @@ def test_no_name_has_an_empty_word() -> None:
     assert [(where, name) for where, name in named if words(name) & EMPTY_WORDS] == []
 
 
+SHARED_NAMES = {
+    "DeadlineExceeded": "the service's outcome of a call, and what the client library raises for it",
+}
+"""Names that two classes may share, with the reason."""
+
+
+def test_no_two_classes_share_a_name() -> None:
+    written: dict[str, list[str]] = {}
+    for path, node in definitions((ast.ClassDef,)):
+        if not node.name.startswith("_"):
+            written.setdefault(node.name, []).append(place(path))
+    shared = {name: places for name, places in written.items() if len(places) > 1}
+    assert shared.keys() == SHARED_NAMES.keys(), shared
+
+
 # --- words -------------------------------------------------------------------------------------------------------
 
 WITHOUT_SUBJECT = re.compile(r"(What|Who|Whoever|Whether|As|Of|The same|That|By)\b")

@@ -30,7 +30,7 @@ from kms_grpc.bench.effort import ITEM_BYTES
 from kms_grpc.bench.http2 import LoadConnection
 from kms_grpc.bench.http_echo import ECHO_PATH
 from kms_grpc.bench.server import REGION, Target, own_server
-from kms_grpc.bench.statistics import Row, interleaved
+from kms_grpc.bench.statistics import BenchRow, interleaved
 from kms_grpc.config import DEV_ACCESS_KEY, DEV_SECRET
 from kms_grpc.model.principal import Principal
 
@@ -41,7 +41,7 @@ CONNECTIONS: Final = 16
 JSON: Final = b"application/x-amz-json-1.1"
 
 
-def measure(name: str, bench_data: BenchData) -> list[Row]:
+def measure(name: str, bench_data: BenchData) -> list[BenchRow]:
     if name == "aws.sigv4":
         return _verification(bench_data)
     with (
@@ -174,7 +174,7 @@ def _more(connection: socket.socket) -> bytes:
 # --- signatures --------------------------------------------------------------------------------------------------
 
 
-def _verification(bench_data: BenchData) -> list[Row]:
+def _verification(bench_data: BenchData) -> list[BenchRow]:
     if importlib.util.find_spec("botocore") is None:
         click.echo("aws.sigv4 is skipped: its reference, botocore, is not installed (pip install botocore)", err=True)
         return []

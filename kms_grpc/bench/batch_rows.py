@@ -24,7 +24,7 @@ from kms_grpc.bench.core_rows import ARN, core_key, core_yardstick
 from kms_grpc.bench.effort import ITEM_BYTES
 from kms_grpc.bench.grpc_rows import echo_beside
 from kms_grpc.bench.load import LoadReport
-from kms_grpc.bench.statistics import Row, interleaved, row_of
+from kms_grpc.bench.statistics import BenchRow, interleaved, row_of
 from kms_grpc.bench.yardsticks import BatchYardstick
 from kms_grpc.crypto.ciphertext_blob import MAXIMUM_PLAINTEXT, associated_prefix
 from kms_grpc.crypto.keyring import libcrypto_version
@@ -48,7 +48,7 @@ GOALS: Final[Mapping[str, tuple[float, float]]] = {
 NAMES: Final = ("batch.core.64k", "batch.core.64k.threads2", "batch.core.envelope.1k", "batch.grpc.1k")
 
 
-def measure(name: str, bench_data: BenchData) -> tuple[list[Row], list[LoadReport]]:
+def measure(name: str, bench_data: BenchData) -> tuple[list[BenchRow], list[LoadReport]]:
     if name == "batch.grpc.1k":
         return _over_grpc(name, bench_data)
     if name == "batch.core.envelope.1k":
@@ -78,7 +78,7 @@ def _large_items() -> Iterator[BatchYardstick]:
         yield BatchYardstick(raw, handle, prefix, associated_prefix(ARN), MAXIMUM_PLAINTEXT, LARGE_ITEMS)
 
 
-def _envelopes(name: str, bench_data: BenchData) -> Row:
+def _envelopes(name: str, bench_data: BenchData) -> BenchRow:
     batches = bench_data.effort.batches
     with core_yardstick() as yardstick:
         return interleaved(
@@ -103,7 +103,7 @@ def _in_python(items: int = 100) -> float:
     return (thread_time_ns() - begun) / items
 
 
-def _over_grpc(name: str, bench_data: BenchData) -> tuple[list[Row], list[LoadReport]]:
+def _over_grpc(name: str, bench_data: BenchData) -> tuple[list[BenchRow], list[LoadReport]]:
     echoes, ours = echo_beside(name, bench_data, "encrypt-batch", ITEM_BYTES, connections=2, in_flight=4)
     size = ITEM_BYTES * SMALL_ITEMS / GB
     values, references = ([report.rate * size for report in reports] for reports in (ours, echoes))

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.effort import ITEM_BYTES
 from kms_grpc.bench.server import Target, own_server
-from kms_grpc.bench.statistics import Row, interleaved
+from kms_grpc.bench.statistics import BenchRow, interleaved
 from kms_grpc.client.aio.envelope import AsyncBoundEnvelope, AsyncEnvelopeClient
 from kms_grpc.client.aio.key_management import AsyncKeyManagementClient
 from kms_grpc.client.data_key_cache import CacheLimits
@@ -52,7 +52,7 @@ def goal_of(name: str, libcrypto: str) -> float:
     return (GOALS_ON_3_0 if libcrypto.startswith("OpenSSL 3.0.") else GOALS)[name]
 
 
-def measure(name: str, bench_data: BenchData) -> list[Row]:
+def measure(name: str, bench_data: BenchData) -> list[BenchRow]:
     items, turns = [bytes(ITEM_BYTES)] * AT_ONCE, bench_data.effort.batches
     with (
         own_server(bench_data.fresh("client"), 1) as target,

@@ -29,15 +29,15 @@ from kms_grpc.bench.facts import facts
 from kms_grpc.bench.load import GENERATOR, LoadReport
 from kms_grpc.bench.load_command import load
 from kms_grpc.bench.printing import as_json, print_facts_below, print_loads, print_rows
-from kms_grpc.bench.statistics import Row
+from kms_grpc.bench.statistics import BenchRow
 from kms_grpc.cli.options import output_option
 from kms_grpc.cli.output import JSON, print_json
 
-Outcome = tuple[list[Row], list[LoadReport]]
+Outcome = tuple[list[BenchRow], list[LoadReport]]
 Measure = Callable[[str, BenchData], Outcome]
 
 
-def _without_load(measure: Callable[[str, BenchData], list[Row]]) -> Measure:
+def _without_load(measure: Callable[[str, BenchData], list[BenchRow]]) -> Measure:
     return lambda name, bench_data: (measure(name, bench_data), [])
 
 
@@ -129,7 +129,7 @@ bench.add_command(load)
 
 def run(names: Sequence[str], glimpse: bool, output: str) -> None:
     """Measures and prints the rows. If a measurement cannot be made, prints one line and exits with code 1."""
-    rows: list[Row] = []
+    rows: list[BenchRow] = []
     loads: list[LoadReport] = []
     with temporary_data(GLIMPSE if glimpse else FULL, _show_progress) as bench_data:
         for name in names:
@@ -145,7 +145,7 @@ def run(names: Sequence[str], glimpse: bool, output: str) -> None:
     _print(rows, loads, output)
 
 
-def _print(rows: Sequence[Row], loads: Sequence[LoadReport], output: str) -> None:
+def _print(rows: Sequence[BenchRow], loads: Sequence[LoadReport], output: str) -> None:
     if output == JSON:
         measured = [row.as_json() for row in rows]
         print_json({**facts(), "load_generator": GENERATOR, "rows": measured, "loads": as_json(loads)})

@@ -14,8 +14,8 @@ from kms_grpc.bench.echo import USAGE
 from kms_grpc.bench.effort import ITEM_BYTES, Effort
 from kms_grpc.bench.load import LoadReport, Plan, last_processor, require_success, run_plans
 from kms_grpc.bench.server import Target, own_server
-from kms_grpc.bench.statistics import Row, row_of
-from kms_grpc.bench.workload import Call, Workload
+from kms_grpc.bench.statistics import BenchRow, row_of
+from kms_grpc.bench.workload import PreparedCall, Workload
 
 _ROWS: Final = {f"connections.{count}": count for count in (1, 2, 8, 64)}
 NAMES: Final = tuple(_ROWS)
@@ -24,7 +24,7 @@ IN_FLIGHT: Final = 64
 """Calls in flight over all connections; each connection has at least one."""
 
 
-def measure(name: str, bench_data: BenchData) -> list[Row]:
+def measure(name: str, bench_data: BenchData) -> list[BenchRow]:
     with own_server(bench_data.fresh("serve"), WORKERS) as target:
         workload = Workload(target)
         plan = _plan(name, target, workload.call("encrypt", ITEM_BYTES), bench_data.effort)
@@ -38,7 +38,7 @@ def _busiest(report: LoadReport) -> float:
     return 100 * max(report.by_worker.values()) / report.calls
 
 
-def _plan(name: str, target: Target, call: Call, effort: Effort) -> Plan:
+def _plan(name: str, target: Target, call: PreparedCall, effort: Effort) -> Plan:
     return Plan(
         name=name,
         endpoint=target.endpoint,

@@ -11,7 +11,7 @@ from typing import Final
 from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.effort import ITEM_BYTES
 from kms_grpc.bench.own_service import SLOTS
-from kms_grpc.bench.statistics import Row, interleaved
+from kms_grpc.bench.statistics import BenchRow, interleaved
 from kms_grpc.bench.yardsticks import CoreYardstick
 from kms_grpc.crypto import key_wrapping
 from kms_grpc.crypto.ciphertext_blob import associated_prefix, header_prefix, kid_of
@@ -41,7 +41,7 @@ def goal_of(name: str, libcrypto: str) -> float:
     return GOAL_ON_3_0 if libcrypto.startswith("OpenSSL 3.0.") else GOAL
 
 
-def measure(name: str, bench_data: BenchData) -> list[Row]:
+def measure(name: str, bench_data: BenchData) -> list[BenchRow]:
     ours, bare = _PAIRS[name]
     batches = bench_data.effort.batches
     with core_yardstick() as yardstick:

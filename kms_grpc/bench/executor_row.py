@@ -20,7 +20,7 @@ from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.effort import ITEM_BYTES
 from kms_grpc.bench.own_service import OwnService, own_service
-from kms_grpc.bench.statistics import Row, interleaved
+from kms_grpc.bench.statistics import BenchRow, interleaved
 from kms_grpc.operations.operation import Operation
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
@@ -32,7 +32,7 @@ NONCE_BYTES: Final = 12
 Handle = Callable[[bytes], bytes | None]
 
 
-def measure(name: str, bench_data: BenchData) -> list[Row]:
+def measure(name: str, bench_data: BenchData) -> list[BenchRow]:
     calls, rounds = bench_data.effort.calls, bench_data.effort.rounds
     with _warm_encrypt(bench_data) as (ours, raw, arn):
         bare = reference(arn)

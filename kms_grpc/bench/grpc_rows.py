@@ -14,8 +14,8 @@ from kms_grpc.bench.echo import USAGE
 from kms_grpc.bench.effort import ITEM_BYTES, Effort
 from kms_grpc.bench.load import LoadReport, Plan, last_processor, require_success, run_plans
 from kms_grpc.bench.server import Target, own_server
-from kms_grpc.bench.statistics import Row, row_of
-from kms_grpc.bench.workload import Call, Workload, echo_of
+from kms_grpc.bench.statistics import BenchRow, row_of
+from kms_grpc.bench.workload import PreparedCall, Workload, echo_of
 
 CONNECTIONS: Final = 4
 IN_FLIGHT: Final = 64
@@ -28,7 +28,7 @@ _ROWS: Final = {
 NAMES: Final = tuple(_ROWS)
 
 
-def measure(name: str, bench_data: BenchData) -> tuple[list[Row], list[LoadReport]]:
+def measure(name: str, bench_data: BenchData) -> tuple[list[BenchRow], list[LoadReport]]:
     operation, workers, goal = _ROWS[name]
     echoes, ours = echo_beside(name, bench_data, operation, ITEM_BYTES, workers=workers)
     bare, measured = [_cpu_us(report) for report in echoes], [_cpu_us(report) for report in ours]
@@ -62,7 +62,7 @@ def echo_beside(
 
 
 def _plan(
-    name: str, target: Target, call: Call, workers: int, effort: Effort, connections: int, in_flight: int
+    name: str, target: Target, call: PreparedCall, workers: int, effort: Effort, connections: int, in_flight: int
 ) -> Plan:
     return Plan(
         name=name,

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from kms_grpc.bench.children import BenchFailed
-from kms_grpc.bench.http2 import Answer, LoadConnection, framed
+from kms_grpc.bench.http2 import CallAnswer, LoadConnection, framed
 from kms_grpc.bench.load import LoadReport, Plan, WorkerUsage, report_of
 from kms_grpc.bench.load_process import ATTEMPTS_PER_CONNECTION, WHO, worker_of
 
@@ -66,7 +66,7 @@ def _connections_of_workers(plan: Plan) -> dict[str, LoadConnection]:
 
 
 def _cpu_ns(asked: dict[str, LoadConnection], plan: Plan) -> int:
-    answers: list[Answer] = [connection.call(plan.usage_path, b"", ()) for connection in asked.values()]
+    answers: list[CallAnswer] = [connection.call(plan.usage_path, b"", ()) for connection in asked.values()]
     return sum(msgspec.json.decode(answer.message, type=WorkerUsage).cpu_ns for answer in answers)
 
 

@@ -44,7 +44,7 @@ _setting = Struct(">HI")
 _status = re.compile(rb"\x0bgrpc-status[\x01\x02]([0-9]{1,2})")
 
 
-class Answer(NamedTuple):
+class CallAnswer(NamedTuple):
     status: int
     """The gRPC status code; 0 is OK."""
     message: bytes
@@ -217,7 +217,7 @@ class LoadConnection:
             self._window -= len(message)
             self._unsent += _head.pack(len(message) << 8 | DATA, END_STREAM, stream) + message
 
-    def call(self, path: str, message: bytes, metadata: Metadata) -> Answer:
+    def call(self, path: str, message: bytes, metadata: Metadata) -> CallAnswer:
         """Makes one call and waits for its answer, while no other call is in flight. Raises OSError."""
         ended: dict[int, int] = {}
         usual, self._ended = self._ended, lambda _, stream, status: ended.update({stream: status})
@@ -233,7 +233,7 @@ class LoadConnection:
             self._ended = usual
             self._socket.settimeout(0)
         status = ended.get(stream, UNAVAILABLE)
-        return Answer(status, bytes(self._collected.pop(stream)[5:]), self._trailers.pop(stream, b""))
+        return CallAnswer(status, bytes(self._collected.pop(stream)[5:]), self._trailers.pop(stream, b""))
 
     def flush(self) -> None:
         """Sends queued bytes, as many as the socket takes."""

@@ -19,7 +19,7 @@ from kms_grpc.bench.load import GENERATOR, LoadReport, Plan, last_processor, run
 from kms_grpc.bench.printing import as_json, print_facts_below, print_loads
 from kms_grpc.bench.server import Target, own_server
 from kms_grpc.bench.sockets import Trust
-from kms_grpc.bench.statistics import Row
+from kms_grpc.bench.statistics import BenchRow
 from kms_grpc.bench.workload import OPERATIONS, Workload
 from kms_grpc.cli.options import connection_arguments, context_option, output_option, tls_options
 from kms_grpc.cli.output import JSON, print_json
@@ -178,7 +178,7 @@ def _print(reports: Sequence[LoadReport], generator: str, output: str) -> None:
     print_facts_below(generator)
 
 
-def rows_of(report: LoadReport) -> list[Row]:
+def rows_of(report: LoadReport) -> list[BenchRow]:
     """Returns a report as rows without reference and goal."""
     found = [
         ("rate", report.rate, "calls/s"),
@@ -189,4 +189,4 @@ def rows_of(report: LoadReport) -> list[Row]:
     ]
     if report.cpu_us is not None:
         found.append(("cpu", report.cpu_us, "µs CPU/call"))
-    return [Row(f"load.{report.name}.{what}", value, unit) for what, value, unit in found]
+    return [BenchRow(f"load.{report.name}.{what}", value, unit) for what, value, unit in found]

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from kms_grpc.bench.http2 import Answer, LoadConnection, framed, header_blocks, request_headers, status_name
+from kms_grpc.bench.http2 import CallAnswer, LoadConnection, framed, header_blocks, request_headers, status_name
 from kms_grpc.bench.load import LoadReport, Plan, WorkerUsage, report_of
 
 WHO: Final = "/kms_grpc.v1.EnvelopeService/GetLimits"
@@ -31,7 +31,7 @@ class Unreachable(Exception):
     """The server does not answer, or has fewer workers than the plan needs."""
 
 
-def worker_of(answer: Answer) -> str:
+def worker_of(answer: CallAnswer) -> str:
     """Returns the worker that the trailers name; empty if they name none."""
     found = _worker.search(answer.trailers)
     return answer.trailers[found.end() : found.end() + found[1][0]].decode() if found else ""

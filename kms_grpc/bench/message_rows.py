@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.children import BenchFailed
-from kms_grpc.bench.statistics import Row, interleaved
+from kms_grpc.bench.statistics import BenchRow, interleaved
 from kms_grpc.client.messages import MessageClient
 from kms_grpc.crypto.keyring import libcrypto_version
 
@@ -28,7 +28,7 @@ ROOM: Final = 2 * MIB
 """Bytes for the header and the tags of the frames."""
 
 
-class Answer(NamedTuple):
+class DataKeyAnswer(NamedTuple):
     key_id: str
     plaintext: bytes
     ciphertext_blob: bytes
@@ -40,16 +40,16 @@ class RawKeyring:
     def __init__(self) -> None:
         self._wrapping = AESGCM(bytes(32))
 
-    def generate_data_key(self, key_id: str, encryption_context: Mapping[str, str] | None = None) -> Answer:
+    def generate_data_key(self, key_id: str, encryption_context: Mapping[str, str] | None = None) -> DataKeyAnswer:
         plaintext, nonce = os.urandom(32), os.urandom(12)
-        return Answer(key_id, plaintext, nonce + self._wrapping.encrypt(nonce, plaintext, None))
+        return DataKeyAnswer(key_id, plaintext, nonce + self._wrapping.encrypt(nonce, plaintext, None))
 
-    def decrypt(self, ciphertext_blob: bytes, encryption_context: Mapping[str, str] | None = None) -> Answer:
+    def decrypt(self, ciphertext_blob: bytes, encryption_context: Mapping[str, str] | None = None) -> DataKeyAnswer:
         nonce, wrapped = ciphertext_blob[:12], ciphertext_blob[12:]
-        return Answer("", self._wrapping.decrypt(nonce, wrapped, None), ciphertext_blob)
+        return DataKeyAnswer("", self._wrapping.decrypt(nonce, wrapped, None), ciphertext_blob)
 
 
-def measure(name: str, bench_data: BenchData) -> list[Row]:
+def measure(name: str, bench_data: BenchData) -> list[BenchRow]:
     frame_length, on_3_0, newer = _ROWS[name]
     content = bytes(bench_data.effort.message_mib * MIB)
     messages, out = MessageClient(RawKeyring()), bytearray(len(content) + ROOM)

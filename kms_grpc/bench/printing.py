@@ -10,7 +10,7 @@ import msgspec
 
 from kms_grpc.bench.facts import facts
 from kms_grpc.bench.load import LoadReport
-from kms_grpc.bench.statistics import Row
+from kms_grpc.bench.statistics import BenchRow
 from kms_grpc.cli.output import print_facts, print_table
 
 
@@ -23,7 +23,7 @@ def number(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-def print_rows(rows: Sequence[Row]) -> None:
+def print_rows(rows: Sequence[BenchRow]) -> None:
     print_table(("name", "value", "reference", "unit", "ratio", "goal", "holds"), [_cells(row) for row in rows])
 
 
@@ -45,7 +45,7 @@ def as_json(reports: Sequence[LoadReport]) -> list[dict[str, Any]]:
     return [{**msgspec.to_builtins(report), "rate": report.rate, "cpu_us": report.cpu_us} for report in reports]
 
 
-def _cells(row: Row) -> Sequence[object]:
+def _cells(row: BenchRow) -> Sequence[object]:
     return (
         row.name,
         number(row.value),

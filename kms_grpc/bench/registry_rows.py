@@ -19,7 +19,7 @@ from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.children import run_module
 from kms_grpc.bench.effort import ITEM_BYTES
 from kms_grpc.bench.own_service import OwnService, own_service
-from kms_grpc.bench.statistics import Row, row_of
+from kms_grpc.bench.statistics import BenchRow, row_of
 from kms_grpc.v1 import key_management_pb2 as pb
 
 NAME: Final = "registry.100k"
@@ -30,7 +30,7 @@ SAMPLE: Final = 50
 """Keys that are used per round; as many others are described."""
 
 
-def measure(name: str, bench_data: BenchData) -> list[Row]:
+def measure(name: str, bench_data: BenchData) -> list[BenchRow]:
     effort = bench_data.effort
     few, many = bench_data.with_keys(effort.few_keys), bench_data.with_keys(effort.keys)
     bench_data.progress(f"cold calls with {effort.few_keys:,} and {effort.keys:,} keys")
@@ -67,7 +67,7 @@ def _timed(service: OwnService, name: str, requests: Sequence[Message]) -> float
     return median(taken) / 1000
 
 
-def _memory(name: str, data_dir: Path, bench_data: BenchData) -> Row:
+def _memory(name: str, data_dir: Path, bench_data: BenchData) -> BenchRow:
     """Measures in a process of its own, so that memory of other measurements is not counted."""
     bench_data.progress("a worker uses all keys")
     printed = run_module("kms_grpc.bench.memory_process", str(data_dir), str(bench_data.effort.cached_keys))

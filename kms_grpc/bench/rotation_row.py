@@ -19,7 +19,7 @@ from typing import Final
 from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.effort import ITEM_BYTES
 from kms_grpc.bench.own_service import OwnService, own_service
-from kms_grpc.bench.statistics import Row, row_of
+from kms_grpc.bench.statistics import BenchRow, row_of
 from kms_grpc.model.key import RotationType
 from kms_grpc.v1 import key_management_pb2 as pb
 
@@ -29,7 +29,7 @@ SAMPLE: Final = 50
 """Number of old key materials with a stored blob, of keys with one key material, and of cold calls per round."""
 
 
-def measure(name: str, bench_data: BenchData) -> list[Row]:
+def measure(name: str, bench_data: BenchData) -> list[BenchRow]:
     path = bench_data.fresh("rotation")
     effort = bench_data.effort
     with own_service(path) as service:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from kms_grpc import config
 from kms_grpc.bench import own_certificate
 from kms_grpc.bench.children import BenchFailed, environment
-from kms_grpc.bench.http2 import Answer, LoadConnection
+from kms_grpc.bench.http2 import CallAnswer, LoadConnection
 from kms_grpc.bench.http_echo import PORT_FILE
 from kms_grpc.bench.sockets import Trust
 from kms_grpc.config import Settings
@@ -131,7 +131,7 @@ def is_serving(endpoint: str, trust: Trust | None = None) -> bool:
     with contextlib.suppress(OSError):
         connection = LoadConnection(endpoint, lambda *_: None, trust)
         try:
-            answer: Answer = connection.call(HEALTH, b"", ())
+            answer: CallAnswer = connection.call(HEALTH, b"", ())
         finally:
             connection.close()
         return answer.status == 0 and answer.message == SERVING

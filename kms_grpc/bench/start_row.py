@@ -7,7 +7,7 @@ from typing import Final
 
 from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.server import BenchServer
-from kms_grpc.bench.statistics import Row, interleaved
+from kms_grpc.bench.statistics import BenchRow, interleaved
 
 NAME: Final = "start"
 NAMES: Final = (NAME,)
@@ -15,7 +15,7 @@ GOAL: Final = 1.5
 WORKERS: Final = 2
 
 
-def measure(name: str, bench_data: BenchData) -> list[Row]:
+def measure(name: str, bench_data: BenchData) -> list[BenchRow]:
     effort = bench_data.effort
     (few, _), (many, _) = bench_data.with_keys(effort.few_keys), bench_data.with_keys(effort.keys)
     bench_data.progress(f"starts with {effort.few_keys:,} and {effort.keys:,} keys")

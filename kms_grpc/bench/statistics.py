@@ -13,7 +13,7 @@ ROUNDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BenchRow:
     """A measurement. `ratio` is value / reference; `goal` is its upper bound, or with `at_least` its lower bound."""
 
     name: str
@@ -43,12 +43,12 @@ def row_of(
     references: Sequence[float],
     *,
     at_least: bool = False,
-) -> Row:
+) -> BenchRow:
     """Returns a row of the medians. Raises ValueError if the median of the references is not above zero."""
     value, reference = median(values), median(references)
     if reference <= 0:
         raise ValueError(f"{name}: its reference took no time that could be measured")
-    return Row(name, value, unit, reference, value / reference, goal, at_least)
+    return BenchRow(name, value, unit, reference, value / reference, goal, at_least)
 
 
 def interleaved(
@@ -60,7 +60,7 @@ def interleaved(
     rounds: int = ROUNDS,
     *,
     at_least: bool = False,
-) -> Row:
+) -> BenchRow:
     """Measures value and reference by turns, so that a slower machine slows both."""
     pairs = [(measure(), reference()) for _ in range(rounds)]
     return row_of(name, unit, goal, [value for value, _ in pairs], [bare for _, bare in pairs], at_least=at_least)

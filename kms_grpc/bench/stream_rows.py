@@ -11,7 +11,7 @@ from typing import Final
 from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.children import run_module
 from kms_grpc.bench.server import Target, own_server
-from kms_grpc.bench.statistics import Row, row_of
+from kms_grpc.bench.statistics import BenchRow, row_of
 from kms_grpc.crypto.keyring import libcrypto_version
 
 _STREAMS: Final = {
@@ -28,7 +28,7 @@ STALLED: Final = 64
 MIB_PER_STREAM: Final = 8.0
 
 
-def measure(name: str, bench_data: BenchData) -> list[Row]:
+def measure(name: str, bench_data: BenchData) -> list[BenchRow]:
     with own_server(bench_data.fresh("serve"), 1, tls=name.endswith(_TLS)) as target:
         if name == MEMORY:
             return [_memory(target, bench_data)]
@@ -40,7 +40,7 @@ def measure(name: str, bench_data: BenchData) -> list[Row]:
     return [row_of(name, "GB/s", goal, values, references, at_least=True)]
 
 
-def _memory(target: Target, bench_data: BenchData) -> Row:
+def _memory(target: Target, bench_data: BenchData) -> BenchRow:
     """Measures the worker's growth in MiB per stream that the client does not read, beside the allowed growth."""
     grown = float(_run(target, "stall", bench_data.effort.stalled_streams))
     return row_of(MEMORY, "MiB", 1.0, [grown / MIB], [MIB_PER_STREAM])

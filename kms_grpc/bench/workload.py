@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from kms_grpc.bench.children import BenchFailed
 from kms_grpc.bench.echo import ECHO, echo_request
-from kms_grpc.bench.http2 import Answer, LoadConnection, status_name
+from kms_grpc.bench.http2 import CallAnswer, LoadConnection, status_name
 from kms_grpc.bench.server import Target
 from kms_grpc.operations.table import TABLE
 from kms_grpc.v1 import envelope_pb2
@@ -25,7 +25,7 @@ BATCH_ITEMS: Final = 1_000
 BATCH_BYTES: Final = 1_024_000
 
 
-class Call(NamedTuple):
+class PreparedCall(NamedTuple):
     path: str
     request: bytes
     answer_size: int
@@ -121,13 +121,13 @@ class Workload:
     def close(self) -> None:
         self._connection.close()
 
-    def call(self, operation: str, size: int) -> Call:
+    def call(self, operation: str, size: int) -> PreparedCall:
         """Returns a call of `operation` with a plaintext of `size` bytes, after the server has answered it once."""
         if operation == "echo":
-            return Call(ECHO, echo_request(max(size, 4), size), size)
+            return PreparedCall(ECHO, echo_request(max(size, 4), size), size)
         name, request_for = _REQUESTS[operation]
         request = request_for(_Subject(self._send, self._key_id, bytes(size), self._context))
-        return Call(PATHS[name], request.SerializeToString(), len(self._send(name, request)))
+        return PreparedCall(PATHS[name], request.SerializeToString(), len(self._send(name, request)))
 
     def _new_key(self) -> str:
         answer = self._send("CreateKey", pb.CreateKeyRequest(description="kms-grpc bench"))
@@ -140,12 +140,12 @@ class Workload:
         return answer.message
 
 
-def echo_of(call: Call) -> Call:
+def echo_of(call: PreparedCall) -> PreparedCall:
     """Returns an echo call with the same message sizes."""
-    return Call(ECHO, echo_request(len(call.request), call.answer_size), call.answer_size)
+    return PreparedCall(ECHO, echo_request(len(call.request), call.answer_size), call.answer_size)
 
 
-def reason_of(answer: Answer) -> str:
+def reason_of(answer: CallAnswer) -> str:
     """Returns the readable part of a refused call's `grpc-message`."""
     found = re.search(rb"\x0cgrpc-message(?:[\x00-\x7e]|\x7f[\x80-\xff]*[\x00-\x7f])([ -~]+)", answer.trailers)
     return unquote(found[1].decode()) if found else ""

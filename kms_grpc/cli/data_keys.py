@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kms_grpc.cli.delivery import INSIDE, Part, deliver, target_of
+from kms_grpc.cli.delivery import INSIDE, AnswerPart, deliver, target_of
 from kms_grpc.cli.encryption import base64_option, dry_run_option, force_option, to_option, try_only
 from kms_grpc.cli.options import context_option, key_option, with_client
 from kms_grpc.cli.output import JSON
@@ -47,9 +47,9 @@ def data_key(
         try_only(output, lambda: call(key_id, context, number_of_bytes=size, dry_run=True))
         return
     answer = call(key_id, context, number_of_bytes=size)
-    parts = [Part("CiphertextBlob", answer.ciphertext_blob, ciphertext_to or INSIDE, as_base64=as_base64)]
+    parts = [AnswerPart("CiphertextBlob", answer.ciphertext_blob, ciphertext_to or INSIDE, as_base64=as_base64)]
     if plaintext_to is not None:
-        parts.append(Part("Plaintext", getattr(answer, "plaintext", b""), plaintext_to, secret=True))
+        parts.append(AnswerPart("Plaintext", getattr(answer, "plaintext", b""), plaintext_to, secret=True))
     deliver(output, answer, *parts, force=force)
 
 
@@ -77,5 +77,5 @@ def random(client: KeyManagementClient, output: str, size: int, to: str | None, 
     kms-grpc random 64 --to seed.bin
     """
     answer = client.generate_random(size)
-    part = Part("Plaintext", answer.plaintext, target_of(to, output), secret=True, as_base64=as_base64)
+    part = AnswerPart("Plaintext", answer.plaintext, target_of(to, output), secret=True, as_base64=as_base64)
     deliver(output, answer, part, force=force)

@@ -17,7 +17,7 @@ INSIDE: Final = None
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class AnswerPart:
     """A member of the answer, by AWS's name, and its target: a path, `-`, or INSIDE."""
 
     member: str
@@ -27,7 +27,7 @@ class Part:
     as_base64: bool = False
 
 
-def deliver(output: str, message: Message, *parts: Part, force: bool = False) -> None:
+def deliver(output: str, message: Message, *parts: AnswerPart, force: bool = False) -> None:
     """Writes each part to its target, and prints the rest of the answer unless a part went to standard output."""
     for part in parts:
         if part.target is not INSIDE:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kms_grpc.cli import suggestions
-from kms_grpc.cli.delivery import Part, deliver, target_of
+from kms_grpc.cli.delivery import AnswerPart, deliver, target_of
 from kms_grpc.cli.files import STANDARD, read_blob, read_input
 from kms_grpc.cli.options import Command, context_option, key_option, with_client
 from kms_grpc.cli.output import print_done
@@ -55,7 +55,7 @@ def encrypt(
         try_only(output, lambda: client.encrypt(key_id, plaintext, context, dry_run=True))
         return
     answer = client.encrypt(key_id, plaintext, context)
-    blob = Part("CiphertextBlob", answer.ciphertext_blob, target_of(to, output), as_base64=as_base64)
+    blob = AnswerPart("CiphertextBlob", answer.ciphertext_blob, target_of(to, output), as_base64=as_base64)
     deliver(output, answer, blob, force=force)
 
 
@@ -88,7 +88,7 @@ def decrypt(
         try_only(output, lambda: client.decrypt(blob, context, key_id=key_id, dry_run=True))
         return
     answer = client.decrypt(blob, context, key_id=key_id)
-    plaintext = Part("Plaintext", answer.plaintext, target_of(to, output), secret=True)
+    plaintext = AnswerPart("Plaintext", answer.plaintext, target_of(to, output), secret=True)
     deliver(output, answer, plaintext, force=force)
 
 
@@ -127,7 +127,7 @@ def re_encrypt(
         try_only(output, lambda: call(dry_run=True))
         return
     answer = call()
-    part = Part("CiphertextBlob", answer.ciphertext_blob, target_of(to, output), as_base64=as_base64)
+    part = AnswerPart("CiphertextBlob", answer.ciphertext_blob, target_of(to, output), as_base64=as_base64)
     deliver(output, answer, part, force=force)
 
 

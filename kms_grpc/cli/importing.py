@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from kms_grpc.cli import suggestions
-from kms_grpc.cli.delivery import Part, deliver
+from kms_grpc.cli.delivery import AnswerPart, deliver
 from kms_grpc.cli.files import read_input
 from kms_grpc.cli.options import with_client
 from kms_grpc.cli.output import JSON, print_facts, print_json, shaped
@@ -159,8 +159,8 @@ def _fetch(
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise click.UsageError(f"{folder}: {error.strerror}") from None
-    public_key = Part("PublicKey", given.public_key, str(folder / PUBLIC_KEY))
-    token = Part("ImportToken", given.import_token, str(folder / TOKEN), secret=True)
+    public_key = AnswerPart("PublicKey", given.public_key, str(folder / PUBLIC_KEY))
+    token = AnswerPart("ImportToken", given.import_token, str(folder / TOKEN), secret=True)
     deliver(output, given, public_key, token)
 
 

@@ -64,7 +64,7 @@ class Failure(NamedTuple):
     """The offset of its error in the results."""
 
 
-class Batch:
+class ScannedBatch:
     """A scanned request."""
 
     def __init__(self, made: Any, kind: int, raw: bytes) -> None:
@@ -184,7 +184,7 @@ class _ThreadBatch(threading.local):
 _thread_batch = _ThreadBatch()
 
 
-def scan(kind: int, raw: bytes, *, by_context: bool = False, written: bool = False) -> Batch | None:
+def scan(kind: int, raw: bytes, *, by_context: bool = False, written: bool = False) -> ScannedBatch | None:
     """Reads the batch in `raw`. Returns None if the scanner rejects it.
 
     With `by_context`, the items of a group have the same encryption contexts too. `written` says that protobuf
@@ -193,4 +193,4 @@ def scan(kind: int, raw: bytes, *, by_context: bool = False, written: bool = Fal
     made = _thread_batch.batch
     if not lib.kms_batch_scan(made, kind, raw, len(raw), by_context, written):
         return None
-    return Batch(made, kind, raw)
+    return ScannedBatch(made, kind, raw)

@@ -45,6 +45,7 @@ from kms_grpc.errors import (
     UnknownOperationException,
 )
 from kms_grpc.operations.executor import Executor
+from kms_grpc.operations.judging import knows
 from kms_grpc.operations.operation import Operation, Unbuilt
 
 SERVICE: Final = "kms_grpc.v1.KeyManagementService"
@@ -196,7 +197,7 @@ class AwsDoor:
         self, operation: Operation, credentials: Credentials, body: bytes, connection: HttpConnection
     ) -> None:
         """Verifies the signature before the call takes a turn. Raises KMSError, audited and counted."""
-        if len(body) > INLINE_BYTES or not self._executor.knows(credentials):
+        if len(body) > INLINE_BYTES or not knows(self._executor.service, credentials):
             await self._blocking_pool.judge(operation, credentials, connection=connection.peer.address)
         connection.judged()
 

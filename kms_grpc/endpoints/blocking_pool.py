@@ -16,6 +16,7 @@ from kms_grpc.errors import KMSError, ThrottlingException
 from kms_grpc.operations.call import MustWrite
 from kms_grpc.operations.contract.wire import PROTOBUF, Wire
 from kms_grpc.operations.executor import Executor
+from kms_grpc.operations.judging import authenticate
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.recording import ended_by_caller
 
@@ -84,11 +85,11 @@ class BlockingPool:
             return await self._run(self._writes, call, operation, credentials, connection, size)
 
     async def judge(self, operation: Operation, credentials: Credentials, *, connection: Hashable) -> None:
-        """Runs Executor.authenticate in a thread. `connection` takes turns with others like it: the peer's address.
+        """Runs judging.authenticate in a thread. `connection` takes turns with others like it: the peer's address.
         Raises KMSError."""
         try:
             async with self._judging.queue.turn(connection, 0, credentials.deadline_ns):
-                judging = functools.partial(self._executor.authenticate, operation, credentials)
+                judging = functools.partial(authenticate, self._executor.service, operation, credentials)
                 await _run_in_thread(self._judging.threads, judging)
         except ThrottlingException as refused:
             raise self._executor.refuse(operation, credentials, refused) from None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -26,13 +27,14 @@ from kms_grpc.endpoints.call_limit import CallLimit, MethodHandlers
 from kms_grpc.endpoints.grpc_answers import GrpcAnswers
 from kms_grpc.endpoints.grpc_options import options
 from kms_grpc.endpoints.reflection import Reflection
+from kms_grpc.endpoints.single_calls import SingleCalls
 from kms_grpc.endpoints.stopping import STOPPING
 from kms_grpc.endpoints.streams import Streams
 from kms_grpc.endpoints.tls import ServerTls
-from kms_grpc.endpoints.unary import Unary
 from kms_grpc.endpoints.unserved import UnservedMethods
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
+from kms_grpc.operations.judging import error_of
 from kms_grpc.operations.operation import Operation, Unbuilt
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -65,10 +67,11 @@ class GrpcServer:
         self._tls = tls
         self._answers = GrpcAnswers(worker, settings.default_region)
         self.blocking_pool = blocking_pool
-        self._unary = Unary(executor, blocking_pool, self._answers)
+        self._single_calls = SingleCalls(executor, blocking_pool, self._answers)
         self._bulk = Bulk(executor, settings.limits, blocking_pool, self._answers)
         self._streams = Streams(executor, settings.limits, blocking_pool, self._answers)
-        self.calls = CallLimit(settings.limits.calls, lambda credentials: executor.judge(credentials) is None)
+        self._judge = partial(error_of, executor.service)
+        self.calls = CallLimit(settings.limits.calls, lambda credentials: self._judge(credentials) is None)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
         self.port = 0
@@ -129,7 +132,7 @@ class GrpcServer:
         usual, timed = self._serving(operation)
         full = self._refusing(operation, lambda _: ThrottlingException(call_limit.TOO_MANY_CALLS))
         stopping = self._refusing(operation, lambda _: DependencyTimeoutException(STOPPING), held=True)
-        return MethodHandlers(usual, timed, full, self._refusing(operation, self._executor.judge), stopping)
+        return MethodHandlers(usual, timed, full, self._refusing(operation, self._judge), stopping)
 
     def _serving(self, operation: Operation) -> tuple[Any, Any]:
         """Returns the handlers that serve an operation, without and with a limit on the time until its message."""
@@ -140,7 +143,7 @@ class GrpcServer:
             handler = stream(self._bulk.method(operation))
             return handler, handler
         unary: Any = grpc.stream_unary_rpc_method_handler
-        return unary(self._unary.method(operation)), unary(self._unary.method(operation, timed=True))
+        return unary(self._single_calls.method(operation)), unary(self._single_calls.method(operation, timed=True))
 
     def _refusing(
         self, operation: Operation, error_of: Callable[[Credentials], KMSError | None], held: bool = False

@@ -97,31 +97,6 @@ class Executor:
         self.service.counters.count_warm(operation.name, call.cells, time.perf_counter_ns() - started)
         return answer
 
-    def knows(self, credentials: Credentials) -> bool:
-        """Returns whether the caller is known, as far as that can be told without the disk."""
-        return self.service.authentication.warm_principal(credentials) is not None
-
-    def judge(self, credentials: Credentials) -> KMSError | None:
-        """Returns the error of a call whose caller is unknown, else None: before anything is spent on the call. The
-        steps of the call judge its caller again."""
-        if self.knows(credentials):
-            return None
-        try:
-            self.service.authentication.principal(credentials)
-        except KMSError as error:
-            return error
-        return None
-
-    def authenticate(self, operation: Operation, credentials: Credentials) -> None:
-        """Verifies the credentials, with the disk if need be. Raises KMSError where they are wrong; the call is then
-        audited and counted."""
-        try:
-            self.service.authentication.principal(credentials)
-        except Exception as problem:
-            error = fail(open_call(self.service, operation, credentials), problem)
-            self.service.counters.count(operation.name, error.code, 0)
-            raise error from None
-
     def refuse(self, operation: Operation | Unbuilt, credentials: Credentials, problem: Exception) -> KMSError:
         """Audits and counts a call that a door refuses before it has begun, or that failed in the door. Returns
         `problem`, or KMSInternalException where it is not a KMSError."""

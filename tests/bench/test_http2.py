@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kms_grpc.bench.http2 import Answer, frame, framed, header_blocks, integer, literal, request_headers, status_of
+from kms_grpc.bench.http2 import CallAnswer, frame, framed, header_blocks, integer, literal, request_headers, status_of
 from kms_grpc.bench.load_process import worker_of
 from kms_grpc.bench.workload import reason_of
 
@@ -70,7 +70,7 @@ def test_status(block: bytes, status: int | None) -> None:
     ],
 )
 def test_trailers(trailers: bytes, worker: str, reason: str) -> None:
-    answer = Answer(0, b"", trailers)
+    answer = CallAnswer(0, b"", trailers)
     assert worker_of(answer) == worker
     assert reason_of(answer).startswith(reason)
 

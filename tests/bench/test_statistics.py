@@ -7,7 +7,7 @@ import pytest
 from kms_grpc.bench.core_rows import goal_of
 from kms_grpc.bench.load import Plan, report_of
 from kms_grpc.bench.printing import number
-from kms_grpc.bench.statistics import Row, interleaved, percentile, row_of
+from kms_grpc.bench.statistics import BenchRow, interleaved, percentile, row_of
 
 THOUSAND = list(range(1, 1001))
 
@@ -66,7 +66,7 @@ def test_a_rate_meets_its_goal_from_that_value_on(value: float, holds: bool) -> 
 
 
 def test_a_row_without_reference_neither_holds_nor_fails() -> None:
-    assert Row("load.encrypt.1024.rate", 5.0, "calls/s").as_json()["holds"] is None
+    assert BenchRow("load.encrypt.1024.rate", 5.0, "calls/s").as_json()["holds"] is None
 
 
 def test_measurement_and_reference_take_turns() -> None:

@@ -117,7 +117,7 @@ def test_the_scanner_agrees_with_protobuf_on_any_fields_in_any_order(name: str, 
 
 def batch_of(
     items: Sequence[dict[str, Any]], *, by_context: bool = False, **common: Any
-) -> tuple[raw_batch.Batch, bytes]:
+) -> tuple[raw_batch.ScannedBatch, bytes]:
     raw = pb.EncryptBatchRequest(items=items, **common).SerializeToString()
     batch = raw_batch.scan(raw_request.ENCRYPT, raw, by_context=by_context)
     assert batch is not None

@@ -257,7 +257,7 @@ def test_a_batch_whose_answer_is_too_large_is_not_begun(
 ) -> None:
     worker = make_host(limits={"message_bytes": 300_000}).worker()
     key = worker.create()
-    monkeypatch.setattr(raw_batch.Batch, "run", lambda *_: pytest.fail("it was begun"))
+    monkeypatch.setattr(raw_batch.ScannedBatch, "run", lambda *_: pytest.fail("it was begun"))
     refused = worker.refusal("GenerateDataKeyBatch", key_id=key.key_id, number_of_bytes=1024, items=[{"count": 200}])
     assert "the largest has 300000" in refused.text
 
@@ -462,22 +462,22 @@ def test_a_key_that_changes_while_its_batch_is_done_in_parts(
     host = make_host(limits={"cached_keys": 16})
     worker, other = host.worker(), host.worker()
     keys = [worker.create().key_id for _ in range(20)]
-    run, ran, forget, forgot = raw_batch.Batch.run, list[int](), raw_batch.Batch.forget, list[bytes]()
+    run, ran, forget, forgot = raw_batch.ScannedBatch.run, list[int](), raw_batch.ScannedBatch.forget, list[bytes]()
 
-    def disabling(batch: raw_batch.Batch, first: int = 0, end: int | None = None) -> None:
+    def disabling(batch: raw_batch.ScannedBatch, first: int = 0, end: int | None = None) -> None:
         run(batch, first, end)
         ran.append(first)
         if first == 3 and len(ran) == 4:
             other.call(change, key_id=keys[7])
             worker.shard().catch_up()
 
-    def forgetting(batch: raw_batch.Batch) -> None:
+    def forgetting(batch: raw_batch.ScannedBatch) -> None:
         made = batch._out
         forget(batch)
         forgot.append(bytes(made))
 
-    monkeypatch.setattr(raw_batch.Batch, "run", disabling)
-    monkeypatch.setattr(raw_batch.Batch, "forget", forgetting)
+    monkeypatch.setattr(raw_batch.ScannedBatch, "run", disabling)
+    monkeypatch.setattr(raw_batch.ScannedBatch, "forget", forgetting)
     answer = worker.call("EncryptBatch", items=[{"plaintext": b"p", "key_id": key} for key in keys])
     refused = [place for place, code in enumerate(codes(answer)) if code == "DisabledException"]
     assert refused == ([7] if change == "DisableKey" else [])

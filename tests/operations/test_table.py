@@ -14,7 +14,7 @@ from kms_grpc.operations import table
 from kms_grpc.operations.admission.selectors import ByBlob, ById
 from kms_grpc.operations.contract.descriptors import is_secret, limits, permissions
 from kms_grpc.operations.kinds.batch import Batch
-from kms_grpc.operations.kinds.batch_groups import Materials
+from kms_grpc.operations.kinds.batch_groups import ItemMaterials
 from kms_grpc.operations.kinds.stream_work import StreamWork
 from kms_grpc.operations.kinds.write import Write
 from kms_grpc.operations.operation import Operation
@@ -39,7 +39,7 @@ def test_a_row_has_the_messages_of_its_rpc(path: str) -> None:
     hints = typing.get_type_hints(row.kind.handler)  # type: ignore[attr-defined]
     if isinstance(row.kind, Batch):
         item = row.kind.items.item
-        assert hints["return"] is Materials
+        assert hints["return"] is ItemMaterials
         assert hints["item"] is item
         assert item.DESCRIPTOR is row.request.DESCRIPTOR.fields_by_name["items"].message_type
         return

@@ -13,7 +13,7 @@ from kms_grpc.operations.call import Call
 from kms_grpc.operations.contract.data_key_length import data_key_bytes
 from kms_grpc.operations.handlers.encryption import sealing_material
 from kms_grpc.operations.kinds.batch import Batch
-from kms_grpc.operations.kinds.batch_groups import BatchItems, Materials
+from kms_grpc.operations.kinds.batch_groups import BatchItems, ItemMaterials
 from kms_grpc.operations.kinds.steps import note_material
 from kms_grpc.operations.kinds.unary import Unary
 from kms_grpc.v1 import envelope_pb2
@@ -46,9 +46,9 @@ def generate_data_key_without_plaintext(
     )
 
 
-def generate_data_key_batch(call: Call, item: envelope_pb2.GenerateDataKeyBatchItem, key: Key) -> Materials:
+def generate_data_key_batch(call: Call, item: envelope_pb2.GenerateDataKeyBatchItem, key: Key) -> ItemMaterials:
     """Makes `count` data keys per item."""
-    return Materials(sealing=sealing_material(call, item, key))
+    return ItemMaterials(sealing=sealing_material(call, item, key))
 
 
 DATA_KEY_WRAPPING = encrypting_key("GenerateDataKey")

@@ -20,7 +20,7 @@ from kms_grpc.operations.admission.selectors import ByBlob, ById, encrypting_key
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.contract.descriptors import field_limits, numbers
 from kms_grpc.operations.kinds.batch import Batch
-from kms_grpc.operations.kinds.batch_groups import BatchItems, Materials
+from kms_grpc.operations.kinds.batch_groups import BatchItems, ItemMaterials
 from kms_grpc.operations.kinds.sealed import Sealed
 from kms_grpc.operations.kinds.steps import note_material
 from kms_grpc.operations.kinds.unary import Unary
@@ -71,19 +71,19 @@ def re_encrypt(call: Call, request: pb.ReEncryptRequest, source: Key, destinatio
     )
 
 
-def encrypt_batch(call: Call, item: envelope_pb2.EncryptBatchItem, key: Key) -> Materials:
+def encrypt_batch(call: Call, item: envelope_pb2.EncryptBatchItem, key: Key) -> ItemMaterials:
     """Encrypts items of up to 64 KiB each."""
-    return Materials(sealing=sealing_material(call, item, key))
+    return ItemMaterials(sealing=sealing_material(call, item, key))
 
 
-def decrypt_batch(call: Call, item: envelope_pb2.DecryptBatchItem, key: Key) -> Materials:
+def decrypt_batch(call: Call, item: envelope_pb2.DecryptBatchItem, key: Key) -> ItemMaterials:
     """Opens the blobs of a batch."""
-    return Materials(opening=opening_material(call, item, key))
+    return ItemMaterials(opening=opening_material(call, item, key))
 
 
-def re_encrypt_batch(call: Call, item: envelope_pb2.ReEncryptBatchItem, source: Key, destination: Key) -> Materials:
+def re_encrypt_batch(call: Call, item: envelope_pb2.ReEncryptBatchItem, source: Key, destination: Key) -> ItemMaterials:
     """Encrypts the blobs of a batch under another key."""
-    return Materials(sealing_material(call, item, destination), opening_material(call, item, source))
+    return ItemMaterials(sealing_material(call, item, destination), opening_material(call, item, source))
 
 
 def sealing_material(call: Call, request: Any, key: Key) -> LoadedMaterial:

@@ -23,7 +23,7 @@ from kms_grpc.operations.admission import checks
 from kms_grpc.operations.admission.permits import NotWarm, Permits
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.contract.wire import Wire
-from kms_grpc.operations.kinds.batch_groups import BatchItems, GroupAdmission, Materials
+from kms_grpc.operations.kinds.batch_groups import BatchItems, GroupAdmission, ItemMaterials
 from kms_grpc.operations.kinds.batch_run import ATTEMPTS, BatchRun
 from kms_grpc.operations.kinds.unary import Keys
 from kms_grpc.operations.operation import ENVELOPE, Operation, Request, Row
@@ -40,7 +40,7 @@ Item = TypeVar("Item", bound=Message)
 class Batch(Row[Request], Generic[Request, Item, *Keys]):
     """The row of a batch. Its keys are those of an item; its handler is called once per group, with the first item."""
 
-    handler: Callable[[Call, Item, Unpack[Keys]], Materials]
+    handler: Callable[[Call, Item, Unpack[Keys]], ItemMaterials]
     items: BatchItems
     service: str = field(default=ENVELOPE, kw_only=True)
     batches: ClassVar[bool] = True
@@ -67,5 +67,5 @@ class Batch(Row[Request], Generic[Request, Item, *Keys]):
         admission = GroupAdmission(call, operation, permits, self._materials, by_permit_only=True)
         return BatchRun(self.items, call, operation, raw, admission, anew=False).answer(warm=True)
 
-    def _materials(self, call: Call, item: Any, keys: Any) -> Materials:
+    def _materials(self, call: Call, item: Any, keys: Any) -> ItemMaterials:
         return self.handler(call, item, *keys)

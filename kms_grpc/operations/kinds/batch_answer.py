@@ -55,7 +55,7 @@ class BatchAnswer:
                 " Batches.MaxResponseMessageBytes). Send fewer or smaller items."
             )
 
-    def assembled(self, batch: raw_batch.Batch, planned: int, failed: Failed) -> bytes:
+    def assembled(self, batch: raw_batch.ScannedBatch, planned: int, failed: Failed) -> bytes:
         """Returns the serialised answer. `planned` is its size in bytes without errors."""
         errors = [(failure, self._as_result(error)) for failure, error in failed]
         self.require_room(planned + sum(len(written) for _, written in errors))

@@ -18,7 +18,7 @@ from kms_grpc.operations.operation import Operation
 from kms_grpc.registry.loaded_materials import LoadedMaterial
 
 
-class Materials(NamedTuple):
+class ItemMaterials(NamedTuple):
     """The key materials that a group's items are sealed and opened under. A batch's handler returns them."""
 
     sealing: LoadedMaterial | None = None
@@ -53,7 +53,7 @@ class BatchItems:
         """Returns an item as a message, with the fields that it takes from the batch."""
         return self._with_keys(self.item.FromString(of.pairs + of.own), of)
 
-    def head(self, request: type[Message], batch: raw_batch.Batch) -> Any:
+    def head(self, request: type[Message], batch: raw_batch.ScannedBatch) -> Any:
         """Returns a request with the fields that hold for all items, and one empty item in place of the items."""
         of = batch.head()
         head = self._with_keys(request.FromString(of.pairs), of)
@@ -79,7 +79,7 @@ class GroupAdmission:
         call: Call,
         operation: Operation,
         permits: Permits,
-        materials: Callable[[Call, Any, tuple[Key, ...]], Materials],
+        materials: Callable[[Call, Any, tuple[Key, ...]], ItemMaterials],
         *,
         by_permit_only: bool = False,
     ) -> None:
@@ -108,7 +108,7 @@ class GroupAdmission:
     def _group(self, item: Any) -> Group:
         call = self._call
         loaded = [material for material in self._materials(call, item, call.keys) if material is not None]
-        keys = reversed(call.keys)  # the selectors of ReEncrypt name the source first, Materials has it last
+        keys = reversed(call.keys)  # the selectors of ReEncrypt name the source first, ItemMaterials has it last
         return Group(tuple(_for_core(key.arn, material) for key, material in zip(keys, loaded, strict=True)))
 
 

@@ -74,7 +74,7 @@ class BatchRun:
 
     # --- scanning ------------------------------------------------------------------------------------------------
 
-    def _scanned(self, warm: bool) -> raw_batch.Batch:
+    def _scanned(self, warm: bool) -> raw_batch.ScannedBatch:
         """Returns the scanned batch. Raises ValidationException if the request itself is wrong; items are checked
         later, one by one."""
         call, operation = self.call, self.operation
@@ -89,7 +89,7 @@ class BatchRun:
         self._require_count(batch)
         return batch
 
-    def _rewritten(self) -> raw_batch.Batch:
+    def _rewritten(self) -> raw_batch.ScannedBatch:
         """Reads the request by protobuf and writes it again for the scanner."""
         call, operation = self.call, self.operation
         message = decode(operation.request, self.raw)
@@ -101,7 +101,7 @@ class BatchRun:
         call.record.requestParameters = parameters | _items_recorded(batch)
         return batch
 
-    def _scan(self, *, by_context: bool = False) -> raw_batch.Batch:
+    def _scan(self, *, by_context: bool = False) -> raw_batch.ScannedBatch:
         """Scans bytes that were scanned before, or that protobuf wrote."""
         batch = raw_batch.scan(self.items.core_operation, self.raw, by_context=by_context, written=True)
         if batch is None:
@@ -109,7 +109,7 @@ class BatchRun:
         self._require_count(batch)
         return batch
 
-    def _require_count(self, batch: raw_batch.Batch) -> None:
+    def _require_count(self, batch: raw_batch.ScannedBatch) -> None:
         most = raw_batch.MAXIMUM_ITEMS
         if self._makes_data_keys and batch.data_keys > most:
             raise ValidationException(
@@ -117,12 +117,14 @@ class BatchRun:
                 f" {batch.data_keys}."
             )
 
-    def _data_key_bytes(self, batch: raw_batch.Batch) -> int:
+    def _data_key_bytes(self, batch: raw_batch.ScannedBatch) -> int:
         return DATA_KEY_BYTES.get(batch.key_spec) or batch.number_of_bytes or 0
 
     # --- admitting -----------------------------------------------------------------------------------------------
 
-    def _admitted_groups(self, batch: raw_batch.Batch, *, by_context: bool = False) -> list[Group | KMSError] | None:
+    def _admitted_groups(
+        self, batch: raw_batch.ScannedBatch, *, by_context: bool = False
+    ) -> list[Group | KMSError] | None:
         """Returns each group, or the error of its items. None where a decision has read the encryption context while
         the items of a group may differ in it."""
         groups: list[Group | KMSError] = []
@@ -150,7 +152,7 @@ class BatchRun:
 
     # --- doing ---------------------------------------------------------------------------------------------------
 
-    def _do(self, batch: raw_batch.Batch, groups: Groups, admitted: Sequence[raw_batch.Admitted]) -> None:
+    def _do(self, batch: raw_batch.ScannedBatch, groups: Groups, admitted: Sequence[raw_batch.Admitted]) -> None:
         """Processes all items at once. If keys have left the keyring, processes part by part, so that the keys of a
         part stay loaded together."""
         try:
@@ -165,7 +167,12 @@ class BatchRun:
                 raise
 
     def _do_part(
-        self, batch: raw_batch.Batch, groups: Groups, admitted: Sequence[raw_batch.Admitted], first: int, end: int
+        self,
+        batch: raw_batch.ScannedBatch,
+        groups: Groups,
+        admitted: Sequence[raw_batch.Admitted],
+        first: int,
+        end: int,
     ) -> None:
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
@@ -191,7 +198,7 @@ class BatchRun:
 
     # --- items that failed ---------------------------------------------------------------------------------------
 
-    def _error(self, batch: raw_batch.Batch, groups: Groups, failure: raw_batch.Failure) -> KMSError:
+    def _error(self, batch: raw_batch.ScannedBatch, groups: Groups, failure: raw_batch.Failure) -> KMSError:
         if failure.status in (raw_batch.NOT_ADMITTED, raw_batch.INVALID_CIPHERTEXT):
             group = groups[failure.group]
             return group if isinstance(group, KMSError) else InvalidCiphertextException()
@@ -214,7 +221,7 @@ class BatchRun:
         raise AssertionError("the core refused a good item")
 
 
-def _items_recorded(batch: raw_batch.Batch) -> dict[str, int]:
+def _items_recorded(batch: raw_batch.ScannedBatch) -> dict[str, int]:
     """Returns how many items there are, and how many have an encryption context of their own, which the audit record
     does not show."""
     own = batch.with_own_context

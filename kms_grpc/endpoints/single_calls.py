@@ -28,7 +28,7 @@ Method = Callable[[Any, Context], Awaitable[bytes]]
 NOTHING_ARRIVED: Final = "No request arrived. It may have been larger than GetLimits allows."
 
 
-class Unary:
+class SingleCalls:
     """The single calls of one worker."""
 
     def __init__(self, executor: Executor, blocking_pool: BlockingPool, answers: GrpcAnswers) -> None:
