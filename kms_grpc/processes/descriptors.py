@@ -7,10 +7,10 @@ the supervisor's limit.
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
 FEW: Final = 0.1
@@ -30,6 +30,11 @@ def raise_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _in_use() -> int:
+    with os.scandir("/proc/self/fd") as entries:
+        return sum(1 for _ in entries)
+
+
 class Descriptors:
     """Watches this process's descriptors."""
 
@@ -39,7 +44,7 @@ class Descriptors:
 
     def gauges(self) -> Mapping[str, int]:
         """Values for some of the names in processes.gauges.WORKER. Logs, once a minute, that few are left."""
-        limit, used = resource.getrlimit(resource.RLIMIT_NOFILE)[0], sum(1 for _ in Path("/proc/self/fd").iterdir())
+        limit, used = resource.getrlimit(resource.RLIMIT_NOFILE)[0], _in_use()
         now = self._clock()
         if used > limit * (1 - FEW) and now - self._logged >= LOG_SECONDS:
             self._logged = now

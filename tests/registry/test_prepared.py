@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from kms_grpc.registry.sql import prepared
 from kms_grpc.registry.sql.library import MODULE
 from kms_grpc.registry.sql.prepared import _prepare, run
 from kms_grpc.registry.sql.tables import Bytes
@@ -96,3 +97,21 @@ def test_a_name_that_is_taken_is_sqlalchemys_error(connection: Connection) -> No
 def test_a_value_that_is_missing_is_an_error(connection: Connection) -> None:
     with pytest.raises(KeyError, match="it"):
         run(connection, NAMES.where(TABLE.c.name == bindparam("it")), {})
+
+
+def test_a_statement_is_prepared_once_for_all_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each shard has an engine of its own. A cache by engine was too small for 34 shards, and compiled all anew."""
+    made: list[Executable] = []
+    real = prepared._prepare
+    monkeypatch.setattr(
+        prepared, "_prepare", lambda statement, *more: (made.append(statement), real(statement, *more))[1]
+    )
+    statements = [NAMES.limit(number + 1) for number in range(10)]
+    for _ in range(40):
+        engine = create_engine("sqlite://", module=MODULE)
+        with engine.connect() as connection:
+            METADATA.create_all(connection)
+            for statement in statements:
+                run(connection, statement, {}).fetchall()
+        engine.dispose()
+    assert len(made) == len(statements)

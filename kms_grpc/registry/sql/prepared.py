@@ -8,7 +8,6 @@ SQLAlchemy.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 from sqlalchemy import Connection, Executable
@@ -16,8 +15,8 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.compiler import SQLCompiler
 
-_STATEMENTS: Final = 256
-"""More than the statements of a shard."""
+_STATEMENTS: Final = 1024
+"""More than the statements of all shards, which share them."""
 
 
 class Result(Protocol):
@@ -51,7 +50,7 @@ def run(
     closed, before the connection is used again. KeyError if a value is missing. Raises SQLAlchemy's IntegrityError, and
     other errors as the driver or SQLAlchemy does."""
     names = values if isinstance(values, Mapping) else values[0]
-    prepared = _prepare(statement, connection.dialect, tuple(names))
+    prepared = _find(statement, connection.dialect, tuple(names))
     if prepared is None:
         return connection.execute(statement, values)
     cursor = connection.connection.cursor()
@@ -65,7 +64,21 @@ def run(
     return cast("Result", cursor)
 
 
-@lru_cache(_STATEMENTS)
+_UNKNOWN: Final = object()
+_found: dict[tuple[Executable, type[Dialect], tuple[str, ...]], _Prepared | None] = {}
+
+
+def _find(statement: Executable, dialect: Dialect, names: tuple[str, ...]) -> _Prepared | None:
+    """Prepares each statement once for all shards: each has a dialect object of its own, but of the same class."""
+    key = (statement, type(dialect), names)
+    found = _found.get(key, _UNKNOWN)
+    if found is _UNKNOWN:
+        if len(_found) >= _STATEMENTS:
+            _found.clear()
+        found = _found[key] = _prepare(statement, dialect, names)
+    return cast("_Prepared | None", found)
+
+
 def _prepare(statement: Executable, dialect: Dialect, names: tuple[str, ...]) -> _Prepared | None:
     """Returns the compiled statement, or None if SQLAlchemy has to run it."""
     compiled = cast("SQLCompiler", statement.compile(dialect=dialect, column_keys=[*names]))  # type: ignore[attr-defined]
