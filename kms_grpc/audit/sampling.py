@@ -19,7 +19,7 @@ from typing import Final
 BURST: Final = 60
 PER_SECOND: Final = 1
 PEERS: Final = 1024
-"""Peers that are told apart. Beyond them, new peers share one allowance until an old one can be forgotten."""
+"""Number of peers that have an allowance each. Further peers share one until an old peer can be forgotten."""
 NAME_LENGTH: Final = 64
 
 

@@ -85,8 +85,8 @@ class BlockingPool:
             return await self._run(self._writes, call, operation, credentials, connection, size)
 
     async def judge(self, operation: Operation, credentials: Credentials, *, connection: Hashable) -> None:
-        """Runs judging.authenticate in a thread. `connection` takes turns with others like it: the peer's address.
-        Raises KMSError."""
+        """Runs judging.authenticate in a thread. `connection` is the peer's address: addresses take turns. Raises
+        KMSError."""
         try:
             async with self._judging.queue.turn(connection, 0, credentials.deadline_ns):
                 judging = functools.partial(authenticate, self._executor.service, operation, credentials)

@@ -30,7 +30,7 @@ DISCONNECT_SECONDS: Final = 0.1
 it has disconnected."""
 TOO_MANY_CALLS: Final = "The worker has reached its limit of concurrent calls. Retry after a moment."
 QUIET_SECONDS: Final = 0.05
-"""No call has begun for so long: the clients wait for answers."""
+"""A stop goes on when no call has begun for so long: the clients then wait for answers."""
 HOLD_SECONDS: Final = 1.0
 """Longest time that calls are held before the server stops."""
 

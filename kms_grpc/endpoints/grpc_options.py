@@ -8,11 +8,11 @@ from kms_grpc.config import Limits
 
 ACCEPTED_PING_INTERVAL_MS: Final = 10_000
 PING_STRIKES: Final = 2
-"""A peer that pings more often than accepted, this many times more, loses its connection."""
+"""After so many pings that came sooner than accepted, a peer loses its connection."""
 METADATA_BYTES: Final = 16 * 1024
 """Most bytes of a call's metadata, as HTTP/2 counts them: 32 more for each entry than its name and value have."""
 HANDSHAKE_MS: Final = 10_000
-"""Longest time from a connection's begin to its HTTP/2 settings, TLS included. gRPC's default is two minutes."""
+"""Longest time from the opening of a connection to its HTTP/2 settings, TLS included. gRPC's default is two minutes."""
 CONNECTION_IDLE_MS: Final = 10 * 60 * 1000
 """A connection without a call for so long is closed; clients connect again by themselves."""
 CONNECTION_AGE_MS: Final = 30 * 60 * 1000

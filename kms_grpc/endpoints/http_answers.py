@@ -35,7 +35,7 @@ class Answers:
         *,
         is_head: bool = False,
     ) -> bytes:
-        """Returns an answer: without `keep_alive` one that ends the connection, with `is_head` one to HEAD."""
+        """Returns an answer as bytes. Without `keep_alive` it ends the connection; with `is_head` it has no body."""
         return b"".join(
             (
                 _STATUS[status], self.date(), b"\r\nx-amzn-RequestId: ", request_id,
@@ -45,7 +45,7 @@ class Answers:
         )  # fmt: skip
 
     def refusal(self, status: int, text: str) -> bytes:
-        """Returns the answer to what is no request. The connection ends with it."""
+        """Returns the answer to bytes that are not a request. The connection ends with it."""
         body = text.encode("ascii")
         return b"".join(
             (

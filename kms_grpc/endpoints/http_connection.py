@@ -29,18 +29,19 @@ CLOSE_SECONDS: Final = 5.0
 """How long a peer may take to read the last answer."""
 LINGER_SECONDS: Final = 1.0
 LINGER_BYTES: Final = 256 * 1024
-"""So long and so much a peer may still send behind what was refused, until it has read the answer: closing at once,
-with bytes unread, would reset the connection, and the answer would be lost."""
+"""How long and how much a peer may still send after a refused request, until it has read the answer. If the server
+closed at once with bytes unread, it would reset the connection, and the answer would be lost."""
 UNCOUNTED_BYTES: Final = 16 * 1024
-"""Up to so much of a body that has not wholly arrived is not counted: nearly all bodies are smaller."""
+"""Bytes of an unfinished body that are not counted: nearly all bodies are smaller."""
 SMALL_PIECE: Final = 1_024
 FREE_PIECES: Final = 8
-"""So many small pieces of a request are read at once from a stranger."""
+"""Number of small pieces of a request that are read from a stranger without a pause."""
 PIECE_SECONDS: Final = 0.1
-"""Each further one is waited for: a head in single bytes would cost a wake-up for each."""
+"""Pause before each further piece: a head that is sent in single bytes would otherwise cost a wake-up for each."""
 
 _QUEUED, _TRICKLING, _UNREAD = 1, 2, 4
-"""Why nothing is read: requests wait, the next small piece is waited for, the peer does not read its answers."""
+"""Reasons to read nothing: requests wait, a pause before the next small piece, a peer that does not read its
+answers."""
 
 Reply = tuple[int, bytes, bytes, bytes]
 """Status, body, request id and content type."""
@@ -61,7 +62,7 @@ class Shared:
 
     def write_soon(self, transport: asyncio.Transport, answer: bytes) -> None:
         """Writes an answer once the requests that have arrived by now are served. A write may have to wake its peer,
-        which costs a third of a call; a peer that is awake finds the other answers without."""
+        which costs a third of a call; a peer that is awake finds the other answers by itself."""
         if not self._unwritten:
             self.loop.call_soon(self.write_all)
         self._unwritten.append((transport, answer))
@@ -81,7 +82,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         """`host` is the whole address of the peer, by which the audit names it."""
         self._shared, self.peer, self.host = shared, peer, host
         self.is_stranger = True
-        """No call on it was verified."""
+        """True until a call on the connection was verified."""
         self.opening: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport | None = None
         self._parser = RequestParser(self._take, shared.largest)
@@ -129,7 +130,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._shared.loop.call_soon(self._serve_next)
 
     def eof_received(self) -> None:
-        """Ends the connection: whoever sends no more reads no more."""
+        """Ends the connection: a client that has closed its side reads no more answers."""
 
     def pause_writing(self) -> None:
         self._stop_reading(_UNREAD)
@@ -140,7 +141,8 @@ class HttpConnection(asyncio.BufferedProtocol):
     # --- requests ------------------------------------------------------------------------------------------------
 
     def judged(self) -> None:
-        """A call was verified: the connection is no stranger's, and has cost its address nothing."""
+        """Notes that a call was verified: the connection is no stranger's any more, and has cost its address
+        nothing."""
         if self.is_stranger:
             self.is_stranger = False
             self.peer.charge(-1.0)
@@ -207,7 +209,7 @@ class HttpConnection(asyncio.BufferedProtocol):
     # --- what is refused -----------------------------------------------------------------------------------------
 
     def _finish_with(self, refused: BadRequest) -> None:
-        """Answers the requests before, then this one that is none, and ends."""
+        """Answers the earlier requests, then refuses these bytes, and ends the connection."""
         self._end = refused
         self._stop_reading(_QUEUED)
         if self._task is None:
@@ -319,7 +321,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self.leave()
 
     def leave(self) -> None:
-        """Gives its place back."""
+        """Gives the connection's place back."""
         self._release()
         self._shared.connections.discard(self)
         self._shared.peers.leave(self.peer, self)

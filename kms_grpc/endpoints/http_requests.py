@@ -1,7 +1,7 @@
 """The parser of HTTP requests: httptools' (llhttp), with bounds on the head and without upgrades.
 
 httptools gathers a header in Python, piece by piece, and has no limit of its own: a head is refused here once it has
-more than HEAD_BYTES or HEADERS, and of one that has not ended no more is kept than that and one piece.
+more than HEAD_BYTES or HEADERS, and of an unfinished head no more is kept than that and one piece.
 
 llhttp ends a message at the head of a request to upgrade: what follows would belong to the other protocol. RFC 9110
 §7.8 allows to ignore such a request, and Java's HttpClient asks for `h2c` in the first request on each connection,
@@ -27,7 +27,7 @@ Headers = dict[bytes, bytes]
 
 
 class BadRequest(Exception):
-    """Bytes that are no request which is served: the connection ends with this status and text."""
+    """The bytes are not a request that can be served. The connection ends with this status and text."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(status, text)
@@ -58,7 +58,7 @@ class Request:
 
 
 class RequestParser:
-    """Parses the requests of one connection, of which it gives each to `take`. The on_… methods are httptools'."""
+    """Parses the requests of one connection and gives each to `take`. The on_… methods are httptools'."""
 
     def __init__(self, take: Callable[[Request], None], largest: int) -> None:
         """`largest` is the size of the largest body in bytes."""
@@ -154,7 +154,7 @@ class RequestParser:
         self._take(self._request)
 
     def _check_size(self, pairs: list[tuple[bytes, bytes]]) -> None:
-        """Refuses a head that is too large. One that has come in few bytes is not: its headers need no counting."""
+        """Refuses a head that is too large. A head that came in few bytes cannot be, so its headers are not counted."""
         if len(pairs) <= HEADERS and self._fed <= HEAD_BYTES:
             return
         if len(pairs) > HEADERS or len(self._url) + sum([len(name) + len(value) for name, value in pairs]) > HEAD_BYTES:

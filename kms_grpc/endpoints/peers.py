@@ -4,8 +4,8 @@ A connection is a stranger's until a call on it was verified. An address has at 
 `total`. When these are in use, a newcomer takes the place of a stranger of the address that has most connections, if
 that has more than its own.
 
-What strangers let the worker do has a price in tokens: a connection, a request that is refused, a piece of a large body
-is one. An address gets PER_SECOND of them, and may save up to SAVED. When it has none, its strangers' connections end
+What strangers let the worker do has a price in tokens: a connection, a refused request and a piece of a large body cost
+one each. An address gets PER_SECOND of them, and may save up to SAVED. When it has none, its strangers' connections end
 with their next answer, and new ones are closed at once. A verified call gives back what its connection has cost, so a
 caller who opens one for each call is never short. IPv6 addresses count by /64, which one machine may have all of.
 """
@@ -94,8 +94,8 @@ class Peers:
                 self._connected.pop(peer.address, None)
 
     def hold(self, peer: Peer, size: int) -> bool:
-        """Counts bytes that a connection holds, or holds no more if negative. Returns whether they are within bounds;
-        if not, they are not counted."""
+        """Counts `size` bytes more that a connection holds; a negative size gives bytes back. Returns whether they are
+        within bounds; if not, they are not counted."""
         if size > 0 and (self._held + size > HELD_BYTES or peer.held + size > HELD_BYTES_EACH):
             return False
         self._held += size

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 SECONDS: Final = 60.0
-"""A reason is logged no more often, with the number of refusals since."""
+"""Shortest time between two lines about one reason. A line gives the number of refusals since the line before."""
 _log = logging.getLogger(__name__)
 
 

@@ -12,7 +12,8 @@ STOPPING: Final = "The worker is stopping. Repeat the call; another worker answe
 
 
 def stop(calls: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel the tasks of these calls, which `stopped` and `is_stop` tell from those that their callers gave up."""
+    """Cancel the tasks of these calls, so that `stopped` and `is_stop` can distinguish them from calls that their
+    callers cancelled."""
     for task in calls:
         task.cancel(STOPPING)
 

@@ -54,7 +54,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Beat(msgspec.Struct, frozen=True):
-    """The question to a child whether it is there."""
+    """The question whether a child still responds."""
 
     beat: int
 

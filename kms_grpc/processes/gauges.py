@@ -52,7 +52,7 @@ COUNTS: Final = frozenset(
 )
 """Those that only grow while their process lives: Prometheus' counters."""
 NONE_IS_NEGATIVE: Final = frozenset({"seconds_to_next_deletion", "seconds_to_next_expiry"})
-"""Those that are -1 where there is nothing to tell."""
+"""Gauges that are -1 if there is no value."""
 
 
 class Gauges:

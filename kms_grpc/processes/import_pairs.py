@@ -27,7 +27,7 @@ BEGIN_SECONDS: Final = 3.0
 LOWEST_PRIORITY: Final = 19
 """Nice value of the thread, so that workers come first."""
 PASS_SECONDS: Final = 0.5
-"""How long a region that was written to waits for a look."""
+"""How long after a write a region is looked at."""
 ANYWAY_NS: Final = 60 * 10**9
 """Boot clock time after which a region is looked at although nothing was written to it: a pair may have expired."""
 

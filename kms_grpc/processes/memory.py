@@ -31,9 +31,9 @@ GROWTH_BYTES: Final = 128 * 1024 * 1024
 """Memory that a process keeps beyond the least that it has had: twice the messages in flight."""
 WORTH_BYTES: Final = 8 * 1024 * 1024
 REST_SECONDS: Final = 10.0
-"""Time between two times of giving back. Faulting 128 MiB in again costs a worker some 20 ms."""
+"""Shortest time between two trims. Faulting 128 MiB in again costs a worker some 20 ms."""
 LONGEST_REST_SECONDS: Final = 640.0
-"""The time doubles up to this while less than WORTH_BYTES come back: the memory is in use."""
+"""That time doubles up to this while less than WORTH_BYTES come back: the memory is in use."""
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 

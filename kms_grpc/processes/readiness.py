@@ -14,7 +14,7 @@ from kms_grpc.processes.child_protocol import reason_of
 EVERY_SECONDS: Final = 5.0
 """How often a worker that is ready decrypts."""
 LASTS_SECONDS: Final = 15.0
-"""How long a Decrypt speaks for the worker. One that takes longer, as on a loaded machine, says nothing."""
+"""How long a successful Decrypt counts. A Decrypt that takes longer, as on a loaded machine, does not count."""
 AGAIN_SECONDS: Final = 1.0
 """How often a worker that is not ready tries."""
 

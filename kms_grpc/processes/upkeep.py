@@ -34,7 +34,7 @@ AT_ONCE_S: Final = 0.02
 REST: Final = 20
 SYNC_EVERY_S: Final = 0.08
 SYNC_ANYWAY_S: Final = 60.0
-"""The marks are synced so often although nothing was told."""
+"""The marks are also synced this often, whatever the kernel has told."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Upkeep:
             self._report(bucket, wrong[bucket])
 
     def _wrong_among(self, first: int, count: int) -> dict[int, Sequence[str]]:
-        """Returns how each bucket differs that does. Halves the buckets until it has found those."""
+        """Returns, for each bucket that differs, how it does. Halves the buckets until it has found them."""
         found = self._shard.registry.differences(first, count)
         if not found or count == 1:
             return {first: found} if found else {}

@@ -29,7 +29,7 @@ class FileIdentity:
         return self._changed
 
     def has_changed_lately(self) -> bool:
-        """Returns what `has_changed` has found, which is not older than a quarter of a second."""
+        """Returns what `has_changed` found at most a quarter of a second ago."""
         return self.has_changed() if time.monotonic() - self._looked > RECENT_S else self._changed
 
 

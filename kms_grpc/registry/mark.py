@@ -85,8 +85,8 @@ class Mark:
         return found
 
     def stated(self) -> Sequence[int]:
-        """Returns the counters of all buckets without looking at their MACs: who can change the mark can put an older
-        entry back, which has its MAC. MarkUnusable if the mark is missing or cut short; raises OSError."""
+        """Returns the counters of all buckets without looking at their MACs: somebody who can change the mark can put
+        an older entry back, with its MAC. MarkUnusable if the mark is missing or cut short; raises OSError."""
         with self._open(os.O_RDONLY) as descriptor:
             content = os.pread(descriptor, SIZE, 0)
         if len(content) != SIZE:

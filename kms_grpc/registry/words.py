@@ -18,9 +18,9 @@
 All numbers are u64 in the machine's byte order. The word of a name is the one at BLAKE2b-64 (under the key of the hash)
 of region, kind and name, modulo 65,536. Names that share a word cost a look-up, never a wrong answer.
 
-Who commits a change bumps the region's epoch, then the words of the names that it touched, after the commit and before
-its answer. Who relies on a name reads its word, then the epoch, then the registry or a cache that was brought up to
-that epoch. So whoever has seen an old row has also seen an old word.
+A process that commits a change bumps the region's epoch, then the words of the names that it touched, after the commit
+and before its answer. A process that relies on a name reads its word, then the epoch, then the registry or a cache that
+was brought up to that epoch. So a process that has seen an old row has also seen an old word.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def words_path(data_dir: Path) -> Path:
 
 
 def create_words(path: Path, regions: int) -> None:
-    """Makes a new file. For the process that starts the others, before it does. All blocks are allocated: on a full
-    disk, writing to a mapped hole raises SIGBUS."""
+    """Makes a new file. Only the process that starts the others calls this, before it starts them. All blocks are
+    allocated: on a full disk, writing to a mapped hole raises SIGBUS."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = path.with_name(path.name + ".new")
     made.unlink(missing_ok=True)

@@ -10,8 +10,8 @@ rows; two writers seldom share one.
     total         the sum of the elements of a bucket's rows, mod 2^256, 32 bytes, big-endian
 
 The key is that of the rows' MACs. The row of a bucket has such a MAC too, over its number, counter, number of rows and
-total; so who has no key can put back an older total, but make none. `counter` goes forward with each commit that
-changes the bucket. The mark (mark.py) keeps the counters outside the shard.
+total; so somebody without the key can put back an older total, but cannot make one. `counter` goes forward with each
+commit that changes the bucket. The mark (mark.py) keeps the counters outside the shard.
 """
 
 from __future__ import annotations

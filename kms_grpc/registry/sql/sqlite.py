@@ -2,7 +2,7 @@
 
 - `synchronous=FULL`: a commit is on the disk when it returns. `secure_delete`: deleted content is overwritten.
 - The write-ahead log is copied into the file by the keeper alone, once a second if something was written, and more
-  often once it has 4 MiB (LogCopy). No commit does so, and the last process that closes the file.
+  often once it has 4 MiB (LogCopy). No commit does so; the last process that closes the file does.
 - Read connections stay open and are lent out; each statement sees the last commit.
 - Writers of one process wait for a lock. Writers of several processes try `BEGIN IMMEDIATE` every half millisecond:
   SQLite's own busy handler sleeps up to 100 ms between two tries, which starves some writers.
