@@ -33,7 +33,7 @@ WORTH_BYTES: Final = 8 * 1024 * 1024
 REST_SECONDS: Final = 10.0
 """Shortest time between two trims. Faulting 128 MiB in again costs a worker some 20 ms."""
 LONGEST_REST_SECONDS: Final = 640.0
-"""That time doubles up to this while less than WORTH_BYTES come back: the memory is in use."""
+"""The time between trims doubles up to this while less than WORTH_BYTES come back: the memory is in use."""
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
