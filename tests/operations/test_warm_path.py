@@ -10,6 +10,8 @@ import pytest
 
 from kms_grpc.crypto import raw_request
 from kms_grpc.endpoints.aws_json import AwsJson
+from kms_grpc.operations.admission import checks
+from kms_grpc.operations.contract import wire
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import compiled
 from kms_grpc.v1 import envelope_pb2
@@ -74,12 +76,36 @@ def test_core_and_selector_find_a_permit_by_the_same_bytes(name: str, core_opera
     assert scanned[0] == OPERATIONS[name].identity(request_)
 
 
+@pytest.mark.parametrize("name", ["Encrypt", "Decrypt"])
+def test_a_first_call_is_parsed_once_and_chooses_its_material_once(
+    worker: Worker, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attempt to answer it from a Permit parses nothing, and chooses nothing."""
+    key_id, done = worker.create().key_id, list[str]()
+    raw = pb.EncryptRequest(key_id=key_id, plaintext=b"p").SerializeToString()
+    if name == "Decrypt":
+        blob = worker.call("Encrypt", key_id=key_id, plaintext=b"p").ciphertext_blob
+        raw = pb.DecryptRequest(ciphertext_blob=blob).SerializeToString()
+    kind: Any = OPERATIONS[name].kind
+
+    def noted(what: str, function: Any) -> Any:
+        return lambda *more: (done.append(what), function(*more))[1]
+
+    operation = compiled(dataclasses.replace(kind, material=noted("material", kind.material)))
+    monkeypatch.setattr(wire, "decode", noted("parsed", wire.decode))
+    monkeypatch.setattr(checks, "admit", noted("admitted", checks.admit))
+    assert worker.executor.warm(operation, worker.credentials(), raw) is None
+    assert done == []
+    worker.executor.execute(operation, worker.credentials(), raw)
+    assert done == ["parsed", "admitted", "material"]
+
+
 def test_a_permit_serves_both_encodings(worker: Worker) -> None:
-    key_id, operation, wire = worker.create().key_id, OPERATIONS["Encrypt"], AwsJson()
+    key_id, operation, json = worker.create().key_id, OPERATIONS["Encrypt"], AwsJson()
     raw = pb.EncryptRequest(key_id=key_id, plaintext=b"p").SerializeToString()
     body = b'{"KeyId": "%s", "Plaintext": "cA=="}' % key_id.encode()
     worker.executor.execute(operation, worker.credentials(), raw)
-    assert worker.executor.warm(operation, worker.credentials(), body, wire) is not None
+    assert worker.executor.warm(operation, worker.credentials(), body, json) is not None
     assert worker.executor.warm(operation, worker.credentials(), raw) is not None
 
 
