@@ -112,14 +112,13 @@ class MarkSync:
     def __init__(self, shards: Iterable[Shard]) -> None:
         self._shards = list(shards)
         self._failing: set[str] = set()
-        (folder,) = {shard.registry.mark_folder for shard in self._shards}
-        self._writes = FolderWatch(folder, WRITTEN)
         self._ended = threading.Event()
         self._wake = os.eventfd(0)
         self._thread = threading.Thread(target=self._run, name="marks", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        if self._shards:
+            self._thread.start()
 
     def stop(self) -> None:
         """Syncs once more and ends the thread."""
@@ -128,17 +127,19 @@ class MarkSync:
         if self._thread.is_alive():
             self._thread.join()
         self._sync()
-        self._writes.close()
         os.close(self._wake)
 
     def _run(self) -> None:
-        while True:
-            self._writes.take()
-            self._sync()
-            if not self._writes.is_blind:
-                self._writes.wait([self._wake], SYNC_ANYWAY_S)
-            if self._ended.wait(SYNC_EVERY_S):
-                return
+        writes = FolderWatch(self._shards[0].registry.mark_folder, WRITTEN)  # the marks of all regions are there
+        try:
+            while not self._ended.is_set():
+                writes.take()
+                self._sync()
+                if not writes.is_blind:
+                    writes.wait([self._wake], SYNC_ANYWAY_S)
+                self._ended.wait(SYNC_EVERY_S)
+        finally:
+            writes.close()
 
     def _sync(self) -> None:
         for shard in self._shards:
