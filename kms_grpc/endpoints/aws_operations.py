@@ -1,4 +1,4 @@
-"""The names of all operations of AWS KMS. Both doors refuse one that is not built by UnsupportedOperationException."""
+"""The names of all operations of AWS KMS. Both doors refuse an unbuilt one with UnsupportedOperationException."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHANGING: Final = frozenset(
         "UpdateCustomKeyStore", "UpdatePrimaryRegion",
     )
 )  # fmt: skip
-"""The operations that are not built and whose `readOnly` is false in CloudTrail; it is true of the others."""
+"""The unbuilt operations whose `readOnly` is false in CloudTrail; for the other unbuilt ones it is true."""
 
 
 class NotBuilt(UnsupportedOperationException):
@@ -53,7 +53,8 @@ def not_built(operation: Unbuilt) -> KMSError:
 
 
 def unbuilt(name: str) -> Unbuilt | None:
-    """Returns the operation of AWS KMS of that name, for a name that has no row in the table; None if AWS has none."""
+    """Returns the operation of AWS KMS with this name, which has no row in the table; None if AWS KMS has no such
+    operation."""
     return Unbuilt(name, name not in CHANGING) if name in AWS_OPERATIONS else None
 
 

@@ -148,7 +148,7 @@ class GrpcServer:
     def _refusing(
         self, operation: Operation, error_of: Callable[[Credentials], KMSError | None], held: bool = False
     ) -> Any:
-        """Returns a handler that refuses a call without reading its message; `held`: once the server stops."""
+        """Returns a handler that refuses a call without reading its message; with `held`, once the server stops."""
 
         async def refuse(_: object, context: Context) -> None:
             if held:

@@ -1,7 +1,7 @@
 """One HTTP connection of the AWS door: reads requests within bounds of bytes and time, and writes their answers.
 
 A request is served at once if it can be, and else by a task. The next one waits until it is answered, and meanwhile
-nothing is read. Between two requests of one connection the event loop turns, so that others get theirs.
+nothing is read. Between two requests of one connection the event loop turns, so that other connections are served.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Shared:
 
     def write_soon(self, transport: asyncio.Transport, answer: bytes) -> None:
         """Writes an answer once the requests that have arrived by now are served. A write may have to wake its peer,
-        which costs a third of a call; a peer that is awake finds the other answers by itself."""
+        which costs a third of a call; a peer that is awake reads the other answers without being woken."""
         if not self._unwritten:
             self.loop.call_soon(self.write_all)
         self._unwritten.append((transport, answer))
@@ -76,10 +76,10 @@ class Shared:
 
 
 class HttpConnection(asyncio.BufferedProtocol):
-    """Implements peers.Connected and httptools' side of a connection. It takes its place among the peers at once."""
+    """One connection, as asyncio's protocol and as a peers.Connected. Its creation counts it among those of `peer`."""
 
     def __init__(self, shared: Shared, peer: Peer, host: str) -> None:
-        """`host` is the whole address of the peer, by which the audit names it."""
+        """`host` is the whole address of the peer, as audit records have it."""
         self._shared, self.peer, self.host = shared, peer, host
         self.is_stranger = True
         """True until a call on the connection was verified."""
@@ -141,8 +141,8 @@ class HttpConnection(asyncio.BufferedProtocol):
     # --- requests ------------------------------------------------------------------------------------------------
 
     def judged(self) -> None:
-        """Notes that a call was verified: the connection is no stranger's any more, and has cost its address
-        nothing."""
+        """Notes that a call was verified: the connection is no stranger's any more, and its address gets back the
+        token that it has cost."""
         if self.is_stranger:
             self.is_stranger = False
             self.peer.charge(-1.0)
@@ -206,7 +206,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         else:
             self._linger()
 
-    # --- what is refused -----------------------------------------------------------------------------------------
+    # --- refusals ------------------------------------------------------------------------------------------------
 
     def _finish_with(self, refused: BadRequest) -> None:
         """Answers the earlier requests, then refuses these bytes, and ends the connection."""

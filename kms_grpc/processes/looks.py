@@ -67,7 +67,7 @@ class Looks:
         return [*self._upcoming.values()]
 
     def begin(self, shard: Shard) -> object:
-        """Begins a look: what is written from here on leads to another. Returns what `end` needs."""
+        """Begins a look; a write from here on leads to another one. Returns the shard's version, for `end`."""
         self._last.pop(shard.region, None)
         return shard.registry.version()
 
