@@ -48,7 +48,7 @@ class MissedChanges:
         self.found = 0
 
     def look(self) -> None:
-        """Looks at the shards if something was written. A shard that cannot be read is looked at again the next time."""
+        """Looks at the shards if something was written. A shard that cannot be read is looked at again next time."""
         if not self._writes.take() and self._settled:
             return
         self._settled = True

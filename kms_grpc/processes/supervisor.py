@@ -251,8 +251,8 @@ class Supervisor:
                 child.signal(signal.SIGKILL)
 
     def _beat(self) -> None:
-        """Ask all children, once a second, whether they respond, and kill those that have not answered for long. Answers
-        that have arrived are read before a child is judged, however late the supervisor itself is."""
+        """Ask all children, once a second, whether they respond, and kill those that have not answered for long.
+        Answers that have arrived are read before a child is judged, however late the supervisor itself is."""
         now = time.monotonic()
         if now < self._next_beat:
             return

@@ -13,8 +13,8 @@ _AT_ONCE: Final = 1024 * 1024
 
 
 def refuse_if_known(data_dir: Path, shard: Path, mark: Path) -> None:
-    """WillNotStart if the mark or the audit log tells that the missing shard has existed. A region that neither knows
-    is new."""
+    """Raises WillNotStart if the mark or the audit log tells that the missing shard has existed. A region that neither
+    knows is new."""
     known = in_words(mark, lambda: _known_by(data_dir, shard.stem, mark))
     if known is None:
         return

@@ -134,8 +134,8 @@ class Mark:
 
 
 def largest_counter(path: Path) -> int:
-    """Returns the largest counter of a mark, without its MAC, which needs the shard's key; 0 if there is no mark.
-    Raises OSError."""
+    """Returns the largest counter of a mark, without checking its MAC, which needs the shard's key; 0 if there is no
+    mark. Raises OSError."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:

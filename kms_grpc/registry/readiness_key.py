@@ -22,7 +22,7 @@ _PLAINTEXT: Final = b"ready"
 
 
 class ReadinessKey:
-    """Made in one slot of the keyring, which it keeps until the process ends."""
+    """A key in one slot of the keyring, which it keeps until the process ends."""
 
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
@@ -50,7 +50,7 @@ class ReadinessKeys:
 
     def decrypt(self) -> None:
         """Decrypts in the first region where that works, so that one damaged shard of many leaves the worker ready.
-        Raises what is wrong in the last region where it works in none."""
+        Raises the error of the last region if it works in none."""
         *others, last = self._keys
         for key in others:
             with contextlib.suppress(KMSError):

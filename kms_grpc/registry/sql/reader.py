@@ -55,8 +55,8 @@ class Reader:
         return None, [row for row in (named, second) if row is not None]
 
     def page(self, kind: RowKind, statement: Executable, parameters: Values, limit: int) -> list[Row]:
-        """Returns the first `limit` whole rows that the statement gives. Damaged rows among them take no place of
-        others, wherever they stand."""
+        """Returns the first `limit` whole rows that the statement gives. Damaged rows do not count, wherever they
+        stand."""
         damaged = 0
         while True:
             rows = self.all(statement, {**parameters, "limit_rows": limit + damaged})

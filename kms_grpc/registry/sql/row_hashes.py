@@ -47,7 +47,7 @@ def _some(count: int) -> Executable:
 
 
 def element(macs: RowMac, mac: bytes) -> int:
-    """Returns what a row with this MAC adds to the total of its bucket."""
+    """Returns the number that a row with this MAC adds to the total of its bucket."""
     return int.from_bytes(macs.derive(b"element", mac))
 
 
