@@ -59,7 +59,7 @@ class Installation:
     data_dir: Path
     regions: Sequence[str]
     partition: str | None
-    """The partition of all regions. None: a new shard gets AWS's own partition of its region, and others keep theirs."""
+    """The partition of all regions. None: a new shard gets AWS's own partition of its region; others keep theirs."""
     account: str
     """The service's own account, 12 digits."""
     marks_dir: Path | None = None
