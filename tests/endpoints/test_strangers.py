@@ -307,7 +307,7 @@ def test_a_known_callers_connection_stays_open() -> None:
 
 
 def test_single_bytes_are_read_at_a_pace() -> None:
-    """Each byte wakes the worker. A stranger's head that is sent in single bytes is read in a limited number of pieces."""
+    """Each byte would wake the worker. A stranger's head that comes in single bytes is read in few pieces."""
 
     async def scene() -> None:
         async with door() as (port, shared):

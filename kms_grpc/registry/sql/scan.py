@@ -52,7 +52,7 @@ class Scan:
         return self._examine(ALL, ((kind, kind.select) for kind in self._kinds))
 
     def some(self, buckets: range) -> Findings:
-        """Scans the rows of neighbouring buckets. A row whose place is no bytes is in none of them; `whole` finds it."""
+        """Scans the rows of neighbouring buckets. A row whose place is not bytes is in no bucket; `whole` finds it."""
         return self._examine(buckets, ((kind, _of_buckets(kind, buckets)) for kind in self._kinds))
 
     def counters(self) -> Findings:
