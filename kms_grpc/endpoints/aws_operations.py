@@ -60,7 +60,7 @@ def unbuilt(name: str) -> Unbuilt | None:
 
 def unbuilt_target(target: bytes) -> Unbuilt:
     """Returns the operation that an `X-Amz-Target` names, which has no row in the table. Raises
-    UnknownOperationException if AWS KMS has none of that name."""
+    Raises UnknownOperationException if AWS KMS has none of that name."""
     name = target.decode("ascii", "replace")
     operation = unbuilt(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
     if operation is None:
@@ -70,4 +70,4 @@ def unbuilt_target(target: bytes) -> Unbuilt:
 
 def unknown_rpc(path: str) -> KMSError:
     """Returns the error for the path of a gRPC method that neither AWS KMS nor this version has."""
-    return UnknownOperationException(f"There is no method {path}; the contract of this server may be an older one.")
+    return UnknownOperationException(f"There is no method {path}; this server may have an older version of the API.")

@@ -7,8 +7,8 @@ from the signature's scope and the account from its access key, so one URL serve
 Responses carry `x-amzn-RequestId` (also in the audit record) and `kms-worker`. `GET /` and `GET /ping` answer `healthy`
 to load balancers, without a signature. HTTP is served on the worker's event loop (http_server.py).
 
-A call is queued with the others of its connection only once its signature is verified. A signature whose verification
-needs the disk is verified by a dedicated thread, in which peer addresses take turns.
+A call is queued with the others of its connection only once its signature is verified. A signature that needs the disk
+or has a body beyond INLINE_BYTES is verified by a dedicated thread, in which peer addresses take turns.
 """
 
 from __future__ import annotations

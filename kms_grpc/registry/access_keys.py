@@ -154,7 +154,7 @@ def _opened(shard: Shard, access_key: AccessKey, reason: Reason) -> bytes:
                 return envelope.open_blob(sealing.handle, bound, access_key.sealed_secret)
         except StaleHandle:
             shard.forget_material(sealing)
-    raise DependencyTimeoutException("The server has no room for the key of access keys. Repeat the call.")
+    raise DependencyTimeoutException("The keyring has no room for the key that encrypts access keys. Repeat the call.")
 
 
 def _bound(sealing: LoadedMaterial, access_key_id: str, principal: str) -> bytes:

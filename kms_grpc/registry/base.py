@@ -144,11 +144,12 @@ class WritableMaterials(Materials, Protocol):
     """Writes key materials. The key's own columns that follow from them are stored by WritableKeys.change."""
 
     def add(self, material: Material) -> Material:
-        """Stores a further material of a key; returns it with its number. AlreadyExistsException if the key has it,
-        even if it was deleted or has expired."""
+        """Stores a further material of a key; returns it with its number. Raises AlreadyExistsException if the key has
+        it, even if it was deleted or has expired."""
 
     def change(self, material: Material) -> Material:
-        """Stores `material` over the row of the revision that it carries. ConflictException if the row has another."""
+        """Stores `material` over the row of the revision that it carries. Raises ConflictException if the row has
+        another."""
 
     def remove(self, material: Material) -> None:
         """Removes the row of a material that was never current. Rows of other materials stay, with `wrapped` None.
@@ -172,10 +173,11 @@ class WritableAliases(Aliases, Protocol):
     """Writes aliases."""
 
     def add(self, alias: Alias) -> Alias:
-        """Stores a new alias; returns it with its sequence. AlreadyExistsException if (account, name) is taken."""
+        """Stores a new alias; returns it with its sequence. Raises AlreadyExistsException if its name is taken."""
 
     def change(self, alias: Alias) -> Alias:
-        """Stores `alias` over the row of the revision that it carries. ConflictException if the row has another."""
+        """Stores `alias` over the row of the revision that it carries. Raises ConflictException if the row has
+        another."""
 
     def remove(self, alias: Alias) -> None:
         """Removes the alias of the revision that `alias` carries. Raises ConflictException if the row has another."""
@@ -218,7 +220,8 @@ class WritablePairs(Pairs, Protocol):
     def add(self, pair: ImportPair) -> ImportPair: ...
 
     def change(self, pair: ImportPair) -> ImportPair:
-        """Stores `pair` over the row of the revision that it carries. ConflictException if the row has another."""
+        """Stores `pair` over the row of the revision that it carries. Raises ConflictException if the row has
+        another."""
 
     def remove(self, pair: ImportPair) -> None:
         """Removes the pair. If several calls try, one removes it, and the others get ConflictException."""
@@ -278,7 +281,8 @@ class LatestTime(Protocol):
     """Reads the latest time that was recorded in the shard."""
 
     def read_ns(self) -> int:
-        """Returns ns since 1970; 0 if no time was recorded yet. KMSInternalException if its row was changed on disk."""
+        """Returns ns since 1970; 0 if no time was recorded yet. Raises KMSInternalException if its row was changed on
+        disk."""
 
 
 class WritableLatestTime(LatestTime, Protocol):

@@ -59,7 +59,8 @@ class LoadedMaterials:
         return len(self._cache)
 
     def current(self, key: Key) -> LoadedMaterial:
-        """Returns the material that `key` encrypts under. KeyUnavailableException if it is damaged or missing."""
+        """Returns the material that `key` encrypts under. Raises KeyUnavailableException if it is damaged or
+        missing."""
         loaded = self._current.get(key.key_id)
         if loaded is not None and loaded.material_id == key.current_material_id:
             return loaded

@@ -39,7 +39,7 @@ class ReadinessKey:
         if it lost its keys."""
         self._shard.registry.latest_time.read_ns()
         if envelope.open_blob(self._handle, self._associated, self._blob) != _PLAINTEXT:
-            raise KMSInternalException(f"Region {self._shard.region} decrypts to something else.")
+            raise KMSInternalException(f"A Decrypt in region {self._shard.region} returned a wrong plaintext.")
 
 
 class ReadinessKeys:

@@ -151,21 +151,21 @@ class Shard:
     # --- look-ups ------------------------------------------------------------------------------------------------
 
     def find_key(self, key_id: str) -> Key | None:
-        """Returns the key, or None if the region has no such key. KeyUnavailableException if its row was changed on
-        disk."""
+        """Returns the key, or None if the region has no such key. Raises KeyUnavailableException if its row was changed
+        on disk."""
         key = self._keys.warm(key_id)
         return key if key is not None else self._load_key(key_id)
 
     def find_alias(self, account: str, name: str) -> Alias | None:
-        """Returns the alias, or None if the account has no such alias in the region. KeyUnavailableException if its row
-        was changed on disk."""
+        """Returns the alias, or None if the account has no such alias in the region. Raises KeyUnavailableException if
+        its row was changed on disk."""
         path = f"{account}/{name}"
         alias = self._aliases.warm(path)
         return alias if alias is not None else self._load_alias(account, name, path)
 
     def find_access_key(self, access_key_id: str) -> AccessKey | None:
-        """Returns the access key, or None if there is none of that id. KeyUnavailableException if its row was changed
-        on disk."""
+        """Returns the access key, or None if there is none of that id. Raises KeyUnavailableException if its row was
+        changed on disk."""
         found = self.warm_access_key(access_key_id)
         if found is not None:
             return found

@@ -90,7 +90,7 @@ def test_a_watch_reports_the_events_that_it_was_asked_for(
     assert not watched.take(), "nothing happened since"
 
 
-def test_many_writes_are_reported_once_until_they_are_taken(tmp_path: Path, watch: Callable[[int], FolderWatch]) -> None:
+def test_many_writes_are_reported_once_until_taken(tmp_path: Path, watch: Callable[[int], FolderWatch]) -> None:
     watched = watch(WRITTEN)
     for _ in range(1000):
         _append(tmp_path)
