@@ -97,7 +97,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         shared.connections.add(self)
         shared.peers.enter(peer, self)
 
-    # --- what asyncio calls --------------------------------------------------------------------------------------
+    # --- called by asyncio ---------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -287,7 +287,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._transport.close()
 
     def _linger(self) -> None:
-        """Ends the connection once the peer has read the answer and ended it, or has taken too long."""
+        """Ends the connection once the peer has read the answer and closed its side, or has taken too long."""
         transport = self._transport
         assert transport is not None
         if not transport.can_write_eof():
@@ -306,7 +306,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._transport.close()
 
     def stop(self) -> None:
-        """Ends the connection, after the answer to what it has asked."""
+        """Ends the connection now if it is idle; otherwise it ends with the answer to its request."""
         if self._task is None and not self._waiting and not self._is_closing:
             self._shared.write_all()
             self._close()

@@ -101,7 +101,7 @@ class RequestParser:
             else:
                 return
 
-    # --- what httptools calls ------------------------------------------------------------------------------------
+    # --- called by httptools -------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         self.begun = True

@@ -1,7 +1,7 @@
 """Decides which regions the keeper must look at in a pass: those that were written to, and those where a date has come.
 
 The others cost a stat(2) each. A region's shard tells by its version (Registry.version) whether anything was written to
-it, by whichever process.
+it, by any process.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The keeper's work by which a shard that is old or gone is noticed.
+"""The keeper's upkeep of the shards, by which rows that are old or missing are noticed.
 
-| what | how often |
+| task | how often |
 |---|---|
 | compares rows with the row hashes and the mark | each of the 256 buckets once in 5 minutes |
 | copies the write-ahead log into the shard's file | once a second after writes, or more often (log_copy.py) |

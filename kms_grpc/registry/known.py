@@ -37,7 +37,7 @@ def _known_by(data_dir: Path, region: str, mark: Path) -> str | None:
 
 
 def _parts(path: Path, overlap: int) -> Iterator[bytes]:
-    """Gives the content of a file in parts that overlap."""
+    """Yields the content of a file in parts that overlap."""
     rest = b""
     with path.open("rb") as file:
         while content := file.read(_AT_ONCE):

@@ -90,12 +90,12 @@ class LoadedMaterials:
                 self._cache.drop(loaded.prefix)
 
     def drop_key(self, key_id: str) -> None:
-        """Takes all materials of a key out of the cache. For the holder of the lock."""
+        """Takes all materials of a key out of the cache. The caller must hold the lock."""
         for prefix in self._prefixes.pop(key_id, ()):
             self._cache.drop(prefix)
 
     def clear(self) -> None:
-        """Takes all materials out of the cache. For the holder of the lock."""
+        """Takes all materials out of the cache. The caller must hold the lock."""
         self._cache.clear()
 
     def _load(self, key: Key, prefix: bytes, material_id: bytes) -> LoadedMaterial | None:

@@ -151,7 +151,7 @@ def names(head: bytes) -> list[bytes]:
 
 
 def test_header_names_are_spelled_as_aws_spells_them(address: str) -> None:
-    """A widely used client in C compares Content-Length by case."""
+    """A widely used client in C compares Content-Length with its case."""
     with Connection(address) as connection:
         connection.send([request(address)])
         head, body = connection.answer()

@@ -66,7 +66,7 @@ class Reader:
             damaged = 2 * (len(rows) - len(found))
 
     def undamaged(self, kind: RowKind, rows: Sequence[Row]) -> Iterator[Row]:
-        """Gives the whole rows among `rows`; logs the others, each once."""
+        """Yields the whole rows among `rows`; logs the others, each once."""
         for row in rows:
             if self.macs.holds(kind, row):
                 yield row

@@ -68,7 +68,7 @@ class Scan:
         return findings
 
     def macs_of_rows(self) -> Iterator[tuple[bytes, bytes]]:
-        """Gives the places and MACs that rows carry, those of damaged rows included."""
+        """Yields the places and MACs that rows carry, those of damaged rows included."""
         for kind in self._kinds:
             for row in self._rows(kind.select):
                 place, mac = row[kind.place_at], row[-1]
@@ -95,7 +95,7 @@ class Scan:
         return findings
 
     def _readings(self, kind: RowKind, row: Row) -> Iterator[bytes]:
-        """Gives the MACs that a damaged row may have had before."""
+        """Yields the MACs that a damaged row may have had before."""
         for mac in {self._macs.of(kind, row), row[-1]}:
             if isinstance(mac, bytes) and mac:
                 yield mac
