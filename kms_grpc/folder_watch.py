@@ -40,9 +40,7 @@ class FolderWatch:
         self._descriptor = _libc.inotify_init1(_INIT_FLAGS)
         self.is_blind = self._descriptor < 0 or not self._watch()
         if self.is_blind:
-            _log.warning(
-                "cannot watch %s (%s), so it is looked at all the time", folder, os.strerror(ctypes.get_errno())
-            )
+            _log.warning("cannot watch %s (%s), so it is polled", folder, os.strerror(ctypes.get_errno()))
 
     def take(self) -> bool:
         """Returns whether something happened since the last call. A later event makes the next call return True, so

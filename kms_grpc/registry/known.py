@@ -20,7 +20,7 @@ def refuse_if_known(data_dir: Path, shard: Path, mark: Path) -> None:
         return
     raise WillNotStart(
         f"{shard} is missing, but {known}. Put the newest copy back. If the keys of region {shard.stem} are given up "
-        f"for good, move all files that know it out of {data_dir}: {mark} and {data_dir / 'audit'}/keeper.jsonl*; "
+        f"for good, move away the files that record them, {mark} and {data_dir / 'audit'}/keeper.jsonl*; "
         "then an empty region is made."
     )
 

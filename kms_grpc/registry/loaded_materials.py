@@ -18,7 +18,7 @@ from kms_grpc.registry.missing_material import missing_material
 
 @dataclass(frozen=True, slots=True)
 class LoadedMaterial:
-    """A key material in the keyring, and the parts of a ciphertext blob that are the same for all calls under it."""
+    """A key material in the keyring, and the parts of a ciphertext blob that all calls under it share."""
 
     handle: int
     prefix: bytes

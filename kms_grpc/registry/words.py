@@ -80,7 +80,7 @@ class Words:
         self.mapped = MappedWords(buffer)
         self.regions = self.mapped.read(0) if self.mapped.count > _REGIONS else 0
         if self.mapped.count != _REGIONS + _REGION * self.regions + NAMES:
-            raise ValueError(f"{path} is no words file, or is damaged")
+            raise ValueError(f"{path} is not a words file, or is damaged")
         self._hash_key = bytes(buffer[8:24])
         self.configuration = self.mapped.word(_CONFIGURATION)
 

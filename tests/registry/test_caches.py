@@ -334,7 +334,7 @@ def test_a_material_is_found_by_its_prefix_for_its_own_key_only(shard: Shard) ->
 def test_a_created_key_is_read_back_before_success(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     key, material = new_key(shard)
     foreign = replace(material, wrapped=new_key(shard)[1].wrapped)
-    with pytest.raises(KeyUnavailableException, match="does not open"), shard.writing() as transaction:
+    with pytest.raises(KeyUnavailableException, match="does not unwrap"), shard.writing() as transaction:
         transaction.keys.add(key, foreign)
 
 
