@@ -1,4 +1,4 @@
-"""Tells a thread that something happened in a folder (inotify(7)), so that it sleeps meanwhile instead of looking."""
+"""Tells a thread that something happened in a folder (inotify(7)), so that the thread can sleep instead of polling."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _log = logging.getLogger(__name__)
 
 
 class FolderWatch:
-    """Watches the files of one folder for `events`. The kernel tells of the first one only, until `take` is called, so
+    """Watches the files of one folder for `events`. The kernel reports only the first event until `take` is called, so
     that a file that is written to all the time costs its writers nothing. Where the folder is moved and made anew, the
     new one is watched.
 
     Where there is no such folder, or the kernel has no watch left (/proc/sys/fs/inotify), `is_blind` is True and `take`
-    always says yes: then the caller must look now and then. Each `take` tries to watch again.
+    always returns True: then the caller must poll. Each `take` tries to watch again.
     """
 
     def __init__(self, folder: Path, events: int) -> None:
@@ -40,13 +40,11 @@ class FolderWatch:
         self._descriptor = _libc.inotify_init1(_INIT_FLAGS)
         self.is_blind = self._descriptor < 0 or not self._watch()
         if self.is_blind:
-            _log.warning(
-                "cannot watch %s (%s), so it is looked at all the time", folder, os.strerror(ctypes.get_errno())
-            )
+            _log.warning("cannot watch %s (%s), so it is polled", folder, os.strerror(ctypes.get_errno()))
 
     def take(self) -> bool:
-        """Returns whether something happened since the last call. What happens from now on leads to another yes, so
-        look at the files afterwards."""
+        """Returns whether something happened since the last call. A later event makes the next call return True, so
+        look at the files after this call."""
         if not self.is_blind and not self._was_told():
             return False
         self.is_blind = not self._watch()
@@ -58,8 +56,8 @@ class FolderWatch:
         return False
 
     def wait(self, others: Sequence[int], seconds: float) -> bool:
-        """Waits at most so long until something happens or one of the other descriptors is readable. Returns whether
-        one of those is. `take` tells the rest."""
+        """Waits up to `seconds` until something happens or one of the `others` is readable. Returns whether one of the
+        `others` is; `take` tells whether something happened."""
         poll = select.poll()
         for descriptor in (*others, *([] if self.is_blind else [self._descriptor])):
             poll.register(descriptor, select.POLLIN)
@@ -67,7 +65,7 @@ class FolderWatch:
         return not ready.isdisjoint(others)
 
     def close(self) -> None:
-        """Idempotent."""
+        """Ends the watch. Idempotent."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor, self.is_blind = -1, True

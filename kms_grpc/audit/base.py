@@ -13,5 +13,5 @@ class AuditLog(Protocol):
         cannot be written are held up to a limit; beyond it they are dropped and counted."""
 
     def write(self, line: bytes) -> None:
-        """Writes a line to the file (write(2)) before it returns. DependencyTimeoutException if that is impossible; the
-        call must then be refused."""
+        """Writes a line to the file (write(2)) before it returns. Raises DependencyTimeoutException if that is
+        impossible; the call must then be refused."""

@@ -1,7 +1,7 @@
 """Counters of one worker, in memory that other processes can read.
 
-A file of u64 in native order, made by the supervisor and mapped by its worker, so that /metrics shows all workers and a
-restarted worker counts on. One block per operation:
+The counters are u64 in native order, in a file that the supervisor makes and the worker maps, so that /metrics shows
+all workers and a restarted worker counts on. Each operation has one block; CODES is the number of OUTCOMES:
 
 | offset (u64) | meaning |
 |---|---|
@@ -93,7 +93,7 @@ class Counters:
         return sum(self._cells[offset + len(OUTCOMES) + BUCKETS + 1] for offset in self._offsets.values())
 
     def calls(self, operation: str) -> dict[str, int]:
-        """Returns the number of calls by outcome, without outcomes that have not occurred."""
+        """Returns the number of calls by outcome, for the outcomes that have occurred."""
         offset = self._offsets[operation]
         return {name: self._cells[offset + i] for i, name in enumerate(OUTCOMES) if self._cells[offset + i]}
 

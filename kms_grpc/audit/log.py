@@ -173,7 +173,7 @@ class FileAuditLog:
     # --- the file ----------------------------------------------------------------------------------------------
 
     def _put(self, last: bytes = b"") -> bool:
-        """Writes the waiting lines, then `last`; returns whether all of it is in the file. For the holder of the
+        """Writes the waiting lines, then `last`; returns whether all of it is in the file. The caller must hold the
         lock."""
         while True:
             lines = self._lines[:WRITE_LINES]
@@ -290,7 +290,7 @@ class FileAuditLog:
         _log.warning("the audit log %s was moved or deleted; a new file is used", self.path)
 
     def _record_gap(self, lost_bytes: int) -> None:
-        """Begins a new file with the record of the gap. For the holder of the lock."""
+        """Begins a new file with the record of the gap. The caller must hold the lock."""
         self._gaps += 1
         self._trouble = None
         line = gap_line(self.path.name, lost_bytes, self._clock.wall_ns())

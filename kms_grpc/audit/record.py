@@ -19,8 +19,8 @@ from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
 
 LARGEST_REFUSED: Final = 256 * 1024
-"""Largest record of a refused call, in bytes. Requests within their limits stay below. Of larger ones (a gRPC message
-may have 4 MiB) the parameters are left out, so that refused calls cannot fill the disk."""
+"""Largest record of a refused call, in bytes. Requests within their limits stay below. A larger record (a gRPC message
+may have 4 MiB) leaves the parameters out, so that refused calls cannot fill the disk."""
 
 AGENT_LENGTH: Final = 256
 """Most characters of a user agent in a record, at most 1,536 bytes of JSON."""
@@ -58,7 +58,7 @@ class AuditRecord(msgspec.Struct):
 
 @lru_cache(256)
 def head_of_refused(operation: str, region: str, read_only: bool, principal: Principal | None) -> bytes:
-    """Returns `head` of a call that is refused before it begins. Cached, since most calls in an overload are."""
+    """Returns `head` of a call that is refused before it begins. Cached, since an overload refuses most calls."""
     return head(operation, region, read_only, principal, ())
 
 

@@ -1,6 +1,6 @@
 """Decides which refusals of unknown callers are written to the audit log. All are counted.
 
-Whoever reaches a port can be refused thousands of times a second, and must not fill the disk with it. A peer's first
+Anybody who reaches a port can be refused thousands of times a second, and must not fill the disk by it. A peer's first
 BURST refusals are written, then PER_SECOND a second; the next record that is written says how many were not. A peer is
 an IPv4 address or an IPv6 network of 64 bits, of which one host may have all addresses.
 """
@@ -43,8 +43,8 @@ class RefusalSampling:
         """Refusals that were not written since the start."""
 
     def take(self, peer: str) -> int | None:
-        """Returns None where a refusal of this peer is not to be written; otherwise how many were not written before,
-        since the last record that said so."""
+        """Returns None if a refusal of this peer is not to be written; otherwise the number of refusals that were not
+        written since the last record that told one."""
         with self._lock:
             now = self._clock()
             allowance = self._allowance(network(peer), now)

@@ -39,7 +39,8 @@ Convert = Callable[[Any, str, dict[int | str, str]], Any]
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _MEMBER = re.compile(rb'"[ \t\r\n]*:')
-"""The end of a member's name. It also matches in a text that begins with a colon, or behind a quote in a text."""
+"""The end of a member's name. It also matches in a string that begins with a colon, or that has an escaped quote before
+a colon."""
 _RANGES = {
     FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.TYPE_INT64: (-(2**63), 2**63 - 1),
@@ -95,8 +96,8 @@ def _count(value: Any) -> int:
 
 
 def _refuse_repeated(raw: bytes) -> None:
-    """Raises SerializationException if an object has a member twice: readers of JSON differ in which one they take, so
-    somebody who has checked the request before may have read another."""
+    """Raises SerializationException if an object has a member twice: JSON parsers differ in which of the two they take,
+    so a proxy that has checked the request may have read the other one."""
 
     def members(pairs: list[tuple[str, Any]]) -> None:
         if len(dict(pairs)) != len(pairs):

@@ -1,4 +1,4 @@
-"""The names of all operations of AWS KMS. Both doors refuse one that is not built by UnsupportedOperationException."""
+"""The names of all operations of AWS KMS. Both doors refuse an unbuilt one with UnsupportedOperationException."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHANGING: Final = frozenset(
         "UpdateCustomKeyStore", "UpdatePrimaryRegion",
     )
 )  # fmt: skip
-"""The operations that are not built and whose `readOnly` is false in CloudTrail; it is true of the others."""
+"""The unbuilt operations whose `readOnly` is false in CloudTrail; for the other unbuilt ones it is true."""
 
 
 class NotBuilt(UnsupportedOperationException):
@@ -53,13 +53,14 @@ def not_built(operation: Unbuilt) -> KMSError:
 
 
 def unbuilt(name: str) -> Unbuilt | None:
-    """Returns the operation of AWS KMS of that name, for a name that has no row in the table; None if AWS has none."""
+    """Returns the operation of AWS KMS with this name, which has no row in the table; None if AWS KMS has no such
+    operation."""
     return Unbuilt(name, name not in CHANGING) if name in AWS_OPERATIONS else None
 
 
 def unbuilt_target(target: bytes) -> Unbuilt:
     """Returns the operation that an `X-Amz-Target` names, which has no row in the table. Raises
-    UnknownOperationException if AWS KMS has none of that name."""
+    Raises UnknownOperationException if AWS KMS has none of that name."""
     name = target.decode("ascii", "replace")
     operation = unbuilt(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
     if operation is None:
@@ -69,4 +70,4 @@ def unbuilt_target(target: bytes) -> Unbuilt:
 
 def unknown_rpc(path: str) -> KMSError:
     """Returns the error for the path of a gRPC method that neither AWS KMS nor this version has."""
-    return UnknownOperationException(f"There is no method {path}; the contract of this server may be an older one.")
+    return UnknownOperationException(f"There is no method {path}; this server may have an older version of the API.")

@@ -7,8 +7,8 @@ from the signature's scope and the account from its access key, so one URL serve
 Responses carry `x-amzn-RequestId` (also in the audit record) and `kms-worker`. `GET /` and `GET /ping` answer `healthy`
 to load balancers, without a signature. HTTP is served on the worker's event loop (http_server.py).
 
-A call whose signature is right takes its turn with others of its connection. Before that it takes none: signatures that
-need the disk are verified by a thread for that, in which peer addresses take turns.
+A call is queued with the others of its connection only once its signature is verified. A signature that needs the disk
+or has a body beyond INLINE_BYTES is verified by a dedicated thread, in which peer addresses take turns.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class AwsServer:
             await self._server.drain(seconds)
 
     def gauges(self) -> Mapping[str, int]:
-        """Values for some of the names in processes.gauges.WORKER."""
+        """Returns values for some of the names in processes.gauges.WORKER."""
         return {"aws_connections": self._peers.connections, "aws_strangers_refused": self._refusals.count}
 
 
@@ -136,7 +136,7 @@ def _listening_socket(address: str) -> socket.socket:
 
 class AwsDoor:
     """Serves the requests of all connections. With `only_loopback` their Host must name loopback: else a web page whose
-    name is made to resolve to this machine could call with the public secret of --dev."""
+    name is made to resolve to this machine (DNS rebinding) could call with the public secret of --dev."""
 
     def __init__(
         self,

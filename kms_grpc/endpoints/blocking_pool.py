@@ -35,8 +35,8 @@ class BlockingPool:
     """The threads of a worker, shared by all its doors, in four lanes.
 
     Reads of keys that are not cached never wait behind writes, which may wait for the disk for seconds. Slow operations
-    (`Operation.is_slow`), which compute for seconds, delay no others. Strangers wait for their judgement in a lane of
-    their own. The queues draw on one memory budget.
+    (`Operation.is_slow`), which compute for seconds, delay no others. Calls whose signature cannot be verified on the
+    event loop wait for that in a lane of their own. The queues draw on one memory budget.
     """
 
     def __init__(self, executor: Executor, limits: Limits) -> None:

@@ -73,7 +73,7 @@ class Bulk:
                     self._executor.refuse(operation, credentials, ended_by_caller(credentials))
                 self._answers.refuse(context, credentials, stopped(reason))
             except grpc.aio.BaseError:
-                raise  # the call is over, for gRPC
+                raise  # for gRPC the call is over
             except Exception as problem:
                 self._answers.refuse(context, credentials, self._executor.refuse(operation, credentials, problem))
 

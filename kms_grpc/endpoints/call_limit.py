@@ -4,9 +4,9 @@ A call whose caller is unknown is refused at once and does not count. All others
 the limit is rejected at once. Once half the limit is in use, new calls must send their message within ARRIVAL_SECONDS;
 so a client that opens calls and sends nothing cannot occupy all of them.
 
-A server that stops cancels the calls that it has not taken yet, without a reason. So before it stops, new calls are
-taken and held; clients that wait for their answers send no more. When none has come for a moment the server stops, and
-the held calls are refused with a reason.
+A gRPC server that stops cancels the calls that it has not taken yet, without a reason. So before it stops, new calls
+are taken and held; clients that wait for their answers send no more. When no call has come for a moment, the server
+stops, and the held calls are refused with a reason.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DISCONNECT_SECONDS: Final = 0.1
 it has disconnected."""
 TOO_MANY_CALLS: Final = "The worker has reached its limit of concurrent calls. Retry after a moment."
 QUIET_SECONDS: Final = 0.05
-"""A stop goes on when no call has begun for so long: the clients then wait for answers."""
+"""A stop goes on when no call has begun for this long: the clients then wait for answers."""
 HOLD_SECONDS: Final = 1.0
 """Longest time that calls are held before the server stops."""
 

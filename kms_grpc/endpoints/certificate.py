@@ -38,7 +38,7 @@ class CertifiedKey:
     names: tuple[str, ...]
     """DNS names, possibly wildcards (`*.example.com`), and IP addresses of the certificate."""
     expires: datetime
-    """When the first certificate of the chain to expire does so."""
+    """The earliest time at which a certificate of the chain expires."""
 
 
 def read(files: Tls, now: datetime) -> CertifiedKey:

@@ -20,7 +20,8 @@ from kms_grpc.operations.operation import Operation
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Handlers that the doors serve beside the operations: none in a server, the yardsticks in that of the bench."""
+    """Handlers that the doors serve besides the operations: none in production; the bench's server has its references
+    there."""
 
     grpc_handlers: Sequence[Any] = ()
     doors: Callable[[Settings], Sequence[Door]] = lambda _: ()
@@ -79,7 +80,7 @@ class Doors:
         self._blocking_pool.close()
 
     async def run_at_once(self, work: Callable[[], None]) -> None:
-        """Run work on a thread for reads that are not cached, ahead of the queue. Returns or raises what it does."""
+        """Run work on a thread for reads that are not cached, ahead of the queue. Raises what the work raises."""
         await self._blocking_pool.run_at_once(work)
 
     async def report(self, able: bool) -> None:
@@ -87,6 +88,6 @@ class Doors:
         await self._grpc.report(able)
 
     def gauges(self) -> Mapping[str, int]:
-        """Values for some of the names in processes.gauges.WORKER."""
+        """Returns values for some of the names in processes.gauges.WORKER."""
         of_tls = {} if self._tls is None else {"tls_seconds_to_expiry": self._tls.seconds_to_expiry}
         return {**of_tls, **({} if self._aws is None else self._aws.gauges())}

@@ -72,7 +72,7 @@ class MemoryBudget:
 
 
 class Turn:
-    """The turn of one call: `async with` waits for it and returns it at the end."""
+    """The turn of one call: `async with` waits for it and gives it back at the end."""
 
     __slots__ = ("_queue", "connection", "size", "deadline_ns", "started", "started_ns", "waits", "granted", "timer")
 
@@ -111,8 +111,8 @@ class Turn:
 class FairQueue:
     """Runs at most `slots` calls at once, at most `each` of them from one connection (None: no such limit).
 
-    At most `waiting` more calls wait, each for at most `seconds` (None: no limit) and at most half the time until its
-    deadline.
+    At most `waiting` more calls wait, each for at most `seconds` and at most half the time until its deadline. With
+    `seconds` None neither limit applies.
     """
 
     def __init__(

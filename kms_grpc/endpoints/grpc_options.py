@@ -8,7 +8,7 @@ from kms_grpc.config import Limits
 
 ACCEPTED_PING_INTERVAL_MS: Final = 10_000
 PING_STRIKES: Final = 2
-"""After so many pings that came sooner than accepted, a peer loses its connection."""
+"""Number of pings that a peer may send sooner than accepted; the next one costs it its connection."""
 METADATA_BYTES: Final = 16 * 1024
 """Most bytes of a call's metadata, as HTTP/2 counts them: 32 more for each entry than its name and value have."""
 HANDSHAKE_MS: Final = 10_000

@@ -1,8 +1,9 @@
 """The gRPC door. It serves each operation under the path of its method and passes raw bytes to the executor.
 
-The caller is judged by the call's headers, before its message is read, queued or counted (call_limit.py). Calls that a
-Permit covers are answered on the event loop. Calls that may block run in a thread pool (blocking_pool.py). Calls with
-large messages wait for their turn before the message is read (bulk.py). The health service bypasses all queues.
+The caller is judged by the call's headers, before its message is read, queued or counted (call_limit.py). Calls with a
+Permit, which keeps an earlier admission (operations/admission/permits.py), are answered on the event loop. Calls that
+may block run in a thread pool (blocking_pool.py). Calls with large messages wait for their turn before the message is
+read (bulk.py). The health service bypasses all queues.
 
 Request metadata: `authorization: Bearer TOKEN`, `kms-region`, `kms-request-id`. Trailing metadata: `kms-worker`,
 `kms-region`, `kms-request-id`.
@@ -148,7 +149,7 @@ class GrpcServer:
     def _refusing(
         self, operation: Operation, error_of: Callable[[Credentials], KMSError | None], held: bool = False
     ) -> Any:
-        """Returns a handler that refuses a call without reading its message; `held`: once the server stops."""
+        """Returns a handler that refuses a call without reading its message; with `held`, once the server stops."""
 
         async def refuse(_: object, context: Context) -> None:
             if held:

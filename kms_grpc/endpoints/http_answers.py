@@ -1,7 +1,7 @@
 """HTTP answers as bytes: head and body in one piece.
 
-Header names are case-insensitive (RFC 9110 §5.1), but a widely used client in C looks for `Content-Length` by case; so
-they go out as AWS writes them.
+Header names are case-insensitive (RFC 9110 §5.1), but a widely used client in C compares `Content-Length` with its
+case; so header names go out as AWS spells them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One HTTP connection of the AWS door: reads requests within bounds of bytes and time, and writes their answers.
 
 A request is served at once if it can be, and else by a task. The next one waits until it is answered, and meanwhile
-nothing is read. Between two requests of one connection the event loop turns, so that others get theirs.
+nothing is read. Between two requests of one connection the event loop turns, so that other connections are served.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Shared:
 
     def write_soon(self, transport: asyncio.Transport, answer: bytes) -> None:
         """Writes an answer once the requests that have arrived by now are served. A write may have to wake its peer,
-        which costs a third of a call; a peer that is awake finds the other answers by itself."""
+        which costs a third of a call; a peer that is awake reads the other answers without being woken."""
         if not self._unwritten:
             self.loop.call_soon(self.write_all)
         self._unwritten.append((transport, answer))
@@ -76,10 +76,10 @@ class Shared:
 
 
 class HttpConnection(asyncio.BufferedProtocol):
-    """Implements peers.Connected and httptools' side of a connection. It takes its place among the peers at once."""
+    """One connection, as asyncio's protocol and as a peers.Connected. Its creation counts it among those of `peer`."""
 
     def __init__(self, shared: Shared, peer: Peer, host: str) -> None:
-        """`host` is the whole address of the peer, by which the audit names it."""
+        """`host` is the whole address of the peer, as audit records have it."""
         self._shared, self.peer, self.host = shared, peer, host
         self.is_stranger = True
         """True until a call on the connection was verified."""
@@ -97,7 +97,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         shared.connections.add(self)
         shared.peers.enter(peer, self)
 
-    # --- what asyncio calls --------------------------------------------------------------------------------------
+    # --- called by asyncio ---------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -141,8 +141,8 @@ class HttpConnection(asyncio.BufferedProtocol):
     # --- requests ------------------------------------------------------------------------------------------------
 
     def judged(self) -> None:
-        """Notes that a call was verified: the connection is no stranger's any more, and has cost its address
-        nothing."""
+        """Notes that a call was verified: the connection is no stranger's any more, and its address gets back the
+        token that it has cost."""
         if self.is_stranger:
             self.is_stranger = False
             self.peer.charge(-1.0)
@@ -206,7 +206,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         else:
             self._linger()
 
-    # --- what is refused -----------------------------------------------------------------------------------------
+    # --- refusals ------------------------------------------------------------------------------------------------
 
     def _finish_with(self, refused: BadRequest) -> None:
         """Answers the earlier requests, then refuses these bytes, and ends the connection."""
@@ -287,7 +287,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._transport.close()
 
     def _linger(self) -> None:
-        """Ends the connection once the peer has read the answer and ended it, or has taken too long."""
+        """Ends the connection once the peer has read the answer and closed its side, or has taken too long."""
         transport = self._transport
         assert transport is not None
         if not transport.can_write_eof():
@@ -306,7 +306,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._transport.close()
 
     def stop(self) -> None:
-        """Ends the connection, after the answer to what it has asked."""
+        """Ends the connection now if it is idle; otherwise it ends with the answer to its request."""
         if self._task is None and not self._waiting and not self._is_closing:
             self._shared.write_all()
             self._close()

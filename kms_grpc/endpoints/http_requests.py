@@ -3,9 +3,10 @@
 httptools gathers a header in Python, piece by piece, and has no limit of its own: a head is refused here once it has
 more than HEAD_BYTES or HEADERS, and of an unfinished head no more is kept than that and one piece.
 
-llhttp ends a message at the head of a request to upgrade: what follows would belong to the other protocol. RFC 9110
-§7.8 allows to ignore such a request, and Java's HttpClient asks for `h2c` in the first request on each connection,
-whose body it sends at once. Such a head is parsed a second time without its header Upgrade, and the message goes on.
+llhttp ends a message at the head of a request to upgrade: the bytes that follow would belong to the other protocol.
+RFC 9110 §7.8 lets a server ignore the upgrade, and Java's HttpClient asks for `h2c` in the first request on each
+connection, whose body it sends at once. Such a head is parsed a second time without its header Upgrade, and the message
+goes on.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class RequestParser:
         self.body_bytes = 0
         """Bytes of the body that have arrived."""
         self.expects_continue = False
-        """The peer sends its body once it is told to. Whoever tells it sets this to False."""
+        """The peer waits for `100 Continue` before it sends its body. The caller that writes it sets this to False."""
 
     def feed(self, data: memoryview) -> None:
         """Takes the next bytes. Raises BadRequest."""
@@ -100,7 +101,7 @@ class RequestParser:
             else:
                 return
 
-    # --- what httptools calls ------------------------------------------------------------------------------------
+    # --- called by httptools -------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         self.begun = True
@@ -115,7 +116,7 @@ class RequestParser:
         self._pairs.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Begins the request, unless its head is parsed again. The ignored headers are there for the signature."""
+        """Begins the request, unless its head is parsed again. The ignored headers are kept for the signature."""
         parser, pairs = self._parser, self._pairs
         self._check_size(pairs)
         if parser.should_upgrade():

@@ -22,7 +22,7 @@ ACCEPTS_AT_ONCE: Final = 8
 REST_SECONDS: Final = 1.0
 """How long no connection is accepted when there is no descriptor left."""
 LOOK_SECONDS: Final = 1.0
-"""How often connections that are late are looked for."""
+"""Time between two searches for connections that are late."""
 _NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class HttpServer:
 
 
 def bounded_by(host: str) -> str:
-    """Returns the address by which a peer is bounded: of IPv6 the first 64 bits."""
+    """Returns the address by which a peer is bounded: for IPv6, its first 64 bits."""
     if ":" not in host or host == LOCAL:
         return host
     packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])

@@ -4,10 +4,10 @@ A connection is a stranger's until a call on it was verified. An address has at 
 `total`. When these are in use, a newcomer takes the place of a stranger of the address that has most connections, if
 that has more than its own.
 
-What strangers let the worker do has a price in tokens: a connection, a refused request and a piece of a large body cost
+The work that strangers cause has a price in tokens: a connection, a refused request and a piece of a large body cost
 one each. An address gets PER_SECOND of them, and may save up to SAVED. When it has none, its strangers' connections end
-with their next answer, and new ones are closed at once. A verified call gives back what its connection has cost, so a
-caller who opens one for each call is never short. IPv6 addresses count by /64, which one machine may have all of.
+with their next answer, and new ones are closed at once. A verified call gives back the token of its connection, so a
+caller who opens one for each call never runs out. IPv6 addresses count by /64, which one machine may have all of.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 PER_SECOND: Final = 100.0
-"""A refused call costs the worker 0.1 to 0.3 ms, so an address can take 3 % of it."""
+"""A refused call costs the worker 0.1 to 0.3 ms, so an address can take up to 3 % of its time."""
 SAVED: Final = 400.0
 ADDRESSES: Final = 4_096
 """Addresses without connections whose tokens are remembered."""

@@ -24,7 +24,7 @@ Response = reflection_pb2.ServerReflectionResponse
 
 
 class Reflection:
-    """Answers what is asked about the files that declare some services, and about those that they import."""
+    """Answers questions about the files that declare `services`, and about the files that those import."""
 
     def __init__(self, services: Collection[str]) -> None:
         self._services = sorted((*services, *SERVICES))

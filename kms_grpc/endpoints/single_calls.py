@@ -1,7 +1,7 @@
 """Single calls at the gRPC door: one message in, one message out.
 
 gRPC handles each as a stream of one request, which is the same on the wire. So a handler begins with the call's
-headers, and however the call ends, it ends with an error of the service.
+headers, and a call that fails always ends with an error of this service.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class SingleCalls:
             except asyncio.CancelledError as reason:
                 refusal = self._answers.refusal(credentials, stopped(reason))
             except grpc.aio.BaseError:
-                raise  # the call is over, for gRPC
+                raise  # for gRPC the call is over
             except Exception as problem:
                 refusal = self._answers.refusal(credentials, self._executor.refuse(operation, credentials, problem))
             await context.abort(*refusal)  # no error is kept here: its frames hold the message

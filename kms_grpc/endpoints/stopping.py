@@ -23,7 +23,7 @@ def is_stop(reason: asyncio.CancelledError) -> bool:
 
 
 def stopped(reason: asyncio.CancelledError) -> DependencyTimeoutException:
-    """Returns the error of a call that `stop` has cancelled. Raises `reason` again where its caller has."""
+    """Returns the error of a call that `stop` has cancelled. Raises `reason` again if the caller has cancelled it."""
     if not is_stop(reason):
         raise reason
     return DependencyTimeoutException(STOPPING)

@@ -182,7 +182,8 @@ class _Messages:
         self._first_in_time = first_in_time
         self._asked: asyncio.Task[Any] | None = None
         self.waits_since = inf
-        """The loop's time since when the stream waits for its caller to send or read; infinite while it does not."""
+        """The loop's time at which the stream began to wait for its caller to send or read; infinite while it does not
+        wait."""
         self.is_ended_as_idle = False
         self._is_begun = False
 

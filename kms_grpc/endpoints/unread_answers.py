@@ -2,8 +2,8 @@
 
 A call keeps its slot until its response was sent, and a caller decides when that is. When another call wants a slot,
 the call that has waited longest is ended with an error, if that is at least `limits.stream_idle_seconds`. gRPC holds
-response and error until they are read. Where ENDING calls have been ended and not been read, their connections are
-closed, the oldest first.
+response and error until they are read. Where ENDING calls have been ended but their errors are unread, their
+connections are closed, the oldest first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rpcs of the service that are not served: operations of AWS KMS that are not built, and names that nobody knows.
+"""The rpcs that are not served: operations of AWS KMS that are not built, and methods that neither AWS nor we have.
 
 gRPC itself would answer them without an ErrorInfo, and the audit log would not have them.
 """
@@ -22,7 +22,7 @@ PACKAGE: Final = "/kms_grpc.v1."
 class UnservedMethods(grpc.GenericRpcHandler):
     """Refuses the calls of the package that no other handler has taken. It must be the last of the handlers.
 
-    `refuse` ends a call by an error, and audits it where the operation is known.
+    `refuse` ends a call with an error, and audits it where the operation is known.
     """
 
     def __init__(self, refuse: Callable[[Context, KMSError, Unbuilt | None], None]) -> None:

@@ -3,8 +3,9 @@
 On standard input a child receives one JSON object and EOF: `{"role", "index", "supervisor", "settings"}`. Its standard
 output is a socket, on which both sides send one JSON object per line. The child reports `{"ready": {…facts…}}` or
 `{"failed": "reason"}`. Once it is ready, the supervisor asks `{"beat": N}` each second, and the child answers
-`{"beat": N, "able": BOOL}` from the loop that does its work: whether it can do it (readiness.py). All other output goes
-to standard error. A child is killed when its supervisor ends.
+`{"beat": N, "able": BOOL}`: a worker from its event loop, the keeper from a thread that watches its work
+(keeper_beats.py). `able` says whether the child can do its work (readiness.py). All other output goes to standard
+error. A child is killed when its supervisor ends.
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ def run(main: Callable[[SupervisorLink], int]) -> int:
 
 
 def reason_of(error: BaseException) -> str:
-    """Returns an error as one line of text. Errors that are not ours, nor OSErrors, are prefixed with their class."""
+    """Returns an error as one line of text. An error that is neither of this package nor an OSError is prefixed with
+    its class."""
     text = " ".join((error.text if isinstance(error, KMSError) else str(error)).split())
     own = type(error).__module__.startswith("kms_grpc.") or isinstance(error, OSError)
     return text if own and text else f"{type(error).__name__}: {text}"

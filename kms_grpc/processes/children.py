@@ -57,11 +57,11 @@ class Timing:
     kill_margin: float = 2.0
     """How long after drain_seconds a worker that has not ended is killed."""
     beat: float = 1.0
-    """How often each process is asked whether it is there."""
+    """Time between two beats, by which each process is asked whether it responds."""
     answer: float = 3.0
     """How long an answer may take: long, because a machine may be loaded. A healthy process needs a millisecond."""
     missed: int = 3
-    """A process that has left so many beats unanswered for that long is killed and replaced."""
+    """A process that has left this many beats unanswered for `answer` seconds each is killed and replaced."""
 
 
 class Child:
@@ -101,7 +101,7 @@ class Child:
 
     @property
     def up(self) -> bool:
-        """True while it is ready, answers, and said so with its last answer."""
+        """True while the process is ready and answers in time, and its last answer said that it can work."""
         return self.ready and self._able and self._missed() == 0
 
     @property

@@ -1,7 +1,7 @@
-"""Descriptors: how many files and connections a process may have open, and has.
+"""File descriptors: the number of files and connections that a process may have open, and the number that it has.
 
-systemd's usual soft limit is 1,024, for programs that use select(2). This service uses none, and its children inherit
-the supervisor's limit.
+systemd's usual soft limit is 1,024, for programs that use select(2). Here only the supervisor and the keeper use it, on
+descriptors that they open at their start. Children inherit the supervisor's limit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 FEW: Final = 0.1
-"""A process says in the log that it has less than this share of its descriptors left."""
+"""A process that has less than this share of its descriptors left logs a warning."""
 LOG_SECONDS: Final = 60.0
 MOST: Final = 1 << 20
 """The soft limit is not raised beyond this, which is far more than all connections need: some container engines have
@@ -43,7 +43,8 @@ class Descriptors:
         self._logged = -LOG_SECONDS
 
     def gauges(self) -> Mapping[str, int]:
-        """Values for some of the names in processes.gauges.WORKER. Logs, once a minute, that few are left."""
+        """Returns values for some of the names in processes.gauges.WORKER. Logs at most once a minute that few
+        descriptors are left."""
         limit, used = resource.getrlimit(resource.RLIMIT_NOFILE)[0], _in_use()
         now = self._clock()
         if used > limit * (1 - FEW) and now - self._logged >= LOG_SECONDS:

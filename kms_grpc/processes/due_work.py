@@ -5,7 +5,7 @@ keepers look for it, and a cancellation that was committed first takes effect. T
 transaction.
 
 Deletion and expiry destroy key material, so the keeper calls them only while it trusts the clock (clock_trust.py).
-Expired material is refused from its expiry on (model/key_transitions.py); here its bytes are removed.
+Expired material is refused from its expiry on (model/key_transitions.py); this module removes its bytes.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ COUNTS: Final = frozenset(
         *("audit_gaps", "audit_not_written", "aws_strangers_refused", "clock_jumps", "changes_made_up"),
     }
 )
-"""Those that only grow while their process lives: Prometheus' counters."""
+"""Names of the values that only grow while their process lives: counters for Prometheus."""
 NONE_IS_NEGATIVE: Final = frozenset({"seconds_to_next_deletion", "seconds_to_next_expiry"})
 """Gauges that are -1 if there is no value."""
 

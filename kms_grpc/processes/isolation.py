@@ -1,7 +1,7 @@
-"""Starts Python children that import nothing from the folder in which the command was given.
+"""Starts Python children that import nothing from the folder in which the command was run.
 
-`python -m` puts the current directory first on the child's import path, and so do empty entries of PYTHONPATH. Whoever
-can write to that folder could then run code in the processes that make the root key and hold keys.
+`python -m` puts the current directory first on the child's import path, and so do empty entries of PYTHONPATH. Anybody
+who can write to that folder could then run code in the processes that make the root key and hold keys.
 """
 
 from __future__ import annotations

@@ -108,8 +108,8 @@ def _look_for_missed(missed: MissedChanges, mine: gauges.Gauges) -> None:
 
 
 def _wait(work: PeriodicWork, writes: FolderWatch, signals: Signals) -> bool:
-    """Waits until the next pass is due; returns whether the keeper is to end instead. What is written from now on
-    leads to another pass."""
+    """Waits until the next pass is due; returns whether the keeper is to end instead. A write from now on leads to
+    another pass."""
     if work.is_quiet and not writes.is_blind:
         writes.wait([signals.fileno()], work.seconds_to_due())
     ends = signals.came(PASS_SECONDS)
@@ -165,7 +165,7 @@ class PeriodicWork:
         return max(0.0, min([due_ns / 1e9, *(upkeep.seconds_to_due() for upkeep in self._upkeeps)]))
 
     def gauges(self) -> dict[str, int]:
-        """Values for gauges.KEEPER."""
+        """Returns values for the names in gauges.KEEPER."""
         return self._counts | {
             "outbox_waiting": self._copier.waiting,
             "outbox_copied": self._copier.copied,

@@ -1,4 +1,4 @@
-"""The keeper's answers to the supervisor's beats, from a thread of their own.
+"""The keeper's answers to the supervisor's beats, which a thread of its own sends.
 
 A pass may take long without being stuck: each of its steps waits up to ten seconds for other writers, and for the disk.
 So the thread answers as long as the work goes on, and stops answering where one step takes longer than STUCK_SECONDS;

@@ -1,7 +1,7 @@
 """Logging of all processes to standard error: one JSON object per line, or plain text if it is a terminal.
 
 The argument `extra` of a logging call becomes members of the object. Secrets are removed from the finished line: the
-text after the word Bearer, and every text passed to `hide`. These are known by their digests alone.
+text after the word Bearer, and every text passed to `hide`. The process keeps only digests of the texts to hide.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 _BEARER: Final = re.compile(r"(?i)\bbearer[\s:=]+[^\s\"',;]+")
 _PLAIN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _WORD: Final = re.compile(r"\S+")
-_digests: dict[int, set[bytes]] = {}  # of the hidden texts, by their lengths
+_digests: dict[int, set[bytes]] = {}  # digests of the texts to hide, by the texts' lengths
 
 
 def configure(process: str, level: str = "info") -> None:
@@ -46,7 +46,8 @@ def without_secrets(text: str) -> str:
 
 
 def _hidden_in(word: str) -> str:
-    """Compares each part of the word that is as long as a secret. Words are short, so there are few."""
+    """Hides each part of the word that is a secret, by trying all parts as long as one. Words are short, so these are
+    few."""
     for length, digests in _digests.items():
         at = 0
         while at + length <= len(word):

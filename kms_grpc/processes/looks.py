@@ -1,7 +1,7 @@
 """Decides which regions the keeper must look at in a pass: those that were written to, and those where a date has come.
 
 The others cost a stat(2) each. A region's shard tells by its version (Registry.version) whether anything was written to
-it, by whichever process.
+it, by any process.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Looks:
         return [*self._upcoming.values()]
 
     def begin(self, shard: Shard) -> object:
-        """Begins a look: what is written from here on leads to another. Returns what `end` needs."""
+        """Begins a look; a write from here on leads to another one. Returns the shard's version, for `end`."""
         self._last.pop(shard.region, None)
         return shard.registry.version()
 

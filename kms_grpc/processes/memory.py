@@ -6,8 +6,8 @@ arena is reused only by the threads of that arena, and there are eight arenas pe
 messages on different threads, so a worker with 64 stalled streams grew to twice the memory it used. Two arenas are as
 fast.
 
-What these settings keep is given back once it is much: many large calls at once left a worker with 900 MB and more for
-good.
+Memory kept by these settings is given back once it is much (FreedMemory): otherwise many large calls at once left a
+worker with 900 MB and more for good.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def keep_freed_pages() -> bool:
 
 
 def resident_bytes() -> int:
-    """Returns the resident set size of this process in bytes (/proc/self/statm)."""
+    """Returns the resident set size of this process in bytes, from /proc/self/statm."""
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * _PAGE
 
 

@@ -171,7 +171,7 @@ def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """Answers peers of these networks. The connections of others are closed unread."""
+    """Answers peers on loopback and in `networks`. The connections of others are closed unread."""
 
     daemon_threads = True
     timeout = 0
@@ -203,7 +203,7 @@ class _SilentHandler(WSGIRequestHandler):
 def serve(listen: str, networks: Sequence[Network], collector: Collector) -> Iterator[str]:
     """Serve HTTP on HOST:PORT from a thread during the block; yields the address, with a free port for port 0.
 
-    Peers are loopback and `networks`. Raises StartRefused if the address is not available.
+    Peers on loopback and in `networks` may read it. Raises StartRefused if the address is not available.
     """
     registry = CollectorRegistry()
     registry.register(collector)

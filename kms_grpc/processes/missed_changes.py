@@ -3,8 +3,8 @@ the two: a command beside the server, such as `kms-grpc principals access-key de
 
 Each commit adds its entries in the change log to a number that all processes share (registry/words.py). Where that
 number differs from the change log's last entry at two looks, one second apart, an announcement is missing; then all
-Permits and caches of the region become stale. A writer that is between commit and announcement at both looks, which
-takes microseconds, costs the same, once.
+Permits and caches of the region become stale. A writer that is between commit and announcement at both looks has the
+same effect, once; its step takes microseconds.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class _Seen:
 
 
 class MissedChanges:
-    """Looks at all shards of a server. One thread calls `look`, once a second: a missed change holds for two seconds at
-    most."""
+    """Looks at all shards of a server. One thread calls `look`, once a second: a missed change stays unnoticed for two
+    seconds at most."""
 
     def __init__(self, shards: Iterable[Shard], folder: Path) -> None:
         """`folder` is the one that the shards are in."""
@@ -48,7 +48,7 @@ class MissedChanges:
         self.found = 0
 
     def look(self) -> None:
-        """Looks once, where something was written. A shard that cannot be read is looked at again the next time."""
+        """Looks at the shards if something was written. A shard that cannot be read is looked at again next time."""
         if not self._writes.take() and self._settled:
             return
         self._settled = True

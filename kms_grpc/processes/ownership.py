@@ -1,4 +1,4 @@
-"""Finds out whose data directory it is: a process of another user would leave files that its server cannot open."""
+"""Finds the user of a data directory: a process of another user would leave files in it that the server cannot open."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 def of_another_user(data_dir: Path, *command: str) -> str | None:
-    """Returns whose data directory it is and how to run the command as that user; None if it is this user's own, or
-    does not exist yet.
+    """Returns a text that names the user of the data directory and the command to run as that user; None if it is this
+    user's own, or does not exist yet.
 
-    It is the root key's owner's; without a root key, the directory's.
+    Its user is the owner of the root key or, without one, of the directory.
     """
     for path in (data_dir / "root.key", data_dir):
         try:
@@ -29,7 +29,7 @@ def of_another_user(data_dir: Path, *command: str) -> str | None:
 
 
 def user_name(uid: int) -> str:
-    """Returns the name of a user, or #UID, which sudo takes, where it has none."""
+    """Returns the name of a user, or #UID, which sudo takes, for a user without a name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

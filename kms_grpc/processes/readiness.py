@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Readiness:
-    """Decrypts now and then, and reports when the answer changes."""
+    """Decrypts at intervals, and reports when `is_ready` changes."""
 
     def __init__(self, decrypt: Callable[[], Awaitable[None]], report: Callable[[bool], Awaitable[None]]) -> None:
         self._decrypt = decrypt
@@ -48,7 +48,7 @@ class Readiness:
                 await asyncio.sleep(EVERY_SECONDS if self.is_ready else AGAIN_SECONDS)
 
     async def decrypt(self) -> None:
-        """Decrypts once. What failed is logged, and ends the readiness at once."""
+        """Decrypts once. A failure ends the readiness at once; the first one after a success is logged."""
         begun = time.monotonic()
         try:
             await self._decrypt()

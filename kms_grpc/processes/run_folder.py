@@ -2,7 +2,7 @@
 
 | file | content |
 |---|---|
-| run/words | what was changed, for all processes (registry/words.py) |
+| run/words | the numbers that tell all processes of changes (registry/words.py) |
 | run/regions | names of the regions, one per line |
 | run/counters-N | call counters of worker N (audit/counters.py) |
 | run/gauges-worker-N, run/gauges-keeper | gauges (gauges.py) |

@@ -44,8 +44,8 @@ class Signals:
         return self._reader.fileno()
 
     def came(self, seconds: float) -> bool:
-        """Waits for one of the signals, at most so long. signal.sigtimedwait is no use for that: where SIGCONT
-        interrupts it, it returns as if a signal had come."""
+        """Waits up to `seconds` for one of the signals; returns whether one came. signal.sigtimedwait is no use for
+        that: where SIGCONT interrupts it, it returns as if a signal had come."""
         select.select([self.fileno()], [], [], seconds)
         return bool(self.take())
 

@@ -49,7 +49,8 @@ _log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """Supervises one server. `command` returns the arguments of each process; `operations` are the names to count."""
+    """Supervises one server. `command` returns the arguments of each process; `operations` are the names of the
+    operations whose calls are counted."""
 
     def __init__(
         self,
@@ -120,8 +121,8 @@ class Supervisor:
         self._words_file = FileIdentity(self._run_folder.words)
 
     def _look_at_words(self) -> None:
-        """Once a second. If another file is in the place of run/words, or none, processes that map either one no longer
-        obey each other. All are killed, and start with a new folder and without anything cached."""
+        """Restarts all processes if run/words was replaced or removed: processes that map different files would no
+        longer notice each other's changes. All are killed, and start with new files and empty caches."""
         if not self._words_file.has_changed():
             return
         _log.error("%s was replaced while the server runs: all processes are restarted", self._run_folder.words)
@@ -237,7 +238,7 @@ class Supervisor:
         """Wait for the next event or restart, and handle reports, signals and ended children."""
         for key, _ in self._selector.select(self._timeout()):
             if isinstance(key.data, Child) and (not key.data.read() or key.data.ready):
-                self._selector.unregister(key.fd)  # what a child that is ready says is read at the next beat
+                self._selector.unregister(key.fd)  # the answers of a ready child are read at the next beat
         for number in self._signals.take():
             if number in _STOP or (number == signal.SIGHUP and sys.stderr.isatty()):
                 self._note_stop()
@@ -250,8 +251,8 @@ class Supervisor:
                 child.signal(signal.SIGKILL)
 
     def _beat(self) -> None:
-        """Ask all children, once a second, whether they are there, and kill those that have not answered for long. What
-        has been answered was read before this is judged, however late the supervisor itself is."""
+        """Ask all children, once a second, whether they respond, and kill those that have not answered for long.
+        Answers that have arrived are read before a child is judged, however late the supervisor itself is."""
         now = time.monotonic()
         if now < self._next_beat:
             return

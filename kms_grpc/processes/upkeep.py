@@ -1,14 +1,14 @@
-"""The keeper's work by which a shard that is old or gone is noticed.
+"""The keeper's upkeep of the shards, by which rows that are old or missing are noticed.
 
-| what | how often |
+| task | how often |
 |---|---|
 | compares rows with the row hashes and the mark | each of the 256 buckets once in 5 minutes |
 | copies the write-ahead log into the shard's file | once a second after writes, or more often (log_copy.py) |
 | syncs the marks to the disk | 80 ms after anything was written, in a thread of its own |
 
 As many buckets are compared at once as take some 20 ms: all of a small shard, which then costs next to nothing. A
-bucket of a large shard may take longer; then the next one waits twenty times as long as it took. The thread sleeps
-until the kernel tells that a mark was written to.
+bucket of a large shard may take longer; then the next one waits twenty times as long as it took. The thread of the
+marks sleeps until inotify reports a write to one of them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ AT_ONCE_S: Final = 0.02
 REST: Final = 20
 SYNC_EVERY_S: Final = 0.08
 SYNC_ANYWAY_S: Final = 60.0
-"""The marks are also synced this often, whatever the kernel has told."""
+"""The marks are also synced this often, even if inotify has reported no write."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Upkeep:
             self._report(bucket, wrong[bucket])
 
     def _wrong_among(self, first: int, count: int) -> dict[int, Sequence[str]]:
-        """Returns, for each bucket that differs, how it does. Halves the buckets until it has found them."""
+        """Returns the differences of each bucket that differs, by bucket. Finds these buckets by halving."""
         found = self._shard.registry.differences(first, count)
         if not found or count == 1:
             return {first: found} if found else {}

@@ -38,10 +38,11 @@ class WorkerApplication(Protocol):
         """Facts for the supervisor to log: `libcrypto`, `advice` (may be None), `memory_locked` and others."""
 
     def gauges(self) -> Mapping[str, int]:
-        """Values for names of gauges.WORKER; called at each beat."""
+        """Returns values for names in gauges.WORKER; called at each beat."""
 
     async def decrypt(self) -> None:
-        """Decrypts under a key of the server's own, on a thread that callers' Decrypts take. Raises what is wrong."""
+        """Decrypts under a key of the server's own, on a thread that serves callers' Decrypts. Raises the error if that
+        fails."""
 
     async def report(self, able: bool) -> None:
         """Have the health service say whether the worker can serve."""

@@ -1,4 +1,4 @@
-"""Tries whether the shards can be written, before a caller finds out, and keeps their reserves filled."""
+"""Checks that the shards can be written, before a caller finds that they cannot, and keeps their reserves filled."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from kms_grpc.errors import KMSError
 from kms_grpc.registry.shards import Shard
 
 ASK_EVERY_NS: Final = 10 * 10**9
-"""How often transactions are begun, which tells of a full disk and of a lock that is not released."""
+"""Time between two rounds of empty transactions, which reveal a full disk and a lock that is not released."""
 WRITE_EVERY: Final = 30
-"""At every so many begun transactions of a region one also writes, which tells of a disk that fails."""
+"""One in this many transactions of a region also writes a row, which reveals a disk that fails."""
 
 _log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Access keys in the default region's shard, with their secrets encrypted under an AWS owned key.
 
 A secret is a ciphertext blob; its encryption context binds it to its access key id and its principal. It is decrypted
-once a day to derive the day's key; memory keeps that and the signing keys of regions. Once DeleteAccessKey was
+once a day to derive the day's key; memory keeps the day's key and the signing keys of regions. Once DeleteAccessKey was
 answered, every worker refuses the access key, because each use compares the word of the access key (words.py).
 """
 
@@ -33,7 +33,7 @@ _LOOKS: Final = 32
 """How often the sealing key is loaded again if other keys displace it from the keyring."""
 _SIGNERS: Final = 4_096
 _DAYS: Final = 3
-"""Days whose keys are kept: a request is of today, or within minutes of midnight of a day beside."""
+"""Days whose keys are kept: a request is dated today or, within minutes of midnight, the day before or after."""
 
 
 class StoredSigners:
@@ -128,7 +128,7 @@ def create_access_key(shard: Shard, principal: Principal, now_ns: int) -> tuple[
 
 
 def delete_access_key(shard: Shard, access_key_id: str, principals: Mapping[str, Principal], now_ns: int) -> AccessKey:
-    """Deletes an access key; every worker refuses it from then on. NotFoundException if there is none of that id."""
+    """Deletes an access key; every worker refuses it from then on. Raises NotFoundException if there is no such key."""
     shard.catch_up()
     with shard.writing() as transaction:
         access_key = transaction.access_keys.find(access_key_id)
@@ -154,7 +154,7 @@ def _opened(shard: Shard, access_key: AccessKey, reason: Reason) -> bytes:
                 return envelope.open_blob(sealing.handle, bound, access_key.sealed_secret)
         except StaleHandle:
             shard.forget_material(sealing)
-    raise DependencyTimeoutException("The server has no room for the key of access keys. Repeat the call.")
+    raise DependencyTimeoutException("The keyring has no room for the key that encrypts access keys. Repeat the call.")
 
 
 def _bound(sealing: LoadedMaterial, access_key_id: str, principal: str) -> bytes:

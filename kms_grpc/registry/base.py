@@ -13,7 +13,7 @@ whole or not at all.
 | an alias name of an account | finds, adds, changes or removes the alias |
 
 That is all that is promised. Transactions that share none of these names may run at the same time and commit in any
-order, and neither sees the other. A transaction that cannot be put in order with another one is refused by
+order, and neither sees the other. A transaction that cannot be put in order with another one is refused with
 ConflictException; nothing of it is stored, and the call may be repeated. Listings are no part of this promise: a page
 shows what was committed when it was read.
 
@@ -79,7 +79,8 @@ class Due(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Upcoming:
-    """The next deletions and expiries of a shard, for its metrics. Times are ns since 1970, None for never."""
+    """The next deletion, expiry and rotation of a shard, for metrics and for the keeper's passes. Times are ns since
+    1970, None for never."""
 
     pending_deletions: int
     """Keys that are pending deletion, including those that wait for their replicas."""
@@ -122,7 +123,7 @@ class WritableKeys(Keys, Protocol):
     def make_current(self, key: Key, material: Material) -> Key:
         """Makes `material`, which is new or stored already, the one that `key` encrypts under; the former current
         material only decrypts from then on. Stores the other columns of both as given. Returns the key with the next
-        revision. ConflictException as for `change`."""
+        revision. Raises ConflictException as `change` does."""
 
     def remove(self, key: Key) -> None:
         """Removes the key of the revision that `key` carries, with all its materials, aliases, tags and import pairs.
@@ -143,11 +144,12 @@ class WritableMaterials(Materials, Protocol):
     """Writes key materials. The key's own columns that follow from them are stored by WritableKeys.change."""
 
     def add(self, material: Material) -> Material:
-        """Stores a further material of a key; returns it with its number. AlreadyExistsException if the key has it,
-        even if it was deleted or has expired."""
+        """Stores a further material of a key; returns it with its number. Raises AlreadyExistsException if the key has
+        it, even if it was deleted or has expired."""
 
     def change(self, material: Material) -> Material:
-        """Stores `material` over the row of the revision that it carries. ConflictException if the row has another."""
+        """Stores `material` over the row of the revision that it carries. Raises ConflictException if the row has
+        another."""
 
     def remove(self, material: Material) -> None:
         """Removes the row of a material that was never current. Rows of other materials stay, with `wrapped` None.
@@ -171,10 +173,11 @@ class WritableAliases(Aliases, Protocol):
     """Writes aliases."""
 
     def add(self, alias: Alias) -> Alias:
-        """Stores a new alias; returns it with its sequence. AlreadyExistsException if (account, name) is taken."""
+        """Stores a new alias; returns it with its sequence. Raises AlreadyExistsException if its name is taken."""
 
     def change(self, alias: Alias) -> Alias:
-        """Stores `alias` over the row of the revision that it carries. ConflictException if the row has another."""
+        """Stores `alias` over the row of the revision that it carries. Raises ConflictException if the row has
+        another."""
 
     def remove(self, alias: Alias) -> None:
         """Removes the alias of the revision that `alias` carries. Raises ConflictException if the row has another."""
@@ -217,7 +220,8 @@ class WritablePairs(Pairs, Protocol):
     def add(self, pair: ImportPair) -> ImportPair: ...
 
     def change(self, pair: ImportPair) -> ImportPair:
-        """Stores `pair` over the row of the revision that it carries. ConflictException if the row has another."""
+        """Stores `pair` over the row of the revision that it carries. Raises ConflictException if the row has
+        another."""
 
     def remove(self, pair: ImportPair) -> None:
         """Removes the pair. If several calls try, one removes it, and the others get ConflictException."""
@@ -277,7 +281,8 @@ class LatestTime(Protocol):
     """Reads the latest time that was recorded in the shard."""
 
     def read_ns(self) -> int:
-        """Returns ns since 1970; 0 if no time was recorded yet. KMSInternalException if its row was changed on disk."""
+        """Returns ns since 1970; 0 if no time was recorded yet. Raises KMSInternalException if its row was changed on
+        disk."""
 
 
 class WritableLatestTime(LatestTime, Protocol):
@@ -339,7 +344,8 @@ class Transaction(Protocol):
 
     @property
     def touched(self) -> Set[Name]:
-        """Names of what caches and Permits must drop. A touched alias touches the keys that it named and names."""
+        """Names of the entries that caches and Permits must drop. A changed alias also touches the keys that it pointed
+        to before and after."""
 
     @property
     def entries(self) -> int:
@@ -382,10 +388,11 @@ class Registry(Guarded, Protocol):
     def changes(self) -> Changes: ...
 
     def writing(self, spends_reserve: bool = False) -> AbstractContextManager[Transaction]:
-        """Begins a transaction, which the block's end commits: on a full disk too, if it spends the reserve."""
+        """Begins a transaction, which the end of the block commits. With `spends_reserve`, it may commit on a full
+        disk."""
 
     def keep_reserve(self) -> None:
-        """Fills up the disk space that is reserved for such transactions, as far as there is room."""
+        """Fills up the disk space that is reserved for transactions with `spends_reserve`, as far as there is room."""
 
     def version(self) -> object:
         """Returns a value that differs from the one before each commit of any process, at the cost of one system

@@ -26,7 +26,7 @@ class Basis:
 
     def lists(self, ends_ns: int = validity.FOR_EVER, cells: Sequence[int] = ()) -> bytes:
         """Returns the lists (crypto/validity.py) that hold as long as the decision does. `ends_ns`: the shard's time at
-        which it ends; `cells`: the counters that take each call."""
+        which it ends; `cells`: the counters that each call increments."""
         until = [(self._words.fresh_until.index, validity.BOOT_TIME, validity.FOR_EVER)]
         if ends_ns < validity.FOR_EVER:
             until.append((self._words.latest_time.index, validity.SHARD_TIME, ends_ns))

@@ -1,4 +1,4 @@
-"""The rows of a shard compared with its row hashes, and those with its mark."""
+"""Compares the rows of a shard with its row hashes, and the row hashes with its mark."""
 
 from __future__ import annotations
 

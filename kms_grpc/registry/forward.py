@@ -27,7 +27,7 @@ class Forward:
         """Counters of commits that the mark does not have."""
 
     def catch_up(self) -> None:
-        """Writes what could not be written to the mark before. DependencyTimeoutException if that fails again."""
+        """Writes the counters that the mark lacks. Raises DependencyTimeoutException if that fails again."""
         if not self._behind:
             return
         with self._lock:

@@ -1,8 +1,8 @@
-"""Compares a shard with its row hashes and its mark at each start: is it what was committed to it last?
+"""Compares a shard with its row hashes and its mark at each start: it must be what was committed to it last.
 
 A shard of revision 0003 or older has no row hashes. It gets them once every MAC was verified, with the audit record
-FirstRowHashes. What differs is a refusal to start; if it was restored on purpose, `--accept-older` makes the row hashes
-anew, with the audit record AcceptOlderShard.
+FirstRowHashes. If the shard differs, the server does not start; if it was restored on purpose, `--accept-older` makes
+the row hashes anew, with the audit record AcceptOlderShard.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Guard:
         self._clock = clock
 
     def admit(self, accept_older: bool) -> None:
-        """Returns if the shard is what was committed to it. WillNotStart if it is not, unless that is accepted."""
+        """Returns if the shard is what was committed to it. Raises WillNotStart if not, unless that is accepted."""
         try:
             in_words(self._path, lambda: self._admit(accept_older))
         except KMSError as error:

@@ -2,7 +2,7 @@
 
 It has two generations. An entry that is put, or found in the old generation, goes to the young one. When the young one
 is full, it becomes the old one, and the entries of the former old one are dropped. So entries that were used lately
-stay, and a hit writes nothing. `warm` needs no lock; all other methods are for the holder of the owner's lock.
+stay, and a hit writes nothing. `warm` needs no lock; callers of all other methods must hold the owner's lock.
 """
 
 from __future__ import annotations

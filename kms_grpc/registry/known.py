@@ -13,14 +13,14 @@ _AT_ONCE: Final = 1024 * 1024
 
 
 def refuse_if_known(data_dir: Path, shard: Path, mark: Path) -> None:
-    """WillNotStart if the mark or the audit log tells that the missing shard has existed. A region that neither knows
-    is new."""
+    """Raises WillNotStart if the mark or the audit log tells that the missing shard has existed. A region that neither
+    knows is new."""
     known = in_words(mark, lambda: _known_by(data_dir, shard.stem, mark))
     if known is None:
         return
     raise WillNotStart(
         f"{shard} is missing, but {known}. Put the newest copy back. If the keys of region {shard.stem} are given up "
-        f"for good, move what knows of it out of {data_dir} ({mark} and the logs {data_dir / 'audit'}/keeper.jsonl*); "
+        f"for good, move away the files that record them, {mark} and {data_dir / 'audit'}/keeper.jsonl*; "
         "then an empty region is made."
     )
 
@@ -37,7 +37,7 @@ def _known_by(data_dir: Path, region: str, mark: Path) -> str | None:
 
 
 def _parts(path: Path, overlap: int) -> Iterator[bytes]:
-    """Gives the content of a file in parts that overlap."""
+    """Yields the content of a file in parts that overlap."""
     rest = b""
     with path.open("rb") as file:
         while content := file.read(_AT_ONCE):

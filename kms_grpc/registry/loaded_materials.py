@@ -18,7 +18,7 @@ from kms_grpc.registry.missing_material import missing_material
 
 @dataclass(frozen=True, slots=True)
 class LoadedMaterial:
-    """A key material in the keyring, and the parts of a ciphertext blob that are the same for all calls under it."""
+    """A key material in the keyring, and the parts of a ciphertext blob that all calls under it share."""
 
     handle: int
     prefix: bytes
@@ -59,7 +59,8 @@ class LoadedMaterials:
         return len(self._cache)
 
     def current(self, key: Key) -> LoadedMaterial:
-        """Returns the material that `key` encrypts under. KeyUnavailableException if it is damaged or missing."""
+        """Returns the material that `key` encrypts under. Raises KeyUnavailableException if it is damaged or
+        missing."""
         loaded = self._current.get(key.key_id)
         if loaded is not None and loaded.material_id == key.current_material_id:
             return loaded
@@ -89,12 +90,12 @@ class LoadedMaterials:
                 self._cache.drop(loaded.prefix)
 
     def drop_key(self, key_id: str) -> None:
-        """Takes all materials of a key out of the cache. For the holder of the lock."""
+        """Takes all materials of a key out of the cache. The caller must hold the lock."""
         for prefix in self._prefixes.pop(key_id, ()):
             self._cache.drop(prefix)
 
     def clear(self) -> None:
-        """Takes all materials out of the cache. For the holder of the lock."""
+        """Takes all materials out of the cache. The caller must hold the lock."""
         self._cache.clear()
 
     def _load(self, key: Key, prefix: bytes, material_id: bytes) -> LoadedMaterial | None:

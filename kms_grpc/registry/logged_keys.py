@@ -1,4 +1,4 @@
-"""Keys that the audit log knows: created by the end of its file, and not deleted since.
+"""Keys that exist at the end of the audit log: it records their creation and no later deletion.
 
 A shard that was restored together with its mark has the right counters, but lacks the keys of which the log tells.
 """
@@ -28,7 +28,7 @@ class _Record(msgspec.Struct):
 
 def logged_keys(log: Path, region: str, waiting: Iterable[bytes]) -> list[str]:
     """Returns the ids of the keys that the last records of `log`, and those `waiting` in the outbox, say to exist in
-    the region. An accepted restore begins anew. Raises OSError."""
+    the region. The record of an accepted restore empties the list. Raises OSError."""
     known: dict[str, None] = {}
     for record in _records([*_last_lines(log), *waiting]):
         if record.awsRegion != region or record.errorCode is not None:

@@ -66,15 +66,15 @@ class Mark:
         sync_folder(self.path.parent)
 
     def counters(self, buckets: Sequence[int] = range(BUCKETS)) -> dict[int, int]:
-        """Returns the counters of these buckets. MarkUnusable if one was changed on disk; raises OSError."""
+        """Returns the counters of these buckets. Raises MarkUnusable if one was changed on disk, and OSError."""
         found = self.valid_counters(buckets)
         if len(found) < len(buckets):
             raise MarkUnusable(f"{self.path} was changed on disk")
         return found
 
     def valid_counters(self, buckets: Sequence[int] = range(BUCKETS)) -> dict[int, int]:
-        """Returns the counters of those of the buckets whose entry is as it was written. MarkUnusable if the mark is
-        missing; raises OSError."""
+        """Returns the counters of the buckets whose entry is as it was written. Raises MarkUnusable if the mark is
+        missing, and OSError."""
         found = {}
         with self._open(os.O_RDONLY) as descriptor:
             for bucket in buckets:
@@ -86,7 +86,7 @@ class Mark:
 
     def stated(self) -> Sequence[int]:
         """Returns the counters of all buckets without looking at their MACs: somebody who can change the mark can put
-        an older entry back, with its MAC. MarkUnusable if the mark is missing or cut short; raises OSError."""
+        an older entry back, with its MAC. Raises MarkUnusable if the mark is missing or cut short, and OSError."""
         with self._open(os.O_RDONLY) as descriptor:
             content = os.pread(descriptor, SIZE, 0)
         if len(content) != SIZE:
@@ -134,8 +134,8 @@ class Mark:
 
 
 def largest_counter(path: Path) -> int:
-    """Returns the largest counter of a mark, without its MAC, which needs the shard's key; 0 if there is no mark.
-    Raises OSError."""
+    """Returns the largest counter of a mark, without checking its MAC, which needs the shard's key; 0 if there is no
+    mark. Raises OSError."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -28,7 +28,8 @@ def alembic_config() -> Config:
 
 
 def migrate(path: Path) -> None:
-    """Runs the missing migrations, before other processes are started. NewerShard if the file has a newer one."""
+    """Runs the missing migrations, before other processes are started. Raises NewerShard if the file has a newer
+    one."""
     engine = create_engine("sqlite://", module=MODULE, creator=lambda: _open(path), poolclass=NullPool)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     fault_point("migration.before")

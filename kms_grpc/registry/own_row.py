@@ -46,7 +46,7 @@ def read_revision(path: Path) -> str | None:
 
 def unwrap_region_key(path: Path, row: ShardRow, root: RootKey) -> int:
     """Returns the keyring handle of the region key. It unwraps only under the root key that it was wrapped under, and
-    with the row's own partition, region and account. WillNotStart if it does not, or if the row's MAC fails."""
+    with the row's own partition, region and account. Raises WillNotStart if it does not, or if the row's MAC fails."""
     if not isinstance(row.wrapped_region_key, bytes):
         raise _damaged(path)
     binding = region_key_binding(row.partition, row.region, row.account)

@@ -41,7 +41,7 @@ class Reason(NamedTuple):
 
 @contextmanager
 def using(shard: Shard, purpose: str, operation: str, reason: Reason) -> Iterator[LoadedMaterial]:
-    """Gives the material of the region's key of that purpose for one operation of AWS KMS (`Encrypt`), and records the
+    """Yields the material of the region's key of that purpose for one operation of AWS KMS (`Encrypt`), and records the
     operation when it is done or has failed. Raises DependencyTimeoutException if `provide` was not called yet."""
     key = find_owned_key(shard, purpose)
     if key is None:

@@ -54,12 +54,12 @@ AGAIN = "Put the newest copy back and start the server anew by `kms-grpc serve`.
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The data directory, and the place of its shards by the configuration."""
+    """The data directory, and what the configuration says about its shards."""
 
     data_dir: Path
     regions: Sequence[str]
     partition: str | None
-    """The partition of all regions; None for AWS's own of each region, and for whatever a shard was made with."""
+    """The partition of all regions. None: a new shard gets AWS's own partition of its region; others keep theirs."""
     account: str
     """The service's own account, 12 digits."""
     marks_dir: Path | None = None
@@ -78,7 +78,7 @@ class Installation:
 
 def prepare(installation: Installation, root_keys: RootKeySource, clock: Clock, accept_older: bool = False) -> None:
     """Makes a missing root key and missing shards, migrates shards, and checks them against the configuration, their
-    row hashes and their marks. WillNotStart if something is wrong; shards that exist are then only migrated."""
+    row hashes and their marks. Raises WillNotStart if something is wrong; shards that exist are then only migrated."""
     folder = installation.data_dir / "regions"
     in_words(folder, lambda: folder.mkdir(mode=0o700, parents=True, exist_ok=True))
     for region in installation.regions:
@@ -97,7 +97,7 @@ def prepare(installation: Installation, root_keys: RootKeySource, clock: Clock, 
 
 
 def _admit(installation: Installation, region: str, root: RootKey, clock: Clock, accept_older: bool) -> None:
-    """Checks that the shard is the configuration's, and what was committed to it last."""
+    """Checks that the shard belongs to the configuration, and that it is what was committed to it last."""
     path = installation.shard_path(region)
     row, region_key = _region_key(installation, region, root)
     registry = SqlRegistry(path, row.partition, region, region_key, installation.mark_path(region))

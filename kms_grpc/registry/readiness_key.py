@@ -22,7 +22,7 @@ _PLAINTEXT: Final = b"ready"
 
 
 class ReadinessKey:
-    """Made in one slot of the keyring, which it keeps until the process ends."""
+    """A key in one slot of the keyring, which it keeps until the process ends."""
 
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
@@ -39,7 +39,7 @@ class ReadinessKey:
         if it lost its keys."""
         self._shard.registry.latest_time.read_ns()
         if envelope.open_blob(self._handle, self._associated, self._blob) != _PLAINTEXT:
-            raise KMSInternalException(f"Region {self._shard.region} decrypts to something else.")
+            raise KMSInternalException(f"A Decrypt in region {self._shard.region} returned a wrong plaintext.")
 
 
 class ReadinessKeys:
@@ -50,7 +50,7 @@ class ReadinessKeys:
 
     def decrypt(self) -> None:
         """Decrypts in the first region where that works, so that one damaged shard of many leaves the worker ready.
-        Raises what is wrong in the last region where it works in none."""
+        Raises the error of the last region if it works in none."""
         *others, last = self._keys
         for key in others:
             with contextlib.suppress(KMSError):

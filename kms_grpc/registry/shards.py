@@ -1,6 +1,6 @@
 """The regions as a worker sees them: each with its registry, its region key, and bounded caches.
 
-The caches of a region hold while its epoch (words.py) has the value that they were brought up to. Whichever process
+The caches of a region hold while its epoch (words.py) has the value that they were brought up to. A process that
 commits bumps the epoch, and then the words of what it touched, after the commit and before its answer. `catch_up` reads
 the epoch, then the change log, and drops exactly the changed entries. Loads and `catch_up` share one lock, so that a
 load cannot put back an entry that a change has just dropped. Look-ups of cached entries take no lock. No lock is held
@@ -47,7 +47,7 @@ _DESCRIPTION_WEIGHT = 1_024
 
 @dataclass(frozen=True, slots=True)
 class ShardFacts:
-    """How full a worker's caches of one region are."""
+    """The sizes of a worker's caches of one region."""
 
     region: str
     cached_keys: int
@@ -151,21 +151,21 @@ class Shard:
     # --- look-ups ------------------------------------------------------------------------------------------------
 
     def find_key(self, key_id: str) -> Key | None:
-        """Returns the key, or None if the region has no such key. KeyUnavailableException if its row was changed on
-        disk."""
+        """Returns the key, or None if the region has no such key. Raises KeyUnavailableException if its row was changed
+        on disk."""
         key = self._keys.warm(key_id)
         return key if key is not None else self._load_key(key_id)
 
     def find_alias(self, account: str, name: str) -> Alias | None:
-        """Returns the alias, or None if the account has no such alias in the region. KeyUnavailableException if its row
-        was changed on disk."""
+        """Returns the alias, or None if the account has no such alias in the region. Raises KeyUnavailableException if
+        its row was changed on disk."""
         path = f"{account}/{name}"
         alias = self._aliases.warm(path)
         return alias if alias is not None else self._load_alias(account, name, path)
 
     def find_access_key(self, access_key_id: str) -> AccessKey | None:
-        """Returns the access key, or None if there is none of that id. KeyUnavailableException if its row was changed
-        on disk."""
+        """Returns the access key, or None if there is none of that id. Raises KeyUnavailableException if its row was
+        changed on disk."""
         found = self.warm_access_key(access_key_id)
         if found is not None:
             return found
@@ -245,7 +245,7 @@ class Shard:
             return alias
 
     def _keep(self, cache: GenerationalCache[str, T], name: str, value: T | None, unknown: str) -> None:
-        """Caches a value; of a missing one, remembers the name `unknown` until the next change."""
+        """Caches a value; if it is None, remembers the name `unknown` until the next change."""
         if value is not None:
             cache.put(name, value)
         elif len(self._unknown) < _UNKNOWN_LIMIT:

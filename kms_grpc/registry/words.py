@@ -5,10 +5,10 @@
 | 0 | 8 | number of regions R |
 | 8 | 16 | key of the hash, random, new at each start |
 | 24 | 40 | 0 |
-| 64 | 8 | the word of the configuration: changes with what concerns all regions |
+| 64 | 8 | the word of the configuration: changes when something changes that concerns all regions |
 | 72 | 56 | 0 |
 | 128 + 64 i | 8 | epoch of region i, in the order of the configuration: changes with each commit |
-| 136 + 64 i | 8 | the word of region i: changes with what may concern all of the region |
+| 136 + 64 i | 8 | the word of region i: changes when something changes that may concern all of the region |
 | 144 + 64 i | 8 | latest time recorded in the shard, ns since 1970 |
 | 152 + 64 i | 8 | boot time, ns, until which what was read from the shard counts as fresh; 2^64-1: always |
 | 160 + 64 i | 8 | number of entries of the change log that were announced here |
@@ -80,7 +80,7 @@ class Words:
         self.mapped = MappedWords(buffer)
         self.regions = self.mapped.read(0) if self.mapped.count > _REGIONS else 0
         if self.mapped.count != _REGIONS + _REGION * self.regions + NAMES:
-            raise ValueError(f"{path} is no words file, or is damaged")
+            raise ValueError(f"{path} is not a words file, or is damaged")
         self._hash_key = bytes(buffer[8:24])
         self.configuration = self.mapped.word(_CONFIGURATION)
 
@@ -111,7 +111,7 @@ class RegionWords:
         self._words, self.region = words, region
         self.mapped = words.mapped
         self.hold = validity.judge(words.mapped)
-        """Tells whether the lists that a Basis gave out hold: of lists, wall clock and boot clock."""
+        """Returns whether the lists of a Basis hold; takes the lists, the wall clock and the boot clock."""
         self.configuration = words.configuration
         self.epoch, self.whole, self.latest_time, self.fresh_until, self.announced = (
             Word(words.mapped, first + offset) for offset in range(5)
@@ -122,7 +122,7 @@ class RegionWords:
         return self._words.index_of(self.region, name)
 
     def announce(self, names: Iterable[Name], entries: int) -> None:
-        """Makes known a commit that touched these names and added so many entries to the change log."""
+        """Makes known a commit that touched these names and added this number of entries to the change log."""
         self.epoch.bump()
         for name in names:
             self.mapped.bump(self.index_of(name))

@@ -375,7 +375,7 @@ def test_running_calls_finish_when_the_server_stops(start_server: StartServer) -
     assert set(made) <= {entry["KeyId"] for entry in kept["Keys"]}
 
 
-def test_its_address_is_locked(served: Served, address: str, tmp_path: Path) -> None:
+def test_the_address_of_the_aws_door_is_locked(served: Served, address: str, tmp_path: Path) -> None:
     second = Served(tmp_path / "second", ["--aws-listen", address])
     process = second.launch()
     assert process.wait(60) == 1

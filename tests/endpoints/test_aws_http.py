@@ -64,7 +64,7 @@ class Connection:
             self._socket.sendall(segment)
 
     def segment(self) -> bytes:
-        """Returns what one read gives."""
+        """Returns the bytes of one read."""
         return self._socket.recv(65536)
 
     def answer(self, *, has_body: bool = True) -> tuple[bytes, bytes]:
@@ -110,7 +110,7 @@ def test_a_head_may_be_cut_anywhere(address: str) -> None:
 
 
 def test_requests_to_upgrade_may_follow_at_once(address: str) -> None:
-    """Pipelined: all are read from one segment, with and without an upgrade."""
+    """The requests are pipelined: all are read from one segment, with and without an upgrade."""
     with Connection(address) as connection:
         connection.send([request(address, UPGRADE) + request(address) + request(address, UPGRADE, chunked=True)])
         assert [connection.answer()[1] for _ in range(3)] == [ANSWER] * 3
@@ -124,7 +124,7 @@ def test_any_other_upgrade_is_ignored_too(address: str, upgrade: str) -> None:
 
 
 def test_a_signed_upgrade_is_verified(address: str) -> None:
-    """The headers of an ignored upgrade are there for the signature."""
+    """The headers of an ignored upgrade are kept for the signature."""
     signed = signed_headers(address, "TrentService.ListKeys", BODY, "eu-central-1", TEST, UPGRADE)
     assert "http2-settings" in signed["Authorization"]
     lines = "".join(f"{name}: {value}\r\n" for name, value in {**signed, "Content-Length": str(len(BODY))}.items())
@@ -150,8 +150,8 @@ def names(head: bytes) -> list[bytes]:
     return [line.partition(b":")[0] for line in head.split(b"\r\n")[1:] if line]
 
 
-def test_header_names_are_written_as_by_aws(address: str) -> None:
-    """A widely used client in C compares Content-Length by case."""
+def test_header_names_are_spelled_as_aws_spells_them(address: str) -> None:
+    """A widely used client in C compares Content-Length with its case."""
     with Connection(address) as connection:
         connection.send([request(address)])
         head, body = connection.answer()
@@ -163,7 +163,7 @@ def test_header_names_are_written_as_by_aws(address: str) -> None:
         assert parsedate_to_datetime(stated[b"Date"].decode()).tzinfo is not None
         connection.send([request(address, {"X-Amz-Target": "TrentService.Nothing"})])
         refused, _ = connection.answer()
-        assert names(refused) == NAMES, "a refusal's too"
+        assert names(refused) == NAMES, "a refusal has the same headers"
 
 
 def test_a_connection_that_ends_says_so(address: str) -> None:
@@ -189,7 +189,7 @@ def test_an_answer_is_one_segment(address: str) -> None:
 @pytest.mark.parametrize("path", ["/", "/ping"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_load_balancers_are_told_that_the_service_is_healthy(address: str, method: str, path: str) -> None:
-    """Without a signature, and without a word about the service."""
+    """The answer needs no signature and says nothing else about the service."""
     with Connection(address) as connection:
         for _ in range(2):
             connection.send([f"{method} {path} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode()])

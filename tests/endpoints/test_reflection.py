@@ -1,4 +1,4 @@
-"""Reflection: what it finds by name, and that both versions are complete."""
+"""Reflection finds symbols, files and extensions by name, and both of its versions are complete."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_symbols(symbol: str, file: str) -> None:
 
 
 @pytest.mark.parametrize("request_", ABSENT, ids=str)
-def test_what_is_not_there(request_: Any) -> None:
+def test_symbols_files_and_extensions_that_do_not_exist(request_: Any) -> None:
     answer = REFLECTION.answer(request_)
     assert answer.error_response.error_code == 5
     assert answer.original_request == request_

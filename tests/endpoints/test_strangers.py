@@ -91,8 +91,8 @@ def test_a_head_has_a_limit(address: str, sent: bytes) -> None:
         assert b"\r\nConnection: close\r\n" in head
 
 
-def test_a_head_just_beyond_the_limit_is_told_so(address: str) -> None:
-    """HTTP 431, as AWS answers it. A head within the limit is served."""
+def test_a_head_just_beyond_the_limit_is_refused_with_431(address: str) -> None:
+    """AWS answers the same. A head within the limit is served."""
     within = request(address, {"X": "a" * (HEAD_BYTES - 2000)})
     with Connection(address) as connection:
         connection.send([within])
@@ -104,7 +104,7 @@ def test_a_head_just_beyond_the_limit_is_told_so(address: str) -> None:
 
 
 def test_a_large_head_holds_no_worker(served: Served, address: str) -> None:
-    """On the first version of this door 150 MB took 55 s of the worker."""
+    """In the first version of this door, a head of 150 MB occupied the worker for 55 s."""
     begun = time.monotonic()
     with Connection(address) as connection, pytest.raises(OSError):
         connection.send([HEAD + b"X: ", *[b"a" * 65536] * 2400], pause=0)
@@ -123,7 +123,7 @@ HOSTS = [
     ("a name below localhost", "kms.localhost:8080", True),
     ("a name that an attacker points here", "attacker.example:8080", False),
     ("a name that begins like loopback", "127.0.0.1.attacker.example", False),
-    ("a name that ends like it", "attackerlocalhost", False),
+    ("a name that ends like localhost", "attackerlocalhost", False),
     ("another machine", "10.0.0.1:8080", False),
     ("no name", "", False),
     ("two names", "localhost, attacker.example", False),
@@ -147,7 +147,7 @@ def test_with_dev_host_must_name_loopback(address: str, host: str, taken: bool) 
 
 
 def test_garbage_behind_a_request_leaves_one_line(start_server: StartServer) -> None:
-    """The request is answered, and what follows is refused; of many times that, one line a minute is logged."""
+    """The request is answered, and the bytes behind it are refused. Many such refusals leave one log line a minute."""
     server = start_server("--aws-listen", "127.0.0.1:0", workers=1)
     address = address_of(server.data_dir)
     before = len(server.log_text().splitlines())
@@ -230,7 +230,7 @@ HALF = [
 @pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize(("pieces", "status"), [row[1:] for row in HALF], ids=[row[0] for row in HALF])
 def test_a_half_request_ends(pieces: list[bytes], status: bytes) -> None:
-    """On the first version of this door, 3,000 of 3,000 stood after 90 s."""
+    """In the first version of this door, 3,000 of 3,000 half requests were still open after 90 s."""
 
     async def scene() -> None:
         async with door() as (port, shared):
@@ -262,7 +262,7 @@ def test_a_tls_handshake_that_never_begins_ends(tmp_path: Path) -> None:
         async with door(each=3, tls=context) as (port, shared):
             opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
             await asyncio.sleep(0.1)
-            assert shared.peers.connections == 3, "they count from the beginning"
+            assert shared.peers.connections == 3, "connections count before their handshakes"
             for reader, writer in opened:
                 with closing(writer), suppress(ConnectionError):
                     assert await asyncio.wait_for(reader.read(), 20) == b""
@@ -291,7 +291,7 @@ def test_an_answer_that_nobody_reads_ends_with_its_connection() -> None:
 
 @pytest.mark.usefixtures("fast")
 def test_a_known_callers_connection_stays_open() -> None:
-    """Longer than a stranger's, and while its call takes its time."""
+    """It stays open longer than a stranger's, and for as long as its call takes."""
 
     async def scene() -> None:
         async with door() as (port, _):
@@ -307,7 +307,7 @@ def test_a_known_callers_connection_stays_open() -> None:
 
 
 def test_single_bytes_are_read_at_a_pace() -> None:
-    """Each wakes the worker. A stranger's head of 2,000 single bytes is not all read within a second."""
+    """Each byte would wake the worker. A stranger's head that comes in single bytes is read in few pieces."""
 
     async def scene() -> None:
         async with door() as (port, shared):
@@ -359,11 +359,11 @@ def test_an_address_has_a_limit_of_connections() -> None:
     assert [seat.peer is not None for seat in seats] == [True, True, True, False]
     assert "limits.http_connections_per_address" in seats[3].reason
     assert Seat(held, "10.0.0.2").peer is not None
-    assert all(Seat(held, LOCAL).peer for _ in range(5)), "whoever may open the Unix socket is the server's owner"
+    assert all(Seat(held, LOCAL).peer for _ in range(5)), "only the server's owner can open the Unix socket"
 
 
 def test_a_newcomer_takes_a_strangers_place() -> None:
-    """When all places are taken: of the address that has most, and never that of a known caller."""
+    """When all places are taken, a stranger of the address that has most gives way, and never a known caller."""
     held = Peers(total=6, each=4)
     known = Seat(held, "10.0.0.1", is_stranger=False)
     of_most = [Seat(held, "10.0.0.1") for _ in range(3)]
@@ -372,7 +372,7 @@ def test_a_newcomer_takes_a_strangers_place() -> None:
     assert newcomer.peer is not None
     assert [seat.gone for seat in (known, *of_most, *others)] == [False, True, False, False, False, False]
     assert held.connections == 6
-    assert Seat(held, "10.0.0.1").peer is None, "it has most itself"
+    assert Seat(held, "10.0.0.1").peer is None, "this address itself has most"
 
 
 def test_an_address_pays_for_what_is_refused() -> None:
@@ -407,7 +407,7 @@ def test_bodies_that_have_not_arrived_are_bounded() -> None:
     assert one is not None
     assert two is not None
     assert held.hold(one, peers.HELD_BYTES_EACH)
-    assert not held.hold(one, 1), "of one address"
+    assert not held.hold(one, 1), "the bound of one address"
     assert held.hold(two, 1)
     held.hold(one, -peers.HELD_BYTES_EACH)
     assert held.hold(one, 1)
@@ -424,12 +424,12 @@ def test_bodies_that_have_not_arrived_are_bounded() -> None:
         (LOCAL, LOCAL),
     ],
 )
-def test_by_what_an_address_is_bounded(host: str, bound: str) -> None:
+def test_the_address_by_which_a_peer_is_bounded(host: str, bound: str) -> None:
     assert bounded_by(host) == bound
 
 
 def test_large_bodies_of_an_address_are_bounded_together(address: str) -> None:
-    """Four connections send all but the last byte of 4 MiB. A fifth is told to come again."""
+    """Four connections send all but the last byte of 4 MiB. A fifth is refused with 503."""
     head = HEAD + b"Content-Length: %d\r\n\r\n" % BODY_BYTES
     with ExitStack() as held:
         made = [held.enter_context(Connection(address)) for _ in range(5)]
@@ -444,7 +444,7 @@ def test_large_bodies_of_an_address_are_bounded_together(address: str) -> None:
 
 
 def test_headers_that_were_not_verified_are_not_kept(address: str) -> None:
-    """On the first version of this door, a cache by unverified text held 360 MB."""
+    """In the first version of this door, a cache keyed by unverified text held 360 MB."""
     scopes = signature_v4.VerifiedScopes()
     header = b"AWS4-HMAC-SHA256 Credential=a/20270115/eu-central-1/kms/aws4_request, SignedHeaders=host, "
     scope = signature_v4.read_scope(header, True)
@@ -499,7 +499,7 @@ def test_the_soft_limit_of_descriptors_is_raised(start_server: StartServer) -> N
 
 def test_connections_stay_below_the_limit_of_descriptors(start_server: StartServer) -> None:
     """With 300 descriptors, strangers of two addresses open as many connections as they can. A caller is served by
-    both doors, log and metric tell."""
+    both doors, and the log and a metric tell of the strangers."""
     options = ("--aws-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
     server = start_server(*options, workers=1, prefix=("prlimit", "--nofile=300:300"))
     address = address_of(server.data_dir)

@@ -243,7 +243,7 @@ class Silent:
 
 
 def test_the_limit_of_concurrent_calls_covers_all_connections(door: WorkerDoor) -> None:
-    """Further calls are rejected and recorded; health checks are exempt. An unknown caller is told so first."""
+    """Further calls are rejected and recorded; health checks are exempt. An unknown caller is still refused as such."""
     with connection(door) as first, connection(door) as second, connection(door) as third:
         silent = [Silent(channel, 33 + (channel is first)) for channel in (first, second, third)]
         until(lambda: door.server.calls.under_way == 100)

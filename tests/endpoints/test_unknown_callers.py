@@ -1,6 +1,6 @@
-"""Callers that the service does not know: nothing is spent on their calls before that is found out.
+"""Unknown callers are refused before anything is spent on their calls.
 
-Each attack once kept good callers from being served.
+Each attack here once kept good callers from being served.
 """
 
 from __future__ import annotations

@@ -56,8 +56,8 @@ def unread(door: WorkerDoor, sent: list[dict[str, object]]) -> list[BareHeaders]
 
 
 def test_unread_responses_give_way(door: WorkerDoor) -> None:
-    """Four connections once refused all other batches for ever. gRPC holds what it could not send: of that, too, there
-    is only so much, and then the connections are closed."""
+    """Four connections once kept all other batches from being served for ever. The responses that gRPC could not send
+    are bounded too: beyond the bound, connections are closed."""
     sent = items(door)
     waves = []
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""Beats: a process that does not answer is killed and replaced; one that cannot work says so; a loaded one is left."""
+"""Beats: a process that does not answer is killed and replaced; one that cannot work says so; a loaded one stays."""
 
 from __future__ import annotations
 

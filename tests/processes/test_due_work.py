@@ -321,7 +321,7 @@ def test_material_imported_again_before_its_expiry_is_kept(start_keeper: StartKe
 
 
 def test_an_expired_pair_is_destroyed_within_a_minute(start_keeper: StartKeeper, folder: Path) -> None:
-    """A clock set forward destroys none."""
+    """A clock that is set forward destroys no pair."""
     kept = start_keeper(NOW)
     owned_keys.provide(kept.shard, NOW)
     pair, _ = imports.make_pair(kept.shard, "RSA_2048", NOW)

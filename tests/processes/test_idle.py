@@ -70,7 +70,7 @@ def _append(folder: Path) -> None:
         (RENAMED, _append, False),  # the log's own lines
     ],
 )
-def test_a_watch_tells_what_it_was_asked_for(
+def test_a_watch_reports_the_events_that_it_was_asked_for(
     tmp_path: Path,
     watch: Callable[[int], FolderWatch],
     events: int,
@@ -90,7 +90,7 @@ def test_a_watch_tells_what_it_was_asked_for(
     assert not watched.take(), "nothing happened since"
 
 
-def test_many_writes_are_told_once_until_they_are_taken(tmp_path: Path, watch: Callable[[int], FolderWatch]) -> None:
+def test_many_writes_are_reported_once_until_taken(tmp_path: Path, watch: Callable[[int], FolderWatch]) -> None:
     watched = watch(WRITTEN)
     for _ in range(1000):
         _append(tmp_path)
@@ -99,7 +99,7 @@ def test_many_writes_are_told_once_until_they_are_taken(tmp_path: Path, watch: C
     assert not watched.take()
 
 
-def test_writes_of_other_processes_are_told(tmp_path: Path, watch: Callable[[int], FolderWatch]) -> None:
+def test_writes_of_other_processes_are_reported(tmp_path: Path, watch: Callable[[int], FolderWatch]) -> None:
     watched = watch(WRITTEN)
     code = "import os, sys; os.pwrite(os.open(sys.argv[1], os.O_RDWR), b'x', 2)"
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], check=True)

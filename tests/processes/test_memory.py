@@ -35,14 +35,14 @@ print((kept - memory.resident_bytes()) >> 20)
 """
 
 
-def test_what_free_keeps_is_given_back() -> None:
-    """A worker once grew from 81 to 903 MB and stayed so."""
+def test_memory_that_free_keeps_is_given_back_to_the_kernel() -> None:
+    """A worker once grew from 81 to 903 MB and stayed that large."""
     done = subprocess.run([sys.executable, "-c", FREED_IN_BETWEEN], capture_output=True, text=True, check=True)
     assert int(done.stdout) > 350
 
 
 class Watched:
-    """A FreedMemory whose process has the memory that a test says."""
+    """A FreedMemory whose process uses as much memory as the test sets."""
 
     def __init__(self, come_back: Callable[[int], int]) -> None:
         self.resident, self.now, self.trims = IN_USE, 0.0, 0
@@ -79,7 +79,7 @@ def test_memory_is_given_back_when_it_is_much(resident: int, trims: int) -> None
 
 
 def test_memory_in_use_is_left_alone() -> None:
-    """Where nothing comes back, it is tried ever less often; where something does, as often as at first."""
+    """If nothing comes back, memory is trimmed ever less often; if something does, as often as at first."""
     watched = Watched(lambda resident: resident - WORTH_BYTES + 1)
     watched.resident = 100 * MUCH
     assert watched.run(2 * LONGEST_REST_SECONDS) <= 9

@@ -126,7 +126,7 @@ def test_counts_are_counters(run: RunFolder) -> None:
     }
 
 
-def test_what_there_is_nothing_to_tell_of_is_absent(run: RunFolder) -> None:
+def test_gauges_without_a_value_are_absent(run: RunFolder) -> None:
     def names(**more: Any) -> set[str]:
         return {name.partition("{")[0] for name in metrics(run, **more)}
 
@@ -146,7 +146,7 @@ def test_build_info(run: RunFolder) -> None:
     )
 
 
-def test_promlint_has_nothing_to_say(run: RunFolder, tmp_path: Path) -> None:
+def test_promlint_finds_no_fault(run: RunFolder, tmp_path: Path) -> None:
     """promlint is the linter of `promtool check metrics`."""
     path = f"{os.environ['PATH']}:{Path(sys.executable).parent}"
     go = shutil.which("go", path=path)

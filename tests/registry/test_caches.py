@@ -145,7 +145,7 @@ with shard.writing() as t: t.keys.change(replace(t.keys.find(argv[1]), state=Key
     dead = in_another_process(f"exec({code!r})", folder, key.key_id, fault=fault)
     assert dead.returncode == -signal.SIGKILL, dead.stderr
     assert shard.is_fresh() is not bumped, "a writer killed between commit and bump leaves the epoch as it was"
-    Words(words_path(folder)).bump_all()  # what the supervisor does then
+    Words(words_path(folder)).bump_all()  # the supervisor does this when a child has died
     assert shard.catch_up() is (fault != "commit.before")
     found = shard.find_key(key.key_id)
     assert found is not None
@@ -315,7 +315,7 @@ def test_a_material_that_the_keyring_lost_is_loaded_again(shard: Shard) -> None:
     again = shard.current_material(key)
     assert (again.prefix, again.handle != loaded.handle) == (loaded.prefix, True)
     shard.forget_material(loaded)
-    assert warm_material(shard, loaded.prefix) is again, "an old one is no reason to drop the new one"
+    assert warm_material(shard, loaded.prefix) is again, "an old material is no reason to drop the new one"
 
 
 def test_a_material_is_found_by_its_prefix_for_its_own_key_only(shard: Shard) -> None:
@@ -334,7 +334,7 @@ def test_a_material_is_found_by_its_prefix_for_its_own_key_only(shard: Shard) ->
 def test_a_created_key_is_read_back_before_success(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     key, material = new_key(shard)
     foreign = replace(material, wrapped=new_key(shard)[1].wrapped)
-    with pytest.raises(KeyUnavailableException, match="does not open"), shard.writing() as transaction:
+    with pytest.raises(KeyUnavailableException, match="does not unwrap"), shard.writing() as transaction:
         transaction.keys.add(key, foreign)
 
 

@@ -33,7 +33,7 @@ DUE: list[tuple[Due, dict[str, Any], int | None, str]] = [
     (Due.ROTATION, {**ROTATES, "next_rotation_ns": 10}, 10, "at its moment"),
     (Due.ROTATION, {**ROTATES, "next_rotation_ns": 11}, None, "not before"),
     (Due.ROTATION, {**ROTATES, "state": KeyState.DISABLED, "next_rotation_ns": 1}, None, "a disabled key waits"),
-    (Due.ROTATION, {**ROTATES, **PENDING, "next_rotation_ns": 1}, None, "a key pending deletion too"),
+    (Due.ROTATION, {**ROTATES, **PENDING, "next_rotation_ns": 1}, None, "a key pending deletion waits too"),
     (Due.ROTATION, {}, None, "off"),
 ]
 
@@ -48,7 +48,7 @@ def test_keys_due(store: Shard, due: Due, changes: dict[str, Any], at: int | Non
 
 
 def test_keys_with_a_material_that_expires_are_due_once_each(store: Shard) -> None:
-    """The key's state does not matter. Material that waits for a rotation expires too; deleted material does not."""
+    """The key's state does not matter. Material pending rotation expires too; deleted material does not."""
     with store.writing() as transaction:
         every = [transaction.keys.add(*external(store)) for _ in range(3)]
         for key in every[:2]:

@@ -118,7 +118,7 @@ def test_a_start_on_a_full_disk_is_refused_and_the_next_one_is_whole(disk: Path,
     shards.close()
 
 
-def test_what_takes_rights_away_commits_on_a_full_disk(disk: Path) -> None:
+def test_writes_that_take_rights_away_commit_on_a_full_disk(disk: Path) -> None:
     start(disk / "data")
     shards = opened(disk / "data")
     shard = shards.default

@@ -1,4 +1,4 @@
-"""The registry's contract for materials: rotation, first import, deletion, materials that wait."""
+"""The registry's contract for materials: rotation, first import, deletion, materials pending rotation."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_deleted_material_leaves_the_keyring_and_can_be_imported_again(store: Sh
     assert store.current_material(key).material_id == material.material_id
 
 
-def test_material_that_waits_for_a_rotation_decrypts_nothing(store: Shard) -> None:
+def test_material_pending_rotation_decrypts_nothing(store: Shard) -> None:
     key = add_key(store)
     with store.writing() as transaction:
         waits = transaction.materials.add(another(store, key, state=MaterialState.PENDING_ROTATION))

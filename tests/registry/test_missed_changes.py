@@ -37,7 +37,7 @@ def test_a_change_that_was_not_announced_is_found_once(shard: Shard, folder: Pat
         found = transaction.keys.find(key.key_id)
         assert found is not None
         transaction.keys.change(dataclasses.replace(found, state=KeyState.DISABLED))
-    assert other.is_fresh(), "nobody has said anything"
+    assert other.is_fresh(), "the change was not announced"
     missed.look()
     assert missed.found == 0, "a writer may be about to announce it"
     missed.look()
@@ -53,7 +53,7 @@ def test_a_change_that_was_not_announced_is_found_once(shard: Shard, folder: Pat
     other.close()
 
 
-def test_what_was_announced_is_not_found(shard: Shard, missed: MissedChanges) -> None:
+def test_announced_changes_are_not_found(shard: Shard, missed: MissedChanges) -> None:
     key = add_key(shard)
     for turn in range(10):
         switch(shard, key.key_id, (KeyState.DISABLED, KeyState.ENABLED)[turn % 2])
@@ -65,7 +65,7 @@ def test_what_was_announced_is_not_found(shard: Shard, missed: MissedChanges) ->
 
 
 def test_a_change_is_found_while_others_go_on(shard: Shard, folder: Path, missed: MissedChanges) -> None:
-    """Both looks see other numbers, with the same difference."""
+    """The two looks see different numbers with the same difference."""
     key, other = add_key(shard), opened(folder).default
     with other.registry.writing() as transaction:  # not other.writing, which announces
         found = transaction.keys.find(key.key_id)
@@ -79,7 +79,7 @@ def test_a_change_is_found_while_others_go_on(shard: Shard, folder: Path, missed
 
 
 def test_a_write_that_is_undone_is_not_missed(shard: Shard, missed: MissedChanges) -> None:
-    """Else a caller whose writes fail could make the region cold for all others."""
+    """Otherwise a caller whose writes fail could make the region's caches cold for all others."""
     key = add_key(shard)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), shard.writing() as transaction:
@@ -92,7 +92,7 @@ def test_a_write_that_is_undone_is_not_missed(shard: Shard, missed: MissedChange
 def test_a_look_at_a_shard_that_nobody_writes_reads_nothing(
     shard: Shard, missed: MissedChanges, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It costs one system call for each shard, since the keeper looks each second for good."""
+    """A look costs one system call for each shard, because the keeper looks every second."""
     add_key(shard)
     time.sleep(0.3)
     missed.look()

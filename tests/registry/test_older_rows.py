@@ -77,7 +77,7 @@ def saved(path: Path, kept: Path) -> None:
 
 
 def put_back(kept: Path, path: Path, table: str) -> None:
-    """Gives a table of today's shard the rows of an older copy."""
+    """Replaces the rows of a table with those of an older copy."""
     with closing(sqlite3.connect(path, isolation_level=None)) as shard:
         shard.execute("ATTACH ? AS older", [str(kept)])
         shard.execute(f"DELETE FROM {table}")
@@ -89,7 +89,7 @@ def refused(folder: Path, text: str) -> None:
         start(folder)
 
 
-# --- what is whole -----------------------------------------------------------------------------------------------
+# --- shards that nobody has changed ------------------------------------------------------------------------------
 
 
 def test_no_write_disturbs_the_row_hashes(folder: Path) -> None:
@@ -157,7 +157,7 @@ ROLLED_BACK: list[tuple[str, str, Callable[[Shard, Key], None]]] = [
 def test_rows_of_an_older_copy_are_noticed(
     folder: Path, tmp_path: Path, what: str, table: str, change: Callable[[Shard, Key], None]
 ) -> None:
-    """At the next start, and by the bucket in which the row lies, while the shard is open."""
+    """They are noticed at the next start, and while the shard is open by the bucket in which the row lies."""
     shards = opened(folder)
     shard = shards.default
     key = write_each_kind(shard)
@@ -171,7 +171,7 @@ def test_rows_of_an_older_copy_are_noticed(
 
 
 @pytest.mark.parametrize("table", ROW_TABLES)
-def test_a_removed_row_is_missed(folder: Path, table: str) -> None:
+def test_a_removed_row_is_noticed(folder: Path, table: str) -> None:
     shards = opened(folder)
     write_each_kind(shards.default)
     with shards.default.writing() as transaction:
@@ -231,7 +231,7 @@ SPOILED_MARKS: list[tuple[str, Callable[[Path], object], str]] = [
 
 
 @pytest.mark.parametrize(("what", "spoil", "text"), SPOILED_MARKS, ids=[case[0] for case in SPOILED_MARKS])
-def test_a_mark_that_is_missing_or_changed_is_a_refusal(
+def test_a_mark_that_is_missing_or_changed_stops_the_start(
     folder: Path, what: str, spoil: Callable[[Path], object], text: str
 ) -> None:
     shards = opened(folder)
@@ -246,8 +246,8 @@ def test_a_mark_that_is_missing_or_changed_is_a_refusal(
     start(folder)
 
 
-def test_an_older_mark_trails_the_shard_and_is_no_refusal(folder: Path, tmp_path: Path) -> None:
-    """A power cut leaves such a mark: it takes the last 100 ms of it."""
+def test_an_older_mark_trails_the_shard_and_does_not_stop_the_start(folder: Path, tmp_path: Path) -> None:
+    """A power cut leaves such a mark: the writes to it of the last 100 ms are lost."""
     mark = folder / "marks" / f"{REGION}.mark"
     older = mark.read_bytes()
     shards = opened(folder)
@@ -282,7 +282,7 @@ def test_a_lost_log_is_noticed(folder: Path, tmp_path: Path) -> None:
 # --- missing shards ----------------------------------------------------------------------------------------------
 
 
-def test_a_missing_shard_that_the_mark_knows_is_a_refusal(folder: Path) -> None:
+def test_a_missing_shard_that_the_mark_knows_stops_the_start(folder: Path) -> None:
     shards = opened(folder)
     add_key(shards.default)
     shards.close()
@@ -295,7 +295,7 @@ def test_a_missing_shard_that_the_mark_knows_is_a_refusal(folder: Path) -> None:
     assert not shard_file(folder).exists()
 
 
-def test_a_missing_shard_that_the_audit_log_knows_is_a_refusal(folder: Path) -> None:
+def test_a_missing_shard_that_the_audit_log_knows_stops_the_start(folder: Path) -> None:
     (folder / "audit").mkdir()
     (folder / "audit" / "keeper.jsonl.1").write_text(f'{{"eventName":"CreateKey","awsRegion":"{REGION}"}}\n')
     shard_file(folder).unlink()
@@ -303,7 +303,7 @@ def test_a_missing_shard_that_the_audit_log_knows_is_a_refusal(folder: Path) -> 
         start(folder)
 
 
-def test_a_region_that_nothing_knows_is_made_beside_a_root_key(folder: Path) -> None:
+def test_a_region_that_neither_mark_nor_audit_log_knows_is_made(folder: Path) -> None:
     (folder / "audit").mkdir()
     (folder / "audit" / "keeper.jsonl").write_text(f'{{"awsRegion":"{REGION}"}}\n')
     start(folder, (REGION, "eu-north-1"))
@@ -313,7 +313,7 @@ def test_a_region_that_nothing_knows_is_made_beside_a_root_key(folder: Path) -> 
 # --- a restore over a running server -----------------------------------------------------------------------------
 
 
-def test_a_shard_that_was_replaced_is_served_no_more(folder: Path, tmp_path: Path) -> None:
+def test_a_shard_that_was_replaced_is_no_longer_served(folder: Path, tmp_path: Path) -> None:
     shards = opened(folder)
     shard = shards.default
     key = add_key(shard)
@@ -334,7 +334,7 @@ OLD_SHARD = Path(__file__).parents[1] / "vectors" / "shard_0001.zip"
 
 
 @pytest.mark.parametrize("fault", ["commit.before", "commit.after", "mark.before", "mark.after"])
-def test_a_write_that_was_killed_is_no_difference(folder: Path, fault: str) -> None:
+def test_a_killed_writer_leaves_no_difference(folder: Path, fault: str) -> None:
     """The mark trails the shard by a commit that was never answered."""
     code = "start(Path(argv[0])); shards = opened(Path(argv[0])); [add_key(shards.default) for _ in range(3)]"
     dead = in_another_process(code, folder, fault=f"{fault}:3")
@@ -354,7 +354,7 @@ def old_shard(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["start.hash.before", "start.hash.after"])
-def test_first_row_hashes_that_were_killed_are_made_again(tmp_path: Path, fault: str) -> None:
+def test_first_row_hashes_are_made_again_after_a_kill(tmp_path: Path, fault: str) -> None:
     old_shard(tmp_path)
     dead = in_another_process("start(Path(argv[0]))", tmp_path, fault=fault)
     assert dead.returncode == -signal.SIGKILL, dead.stderr
@@ -367,7 +367,7 @@ def test_first_row_hashes_that_were_killed_are_made_again(tmp_path: Path, fault:
 
 
 @pytest.mark.parametrize("fault", ["start.hash.before", "start.hash.after"])
-def test_an_acceptance_that_was_killed_is_made_again(folder: Path, tmp_path: Path, fault: str) -> None:
+def test_an_acceptance_is_made_again_after_a_kill(folder: Path, tmp_path: Path, fault: str) -> None:
     shards = opened(folder)
     saved(shard_file(folder), tmp_path / "older")
     add_key(shards.default)
@@ -392,7 +392,7 @@ def test_an_old_shard_gets_no_row_hashes_over_a_damaged_row(tmp_path: Path) -> N
     start(tmp_path)
 
 
-def test_a_copy_of_before_the_row_hashes_is_older_than_the_mark(tmp_path: Path) -> None:
+def test_a_copy_from_before_the_row_hashes_is_older_than_the_mark(tmp_path: Path) -> None:
     old_shard(tmp_path)
     kept = shard_file(tmp_path).read_bytes()
     start(tmp_path)

@@ -1,4 +1,4 @@
-"""The partition of a shard: by its region when it is made, and kept from then on."""
+"""A new shard gets the partition of its region, and keeps the partition that it was made with."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def test_a_new_shard_is_in_the_partition_of_its_region(tmp_path: Path) -> None:
     assert partitions(tmp_path / "data", REGIONS) == PARTITIONS, "after a restart too"
 
 
-def test_the_setting_overrides_it(tmp_path: Path) -> None:
+def test_the_setting_overrides_the_partition_of_the_region(tmp_path: Path) -> None:
     assert partitions(tmp_path / "data", REGIONS[:2], "aws-test") == ["aws-test", "aws-test"]
 
 
 def test_a_shard_keeps_the_partition_that_it_was_made_with(tmp_path: Path) -> None:
-    """A data directory of before, when all shards were made in `aws` unless the setting said otherwise."""
+    """Earlier versions made all shards in `aws` unless the setting said otherwise."""
     assert partitions(tmp_path / "data", REGIONS[:2], "aws") == ["aws", "aws"]
     assert partitions(tmp_path / "data", REGIONS[:3]) == ["aws", "aws", "aws-us-gov"]
     with pytest.raises(WillNotStart, match="belongs to partition aws-us-gov, but the configuration says aws"):
@@ -51,7 +51,7 @@ def test_a_shard_keeps_the_partition_that_it_was_made_with(tmp_path: Path) -> No
 
 
 def test_a_partition_that_was_changed_on_disk_is_refused(tmp_path: Path) -> None:
-    """The setting no longer says which it must be; the row's MAC and the wrapped region key do."""
+    """Without the setting, the row's MAC and the wrapped region key still bind the partition."""
     folder = tmp_path / "data"
     partitions(folder, REGIONS[1:2])
     with sqlite3.connect(folder / "regions" / "cn-north-1.sqlite") as database:

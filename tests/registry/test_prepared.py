@@ -1,4 +1,4 @@
-"""Statements that the driver runs give what SQLAlchemy's own execution gives."""
+"""Statements that the driver runs give the same results as SQLAlchemy's own execution."""
 
 from __future__ import annotations
 

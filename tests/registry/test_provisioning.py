@@ -151,7 +151,7 @@ def test_a_refused_start_leaves_no_key_loaded(tmp_path: Path) -> None:
         (
             "a file of an older version",
             lambda folder: (folder / "run" / "words").write_bytes(bytes(16)),
-            "is no words file, or is damaged. Restart the server",
+            "is not a words file, or is damaged. Restart the server",
         ),
         ("not migrated", _newer, "is not migrated"),
     ],

@@ -1,5 +1,5 @@
-"""The bytes of row hashes and marks, against a second implementation and the vectors of version 1; which versions of
-SQLite lose commits."""
+"""Row hashes and marks have the bytes that a second implementation makes and the vectors of version 1 have; the
+versions of SQLite that lose commits are known."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_the_key_is_that_of_the_rows_macs(shard: Shard) -> None:
         ("3.44.6", False), ("3.50.7", False), ("3.51.3", False), ("3.53.4", False), ("4.0.0", False),
     ],
 )  # fmt: skip
-def test_which_versions_of_sqlite_lose_commits(version: str, loses: bool) -> None:
+def test_versions_of_sqlite_that_lose_commits(version: str, loses: bool) -> None:
     """Source: https://www.sqlite.org/wal.html, "The WAL-Reset Bug"."""
     assert loses_commits(version) == loses
     assert (sqlite_advice(version) is not None) == loses

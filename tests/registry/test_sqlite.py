@@ -141,7 +141,7 @@ def test_a_closed_registry_refuses(folder: Path) -> None:
     [
         ("journal_mode", "wal"),  # readers beside a writer
         ("synchronous", 2),  # FULL: a commit is on the disk when it returns
-        ("secure_delete", 1),  # what is deleted is overwritten
+        ("secure_delete", 1),  # deleted content is overwritten
         ("foreign_keys", 1),
     ],
 )
@@ -182,7 +182,7 @@ PLANS = [
     ("upcoming deletions", "SELECT count(*), min(deletion_ns) FROM keys WHERE state IN (?, ?)"),
     ("upcoming expiry", "SELECT min(expires_ns) FROM materials"),
     ("tags of a key", "SELECT * FROM tags WHERE key_id = ? AND tag_key > ? ORDER BY tag_key LIMIT 9"),
-    ("a pair that lies ready", "SELECT * FROM import_pairs WHERE spec = ? AND key_id IS NULL ORDER BY created_ns"),
+    ("the oldest ready pair", "SELECT * FROM import_pairs WHERE spec = ? AND key_id IS NULL ORDER BY created_ns"),
     ("pairs of a key", "DELETE FROM import_pairs WHERE key_id = ?"),
     ("pairs that expire", "DELETE FROM import_pairs WHERE expires_ns <= ?"),
     ("answers that are too old", "DELETE FROM remembered_answers WHERE created_ns < ?"),

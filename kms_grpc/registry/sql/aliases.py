@@ -120,7 +120,7 @@ def _alias(row: Row) -> Alias:
 
 
 def _is_row_of(row: Row, account: str, name: str) -> bool:
-    """Returns whether a damaged row is that alias's: two of its three names say so."""
+    """Returns whether a damaged row is that alias's: at least two of its names (name, digest and ARN) say so."""
     values = ALIAS.values(row)
     by_arn = str(values["arn"]).endswith(f":{account}:{name}")
     by_name = values["account"] == account and values["name"] == name

@@ -192,7 +192,7 @@ def _key(row: Row) -> Key:
 
 
 def _is_row_of(row: Row, key_id: str) -> bool:
-    """Returns whether a damaged row is that key's: two of its three names say so."""
+    """Returns whether a damaged row is that key's: at least two of its names (key id, digest and ARN) say so."""
     values = KEY.values(row)
     by_arn = str(values["arn"]).endswith(f":key/{key_id}")
     return int(sum((values["key_id"] == key_id, values["digest"] == digest(key_id), by_arn))) >= 2

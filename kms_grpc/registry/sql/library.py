@@ -1,6 +1,6 @@
 """The SQLite library that the registry uses.
 
-SQLite from 3.7.0 on, before 3.51.3 (but for 3.50.7 and 3.44.6), can lose committed pages when one connection copies the
+SQLite from 3.7.0 on, before 3.51.3 (except 3.50.7 and 3.44.6), can lose committed pages when one connection copies the
 write-ahead log into the file while the commit of another starts the log anew (https://www.sqlite.org/wal.html, "The
 WAL-Reset Bug"). Many processes share a shard here. So the registry takes the library in the wheel of pysqlite3 where
 there is one, and Python's own elsewhere. Nothing else of the program opens a shard: two libraries in one process would

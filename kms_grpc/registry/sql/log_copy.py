@@ -1,8 +1,8 @@
-"""When a shard's write-ahead log is copied into its file: a second after the last copy if anything was written, and at
-each pass of the keeper (four a second) from 4 MiB on. SQLite starts the log anew without making its file
+"""Decides when a shard's write-ahead log is copied into its file: a second after the last copy if anything was written,
+and at each pass of the keeper (four a second) from 4 MiB on. SQLite starts the log anew without making its file
 smaller, so the size does not tell how much of it waits.
 
-A log that is damaged or lost takes with it no more than was committed since; the mark tells that something is missing.
+With a log that is damaged or lost, only the commits since the last copy are lost; the mark tells that they are missing.
 """
 
 from __future__ import annotations

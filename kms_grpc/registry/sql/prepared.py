@@ -47,7 +47,7 @@ def run(
     connection: Connection, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]
 ) -> Result:
     """Runs a statement once, or once for each of several sets of values. The result must be fetched completely, or
-    closed, before the connection is used again. KeyError if a value is missing. Raises SQLAlchemy's IntegrityError, and
+    closed, before the connection is used again. Raises KeyError if a value is missing, SQLAlchemy's IntegrityError, and
     other errors as the driver or SQLAlchemy does."""
     names = values if isinstance(values, Mapping) else values[0]
     prepared = _find(statement, connection.dialect, tuple(names))

@@ -55,8 +55,8 @@ class Reader:
         return None, [row for row in (named, second) if row is not None]
 
     def page(self, kind: RowKind, statement: Executable, parameters: Values, limit: int) -> list[Row]:
-        """Returns the first `limit` whole rows that the statement gives. Damaged rows among them take no place of
-        others, wherever they stand."""
+        """Returns the first `limit` whole rows that the statement gives. Damaged rows do not count, wherever they
+        stand."""
         damaged = 0
         while True:
             rows = self.all(statement, {**parameters, "limit_rows": limit + damaged})
@@ -66,7 +66,7 @@ class Reader:
             damaged = 2 * (len(rows) - len(found))
 
     def undamaged(self, kind: RowKind, rows: Sequence[Row]) -> Iterator[Row]:
-        """Gives the whole rows among `rows`; logs the others, each once."""
+        """Yields the whole rows among `rows`; logs the others, each once."""
         for row in rows:
             if self.macs.holds(kind, row):
                 yield row

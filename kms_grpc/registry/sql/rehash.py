@@ -1,5 +1,5 @@
-"""Row hashes made anew over all rows that are there: of a new shard, of one without them, and of one that was
-restored."""
+"""Makes the row hashes anew over all rows that are there: for a new shard, for one without row hashes, and for one that
+was restored."""
 
 from __future__ import annotations
 

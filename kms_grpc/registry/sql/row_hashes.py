@@ -47,7 +47,7 @@ def _some(count: int) -> Executable:
 
 
 def element(macs: RowMac, mac: bytes) -> int:
-    """Returns what a row with this MAC adds to the total of its bucket."""
+    """Returns the number that a row with this MAC adds to the total of its bucket."""
     return int.from_bytes(macs.derive(b"element", mac))
 
 
@@ -79,8 +79,8 @@ class HashChanges:
         self._pending[place[0]] = (count + sign, total + sign * element(self._macs, mac))
 
     def store(self, execute: Execute, region: str, marked: Marked) -> dict[int, int]:
-        """Stores the changed buckets and returns their new counters. KMSInternalException if a bucket is damaged or
-        older than the mark: what was committed must not be covered up by a newer counter."""
+        """Stores the changed buckets and returns their new counters. Raises KMSInternalException if a bucket is damaged
+        or older than the mark: a newer counter must not cover that up."""
         changed = [bucket for bucket, change in sorted(self._pending.items()) if change != (0, 0)]
         if not changed:
             return {}

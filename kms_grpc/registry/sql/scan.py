@@ -1,8 +1,9 @@
 """Scans of protected rows: damaged ones, and buckets of the row hashes whose rows are not those that were committed.
 
-A damaged row may still carry the MAC that it was written with (another column was changed), or its columns may still be
-those (the MAC was changed). A bucket is whole if its whole rows, together with some of the damaged ones in either
-reading, add up to its hash: such a row is unavailable by its name, and no other row can be older for it.
+A damaged row may still carry the MAC that it was written with (another column was changed), or still have the columns
+that it was written with (the MAC was changed). A bucket is whole if its whole rows, together with some of the damaged
+ones in either reading, add up to its hash: a damaged row is then unavailable by its name, and no other row is an older
+one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _AT_ONCE: Final = 1_000
 ANYWHERE: Final = -1
 """Stands for the bucket of a damaged row whose place does not name one."""
 _CANDIDATES_LIMIT: Final = 12
-"""Damaged rows that are tried in one bucket. One with more of them counts as older."""
+"""Damaged rows that are tried in one bucket. A bucket with more of them counts as older."""
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class Scan:
         return self._examine(ALL, ((kind, kind.select) for kind in self._kinds))
 
     def some(self, buckets: range) -> Findings:
-        """Scans the rows of neighbouring buckets. A row whose MAC is no bytes is in none; `whole` finds it."""
+        """Scans the rows of neighbouring buckets. A row whose place is not bytes is in no bucket; `whole` finds it."""
         return self._examine(buckets, ((kind, _of_buckets(kind, buckets)) for kind in self._kinds))
 
     def counters(self) -> Findings:
@@ -67,7 +68,7 @@ class Scan:
         return findings
 
     def macs_of_rows(self) -> Iterator[tuple[bytes, bytes]]:
-        """Gives the places and MACs that rows carry, those of damaged rows included."""
+        """Yields the places and MACs that rows carry, those of damaged rows included."""
         for kind in self._kinds:
             for row in self._rows(kind.select):
                 place, mac = row[kind.place_at], row[-1]
@@ -94,7 +95,7 @@ class Scan:
         return findings
 
     def _readings(self, kind: RowKind, row: Row) -> Iterator[bytes]:
-        """Gives the MACs that a damaged row may have had before."""
+        """Yields the MACs that a damaged row may have had before."""
         for mac in {self._macs.of(kind, row), row[-1]}:
             if isinstance(mac, bytes) and mac:
                 yield mac
@@ -121,7 +122,7 @@ class Scan:
 
 
 def _add_up(elements: list[int], count: int, total: int) -> bool:
-    """Returns whether some `count` of the elements have that sum."""
+    """Returns whether any `count` of the elements have that sum."""
     if count == 0:
         return total == 0
     if not 0 < count <= len(elements) <= _CANDIDATES_LIMIT:

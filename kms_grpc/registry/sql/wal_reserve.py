@@ -1,10 +1,10 @@
 """A reserve of disk space in a shard: blocks allocated beyond the end of its write-ahead log.
 
 A transaction appends to the write-ahead log, so one that may spend the reserve commits on a full disk. Any other is
-refused while the file system has no room outside the reserve. Checkpoints need no new blocks for it: they are left to
-the time when there is room again.
+refused while the file system has no room outside the reserve. The reserve has no blocks for checkpoints, which wait
+until there is room again.
 
-The log may be opened here, unlike the shard's file: SQLite holds its locks on the others (shards' sqlite.py).
+The log may be opened here, unlike the shard's file: SQLite holds no locks on it (sqlite.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kms_grpc.audit import reserve
 KEPT_BYTES: Final = 1280 * 1024
 """Bytes that marked transactions may spend. One of them appends 44 to 72 KiB."""
 STEP_BYTES: Final = 256 * 1024
-"""The reserve is allocated in advance by so much, and so much must be free outside it."""
+"""The reserve is allocated larger by this, and this much must be free outside it."""
 
 
 class WalReserve:

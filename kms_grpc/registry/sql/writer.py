@@ -63,7 +63,7 @@ class Writer(Reader):
         return run(self._connection, statement, parameters)
 
     def add(self, statement: Executable, kind: RowKind, values: Values, exists: str) -> None:
-        """Inserts a protected row. AlreadyExistsException with the text `exists` if its name is taken."""
+        """Inserts a protected row. Raises AlreadyExistsException with the text `exists` if its name is taken."""
         sealed = self.macs.seal(kind, values)
         try:
             self.execute(statement, sealed)
@@ -81,7 +81,8 @@ class Writer(Reader):
         return row, damaged
 
     def change(self, statement: Update, kind: RowKind, values: Values, seen: Values, name: str) -> None:
-        """Updates the row that `seen` identifies by name and revision. ConflictException if the revision is another."""
+        """Updates the row that `seen` identifies by name and revision. Raises ConflictException if the revision is
+        another."""
         sealed = self.macs.seal(kind, values)
         former = self._former(statement, kind, seen)
         if former is None or self.execute(statement, {**sealed, **seen}).rowcount != 1:
@@ -103,7 +104,8 @@ class Writer(Reader):
             self._macs_noted[kind.label, digest] = mac
 
     def remove_seen(self, statement: Delete, kind: RowKind, seen: Values, name: str) -> None:
-        """Deletes the row that `seen` identifies by name and revision. ConflictException if the revision is another."""
+        """Deletes the row that `seen` identifies by name and revision. Raises ConflictException if the revision is
+        another."""
         if self.remove(statement, kind, seen) != 1:
             raise _conflict(name)
 
