@@ -20,8 +20,9 @@ from kms_grpc.config import Limits, Quotas
 from kms_grpc.errors import KMSError
 from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
-from kms_grpc.registry.base import OutboxRow, Transaction
+from kms_grpc.registry.base import Transaction
 from kms_grpc.registry.basis import Basis
+from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard, Shards
 
 

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from kms_grpc.errors import ValidationException
 from kms_grpc.operations.call import Call
-from kms_grpc.registry.base import ANSWERS_KEPT_NS, RememberedAnswer
+from kms_grpc.registry.rows import ANSWERS_KEPT_NS, RememberedAnswer
 
 
 def remembered(call: Call, request: Any, response: type[Message]) -> Message | None:

@@ -20,7 +20,8 @@ from kms_grpc.clock import DAY_NS
 from kms_grpc.errors import KMSError
 from kms_grpc.model.key import MATERIALS_LIMIT, Key, KeyState, MaterialState, RotationType
 from kms_grpc.model.key_transitions import Event, after, with_materials
-from kms_grpc.registry.base import Due, OutboxRow, Transaction
+from kms_grpc.registry.base import Transaction
+from kms_grpc.registry.rows import Due, OutboxRow
 from kms_grpc.registry.shards import Shard
 
 AT_ONCE: Final = 100

@@ -32,7 +32,7 @@ from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.signals import Signals
 from kms_grpc.processes.upkeep import MarkSync, Upkeep, run_all
 from kms_grpc.processes.writability import Writability
-from kms_grpc.registry.base import ANSWERS_KEPT_NS
+from kms_grpc.registry.rows import ANSWERS_KEPT_NS
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql.library import sqlite_advice
 

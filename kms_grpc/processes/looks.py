@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from kms_grpc.registry.base import Upcoming
+from kms_grpc.registry.rows import Upcoming
 from kms_grpc.registry.shards import Shard
 
 ANYWAY_NS: Final = 60 * 10**9

@@ -20,7 +20,8 @@ import msgspec
 from kms_grpc.audit.log import FileAuditLog
 from kms_grpc.errors import KMSError
 from kms_grpc.faults import fault_point
-from kms_grpc.registry.base import OutboxRow, Registry
+from kms_grpc.registry.base import Registry
+from kms_grpc.registry.rows import OutboxRow
 
 BATCH: Final = 200
 POSITION_STEP: Final = 1024 * 1024

@@ -24,8 +24,8 @@ from kms_grpc.audit.record import shard_event
 from kms_grpc.clock import Clock
 from kms_grpc.errors import KMSError
 from kms_grpc.folder_watch import WRITTEN, FolderWatch
-from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.mark import MarkUnusable
+from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql.row_hashes import BUCKETS
 

@@ -21,9 +21,9 @@ from kms_grpc.crypto.errors import StaleHandle
 from kms_grpc.errors import DependencyTimeoutException, NotFoundException, UnrecognizedClientException
 from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.principal import Principal
-from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.loaded_materials import LoadedMaterial
 from kms_grpc.registry.owned_keys import ACCESS_KEYS, Reason, owned_key, using
+from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard
 
 SECRET_BYTES: Final = 30

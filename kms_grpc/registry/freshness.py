@@ -15,11 +15,11 @@ from typing import Any
 from kms_grpc.audit.record import shard_event
 from kms_grpc.clock import Clock
 from kms_grpc.errors import KeyUnavailableException, KMSError
-from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.comparison import compare
 from kms_grpc.registry.logged_keys import logged_keys
 from kms_grpc.registry.mark import MarkUnusable, largest_counter
 from kms_grpc.registry.own_row import WillNotStart, in_words
+from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.sql.registry import SqlRegistry
 from kms_grpc.registry.sql.row_hashes import BUCKETS
 from kms_grpc.registry.sql.shard_row import ShardRow

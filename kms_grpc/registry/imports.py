@@ -9,8 +9,8 @@ from kms_grpc.crypto.ciphertext_blob import kid_of
 from kms_grpc.crypto.framing import frame
 from kms_grpc.errors import InvalidCiphertextException
 from kms_grpc.model.key import ImportPair, Key
-from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.owned_keys import IMPORT_WRAPPING_KEYS, Reason, using
+from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard
 
 BITS: Final = {"RSA_2048": 2048, "RSA_3072": 3072, "RSA_4096": 4096}

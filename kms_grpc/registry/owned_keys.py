@@ -16,8 +16,8 @@ from kms_grpc.crypto.new_uuid import new_uuid
 from kms_grpc.errors import AlreadyExistsException, DependencyTimeoutException, KMSError
 from kms_grpc.model.arn import ALIAS_PREFIX, alias_arn, key_arn
 from kms_grpc.model.key import Alias, Key, KeyKind, KeyState
-from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.loaded_materials import LoadedMaterial
+from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard
 
 IMPORT_WRAPPING_KEYS: Final = "import-wrapping-keys"

@@ -20,7 +20,8 @@ from kms_grpc.processes import outbox
 from kms_grpc.processes.clock_trust import ClockTrust
 from kms_grpc.processes.keeper import PeriodicWork
 from kms_grpc.processes.outbox import BATCH, OutboxCopier
-from kms_grpc.registry.base import ANSWERS_KEPT_NS, Registry, RememberedAnswer, Transaction
+from kms_grpc.registry.base import Registry, Transaction
+from kms_grpc.registry.rows import ANSWERS_KEPT_NS, RememberedAnswer
 from tests.processes.outbox_copies import REGIONS, copied, copy, put_into_outbox
 from tests.processes.small_disk import fill, small_disk
 from tests.processes.stand_in_server import ROOT

@@ -24,7 +24,7 @@ from kms_grpc.model.key import KeyState
 from kms_grpc.processes import upkeep
 from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.processes.upkeep import MarkSync, Upkeep
-from kms_grpc.registry.base import OutboxRow
+from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql import log_copy, sqlite
 from kms_grpc.registry.sql.library import sqlite3

@@ -16,8 +16,8 @@ from kms_grpc.errors import InvalidCiphertextException, KeyUnavailableException,
 from kms_grpc.model.principal import Principal
 from kms_grpc.registry import access_keys
 from kms_grpc.registry.access_keys import StoredSigners, create_access_key, delete_access_key, list_access_keys
-from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.owned_keys import Reason
+from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql import tables
 from kms_grpc.registry.sql.library import sqlite3

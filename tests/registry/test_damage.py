@@ -12,8 +12,8 @@ import pytest
 
 from kms_grpc.errors import KeyUnavailableException, KMSInternalException
 from kms_grpc.model.key import Alias, Key
-from kms_grpc.registry.base import RememberedAnswer
 from kms_grpc.registry.own_row import WillNotStart
+from kms_grpc.registry.rows import RememberedAnswer
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql import tables
 from kms_grpc.registry.sql.library import sqlite3

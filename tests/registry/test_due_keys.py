@@ -13,7 +13,7 @@ from kms_grpc.model.key import (
     MaterialState,
     Origin,
 )
-from kms_grpc.registry.base import Due
+from kms_grpc.registry.rows import Due
 from kms_grpc.registry.shards import Shard
 from tests.registry.damaging import damage
 from tests.registry.made import (

@@ -13,8 +13,8 @@ import pytest
 
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.model.key import KeyState
-from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.own_row import WillNotStart
+from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql.wal_reserve import KEPT_BYTES, WalReserve
 from tests.registry.made import ACCOUNT, REGION, add_alias, add_key, opened, start

@@ -15,7 +15,8 @@ from typing import Any
 
 from kms_grpc.errors import ConflictException, KMSError
 from kms_grpc.model.key import KeyState, Tag
-from kms_grpc.registry.base import RememberedAnswer, Transaction
+from kms_grpc.registry.base import Transaction
+from kms_grpc.registry.rows import RememberedAnswer
 from kms_grpc.registry.shards import Shard
 from tests.registry.made import ACCOUNT, OTHER_ACCOUNT, add_key, new_alias, new_key, opened
 

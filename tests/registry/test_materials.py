@@ -22,7 +22,8 @@ from kms_grpc.model.key import (
     RotationType,
     Tag,
 )
-from kms_grpc.registry.base import OutboxRow, Transaction
+from kms_grpc.registry.base import Transaction
+from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard
 from tests.registry.made import (
     ACCOUNT,

@@ -18,9 +18,9 @@ import pytest
 from kms_grpc.errors import DependencyTimeoutException, KMSInternalException
 from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.key import Key, KeyState, Tag
-from kms_grpc.registry.base import OutboxRow, RememberedAnswer
 from kms_grpc.registry.comparison import compare
 from kms_grpc.registry.own_row import WillNotStart
+from kms_grpc.registry.rows import OutboxRow, RememberedAnswer
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql.library import sqlite3
 from tests.registry.made import (

@@ -10,7 +10,8 @@ import pytest
 
 from kms_grpc.errors import AlreadyExistsException, ConflictException
 from kms_grpc.model.key import Key, KeyState
-from kms_grpc.registry.base import OutboxRow, Registry, RememberedAnswer, Transaction
+from kms_grpc.registry.base import Registry, Transaction
+from kms_grpc.registry.rows import OutboxRow, RememberedAnswer
 from kms_grpc.registry.shards import Shard
 from tests.registry.made import ACCOUNT, OTHER_ACCOUNT, add_alias, add_key, new_alias, new_key
 

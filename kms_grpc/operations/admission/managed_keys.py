@@ -15,7 +15,7 @@ from kms_grpc.errors import AlreadyExistsException
 from kms_grpc.model.arn import RESERVED_ALIAS_PREFIX, alias_arn, key_arn
 from kms_grpc.model.key import Alias, Key, KeyKind, KeyState
 from kms_grpc.operations.call import Call, MustWrite
-from kms_grpc.registry.base import OutboxRow
+from kms_grpc.registry.rows import OutboxRow
 
 ROTATION_DAYS: Final = 365
 SERVICE_SUFFIX: Final = ".amazonaws.com"

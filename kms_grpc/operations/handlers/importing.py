@@ -46,9 +46,9 @@ from kms_grpc.operations.call import Call
 from kms_grpc.operations.handlers.key_metadata import timestamp
 from kms_grpc.operations.kinds.write import Write
 from kms_grpc.registry import imports
-from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.loaded_materials import LoadedMaterial
 from kms_grpc.registry.owned_keys import IMPORT_TOKENS, Reason, provide, using
+from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 

@@ -17,7 +17,7 @@ from kms_grpc.operations.contract.wire import Wire
 from kms_grpc.operations.kinds.steps import end_dry_run, read_request, while_stale
 from kms_grpc.operations.kinds.unary import Keys, Response
 from kms_grpc.operations.operation import Operation, Request, Row
-from kms_grpc.registry.base import OutboxRow
+from kms_grpc.registry.rows import OutboxRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import and_, bindparam, delete, insert
 
 from kms_grpc.errors import KMSInternalException
-from kms_grpc.registry.base import RememberedAnswer
+from kms_grpc.registry.rows import RememberedAnswer
 from kms_grpc.registry.sql.reader import DIGEST
 from kms_grpc.registry.sql.rows import Row, RowKind, Values, digest
 from kms_grpc.registry.sql.tables import remembered_answers

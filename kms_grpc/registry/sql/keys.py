@@ -8,8 +8,8 @@ from dataclasses import replace
 from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 
 from kms_grpc.model.key import Key, KeyKind, KeyState, KeyUsage, Material, MaterialState, Origin
-from kms_grpc.registry.base import Due, Upcoming
 from kms_grpc.registry.missing_material import missing_material
+from kms_grpc.registry.rows import Due, Upcoming
 from kms_grpc.registry.sql.aliases import SqlWritableAliases
 from kms_grpc.registry.sql.key_counts import count_of, count_one_less, count_one_more
 from kms_grpc.registry.sql.materials import SqlWritableMaterials

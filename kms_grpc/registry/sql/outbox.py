@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import bindparam, delete, insert
 
-from kms_grpc.registry.base import OutboxRow
+from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.sql.reader import LIMIT, Reader
 from kms_grpc.registry.sql.rows import RowKind
 from kms_grpc.registry.sql.tables import outbox

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from kms_grpc.faults import fault_point
 from kms_grpc.model.key import Key, Material
-from kms_grpc.registry.base import OutboxRow
 from kms_grpc.registry.change import Name
 from kms_grpc.registry.comparison import compare
 from kms_grpc.registry.forward import Forward
 from kms_grpc.registry.mark import Mark
+from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.sql.access_keys import ACCESS_KEY, SqlAccessKeys, SqlWritableAccessKeys
 from kms_grpc.registry.sql.aliases import ALIAS, SqlAliases, SqlWritableAliases
 from kms_grpc.registry.sql.answers import ANSWER, SqlWritableAnswers

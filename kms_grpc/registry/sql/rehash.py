@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import bindparam, delete, update
 
-from kms_grpc.registry.base import OutboxRow
+from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.sql.outbox import OUTBOX, SqlWritableOutbox
 from kms_grpc.registry.sql.row_hashes import ADD_ROW_HASH, sealed_total, totals
 from kms_grpc.registry.sql.rows import RowKind
