@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from kms_grpc.authorization.base import Decision, Question, DecidingStep
+from kms_grpc.authorization.base import DecidingStep, Decision, Question
 from kms_grpc.authorization.caller import Caller, caller_of
 from kms_grpc.authorization.default_key_policy import default_statements
 from kms_grpc.authorization.evaluation import Reading, matches_request

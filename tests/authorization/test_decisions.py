@@ -9,7 +9,7 @@ import pickle
 import pytest
 
 from kms_grpc.authorization.authorizer import Policies
-from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Deciding, PolicyKind, Question, DecidingStep
+from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Deciding, DecidingStep, PolicyKind, Question
 from kms_grpc.authorization.caller import caller_of
 from kms_grpc.authorization.default_key_policy import default_key_policy, default_statements
 from kms_grpc.authorization.identity_policies import identity
@@ -85,7 +85,7 @@ DECIDED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("why", "case", "reason", "deciding"), DECIDED, ids=[row[0] for row in DECIDED])
+@pytest.mark.parametrize(("why", "case", "step", "deciding"), DECIDED, ids=[row[0] for row in DECIDED])
 def test_the_deciding_statement(why: str, case: Case, step: DecidingStep, deciding: Deciding | None) -> None:
     decision = case.decision()
     assert (decision.allowed, decision.step, decision.deciding) == (case.allowed, step, deciding)
