@@ -92,3 +92,7 @@ class Authorizer(Protocol):
     """Decides whether a principal may call an action on a key."""
 
     def decide(self, question: Question) -> Decision: ...
+
+    def decide_under(self, question: Question, policy: str) -> Decision:
+        """Decides as if the question's key had this key policy. Raises MalformedPolicyDocumentException with the place
+        of the error, and LimitExceededException over 32 KiB."""
