@@ -15,6 +15,9 @@ STABLE_ATTRIBUTES = frozenset({"principal", "operation", "key", "region"})
 """The attributes of a request that do not keep a decision out of a Permit. A decision that reads only these holds until
 the key or the configuration changes."""
 
+CONTEXT = "encryption_context"
+"""The attribute of a request whose values a decision may be kept for, one by one."""
+
 
 class Facts(Protocol):
     """Values of condition keys that only the call knows, such as aws:SourceIp."""
@@ -79,7 +82,7 @@ class DecidingStep(StrEnum):
 
 class Decision(msgspec.Struct, frozen=True):
     """The answer, and the attributes of the request that it depends on. A decision that read other attributes than
-    STABLE_ATTRIBUTES must be made again for each call."""
+    STABLE_ATTRIBUTES and CONTEXT must be made again for each call."""
 
     allowed: bool
     read: frozenset[str]
