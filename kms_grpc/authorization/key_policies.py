@@ -12,10 +12,11 @@ from typing import Final
 
 from kms_grpc.authorization.base import PolicyKind
 from kms_grpc.authorization.default_key_policy import NAME, default_key_policy, default_statements
+from kms_grpc.authorization.managed_key_policy import managed_key_policy, managed_statements
 from kms_grpc.authorization.parsing import parse
 from kms_grpc.authorization.policy import Statements
 from kms_grpc.errors import KeyUnavailableException, KMSError
-from kms_grpc.model.key import Key
+from kms_grpc.model.key import Key, KeyKind
 
 TextOf = Callable[[Key], str]
 """Reads the stored policy of a key, or of the same key with a newer one."""
@@ -28,6 +29,8 @@ _KEYS: Final = 8192
 
 def text_of(key: Key, stored: TextOf) -> str:
     """Returns the text of a key's policy."""
+    if key.kind is not KeyKind.CUSTOMER_MANAGED:
+        return managed_key_policy(key)
     return default_key_policy(key) if key.policy_digest is None else stored(key)
 
 
@@ -53,7 +56,7 @@ class StoredKeyPolicies:
         """Returns the compiled policy of a key. Raises KeyUnavailableException where the stored policy is not the one
         of its digest."""
         if key.policy_digest is None:
-            return default_statements(key)
+            return default_statements(key) if key.kind is KeyKind.CUSTOMER_MANAGED else managed_statements(key)
         found = self._by_key.get((key.arn, key.policy_digest))
         return self._read(key) if found is None else found
 

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from kms_grpc.audit.record import iso_time
 from kms_grpc.authorization.default_key_policy import NAME
+from kms_grpc.authorization.managed_key_policy import via_service
 from kms_grpc.aws_members import aws_names
 from kms_grpc.model.arn import ALIAS_PREFIX, Arn
 from kms_grpc.model.key import Key
@@ -54,8 +55,7 @@ def _via_service(facts: RequestFacts, suffix: str) -> Found:
     service = facts.call.principal.service
     if service is None:
         return None
-    name, _, domain = service.partition(".")
-    return (f"{name}.{facts.call.shard.region}.{domain}",)
+    return (via_service(service, facts.call.shard.region),)
 
 
 def _source_ip(facts: RequestFacts, suffix: str) -> Found:
