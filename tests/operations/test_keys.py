@@ -96,11 +96,6 @@ RSA = keys_pb2.KEY_SPEC_RSA_2048
         ({"origin": keys_pb2.ORIGIN_TYPE_AWS_CLOUDHSM}, "UnsupportedOperationException", "Origin AWS_CLOUDHSM"),
         ({"multi_region": True}, "UnsupportedOperationException", "MultiRegion"),
         (
-            {"bypass_policy_lockout_safety_check": True},
-            "UnsupportedOperationException",
-            "BypassPolicyLockoutSafetyCheck",
-        ),
-        (
             {"tags": [keys_pb2.Tag(tag_key="a" * 129, tag_value="b")]},
             "ValidationException",
             violation("tags.1.member.tagKey", "have length less than or equal to 128", "a" * 129),
