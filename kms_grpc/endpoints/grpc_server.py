@@ -72,7 +72,7 @@ class GrpcServer:
         self._bulk = Bulk(executor, settings.limits, blocking_pool, self._answers)
         self._streams = Streams(executor, settings.limits, blocking_pool, self._answers)
         self._judge = partial(error_of, executor.service)
-        self.calls = CallLimit(settings.limits.calls, lambda credentials: self._judge(credentials) is None)
+        self.calls = CallLimit(settings.limits.calls, self._judge)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
         self.port = 0

@@ -31,7 +31,7 @@ def open_call(service: Service, operation: Operation | Unserved, credentials: Cr
 def audit(call: Call, operation: Operation) -> None:
     """Records a call. If the answer holds secrets, the record is written before this returns, or
     DependencyTimeoutException is raised and the call is refused; else the log may hold the record for a moment."""
-    line = call.record.line(call.audit_head)
+    line = call.record.line(call.permit_head or call.audit_head)
     if operation.yields_secrets:
         call.service.audit_log.write(line)
     else:
