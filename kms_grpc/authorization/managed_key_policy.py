@@ -56,7 +56,7 @@ def managed_statements(key: Key) -> Statements:
     return _statements(key.arn.split(":", 2)[1], key.region, key.account, _service(key))
 
 
-def via_service(service: str, region: str) -> str:
+def name_of_service(service: str, region: str) -> str:
     """Returns kms:ViaService of a call that a service principal (`s3.amazonaws.com`) makes in a region:
     `s3.eu-central-1.amazonaws.com`."""
     name, _, domain = service.partition(".")
@@ -74,7 +74,7 @@ def _text(partition: str, region: str, account: str, service: str) -> str:
         "name": name,
         "title": name.upper(),
         "account": account,
-        "via": via_service(service, region),
+        "via": name_of_service(service, region),
         "partition": partition,
     }
 

@@ -12,7 +12,7 @@ import click
 from kms_grpc.authorization.authorizer import Policies
 from kms_grpc.authorization.base import DecidingStep, PolicyKind, Question
 from kms_grpc.authorization.identity_policies import Identity, identities
-from kms_grpc.authorization.managed_key_policy import via_service
+from kms_grpc.authorization.managed_key_policy import name_of_service
 from kms_grpc.authorization.parsing import parse
 from kms_grpc.config import ConfigurationError, given, load
 from kms_grpc.model.key import Key, KeyState
@@ -62,7 +62,7 @@ class SupposedCall:
     def __init__(self, principal: Principal, region: str) -> None:
         self._known = {"aws:requestedregion": region}
         if principal.service is not None:
-            self._known["kms:viaservice"] = via_service(principal.service, region)
+            self._known["kms:viaservice"] = name_of_service(principal.service, region)
 
     def find(self, name: str, suffix: str) -> tuple[str, ...] | None:
         """See authorization.base.Facts."""

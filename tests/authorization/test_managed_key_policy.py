@@ -11,7 +11,7 @@ from kms_grpc.authorization.authorizer import Policies
 from kms_grpc.authorization.base import Question
 from kms_grpc.authorization.identity_policies import identity
 from kms_grpc.authorization.key_policies import StoredKeyPolicies, text_of
-from kms_grpc.authorization.managed_key_policy import via_service
+from kms_grpc.authorization.managed_key_policy import name_of_service
 from kms_grpc.model.key import Key, KeyKind
 from kms_grpc.model.principal import Principal
 from tests.authorization.cases import ACCOUNT, KEY, REGION
@@ -41,7 +41,7 @@ class Via:
 
     def find(self, name: str, suffix: str) -> tuple[str, ...] | None:
         if name == "kms:viaservice" and self.service is not None:
-            return (via_service(self.service, REGION),)
+            return (name_of_service(self.service, REGION),)
         return None
 
 

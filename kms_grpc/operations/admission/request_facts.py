@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from kms_grpc.audit.record import iso_time
 from kms_grpc.authorization.default_key_policy import NAME
-from kms_grpc.authorization.managed_key_policy import via_service
+from kms_grpc.authorization.managed_key_policy import name_of_service
 from kms_grpc.aws_members import aws_names
 from kms_grpc.model.arn import ALIAS_PREFIX, Arn
 from kms_grpc.model.key import Key
@@ -40,7 +40,7 @@ class RequestFacts(NamedTuple):
 
     def find(self, name: str, suffix: str) -> Found:
         """See Facts. None for a condition key that this operation does not have."""
-        return _FIND[name](self, suffix)
+        return FINDERS[name](self, suffix)
 
 
 # --- the call --------------------------------------------------------------------------------------------------------
@@ -52,10 +52,14 @@ def _region(facts: RequestFacts, suffix: str) -> Found:
 
 def _via_service(facts: RequestFacts, suffix: str) -> Found:
     """Returns `s3.eu-central-1.amazonaws.com`, for calls of a service alone."""
-    service = facts.call.principal.service
+    return via_service(facts.call.principal.service, facts.call.shard.region)
+
+
+def via_service(service: str | None, region: str) -> Found:
+    """Returns kms:ViaService of a call that a service principal makes in a region."""
     if service is None:
         return None
-    return (via_service(service, facts.call.shard.region),)
+    return (name_of_service(service, region),)
 
 
 def _source_ip(facts: RequestFacts, suffix: str) -> Found:
@@ -107,7 +111,11 @@ def _resource_aliases(facts: RequestFacts, suffix: str) -> Found:
 
 def _request_alias(facts: RequestFacts, suffix: str) -> Found:
     """Returns the alias that the request names its key by."""
-    sent = "" if facts.selector is None else facts.selector.name_in(facts.request)
+    return None if facts.selector is None else request_alias(facts.selector.name_in(facts.request))
+
+
+def request_alias(sent: str) -> Found:
+    """Returns kms:RequestAlias of a request that names its key by `sent`."""
     arn = Arn.parse(sent)
     name = sent if arn is None else arn.name
     return (name,) if name.startswith(ALIAS_PREFIX) else None
@@ -190,7 +198,7 @@ def _tag_keys(facts: RequestFacts, suffix: str) -> Found:
     return (*(tag.tag_key for tag in tags), *getattr(facts.request, "tag_keys", ()))
 
 
-_FIND: Final = {
+FINDERS: Final = {
     "aws:requestedregion": _region,
     "kms:viaservice": _via_service,
     "aws:sourceip": _source_ip,
