@@ -61,7 +61,7 @@ def _text(value: bool) -> str:
 
 def _in(pairs: Mapping[str, str], name: str) -> Found:
     """Returns the values of the pairs with this name, in any case. There may be several such pairs."""
-    return tuple(value for key, value in pairs.items() if key.lower() == name)
+    return tuple([value for key, value in pairs.items() if key.lower() == name])
 
 
 # --- the caller ----------------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ class StoredKeyPolicies:
         self._stored = stored
         self._limit = cached_characters
         self._by_key: dict[tuple[str, bytes], Statements] = {}
-        """By ARN and digest. A policy counts for a key once it was read for it."""
+        """The policies by ARN and digest. Each was read for that key."""
         self._by_digest: dict[bytes, Statements] = {}
         self.cached = 0
         """Characters of the policies that are kept."""

@@ -16,7 +16,7 @@ from kms_grpc.cli.options import failing_cleanly, output_option, with_client
 from kms_grpc.cli.output import JSON, print_done, print_json, print_table, shaped, text_of
 
 if TYPE_CHECKING:
-    from kms_grpc.cli.policy_changes import Change
+    from kms_grpc.cli.policy_changes import AccessChange
     from kms_grpc.client import KeyManagementClient
 
 ADMINISTRATE = (
@@ -24,9 +24,9 @@ ADMINISTRATE = (
     "kms:Disable*", "kms:Get*", "kms:Delete*", "kms:TagResource", "kms:UntagResource", "kms:ScheduleKeyDeletion",
     "kms:CancelKeyDeletion", "kms:RotateKeyOnDemand",
 )  # fmt: skip
-"""What AWS's console lets the administrators of a key do: no cryptography."""
+"""The actions that AWS's console gives the administrators of a key: no cryptography."""
 USE = ("kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey")
-"""What AWS's console lets the users of a key do."""
+"""The actions that AWS's console gives the users of a key."""
 
 key_argument = click.argument("key_id", metavar="KEY", shell_complete=suggestions.keys)
 file_argument = click.argument("file", metavar="FILE")
@@ -168,7 +168,7 @@ def _text_of(file: str) -> str:
         raise click.UsageError(f"{file}: it is not UTF-8") from None
 
 
-def _show(found: list[Change], output: str) -> None:
+def _show(found: list[AccessChange], output: str) -> None:
     """Prints the changes as a table; nothing with JSON, whose one document is the result."""
     if output == JSON:
         return

@@ -1,4 +1,4 @@
-"""What a new key policy changes for whom, by the evaluator of the server itself."""
+"""Computes what a new key policy changes for whom, by the evaluator of the server itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kms_grpc.model.principal import Principal
 
 
 class Access(IntEnum):
-    """What a policy gives a principal, the least first."""
+    """Levels of access under a policy, the least first."""
 
     DENIED = 0
     BY_OWN_POLICIES = 1
@@ -36,7 +36,7 @@ class Access(IntEnum):
         return ("denied", "by own policies", "in some calls", "allowed")[self]
 
 
-class Change(NamedTuple):
+class AccessChange(NamedTuple):
     """Actions that change alike for one principal."""
 
     principal: str
@@ -56,7 +56,7 @@ class Known(NamedTuple):
     identities: Mapping[str, Identity]
 
 
-class SupposedCall:
+class ImaginedCall:
     """The facts of a call that nobody makes: its region, and the service that makes it."""
 
     def __init__(self, principal: Principal, region: str) -> None:
@@ -98,7 +98,7 @@ def key_of(arn: str) -> Key:
     return Key(name.rpartition("/")[2], arn, account, region, KeyState.ENABLED, "", 0, None)
 
 
-def changes(key: Key, known: Known, before: str, after: str) -> list[Change]:
+def changes(key: Key, known: Known, before: str, after: str) -> list[AccessChange]:
     """Returns what differs under the two policies, by principal; actions that change alike stand together."""
     found = []
     for principal in known.principals:
@@ -107,13 +107,13 @@ def changes(key: Key, known: Known, before: str, after: str) -> list[Change]:
             both = tuple(_access(key, known, principal, action, text) for text in (before, after))
             if both[0] is not both[1]:
                 alike.setdefault((both[0], both[1]), []).append(action)
-        found += [Change(principal.name, tuple(actions), *both) for both, actions in alike.items()]
+        found += [AccessChange(principal.name, tuple(actions), *both) for both, actions in alike.items()]
     return found
 
 
 def _access(key: Key, known: Known, principal: Principal, action: str, policy: str) -> Access:
     authorizer = Policies(known.identities)
-    question = Question(principal, f"kms:{action}", key, {}, SupposedCall(principal, key.region))
+    question = Question(principal, f"kms:{action}", key, {}, ImaginedCall(principal, key.region))
     decision = authorizer.decide_under(question, policy)
     if decision.read - {"principal", "operation", "key", "region"}:
         return Access.IN_SOME_CALLS
