@@ -40,10 +40,10 @@ def matches_request(statement: Statement, reading: Reading) -> bool:
         return False
     if statement.variables and any(value_of(variable, reading.values) is None for variable in statement.variables):
         return False
-    for condition in statement.conditions:  # a loop: this is the hottest line of a decision
-        if not _holds(condition, reading, statement.allows):
-            return False
-    return True
+    holds = True
+    for condition in statement.conditions:
+        holds = holds and _holds(condition, reading, statement.allows)
+    return holds
 
 
 def _covers_resource(statement: Statement, reading: Reading) -> bool:

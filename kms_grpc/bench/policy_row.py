@@ -1,5 +1,5 @@
-"""Row `policy.decide`: one decision under a key policy that reads the encryption context and the address of the call, so
-that no Permit stands for it.
+"""Row `policy.decide`: one decision under a key policy that reads the encryption context and the address of the call,
+so that no Permit stands for it.
 
 The reference is a bare evaluation: a key policy of one Allow that names the caller. The goal is 5 µs, stated as a ratio
 to the reference of the same run.
