@@ -85,7 +85,7 @@ class Scan:
                 if isinstance(mac, bytes) and mac and isinstance(place, bytes) and place:
                     yield place, mac
 
-    def _examine(self, buckets: Iterable[int], tables: Iterable[tuple[RowKind, Iterator[Row]]]) -> Findings:
+    def _examine(self, buckets: range, tables: Iterable[tuple[RowKind, Iterator[Row]]]) -> Findings:
         findings = Findings()
         sums = dict.fromkeys(range(BUCKETS), (0, 0))
         doubtful: dict[int, list[int]] = {}
