@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 
 from kms_grpc.misfits import ConfigurationError
 
@@ -35,3 +36,14 @@ def check_listen(address: str, name: str = "listen") -> bool:
     if not (host and "/" not in host and port.isdigit() and int(port) < 65536):
         raise ConfigurationError(f"{name} {address!r}: must be HOST:PORT or unix:/path")
     return is_local(address)
+
+
+def networks_of(metrics_networks: Sequence[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Returns the networks of the setting `metrics_networks`. Raises ConfigurationError for one that is no network."""
+    found = []
+    for text in metrics_networks:
+        try:
+            found.append(ipaddress.ip_network(text))
+        except ValueError as error:
+            raise ConfigurationError(f"metrics_networks: {error}") from None
+    return found

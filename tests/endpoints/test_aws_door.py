@@ -33,6 +33,7 @@ name = "orders"
 arn = "arn:aws:iam::111122223333:role/orders"
 account = "111122223333"
 token = "token-of-orders-0001"
+policies = ["full-access"]
 [limits]
 http_body_bytes = {BODY_BYTES}
 """
