@@ -384,6 +384,10 @@ def test_a_key_that_is_older_than_its_policy(worker: Worker) -> None:
     (one,) = policies(before).every
     assert one.principals is not None
     assert one.principals.arns == {ALICE.arn}
+    worker.call("PutKeyPolicy", key_id=key.key_id, policy=document(ACCOUNT))
+    (one,) = policies(before).every
+    assert one.principals is not None
+    assert not one.principals.arns, "the digest means the first policy again"
 
 
 def test_a_repeated_create_gets_the_same_key(worker: Worker) -> None:
