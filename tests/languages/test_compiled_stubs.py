@@ -1,4 +1,4 @@
-"""What Debian's protoc makes for Java, C#, Ruby and PHP, compiled and run with the libraries that Debian has."""
+"""Stubs for Java, C#, Ruby and PHP by Debian's protoc, compiled and run with the libraries that Debian has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERVICES = [
     *key_management_pb2.DESCRIPTOR.services_by_name.values(),
 ]
 PRINTED = "".join(["hello equal\n", *(f"{service.full_name} {len(service.methods)}\n" for service in SERVICES)])
-"""What each program prints: a message that it wrote and read, and the services."""
+"""The output of each program: a message that it wrote and read, and the services."""
 JARS = {
     "protobuf": "libprotobuf-java",
     "grpc-api": "libgrpc-java",
