@@ -1,13 +1,21 @@
-"""The names of all operations of AWS KMS. Both doors refuse an unbuilt one with UnsupportedOperationException."""
+"""The names of all operations of AWS KMS.
+
+Both doors refuse an unbuilt one with UnsupportedOperationException, and any other name with UnknownOperationException.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from kms_grpc.errors import KMSError, UnknownOperationException, UnsupportedOperationException
-from kms_grpc.operations.operation import Unbuilt
+from kms_grpc.operations.operation import Unserved
 
 PREFIX: Final = "TrentService."
+"""The beginning of `X-Amz-Target`, before the operation's name."""
+NAME_LENGTH: Final = 64
+"""Most characters of an unknown name in the audit log and in errors."""
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_./-]")
 AWS_OPERATIONS: Final = frozenset(
     (
         "CancelKeyDeletion", "ConnectCustomKeyStore", "CreateAlias", "CreateCustomKeyStore", "CreateGrant",
@@ -47,27 +55,30 @@ class NotBuilt(UnsupportedOperationException):
         return UnsupportedOperationException.__name__
 
 
-def not_built(operation: Unbuilt) -> KMSError:
-    """Returns the error for a call of an operation that is not built."""
-    return NotBuilt(f"{operation.name} is not supported yet.")
+def unserved(name: str, called: str) -> Unserved:
+    """Returns the operation of AWS KMS with this name, which has no row in the table. If AWS KMS has none, its name is
+    that of the call: the first NAME_LENGTH characters of `called`, with ? for those that no name has."""
+    if name in AWS_OPERATIONS:
+        return Unserved(name, name not in CHANGING, in_aws=True)
+    return Unserved(_NOT_IN_NAMES.sub("?", called[:NAME_LENGTH]), read_only=False, in_aws=False)
 
 
-def unbuilt(name: str) -> Unbuilt | None:
-    """Returns the operation of AWS KMS with this name, which has no row in the table; None if AWS KMS has no such
-    operation."""
-    return Unbuilt(name, name not in CHANGING) if name in AWS_OPERATIONS else None
-
-
-def unbuilt_target(target: bytes) -> Unbuilt:
+def unserved_target(target: bytes) -> Unserved:
     """Returns the operation that an `X-Amz-Target` names, which has no row in the table. Raises
-    Raises UnknownOperationException if AWS KMS has none of that name."""
-    name = target.decode("ascii", "replace")
-    operation = unbuilt(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
-    if operation is None:
+    UnknownOperationException if it names none."""
+    called = target.decode("ascii", "replace")
+    if not called:
         raise UnknownOperationException(f"X-Amz-Target must be {PREFIX}<Operation>, with an operation of AWS KMS.")
-    return operation
+    if not called.startswith(PREFIX) or called == PREFIX:
+        return unserved("", called)
+    name = called.removeprefix(PREFIX)
+    return unserved(name, name)
 
 
-def unknown_rpc(path: str) -> KMSError:
-    """Returns the error for the path of a gRPC method that neither AWS KMS nor this version has."""
-    return UnknownOperationException(f"There is no method {path}; this server may have an older version of the API.")
+def not_served(operation: Unserved) -> KMSError:
+    """Returns the error for a call of an operation that has no row."""
+    if operation.in_aws:
+        return NotBuilt(f"{operation.name} is not supported yet.")
+    return UnknownOperationException(
+        f"There is no operation {operation.name}; this server may have an older version of the API."
+    )

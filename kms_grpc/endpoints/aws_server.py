@@ -28,7 +28,7 @@ from kms_grpc.authentication.credentials import REQUEST_ID, Credentials, SignedR
 from kms_grpc.authentication.signature_v4 import called_region
 from kms_grpc.config import Limits, Settings
 from kms_grpc.endpoints.aws_json import AwsJson
-from kms_grpc.endpoints.aws_operations import not_built, unbuilt_target
+from kms_grpc.endpoints.aws_operations import PREFIX, not_served, unserved_target
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.http_answers import JSON_1_1, TEXT, Answers
 from kms_grpc.endpoints.http_connection import HttpConnection, Reply, Shared
@@ -46,10 +46,8 @@ from kms_grpc.errors import (
 )
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.judging import knows
-from kms_grpc.operations.operation import Operation, Unbuilt
+from kms_grpc.operations.operation import KEY_MANAGEMENT, Operation, Unserved
 
-SERVICE: Final = "kms_grpc.v1.KeyManagementService"
-TARGET: Final = b"TrentService."
 HEALTH_PATHS: Final = (b"/", b"/ping")
 HEALTHY: Final = b"healthy"
 INLINE_BYTES: Final = 16 * 1024
@@ -151,7 +149,9 @@ class AwsDoor:
         self._blocking_pool = blocking_pool
         self._only_loopback = only_loopback
         self._operations = {
-            TARGET + operation.name.encode(): operation for operation in table if operation.service == SERVICE
+            f"{PREFIX}{operation.name}".encode(): operation
+            for operation in table
+            if operation.service == KEY_MANAGEMENT
         }
 
     def serve(self, request: Request, connection: HttpConnection) -> Reply | Coroutine[Any, Any, Reply]:
@@ -167,8 +167,8 @@ class AwsDoor:
                 return 200, HEALTHY, request_id.encode(), TEXT
             operation = self._operation(request)
             credentials = _credentials(request, connection.host, request_id, repeatable)
-            if isinstance(operation, Unbuilt):
-                raise self._executor.refuse(operation, credentials, not_built(operation))
+            if isinstance(operation, Unserved):
+                return self._refuse(operation, credentials, request.body)
             if operation.warm and len(request.body) <= INLINE_BYTES:
                 answer = self._executor.warm(operation, credentials, request.body, WIRE)
                 if answer is not None:
@@ -193,22 +193,40 @@ class AwsDoor:
             return _failed(request_id)
         return 200, answer, request_id.encode(), JSON_1_1
 
+    def _refuse(self, operation: Unserved, credentials: Credentials, body: bytes) -> Reply | Coroutine[Any, Any, Reply]:
+        """Refuses and audits a call of an operation that has no row."""
+        if self._is_judged_later(credentials, body):
+            return self._refuse_later(operation, credentials)
+        error = self._executor.refuse(operation, credentials, not_served(operation))
+        return _refused(error, credentials.request_id)
+
+    async def _refuse_later(self, operation: Unserved, credentials: Credentials) -> Reply:
+        try:
+            error = await self._blocking_pool.refuse(operation, credentials, not_served(operation))
+        except Exception:
+            return _failed(credentials.request_id)
+        return _refused(error, credentials.request_id)
+
+    def _is_judged_later(self, credentials: Credentials, body: bytes) -> bool:
+        """Returns whether verifying the signature takes the disk or too long for the event loop."""
+        return len(body) > INLINE_BYTES or not knows(self._executor.service, credentials)
+
     async def _judge(
         self, operation: Operation, credentials: Credentials, body: bytes, connection: HttpConnection
     ) -> None:
         """Verifies the signature before the call takes a turn. Raises KMSError, audited and counted."""
-        if len(body) > INLINE_BYTES or not knows(self._executor.service, credentials):
+        if self._is_judged_later(credentials, body):
             await self._blocking_pool.judge(operation, credentials, connection=connection.peer.address)
         connection.judged()
 
-    def _operation(self, request: Request) -> Operation | Unbuilt:
+    def _operation(self, request: Request) -> Operation | Unserved:
         if request.method != b"POST" or request.path not in (b"/", b""):
             raise UnknownOperationException("Operations of AWS KMS are called by POST /.")
         stated = request.headers.get(b"content-type", b"")
         if stated != JSON_1_1 and stated.partition(b";")[0].strip().lower() != JSON_1_1:
             raise UnknownOperationException(f"The Content-Type must be {JSON_1_1.decode()}.")
         target = request.headers.get(b"x-amz-target", b"")
-        operation = self._operations.get(target) or unbuilt_target(target)
+        operation = self._operations.get(target) or unserved_target(target)
         if not request.is_whole:
             raise RequestEntityTooLargeException(f"The body of a request may have at most {self._largest} bytes.")
         return operation

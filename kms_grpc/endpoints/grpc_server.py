@@ -22,6 +22,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Settings
 from kms_grpc.endpoints import call_limit, grpc_metadata
+from kms_grpc.endpoints.aws_operations import not_served
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.bulk import Bulk, is_bulk
 from kms_grpc.endpoints.call_limit import CallLimit, MethodHandlers
@@ -36,7 +37,7 @@ from kms_grpc.endpoints.unserved import UnservedMethods
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.judging import error_of
-from kms_grpc.operations.operation import Operation, Unbuilt
+from kms_grpc.operations.operation import Operation, Unserved
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -162,8 +163,7 @@ class GrpcServer:
         handler: Any = grpc.stream_stream_rpc_method_handler
         return handler(refuse)
 
-    def _refuse_unserved(self, context: Context, error: KMSError, operation: Unbuilt | None) -> None:
+    def _refuse_unserved(self, context: Context, operation: Unserved) -> None:
         credentials = grpc_metadata.credentials_of(context)
-        if operation is not None:
-            error = self._executor.refuse(operation, credentials, error)
+        error = self._executor.refuse(operation, credentials, not_served(operation))
         self._answers.refuse(context, credentials, error)

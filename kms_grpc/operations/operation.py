@@ -24,15 +24,18 @@ Request = TypeVar("Request", bound=Message)
 
 
 NOT_BUILT: Final = "NotBuilt"
-"""The name under which calls of all operations that are not built are counted together."""
+"""The name under which calls of all operations that have no row are counted together."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unbuilt:
-    """An operation of AWS KMS that is not built, as the audit records a call of it."""
+class Unserved:
+    """An operation that has no row, as the audit records a call of it."""
 
     name: str
+    """The name as it was called, of at most 64 ASCII characters."""
     read_only: bool
+    in_aws: bool
+    """AWS KMS has it, but it is not built. Else nobody has."""
 
 
 @dataclass(frozen=True, slots=True)

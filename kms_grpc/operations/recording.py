@@ -10,7 +10,7 @@ from kms_grpc.audit.record import AGENT_LENGTH, AuditRecord, iso_time, new_id
 from kms_grpc.authentication.credentials import REQUEST_ID_LENGTH, Credentials
 from kms_grpc.errors import Cancelled, DeadlineExceeded, KMSError, KMSInternalException
 from kms_grpc.operations.call import Call, Service
-from kms_grpc.operations.operation import Operation, Unbuilt
+from kms_grpc.operations.operation import Operation, Unserved
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ DEADLINE_MARGIN_NS: Final = 100_000_000
 sends them."""
 
 
-def open_call(service: Service, operation: Operation | Unbuilt, credentials: Credentials) -> Call:
+def open_call(service: Service, operation: Operation | Unserved, credentials: Credentials) -> Call:
     """Returns a call that arrives now, with an open audit record. Of what is too long the record has the beginning."""
     now_ns = service.clock.wall_ns()
     agent, request_id = credentials.user_agent[:AGENT_LENGTH], credentials.request_id[:REQUEST_ID_LENGTH]
