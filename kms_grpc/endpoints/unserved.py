@@ -12,10 +12,11 @@ import grpc
 
 from kms_grpc.endpoints import grpc_metadata
 from kms_grpc.endpoints.aws_operations import unserved
+from kms_grpc.errors import DOMAIN
 from kms_grpc.operations.operation import KEY_MANAGEMENT, Unserved
 
 Context = grpc.aio.ServicerContext[Any, Any]
-PACKAGE: Final = "/kms_grpc.v1."
+PACKAGE: Final = f"/{DOMAIN}."
 
 
 class UnservedMethods(grpc.GenericRpcHandler):

@@ -347,7 +347,4 @@ class Registry(Guarded, Protocol):
     def erase_removed(self) -> bool:
         """Overwrites removed rows in all files of the store. False if others prevented that; call again then."""
 
-    def damaged_rows(self) -> Sequence[str]:
-        """Returns the names of all rows whose MAC fails and of counts that are wrong. Scans all tables."""
-
     def close(self) -> None: ...

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from kms_grpc import errors
-from kms_grpc.audit.sampling import BURST, PEERS, PER_SECOND, RefusalSampling, network
+from kms_grpc.addresses import network
+from kms_grpc.audit.sampling import BURST, PEERS, PER_SECOND, RefusalSampling
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.endpoints.aws_operations import unserved
 from kms_grpc.operations.executor import Executor

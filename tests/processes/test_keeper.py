@@ -22,7 +22,7 @@ from kms_grpc.processes.keeper import PeriodicWork
 from kms_grpc.processes.outbox import BATCH, OutboxCopier
 from kms_grpc.registry.base import Registry, Transaction
 from kms_grpc.registry.rows import ANSWERS_KEPT_NS, RememberedAnswer
-from tests.processes.outbox_copies import REGIONS, copied, copy, put_into_outbox
+from tests.processes.outbox_copies import REGIONS, copied, copy, copy_all, put_into_outbox
 from tests.processes.small_disk import fill, small_disk
 from tests.processes.stand_in_server import ROOT
 from tests.processes.stepped_keeper import SECOND, ManualClock
@@ -149,11 +149,11 @@ def test_a_failing_region_delays_no_other_and_repeats_no_record(folder: Path) ->
     registries = {first.region: failing, second.region: second.registry}
     copier = OutboxCopier(registries, log, folder / "audit" / "keeper.position")  # type: ignore[arg-type]
     for _ in range(3):
-        copier.copy_all()
+        copy_all(copier)
     assert (copier.failing, copier.waiting) == (1, BATCH)
     assert sorted(copied(folder)) == sorted([*IDS[second.region], *IDS[first.region][:BATCH]])
     failing.read_only = False
-    copier.copy_all()
+    copy_all(copier)
     assert (copier.failing, copier.waiting, copier.copied) == (0, 0, len(ALL))
     assert sorted(copied(folder)) == ALL
     log.close()
@@ -165,12 +165,12 @@ def test_a_full_disk_keeps_the_records_in_the_outbox(folder: Path, small_disk: P
     filler = fill(small_disk)
     log = FileAuditLog(small_disk / "keeper.jsonl", SystemClock())
     copier = OutboxCopier({s.region: s.registry for s in shards}, log, small_disk / "keeper.position")
-    copier.copy_all()
+    copy_all(copier)
     assert copier.failing == 2
     assert all(len(shard.registry.outbox.oldest(ROWS)) == ROWS for shard in shards)
     filler.unlink()
     log._check()  # the log does this once a second
-    copier.copy_all()
+    copy_all(copier)
     assert copier.failing == 0
     assert (small_disk / "keeper.jsonl").read_bytes().count(b"\n") == len(ALL)
     log.close()

@@ -145,9 +145,6 @@ class SqlRegistry:
     def erase_removed(self) -> bool:
         return self._store.empty_log()
 
-    def damaged_rows(self) -> Sequence[str]:
-        return [*self.findings().damaged, *self.wrong_counts()]
-
     def wrong_counts(self) -> Sequence[str]:
         """Returns the names of counts that differ from the number of rows."""
         return wrong_counts(self._reader)
