@@ -239,6 +239,7 @@ KINDS = {
     "float": "number",
     "bool": "true or false",
     "list[str]": "list of texts",
+    "dict[str, str]": "table of texts",
     "list[PrincipalSettings]": "tables",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -58,3 +59,14 @@ def network(peer: str) -> str:
     except ValueError:
         return peer[:NAME_LENGTH]
     return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
+
+
+def networks_of(metrics_networks: Sequence[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Returns the networks of the setting `metrics_networks`. Raises ConfigurationError for one that is no network."""
+    found = []
+    for text in metrics_networks:
+        try:
+            found.append(ipaddress.ip_network(text))
+        except ValueError as error:
+            raise ConfigurationError(f"metrics_networks: {error}") from None
+    return found

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,8 @@ from kms_grpc.authentication.base import Authentication
 from kms_grpc.authentication.bearer_tokens import BearerTokens
 from kms_grpc.authentication.callers import Callers
 from kms_grpc.authentication.signature_v4 import FixedSigners, SignatureV4
-from kms_grpc.authorization.account_only import AccountOnly
+from kms_grpc.authorization.authorizer import Policies
+from kms_grpc.authorization.identity_policies import identities
 from kms_grpc.clock import Clock, JudgedClock, SystemClock
 from kms_grpc.config import (
     DEV_ACCESS_KEY,
@@ -172,6 +173,7 @@ def prepare(settings: Settings, clock: Clock | None = None) -> None:
     if settings.dev:
         _provide_dev_token(settings.data_dir / "dev.token")
     bearer_tokens(settings)
+    identities(settings.principals)
     if settings.tls is not None:
         from kms_grpc.endpoints import certificate
 
@@ -215,7 +217,7 @@ def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock |
     return Service(
         shards=shards,
         authentication=authentication(settings, shards, clock, log),
-        authorizer=AccountOnly(),
+        authorizer=Policies(identities(settings.principals)),
         audit_log=log,
         counters=Counters.open(RunFolder(settings.data_dir).counters(worker), COUNTED),
         clock=clock,
@@ -223,6 +225,8 @@ def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock |
         non_committing_suites=settings.non_committing_suites,
         quotas=settings.quotas,
         limits=settings.limits,
+        configured=principal_finder(settings),
+        serves_tls=settings.tls is not None,
     )
 
 
@@ -241,6 +245,12 @@ def principals(settings: Settings) -> dict[str, Principal]:
     if settings.dev:
         known[DEV_NAME] = Principal(DEV_NAME, f"arn:aws:iam::{DEV_ACCOUNT}:root", DEV_ACCOUNT)
     return known
+
+
+def principal_finder(settings: Settings) -> Callable[[str], Principal | None]:
+    """Returns a function that finds a configured principal by its ARN, in whatever partition."""
+    found = {principal.within("aws").arn: principal for principal in principals(settings).values()}
+    return lambda arn: found.get(Principal("", arn, "").within("aws").arn)
 
 
 def bearer_tokens(settings: Settings) -> BearerTokens:

@@ -11,6 +11,7 @@ name = "billing"
 arn = "arn:aws:iam::123456789012:role/billing"
 account = "123456789012"
 token_file = "/run/secrets/billing.token"    # or token = "…"
+policies = ["user"]                          # what the principal may do
 
 [tls]                                        # PEM files, reloaded when they change
 certificate_file = "/etc/kms/server.pem"     # the server's certificate, then any intermediate certificates
@@ -24,7 +25,6 @@ A setting of an unknown name is an error. Errors name the setting and say how to
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import tomllib
@@ -33,7 +33,7 @@ from typing import Any
 
 import msgspec
 
-from kms_grpc.addresses import ONLY_LOOPBACK, check_listen
+from kms_grpc.addresses import ONLY_LOOPBACK, check_listen, networks_of
 from kms_grpc.misfits import ConfigurationError as ConfigurationError  # this module's error, for its callers
 from kms_grpc.misfits import misfit_text
 from kms_grpc.model.region import REGION
@@ -56,13 +56,18 @@ class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     arn: str
     """IAM ARN of the principal, as key policies and the audit log show it."""
     account: str
-    """Account of the principal: 12 digits. The principal may use the keys of this account."""
+    """Account of the principal: 12 digits."""
     token: str | None = None
     """The bearer token: at least 16 printable ASCII characters, no spaces. Give either this or token_file."""
     token_file: Path | None = None
     """File with the bearer token."""
     service: str | None = None
     """Name of an AWS service (`s3.amazonaws.com`), if the principal is a service that acts for the account."""
+    policies: list[str] | None = None
+    """Required. Identity policies, each a name (`administrator`, `user`, `reader`, `auditor`, `full-access`), the path
+    of a JSON file or a JSON document. `[]`: the principal may do only what key policies allow it by name."""
+    tags: dict[str, str] = {}
+    """Tags of the principal, which policies know as aws:PrincipalTag."""
 
     def read_token(self) -> str:
         """Returns the bearer token. Raises ConfigurationError if there is none, or two, or it is malformed."""
@@ -320,6 +325,7 @@ def _check_principals(settings: Settings) -> None:
     principals = settings.principals
     names = [principal.name for principal in principals]
     _require(len(set(names)) == len(names), "two principals have the same name")
+    _check_policies(principals)
     taken = settings.dev and DEV_NAME in names
     _require(not taken, f"principal {DEV_NAME}: --dev adds a principal of this name; choose another name")
     for principal in principals:
@@ -327,6 +333,16 @@ def _check_principals(settings: Settings) -> None:
         own = principal.account == settings.service_account
         _require(not own, f"principal {principal.name}: account {principal.account} is reserved: it is service_account")
         _check_arn(principal)
+
+
+def _check_policies(principals: list[PrincipalSettings]) -> None:
+    """A principal without policies once had full access, so that leaving them out must not mean none in silence."""
+    without = [principal.name for principal in principals if principal.policies is None]
+    _require(
+        not without,
+        f'principals without policies: {", ".join(without)}. Give each of them policies = ["full-access"], to let it do'
+        " everything in its account, as before, or policies = [], to let it do only what key policies and grants allow",
+    )
 
 
 def _check_arn(principal: PrincipalSettings) -> None:
@@ -356,7 +372,7 @@ def _check_doors(settings: Settings) -> None:
             f"metrics_listen {settings.metrics_listen!r}: {ONLY_LOOPBACK}, unless metrics_networks lists the networks "
             "that may read the metrics",
         )
-    networks_of(settings)
+    networks_of(settings.metrics_networks)
 
 
 def _check_door(settings: Settings, name: str, address: str) -> None:
@@ -370,17 +386,6 @@ def _check_door(settings: Settings, name: str, address: str) -> None:
     refused = f"{name} {address!r}: {ONLY_LOOPBACK}"
     _require(settings.tls is not None, f"{refused}, unless TLS is configured: {_GIVE_A_CERTIFICATE}")
     _require(name == "listen" or not settings.dev, f"{refused} with dev, whose access key has a public secret")
-
-
-def networks_of(settings: Settings) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """Returns `metrics_networks`. Raises ConfigurationError for one that is not a network."""
-    found = []
-    for text in settings.metrics_networks:
-        try:
-            found.append(ipaddress.ip_network(text))
-        except ValueError as error:
-            raise ConfigurationError(f"metrics_networks: {error}") from None
-    return found
 
 
 _GIVE_A_CERTIFICATE = "give [tls] certificate_file and key_file, or --tls-certificate and --tls-key"

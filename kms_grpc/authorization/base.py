@@ -3,34 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+import msgspec
 
 from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
 
-STABLE_ATTRIBUTES = frozenset({"principal", "operation", "key"})
+STABLE_ATTRIBUTES = frozenset({"principal", "operation", "key", "region"})
 """The attributes of a request that do not keep a decision out of a Permit. A decision that reads only these holds until
 the key or the configuration changes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Facts(Protocol):
+    """Values of condition keys that only the call knows, such as aws:SourceIp."""
+
+    def find(self, name: str, suffix: str) -> tuple[str, ...] | None:
+        """Returns the values of a condition key, named in lower case; None if it is absent. `suffix` is the part of a
+        key such as aws:ResourceTag/team that its writer chooses, in lower case."""
+
+
+class NoFacts:
+    """Facts of a question without a call: all keys are absent."""
+
+    def find(self, name: str, suffix: str) -> tuple[str, ...] | None:
+        """See Facts."""
+        return None
+
+
+NO_FACTS = NoFacts()
+
+
+class Question(msgspec.Struct, frozen=True):
     """Asks whether `principal` may call `action` (`kms:Encrypt`) on `key` (None if the action has no key)."""
 
     principal: Principal
     action: str
     key: Key | None
     encryption_context: Mapping[str, str]
+    facts: Facts = NO_FACTS
+    resource: str | None = None
+    """ARN of a resource without a key policy: an alias, or a key that does not exist. `key` is None then."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class PolicyKind(StrEnum):
+    """The owner of a policy: a key, or a principal."""
+
+    KEY = "key policy"
+    IDENTITY = "identity policy"
+
+
+class Deciding(NamedTuple):
+    """Names the statement that decided a question, for the audit and for explanations."""
+
+    kind: PolicyKind
+    policy: str
+    """The policy's name, such as `full-access`."""
+    sid: str
+    place: int
+    """The statement's place in the policy, from 0."""
+    line: int = 1
+    """The line of the policy's text on which the statement begins, from 1."""
+
+
+class DecidingStep(StrEnum):
+    """The step of the evaluation that gave the answer."""
+
+    ALLOWED = "allowed"
+    EXPLICIT_DENY = "explicitDeny"
+    NO_KEY_POLICY = "noKeyPolicyAllows"
+    """No statement of the key policy allows it: neither the caller nor the caller's account."""
+    NO_IDENTITY_POLICY = "noIdentityPolicyAllows"
+    NOT_ACROSS_ACCOUNTS = "notAcrossAccounts"
+    """The action cannot be called on another account's key, whatever policies say."""
+
+
+class Decision(msgspec.Struct, frozen=True):
     """The answer, and the attributes of the request that it depends on. A decision that read other attributes than
     STABLE_ATTRIBUTES must be made again for each call."""
 
     allowed: bool
     read: frozenset[str]
+    step: DecidingStep | None = None
+    deciding: Deciding | None = None
+    """The statement that denied or allowed. None where no statement matched, or none was needed."""
 
 
 class Authorizer(Protocol):

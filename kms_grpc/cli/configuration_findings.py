@@ -16,7 +16,8 @@ def examine_configuration(path: Path) -> tuple[list[Finding], Settings | None]:
         settings = load(path, {})
     except ConfigurationError as error:
         return [Finding("configuration", Verdict.BAD, str(error))], None
-    examined = [_trouble(_examine_callers, settings), _trouble(_examine_certificate, settings)]
+    examined = [_trouble(_examine_callers, settings), _trouble(_examine_policies, settings)]
+    examined += [_trouble(_examine_certificate, settings)]
     findings = [Finding("configuration", Verdict.BAD, text) for text in examined if text]
     if not settings.principals and not settings.dev:
         findings.append(
@@ -41,6 +42,12 @@ def _examine_callers(settings: Settings) -> None:
     if len(set(tokens)) < len(tokens):
         same = [p.name for p, token in zip(settings.principals, tokens, strict=True) if tokens.count(token) > 1]
         raise ConfigurationError(f"principals {', '.join(same)} have the same token")
+
+
+def _examine_policies(settings: Settings) -> None:
+    from kms_grpc.authorization.identity_policies import identities
+
+    identities(settings.principals)
 
 
 def _examine_certificate(settings: Settings) -> None:

@@ -59,7 +59,8 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "tags": Entry("kms_grpc.cli.tags", "Set, remove and list tags of keys."),
     },
     "Operate the server": {
-        "principals": Entry("kms_grpc.cli.principals", "Access keys of callers."),
+        "principals": Entry("kms_grpc.cli.principals", "Callers, their policies and access keys."),
+        "explain": Entry("kms_grpc.cli.explain", "Say why a call would be allowed or denied."),
         "limits": Entry("kms_grpc.cli.limits", "Version, regions, limits and quotas of the server."),
         BENCH: Entry("kms_grpc.bench.command", "Measure speed, beside references, on this machine."),
         "completion": Entry("kms_grpc.cli.completion", "Make your shell complete commands and options."),

@@ -1,4 +1,4 @@
-"""`kms-grpc principals`: access keys of configured callers, for AWS's own clients."""
+"""`kms-grpc principals`: the configured callers with their policies, and access keys for AWS's own clients."""
 
 from __future__ import annotations
 
@@ -35,15 +35,56 @@ def _server_options(command: Command) -> Command:
     return command
 
 
-@click.group(short_help="Access keys of callers.")
+@click.group(short_help="Callers, their policies and access keys.")
 def principals() -> None:
-    """Manage access keys of callers, with which AWS's own clients sign. Callers are set in the configuration file.
+    """Show callers with their policies, and manage their access keys, with which AWS's own clients sign.
 
-    The command works on the data directory, beside the running server, and needs permission to read the root key.
+    Callers are set in the configuration file. Access keys are in the data directory: their commands work beside the
+    running server and need permission to read the root key.
 
     \b
+    kms-grpc principals list --config kms.toml
     kms-grpc principals access-key create orders --config kms.toml
     """
+
+
+@principals.command("list")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    required=True,
+    help="The configuration file.",
+)
+@output_option
+def list_principals(config_file: Path, output: str) -> None:
+    """List the callers of a configuration with their policies. The policies are read as the server reads them.
+
+    \b
+    kms-grpc principals list --config kms.toml
+    """
+    from kms_grpc.authorization.identity_policies import identities, label
+
+    try:
+        # The regions may be given to `serve` alone, and no caller depends on them.
+        regions = given(config_file, {}).get("regions") or ["eu-central-1"]
+        callers = load(config_file, {"regions": regions}).principals
+        identities(callers)
+    except ConfigurationError as error:
+        raise click.UsageError(str(error)) from None
+    policies = {each.name: [label(*one) for one in enumerate(each.policies or ())] for each in callers}
+    if output == JSON:
+        rows = [{"Name": each.name, "Arn": each.arn, "Policies": policies[each.name]} for each in callers]
+        print_json({"Principals": rows})
+    else:
+        print_table(
+            ["Name", "Arn", "Policies"], [[each.name, each.arn, _shown(policies[each.name])] for each in callers]
+        )
+
+
+def _shown(policies: list[str]) -> str:
+    return ", ".join(policies) or "none: key policies alone"
 
 
 @principals.group("access-key", short_help="Create, delete and list access keys.")

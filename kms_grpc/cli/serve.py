@@ -64,6 +64,7 @@ def serve(
       arn = "arn:aws:iam::123456789012:role/orders"
       account = "123456789012"
       token_file = "/etc/kms/orders.token"
+      policies = ["full-access"]
     """
     given = {
         "data_dir": data_dir, "listen": listen, "aws_listen": aws_listen, "regions": list(regions) or None,

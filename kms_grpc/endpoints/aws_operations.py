@@ -1,6 +1,7 @@
-"""The names of all operations of AWS KMS.
+"""The names of all operations of AWS KMS, and the refusal of calls that this version does not serve.
 
-Both doors refuse an unbuilt one with UnsupportedOperationException, and any other name with UnknownOperationException.
+Both doors refuse an operation that is not built with UnsupportedOperationException, and a name that AWS KMS does not
+have with UnknownOperationException.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import re
 from typing import Final
 
 from kms_grpc.errors import KMSError, UnknownOperationException, UnsupportedOperationException
-from kms_grpc.operations.operation import Unserved
+from kms_grpc.operations.operation import NOT_BUILT, UNKNOWN, Unserved
 
 PREFIX: Final = "TrentService."
-"""The beginning of `X-Amz-Target`, before the operation's name."""
+NO_TARGET: Final = f"X-Amz-Target must be {PREFIX}<Operation>, with an operation of AWS KMS."
 NAME_LENGTH: Final = 64
-"""Most characters of an unknown name in the audit log and in errors."""
+"""Most characters of an unknown name in an audit record."""
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_./-]")
 AWS_OPERATIONS: Final = frozenset(
     (
@@ -55,30 +56,30 @@ class NotBuilt(UnsupportedOperationException):
         return UnsupportedOperationException.__name__
 
 
-def unserved(name: str, called: str) -> Unserved:
-    """Returns the operation of AWS KMS with this name, which has no row in the table. If AWS KMS has none, its name is
-    that of the call: the first NAME_LENGTH characters of `called`, with ? for those that no name has."""
+def unserved(name: str) -> Unserved:
+    """Returns the operation of a call that no row of the table serves."""
     if name in AWS_OPERATIONS:
-        return Unserved(name, name not in CHANGING, in_aws=True)
-    return Unserved(_NOT_IN_NAMES.sub("?", called[:NAME_LENGTH]), read_only=False, in_aws=False)
+        return Unserved(name, name not in CHANGING, NOT_BUILT)
+    return unknown(name)
+
+
+def unknown(name: str) -> Unserved:
+    """Returns the operation of a call by a name that AWS KMS does not have: the beginning of that name, with ? for
+    characters that no name has."""
+    return Unserved(_NOT_IN_NAMES.sub("?", name[:NAME_LENGTH]), True, UNKNOWN)
+
+
+def refusal(operation: Unserved, text: str) -> KMSError:
+    """Returns the error for a call that is not served. `text` is for names that AWS KMS does not have."""
+    if operation.counted == NOT_BUILT:
+        return NotBuilt(f"{operation.name} is not supported yet.")
+    return UnknownOperationException(text)
 
 
 def unserved_target(target: bytes) -> Unserved:
     """Returns the operation that an `X-Amz-Target` names, which has no row in the table. Raises
     UnknownOperationException if it names none."""
-    called = target.decode("ascii", "replace")
-    if not called:
-        raise UnknownOperationException(f"X-Amz-Target must be {PREFIX}<Operation>, with an operation of AWS KMS.")
-    if not called.startswith(PREFIX) or called == PREFIX:
-        return unserved("", called)
-    name = called.removeprefix(PREFIX)
-    return unserved(name, name)
-
-
-def not_served(operation: Unserved) -> KMSError:
-    """Returns the error for a call of an operation that has no row."""
-    if operation.in_aws:
-        return NotBuilt(f"{operation.name} is not supported yet.")
-    return UnknownOperationException(
-        f"There is no operation {operation.name}; this server may have an older version of the API."
-    )
+    name = target.decode("ascii", "replace")
+    if not name:
+        raise UnknownOperationException(NO_TARGET)
+    return unserved(name.removeprefix(PREFIX)) if name.startswith(PREFIX) and name != PREFIX else unknown(name)

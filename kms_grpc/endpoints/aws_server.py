@@ -28,7 +28,7 @@ from kms_grpc.authentication.credentials import REQUEST_ID, Credentials, SignedR
 from kms_grpc.authentication.signature_v4 import called_region
 from kms_grpc.config import Limits, Settings
 from kms_grpc.endpoints.aws_json import AwsJson
-from kms_grpc.endpoints.aws_operations import PREFIX, not_served, unserved_target
+from kms_grpc.endpoints.aws_operations import NO_TARGET, PREFIX, refusal, unserved_target
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.http_answers import JSON_1_1, TEXT, Answers
 from kms_grpc.endpoints.http_connection import HttpConnection, Reply, Shared
@@ -197,12 +197,12 @@ class AwsDoor:
         """Refuses and audits a call of an operation that has no row."""
         if self._is_judged_later(credentials, body):
             return self._refuse_later(operation, credentials)
-        error = self._executor.refuse(operation, credentials, not_served(operation))
+        error = self._executor.refuse(operation, credentials, refusal(operation, NO_TARGET))
         return _refused(error, credentials.request_id)
 
     async def _refuse_later(self, operation: Unserved, credentials: Credentials) -> Reply:
         try:
-            error = await self._blocking_pool.refuse(operation, credentials, not_served(operation))
+            error = await self._blocking_pool.refuse(operation, credentials, refusal(operation, NO_TARGET))
         except Exception:
             return _failed(credentials.request_id)
         return _refused(error, credentials.request_id)

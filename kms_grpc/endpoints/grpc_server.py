@@ -22,7 +22,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.config import Settings
 from kms_grpc.endpoints import call_limit, grpc_metadata
-from kms_grpc.endpoints.aws_operations import not_served
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.bulk import Bulk, is_bulk
 from kms_grpc.endpoints.call_limit import CallLimit, MethodHandlers
@@ -73,7 +72,7 @@ class GrpcServer:
         self._bulk = Bulk(executor, settings.limits, blocking_pool, self._answers)
         self._streams = Streams(executor, settings.limits, blocking_pool, self._answers)
         self._judge = partial(error_of, executor.service)
-        self.calls = CallLimit(settings.limits.calls, lambda credentials: self._judge(credentials) is None)
+        self.calls = CallLimit(settings.limits.calls, self._judge)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
         self.port = 0
@@ -163,7 +162,6 @@ class GrpcServer:
         handler: Any = grpc.stream_stream_rpc_method_handler
         return handler(refuse)
 
-    def _refuse_unserved(self, context: Context, operation: Unserved) -> None:
+    def _refuse_unserved(self, context: Context, error: KMSError, operation: Unserved) -> None:
         credentials = grpc_metadata.credentials_of(context)
-        error = self._executor.refuse(operation, credentials, not_served(operation))
-        self._answers.refuse(context, credentials, error)
+        self._answers.refuse(context, credentials, self._executor.refuse(operation, credentials, error))

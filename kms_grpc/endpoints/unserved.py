@@ -11,21 +11,23 @@ from typing import Any, Final
 import grpc
 
 from kms_grpc.endpoints import grpc_metadata
-from kms_grpc.endpoints.aws_operations import unserved
-from kms_grpc.errors import DOMAIN
+from kms_grpc.endpoints.aws_operations import refusal, unknown, unserved
+from kms_grpc.errors import DOMAIN, KMSError
 from kms_grpc.operations.operation import KEY_MANAGEMENT, Unserved
 
 Context = grpc.aio.ServicerContext[Any, Any]
 PACKAGE: Final = f"/{DOMAIN}."
+SHOWN: Final = 256
+"""Most characters of an unknown method in its error."""
 
 
 class UnservedMethods(grpc.GenericRpcHandler):
     """Refuses the calls of the package that no other handler has taken. It must be the last of the handlers.
 
-    `refuse` ends and audits a call.
+    `refuse` audits a call and ends it with an error.
     """
 
-    def __init__(self, refuse: Callable[[Context, Unserved], None]) -> None:
+    def __init__(self, refuse: Callable[[Context, KMSError, Unserved], None]) -> None:
         self._refuse = refuse
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
@@ -35,11 +37,13 @@ class UnservedMethods(grpc.GenericRpcHandler):
             return None
         grpc_metadata.arrive(handler_call_details.invocation_metadata)
         service, _, name = path.removeprefix("/").rpartition("/")
-        is_aws = service == KEY_MANAGEMENT
-        operation = unserved(name, name) if is_aws else unserved("", path.removeprefix(PACKAGE))
+        operation = unserved(name) if service == KEY_MANAGEMENT else unknown(path.removeprefix(PACKAGE))
+        error = refusal(
+            operation, f"There is no method {path[:SHOWN]}; this server may have an older version of the API."
+        )
 
         async def refuse(_: object, context: Context) -> None:
-            self._refuse(context, operation)
+            self._refuse(context, error, operation)
 
         handler: Any = grpc.stream_stream_rpc_method_handler
         return handler(refuse)

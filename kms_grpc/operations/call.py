@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from kms_grpc.audit.record import AuditRecord, head
 from kms_grpc.audit.sampling import RefusalSampling
 from kms_grpc.authentication.base import Authentication
 from kms_grpc.authentication.credentials import REGION_LENGTH, Credentials
-from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Authorizer, Question
+from kms_grpc.authorization.base import NO_FACTS, STABLE_ATTRIBUTES, Authorizer, Decision, Facts, Question
 from kms_grpc.clock import Clock
 from kms_grpc.config import Limits, Quotas
 from kms_grpc.errors import KMSError
@@ -44,6 +44,10 @@ class Service:
     """Decides which refusals of unknown callers are written."""
     non_committing_suites: bool = False
     """DecryptStream reads messages whose algorithm suite does not commit to its key."""
+    configured: Callable[[str], Principal | None] = lambda arn: None
+    """Finds a principal of the configuration by its ARN, in whatever partition."""
+    serves_tls: bool = False
+    """All TCP ports of the doors use TLS."""
 
 
 class MustWrite(Exception):
@@ -84,6 +88,8 @@ class Call(msgspec.Struct):
     """The call's thread may wait for a write."""
     stable: bool = True
     """True while all authorization decisions of this call have read only attributes that a Permit may rely on."""
+    denial: Decision | None = None
+    """The last decision, where it denied."""
     permit_head: bytes = b""
     """The head of the audit record, if a Permit has it ready."""
 
@@ -119,9 +125,18 @@ class Call(msgspec.Struct):
             return self.permit_head
         return head(self.operation, self.region, self.read_only, self.caller and self.principal, self.keys)
 
-    def may(self, action: str, key: Key | None, context: Mapping[str, str]) -> bool:
-        """Returns the authorizer's decision, and notes in `stable` whether a Permit may rely on it."""
-        decision = self.service.authorizer.decide(Question(self.principal, action, key, context))
+    def may(
+        self,
+        action: str,
+        key: Key | None,
+        context: Mapping[str, str],
+        facts: Facts = NO_FACTS,
+        resource: str | None = None,
+    ) -> bool:
+        """Returns the authorizer's decision, and notes in `stable` whether a Permit may rely on it. `resource` is for
+        what has no key policy (Question.resource)."""
+        decision = self.service.authorizer.decide(Question(self.principal, action, key, context, facts, resource))
+        self.denial = None if decision.allowed else decision
         self.stable = self.stable and decision.read <= STABLE_ATTRIBUTES
         return decision.allowed
 

@@ -24,18 +24,20 @@ Request = TypeVar("Request", bound=Message)
 
 
 NOT_BUILT: Final = "NotBuilt"
-"""The name under which calls of all operations that have no row are counted together."""
+"""The name under which calls of all operations of AWS KMS that are not built are counted together."""
+UNKNOWN: Final = "Unknown"
+"""The name under which calls of all names that neither AWS KMS nor this version has are counted together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unserved:
-    """An operation that has no row, as the audit records a call of it."""
+    """An operation that this version does not have, as the audit records a call of it."""
 
     name: str
     """The name as it was called, of at most 64 ASCII characters."""
     read_only: bool
-    in_aws: bool
-    """AWS KMS has it, but it is not built. Else nobody has."""
+    counted: str
+    """NOT_BUILT or UNKNOWN."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Final
+from typing import Any, Final
 
 from kms_grpc.audit.record import AGENT_LENGTH, AuditRecord, iso_time, new_id
 from kms_grpc.authentication.credentials import REQUEST_ID_LENGTH, Credentials
-from kms_grpc.errors import Cancelled, DeadlineExceeded, KMSError, KMSInternalException
+from kms_grpc.authorization.base import Decision
+from kms_grpc.errors import AccessDeniedException, Cancelled, DeadlineExceeded, KMSError, KMSInternalException
 from kms_grpc.operations.call import Call, Service
 from kms_grpc.operations.operation import Operation, Unserved
 
@@ -30,7 +31,7 @@ def open_call(service: Service, operation: Operation | Unserved, credentials: Cr
 def audit(call: Call, operation: Operation) -> None:
     """Records a call. If the answer holds secrets, the record is written before this returns, or
     DependencyTimeoutException is raised and the call is refused; else the log may hold the record for a moment."""
-    line = call.record.line(call.audit_head)
+    line = call.record.line(call.permit_head or call.audit_head)
     if operation.yields_secrets:
         call.service.audit_log.write(line)
     else:
@@ -46,9 +47,21 @@ def fail(call: Call, problem: Exception) -> KMSError:
     if call.caller is None and not _is_written(call):
         return error
     call.record.fail(error.code, error.text)
+    if call.denial is not None and isinstance(error, AccessDeniedException):
+        call.record.additionalEventData = {"authorization": _described(call.denial)}
     for line in (*(row.record for row in call.beside), call.record.line(call.audit_head)):
         call.service.audit_log.append(line)
     return error
+
+
+def _described(denial: Decision) -> dict[str, Any]:
+    """Returns the reason of a denied call, for those who may read the audit: the caller learns none."""
+    described: dict[str, Any] = {"decision": denial.step or "denied"}
+    if denial.deciding is not None:
+        kind, policy, sid, place, line = denial.deciding
+        described |= {"policyType": kind, "policy": policy, "statement": place, "line": line}
+        described |= {"sid": sid} if sid else {}
+    return described
 
 
 def _is_written(call: Call) -> bool:

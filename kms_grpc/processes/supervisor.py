@@ -30,7 +30,8 @@ from typing import Final
 
 import msgspec
 
-from kms_grpc.config import Settings, networks_of
+from kms_grpc.addresses import networks_of
+from kms_grpc.config import Settings
 from kms_grpc.processes import claims, descriptors, logs, metrics
 from kms_grpc.processes.children import Child, Command, Timing, describe_status
 from kms_grpc.processes.claims import StartRefused
@@ -180,7 +181,7 @@ class Supervisor:
     def _serve_metrics(self, held: ExitStack) -> None:
         if self._settings.metrics_listen is None:
             return
-        networks = networks_of(self._settings)
+        networks = networks_of(self._settings.metrics_networks)
         self._collector = metrics.ServerCollector(self._run_folder, self._settings, self._operations, self._states)
         where = held.enter_context(metrics.serve(self._settings.metrics_listen, networks, self._collector))
         _log.info("metrics", extra={"address": f"http://{where}/metrics"})

@@ -75,7 +75,8 @@ class Calls:
     def _principals(name: str, token: str) -> str:
         account = "999999999999" if name == "stranger" else "123456789012"
         arn = f"arn:aws:iam::{account}:role/{name}"
-        return f'[[principals]]\nname = "{name}"\narn = "{arn}"\naccount = "{account}"\ntoken = "{token}"\n'
+        caller = f'name = "{name}"\narn = "{arn}"\naccount = "{account}"\ntoken = "{token}"\n'
+        return f'[[principals]]\n{caller}policies = ["full-access"]\n'
 
     def ask(
         self, channel: grpc.Channel, name: str, token: str | None = None, region: str | None = None, /, **fields: Any

@@ -149,6 +149,7 @@ name = "orders"
 arn = "arn:aws:iam::123456789012:role/orders"
 account = "123456789012"
 token_file = "{token}"
+policies = ["full-access"]
 """
 
 
@@ -161,6 +162,11 @@ token_file = "{token}"
         (0o600, ("eu-west-1", "eu-central-1"), "the same region is given twice"),
         (0o600, ("orders.token", "other.token"), "No such file"),
         (0o600, ("account =", "acount ="), "acount"),
+        (0o600, ('policies = ["full-access"]', ""), "principals without policies: orders. Give each of them policies"),
+        (0o600, ("full-access", "root"), "policy 'root' is none of administrator, user, reader, auditor, full-access"),
+        (0o600, ("full-access", "nowhere.json"), "principal orders: policy nowhere.json: No such file or directory"),
+        (0o600, ('"full-access"', "'{\"Statement\":{}}'"), "policies[0]: Missing required field Effect (at Statement)"),
+        (0o600, ('"full-access"', ""), None),
         (0o600, ("token_file", "token"), "kms.toml: it holds tokens and is open to others (mode 0644)"),
     ],
 )

@@ -99,7 +99,9 @@ def test_options_are_named_as_on_the_command_line(run: Run) -> None:
 
 # --- configuration ---------------------------------------------------------------------------------------------------
 
-PRINCIPAL = '[[principals]]\nname = "orders"\narn = "{}"\naccount = "123456789012"\ntoken = "0123456789abcdef"\n'
+WITHOUT_POLICIES = '[[principals]]\nname = "orders"\narn = "{}"\naccount = "123456789012"\ntoken = "0123456789abcdef"\n'
+PRINCIPAL = f"{WITHOUT_POLICIES}policies = []\n"
+ORDERS = "arn:aws:iam::123456789012:role/orders"
 
 
 @pytest.mark.parametrize(
@@ -122,6 +124,16 @@ PRINCIPAL = '[[principals]]\nname = "orders"\narn = "{}"\naccount = "12345678901
             PRINCIPAL.format("arn:aws:iam::123456789013:role/orders"),
             "principal orders: arn is of account '123456789013', but account is 123456789012",
         ),
+        (
+            WITHOUT_POLICIES.format(ORDERS) + WITHOUT_POLICIES.format(ORDERS).replace('"orders"', '"billing"'),
+            'principals without policies: orders, billing. Give each of them policies = ["full-access"], to let it do'
+            " everything in its account, as before, or policies = [], to let it do only what key policies and grants",
+        ),
+        (
+            f"{WITHOUT_POLICIES}policies = 'user'\n".format(ORDERS),
+            "principals[0].policies: must be array | null, not str",
+        ),
+        (f"{WITHOUT_POLICIES}policies = [5]\n".format(ORDERS), "principals[0].policies[0]: must be str, not int"),
         (PRINCIPAL.format("arn:aws:iam"), "must have the form arn:aws:iam::123456789012:role/NAME"),
     ],
 )

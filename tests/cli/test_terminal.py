@@ -33,11 +33,11 @@ def on_terminal(arguments: Sequence[str], until: str | None = None, **variables:
     os.close(terminal)
     killed = threading.Timer(60, process.kill)
     killed.start()
-    shown = ""
+    printed = b""
     try:
         while True:
-            shown += os.read(main, 65536).decode()
-            if until and until in shown:
+            printed += os.read(main, 65536)  # may end within a character
+            if until and until.encode() in printed:
                 process.send_signal(signal.SIGINT)
                 until = None
     except OSError:  # the terminal ends with its last process
@@ -45,6 +45,7 @@ def on_terminal(arguments: Sequence[str], until: str | None = None, **variables:
     finally:
         killed.cancel()
         os.close(main)
+    shown = printed.decode()
     assert until is None, shown
     return shown.replace("\r\n", "\n")
 

@@ -19,6 +19,7 @@ name = "stranger"
 arn = "arn:aws:iam::{STRANGER_ACCOUNT}:role/stranger"
 account = "{STRANGER_ACCOUNT}"
 token = "{STRANGER_TOKEN}"
+policies = ["full-access"]
 
 [limits]
 message_bytes = {MESSAGE_BYTES}

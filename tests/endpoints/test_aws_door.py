@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from kms_grpc.endpoints.aws_operations import NAME_LENGTH
+from kms_grpc.endpoints.aws_operations import NAME_LENGTH, NO_TARGET
 from kms_grpc.endpoints.aws_server import INLINE_BYTES
 from tests.conftest import StartServer
 from tests.endpoints.aws_calls import JSON_11, TEST, Answer, address_of, call, send, signed_headers
@@ -35,6 +35,7 @@ name = "orders"
 arn = "arn:aws:iam::111122223333:role/orders"
 account = "111122223333"
 token = "token-of-orders-0001"
+policies = ["full-access"]
 [limits]
 http_body_bytes = {BODY_BYTES}
 """
@@ -103,7 +104,6 @@ def make_access_key(data_dir: Path, config: Path, name: str = "orders") -> tuple
 # --- HTTP --------------------------------------------------------------------------------------------------------
 
 UNKNOWN = "UnknownOperationException"
-UNKNOWN_TEXT = "There is no operation {}; this server may have an older version of the API."
 NOT_CALLS = [
     ("an unknown operation", "POST", "/", {"X-Amz-Target": "TrentService.MakeKey"}, UNKNOWN),
     ("an operation of another service", "POST", "/", {"X-Amz-Target": "DynamoDB_20120810.ListTables"}, UNKNOWN),
@@ -133,15 +133,22 @@ def test_requests_that_are_not_calls(address: str, method: str, path: str, heade
         assert answer.json["message"] == "ReplicateKey is not supported yet."
 
 
-@pytest.mark.parametrize(("name", "read_only"), [("Sign", True), ("CreateGrant", False)])
+@pytest.mark.parametrize(
+    ("name", "read_only", "code", "text"),
+    [
+        ("Sign", True, "UnsupportedOperationException", "Sign is not supported yet."),
+        ("ReplicateKey", False, "UnsupportedOperationException", "ReplicateKey is not supported yet."),
+        ("MakeKey", True, UNKNOWN, "X-Amz-Target must be TrentService.<Operation>, with an operation of AWS KMS."),
+    ],
+)
 @pytest.mark.parametrize("known", [True, False])
-def test_operations_that_are_not_built_are_audited(
-    served: Served, address: str, name: str, read_only: bool, known: bool
+def test_operations_that_are_not_served_are_audited(
+    served: Served, address: str, name: str, read_only: bool, code: str, text: str, known: bool
 ) -> None:
     """The record has the operation's name, as at the gRPC door, and the caller where the signature is right."""
     answer = call(address, name, key=TEST if known else ("test", "wrong"))
-    assert (answer.status, answer.code) == (400, "UnsupportedOperationException")
-    assert answer.json["message"] == f"{name} is not supported yet."
+    assert (answer.status, answer.code) == (400, code)
+    assert answer.json["message"] == text
     request_id = answer.headers["x-amzn-requestid"]
     eventually(lambda: request_id in audit(served), "the audit record")
     (record,) = [json.loads(line) for line in audit(served).splitlines() if request_id in line]
@@ -179,8 +186,8 @@ def test_operations_that_nobody_has_are_audited(
     request_id = answer.headers["x-amzn-requestid"]
     eventually(lambda: request_id in audit(served), "the audit record")
     (record,) = [json.loads(line) for line in audit(served).splitlines() if request_id in line]
-    assert (record["eventName"], record["readOnly"], record["errorCode"]) == (name, False, answer.code)
-    assert record["errorMessage"] == answer.json["message"] == UNKNOWN_TEXT.format(name)
+    assert (record["eventName"], record["readOnly"], record["errorCode"]) == (name, True, answer.code)
+    assert record["errorMessage"] == answer.json["message"] == NO_TARGET
     assert record["userIdentity"].get("accountId") == (ACCOUNT if key == TEST else None)
 
 

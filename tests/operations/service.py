@@ -96,7 +96,8 @@ def refusal_of(call: Callable[[], object]) -> Refusal:
 
 def settings(folder: Path, **changes: Any) -> config.Settings:
     """Returns settings with two regions and three callers of two accounts."""
-    callers = [{"name": c.name, "arn": c.arn, "account": c.account, "token": c.token} for c in (ALICE, BOB, EVE)]
+    known = [caller._asdict() | {"arn": caller.arn} for caller in (ALICE, BOB, EVE)]
+    callers = [caller | {"policies": ["full-access"]} for caller in known]
     values = {"data_dir": str(folder), "regions": [HOME, AWAY], "workers": 64, "principals": callers}
     return config.from_values(values | changes)
 

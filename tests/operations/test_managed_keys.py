@@ -30,7 +30,14 @@ MINE = "alias/aws/s3"
 
 def principals() -> list[dict[str, Any]]:
     return [
-        {"name": c.name, "arn": c.arn, "account": c.account, "token": c.token, "service": SERVICES.get(c.name)}
+        {
+            "name": c.name,
+            "arn": c.arn,
+            "account": c.account,
+            "token": c.token,
+            "service": SERVICES.get(c.name),
+            "policies": ["full-access"],
+        }
         for c in (ALICE, BOB, EVE, S3, SQS, S3_OF_EVE)
     ]
 

@@ -29,7 +29,7 @@ def test_a_token_is_hidden_once_it_is_read(
     (tmp_path / "dev.token").write_text(token)
     for name in ("file", "dev.token"):
         (tmp_path / name).chmod(0o600)
-    caller = {"name": "a", "arn": "arn:aws:iam::123456789012:role/a", "account": "123456789012"}
+    caller = {"name": "a", "arn": "arn:aws:iam::123456789012:role/a", "account": "123456789012", "policies": []}
     source = {"token": {"token": token}, "token_file": {"token_file": str(tmp_path / "file")}}
     values = {"data_dir": str(tmp_path), "regions": ["eu-central-1"], "dev": given == "dev.token"}
     app.bearer_tokens(config.from_values(values | {"principals": [caller | source[given]] if given in source else []}))

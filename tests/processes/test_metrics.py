@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from kms_grpc.addresses import networks_of
 from kms_grpc.audit.counters import Counters
-from kms_grpc.config import ConfigurationError, from_values, networks_of
+from kms_grpc.config import ConfigurationError, from_values
 from kms_grpc.processes.gauges import COUNTS, KEEPER, WORKER, Gauges
 from kms_grpc.processes.metrics import ProcessState, ServerCollector, _Server, serve
 from kms_grpc.processes.run_folder import RunFolder
@@ -176,7 +177,7 @@ def test_promlint_finds_no_fault(run: RunFolder, tmp_path: Path) -> None:
 )
 def test_only_the_listed_networks_are_answered(run: RunFolder, peer: str, networks: list[str], served: bool) -> None:
     settings = from_values(SETTINGS | {"metrics_networks": networks})
-    server = _Server(socket.AF_INET, ("127.0.0.1", 0), networks_of(settings))
+    server = _Server(socket.AF_INET, ("127.0.0.1", 0), networks_of(settings.metrics_networks))
     try:
         assert server.verify_request(None, (peer, 1)) is served
     finally:
@@ -186,7 +187,7 @@ def test_only_the_listed_networks_are_answered(run: RunFolder, peer: str, networ
 def test_the_page_is_served_beyond_loopback_to_listed_networks_only(run: RunFolder) -> None:
     settings = from_values(SETTINGS | {"metrics_listen": "0.0.0.0:0", "metrics_networks": ["192.0.2.0/24"]})
     collector = ServerCollector(run, settings, OPERATIONS, list)
-    with serve("0.0.0.0:0", networks_of(settings), collector) as where:
+    with serve("0.0.0.0:0", networks_of(settings.metrics_networks), collector) as where:
         page = f"http://127.0.0.1:{where.rpartition(':')[2]}/metrics"
         assert b"kms_grpc_build_info" in urllib.request.urlopen(page, timeout=10).read()
 

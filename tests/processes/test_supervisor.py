@@ -138,7 +138,8 @@ def test_sighup_without_a_terminal_changes_nothing(tmp_path: Path) -> None:
 
 def test_tokens_are_not_in_arguments_environment_or_open_files(tmp_path: Path) -> None:
     token = "very-secret-token-0123456789"
-    principal = {"name": "a", "arn": "arn:aws:iam::123456789012:root", "account": "123456789012", "token": token}
+    root = {"arn": "arn:aws:iam::123456789012:root", "account": "123456789012"}
+    principal = {"name": "a", "token": token, "policies": [], **root}
     with StandInServer(tmp_path, principals=[principal]).start() as served:
         for pid in (served.pid, *served.pids().values()):
             for file in ("cmdline", "environ"):

@@ -44,12 +44,14 @@ arn = "arn:aws:iam::123456789012:role/s3"
 account = "123456789012"
 service = "s3.amazonaws.com"
 token = "{TOKENS["s3"]}"
+policies = ["full-access"]
 
 [[principals]]
 name = "other"
 arn = "arn:aws:iam::210987654321:role/other"
 account = "210987654321"
 token = "{TOKENS["other"]}"
+policies = ["full-access"]
 """
 
 

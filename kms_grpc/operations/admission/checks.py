@@ -12,11 +12,14 @@ from kms_grpc.errors import (
     DEADLINE_PASSED,
     DeadlineExceeded,
     InvalidKeyUsageException,
+    NotFoundException,
     ValidationException,
 )
+from kms_grpc.model.arn import is_key_id, key_arn
 from kms_grpc.model.key import Key
 from kms_grpc.model.key_state import is_changed_by_nobody, may_use, refusal
 from kms_grpc.operations.admission import identifiers
+from kms_grpc.operations.admission.request_facts import RequestFacts
 from kms_grpc.operations.admission.selectors import KeySelector
 from kms_grpc.operations.call import NO_CONTEXT, Call
 from kms_grpc.operations.operation import Operation
@@ -59,7 +62,7 @@ def admit(call: Call, operation: Operation, request: Any) -> tuple[Key | None, .
     for selector in operation.keys:
         canonical(_context(selector, request))
     call.keys, call.basis = (), Basis(call.shard.words)
-    if operation.action is not None and not call.may(operation.action, None, NO_CONTEXT):
+    if operation.action is not None and not _may_call(call, operation.action, request):
         raise identifiers.denied(call, operation.action)
     keys = tuple(_permitted_key(call, selector, request) for selector in operation.keys)
     pairs = [(selector, key) for selector, key in zip(operation.keys, keys, strict=True) if key is not None]
@@ -73,16 +76,34 @@ def admit(call: Call, operation: Operation, request: Any) -> tuple[Key | None, .
 def _permitted_key(call: Call, selector: KeySelector, request: Any) -> Key | None:
     """Resolves and authorizes one key, before the next key is looked up. Otherwise the error about the next key would
     reveal whether this one exists."""
-    key = selector.resolve(call, request)
+    key = _resolved(call, selector, request)
     if key is None:
         return None
     call.keys += (key,)
-    may = call.may(selector.action, key, _context(selector, request))
+    may = call.may(selector.action, key, _context(selector, request), RequestFacts(call, request, key, selector))
     if not (may and may_use(selector.rule, key, call.principal.service)):
         raise selector.denied(call, request)
     if is_changed_by_nobody(selector.rule, key):
         raise identifiers.denied_by_its_policy(call, selector.action, key)
     return key
+
+
+def _may_call(call: Call, action: str, request: Any) -> bool:
+    return call.may(action, None, NO_CONTEXT, RequestFacts(call, request))
+
+
+def _resolved(call: Call, selector: KeySelector, request: Any) -> Key | None:
+    """Returns the key. The error about a key that does not exist is for callers that their policies would let use it;
+    others are denied, as they are where it exists."""
+    try:
+        return selector.resolve(call, request)
+    except NotFoundException:
+        name = selector.name_in(request).rpartition("/")[2]
+        arn = key_arn(call.shard.partition, call.shard.region, call.account, name if is_key_id(name) else "")
+        facts = RequestFacts(call, request, None, selector)
+        if call.may(selector.action, None, _context(selector, request), facts, arn):
+            raise
+        raise selector.denied(call, request) from None
 
 
 def _context(selector: KeySelector, request: Any) -> Mapping[str, str]:

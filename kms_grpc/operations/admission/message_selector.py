@@ -13,6 +13,7 @@ from kms_grpc.errors import AccessDeniedException, InvalidCiphertextException
 from kms_grpc.model.key import Key
 from kms_grpc.model.key_state import may_use
 from kms_grpc.operations.admission import identifiers
+from kms_grpc.operations.admission.request_facts import RequestFacts
 from kms_grpc.operations.admission.selectors import UNREADABLE, ByBlob
 from kms_grpc.operations.call import Call
 
@@ -65,7 +66,7 @@ class ByMessage(ByBlob):
 
     def _may_use(self, call: Call, request: Any, key: Key) -> bool:
         assert self.context is not None
-        allowed = call.may(self.action, key, getattr(request, self.context))
+        allowed = call.may(self.action, key, getattr(request, self.context), RequestFacts(call, request, key, self))
         return allowed and may_use(self.rule, key, call.principal.service)
 
 

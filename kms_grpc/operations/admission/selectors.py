@@ -44,6 +44,10 @@ class KeySelector:
         """Returns the key, or None where the request may leave it out and does. Raises KMSError."""
         raise NotImplementedError
 
+    def name_in(self, request: Any) -> str:
+        """Returns the id, ARN or alias by which the request names the key; "" where it does not."""
+        raise NotImplementedError
+
     def denied(self, call: Call, request: Any) -> KMSError:
         """Returns the error for a caller that may not use the key. It is the same where there is no such key."""
         return identifiers.denied(call, self.action)
@@ -62,8 +66,12 @@ class ById(KeySelector):
     """The operation has InvalidArnException among its errors."""
 
     def identity(self, request: Any) -> bytes:
+        return self.name_in(request).encode()
+
+    def name_in(self, request: Any) -> str:
+        """See KeySelector."""
         text: str = getattr(request, self.field)
-        return text.encode()
+        return text
 
     def resolve(self, call: Call, request: Any) -> Key | None:
         text = getattr(request, self.field)
@@ -95,6 +103,11 @@ class ByBlob(KeySelector):
         text: str = getattr(request, self.named)
         blob: bytes = getattr(request, self.blob)
         return text.encode() + blob[:PREFIX_SIZE].ljust(PREFIX_SIZE, b"\0")
+
+    def name_in(self, request: Any) -> str:
+        """See KeySelector."""
+        text: str = getattr(request, self.named)
+        return text
 
     def resolve(self, call: Call, request: Any) -> Key:
         text = getattr(request, self.named)
@@ -134,6 +147,11 @@ class ByAlias(KeySelector):
 
     field: str
     warm: ClassVar[bool] = False
+
+    def name_in(self, request: Any) -> str:
+        """See KeySelector."""
+        text: str = getattr(request, self.field)
+        return text
 
     def resolve(self, call: Call, request: Any) -> Key:
         return identifiers.alias_target(call, getattr(request, self.field))

@@ -5,30 +5,13 @@ Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default
 
 from __future__ import annotations
 
-from typing import Final
-
+from kms_grpc.authorization.default_key_policy import NAME, default_key_policy
 from kms_grpc.errors import NotFoundException, UnsupportedOperationException, ValidationException
 from kms_grpc.model.key import Key, KeyKind
 from kms_grpc.operations.admission.selectors import by_id_or_arn
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.kinds.unary import Unary
 from kms_grpc.v1 import key_management_pb2 as pb
-
-NAME: Final = "default"
-DEFAULT_POLICY: Final = """{
-  "Version" : "2012-10-17",
-  "Id" : "key-default-1",
-  "Statement" : [ {
-    "Sid" : "Enable IAM User Permissions",
-    "Effect" : "Allow",
-    "Principal" : {
-      "AWS" : "arn:%(partition)s:iam::%(account)s:root"
-    },
-    "Action" : "kms:*",
-    "Resource" : "*"
-  } ]
-}"""
-"""The policy of a key that was created without one, with AWS's Id, statement and layout."""
 
 
 def get_key_policy(call: Call, request: pb.GetKeyPolicyRequest, key: Key) -> pb.GetKeyPolicyResponse:
@@ -42,8 +25,7 @@ def get_key_policy(call: Call, request: pb.GetKeyPolicyRequest, key: Key) -> pb.
     if key.kind is not KeyKind.CUSTOMER_MANAGED:
         text = f"{key.arn} is managed by AWS: its key policy is not supported yet."
         raise UnsupportedOperationException(text, key=key.arn, state=key.state)
-    policy = DEFAULT_POLICY % {"partition": call.shard.partition, "account": key.account}
-    return pb.GetKeyPolicyResponse(policy=policy, policy_name=NAME)
+    return pb.GetKeyPolicyResponse(policy=default_key_policy(key), policy_name=NAME)
 
 
 def list_key_policies(call: Call, request: pb.ListKeyPoliciesRequest, key: Key) -> pb.ListKeyPoliciesResponse:

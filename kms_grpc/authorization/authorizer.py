@@ -1,0 +1,134 @@
+"""The authorizer of policies: key policies and identity policies, in AWS's order.
+
+| step | question | answer |
+|---|---|---|
+| 1 | Does any statement deny it, of the identity policies or of the key policy? | denied |
+| 2 | No key: does an identity policy allow it, or is the caller its account's root? | allowed, else denied |
+| 3 | Is the key another account's, and the action not one that crosses accounts? | denied |
+| 4 | Does the key policy allow the caller? And the key is in the caller's account? | allowed |
+| 5 | Does the key policy allow the caller or its account, and an identity policy the call? | allowed, else denied |
+
+Sources: https://docs.aws.amazon.com/kms/latest/developerguide/policy-evaluation.html and
+https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from kms_grpc.authorization.base import DecidingStep, Decision, Question
+from kms_grpc.authorization.caller import Caller, caller_of
+from kms_grpc.authorization.default_key_policy import default_statements
+from kms_grpc.authorization.evaluation import Reading, matches_request
+from kms_grpc.authorization.identity_policies import NO_POLICIES, Identity
+from kms_grpc.authorization.policy import Statement, Statements
+from kms_grpc.authorization.principals import Meant, meaning
+from kms_grpc.model.key import Key
+from kms_grpc.model.principal import Principal
+
+KeyPolicies = Callable[[Key], Statements]
+"""Returns the compiled policy of a key."""
+
+ALWAYS: Final = frozenset({"principal", "operation", "key"})
+"""Attributes that every decision reads."""
+
+ACROSS_ACCOUNTS: Final = frozenset(
+    f"kms:{name}"
+    for name in (
+        "Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext",
+        "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext", "GenerateMac", "VerifyMac", "Sign", "Verify",
+        "DeriveSharedSecret", "Encapsulate", "Decapsulate", "DescribeKey", "GetPublicKey", "GetKeyRotationStatus",
+        "CreateGrant", "ListGrants", "RetireGrant", "RevokeGrant",
+    )
+)  # fmt: skip
+"""Actions that a key policy can allow to other accounts. Permission for another one has no effect there."""
+
+WITHOUT_KEY: Final = frozenset(
+    {
+        "kms:CreateKey", "kms:GenerateRandom", "kms:ListAliases", "kms:ListKeys", "kms:ListRetirableGrants",
+        "kms-grpc:ExplainDecision",
+    }
+)  # fmt: skip
+"""Actions that have no key. Identity policies alone decide on them."""
+
+_CALLERS: Final = 4096
+Answer = tuple[DecidingStep, Statement | None]
+
+
+class Policies:
+    """Implements base.Authorizer."""
+
+    def __init__(self, identities: Mapping[str, Identity], key_policies: KeyPolicies = default_statements) -> None:
+        """`identities`: the policies and tags of the principals, by their names."""
+        self._identities = identities
+        self._key_policies = key_policies
+        self._callers: dict[Principal, tuple[Caller, Statements]] = {}
+
+    def decide(self, question: Question) -> Decision:
+        """See base.Authorizer. The decision names the statement that denied or allowed."""
+        found = self._callers.get(question.principal)
+        caller, own = self._met(question.principal) if found is None else found
+        reading = Reading(question, caller)
+        step, statement = self._answer(reading, *own.about(question.action))
+        read = ALWAYS | reading.read if reading.read else ALWAYS
+        return Decision(step is DecidingStep.ALLOWED, read, step, statement and statement.named)
+
+    def _met(self, principal: Principal) -> tuple[Caller, Statements]:
+        identity = self._identities.get(principal.name, NO_POLICIES)
+        if len(self._callers) >= _CALLERS:
+            self._callers.clear()
+        met = self._callers[principal] = caller_of(principal, identity.tags), identity.statements
+        return met
+
+    def _answer(self, reading: Reading, denying: tuple[Statement, ...], allowing: tuple[Statement, ...]) -> Answer:
+        question, key = reading.question, reading.question.key
+        of_key = ((), ()) if key is None else self._key_policies(key).about(question.action)
+        denied = _first(denying, reading) or _first_meant(of_key[0], reading)
+        if denied is not None:
+            return DecidingStep.EXPLICIT_DENY, denied
+        if key is None:
+            return _by_identity(reading, allowing)
+        across = key.account != question.principal.account
+        if across and question.action not in ACROSS_ACCOUNTS:
+            return DecidingStep.NOT_ACROSS_ACCOUNTS, None
+        return _by_key_policy(reading, of_key[1], allowing, across)
+
+
+def _by_key_policy(
+    reading: Reading, of_key: tuple[Statement, ...], allowing: tuple[Statement, ...], across: bool
+) -> Answer:
+    by_account = False
+    for statement in of_key:
+        assert statement.principals is not None, "a key policy names principals"
+        meant = meaning(statement.principals, reading.caller)
+        if meant is Meant.NOT or not matches_request(statement, reading):
+            continue
+        if meant is Meant.DIRECTLY and not across:
+            return DecidingStep.ALLOWED, statement
+        by_account = True
+    return _by_identity(reading, allowing) if by_account else (DecidingStep.NO_KEY_POLICY, None)
+
+
+def _by_identity(reading: Reading, allowing: tuple[Statement, ...]) -> Answer:
+    """Answers by the identity policies. An account's root has none and needs none."""
+    allowed = _first(allowing, reading)
+    if allowed is not None or reading.caller.is_root:
+        return DecidingStep.ALLOWED, allowed
+    return DecidingStep.NO_IDENTITY_POLICY, None
+
+
+def _first_meant(statements: tuple[Statement, ...], reading: Reading) -> Statement | None:
+    """Returns the first statement of a key policy that means the caller, or the caller's account, and matches."""
+    for statement in statements:
+        assert statement.principals is not None, "a key policy names principals"
+        if meaning(statement.principals, reading.caller) is not Meant.NOT and matches_request(statement, reading):
+            return statement
+    return None
+
+
+def _first(statements: tuple[Statement, ...], reading: Reading) -> Statement | None:
+    for statement in statements:
+        if matches_request(statement, reading):
+            return statement
+    return None

@@ -1,0 +1,121 @@
+"""Identity policies: those with a name, and those that a configuration gives as a file or inline.
+
+| name | allows |
+|---|---|
+| `administrator` | to manage keys, without cryptography: AWS's key administrator |
+| `user` | to use keys: AWS's key user |
+| `reader` | to list and describe keys, their policies, rotations and public keys |
+| `auditor` | to list and describe, and to have decisions explained |
+| `full-access` | everything |
+
+Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from kms_grpc.authorization.base import PolicyKind
+from kms_grpc.authorization.document import BYTES_LIMIT
+from kms_grpc.authorization.parsing import parse
+from kms_grpc.authorization.policy import Statement, Statements
+from kms_grpc.config import PrincipalSettings
+from kms_grpc.errors import KMSError
+from kms_grpc.misfits import ConfigurationError
+
+_LISTS: Final = ("kms:List*", "kms:DescribeKey", "kms:DescribeCustomKeyStores")
+_DESCRIBES: Final = ("kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:GetKeyLastUsage")
+
+BUILT_IN: Final[Mapping[str, Sequence[tuple[str, tuple[str, ...]]]]] = {
+    "administrator": [
+        (
+            "ManageKeys",
+            (
+                "kms:Create*", "kms:Describe*", "kms:Enable*", "kms:List*", "kms:Put*", "kms:Update*", "kms:Revoke*",
+                "kms:Disable*", "kms:Get*", "kms:Delete*", "kms:TagResource", "kms:UntagResource",
+                "kms:ScheduleKeyDeletion", "kms:CancelKeyDeletion", "kms:RotateKeyOnDemand", "kms:ImportKeyMaterial",
+                "kms:ReplicateKey", "kms:ConnectCustomKeyStore", "kms-grpc:*",
+            ),
+        ),
+    ],
+    "user": [
+        (
+            "UseKeys",
+            (
+                "kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:GenerateMac",
+                "kms:VerifyMac", "kms:Sign", "kms:Verify", "kms:DeriveSharedSecret", "kms:Encapsulate",
+                "kms:Decapsulate", "kms:DescribeKey", "kms:GetPublicKey", "kms:GenerateRandom",
+            ),
+        ),
+    ],
+    "reader": [("ReadKeys", (*_LISTS, *_DESCRIBES, "kms:GetPublicKey"))],
+    "auditor": [("ReadKeys", (*_LISTS, *_DESCRIBES)), ("Explain", ("kms-grpc:ExplainDecision",))],
+    "full-access": [("Everything", ("kms:*", "kms-grpc:*"))],
+}  # fmt: skip
+"""Named policies: their statements' Sids and the actions that they allow on everything."""
+
+
+class Identity(NamedTuple):
+    """The policies and tags of a principal."""
+
+    statements: Statements
+    tags: Mapping[str, str]
+
+
+NO_POLICIES: Final = Identity(Statements(()), {})
+
+
+def identities(principals: Iterable[PrincipalSettings]) -> dict[str, Identity]:
+    """Returns the identities of configured principals by name. Raises ConfigurationError."""
+    return {each.name: identity(each.name, each.policies or (), each.tags) for each in principals}
+
+
+def identity(principal: str, policies: Sequence[str], tags: Mapping[str, str]) -> Identity:
+    """Returns the identity that settings describe. Raises ConfigurationError with the place in the policy."""
+    read = (_read(principal, index, each) for index, each in enumerate(policies))
+    return Identity(Statements(tuple(statement for one in read for statement in one)), tags)
+
+
+def document_of(name: str) -> str:
+    """Returns the document of a named policy."""
+    statements = [
+        {"Sid": sid, "Effect": "Allow", "Action": list(actions), "Resource": "*"} for sid, actions in BUILT_IN[name]
+    ]
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+def label(index: int, policy: str) -> str:
+    """Returns the name of a policy: its own, its file's, or its place where it stands inline."""
+    return f"policies[{index}]" if is_inline(policy) else policy
+
+
+def is_inline(policy: str) -> bool:
+    """Returns whether a setting is a policy document itself."""
+    return policy.lstrip().startswith("{")
+
+
+def _read(principal: str, index: int, policy: str) -> tuple[Statement, ...]:
+    try:
+        return parse(_document(policy), PolicyKind.IDENTITY, label(index, policy))
+    except KMSError as error:
+        raise ConfigurationError(f"principal {principal}: policy {label(index, policy)}: {error.text}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"principal {principal}: policy {policy}: {said}") from None
+    except KeyError:
+        raise ConfigurationError(
+            f"principal {principal}: policy {policy!r} is none of {', '.join(BUILT_IN)}; the path of a file has a / or"
+            " ends in .json"
+        ) from None
+
+
+def _document(policy: str) -> str:
+    if is_inline(policy):
+        return policy
+    if "/" in policy or policy.endswith(".json"):
+        with Path(policy).open("rb") as file:
+            return file.read(BYTES_LIMIT + 1).decode()
+    return document_of(policy)
