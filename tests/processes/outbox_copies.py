@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kms_grpc.audit.log import FileAuditLog
 from kms_grpc.clock import SystemClock
-from kms_grpc.processes.outbox import OutboxCopier
+from kms_grpc.processes.outbox_copier import OutboxCopier
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard

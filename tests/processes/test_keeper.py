@@ -16,10 +16,10 @@ import pytest
 from kms_grpc.audit.log import FileAuditLog
 from kms_grpc.clock import SystemClock
 from kms_grpc.errors import DependencyTimeoutException
-from kms_grpc.processes import outbox
+from kms_grpc.processes import outbox_copier
 from kms_grpc.processes.clock_trust import ClockTrust
 from kms_grpc.processes.keeper import PeriodicWork
-from kms_grpc.processes.outbox import BATCH, OutboxCopier
+from kms_grpc.processes.outbox_copier import BATCH, OutboxCopier
 from kms_grpc.registry.base import Registry, Transaction
 from kms_grpc.registry.rows import ANSWERS_KEPT_NS, RememberedAnswer
 from tests.processes.outbox_copies import REGIONS, copied, copy, copy_all, put_into_outbox
@@ -119,11 +119,11 @@ def test_a_torn_record_is_copied_again(folder: Path) -> None:
 def test_the_position_advances_so_that_a_start_reads_little(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "POSITION_STEP", 1000)
     copy(folder)
-    position = outbox.read_position(folder / "audit" / "keeper.position")
+    position = outbox_copier.read_position(folder / "audit" / "keeper.position")
     log = folder / "audit" / "keeper.jsonl"
-    assert position == outbox.Position(log.stat().st_ino, log.stat().st_size)
-    assert list(outbox.ids_after(log, position)) == []
-    assert len(list(outbox.ids_after(log, outbox.Position(0, 0)))) == len(ALL)
+    assert position == outbox_copier.Position(log.stat().st_ino, log.stat().st_size)
+    assert list(outbox_copier.ids_after(log, position)) == []
+    assert len(list(outbox_copier.ids_after(log, outbox_copier.Position(0, 0)))) == len(ALL)
 
 
 class _ReadOnlyShard:

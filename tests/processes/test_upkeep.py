@@ -22,7 +22,7 @@ from kms_grpc.clock import SystemClock
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.model.key import KeyState
 from kms_grpc.processes import upkeep
-from kms_grpc.processes.outbox import OutboxCopier
+from kms_grpc.processes.outbox_copier import OutboxCopier
 from kms_grpc.processes.upkeep import MarkSync, Upkeep
 from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard
