@@ -99,7 +99,7 @@ def test_each_record_is_copied_once_after_a_crash(folder: Path, point: str, pass
 def test_each_record_is_copied_once_if_the_log_changes_between_crash_and_start(
     folder: Path, meanwhile: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "POSITION_STEP", 0)
+    monkeypatch.setattr(outbox_copier, "POSITION_STEP", 0)
     copy(folder, REGIONS[:1])
     assert _copy_in_a_process(folder, "outbox.copied:2") == -signal.SIGKILL
     meanwhile(folder)
@@ -117,7 +117,7 @@ def test_a_torn_record_is_copied_again(folder: Path) -> None:
 
 
 def test_the_position_advances_so_that_a_start_reads_little(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "POSITION_STEP", 1000)
+    monkeypatch.setattr(outbox_copier, "POSITION_STEP", 1000)
     copy(folder)
     position = outbox_copier.read_position(folder / "audit" / "keeper.position")
     log = folder / "audit" / "keeper.jsonl"
