@@ -39,7 +39,7 @@ AWS_OPERATIONS: Final = frozenset(
 CHANGING: Final = frozenset(
     (
         "ConnectCustomKeyStore", "CreateCustomKeyStore", "CreateGrant", "DeleteCustomKeyStore",
-        "DisconnectCustomKeyStore", "PutKeyPolicy", "ReplicateKey", "RetireGrant", "RevokeGrant",
+        "DisconnectCustomKeyStore", "ReplicateKey", "RetireGrant", "RevokeGrant",
         "UpdateCustomKeyStore", "UpdatePrimaryRegion",
     )
 )  # fmt: skip

@@ -146,6 +146,20 @@ def test_changes_are_refused(worker: Worker, by: Caller) -> None:
     assert row(worker, key.key_id) == before
 
 
+def test_its_policy_is_read_and_not_replaced(worker: Worker) -> None:
+    key = managed(worker)
+    text = worker.call("GetKeyPolicy", key_id=key.key_id).policy
+    assert "s3.eu-central-1.amazonaws.com" in text
+    assert worker.call("GetKeyPolicy", by=S3, key_id=key.key_id).policy == text
+    assert list(worker.call("ListKeyPolicies", key_id=key.key_id).policy_names) == ["default"]
+    for by in (ALICE, S3):
+        refusal = worker.refusal("PutKeyPolicy", by=by, key_id=key.key_id, policy=text)
+        assert refusal == Refusal("AccessDeniedException", denied(by, "PutKeyPolicy", key.arn), key.arn)
+    assert row(worker, key.key_id).policy_digest is None
+    refusal = worker.refusal("GetParametersForImport", key_id=key.key_id, wrapping_algorithm=2, wrapping_key_spec=1)
+    assert refusal.code == "UnsupportedOperationException", "kms:Get* allows it, the key's origin does not"
+
+
 def test_its_aliases_are_reserved(worker: Worker) -> None:
     key, mine = managed(worker), worker.create(alias="alias/mine")
     for name in (MINE, "alias/aws/mine"):

@@ -38,7 +38,17 @@ from tests.registry.made import (
     start,
 )
 
-ROW_TABLES = ("keys", "materials", "aliases", "tags", "access_keys", "import_pairs", "remembered_answers", "outbox")
+ROW_TABLES = (
+    "keys",
+    "key_policies",
+    "materials",
+    "aliases",
+    "tags",
+    "access_keys",
+    "import_pairs",
+    "remembered_answers",
+    "outbox",
+)
 
 
 def write_each_kind(shard: Shard) -> Key:
@@ -67,7 +77,8 @@ def write_each_kind(shard: Shard) -> Key:
         transaction.access_keys.remove("AKIA2")
         transaction.answers.forget_before(5)
         transaction.pairs.change(pair(b"one"))
-        transaction.keys.remove(gone)
+        transaction.keys.remove(transaction.keys.set_policy(gone, "gone"))
+        key = transaction.keys.set_policy(transaction.keys.set_policy(key, "first"), "second")
     return rotate(shard, key)
 
 
