@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from kms_grpc.authentication.credentials import REQUEST_ID, REQUEST_ID_LENGTH
@@ -18,7 +17,7 @@ from kms_grpc.errors import (
 from kms_grpc.model.arn import is_key_id, key_arn
 from kms_grpc.model.key import Key
 from kms_grpc.model.key_state import is_changed_by_nobody, may_use, refusal
-from kms_grpc.operations.admission import identifiers
+from kms_grpc.operations.admission import grant_tokens, identifiers
 from kms_grpc.operations.admission.request_facts import RequestFacts
 from kms_grpc.operations.admission.selectors import KeySelector
 from kms_grpc.operations.call import NO_CONTEXT, Call
@@ -58,11 +57,14 @@ def called_shard(call: Call) -> Shard:
 
 def admit(call: Call, operation: Operation, request: Any) -> tuple[Key | None, ...]:
     """Returns the call's keys, one per selector; the caller may use each of them, and each fits the operation. Raises
-    KMSError. An encryption context that is too long is refused first, before any key is looked up."""
+    KMSError. An encryption context that is too long, and what is no grant token, is refused before any key is looked up."""
     for selector in operation.keys:
-        canonical(_context(selector, request))
+        canonical(selector.context_of(request))
+    if operation.has_grant_tokens:
+        for token in request.grant_tokens:
+            grant_tokens.read(call.shard, token)
     call.keys, call.basis = (), Basis(call.shard.words)
-    if operation.action is not None and not _may_call(call, operation.action, request):
+    if operation.action is not None and not _may_call(call, operation, request):
         raise identifiers.denied(call, operation.action)
     keys = tuple(_permitted_key(call, selector, request) for selector in operation.keys)
     pairs = [(selector, key) for selector, key in zip(operation.keys, keys, strict=True) if key is not None]
@@ -80,7 +82,8 @@ def _permitted_key(call: Call, selector: KeySelector, request: Any) -> Key | Non
     if key is None:
         return None
     call.keys += (key,)
-    may = call.may(selector.action, key, _context(selector, request), RequestFacts(call, request, key, selector))
+    context, grant = selector.context_of(request), selector.grant(call, request, key)
+    may = call.may(selector.action, key, context, RequestFacts(call, request, key, selector), grant=grant)
     if not (may and may_use(selector.rule, key, call.principal.service)):
         raise selector.denied(call, request)
     if is_changed_by_nobody(selector.rule, key):
@@ -88,8 +91,10 @@ def _permitted_key(call: Call, selector: KeySelector, request: Any) -> Key | Non
     return key
 
 
-def _may_call(call: Call, action: str, request: Any) -> bool:
-    return call.may(action, None, NO_CONTEXT, RequestFacts(call, request))
+def _may_call(call: Call, operation: Operation, request: Any) -> bool:
+    assert operation.action is not None
+    resource = getattr(request, operation.resource) or None if operation.resource else None
+    return call.may(operation.action, None, NO_CONTEXT, RequestFacts(call, request), resource)
 
 
 def _resolved(call: Call, selector: KeySelector, request: Any) -> Key | None:
@@ -101,15 +106,9 @@ def _resolved(call: Call, selector: KeySelector, request: Any) -> Key | None:
         name = selector.name_in(request).rpartition("/")[2]
         arn = key_arn(call.shard.partition, call.shard.region, call.account, name if is_key_id(name) else "")
         facts = RequestFacts(call, request, None, selector)
-        if call.may(selector.action, None, _context(selector, request), facts, arn):
+        if call.may(selector.action, None, selector.context_of(request), facts, arn):
             raise
         raise selector.denied(call, request) from None
-
-
-def _context(selector: KeySelector, request: Any) -> Mapping[str, str]:
-    """Returns the encryption context that goes with a selector's key."""
-    context: Mapping[str, str] = getattr(request, selector.context) if selector.context else NO_CONTEXT
-    return context
 
 
 def _check_fit(call: Call, selector: KeySelector, key: Key) -> None:

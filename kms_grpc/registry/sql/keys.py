@@ -11,6 +11,7 @@ from kms_grpc.model.key import Key, KeyKind, KeyState, KeyUsage, Material, Mater
 from kms_grpc.registry.missing_material import missing_material
 from kms_grpc.registry.rows import Due, Upcoming
 from kms_grpc.registry.sql.aliases import SqlWritableAliases
+from kms_grpc.registry.sql.grants import SqlWritableGrants
 from kms_grpc.registry.sql.key_counts import count_of, count_one_less, count_one_more
 from kms_grpc.registry.sql.materials import SqlWritableMaterials
 from kms_grpc.registry.sql.pairs import SqlWritablePairs
@@ -126,7 +127,7 @@ class SqlWritableKeys(SqlKeys):
         return key
 
     def remove(self, key: Key) -> None:
-        parts = (SqlWritableAliases, SqlWritableTags, SqlWritablePairs, SqlWritableMaterials)
+        parts = (SqlWritableAliases, SqlWritableTags, SqlWritableGrants, SqlWritablePairs, SqlWritableMaterials)
         for part in parts:
             part(self._writer).remove_all(key.key_id)
         self._writer.remove_seen(_REMOVE, KEY, _seen(key), key.arn)

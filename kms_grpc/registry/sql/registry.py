@@ -19,6 +19,7 @@ from kms_grpc.registry.sql.aliases import ALIAS, SqlAliases, SqlWritableAliases
 from kms_grpc.registry.sql.answers import ANSWER, SqlWritableAnswers
 from kms_grpc.registry.sql.changes import SqlChanges
 from kms_grpc.registry.sql.damage import DamageReports
+from kms_grpc.registry.sql.grants import GRANT, SqlGrants, SqlWritableGrants
 from kms_grpc.registry.sql.key_counts import wrong_counts
 from kms_grpc.registry.sql.keys import KEY, SqlKeys, SqlWritableKeys
 from kms_grpc.registry.sql.latest_time import LATEST_TIME, SqlLatestTime, SqlWritableLatestTime
@@ -35,7 +36,7 @@ from kms_grpc.registry.sql.sqlite import SqliteStore
 from kms_grpc.registry.sql.tags import TAG, SqlTags, SqlWritableTags
 from kms_grpc.registry.sql.writer import Writer
 
-KINDS = (SHARD, KEY, MATERIAL, ALIAS, ANSWER, TAG, PAIR, LATEST_TIME, ACCESS_KEY, OUTBOX)
+KINDS = (SHARD, KEY, MATERIAL, ALIAS, ANSWER, TAG, PAIR, LATEST_TIME, ACCESS_KEY, OUTBOX, GRANT)
 """The tables of protected rows."""
 
 
@@ -48,6 +49,7 @@ class SqlTransaction:
         self.materials = SqlWritableMaterials(writer)
         self.aliases = SqlWritableAliases(writer)
         self.tags = SqlWritableTags(writer)
+        self.grants = SqlWritableGrants(writer)
         self.pairs = SqlWritablePairs(writer)
         self.answers = SqlWritableAnswers(writer)
         self.outbox = SqlWritableOutbox(writer)
@@ -81,6 +83,7 @@ class SqlRegistry:
         self.materials = SqlMaterials(reader)
         self.aliases = SqlAliases(reader)
         self.tags = SqlTags(reader)
+        self.grants = SqlGrants(reader)
         self.pairs = SqlPairs(reader)
         self.outbox = SqlOutbox(reader)
         self.access_keys = SqlAccessKeys(reader)
