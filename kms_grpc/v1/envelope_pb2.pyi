@@ -192,19 +192,23 @@ class ResourceQuotas(_message.Message):
 
     KEYS_FIELD_NUMBER: _builtins.int
     ALIASES_PER_KEY_FIELD_NUMBER: _builtins.int
+    GRANTS_PER_KEY_FIELD_NUMBER: _builtins.int
     keys: _builtins.int
     """Output only. Customer managed keys, in all states."""
     aliases_per_key: _builtins.int
     """Output only. Aliases of one key."""
+    grants_per_key: _builtins.int
+    """Output only. Grants of one key."""
     def __init__(
         self,
         *,
         keys: _builtins.int = ...,
         aliases_per_key: _builtins.int = ...,
+        grants_per_key: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases_per_key", b"aliases_per_key", "keys", b"keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases_per_key", b"aliases_per_key", "grants_per_key", b"grants_per_key", "keys", b"keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

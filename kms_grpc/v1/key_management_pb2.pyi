@@ -1559,26 +1559,27 @@ class CreateGrantRequest(_message.Message):
     key_id: _builtins.str
     """Required. Id or ARN of the key, 1 to 2,048 characters."""
     grantee_principal: _builtins.str
-    """ARN of the principal that gets the permission: an account, user, role, session of a role or federated user, 1 to 256
-    of the characters A-Z a-z 0-9 _ + = , . @ : / -. Required, unless GranteeServicePrincipal is sent; not both.
+    """Optional. ARN of the principal that gets the permission: an account, user, role, session of a role or federated
+    user, 1 to 256 of the characters A-Z a-z 0-9 _ + = , . @ : / -. Exactly one of this and GranteeServicePrincipal
+    must be sent.
     """
     retiring_principal: _builtins.str
-    """Optional. ARN of the principal that may retire the grant, as GranteePrincipal. Not together with
-    RetiringServicePrincipal.
+    """Optional. ARN of the principal that may retire the grant, 1 to 256 characters as in GranteePrincipal. Not together
+    with RetiringServicePrincipal.
     """
     name: _builtins.str
-    """Optional. Name of the grant, 1 to 256 of the characters A-Z a-z 0-9 : / _ -. With a name, a repeated request makes no
-    second grant.
+    """Optional. Name of the grant, 1 to 256 of the characters A-Z a-z 0-9 : / _ -. With a name, a repeated request makes
+    no second grant.
     """
     dry_run: _builtins.bool
     """Optional. Check everything and do nothing: DryRunOperationException if the call would have succeeded."""
     grantee_service_principal: _builtins.str
-    """The service that gets the permission: a service principal such as s3.amazonaws.com, 1 to 128 characters in at least three
-    parts. It needs a SourceArn and a retiring principal.
+    """Optional. The service that gets the permission: a service principal such as s3.amazonaws.com, 1 to 128 characters
+    in at least three parts. It needs a SourceArn and a retiring principal.
     """
     retiring_service_principal: _builtins.str
-    """Optional. The service that may retire the grant: a service principal such as s3.amazonaws.com, 1 to 128 characters in at least three
-    parts. Not together with RetiringPrincipal.
+    """Optional. The service that may retire the grant: a service principal such as s3.amazonaws.com, 1 to 128 characters
+    in at least three parts. Not together with RetiringPrincipal.
     """
     @_builtins.property
     def operations(self) -> _containers.RepeatedScalarFieldContainer[_keys_pb2.GrantOperation.ValueType]:
@@ -1684,9 +1685,9 @@ class ListGrantsRequest(_message.Message):
     grant_id: _builtins.str
     """Optional. Only the grant of this id, 1 to 128 characters. InvalidGrantIdException if no grant can have it."""
     grantee_principal: _builtins.str
-    """Optional. Only grants to this principal, spelled as in CreateGrant."""
+    """Optional. Only grants to this principal, 1 to 256 characters, spelled as in CreateGrant."""
     grantee_service_principal: _builtins.str
-    """Optional. Only grants to this service."""
+    """Optional. Only grants to this service, 1 to 128 characters."""
     def __init__(
         self,
         *,
@@ -1769,7 +1770,9 @@ class ListRetirableGrantsRequest(_message.Message):
     MARKER_FIELD_NUMBER: _builtins.int
     RETIRING_SERVICE_PRINCIPAL_FIELD_NUMBER: _builtins.int
     retiring_principal: _builtins.str
-    """ARN of a principal of the caller's account, spelled as in CreateGrant. Not together with RetiringServicePrincipal."""
+    """ARN of a principal of the caller's account, 1 to 256 characters, spelled as in CreateGrant. Not together
+    with RetiringServicePrincipal.
+    """
     limit: _builtins.int
     """Optional. Most entries of a page, 1 to 100. Default: 50."""
     marker: _builtins.str
@@ -1777,8 +1780,8 @@ class ListRetirableGrantsRequest(_message.Message):
     listing's or region's.
     """
     retiring_service_principal: _builtins.str
-    """A service that may retire grants; those on keys of the caller's account are listed. Not together with
-    RetiringPrincipal.
+    """A service, 1 to 128 characters, that may retire grants; those on keys of the caller's account are listed.
+    Not together with RetiringPrincipal.
     """
     def __init__(
         self,
