@@ -104,7 +104,8 @@ def parameters(rpc: Any) -> Iterator[str]:
         if not limits(field).required and not keyword:
             keyword = True
             yield "*"
-        yield f"{field.name}: {kind}" if limits(field).required else f"{field.name}: {kind} | None = None"
+        left_out = "" if limits(field).required else " = False" if kind == "bool" else " | None = None"
+        yield f"{field.name}: {kind}{left_out}"
     if rpc.name in CREATES:
         yield from ([] if keyword else ["*"])
         yield "request_id: str | None = None"

@@ -125,9 +125,7 @@ def _by_its_grant(reading: Reading, own: tuple[Statement, ...]) -> Answer:
     return DecidingStep.NO_GRANT, None
 
 
-def _by_key_policy(
-    reading: Reading, of_key: tuple[Statement, ...], own: tuple[Statement, ...], across: bool
-) -> Answer:
+def _by_key_policy(reading: Reading, of_key: tuple[Statement, ...], own: tuple[Statement, ...], across: bool) -> Answer:
     by_account = False
     for statement in of_key:
         assert statement.principals is not None, "a key policy names principals"

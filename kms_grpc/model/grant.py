@@ -40,7 +40,7 @@ class GrantOperation(StrEnum):
     GENERATE_DATA_KEY_PAIR_WITHOUT_PLAINTEXT = "GenerateDataKeyPairWithoutPlaintext"
     GENERATE_MAC = "GenerateMac"
     VERIFY_MAC = "VerifyMac"
-    DERIVE_SHARED_SECRET = "DeriveSharedSecret"
+    DERIVE_SHARED_SECRET = "DeriveSharedSecret"  # noqa: S105 - the name of an operation
     ENCAPSULATE = "Encapsulate"
     DECAPSULATE = "Decapsulate"
 

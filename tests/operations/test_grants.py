@@ -5,7 +5,6 @@ Rows marked "field" are those of AWS KMS users' reports; each says what was righ
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
-from tests.operations.service import ALICE, AWAY, BOB, EVE, HOME, Host, Worker
+from tests.operations.service import ALICE, BOB, EVE, Host, Worker
 
 Make = Callable[..., Host]
 DENIED, INVALID = "AccessDeniedException", "ValidationException"

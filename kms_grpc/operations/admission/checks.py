@@ -57,7 +57,8 @@ def called_shard(call: Call) -> Shard:
 
 def admit(call: Call, operation: Operation, request: Any) -> tuple[Key | None, ...]:
     """Returns the call's keys, one per selector; the caller may use each of them, and each fits the operation. Raises
-    KMSError. An encryption context that is too long, and what is no grant token, is refused before any key is looked up."""
+    KMSError. An encryption context that is too long, and a text that is no grant token, are refused before any key is
+    looked up."""
     for selector in operation.keys:
         canonical(selector.context_of(request))
     if operation.has_grant_tokens:

@@ -46,8 +46,8 @@ def new(shard: Shard, grant: Grant) -> str:
 
 
 def read(shard: Shard, text: str) -> Named:
-    """Returns the grant that a token names, which may be gone. Raises InvalidGrantTokenException for any text that `new`
-    did not return in this region."""
+    """Returns the grant that a token names, which may be gone. Raises InvalidGrantTokenException for any text that
+    `new` did not return in this region."""
     try:
         token = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError):

@@ -10,8 +10,8 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from kms_grpc.aws_members import aws_names
 from kms_grpc.authorization.principals import is_principal
+from kms_grpc.aws_members import aws_names
 from kms_grpc.errors import InvalidArnException, ValidationException
 from kms_grpc.model.arn import ALIAS_PREFIX, Arn
 from kms_grpc.model.grant import PAIRS_LIMIT, VALUE_LENGTH

@@ -7,10 +7,10 @@ Source: https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateGrant.html
 from __future__ import annotations
 
 from kms_grpc.errors import LimitExceededException, ValidationException
+from kms_grpc.model.arn import key_arn
 from kms_grpc.model.grant import Constraints, Grant, grantable, is_service
 from kms_grpc.model.key import Key
 from kms_grpc.model.key_spec import is_symmetric_encryption
-from kms_grpc.model.arn import key_arn
 from kms_grpc.operations.admission import grant_tokens
 from kms_grpc.operations.admission.granted_keys import (
     OPERATION_NUMBERS,
@@ -55,9 +55,7 @@ def list_grants(call: Call, request: pb.ListGrantsRequest, key: Key) -> pb.ListG
         return pb.ListGrantsResponse(grants=[_entry(call, found)] if found and listed else [])
     read = call.shard.registry.grants.list_after
     filtered_by = f"{key.key_id}/{grantee or ''}"
-    grants, marker = page(
-        call, request, filtered_by, lambda after, count: read(key.key_id, grantee, after, count)
-    )
+    grants, marker = page(call, request, filtered_by, lambda after, count: read(key.key_id, grantee, after, count))
     entries = [_entry(call, grant) for grant in grants]
     return pb.ListGrantsResponse(grants=entries, truncated=marker is not None, next_marker=marker)
 
@@ -153,5 +151,7 @@ ROWS = (
         resource="retiring_principal",
     ),
     Write("RetireGrant", pb.RetireGrantRequest, retire_grant, keys=(retired_key(),), takes_rights_away=True),
-    Write("RevokeGrant", pb.RevokeGrantRequest, revoke_grant, keys=(by_id_or_arn("RevokeGrant"),), takes_rights_away=True),
+    Write(
+        "RevokeGrant", pb.RevokeGrantRequest, revoke_grant, keys=(by_id_or_arn("RevokeGrant"),), takes_rights_away=True
+    ),
 )
