@@ -8,7 +8,7 @@ whole or not at all.
 
 | name | a transaction shares it if it |
 |---|---|
-| a key id | finds, adds, changes or removes the key, a material, tag, grant or import pair of it, or counts its aliases or grants |
+| a key id | reads or writes the key, a material, tag, grant or import pair of it, or counts its aliases or grants |
 | an account | counts the account's keys, adds or removes one of them, or finds or remembers an answer of the account |
 | an alias name of an account | finds, adds, changes or removes the alias |
 

@@ -18,8 +18,8 @@ ANY_CONTEXT: Final = hashlib.sha256(b"any").digest()
 
 
 def parameters(grant: Grant) -> bytes:
-    """Returns a digest of all that the creator of a grant chooses. A named grant with the same digest on the same key is
-    the same grant; neither the order of operations nor that of pairs counts."""
+    """Returns a digest of all that the creator of a grant chooses. A named grant with the same digest on the same key
+    is the same grant; neither the order of operations nor that of pairs counts."""
     given = (grant.issuing_account, grant.name, grant.grantee, grant.retiring, grant.constraints.source_arn)
     parts = [b"" if part is None else b"=" + part.encode() for part in given]
     parts.append(frame(*sorted(operation.encode() for operation in set(grant.operations))))

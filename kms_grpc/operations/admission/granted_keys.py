@@ -23,7 +23,7 @@ _GRANT_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _OPERATIONS: Final = {
     number: GrantOperation(name) for number, name in aws_names(keys_pb2.GrantOperation.DESCRIPTOR).items()
 }
-OPERATION_NUMBERS: Final = {operation: number for number, operation in _OPERATIONS.items()}
+OPERATION_NUMBERS: Final[dict[GrantOperation, Any]] = {operation: number for number, operation in _OPERATIONS.items()}
 _GONE: Final = "The grant of this token was retired or revoked, or its key was deleted."
 
 

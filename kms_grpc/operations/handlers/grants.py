@@ -32,8 +32,8 @@ from kms_grpc.v1 import keys_pb2
 
 
 def create_grant(call: Call, request: pb.CreateGrantRequest, key: Key) -> pb.CreateGrantResponse:
-    """Creates a grant, or finds the one that the same request with the same name created. Raises ValidationException for
-    operations and constraints that do not fit the key, and LimitExceededException (50,000 per key unless
+    """Creates a grant, or finds the one that the same request with the same name created. Raises ValidationException
+    for operations and constraints that do not fit the key, and LimitExceededException (50,000 per key unless
     configured)."""
     grant = proposed(call, request, key)
     _check_fit(grant, key)
