@@ -31,9 +31,9 @@ METHODS: dict[str, MethodDescriptor] = {method.name: method for service in SERVI
 class Thing(NamedTuple):
     """A value that must be made before the request is sent.
 
-    `kind` is "key_id", "grant" (the id of a grant on the key), "alias" (of the key), "new_alias" (a name that is free), "blob" (ciphertext of PLAINTEXT under
-    the key and CONTEXT), "message" (an encrypted message under the same), "import_token" or "wrapped_material". `key`
-    tells the keys of an operation apart where it has two: "from" and "to".
+    `kind` is "key_id", "grant" (the id of a grant on the key), "alias" (of the key), "new_alias" (a name that is free),
+    "blob" (ciphertext of PLAINTEXT under the key and CONTEXT), "message" (an encrypted message under the same),
+    "import_token" or "wrapped_material". `key` tells the keys of an operation apart where it has two: "from" and "to".
     """
 
     kind: str

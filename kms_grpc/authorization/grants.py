@@ -19,8 +19,8 @@ _SOURCE_ARN: Final = reference_to("aws:SourceArn") or KeyReference("")
 
 
 def allowing(reading: Reading, grantees: tuple[str, ...]) -> Grant | None:
-    """Returns the first grant to one of the grantees that allows the call. The decision reads the encryption context,
-    unless a grant allows it that asks nothing of the context."""
+    """Returns the first grant to one of the grantees that allows the call. Grants that ask nothing of the encryption
+    context come first, so a decision by one of them has not read it."""
     question = reading.question
     operation = _OPERATIONS.get(question.action)
     if operation is None:
@@ -29,8 +29,6 @@ def allowing(reading: Reading, grantees: tuple[str, ...]) -> Grant | None:
         for grant in question.grants.allowing(grantee, operation, question.encryption_context):
             if _allows(grant, operation, reading):
                 return grant
-    if operation in WITH_CONTEXT:
-        reading.read.add("encryption_context")
     return None
 
 

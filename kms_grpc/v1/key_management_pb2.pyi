@@ -1770,7 +1770,7 @@ class ListRetirableGrantsRequest(_message.Message):
     MARKER_FIELD_NUMBER: _builtins.int
     RETIRING_SERVICE_PRINCIPAL_FIELD_NUMBER: _builtins.int
     retiring_principal: _builtins.str
-    """ARN of a principal of the caller's account, 1 to 256 characters, spelled as in CreateGrant. Not together
+    """Optional. ARN of a principal of the caller's account, 1 to 256 characters, spelled as in CreateGrant. Not together
     with RetiringServicePrincipal.
     """
     limit: _builtins.int
@@ -1780,7 +1780,7 @@ class ListRetirableGrantsRequest(_message.Message):
     listing's or region's.
     """
     retiring_service_principal: _builtins.str
-    """A service, 1 to 128 characters, that may retire grants; those on keys of the caller's account are listed.
+    """Optional. A service, 1 to 128 characters, that may retire grants; those on keys of the caller's account are listed.
     Not together with RetiringPrincipal.
     """
     def __init__(

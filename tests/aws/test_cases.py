@@ -31,7 +31,6 @@ NOT_HERE: Mapping[str, str] = {
     "CustomKeyStore": "custom key stores are not supported yet",
     "DependencyTimeoutException": "the shard is locked: test_storage_and_quota_errors.py",
     "ExpiredImportTokenException": "needs 24 hours: test_errors_over_time.py",
-    "InvalidGrantTokenException": "grants are not supported yet",
     "InvalidKeyUsageException": "keys of other usages are not supported yet",
     "KeyUnavailableException": "a row was changed on disk: test_storage_and_quota_errors.py",
     "KMSInternalException": "only a defect causes it: tests/operations/test_audit.py",

@@ -28,6 +28,8 @@ class Broken(NamedTuple):
 NARROWER = {
     "ScheduleKeyDeletion PendingWindowInDays": (7, 30),
     "ListAliases Limit": (1, 100),
+    "ListGrants Limit": (1, 100),
+    "ListRetirableGrants Limit": (1, 100),
     "ListResourceTags Limit": (1, 50),
 }
 """Limits that the model's documentation states more narrowly than its numbers."""

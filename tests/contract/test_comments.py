@@ -70,7 +70,7 @@ def test_an_rpc_names_the_errors_that_aws_lists(method: MethodDescriptor, commen
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_field_is_called_required_or_optional(field: FieldDescriptor, comments: dict[str, str]) -> None:
-    said, inward = comments[field.full_name], field.containing_type.name in ("Tag", "RecipientInfo")
+    said, inward = comments[field.full_name], field.containing_type.name in ("Tag", "RecipientInfo", "GrantConstraints")
     if not (inward or field.containing_type.name.endswith(("Request", "Item"))):
         assert said.startswith("Output only. ")
         return

@@ -1,4 +1,4 @@
-"""Rules between the fields of a request. Each raises ValidationException, unless it says otherwise.
+"""Rules between the fields of a request. Each raises ValidationException.
 
 The texts are AWS's where they are known.
 """
@@ -10,9 +10,8 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from kms_grpc.authorization.principals import is_principal
 from kms_grpc.aws_members import aws_names
-from kms_grpc.errors import InvalidArnException, ValidationException
+from kms_grpc.errors import ValidationException
 from kms_grpc.model.arn import ALIAS_PREFIX, Arn
 from kms_grpc.model.grant import PAIRS_LIMIT, VALUE_LENGTH
 from kms_grpc.model.key_spec import SYMMETRIC_DEFAULT, USAGES, is_symmetric_encryption
@@ -97,13 +96,10 @@ def _exactly_one(request: Message, one: str, other: str) -> None:
 
 def grant(request: pb.CreateGrantRequest) -> None:
     """Requires one grantee, and constraints within AWS's bounds. A service needs a resource on whose behalf it calls,
-    and somebody who may retire the grant. Raises InvalidArnException for a principal that is no ARN of one."""
+    and somebody who may retire the grant."""
     _exactly_one(request, "grantee_principal", "grantee_service_principal")
     if request.HasField("retiring_principal") and request.HasField("retiring_service_principal"):
         raise ValidationException("You cannot specify both RetiringPrincipal and RetiringServicePrincipal.")
-    for principal in (request.grantee_principal, request.retiring_principal):
-        if principal and not is_principal(principal):
-            raise InvalidArnException(f"ARN does not refer to a valid principal: {principal}")
     limits = request.constraints
     if request.HasField("constraints") and not limits.ByteSize():
         raise ValidationException("Constraints must have a constraint that is not empty.")
@@ -133,10 +129,8 @@ def listed_grants(request: pb.ListGrantsRequest) -> None:
 
 
 def retirable_grants(request: pb.ListRetirableGrantsRequest) -> None:
-    """Requires one retiring principal. Raises InvalidArnException for one that is no ARN of a principal."""
+    """Requires one retiring principal."""
     _exactly_one(request, "retiring_principal", "retiring_service_principal")
-    if request.HasField("retiring_principal") and not is_principal(request.retiring_principal):
-        raise InvalidArnException(f"ARN does not refer to a valid principal: {request.retiring_principal}")
 
 
 def retired_grant(request: pb.RetireGrantRequest) -> None:

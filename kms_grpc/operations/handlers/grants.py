@@ -6,7 +6,8 @@ Source: https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateGrant.html
 
 from __future__ import annotations
 
-from kms_grpc.errors import LimitExceededException, ValidationException
+from kms_grpc.authorization.principals import is_principal
+from kms_grpc.errors import InvalidArnException, LimitExceededException, ValidationException
 from kms_grpc.model.arn import key_arn
 from kms_grpc.model.grant import Constraints, Grant, grantable, is_service
 from kms_grpc.model.key import Key
@@ -33,8 +34,10 @@ from kms_grpc.v1 import keys_pb2
 
 def create_grant(call: Call, request: pb.CreateGrantRequest, key: Key) -> pb.CreateGrantResponse:
     """Creates a grant, or finds the one that the same request with the same name created. Raises ValidationException
-    for operations and constraints that do not fit the key, and LimitExceededException (50,000 per key unless
-    configured)."""
+    for operations and constraints that do not fit the key, InvalidArnException for a principal that is none, and
+    LimitExceededException (50,000 per key unless configured)."""
+    for principal in (request.grantee_principal, request.retiring_principal):
+        _check_principal(call, principal)
     grant = proposed(call, request, key)
     _check_fit(grant, key)
     same = call.writing.grants.same_as(grant) if grant.name is not None else None
@@ -62,6 +65,7 @@ def list_grants(call: Call, request: pb.ListGrantsRequest, key: Key) -> pb.ListG
 
 def list_retirable_grants(call: Call, request: pb.ListRetirableGrantsRequest) -> pb.ListRetirableGrantsResponse:
     """Lists the grants that name a retiring principal, in order of creation."""
+    _check_principal(call, request.retiring_principal)
     retiring = request.retiring_principal or request.retiring_service_principal
     account = call.account if is_service(retiring) else None
     read = call.shard.registry.grants.retirable_after
@@ -76,7 +80,7 @@ def retire_grant(call: Call, request: pb.RetireGrantRequest, key: Key) -> pb.Ret
     if request.HasField("grant_token"):
         grant_id = grant_tokens.read(call.shard, request.grant_token).grant_id
     call.writing.grants.remove(present(find(call, key, grant_id), grant_id, key))
-    call.record.responseElements = {"grantId": grant_id, "keyId": key.arn}
+    call.record.additionalEventData = {"grantId": grant_id}
     return pb.RetireGrantResponse()
 
 
@@ -84,8 +88,13 @@ def revoke_grant(call: Call, request: pb.RevokeGrantRequest, key: Key) -> pb.Rev
     """Removes the grant. Raises InvalidGrantIdException, and NotFoundException if the key has no such grant."""
     check_grant_id(request.grant_id)
     call.writing.grants.remove(present(find(call, key, request.grant_id), request.grant_id, key))
-    call.record.responseElements = {"grantId": request.grant_id, "keyId": key.arn}
     return pb.RevokeGrantResponse()
+
+
+def _check_principal(call: Call, arn: str) -> None:
+    """Checks the ARN of a principal, where one is given. Like a policy's, the principal need not exist."""
+    if arn and not (is_principal(arn) and arn.startswith(f"arn:{call.shard.partition}:")):
+        raise InvalidArnException(f"ARN does not refer to a valid principal: {arn}")
 
 
 def _check_fit(grant: Grant, key: Key) -> None:
