@@ -75,7 +75,10 @@ def recorded(name: str, field: str, value: Any) -> Any:
     if field == "items":
         return len(value)
     if described.enum_type is not None:
-        return aws_names(described.enum_type)[described.enum_type.values_by_name[value].number]
+        names, by_name = aws_names(described.enum_type), described.enum_type.values_by_name
+        return (
+            [names[by_name[each].number] for each in value] if described.is_repeated else names[by_name[value].number]
+        )
     if field == "tags":
         return [{in_camel_case(member): text for member, text in tag.items()} for tag in value]
     return value
