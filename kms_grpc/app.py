@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -225,6 +225,7 @@ def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock |
         non_committing_suites=settings.non_committing_suites,
         quotas=settings.quotas,
         limits=settings.limits,
+        configured=principal_finder(settings),
         serves_tls=settings.tls is not None,
     )
 
@@ -244,6 +245,12 @@ def principals(settings: Settings) -> dict[str, Principal]:
     if settings.dev:
         known[DEV_NAME] = Principal(DEV_NAME, f"arn:aws:iam::{DEV_ACCOUNT}:root", DEV_ACCOUNT)
     return known
+
+
+def principal_finder(settings: Settings) -> Callable[[str], Principal | None]:
+    """Returns a function that finds a configured principal by its ARN, in whatever partition."""
+    found = {principal.within("aws").arn: principal for principal in principals(settings).values()}
+    return lambda arn: found.get(Principal("", arn, "").within("aws").arn)
 
 
 def bearer_tokens(settings: Settings) -> BearerTokens:

@@ -58,8 +58,9 @@ def _described(denial: Decision) -> dict[str, Any]:
     """Returns the reason of a denied call, for those who may read the audit: the caller learns none."""
     described: dict[str, Any] = {"decision": denial.step or "denied"}
     if denial.deciding is not None:
-        kind, policy, sid, place = denial.deciding
-        described |= {"policyType": kind, "policy": policy, "statement": place} | ({"sid": sid} if sid else {})
+        kind, policy, sid, place, line = denial.deciding
+        described |= {"policyType": kind, "policy": policy, "statement": place, "line": line}
+        described |= {"sid": sid} if sid else {}
     return described
 
 
