@@ -95,7 +95,7 @@ class Constraints:
             return False
         if other.equals and self.equals != other.equals:
             return False
-        return not other.subset or (self.equals or self.subset).items() >= other.subset.items()
+        return other.subset.items() <= self.subset.items() | self.equals.items()
 
 
 @dataclass(frozen=True, slots=True)
