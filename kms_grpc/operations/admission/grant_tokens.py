@@ -42,6 +42,10 @@ def new(shard: Shard, grant: Grant) -> str:
     """Returns another token of a grant."""
     head, key_id = _VERSION + random_bytes(16) + bytes.fromhex(grant.grant_id), grant.key_id.encode()
     token = head + shard.sign(frame(_LABEL, head, key_id)) + key_id
+    return _written(token)
+
+
+def _written(token: bytes) -> str:
     return base64.urlsafe_b64encode(token).rstrip(b"=").decode()
 
 
@@ -53,6 +57,6 @@ def read(shard: Shard, text: str) -> Named:
     except (binascii.Error, UnicodeEncodeError):
         raise InvalidGrantTokenException(INVALID) from None
     head, mac, key_id = token[:_MAC], token[_MAC:_KEY], token[_KEY:]
-    if len(mac) < _KEY - _MAC or not shard.signed(frame(_LABEL, head, key_id), mac):
+    if _written(token) != text or len(mac) < _KEY - _MAC or not shard.signed(frame(_LABEL, head, key_id), mac):
         raise InvalidGrantTokenException(INVALID)
     return Named(key_id.decode(), head[_GRANT:].hex())
