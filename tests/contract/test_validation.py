@@ -285,7 +285,7 @@ INSTEAD: dict[tuple[str, str], Any] = {
     ("ListRetirableGrants", "retiring_principal"): pb.ListRetirableGrantsRequest(),
     ("RetireGrant", "grant_token"): pb.RetireGrantRequest(),
 }
-"""What is sent with a field that is not sent together with those of the example."""
+"""Requests to put a field into that is not sent together with those of the example."""
 
 
 def of_size(field: FieldDescriptor, size: int) -> Any:

@@ -29,6 +29,7 @@ from tests.registry.made import (
     add_alias,
     add_key,
     external,
+    grant,
     in_another_process,
     opened,
     pair,
@@ -37,7 +38,17 @@ from tests.registry.made import (
     start,
 )
 
-ROW_TABLES = ("keys", "materials", "aliases", "tags", "access_keys", "import_pairs", "remembered_answers", "outbox")
+ROW_TABLES = (
+    "keys",
+    "materials",
+    "aliases",
+    "tags",
+    "access_keys",
+    "import_pairs",
+    "remembered_answers",
+    "outbox",
+    "grants",
+)
 
 
 def write_each_kind(shard: Shard) -> Key:
@@ -55,6 +66,9 @@ def write_each_kind(shard: Shard) -> Key:
         transaction.answers.remember(RememberedAnswer(ACCOUNT, "CreateKey", "r", bytes(32), b"response", 7))
         transaction.outbox.add(OutboxRow("event-1", ACCOUNT, b"{}"))
         transaction.outbox.add(OutboxRow("event-2", ACCOUNT, b"{}"))
+        transaction.grants.add(grant(key, "a1"))
+        transaction.grants.add(grant(gone, "b2"))
+        revoked = transaction.grants.add(grant(key, "c3"))
         transaction.pairs.add(pair(b"one"))
         transaction.pairs.add(pair(b"two", key_id=gone.key_id, account=ACCOUNT))
         transaction.latest_time.advance(5)
@@ -66,6 +80,7 @@ def write_each_kind(shard: Shard) -> Key:
         transaction.access_keys.remove("AKIA2")
         transaction.answers.forget_before(5)
         transaction.pairs.change(pair(b"one"))
+        transaction.grants.remove(revoked)
         transaction.keys.remove(gone)
     return rotate(shard, key)
 
