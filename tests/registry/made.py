@@ -55,7 +55,7 @@ def opened(folder: Path, regions: Sequence[str] = (REGION,), cached_keys: int = 
     return open_shards(installation(folder, regions), RootKeyFile(folder / "root.key"), cached_keys)
 
 
-def grant(key: Key, name: str, **columns: Any) -> Grant:
+def grant(key: Key, name: str, /, **columns: Any) -> Grant:
     """Returns a grant whose id is made of two hex digits."""
     made = Grant(
         grant_id=name * 32,
