@@ -19,7 +19,8 @@ class Callers:
         return self._of(credentials).principal(credentials)
 
     def warm_principal(self, credentials: Credentials) -> Principal | None:
-        return self._of(credentials).warm_principal(credentials)
+        authentication = self._tokens if credentials.signed is None else self._signatures
+        return authentication.warm_principal(credentials)
 
     def _of(self, credentials: Credentials) -> Authentication:
         return self._tokens if credentials.signed is None else self._signatures

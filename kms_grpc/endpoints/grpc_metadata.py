@@ -48,7 +48,8 @@ def arrive(metadata: Iterable[Any]) -> Credentials:
 
 def credentials_of(context: Context) -> Credentials:
     """Returns the credentials that have arrived with this task's call."""
-    return _arrived.get()._replace(peer=address(context.peer()))
+    token, region, request_id, is_sent, _, user_agent, *_ = _arrived.get()
+    return Credentials(token, region, request_id, is_sent, address(context.peer()), user_agent)
 
 
 def with_deadline(context: Context) -> Credentials:

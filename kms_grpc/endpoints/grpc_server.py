@@ -36,7 +36,7 @@ from kms_grpc.endpoints.unserved import UnservedMethods
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.judging import error_of
-from kms_grpc.operations.operation import Operation, Unbuilt
+from kms_grpc.operations.operation import Operation, Unserved
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -72,7 +72,7 @@ class GrpcServer:
         self._bulk = Bulk(executor, settings.limits, blocking_pool, self._answers)
         self._streams = Streams(executor, settings.limits, blocking_pool, self._answers)
         self._judge = partial(error_of, executor.service)
-        self.calls = CallLimit(settings.limits.calls, lambda credentials: self._judge(credentials) is None)
+        self.calls = CallLimit(settings.limits.calls, self._judge)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
         self.port = 0
@@ -162,8 +162,6 @@ class GrpcServer:
         handler: Any = grpc.stream_stream_rpc_method_handler
         return handler(refuse)
 
-    def _refuse_unserved(self, context: Context, error: KMSError, operation: Unbuilt | None) -> None:
+    def _refuse_unserved(self, context: Context, error: KMSError, operation: Unserved) -> None:
         credentials = grpc_metadata.credentials_of(context)
-        if operation is not None:
-            error = self._executor.refuse(operation, credentials, error)
-        self._answers.refuse(context, credentials, error)
+        self._answers.refuse(context, credentials, self._executor.refuse(operation, credentials, error))

@@ -11,7 +11,7 @@ from kms_grpc.authentication.credentials import REQUEST_ID_LENGTH, Credentials
 from kms_grpc.authorization.base import Decision
 from kms_grpc.errors import AccessDeniedException, Cancelled, DeadlineExceeded, KMSError, KMSInternalException
 from kms_grpc.operations.call import Call, Service
-from kms_grpc.operations.operation import Operation, Unbuilt
+from kms_grpc.operations.operation import Operation, Unserved
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ DEADLINE_MARGIN_NS: Final = 100_000_000
 sends them."""
 
 
-def open_call(service: Service, operation: Operation | Unbuilt, credentials: Credentials) -> Call:
+def open_call(service: Service, operation: Operation | Unserved, credentials: Credentials) -> Call:
     """Returns a call that arrives now, with an open audit record. Of what is too long the record has the beginning."""
     now_ns = service.clock.wall_ns()
     agent, request_id = credentials.user_agent[:AGENT_LENGTH], credentials.request_id[:REQUEST_ID_LENGTH]
@@ -31,7 +31,7 @@ def open_call(service: Service, operation: Operation | Unbuilt, credentials: Cre
 def audit(call: Call, operation: Operation) -> None:
     """Records a call. If the answer holds secrets, the record is written before this returns, or
     DependencyTimeoutException is raised and the call is refused; else the log may hold the record for a moment."""
-    line = call.record.line(call.audit_head)
+    line = call.record.line(call.permit_head or call.audit_head)
     if operation.yields_secrets:
         call.service.audit_log.write(line)
     else:
