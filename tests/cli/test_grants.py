@@ -12,8 +12,8 @@ OWN = "arn:aws:iam::123456789012:role/own"
 
 def test_a_grant_from_its_creation_to_its_end(kms: Run, key: str) -> None:
     made = kms(
-        "grants", "create", key, "--to", ORDERS, "--allow", "Decrypt", "--allow", "Encrypt", "--context-has", "app=shop",
-        "--context-is", "app=shop", "--retiring", OWN, "--name", "n", "-o", "json",
+        "grants", "create", key, "--to", ORDERS, "--allow", "Decrypt", "--allow", "Encrypt",
+        "--context-has", "app=shop", "--context-is", "app=shop", "--retiring", OWN, "--name", "n", "-o", "json",
     ).json  # fmt: skip
     assert set(made) == {"GrantToken", "GrantId"}
     (entry,) = kms("grants", "list", key, "-o", "json").json["Grants"]
