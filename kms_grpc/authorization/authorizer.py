@@ -101,7 +101,7 @@ class Policies:
         if across and question.action not in ACROSS_ACCOUNTS:
             return DecidingStep.NOT_ACROSS_ACCOUNTS, None
         if question.action == RETIRE:
-            return _by_its_grant(reading, own)
+            return _by_its_grant(reading, own, across)
         by_policy = _by_key_policy(reading, of_key[1], own, across)
         return by_policy if by_policy[0] is DecidingStep.ALLOWED else _by_grants(reading, own, by_policy)
 
@@ -122,13 +122,13 @@ def _by_grants(reading: Reading, own: tuple[Statement, ...], otherwise: Answer) 
     return otherwise if grant is None else (DecidingStep.ALLOWED, grant)
 
 
-def _by_its_grant(reading: Reading, own: tuple[Statement, ...]) -> Answer:
-    """Answers whether the caller may retire the question's grant. A grant that is gone is known to those whose identity
-    policies would let them retire it."""
+def _by_its_grant(reading: Reading, own: tuple[Statement, ...], across: bool) -> Answer:
+    """Answers whether the caller may retire the question's grant. That there is no such grant learns who may retire
+    grants by policies of the key's account; others would learn that there is the key."""
     grant, caller = reading.question.grant, reading.caller
     if grant is not None and may_retire(grant, caller):
         return DecidingStep.ALLOWED, grant
-    if grant is None or leaves_retiring_to(grant, caller):
+    if not across if grant is None else leaves_retiring_to(grant, caller):
         return _by_identity(reading, own)
     return DecidingStep.NO_GRANT, None
 

@@ -435,6 +435,19 @@ def test_who_may_retire(worker: Worker) -> None:
             assert worker.refusal("RetireGrant", by=by, **named).code == DENIED, fields
 
 
+def test_nobody_learns_of_another_accounts_key_by_a_grant_that_is_not_there(make_host: Make) -> None:
+    worker = make_host().worker()
+    key = worker.create()
+    missing = key.arn.replace(key.key_id, "00000000-0000-4000-8000-000000000000")
+    made = grant(worker, key.key_id)
+    told = {
+        worker.refusal("RetireGrant", by=EVE, key_id=arn, grant_id=grant_id)
+        for arn in (key.arn, missing)
+        for grant_id in ("5e" * 32, made.grant_id)
+    }
+    assert [refusal.code for refusal in told] == [DENIED]
+
+
 def test_retiring_by_a_token(worker: Worker) -> None:
     key = worker.create()
     token = grant(worker, key.key_id, "Encrypt", to=EVE, retiring_principal=BOB.arn).grant_token
