@@ -2,7 +2,7 @@
 
     protos/operations/*.md                 a page per operation, from the comments of protos/
     protos/errors.md                       every error, from kms_grpc/errors.py
-    kms_grpc/processes/configuration.md    every setting, from kms_grpc/config.py
+    kms_grpc/processes/configuration.md    every setting, from kms_grpc/config.py and principal_settings.py
     kms_grpc/processes/metrics.md          every metric, from kms_grpc/processes/metrics.py and gauges.py
     kms_grpc/cli/commands.md               every command and exit code, from kms_grpc/cli/main.py
 
@@ -201,14 +201,17 @@ TABLES = {
     "Quotas": "[quotas]",
     "Limits": "[limits]",
     "PrincipalSettings": "[[principals]]",
+    "CredentialSettings": "[[principals.credentials]]",
 }
-"""The classes of config.py, and the table of the file that each describes."""
+"""The classes of config.py and principal_settings.py, and the table of the file that each describes."""
 
 
 def configuration_page() -> tuple[str, str]:
     """Returns path and text of the reference of all settings."""
-    tree = ast.parse((ROOT / "kms_grpc" / "config.py").read_text("utf-8"))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    trees = [
+        ast.parse((ROOT / "kms_grpc" / name).read_text("utf-8")) for name in ("config.py", "principal_settings.py")
+    ]
+    classes = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
     parts = [MADE.format("kms_grpc/config.py") + "# Configuration"]
     parts.append(
         "The settings of the TOML file that `kms-grpc serve --config FILE` reads. An unknown name stops the start. An "
@@ -241,6 +244,8 @@ KINDS = {
     "list[str]": "list of texts",
     "dict[str, str]": "table of texts",
     "list[PrincipalSettings]": "tables",
+    "list[CredentialSettings]": "tables",
+    "datetime": "date and time",
 }
 
 

@@ -40,6 +40,7 @@ from kms_grpc.model.principal import Principal
 from kms_grpc.operations.call import Service
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.table import COUNTED, TABLE
+from kms_grpc.principal_settings import CredentialSettings, same_tokens
 from kms_grpc.processes import keeper as keeper_process
 from kms_grpc.processes import logs
 from kms_grpc.processes import prepare as prepare_process
@@ -53,7 +54,6 @@ from kms_grpc.registry.readiness_key import ReadinessKeys
 from kms_grpc.registry.shards import Shard, Shards
 from kms_grpc.registry.sql.library import sqlite_advice, sqlite_version
 from kms_grpc.root_key.file import RootKeyFile
-from kms_grpc.token_files import read_token
 
 if TYPE_CHECKING:
     from kms_grpc.endpoints.doors import Beside
@@ -119,6 +119,7 @@ class Worker:
             "keyring_slots_used": keyring.used,
             "cached_keys": sum(map(len, self._cached_keys)),
             "audit_dropped": log.dropped,
+            "credentials_throttled": self.service.failures.not_written,
             "audit_not_written": self.service.sampling.not_written,
             "audit_held_bytes": log.held_bytes,
             "audit_reserve_bytes": log.reserve_bytes,
@@ -172,7 +173,7 @@ def prepare(settings: Settings, clock: Clock | None = None) -> None:
     open_keyring(SLOTS_BESIDE_MATERIALS)
     if settings.dev:
         _provide_dev_token(settings.data_dir / "dev.token")
-    bearer_tokens(settings)
+    bearer_tokens(settings, SystemClock())
     identities(settings.principals)
     if settings.tls is not None:
         from kms_grpc.endpoints import certificate
@@ -235,7 +236,7 @@ def authentication(settings: Settings, shards: Shards, clock: Clock, log: AuditL
     known = principals(settings)
     test = [(DEV_ACCESS_KEY, DEV_SECRET, known[DEV_NAME])] if settings.dev else []
     signers = StoredSigners(shards.default, known, FixedSigners(test), clock, lambda row: log.append(row.record))
-    return Callers(bearer_tokens(settings), SignatureV4(signers, clock.wall_ns))
+    return Callers(bearer_tokens(settings, clock), SignatureV4(signers, clock.wall_ns))
 
 
 def principals(settings: Settings) -> dict[str, Principal]:
@@ -246,22 +247,20 @@ def principals(settings: Settings) -> dict[str, Principal]:
     return known
 
 
-def bearer_tokens(settings: Settings) -> BearerTokens:
+def bearer_tokens(settings: Settings, clock: Clock) -> BearerTokens:
     """Returns the bearer tokens of all principals. Raises ConfigurationError if there is none, or one cannot be
     used."""
     of = principals(settings)
-    known = [(each.read_token(), of[each.name]) for each in settings.principals]
+    known = [(one, of[name]) for name, one in same_tokens(settings.principals)]
     if settings.dev:
-        known.append((read_token(settings.data_dir / "dev.token"), of[DEV_NAME]))
-    if not known:
+        dev = CredentialSettings(token_file=settings.data_dir / "dev.token")
+        known.append((dev.read(), of[DEV_NAME]))
+    if not of:
         raise ConfigurationError(
             "nobody may call: give [[principals]] in the configuration, or --dev for one on this machine"
         )
-    logs.hide(token for token, _ in known)
-    try:
-        return BearerTokens(known)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
+    logs.hide(one.token for one, _ in known if one.token is not None)
+    return BearerTokens(known, clock.wall_ns)
 
 
 def _provide_dev_token(path: Path) -> None:

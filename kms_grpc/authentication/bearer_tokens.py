@@ -1,48 +1,101 @@
 """Authentication by bearer tokens of the configuration (RFC 6750).
 
-Tokens are kept by their keyed digests alone (BLAKE2s, RFC 7693, under a key of this process): not even one that was
-accepted stays in memory. They are looked up by digest, so that the time of a look-up reveals nothing about them.
+Tokens are kept by their digests alone: not even one that was accepted stays in memory. They are looked up by a digest
+under a key of this process, so that the time of a look-up reveals nothing about them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from hashlib import blake2s
-from typing import Final
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from typing import Final, NamedTuple
 
 from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.authentication.moments import iso_time
 from kms_grpc.crypto.envelope import random_bytes
-from kms_grpc.errors import MissingAuthenticationTokenException, UnrecognizedClientException
+from kms_grpc.errors import ExpiredTokenException, MissingAuthenticationTokenException, UnrecognizedClientException
 from kms_grpc.model.principal import Principal
+from kms_grpc.principal_settings import Credential
 
+EXPIRED: Final = "The security token included in the request is expired"
+"""AWS's text."""
+UNKNOWN: Final = "The security token included in the request is invalid."
 _KEY: Final = random_bytes(32)
+_KNOWN: Final = 4096
+
+
+class Holder(NamedTuple):
+    """The principal of a token, and when the token is taken: ns since 1970."""
+
+    principal: Principal
+    begins_ns: int | None = None
+    ends_ns: int | None = None
+
+    def holds(self, now_ns: int) -> bool:
+        """Returns whether the token is taken now."""
+        begun = self.begins_ns is None or now_ns >= self.begins_ns
+        return begun and (self.ends_ns is None or now_ns < self.ends_ns)
 
 
 class BearerTokens:
-    """Implements base.Authentication. Raises ValueError if two principals have the same token."""
+    """Implements base.Authentication. `wall_ns` gives the time by which dates of credentials are judged."""
 
-    def __init__(self, principals: Iterable[tuple[str, Principal]]) -> None:
-        self._principals: dict[bytes, Principal] = {}
-        for token, principal in principals:
-            if self._principals.setdefault(_digest(token), principal) is not principal:
-                raise ValueError(
-                    f"principals {self._principals[_digest(token)].name} and {principal.name} have the same token"
-                )
+    def __init__(self, credentials: Iterable[tuple[Credential, Principal]], wall_ns: Callable[[], int]) -> None:
+        self._wall_ns = wall_ns
+        self._configured = {
+            _keyed(one.digest): Holder(principal, one.begins_ns, one.ends_ns) for one, principal in credentials
+        }
+        self._met: dict[bytes, Holder] = {}
+        """Holders of tokens that have called, by the keyed digest of the token."""
 
     def principal(self, credentials: Credentials) -> Principal:
-        """Raises MissingAuthenticationTokenException without a token, UnrecognizedClientException for an unknown
-        one."""
+        """Raises MissingAuthenticationTokenException without a token, UnrecognizedClientException for an unknown one or
+        one whose time has not come, and ExpiredTokenException."""
         if credentials.token is None:
             raise MissingAuthenticationTokenException("Missing Authentication Token")
-        principal = self._principals.get(_digest(credentials.token))
-        if principal is None:
-            raise UnrecognizedClientException("The security token included in the request is invalid.")
-        return principal
+        token = _bytes(credentials.token)
+        holder = self._configured.get(_keyed(sha256(token).digest()))
+        if holder is None:
+            raise UnrecognizedClientException(UNKNOWN)
+        require_time(holder.begins_ns, holder.ends_ns, self._wall_ns())
+        if len(self._met) >= _KNOWN:
+            self._met.clear()
+        self._met[_keyed(token)] = holder
+        return holder.principal
 
     def warm_principal(self, credentials: Credentials) -> Principal | None:
         """See Authentication."""
-        return None if credentials.token is None else self._principals.get(_digest(credentials.token))
+        if credentials.token is None:
+            return None
+        holder = self._met.get(_keyed(_bytes(credentials.token)))
+        if holder is None:
+            return self._first(credentials)
+        if holder.begins_ns is holder.ends_ns is None or holder.holds(self._wall_ns()):
+            return holder.principal
+        return None
+
+    def _first(self, credentials: Credentials) -> Principal | None:
+        """Returns the principal of a token that has not called yet; nothing of it needs the disk."""
+        try:
+            return self.principal(credentials)
+        except (UnrecognizedClientException, ExpiredTokenException):
+            return None
 
 
-def _digest(token: str) -> bytes:
-    return blake2s(token.encode("utf-8", "surrogatepass"), key=_KEY).digest()
+def require_time(begins_ns: int | None, ends_ns: int | None, now_ns: int) -> None:
+    """Raises ExpiredTokenException or UnrecognizedClientException, both with the server's time, for a verified
+    credential whose time is over or has not come."""
+    if ends_ns is not None and now_ns >= ends_ns:
+        raise ExpiredTokenException(f"{EXPIRED}: the server's time is {iso_time(now_ns)}.")
+    if begins_ns is not None and now_ns < begins_ns:
+        raise UnrecognizedClientException(
+            f"The security token included in the request is not yet valid: the server's time is {iso_time(now_ns)}."
+        )
+
+
+def _bytes(token: str) -> bytes:
+    return token.encode("utf-8", "surrogatepass")
+
+
+def _keyed(content: bytes) -> bytes:
+    return sha256(_KEY + content).digest()

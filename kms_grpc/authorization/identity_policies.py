@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from kms_grpc.authorization.base import PolicyKind
 from kms_grpc.authorization.document import BYTES_LIMIT
 from kms_grpc.authorization.parsing import parse
 from kms_grpc.authorization.policy import Statement, Statements
-from kms_grpc.config import PrincipalSettings
 from kms_grpc.errors import KMSError
 from kms_grpc.misfits import ConfigurationError
+from kms_grpc.principal_settings import PrincipalSettings, is_inline, policy_file
 
 _LISTS: Final = ("kms:List*", "kms:DescribeKey", "kms:DescribeCustomKeyStores")
 _DESCRIBES: Final = ("kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:GetKeyLastUsage")
@@ -92,11 +91,6 @@ def label(index: int, policy: str) -> str:
     return f"policies[{index}]" if is_inline(policy) else policy
 
 
-def is_inline(policy: str) -> bool:
-    """Returns whether a setting is a policy document itself."""
-    return policy.lstrip().startswith("{")
-
-
 def _read(principal: str, index: int, policy: str) -> tuple[Statement, ...]:
     try:
         return parse(_document(policy), PolicyKind.IDENTITY, label(index, policy))
@@ -115,7 +109,8 @@ def _read(principal: str, index: int, policy: str) -> tuple[Statement, ...]:
 def _document(policy: str) -> str:
     if is_inline(policy):
         return policy
-    if "/" in policy or policy.endswith(".json"):
-        with Path(policy).open("rb") as file:
-            return file.read(BYTES_LIMIT + 1).decode()
-    return document_of(policy)
+    path = policy_file(policy)
+    if path is None:
+        return document_of(policy)
+    with path.open("rb") as file:
+        return file.read(BYTES_LIMIT + 1).decode()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kms_grpc.cli.findings import Finding, Verdict
 from kms_grpc.config import ConfigurationError, Settings, load
+from kms_grpc.principal_settings import same_tokens
 
 
 def examine_configuration(path: Path) -> tuple[list[Finding], Settings | None]:
@@ -38,10 +39,7 @@ def _trouble(examine: Callable[[Settings], None], settings: Settings) -> str | N
 
 
 def _examine_callers(settings: Settings) -> None:
-    tokens = [each.read_token() for each in settings.principals]
-    if len(set(tokens)) < len(tokens):
-        same = [p.name for p, token in zip(settings.principals, tokens, strict=True) if tokens.count(token) > 1]
-        raise ConfigurationError(f"principals {', '.join(same)} have the same token")
+    same_tokens(settings.principals)
 
 
 def _examine_policies(settings: Settings) -> None:

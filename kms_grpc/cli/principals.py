@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kms_grpc.cli.credentials import check, settings_of, token
 from kms_grpc.cli.options import Command, failing_cleanly, output_option
 from kms_grpc.cli.output import JSON, print_done, print_facts, print_json, print_table
 from kms_grpc.config import DATA_DIR, ConfigurationError, Settings, given, load
@@ -37,7 +38,7 @@ def _server_options(command: Command) -> Command:
 
 @click.group(short_help="Callers, their policies and access keys.")
 def principals() -> None:
-    """Show callers with their policies, and manage their access keys, with which AWS's own clients sign.
+    """Show callers with their policies, make tokens, and manage access keys, with which AWS's own clients sign.
 
     Callers are set in the configuration file. Access keys are in the data directory: their commands work beside the
     running server and need permission to read the root key.
@@ -67,9 +68,7 @@ def list_principals(config_file: Path, output: str) -> None:
     from kms_grpc.authorization.identity_policies import identities, label
 
     try:
-        # The regions may be given to `serve` alone, and no caller depends on them.
-        regions = given(config_file, {}).get("regions") or ["eu-central-1"]
-        callers = load(config_file, {"regions": regions}).principals
+        callers = settings_of(config_file).principals
         identities(callers)
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
@@ -81,6 +80,10 @@ def list_principals(config_file: Path, output: str) -> None:
         print_table(
             ["Name", "Arn", "Policies"], [[each.name, each.arn, _shown(policies[each.name])] for each in callers]
         )
+
+
+principals.add_command(check)
+principals.add_command(token)
 
 
 def _shown(policies: list[str]) -> str:

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 import grpc
 
+from kms_grpc.addresses import unmapped
 from kms_grpc.audit.record import new_id
 from kms_grpc.authentication.credentials import Credentials
 
@@ -69,7 +70,7 @@ def address(peer: str) -> str:
     Other names, such as `unix:`, are returned unchanged.
     """
     kind, _, rest = peer.partition(":")
-    return unquote(rest.rpartition(":")[0]).strip("[]") if kind in ("ipv4", "ipv6") else peer
+    return unmapped(unquote(rest.rpartition(":")[0]).strip("[]")) if kind in ("ipv4", "ipv6") else peer
 
 
 def printable(text: str, limit: int) -> str:

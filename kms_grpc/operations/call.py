@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -25,6 +25,11 @@ from kms_grpc.registry.basis import Basis
 from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard, Shards
 
+FAILURES: Final = 300
+"""Calls whose credentials do not verify that an address may make before they are throttled."""
+FAILURE_RATE: Final = 10
+"""Such calls that it may make each second from then on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -42,6 +47,8 @@ class Service:
     """Services that have an AWS managed key, by the name after `alias/aws/`."""
     sampling: RefusalSampling = field(default_factory=RefusalSampling)
     """Decides which refusals of unknown callers are written."""
+    failures: RefusalSampling = field(default_factory=lambda: RefusalSampling(burst=FAILURES, per_second=FAILURE_RATE))
+    """Counts calls whose credentials do not verify, by peer address. Beyond the rate they are throttled."""
     non_committing_suites: bool = False
     """DecryptStream reads messages whose algorithm suite does not commit to its key."""
     serves_tls: bool = False

@@ -85,7 +85,7 @@ class SupervisorLink:
         die_with(start.supervisor, signal.SIGKILL)
         link = cls(start, _take_standard_streams())
         logs.configure(link.name, link.settings.log_level)
-        logs.hide(principal.token for principal in link.settings.principals if principal.token)
+        logs.hide(one.token for each in link.settings.principals for one in each.tokens if one.token)
         return link
 
     def ready(self, facts: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kms_grpc.app import bearer_tokens
+from kms_grpc.clock import SystemClock
 from kms_grpc.config import ConfigurationError, load
 from kms_grpc.crypto.key_wrapping import create_root_key_file
 from kms_grpc.registry.sql.library import sqlite3
@@ -187,7 +188,7 @@ def test_a_configuration_is_checked_without_serving(
         assert "all rows are as they were written" in ran.text
     elif "open to others" in says:
         with pytest.raises(ConfigurationError, match="open to others"):
-            bearer_tokens(load(tmp_path / "kms.toml", {}))
+            bearer_tokens(load(tmp_path / "kms.toml", {}), SystemClock())
 
 
 def test_a_check_beside_a_running_server(server: Served, run: Run) -> None:
