@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from kms_grpc.audit.base import AuditLog
 from kms_grpc.audit.counters import Counters
 from kms_grpc.audit.log import RESERVE_BYTES, FileAuditLog
-from kms_grpc.authentication.base import Authentication
 from kms_grpc.authentication.bearer_tokens import BearerTokens
 from kms_grpc.authentication.callers import Callers
+from kms_grpc.authentication.in_force import Configured, InForce
 from kms_grpc.authentication.signature_v4 import FixedSigners, SignatureV4
 from kms_grpc.authorization.authorizer import Policies
 from kms_grpc.authorization.identity_policies import identities
@@ -33,7 +33,9 @@ from kms_grpc.config import (
     DEV_SECRET,
     ConfigurationError,
     Settings,
+    Source,
 )
+from kms_grpc.configured_files import DISK, Files, KeptFiles
 from kms_grpc.crypto import envelope
 from kms_grpc.crypto.keyring import keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
 from kms_grpc.model.principal import Principal
@@ -45,6 +47,7 @@ from kms_grpc.processes import keeper as keeper_process
 from kms_grpc.processes import logs
 from kms_grpc.processes import prepare as prepare_process
 from kms_grpc.processes import worker as worker_process
+from kms_grpc.processes.child_protocol import AT_START, Offer, Taken
 from kms_grpc.processes.isolation import python_module
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.supervisor import Supervisor
@@ -62,9 +65,10 @@ SLOTS_BESIDE_MATERIALS = 64
 """Keyring slots for the root key at start and for the regions' keys."""
 
 
-def serve(settings: Settings, module: str = "kms_grpc") -> int:
-    """`kms-grpc serve`; returns its exit code. `module` is run with the role of each child as its argument."""
-    return Supervisor(settings, lambda role, index: python_module(module, role), COUNTED).run()
+def serve(settings: Settings, source: Source | None = None, module: str = "kms_grpc") -> int:
+    """`kms-grpc serve`; returns its exit code. `source` is where the settings are read again; without it only the files
+    that they name are. `module` is run with the role of each child as its argument."""
+    return Supervisor(settings, lambda role, index: python_module(module, role), COUNTED, source=source).run()
 
 
 def run_prepare() -> int:
@@ -82,13 +86,13 @@ def run_keeper() -> int:
 class Worker:
     """One serving process: the executor behind both doors."""
 
-    def __init__(self, settings: Settings, index: int, beside: Beside | None = None) -> None:
+    def __init__(self, settings: Settings, index: int, taken: Taken = AT_START, beside: Beside | None = None) -> None:
         # Only here: neither the supervisor nor the keeper loads grpc, and a worker's environment is set by now.
         from kms_grpc.endpoints.doors import NOTHING_BESIDE, Doors
 
         self._log = audit_log(settings, index)
         self._clock = JudgedClock(SystemClock())
-        self.service = build_service(settings, index, self._log, self._clock)
+        self.service = build_service(settings, index, self._log, self._clock, taken)
         self._readiness_keys = ReadinessKeys(self.service.shards)
         self._recorded_times = [shard.words.latest_time for shard in self.service.shards]
         self._cached_keys = [shard.keys_in_cache for shard in self.service.shards]
@@ -127,6 +131,11 @@ class Worker:
             "audit_gaps": log.gaps,
             **self.server.gauges(),
         }
+
+    def prepare(self, offer: Offer) -> None:
+        """Has the configuration of an offer ready. Raises ConfigurationError."""
+        assert self.service.in_force is not None
+        self.service.in_force.prepare(configured(offer.settings(), self._clock, offer.taken))
 
     async def decrypt(self) -> None:
         await self.server.run_at_once(self._readiness_keys.decrypt)
@@ -173,8 +182,7 @@ def prepare(settings: Settings, clock: Clock | None = None) -> None:
     open_keyring(SLOTS_BESIDE_MATERIALS)
     if settings.dev:
         _provide_dev_token(settings.data_dir / "dev.token")
-    bearer_tokens(settings, SystemClock())
-    identities(settings.principals)
+    configured(settings, SystemClock())
     if settings.tls is not None:
         from kms_grpc.endpoints import certificate
 
@@ -211,14 +219,22 @@ def audit_log(settings: Settings, worker: int) -> FileAuditLog:
     return FileAuditLog(path, SystemClock(), reserve_bytes=RESERVE_BYTES // settings.workers)
 
 
-def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock | None = None) -> Service:
-    """Returns one worker's parts. The shards must have been prepared."""
+def build_service(
+    settings: Settings, worker: int, log: AuditLog, clock: Clock | None = None, taken: Taken = AT_START
+) -> Service:
+    """Returns one worker's parts. The shards must have been prepared. `taken` is what the supervisor has read of the
+    files that the settings name."""
     clock = clock or JudgedClock(SystemClock())
     shards = open_shards(settings)
+    words = shards.default.words
+    in_force = InForce(configured(settings, clock, taken), lambda: words.configuration_number.value)
+    signers = StoredSigners(
+        shards.default, in_force.principal_named, fixed_signers(settings), clock, lambda row: log.append(row.record)
+    )
     return Service(
         shards=shards,
-        authentication=authentication(settings, shards, clock, log),
-        authorizer=Policies(identities(settings.principals)),
+        authentication=Callers(in_force, SignatureV4(signers, clock.wall_ns)),
+        authorizer=Policies(in_force.policies),
         audit_log=log,
         counters=Counters.open(RunFolder(settings.data_dir).counters(worker), COUNTED),
         clock=clock,
@@ -227,16 +243,21 @@ def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock |
         quotas=settings.quotas,
         limits=settings.limits,
         serves_tls=settings.tls is not None,
+        in_force=in_force,
     )
 
 
-def authentication(settings: Settings, shards: Shards, clock: Clock, log: AuditLog) -> Authentication:
-    """Returns the authentication by bearer tokens and by signatures of access keys; with --dev also of the key
-    `test`."""
-    known = principals(settings)
-    test = [(DEV_ACCESS_KEY, DEV_SECRET, known[DEV_NAME])] if settings.dev else []
-    signers = StoredSigners(shards.default, known, FixedSigners(test), clock, lambda row: log.append(row.record))
-    return Callers(bearer_tokens(settings, clock), SignatureV4(signers, clock.wall_ns))
+def configured(settings: Settings, clock: Clock, taken: Taken = AT_START) -> Configured:
+    """Returns the callers that the settings describe. Raises ConfigurationError."""
+    files = KeptFiles(taken.files)
+    tokens = bearer_tokens(settings, clock, files)
+    return Configured(taken.number, principals(settings), tokens, identities(settings.principals, files))
+
+
+def fixed_signers(settings: Settings) -> FixedSigners:
+    """Returns the signers whose secrets are known at start: with --dev that of the access key `test`."""
+    test = [(DEV_ACCESS_KEY, DEV_SECRET, principals(settings)[DEV_NAME])] if settings.dev else []
+    return FixedSigners(test)
 
 
 def principals(settings: Settings) -> dict[str, Principal]:
@@ -247,11 +268,11 @@ def principals(settings: Settings) -> dict[str, Principal]:
     return known
 
 
-def bearer_tokens(settings: Settings, clock: Clock) -> BearerTokens:
+def bearer_tokens(settings: Settings, clock: Clock, files: Files = DISK) -> BearerTokens:
     """Returns the bearer tokens of all principals. Raises ConfigurationError if there is none, or one cannot be
     used."""
     of = principals(settings)
-    known = [(one, of[name]) for name, one in same_tokens(settings.principals)]
+    known = [(one, of[name]) for name, one in same_tokens(settings.principals, files)]
     if settings.dev:
         dev = CredentialSettings(token_file=settings.data_dir / "dev.token")
         known.append((dev.read(), of[DEV_NAME]))

@@ -29,7 +29,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -190,6 +190,20 @@ def _has(path: Path, error: str) -> bool:
     except ConfigurationError as own:
         return str(own) == error
     return False
+
+
+class Source(NamedTuple):
+    """Settings as they were given at the start: a file, and options of the command line that override it."""
+
+    path: Path | None
+    overrides: dict[str, Any]
+
+    def load(self) -> Settings:
+        """Returns the settings as they are now. Raises ConfigurationError, also for a file without any setting, as one
+        is that is being written."""
+        if self.path is not None and not _read_toml(self.path):
+            raise ConfigurationError(f"{self.path}: it is empty")
+        return load(self.path, self.overrides)
 
 
 def given(path: Path | None, overrides: dict[str, Any]) -> dict[str, Any]:

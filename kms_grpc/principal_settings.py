@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
+from kms_grpc.configured_files import DISK, Files
 from kms_grpc.misfits import ConfigurationError
-from kms_grpc.token_files import read_token
 
 ACCOUNT: Final = re.compile(r"[0-9]{12}")
 TOKEN_LENGTH_MINIMUM: Final = 16
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-
-ReadToken = Callable[[Path], str]
-"""Returns the token in a file. Raises ConfigurationError."""
 
 
 class Credential(NamedTuple):
@@ -51,7 +48,7 @@ class CredentialSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     expires: datetime | None = None
     """Date and time with offset from which the token is refused. None: it does not expire."""
 
-    def read(self, read: ReadToken = read_token) -> Credential:
+    def read(self, files: Files = DISK) -> Credential:
         """Returns the credential. Raises ConfigurationError that says what is wrong, without the principal's name."""
         if [self.token, self.token_file, self.token_sha256].count(None) != 2:
             raise ConfigurationError("give exactly one of token, token_file and token_sha256")
@@ -60,7 +57,7 @@ class CredentialSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             raise ConfigurationError("expires must be later than not_before")
         if self.token_sha256 is not None:
             return Credential(_digest_of(self.token_sha256), None, begins_ns, ends_ns)
-        token = self.token if self.token_file is None else _from_file(read, self.token_file)
+        token = self.token if self.token_file is None else _from_file(files, self.token_file)
         assert token is not None
         if len(token) < TOKEN_LENGTH_MINIMUM or not token.isascii() or not token.isprintable() or " " in token:
             raise ConfigurationError(
@@ -104,23 +101,23 @@ class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         has_own = own != CredentialSettings()
         return (*((own,) if has_own or self.credentials is None else ()), *(self.credentials or ()))
 
-    def read_credentials(self, read: ReadToken = read_token) -> list[Credential]:
+    def read_credentials(self, files: Files = DISK) -> list[Credential]:
         """Returns the bearer tokens. Raises ConfigurationError that names the principal and the credential."""
         own = len(self.tokens) - len(self.credentials or ())
         found = []
         for index, one in enumerate(self.tokens):
             try:
-                found.append(one.read(read))
+                found.append(one.read(files))
             except ConfigurationError as error:
                 place = "" if index < own else f"credentials[{index - own}]: "
                 raise ConfigurationError(f"principal {self.name}: {place}{error}") from None
         return found
 
 
-def same_tokens(principals: Sequence[PrincipalSettings], read: ReadToken = read_token) -> list[tuple[str, Credential]]:
+def same_tokens(principals: Sequence[PrincipalSettings], files: Files = DISK) -> list[tuple[str, Credential]]:
     """Returns all credentials with the names of their principals. Raises ConfigurationError where two are the same."""
     known: dict[bytes, str] = {}
-    found = [(principal.name, one) for principal in principals for one in principal.read_credentials(read)]
+    found = [(principal.name, one) for principal in principals for one in principal.read_credentials(files)]
     for name, one in found:
         other = known.setdefault(one.digest, name)
         if other != name:
@@ -130,6 +127,25 @@ def same_tokens(principals: Sequence[PrincipalSettings], read: ReadToken = read_
         name = next(name for name, one in found if digests.count(one.digest) > 1)
         raise ConfigurationError(f"principal {name}: two of its credentials are the same token")
     return found
+
+
+def texts_of(principals: Iterable[PrincipalSettings]) -> dict[str, str]:
+    """Returns the texts of all files that the settings name, by path. Raises ConfigurationError."""
+    texts: dict[str, str] = {}
+    for path, is_token in files_of(principals):
+        try:
+            texts[str(path)] = DISK.token(path) if is_token else DISK.text(path)
+        except (OSError, UnicodeDecodeError) as error:
+            said = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ConfigurationError(f"{path}: {said}") from None
+    return texts
+
+
+def files_of(principals: Iterable[PrincipalSettings]) -> Iterator[tuple[Path, bool]]:
+    """Yields the path of each file that the settings name, and whether it holds a token."""
+    for principal in principals:
+        yield from ((one.token_file, True) for one in principal.tokens if one.token_file is not None)
+        yield from ((path, False) for each in principal.policies or () if (path := policy_file(each)) is not None)
 
 
 def policy_file(policy: str) -> Path | None:
@@ -194,9 +210,9 @@ def _digest_of(token_sha256: str) -> bytes:
     return bytes.fromhex(token_sha256)
 
 
-def _from_file(read: ReadToken, path: Path) -> str:
+def _from_file(files: Files, path: Path) -> str:
     try:
-        return read(path)
+        return files.token(path)
     except ConfigurationError as error:
         raise ConfigurationError(f"token_file {error}") from None
 

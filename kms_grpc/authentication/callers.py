@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kms_grpc.authentication.base import Authentication
 from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.authentication.in_force import InForce
 from kms_grpc.model.principal import Principal
 
 
@@ -11,8 +12,8 @@ class Callers:
     """Implements base.Authentication. Verifies a signed request by its signature only, and any other by its token
     only."""
 
-    def __init__(self, tokens: Authentication, signatures: Authentication) -> None:
-        self._tokens = tokens
+    def __init__(self, in_force: InForce, signatures: Authentication) -> None:
+        self._in_force = in_force
         self._signatures = signatures
 
     def principal(self, credentials: Credentials) -> Principal:
@@ -22,4 +23,4 @@ class Callers:
         return self._of(credentials).warm_principal(credentials)
 
     def _of(self, credentials: Credentials) -> Authentication:
-        return self._tokens if credentials.signed is None else self._signatures
+        return self._in_force.current().tokens if credentials.signed is None else self._signatures

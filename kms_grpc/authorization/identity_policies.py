@@ -18,9 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from kms_grpc.authorization.base import PolicyKind
-from kms_grpc.authorization.document import BYTES_LIMIT
 from kms_grpc.authorization.parsing import parse
 from kms_grpc.authorization.policy import Statement, Statements
+from kms_grpc.configured_files import DISK, Files
 from kms_grpc.errors import KMSError
 from kms_grpc.misfits import ConfigurationError
 from kms_grpc.principal_settings import PrincipalSettings, is_inline, policy_file
@@ -67,14 +67,14 @@ class Identity(NamedTuple):
 NO_POLICIES: Final = Identity(Statements(()), {})
 
 
-def identities(principals: Iterable[PrincipalSettings]) -> dict[str, Identity]:
+def identities(principals: Iterable[PrincipalSettings], files: Files = DISK) -> dict[str, Identity]:
     """Returns the identities of configured principals by name. Raises ConfigurationError."""
-    return {each.name: identity(each.name, each.policies or (), each.tags) for each in principals}
+    return {each.name: identity(each.name, each.policies or (), each.tags, files) for each in principals}
 
 
-def identity(principal: str, policies: Sequence[str], tags: Mapping[str, str]) -> Identity:
+def identity(principal: str, policies: Sequence[str], tags: Mapping[str, str], files: Files = DISK) -> Identity:
     """Returns the identity that settings describe. Raises ConfigurationError with the place in the policy."""
-    read = (_read(principal, index, each) for index, each in enumerate(policies))
+    read = (_read(principal, index, each, files) for index, each in enumerate(policies))
     return Identity(Statements(tuple(statement for one in read for statement in one)), tags)
 
 
@@ -91,9 +91,9 @@ def label(index: int, policy: str) -> str:
     return f"policies[{index}]" if is_inline(policy) else policy
 
 
-def _read(principal: str, index: int, policy: str) -> tuple[Statement, ...]:
+def _read(principal: str, index: int, policy: str, files: Files) -> tuple[Statement, ...]:
     try:
-        return parse(_document(policy), PolicyKind.IDENTITY, label(index, policy))
+        return parse(_document(policy, files), PolicyKind.IDENTITY, label(index, policy))
     except KMSError as error:
         raise ConfigurationError(f"principal {principal}: policy {label(index, policy)}: {error.text}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -106,11 +106,10 @@ def _read(principal: str, index: int, policy: str) -> tuple[Statement, ...]:
         ) from None
 
 
-def _document(policy: str) -> str:
+def _document(policy: str, files: Files) -> str:
     if is_inline(policy):
         return policy
     path = policy_file(policy)
     if path is None:
         return document_of(policy)
-    with path.open("rb") as file:
-        return file.read(BYTES_LIMIT + 1).decode()
+    return files.text(path)

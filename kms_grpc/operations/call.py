@@ -14,6 +14,7 @@ from kms_grpc.audit.record import AuditRecord, head
 from kms_grpc.audit.sampling import RefusalSampling
 from kms_grpc.authentication.base import Authentication
 from kms_grpc.authentication.credentials import REGION_LENGTH, Credentials
+from kms_grpc.authentication.in_force import InForce
 from kms_grpc.authorization.base import NO_FACTS, STABLE_ATTRIBUTES, Authorizer, Decision, Facts, Question
 from kms_grpc.clock import Clock
 from kms_grpc.config import Limits, Quotas
@@ -53,6 +54,8 @@ class Service:
     """DecryptStream reads messages whose algorithm suite does not commit to its key."""
     serves_tls: bool = False
     """All TCP ports of the doors use TLS."""
+    in_force: InForce | None = None
+    """The configuration of callers, which a reload replaces. None: it is not reloaded."""
 
 
 class MustWrite(Exception):

@@ -1,0 +1,59 @@
+"""The files that the settings of callers name: tokens and policies.
+
+The supervisor reads them once and hands their texts to all workers (`KeptFiles`), so that no two workers have read
+different versions. Commands read them from disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+from kms_grpc.token_files import read_token
+
+TEXT_LIMIT: Final = 1024 * 1024
+"""Most bytes that are read of a file: more than any of them may have."""
+
+
+class Files(Protocol):
+    """Reads files by their paths."""
+
+    def token(self, path: Path) -> str:
+        """Returns the token in a file. Raises ConfigurationError, also where others may read the file."""
+
+    def text(self, path: Path) -> str:
+        """Returns a file's text, at most TEXT_LIMIT bytes of it. Raises OSError and UnicodeDecodeError."""
+
+
+class FilesOnDisk:
+    """Implements Files."""
+
+    def token(self, path: Path) -> str:
+        """See Files."""
+        return read_token(path)
+
+    def text(self, path: Path) -> str:
+        """See Files."""
+        with path.open("rb") as file:
+            return file.read(TEXT_LIMIT).decode()
+
+
+DISK: Final = FilesOnDisk()
+
+
+class KeptFiles:
+    """Implements Files with texts by path. Files that are not among them are read from disk."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def token(self, path: Path) -> str:
+        """See Files."""
+        kept = self._texts.get(str(path))
+        return DISK.token(path) if kept is None else kept
+
+    def text(self, path: Path) -> str:
+        """See Files."""
+        kept = self._texts.get(str(path))
+        return DISK.text(path) if kept is None else kept
