@@ -2,7 +2,7 @@
 
     protos/operations/*.md                 a page per operation, from the comments of protos/
     protos/errors.md                       every error, from kms_grpc/errors.py
-    kms_grpc/processes/configuration.md    every setting, from kms_grpc/config.py and principal_settings.py
+    kms_grpc/processes/configuration.md    every setting, from kms_grpc/config.py and the modules of settings beside it
     kms_grpc/processes/metrics.md          every metric, from kms_grpc/processes/metrics.py and gauges.py
     kms_grpc/cli/commands.md               every command and exit code, from kms_grpc/cli/main.py
 
@@ -195,6 +195,7 @@ def error_row(error: type[errors.KMSError]) -> str:
     return f"| `{error.__name__}` | {error.status} | {error.http_status} | {retry} | {said} |"
 
 
+SETTINGS = ("config.py", "principal_settings.py", "issuer_settings.py")
 TABLES = {
     "Settings": "",
     "Tls": "[tls]",
@@ -202,15 +203,15 @@ TABLES = {
     "Limits": "[limits]",
     "PrincipalSettings": "[[principals]]",
     "CredentialSettings": "[[principals.credentials]]",
+    "IssuerSettings": "[[issuers]]",
+    "MappingSettings": "[[mappings]]",
 }
-"""The classes of config.py and principal_settings.py, and the table of the file that each describes."""
+"""The classes of config.py and of the modules beside it, and the table of the file that each describes."""
 
 
 def configuration_page() -> tuple[str, str]:
     """Returns path and text of the reference of all settings."""
-    trees = [
-        ast.parse((ROOT / "kms_grpc" / name).read_text("utf-8")) for name in ("config.py", "principal_settings.py")
-    ]
+    trees = [ast.parse((ROOT / "kms_grpc" / name).read_text("utf-8")) for name in SETTINGS]
     classes = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
     parts = [MADE.format("kms_grpc/config.py") + "# Configuration"]
     parts.append(
@@ -245,6 +246,8 @@ KINDS = {
     "dict[str, str]": "table of texts",
     "list[PrincipalSettings]": "tables",
     "list[CredentialSettings]": "tables",
+    "list[IssuerSettings]": "tables",
+    "list[MappingSettings]": "tables",
     "datetime": "date and time",
 }
 

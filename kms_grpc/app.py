@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 from kms_grpc.audit.base import AuditLog
 from kms_grpc.audit.counters import Counters
 from kms_grpc.audit.log import RESERVE_BYTES, FileAuditLog
+from kms_grpc.authentication.assertions import Assertions, assertions_of
 from kms_grpc.authentication.bearer_tokens import BearerTokens
 from kms_grpc.authentication.callers import Callers
 from kms_grpc.authentication.in_force import Configured, InForce
+from kms_grpc.authentication.key_sources import KeySources
 from kms_grpc.authentication.signature_v4 import FixedSigners, SignatureV4
 from kms_grpc.authorization.authorizer import Policies
 from kms_grpc.authorization.identity_policies import identities
@@ -135,7 +137,8 @@ class Worker:
     def prepare(self, offer: Offer) -> None:
         """Has the configuration of an offer ready. Raises ConfigurationError."""
         assert self.service.in_force is not None
-        self.service.in_force.prepare(configured(offer.settings(), self._clock, offer.taken))
+        in_force = self.service.in_force
+        in_force.prepare(configured(offer.settings(), self._clock, offer.taken, in_force.sources))
 
     async def decrypt(self) -> None:
         await self.server.run_at_once(self._readiness_keys.decrypt)
@@ -227,7 +230,8 @@ def build_service(
     clock = clock or JudgedClock(SystemClock())
     shards = open_shards(settings)
     words = shards.default.words
-    in_force = InForce(configured(settings, clock, taken), lambda: words.configuration_number.value)
+    sources = KeySources()
+    in_force = InForce(configured(settings, clock, taken, sources), sources, lambda: words.configuration_number.value)
     signers = StoredSigners(
         shards.default, in_force.principal_named, fixed_signers(settings), clock, lambda row: log.append(row.record)
     )
@@ -247,11 +251,16 @@ def build_service(
     )
 
 
-def configured(settings: Settings, clock: Clock, taken: Taken = AT_START) -> Configured:
-    """Returns the callers that the settings describe. Raises ConfigurationError."""
+def configured(
+    settings: Settings, clock: Clock, taken: Taken = AT_START, sources: KeySources | None = None
+) -> Configured:
+    """Returns the callers that the settings describe. Keys of issuers are fetched with `sources` alone. Raises
+    ConfigurationError."""
     files = KeptFiles(taken.files)
-    tokens = bearer_tokens(settings, clock, files)
-    return Configured(taken.number, principals(settings), tokens, identities(settings.principals, files))
+    assertions = assertions_of(settings.issuers, settings.mappings, files, sources, clock.wall_ns)
+    tokens = bearer_tokens(settings, clock, files, assertions)
+    policies = identities([*settings.principals, *settings.mappings], files)
+    return Configured(taken.number, principals(settings), tokens, policies, assertions.sources)
 
 
 def fixed_signers(settings: Settings) -> FixedSigners:
@@ -268,7 +277,9 @@ def principals(settings: Settings) -> dict[str, Principal]:
     return known
 
 
-def bearer_tokens(settings: Settings, clock: Clock, files: Files = DISK) -> BearerTokens:
+def bearer_tokens(
+    settings: Settings, clock: Clock, files: Files = DISK, assertions: Assertions | None = None
+) -> BearerTokens:
     """Returns the bearer tokens of all principals. Raises ConfigurationError if there is none, or one cannot be
     used."""
     of = principals(settings)
@@ -276,12 +287,12 @@ def bearer_tokens(settings: Settings, clock: Clock, files: Files = DISK) -> Bear
     if settings.dev:
         dev = CredentialSettings(token_file=settings.data_dir / "dev.token")
         known.append((dev.read(), of[DEV_NAME]))
-    if not of:
+    if not (of or settings.mappings):
         raise ConfigurationError(
             "nobody may call: give [[principals]] in the configuration, or --dev for one on this machine"
         )
     logs.hide(one.token for one, _ in known if one.token is not None)
-    return BearerTokens(known, clock.wall_ns)
+    return BearerTokens(known, clock.wall_ns, assertions.holder if assertions and settings.issuers else None)
 
 
 def _provide_dev_token(path: Path) -> None:

@@ -28,16 +28,25 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from kms_grpc.addresses import ONLY_LOOPBACK, check_listen, networks_of
+from kms_grpc.issuer_settings import IssuerSettings, MappingSettings, check_issuers, check_mappings
 from kms_grpc.misfits import ConfigurationError as ConfigurationError  # this module's error, for its callers
 from kms_grpc.misfits import misfit_text
 from kms_grpc.model.region import REGION
-from kms_grpc.principal_settings import ACCOUNT, CredentialSettings, PrincipalSettings, check_principals
+from kms_grpc.principal_settings import (
+    ACCOUNT,
+    CredentialSettings,
+    PrincipalSettings,
+    check_principals,
+    files_of,
+    policy_files,
+)
 from kms_grpc.token_files import require_closed
 
 MANAGED_SERVICES = (
@@ -148,6 +157,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """debug, info, warning or error."""
     principals: list[PrincipalSettings] = []
     """The principals that may call the service."""
+    issuers: list[IssuerSettings] = []
+    """Issuers of signed assertions (JWT), with which callers authenticate that are not listed one by one."""
+    mappings: list[MappingSettings] = []
+    """Rules that make principals from the claims of assertions."""
     managed_services: list[str] = msgspec.field(default_factory=lambda: list(MANAGED_SERVICES))
     """AWS services that get an AWS managed key, `alias/aws/<service>`, in each account."""
     non_committing_suites: bool = False
@@ -156,6 +169,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Resource quotas."""
     limits: Limits = Limits()
     """Limits of each worker process."""
+
+    def named_files(self) -> Iterator[tuple[Path, bool]]:
+        """Yields the path of each file that says who may call, and whether it holds a token."""
+        yield from files_of(self.principals)
+        for rule in self.mappings:
+            yield from ((path, False) for path in policy_files(rule.policies or ()))
+        for issuer in self.issuers:
+            yield from ((path, False) for path in (issuer.jwks_file, issuer.ca_file) if path is not None)
 
     @property
     def default_region(self) -> str:
@@ -227,6 +248,8 @@ _SECTIONS = {
     "": Settings,
     "principals": PrincipalSettings,
     "principals.credentials": CredentialSettings,
+    "issuers": IssuerSettings,
+    "mappings": MappingSettings,
     "tls": Tls,
     "quotas": Quotas,
     "limits": Limits,
@@ -290,6 +313,9 @@ def _check(settings: Settings) -> None:
     _check_numbers(settings)
     _check_doors(settings)
     check_principals(settings.principals, settings.service_account, DEV_NAME if settings.dev else None)
+    names = [*(each.name for each in settings.principals), DEV_NAME]
+    check_issuers(settings.issuers)
+    check_mappings(settings.mappings, (each.name for each in settings.issuers), names, settings.service_account)
 
 
 def _check_numbers(settings: Settings) -> None:

@@ -6,10 +6,11 @@ different versions. Commands read them from disk.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
+from kms_grpc.misfits import ConfigurationError
 from kms_grpc.token_files import read_token
 
 TEXT_LIMIT: Final = 1024 * 1024
@@ -40,6 +41,18 @@ class FilesOnDisk:
 
 
 DISK: Final = FilesOnDisk()
+
+
+def texts_of(files: Iterable[tuple[Path, bool]]) -> dict[str, str]:
+    """Returns the texts of files by path; True marks those that hold a token. Raises ConfigurationError."""
+    texts: dict[str, str] = {}
+    for path, is_token in files:
+        try:
+            texts[str(path)] = DISK.token(path) if is_token else DISK.text(path)
+        except (OSError, UnicodeDecodeError) as error:
+            said = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ConfigurationError(f"{path}: {said}") from None
+    return texts
 
 
 class KeptFiles:

@@ -129,23 +129,16 @@ def same_tokens(principals: Sequence[PrincipalSettings], files: Files = DISK) ->
     return found
 
 
-def texts_of(principals: Iterable[PrincipalSettings]) -> dict[str, str]:
-    """Returns the texts of all files that the settings name, by path. Raises ConfigurationError."""
-    texts: dict[str, str] = {}
-    for path, is_token in files_of(principals):
-        try:
-            texts[str(path)] = DISK.token(path) if is_token else DISK.text(path)
-        except (OSError, UnicodeDecodeError) as error:
-            said = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise ConfigurationError(f"{path}: {said}") from None
-    return texts
-
-
 def files_of(principals: Iterable[PrincipalSettings]) -> Iterator[tuple[Path, bool]]:
     """Yields the path of each file that the settings name, and whether it holds a token."""
     for principal in principals:
         yield from ((one.token_file, True) for one in principal.tokens if one.token_file is not None)
-        yield from ((path, False) for each in principal.policies or () if (path := policy_file(each)) is not None)
+        yield from ((path, False) for path in policy_files(principal.policies or ()))
+
+
+def policy_files(policies: Iterable[str]) -> Iterator[Path]:
+    """Yields the paths of those policies that are given as files."""
+    yield from (path for each in policies if (path := policy_file(each)) is not None)
 
 
 def policy_file(policy: str) -> Path | None:

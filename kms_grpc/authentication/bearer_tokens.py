@@ -11,6 +11,8 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.authentication.key_sets import KeySet
+from kms_grpc.authentication.key_sources import KeySource
 from kms_grpc.authentication.moments import iso_time
 from kms_grpc.crypto.envelope import random_bytes
 from kms_grpc.errors import ExpiredTokenException, MissingAuthenticationTokenException, UnrecognizedClientException
@@ -22,6 +24,8 @@ EXPIRED: Final = "The security token included in the request is expired"
 UNKNOWN: Final = "The security token included in the request is invalid."
 _KEY: Final = random_bytes(32)
 _KNOWN: Final = 4096
+ASSERTION_LENGTH: Final = 16 * 1024
+"""Longest assertion, in characters: a call's metadata may have no more."""
 
 
 class Holder(NamedTuple):
@@ -30,18 +34,30 @@ class Holder(NamedTuple):
     principal: Principal
     begins_ns: int | None = None
     ends_ns: int | None = None
+    source: KeySource | None = None
+    """The keys that have verified the token, where it is an assertion: it is taken while they are in force."""
+    keys: KeySet | None = None
 
     def holds(self, now_ns: int) -> bool:
         """Returns whether the token is taken now."""
+        if self.source is not None and self.source.keys is not self.keys:
+            return False
         begun = self.begins_ns is None or now_ns >= self.begins_ns
         return begun and (self.ends_ns is None or now_ns < self.ends_ns)
 
 
 class BearerTokens:
-    """Implements base.Authentication. `wall_ns` gives the time by which dates of credentials are judged."""
+    """Implements base.Authentication. `wall_ns` gives the time by which dates of credentials are judged. A token that
+    is none of the configured ones may be an assertion, which `assertion` verifies."""
 
-    def __init__(self, credentials: Iterable[tuple[Credential, Principal]], wall_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        credentials: Iterable[tuple[Credential, Principal]],
+        wall_ns: Callable[[], int],
+        assertion: Callable[[str], Holder] | None = None,
+    ) -> None:
         self._wall_ns = wall_ns
+        self._assertion = assertion
         self._configured = {
             _keyed(one.digest): Holder(principal, one.begins_ns, one.ends_ns) for one, principal in credentials
         }
@@ -54,9 +70,7 @@ class BearerTokens:
         if credentials.token is None:
             raise MissingAuthenticationTokenException("Missing Authentication Token")
         token = _bytes(credentials.token)
-        holder = self._configured.get(_keyed(sha256(token).digest()))
-        if holder is None:
-            raise UnrecognizedClientException(UNKNOWN)
+        holder = self._configured.get(_keyed(sha256(token).digest())) or self._asserted(credentials.token)
         require_time(holder.begins_ns, holder.ends_ns, self._wall_ns())
         if len(self._met) >= _KNOWN:
             self._met.clear()
@@ -70,9 +84,14 @@ class BearerTokens:
         holder = self._met.get(_keyed(_bytes(credentials.token)))
         if holder is None:
             return self._first(credentials)
-        if holder.begins_ns is holder.ends_ns is None or holder.holds(self._wall_ns()):
+        if (holder.begins_ns is None and holder.ends_ns is None) or holder.holds(self._wall_ns()):
             return holder.principal
         return None
+
+    def _asserted(self, token: str) -> Holder:
+        if self._assertion is None or token.count(".") != 2 or len(token) > ASSERTION_LENGTH or not token.isascii():
+            raise UnrecognizedClientException(UNKNOWN)
+        return self._assertion(token)
 
     def _first(self, credentials: Credentials) -> Principal | None:
         """Returns the principal of a token that has not called yet; nothing of it needs the disk."""

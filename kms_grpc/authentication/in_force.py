@@ -7,10 +7,11 @@ words file; from that moment all calls of all workers are judged by it, those on
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from kms_grpc.authentication.base import Authentication
+from kms_grpc.authentication.key_sources import KeySource, KeySources
 from kms_grpc.authorization.identity_policies import Identity
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.model.principal import Principal
@@ -25,14 +26,17 @@ class Configured(NamedTuple):
     """The configured callers by name."""
     tokens: Authentication
     policies: Mapping[str, Identity]
-    """Their policies and tags by name."""
+    """Their policies and tags, and those of mappings, by name."""
+    keys: Sequence[KeySource] = ()
+    """The keys of issuers."""
 
 
 class InForce:
-    """The configuration in force in one worker. `number` reads its number from the words file. Thread-safe."""
+    """The configuration in force in one worker. `number` reads its number from the words file; `sources` are the
+    fetched keys of all issuers. Thread-safe."""
 
-    def __init__(self, first: Configured, number: Callable[[], int]) -> None:
-        self._now, self._number = first, number
+    def __init__(self, first: Configured, sources: KeySources, number: Callable[[], int]) -> None:
+        self._now, self.sources, self._number = first, sources, number
         self._next: Configured | None = None
         self._lock = threading.Lock()
 
@@ -46,6 +50,7 @@ class InForce:
         """Has a configuration ready for the moment at which its number is written."""
         with self._lock:
             self._next = following
+            self.sources.keep([*self._now.keys, *following.keys])
 
     def principal_named(self, name: str) -> Principal | None:
         """Returns a configured caller."""

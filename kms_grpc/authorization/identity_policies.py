@@ -22,6 +22,7 @@ from kms_grpc.authorization.parsing import parse
 from kms_grpc.authorization.policy import Statement, Statements
 from kms_grpc.configured_files import DISK, Files
 from kms_grpc.errors import KMSError
+from kms_grpc.issuer_settings import MappingSettings
 from kms_grpc.misfits import ConfigurationError
 from kms_grpc.principal_settings import PrincipalSettings, is_inline, policy_file
 
@@ -67,8 +68,8 @@ class Identity(NamedTuple):
 NO_POLICIES: Final = Identity(Statements(()), {})
 
 
-def identities(principals: Iterable[PrincipalSettings], files: Files = DISK) -> dict[str, Identity]:
-    """Returns the identities of configured principals by name. Raises ConfigurationError."""
+def identities(principals: Iterable[PrincipalSettings | MappingSettings], files: Files = DISK) -> dict[str, Identity]:
+    """Returns the identities of principals, and of those that mappings make, by name. Raises ConfigurationError."""
     return {each.name: identity(each.name, each.policies or (), each.tags, files) for each in principals}
 
 

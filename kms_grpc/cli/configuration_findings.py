@@ -45,7 +45,7 @@ def _examine_callers(settings: Settings) -> None:
 def _examine_policies(settings: Settings) -> None:
     from kms_grpc.authorization.identity_policies import identities
 
-    identities(settings.principals)
+    identities([*settings.principals, *settings.mappings])
 
 
 def _examine_certificate(settings: Settings) -> None:

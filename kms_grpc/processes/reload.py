@@ -17,12 +17,12 @@ import msgspec
 
 from kms_grpc import config
 from kms_grpc.config import ConfigurationError, Settings, Source
-from kms_grpc.principal_settings import files_of, texts_of
+from kms_grpc.configured_files import texts_of
 from kms_grpc.processes.child_protocol import AT_START, Offer, Taken
 from kms_grpc.processes.children import Child
 from kms_grpc.registry.words import Words
 
-RELOADED: Final = ("principals",)
+RELOADED: Final = ("principals", "issuers", "mappings")
 """Settings that are taken without a restart."""
 LOOK_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 20.0
@@ -55,7 +55,7 @@ class Reload:
 
     def read_first(self) -> None:
         """Reads the files that the settings name. Raises ConfigurationError."""
-        self.taken = Taken(0, texts_of(self.settings.principals))
+        self.taken = Taken(0, texts_of(self.settings.named_files()))
 
     def ask(self) -> None:
         """Has the configuration read at the next look, whether or not a file has changed."""
@@ -107,11 +107,11 @@ class Reload:
         named = self._paths_of(settings)
         self._seen |= _identity(set(named) - set(self._paths))
         self._paths = sorted({*named, *self._paths})
-        return settings, texts_of(settings.principals)
+        return settings, texts_of(settings.named_files())
 
     def _paths_of(self, settings: Settings) -> list[Path]:
         own = [] if self._source is None or self._source.path is None else [self._source.path]
-        return [*own, *(path for path, _ in files_of(settings.principals))]
+        return [*own, *(path for path, _ in settings.named_files())]
 
     # --- handing over --------------------------------------------------------------------------------------------
 

@@ -145,7 +145,8 @@ def test_the_end_of_its_terminal_ends_the_server(tmp_path: Path) -> None:
         pid, terminal = pty.fork()
         if pid == 0:
             os.chdir(ROOT)
-            os.execv(sys.executable, [sys.executable, "-m", "tests.processes.stand_in", "serve", str(settings)])
+            command = [sys.executable, "-m", "tests.processes.stand_in", "serve", str(settings)]
+            os.execve(sys.executable, command, os.environ | {"PYTHONPATH": str(ROOT)})
         os.set_blocking(terminal, False)
         shown: list[bytes] = []
         eventually(lambda: b"serving" in _read(terminal, shown), "serving")
