@@ -7,8 +7,10 @@ unknown key ids callers send. Keys stay in force while fetches fail, until `stal
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import logging
+import socket
 import ssl
 import threading
 import time
@@ -157,9 +159,11 @@ def fetched(place: Place) -> str:
     context = ssl.create_default_context(cadata=place.ca)
     assert parts.hostname is not None
     connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=FETCH_SECONDS, context=context)
-    watchdog = threading.Timer(FETCH_SECONDS, _hang_up, (connection,))
+    watchdog = _Watchdog(connection)
     watchdog.start()
     try:
+        connection.connect()
+        watchdog.socket = connection.sock
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", path, headers={"Accept": "application/json", "Connection": "close"})
         answer = connection.getresponse()
@@ -169,11 +173,31 @@ def fetched(place: Place) -> str:
     finally:
         watchdog.cancel()
         connection.close()
+    watchdog.require_time()
     if len(content) > FETCH_BYTES:
         raise Unusable(f"it has more than {FETCH_BYTES} bytes")
     return content.decode("utf-8", "replace")
 
 
-def _hang_up(connection: http.client.HTTPSConnection) -> None:
-    if connection.sock is not None:
-        connection.sock.shutdown(2)
+class _Watchdog(threading.Timer):
+    """Ends a connection after FETCH_SECONDS, however slowly its bytes trickle in."""
+
+    def __init__(self, connection: http.client.HTTPSConnection) -> None:
+        super().__init__(FETCH_SECONDS, self._hang_up)
+        self.daemon = True
+        self._connection = connection
+        self.socket: socket.socket | None = None
+        """The socket, once connected: an answer takes it away from its connection."""
+        self._has_barked = False
+
+    def require_time(self) -> None:
+        """Raises TimeoutError if the connection was ended."""
+        if self._has_barked:
+            raise TimeoutError
+
+    def _hang_up(self) -> None:
+        self._has_barked = True
+        held = self.socket or self._connection.sock
+        if held is not None:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(held, socket.SHUT_RDWR)

@@ -60,7 +60,9 @@ def principals() -> None:
 )
 @output_option
 def list_principals(config_file: Path, output: str) -> None:
-    """List the callers of a configuration with their policies. The policies are read as the server reads them.
+    """List the callers of a configuration with their policies, read as the server reads them.
+
+    A mapping, which makes callers from signed assertions, is listed with the template of their ARNs.
 
     \b
     kms-grpc principals list --config kms.toml
@@ -68,7 +70,8 @@ def list_principals(config_file: Path, output: str) -> None:
     from kms_grpc.authorization.identity_policies import identities, label
 
     try:
-        callers = settings_of(config_file).principals
+        settings = settings_of(config_file)
+        callers = [*settings.principals, *settings.mappings]
         identities(callers)
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None

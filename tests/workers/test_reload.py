@@ -7,6 +7,7 @@ import json
 import os
 import queue
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ import grpc
 import pytest
 
 from kms_grpc.v1 import envelope_pb2, envelope_pb2_grpc
+from tests.authentication import signed
 from tests.conftest import StartServer
 from tests.processes.stand_in_server import eventually
 from tests.served import ACCOUNT, Served
@@ -37,6 +39,20 @@ def principal(name: str, token: str, policies: str) -> str:
         f"policies = {policies}\n"
     )
 
+
+BY_ASSERTION = """[[issuers]]
+name = "cluster"
+issuer = "https://cluster.example.com"
+audience = "kms"
+jwks_file = "{file}"
+[[mappings]]
+name = "accounts"
+issuer = "cluster"
+claims = {{ sub = "system:serviceaccount:*:*" }}
+arn = "arn:aws:iam::123456789012:role/{{sub.1}}.{{sub.2}}"
+account = "123456789012"
+policies = ["full-access"]
+"""
 
 FIRST = principal("admin", ADMIN, '["full-access"]')
 
@@ -217,6 +233,34 @@ def test_a_setting_that_needs_a_restart_is_named_and_the_rest_is_taken(
     mounted.swap(FIRST)
     eventually(lambda: len(said(served, IN_FORCE)) > before + 1, "the old callers")
     assert outcomes_of(callers, key_id=key, plaintext=b"x") == {"OK"}
+
+
+def test_a_key_set_and_its_rules_are_taken_like_principals(
+    shared: tuple[Served, Mounted, list[Caller], str],
+) -> None:
+    """A service account of a cluster calls, until its key is withdrawn."""
+    served, mounted, _callers, key = shared
+    path = mounted.path.parent / "keys.json"
+    path.write_text(signed.key_set(signed.jwk(signed.ED, "one")))
+    now = int(time.time())
+    assertion = signed.token(iat=now, exp=now + 600)
+    before = len(said(served, IN_FORCE))
+    mounted.swap(FIRST + BY_ASSERTION.format(file=path))
+    eventually(lambda: len(said(served, IN_FORCE)) > before, "the issuer")
+    sent = {"key_id": key, "plaintext": b"x"}
+    assert on_new_connections(served, assertion, **sent) == {"OK"}
+    of_account = connect(served, held := ExitStack(), token=assertion)
+    assert outcomes_of(of_account, **sent) == outcomes_of(of_account, **sent) == {"OK"}
+    path.write_text(signed.key_set(signed.jwk(signed.OTHER_ED, "one")))
+    eventually(lambda: len(said(served, IN_FORCE)) > before + 1, "the other key")
+    assert outcomes_of(of_account, **sent) == on_new_connections(served, assertion, **sent) == {UNKNOWN}
+    held.close()
+    path.write_text("<html>")
+    refusals = len(said(served, REFUSED))
+    eventually(lambda: len(said(served, REFUSED)) > refusals, "a file that is no key set")
+    assert f"issuer cluster: jwks_file {path}: it is no JSON Web Key Set" in said(served, REFUSED)[-1]["message"]
+    mounted.swap(FIRST)
+    eventually(lambda: len(said(served, IN_FORCE)) > before + 2, "the old callers")
 
 
 def test_sighup_has_the_configuration_read(shared: tuple[Served, Mounted, list[Caller], str]) -> None:
