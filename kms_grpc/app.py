@@ -44,7 +44,7 @@ from kms_grpc.model.principal import Principal
 from kms_grpc.operations.call import Service
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.table import COUNTED, TABLE
-from kms_grpc.principal_settings import CredentialSettings, same_tokens
+from kms_grpc.principal_settings import CredentialSettings, PrincipalSettings, digest_of, same_tokens
 from kms_grpc.processes import keeper as keeper_process
 from kms_grpc.processes import logs
 from kms_grpc.processes import prepare as prepare_process
@@ -56,6 +56,8 @@ from kms_grpc.processes.supervisor import Supervisor
 from kms_grpc.registry import provisioning
 from kms_grpc.registry.access_keys import StoredSigners
 from kms_grpc.registry.readiness_key import ReadinessKeys
+from kms_grpc.registry.rows import OutboxRow
+from kms_grpc.registry.sessions import Sessions
 from kms_grpc.registry.shards import Shard, Shards
 from kms_grpc.registry.sql.library import sqlite_advice, sqlite_version
 from kms_grpc.root_key.file import RootKeyFile
@@ -232,12 +234,15 @@ def build_service(
     words = shards.default.words
     sources = KeySources()
     in_force = InForce(configured(settings, clock, taken, sources), sources, lambda: words.configuration_number.value)
-    signers = StoredSigners(
-        shards.default, in_force.principal_named, fixed_signers(settings), clock, lambda row: log.append(row.record)
-    )
+
+    def keep(row: OutboxRow) -> None:
+        log.append(row.record)
+
+    signers = StoredSigners(shards.default, in_force.principal_named, fixed_signers(settings), clock, keep)
+    sessions = Sessions(shards.default, in_force.principal_named, in_force.digest_of, clock, keep)
     return Service(
         shards=shards,
-        authentication=Callers(in_force, SignatureV4(signers, clock.wall_ns)),
+        authentication=Callers(in_force, SignatureV4(signers, clock.wall_ns, sessions)),
         authorizer=Policies(in_force.policies),
         audit_log=log,
         counters=Counters.open(RunFolder(settings.data_dir).counters(worker), COUNTED),
@@ -260,7 +265,8 @@ def configured(
     assertions = assertions_of(settings.issuers, settings.mappings, files, sources, clock.wall_ns)
     tokens = bearer_tokens(settings, clock, files, assertions)
     policies = identities([*settings.principals, *settings.mappings], files)
-    return Configured(taken.number, principals(settings), tokens, policies, assertions.sources)
+    digests = {each.name: digest_of(each, files) for each in callers(settings)}
+    return Configured(taken.number, principals(settings), tokens, policies, digests, assertions.sources)
 
 
 def fixed_signers(settings: Settings) -> FixedSigners:
@@ -269,12 +275,15 @@ def fixed_signers(settings: Settings) -> FixedSigners:
     return FixedSigners(test)
 
 
+def callers(settings: Settings) -> list[PrincipalSettings]:
+    """Returns the configured callers, and with --dev the root of account 123456789012."""
+    root = PrincipalSettings(DEV_NAME, f"arn:aws:iam::{DEV_ACCOUNT}:root", DEV_ACCOUNT)
+    return [*settings.principals, *([root] if settings.dev else [])]
+
+
 def principals(settings: Settings) -> dict[str, Principal]:
-    """Returns the configured callers by name, and with --dev the root of account 123456789012."""
-    known = {p.name: Principal(p.name, p.arn, p.account, p.service) for p in settings.principals}
-    if settings.dev:
-        known[DEV_NAME] = Principal(DEV_NAME, f"arn:aws:iam::{DEV_ACCOUNT}:root", DEV_ACCOUNT)
-    return known
+    """Returns the same callers by name."""
+    return {each.name: Principal(each.name, each.arn, each.account, each.service) for each in callers(settings)}
 
 
 def bearer_tokens(

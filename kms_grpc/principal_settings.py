@@ -129,6 +129,14 @@ def same_tokens(principals: Sequence[PrincipalSettings], files: Files = DISK) ->
     return found
 
 
+def digest_of(principal: PrincipalSettings, files: Files = DISK) -> bytes:
+    """Returns a digest of what makes a principal: name, ARN, policies and tags. A session ends when it changes, so that
+    it is never that of a namesake. Credentials are no part of it. Raises OSError for a policy's file."""
+    policies = [each if (path := policy_file(each)) is None else files.text(path) for each in principal.policies or ()]
+    parts = [principal.name, principal.arn, principal.account, principal.service, sorted(principal.tags.items())]
+    return hashlib.sha256(msgspec.json.encode([*parts, policies])).digest()
+
+
 def files_of(principals: Iterable[PrincipalSettings]) -> Iterator[tuple[Path, bool]]:
     """Yields the path of each file that the settings name, and whether it holds a token."""
     for principal in principals:

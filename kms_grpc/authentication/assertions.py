@@ -108,14 +108,14 @@ class Assertions:
             issuer.keys.miss()
         if not any(_verifies(token, key, algorithm) for key in found):
             _refuse()
-        ends_ns = self._require_claims(claims, issuer.settings)
+        issued_ns, ends_ns = self._require_claims(claims, issuer.settings)
         principal = issuer.mappings.principal(claims)
         if principal is None:
             _refuse()
-        return Holder(principal, None, ends_ns, issuer.keys, keys)
+        return Holder(principal._replace(issued_ns=issued_ns), None, ends_ns, issuer.keys, keys)
 
-    def _require_claims(self, claims: Mapping[str, Any], settings: IssuerSettings) -> int:
-        """Returns the end of a verified assertion, in ns since 1970."""
+    def _require_claims(self, claims: Mapping[str, Any], settings: IssuerSettings) -> tuple[int | None, int]:
+        """Returns when a verified assertion was issued, and its end, in ns since 1970."""
         if not _is_for(claims["aud"], settings.audience):
             _refuse("The security token included in the request is for another audience.")
         subject = claims["sub"]
@@ -128,7 +128,7 @@ class Assertions:
         require_time(latest_ns, ends_ns, now_ns)
         if ends_ns - (now_ns if issued_ns is None else issued_ns) > settings.longest_life_seconds * SECOND_NS:
             _refuse("The security token included in the request lives longer than longest_life_seconds of its issuer.")
-        return ends_ns
+        return issued_ns, ends_ns
 
 
 def _parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:

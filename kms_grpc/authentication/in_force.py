@@ -27,6 +27,8 @@ class Configured(NamedTuple):
     tokens: Authentication
     policies: Mapping[str, Identity]
     """Their policies and tags, and those of mappings, by name."""
+    digests: Mapping[str, bytes]
+    """Digests of what makes each configured caller (principal_settings.digest_of), by name."""
     keys: Sequence[KeySource] = ()
     """The keys of issuers."""
 
@@ -55,6 +57,10 @@ class InForce:
     def principal_named(self, name: str) -> Principal | None:
         """Returns a configured caller."""
         return self.current().principals.get(name)
+
+    def digest_of(self, name: str) -> bytes | None:
+        """Returns the digest of what makes a configured caller."""
+        return self.current().digests.get(name)
 
     def policies(self) -> Mapping[str, Identity]:
         """Returns the policies in force. It is the same object until others are."""

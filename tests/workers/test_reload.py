@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import queue
 import signal
@@ -20,24 +18,14 @@ from kms_grpc.v1 import envelope_pb2, envelope_pb2_grpc
 from tests.authentication import signed
 from tests.conftest import StartServer
 from tests.processes.stand_in_server import eventually
-from tests.served import ACCOUNT, Served
+from tests.served import Served
 from tests.workers.connections import SECONDS, Caller, ask_all, connect, outcome, worker_pid
+from tests.workers.mounted import ALLOWS_ENCRYPT, IN_FORCE, Mounted, principal, said
 
 ADMIN, P, Q = (f"a-token-of-{name}-0123456789" for name in ("admin", "p", "q"))
 NEW_CONNECTIONS = 20
-ALLOWS_ENCRYPT = '{"Statement":{"Effect":"Allow","Action":["kms:Encrypt","kms:GenerateRandom"],"Resource":"*"}}'
 UNKNOWN = "UnrecognizedClientException"
-IN_FORCE = "the changed configuration is in force"
 REFUSED = "the configuration is refused, the earlier one stays in force"
-
-
-def principal(name: str, token: str, policies: str) -> str:
-    digest = hashlib.sha256(token.encode()).hexdigest()
-    arn = f"arn:aws:iam::{ACCOUNT}:role/{name}"
-    return (
-        f'[[principals]]\nname = "{name}"\narn = "{arn}"\naccount = "{ACCOUNT}"\ntoken_sha256 = "{digest}"\n'
-        f"policies = {policies}\n"
-    )
 
 
 BY_ASSERTION = """[[issuers]]
@@ -55,33 +43,6 @@ policies = ["full-access"]
 """
 
 FIRST = principal("admin", ADMIN, '["full-access"]')
-
-
-class Mounted:
-    """A folder as Kubernetes mounts one: each file leads to `..data`, which leads to the present version's folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._versions = 0
-        self.path = folder / "kms.toml"
-
-    def swap(self, text: str, policy: str = ALLOWS_ENCRYPT) -> None:
-        self._versions += 1
-        version = self._folder / f"..{self._versions}"
-        version.mkdir(parents=True)
-        (version / "kms.toml").write_text(text)
-        (version / "policy.json").write_text(policy)
-        link = self._folder / "..data_tmp"
-        link.symlink_to(version.name)
-        link.replace(self._folder / "..data")
-        for name in ("kms.toml", "policy.json"):
-            if not (self._folder / name).is_symlink():
-                (self._folder / name).symlink_to(Path("..data", name))
-
-
-def said(served: Served, message: str) -> list[dict[str, Any]]:
-    entries = (json.loads(line) for line in served.log_text().splitlines() if line.startswith("{"))
-    return [entry for entry in entries if entry["message"].startswith(message)]
 
 
 @pytest.fixture
