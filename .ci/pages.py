@@ -205,6 +205,7 @@ TABLES = {
     "CredentialSettings": "[[principals.credentials]]",
     "IssuerSettings": "[[issuers]]",
     "MappingSettings": "[[mappings]]",
+    "BundleSettings": "[[client_bundles]]",
 }
 """The classes of config.py and of the modules beside it, and the table of the file that each describes."""
 
@@ -248,6 +249,8 @@ KINDS = {
     "list[CredentialSettings]": "tables",
     "list[IssuerSettings]": "tables",
     "list[MappingSettings]": "tables",
+    "list[BundleSettings]": "tables",
+    "Literal['off', 'optional', 'required']": "text",
     "datetime": "date and time",
 }
 

@@ -22,6 +22,7 @@ from kms_grpc.audit.log import RESERVE_BYTES, FileAuditLog
 from kms_grpc.authentication.assertions import Assertions, assertions_of
 from kms_grpc.authentication.bearer_tokens import BearerTokens
 from kms_grpc.authentication.callers import Callers
+from kms_grpc.authentication.certificates import certificates_of
 from kms_grpc.authentication.in_force import Configured, InForce
 from kms_grpc.authentication.key_sources import KeySources
 from kms_grpc.authentication.signature_v4 import FixedSigners, SignatureV4
@@ -266,7 +267,9 @@ def configured(
     tokens = bearer_tokens(settings, clock, files, assertions)
     policies = identities([*settings.principals, *settings.mappings], files)
     digests = {each.name: digest_of(each, files) for each in callers(settings)}
-    return Configured(taken.number, principals(settings), tokens, policies, digests, assertions.sources)
+    certificates = certificates_of(settings.client_bundles, settings.mappings, files, clock.wall_ns)
+    known = principals(settings)
+    return Configured(taken.number, known, tokens, policies, digests, certificates, assertions.sources)
 
 
 def fixed_signers(settings: Settings) -> FixedSigners:

@@ -30,12 +30,19 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from kms_grpc.addresses import ONLY_LOOPBACK, check_listen, networks_of
-from kms_grpc.issuer_settings import IssuerSettings, MappingSettings, check_issuers, check_mappings
+from kms_grpc.issuer_settings import (
+    BundleSettings,
+    IssuerSettings,
+    MappingSettings,
+    check_client_certificates,
+    check_issuers,
+    check_mappings,
+)
 from kms_grpc.misfits import ConfigurationError as ConfigurationError  # this module's error, for its callers
 from kms_grpc.misfits import misfit_text
 from kms_grpc.model.region import REGION
@@ -111,6 +118,9 @@ class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """PEM file: the server's certificate, then any intermediate certificates."""
     key_file: Path
     """PEM file: the private key of the certificate, without a passphrase, readable by the owner only."""
+    client_certificates: Literal["off", "optional", "required"] = "off"
+    """Whether callers are asked for a certificate, which a bundle of `client_bundles` must have signed. `optional` is
+    for the AWS endpoint alone: gRPC for Python cannot ask without requiring one, so `listen` must be a Unix socket."""
 
 
 DATA_DIR = Path("kms-data")
@@ -160,7 +170,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     issuers: list[IssuerSettings] = []
     """Issuers of signed assertions (JWT), with which callers authenticate that are not listed one by one."""
     mappings: list[MappingSettings] = []
-    """Rules that make principals from the claims of assertions."""
+    """Rules that make principals from the claims of assertions and from the names of client certificates."""
+    client_bundles: list[BundleSettings] = []
+    """CAs that vouch for client certificates."""
     managed_services: list[str] = msgspec.field(default_factory=lambda: list(MANAGED_SERVICES))
     """AWS services that get an AWS managed key, `alias/aws/<service>`, in each account."""
     non_committing_suites: bool = False
@@ -177,6 +189,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield from ((path, False) for path in policy_files(rule.policies or ()))
         for issuer in self.issuers:
             yield from ((path, False) for path in (issuer.jwks_file, issuer.ca_file) if path is not None)
+        yield from ((bundle.file, False) for bundle in self.client_bundles)
 
     @property
     def default_region(self) -> str:
@@ -250,6 +263,7 @@ _SECTIONS = {
     "principals.credentials": CredentialSettings,
     "issuers": IssuerSettings,
     "mappings": MappingSettings,
+    "client_bundles": BundleSettings,
     "tls": Tls,
     "quotas": Quotas,
     "limits": Limits,
@@ -315,7 +329,15 @@ def _check(settings: Settings) -> None:
     check_principals(settings.principals, settings.service_account, DEV_NAME if settings.dev else None)
     names = [*(each.name for each in settings.principals), DEV_NAME]
     check_issuers(settings.issuers)
-    check_mappings(settings.mappings, (each.name for each in settings.issuers), names, settings.service_account)
+    check_mappings(
+        settings.mappings,
+        (each.name for each in settings.issuers),
+        names,
+        settings.service_account,
+        [each.name for each in settings.client_bundles],
+    )
+    wanted = "off" if settings.tls is None else settings.tls.client_certificates
+    check_client_certificates(wanted, settings.listen, bool(settings.client_bundles))
 
 
 def _check_numbers(settings: Settings) -> None:

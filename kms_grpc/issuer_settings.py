@@ -1,4 +1,4 @@
-"""The settings of signed assertions (JWTs): whose keys verify them, and which principals their claims mean."""
+"""The settings of callers that are not listed: who vouches for them (issuers of assertions, CAs), whom they mean."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from kms_grpc.principal_settings import ACCOUNT
 
 PLACE: Final = re.compile(r"\{([^{}]*)\}")
 """A place in a template that a claim fills."""
+CERTIFICATE_NAMES: Final = frozenset({"spiffe", "dns", "subject"})
 PLACE_NAME: Final = re.compile(r"([A-Za-z0-9_/-]+)(?:\.([1-9]))?")
 """`claim`, or `claim.N`: the text of the N-th `*` of the claim's pattern."""
 _RESOURCE: Final = r"(?:user|role)/(?:[A-Za-z0-9+=,.@_{}-]+/)*[A-Za-z0-9+=,.@_{}-]+"
@@ -45,16 +46,30 @@ class IssuerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Longest life of an assertion, from `iat`, or from now where that is absent, to `exp`."""
 
 
-class MappingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A rule that makes a principal from the claims of an assertion. The first rule whose patterns all match counts."""
+class BundleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """CAs that vouch for client certificates. A mapping names the bundle whose certificates it is about."""
+
+    name: str
+    """Name of the bundle, by which `mappings` refer to it."""
+    file: Path
+    """PEM file with the CAs that sign client certificates, and those that lead to their roots. It is read again when it
+    changes."""
+
+
+class MappingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A rule that makes a principal from the claims of an assertion, or from the names of a client certificate. The
+    first rule whose patterns all match counts. Give either `issuer` or `bundle`."""
 
     name: str
     """Name of the rule, in logs. No principal has the same name."""
-    issuer: str
+    issuer: str | None = None
     """Name of the issuer ([[issuers]]) whose assertions the rule is about."""
+    bundle: str | None = None
+    """Name of the bundle ([[client_bundles]]) that must have signed the client certificates that the rule is about."""
     claims: dict[str, str]
     """Patterns of claims. Each must match the whole value; `*` matches characters other than `:` and `/`, one at
-    least. A condition on `sub` is required."""
+    least. With `issuer`, a condition on `sub` is required. With `bundle`, give one of `spiffe` (the certificate's only
+    URI, a SPIFFE id), `dns` (its only DNS name) and `subject` (`CN=orders,O=Acme`, without `*`)."""
     arn: str
     """ARN of the principal, in which `{claim}` stands for the value of a claim and `{claim.1}` for the text of the
     first `*` of its pattern: `arn:aws:iam::123456789012:role/{sub.2}`. Such a text must have only letters, digits and
@@ -82,20 +97,45 @@ def check_issuers(issuers: Sequence[IssuerSettings]) -> None:
 
 
 def check_mappings(
-    mappings: Sequence[MappingSettings], issuers: Iterable[str], principals: Iterable[str], service_account: str
+    mappings: Sequence[MappingSettings],
+    issuers: Iterable[str],
+    principals: Iterable[str],
+    service_account: str,
+    bundles: Sequence[str] = (),
 ) -> None:
     """Raises ConfigurationError for a rule that could mean anybody, a root, or a principal of another account."""
     names = [rule.name for rule in mappings]
     _require_distinct([*names, *principals], "two mappings, or a mapping and a principal, have the same name")
+    _require_distinct(bundles, "two client_bundles have the same name")
     known = set(issuers)
     for rule in mappings:
         place = f"mapping {rule.name}"
-        _require(rule.issuer in known, f"{place}: there is no issuer {rule.issuer}")
+        _require((rule.issuer is None) != (rule.bundle is None), f"{place}: give either issuer or bundle")
+        _require(rule.issuer is None or rule.issuer in known, f"{place}: there is no issuer {rule.issuer}")
+        _require(rule.bundle is None or rule.bundle in bundles, f"{place}: there is no client bundle {rule.bundle}")
         _require(ACCOUNT.fullmatch(rule.account), f"{place}: account must be 12 digits")
         _require(rule.account != service_account, f"{place}: account {rule.account} is reserved: it is service_account")
         _require(rule.policies is not None, f'{place}: give policies, such as ["user"], or [] for none')
         _check_template(place, rule)
         _check_subject(place, rule)
+
+
+def check_client_certificates(wanted: str, listen: str, has_bundles: bool) -> None:
+    """Raises ConfigurationError if the setting tls.client_certificates does not fit the gRPC door's address, or bundles
+    are missing or needless."""
+    _require(
+        wanted != "optional" or listen.startswith("unix:"),
+        'tls.client_certificates: "optional" is not possible for gRPC, which cannot ask for a certificate without'
+        ' requiring one: use "required", or serve gRPC at a Unix socket (listen = "unix:/path")',
+    )
+    _require(
+        wanted == "off" or has_bundles,
+        "tls.client_certificates: give [[client_bundles]], whose CAs vouch for client certificates",
+    )
+    _require(
+        wanted != "off" or not has_bundles,
+        'client_bundles: they need [tls] client_certificates = "required" (or "optional")',
+    )
 
 
 def _check_template(place: str, rule: MappingSettings) -> None:
@@ -114,6 +154,12 @@ def _check_template(place: str, rule: MappingSettings) -> None:
 
 def _check_subject(place: str, rule: MappingSettings) -> None:
     """A pattern of `*` alone is a condition only where each subject is a principal of its own."""
+    if rule.bundle is not None:
+        one_kind = len(rule.claims) == 1 and rule.claims.keys() <= CERTIFICATE_NAMES
+        _require(one_kind, f"{place}: claims must be one of spiffe, dns and subject")
+        _require("*" not in rule.claims.get("subject", ""), f"{place}: the pattern of subject can have no `*`")
+        _require(next(iter(rule.claims.values())).strip("*:/"), f"{place}: claims must have a condition on the name")
+        return
     pattern = rule.claims.get("sub", "")
     says_something = pattern.strip("*:/") or "{sub" in rule.arn
     _require(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from kms_grpc.authentication.base import Authentication
+from kms_grpc.authentication.certificates import Certificates
 from kms_grpc.authentication.key_sources import KeySource, KeySources
 from kms_grpc.authorization.identity_policies import Identity
 from kms_grpc.errors import DependencyTimeoutException
@@ -29,6 +30,7 @@ class Configured(NamedTuple):
     """Their policies and tags, and those of mappings, by name."""
     digests: Mapping[str, bytes]
     """Digests of what makes each configured caller (principal_settings.digest_of), by name."""
+    certificates: Certificates
     keys: Sequence[KeySource] = ()
     """The keys of issuers."""
 

@@ -22,7 +22,7 @@ from kms_grpc.processes.child_protocol import AT_START, Offer, Taken
 from kms_grpc.processes.children import Child
 from kms_grpc.registry.words import Words
 
-RELOADED: Final = ("principals", "issuers", "mappings")
+RELOADED: Final = ("principals", "issuers", "mappings", "client_bundles")
 """Settings that are taken without a restart."""
 LOOK_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 20.0

@@ -35,8 +35,8 @@ from tests.authentication.signed import (
 ACCOUNT = "111122223333"
 ARN = f"arn:aws:iam::{ACCOUNT}:role/orders.api"
 RULE = MappingSettings(
-    "accounts", "cluster", {"sub": "system:serviceaccount:*:*"}, f"arn:aws:iam::{ACCOUNT}:role/{{sub.1}}.{{sub.2}}",
-    ACCOUNT, [],
+    name="accounts", issuer="cluster", claims={"sub": "system:serviceaccount:*:*"}, account=ACCOUNT, policies=[],
+    arn=f"arn:aws:iam::{ACCOUNT}:role/{{sub.1}}.{{sub.2}}",
 )  # fmt: skip
 KEYS = key_set(jwk(ED, "one"), jwk(RSA, "rsa"), jwk(EC, "ec"), jwk(SMALL_RSA, "small"))
 OTHER_ISSUER, OTHER_AUDIENCE = "https://ci.example.com", "ci"
@@ -202,7 +202,9 @@ def test_the_table_of_remembered_assertions_is_bounded() -> None:
 
 
 def rule(arn: str = f"arn:aws:iam::{ACCOUNT}:user/{{name}}", **claims: str) -> MappingSettings:
-    return MappingSettings("ci", "cluster", {"sub": "*"} | claims, arn, ACCOUNT, [])
+    return MappingSettings(
+        name="ci", issuer="cluster", claims={"sub": "*"} | claims, arn=arn, account=ACCOUNT, policies=[]
+    )
 
 
 MAIN = rule(f"arn:aws:iam::{ACCOUNT}:role/ci/{{sub.1}}", sub="repo:acme/*:ref:refs/heads/main")
