@@ -86,7 +86,8 @@ class ServerTls:
         """Use the pair in the files if it is new and valid."""
         found, cas = certificate.identity(self._files), self._wanted_cas()
         if cas != self._cas:
-            self._cas, self._context = cas, self._context_with(self._certified)
+            self._cas = cas
+            self._context = self._context_with(self._certified)
             self._for_grpc.append(self._configuration(self._certified))
         if found == self._seen:
             return
