@@ -252,6 +252,7 @@ def build_service(
         non_committing_suites=settings.non_committing_suites,
         quotas=settings.quotas,
         limits=settings.limits,
+        configured=in_force.principal_with_arn,
         serves_tls=settings.tls is not None,
         in_force=in_force,
     )

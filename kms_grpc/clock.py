@@ -54,11 +54,11 @@ class JudgedClock:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.boot_ns = clock.boot_ns
+        self._wall_ns, self.boot_ns = clock.wall_ns, clock.boot_ns
         self._floor_ns = 0
 
     def wall_ns(self) -> int:
-        now_ns = self._clock.wall_ns()
+        now_ns = self._wall_ns()
         return now_ns if now_ns > self._floor_ns else self._floor_ns
 
     def boot_id(self) -> str:

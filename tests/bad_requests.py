@@ -106,7 +106,7 @@ def _item_of(item_class: type[Message], world: World) -> Any:
         if field.type == FieldDescriptor.TYPE_BYTES:
             setattr(item, field.name, world.blob if field.name == "ciphertext_blob" else b"plain")
         elif limits(field).required:
-            setattr(item, field.name, "text")
+            getattr(item, field.name).append("text") if field.is_repeated else setattr(item, field.name, "text")
     return item
 
 

@@ -182,5 +182,6 @@ EXAMPLES: dict[str, Example] = {
     "EncryptStream": Example({"key_id": KEY, "plaintext": PLAINTEXT, "last": True, **SEALED}),
     "DecryptStream": Example({"ciphertext": Thing("message")}),
     "GetLimits": Example({}),
+    "ExplainDecision": Example({"principal": "arn:aws:iam::111122223333:user/bob", "action": "kms:ListKeys"}),
 }
 """A stream's example is its first and only message."""

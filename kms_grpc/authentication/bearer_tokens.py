@@ -22,7 +22,8 @@ from kms_grpc.principal_settings import Credential
 EXPIRED: Final = "The security token included in the request is expired"
 """AWS's text."""
 UNKNOWN: Final = "The security token included in the request is invalid."
-_KEY: Final = random_bytes(32)
+_keyed_state: Final = sha256(random_bytes(64))
+"""Never updated. A copy of it is the beginning of each digest: one block of SHA-256."""
 _KNOWN: Final = 4096
 ASSERTION_LENGTH: Final = 16 * 1024
 """Longest assertion, in characters: a call's metadata may have no more."""
@@ -117,4 +118,6 @@ def _bytes(token: str) -> bytes:
 
 
 def _keyed(content: bytes) -> bytes:
-    return sha256(_KEY + content).digest()
+    digest = _keyed_state.copy()
+    digest.update(content)
+    return digest.digest()

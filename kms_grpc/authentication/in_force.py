@@ -60,6 +60,11 @@ class InForce:
         """Returns a configured caller."""
         return self.current().principals.get(name)
 
+    def principal_with_arn(self, arn: str) -> Principal | None:
+        """Returns a configured caller by its ARN, in whatever partition."""
+        wanted = Principal("", arn, "").within("aws").arn
+        return next((one for one in self.current().principals.values() if one.within("aws").arn == wanted), None)
+
     def digest_of(self, name: str) -> bytes | None:
         """Returns the digest of what makes a configured caller."""
         return self.current().digests.get(name)

@@ -44,6 +44,14 @@ ACROSS_ACCOUNTS: Final = frozenset(
 )  # fmt: skip
 """Actions that a key policy can allow to other accounts. Permission for another one has no effect there."""
 
+WITHOUT_KEY: Final = frozenset(
+    {
+        "kms:CreateKey", "kms:GenerateRandom", "kms:ListAliases", "kms:ListKeys", "kms:ListRetirableGrants",
+        "kms-grpc:ExplainDecision",
+    }
+)  # fmt: skip
+"""Actions that have no key. Identity policies alone decide on them."""
+
 _CALLERS: Final = 4096
 Answer = tuple[DecidingStep, Statement | None]
 

@@ -63,6 +63,8 @@ class Deciding(NamedTuple):
     sid: str
     place: int
     """The statement's place in the policy, from 0."""
+    line: int = 1
+    """The line of the policy's text on which the statement begins, from 1."""
 
 
 class DecidingStep(StrEnum):

@@ -89,6 +89,36 @@ def read(text: str) -> Element:
         raise MalformedPolicyDocumentException(f"{SYNTAX} It is nested too deeply.") from None
 
 
+def statement_lines(text: str) -> list[int]:
+    """Returns the line on which each statement of a document begins, from 1. The document must have been read."""
+    return [text.count("\n", 0, position) + 1 for position in _statement_positions(text)]
+
+
+def _statement_positions(text: str) -> Iterator[int]:
+    decoder = json.JSONDecoder()
+    at = _next(text, text.index("{") + 1)
+    while text[at] == '"':
+        name, at = decoder.raw_decode(text, at)
+        at = _next(text, at, ":")
+        if name == "Statement" and text[at] == "[":
+            at = _next(text, at + 1)
+            while text[at] != "]":
+                yield at
+                at = _next(text, decoder.raw_decode(text, at)[1], ",")
+            at = _next(text, at + 1, ",")
+            continue
+        if name == "Statement":
+            yield at
+        at = _next(text, decoder.raw_decode(text, at)[1], ",")
+
+
+def _next(text: str, at: int, between: str = "") -> int:
+    """Returns the position of the next character of the JSON after white space and a separator."""
+    while text[at] in " \t\r\n" + between:
+        at += 1
+    return at
+
+
 def _decode(text: str) -> Any:
     return json.loads(
         text,

@@ -42,17 +42,18 @@ def parse(text: str, kind: PolicyKind, name: str) -> tuple[Statement, ...]:
         members["Id"].text()
     if "Statement" not in members or not members["Statement"].each():
         whole.refuse("Missing required field Statement")
+    lines = document.statement_lines(text)
     read = [
-        _statement(part, kind, name, index, version == VERSIONS[0])
-        for index, part in enumerate(members["Statement"].each())
+        _statement(part, Deciding(kind, name, "", index, line), version == VERSIONS[0])
+        for index, (part, line) in enumerate(zip(members["Statement"].each(), lines, strict=True))
     ]
     if kind is PolicyKind.IDENTITY:
         _check_sids(read, members["Statement"])
     return tuple(read)
 
 
-def _statement(part: Element, kind: PolicyKind, name: str, index: int, variables: bool) -> Statement:
-    members = part.members()
+def _statement(part: Element, named: Deciding, variables: bool) -> Statement:
+    members, kind = part.members(), named.kind
     for member in members.keys() - _MEMBERS:
         members[member].refuse(f"Unknown field {member[:100]}")
     allows = _allows(part, members)
@@ -63,7 +64,7 @@ def _statement(part: Element, kind: PolicyKind, name: str, index: int, variables
     inserted = [variable for pattern in resources for variable in pattern.variables]
     inserted += [variable for condition in conditions for variable in condition.variables]
     return Statement(
-        named=Deciding(kind, name, members["Sid"].text() if "Sid" in members else "", index),
+        named=named._replace(sid=members["Sid"].text()) if "Sid" in members else named,
         allows=allows,
         principals=whom,
         actions=actions,

@@ -60,6 +60,11 @@ def read(part: Element, excluded: bool) -> Principals:
     )
 
 
+def account_of(arn: str) -> str | None:
+    """Returns the account of a principal's ARN; None for a text that no principal can have."""
+    return arn.split(":")[4] if _ARN.fullmatch(arn) else None
+
+
 def _checked(kind: str, part: Element) -> str:
     text = part.text()
     if kind == "AWS":

@@ -60,6 +60,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     },
     "Operate the server": {
         "principals": Entry("kms_grpc.cli.principals", "Callers, their policies and access keys."),
+        "explain": Entry("kms_grpc.cli.explain", "Say why a call would be allowed or denied."),
         "limits": Entry("kms_grpc.cli.limits", "Version, regions, limits and quotas of the server."),
         BENCH: Entry("kms_grpc.bench.command", "Measure speed, beside references, on this machine."),
         "completion": Entry("kms_grpc.cli.completion", "Make your shell complete commands and options."),

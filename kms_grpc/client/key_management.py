@@ -11,6 +11,7 @@ from kms_grpc.client.methods.batches import BatchMethods
 from kms_grpc.client.methods.data_keys import DataKeyMethods
 from kms_grpc.client.methods.deletion import DeletionMethods
 from kms_grpc.client.methods.encryption import EncryptionMethods
+from kms_grpc.client.methods.explaining import ExplainingMethods
 from kms_grpc.client.methods.importing import ImportMethods
 from kms_grpc.client.methods.keys import KeyMethods
 from kms_grpc.client.methods.plain import PlainMethods
@@ -24,6 +25,7 @@ class KeyManagementClient(
     EncryptionMethods,
     DataKeyMethods,
     BatchMethods,
+    ExplainingMethods,
     RotationMethods,
     ImportMethods,
     DeletionMethods,

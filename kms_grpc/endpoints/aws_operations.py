@@ -1,13 +1,20 @@
-"""The names of all operations of AWS KMS. Both doors refuse an unbuilt one with UnsupportedOperationException."""
+"""The names of all operations of AWS KMS, and the refusal of calls that this version does not serve.
+
+Both doors refuse an operation that is not built with UnsupportedOperationException, and a name that AWS KMS does not
+have with UnknownOperationException.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 from kms_grpc.errors import KMSError, UnknownOperationException, UnsupportedOperationException
-from kms_grpc.operations.operation import Unbuilt
+from kms_grpc.operations.operation import NOT_BUILT, UNKNOWN, Unserved
 
 PREFIX: Final = "TrentService."
+NO_TARGET: Final = f"X-Amz-Target must be {PREFIX}<Operation>, with an operation of AWS KMS."
+NAME_LENGTH: Final = 64
+"""Most characters of an unknown name in an audit record."""
 AWS_OPERATIONS: Final = frozenset(
     (
         "CancelKeyDeletion", "ConnectCustomKeyStore", "CreateAlias", "CreateCustomKeyStore", "CreateGrant",
@@ -47,27 +54,29 @@ class NotBuilt(UnsupportedOperationException):
         return UnsupportedOperationException.__name__
 
 
-def not_built(operation: Unbuilt) -> KMSError:
-    """Returns the error for a call of an operation that is not built."""
-    return NotBuilt(f"{operation.name} is not supported yet.")
+def unserved(name: str) -> Unserved:
+    """Returns the operation of a call that no row of the table serves. Of an unknown name it has the beginning."""
+    if name in AWS_OPERATIONS:
+        return Unserved(name, name not in CHANGING, NOT_BUILT)
+    return unknown(name)
 
 
-def unbuilt(name: str) -> Unbuilt | None:
-    """Returns the operation of AWS KMS with this name, which has no row in the table; None if AWS KMS has no such
-    operation."""
-    return Unbuilt(name, name not in CHANGING) if name in AWS_OPERATIONS else None
+def unknown(name: str) -> Unserved:
+    """Returns the operation of a call by a name that AWS KMS does not have."""
+    return Unserved(name[:NAME_LENGTH], True, UNKNOWN)
 
 
-def unbuilt_target(target: bytes) -> Unbuilt:
+def refusal(operation: Unserved, text: str) -> KMSError:
+    """Returns the error for a call that is not served. `text` is for names that AWS KMS does not have."""
+    if operation.counted == NOT_BUILT:
+        return NotBuilt(f"{operation.name} is not supported yet.")
+    return UnknownOperationException(text)
+
+
+def unserved_target(target: bytes) -> Unserved:
     """Returns the operation that an `X-Amz-Target` names, which has no row in the table. Raises
-    Raises UnknownOperationException if AWS KMS has none of that name."""
+    UnknownOperationException if it names none."""
     name = target.decode("ascii", "replace")
-    operation = unbuilt(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
-    if operation is None:
-        raise UnknownOperationException(f"X-Amz-Target must be {PREFIX}<Operation>, with an operation of AWS KMS.")
-    return operation
-
-
-def unknown_rpc(path: str) -> KMSError:
-    """Returns the error for the path of a gRPC method that neither AWS KMS nor this version has."""
-    return UnknownOperationException(f"There is no method {path}; this server may have an older version of the API.")
+    if not name:
+        raise UnknownOperationException(NO_TARGET)
+    return unserved(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else unknown(name)

@@ -28,7 +28,7 @@ from kms_grpc.authentication.credentials import REQUEST_ID, Credentials, SignedR
 from kms_grpc.authentication.signature_v4 import called_region
 from kms_grpc.config import Limits, Settings
 from kms_grpc.endpoints.aws_json import AwsJson
-from kms_grpc.endpoints.aws_operations import not_built, unbuilt_target
+from kms_grpc.endpoints.aws_operations import NO_TARGET, refusal, unserved_target
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.http_answers import JSON_1_1, TEXT, Answers
 from kms_grpc.endpoints.http_connection import HttpConnection, Reply, Shared
@@ -46,7 +46,7 @@ from kms_grpc.errors import (
 )
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.judging import knows
-from kms_grpc.operations.operation import Operation, Unbuilt
+from kms_grpc.operations.operation import Operation, Unserved
 
 SERVICE: Final = "kms_grpc.v1.KeyManagementService"
 TARGET: Final = b"TrentService."
@@ -167,8 +167,8 @@ class AwsDoor:
                 return 200, HEALTHY, request_id.encode(), TEXT
             operation = self._operation(request)
             credentials = _credentials(request, connection, request_id, repeatable)
-            if isinstance(operation, Unbuilt):
-                raise self._executor.refuse(operation, credentials, not_built(operation))
+            if isinstance(operation, Unserved):
+                raise self._executor.refuse(operation, credentials, refusal(operation, NO_TARGET))
             if operation.warm and len(request.body) <= INLINE_BYTES:
                 answer = self._executor.warm(operation, credentials, request.body, WIRE)
                 if answer is not None:
@@ -201,14 +201,14 @@ class AwsDoor:
             await self._blocking_pool.judge(operation, credentials, connection=connection.peer.address)
         connection.judged()
 
-    def _operation(self, request: Request) -> Operation | Unbuilt:
+    def _operation(self, request: Request) -> Operation | Unserved:
         if request.method != b"POST" or request.path not in (b"/", b""):
             raise UnknownOperationException("Operations of AWS KMS are called by POST /.")
         stated = request.headers.get(b"content-type", b"")
         if stated != JSON_1_1 and stated.partition(b";")[0].strip().lower() != JSON_1_1:
             raise UnknownOperationException(f"The Content-Type must be {JSON_1_1.decode()}.")
         target = request.headers.get(b"x-amz-target", b"")
-        operation = self._operations.get(target) or unbuilt_target(target)
+        operation = self._operations.get(target) or unserved_target(target)
         if not request.is_whole:
             raise RequestEntityTooLargeException(f"The body of a request may have at most {self._largest} bytes.")
         return operation

@@ -20,7 +20,7 @@ import grpc
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.endpoints import grpc_metadata
 from kms_grpc.endpoints.stopping import stop
-from kms_grpc.errors import DeadlineExceeded
+from kms_grpc.errors import DeadlineExceeded, KMSError
 
 Context = grpc.aio.ServicerContext[Any, Any]
 ARRIVAL_SECONDS: Final = 10.0
@@ -53,13 +53,15 @@ class CallLimit(grpc.GenericRpcHandler):
     """Maps method paths to handlers over raw bytes. The executor decodes, since a gRPC deserializer that raises answers
     UNKNOWN.
 
-    `is_known` judges credentials, in microseconds and without the disk. `limit` is the number of concurrent calls."""
+    `judge` returns the error of a call whose caller is unknown, else None, in microseconds and without the disk.
+    `limit` is the number of concurrent calls."""
 
-    def __init__(self, limit: int, is_known: Callable[[Credentials], bool]) -> None:
+    def __init__(self, limit: int, judge: Callable[[Credentials], KMSError | None]) -> None:
         self.methods: Mapping[str, MethodHandlers] = {}
         self._limit, self._many = limit, limit // 2
-        self._is_known = is_known
+        self._judge = judge
         self._running: set[asyncio.Task[Any]] = set()
+        self._forget = self._running.discard
         self._begun = 0
         self._is_stopping = False
         self.released = asyncio.Event()
@@ -77,12 +79,12 @@ class CallLimit(grpc.GenericRpcHandler):
         if handlers is None or task is None:
             return None
         self._begun += 1
-        if not self._is_known(grpc_metadata.arrive(handler_call_details.invocation_metadata)):
+        if self._judge(grpc_metadata.arrive(handler_call_details.invocation_metadata)) is not None:
             return handlers.stranger
         if len(self._running) >= self._limit:
             return handlers.full
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._forget)
         if self._is_stopping:
             return handlers.stopping
         return handlers.usual if len(self._running) <= self._many else handlers.timed

@@ -5,6 +5,7 @@ Trailing metadata: `kms-worker`, `kms-region`, `kms-request-id`.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import grpc
@@ -26,12 +27,11 @@ class GrpcAnswers:
 
     def trailers(self, credentials: Credentials) -> tuple[tuple[str, str], ...]:
         """Returns the trailing metadata of every call."""
-        region = credentials.region or self._default_region
-        return (
-            self._worker,
-            ("kms-region", printable(region, REGION_LENGTH)),
-            ("kms-request-id", printable(credentials.request_id, REQUEST_ID_LENGTH)),
-        )
+        request_id = credentials.request_id
+        if credentials.repeatable:  # the caller has written it
+            request_id = printable(request_id, REQUEST_ID_LENGTH)
+        region = _region_entry(credentials.region or self._default_region)
+        return self._worker, region, ("kms-request-id", request_id)
 
     def refusal(self, credentials: Credentials, error: KMSError) -> Refusal:
         """Returns the end of a call that is refused."""
@@ -44,3 +44,8 @@ class GrpcAnswers:
         context.set_code(code)
         context.set_details(text)
         context.set_trailing_metadata(trailers)
+
+
+@lru_cache(64)
+def _region_entry(region: str) -> tuple[str, str]:
+    return "kms-region", printable(region, REGION_LENGTH)

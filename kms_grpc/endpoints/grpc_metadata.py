@@ -54,7 +54,8 @@ def credentials_of(context: Context) -> Credentials:
     """Returns the credentials that have arrived with this task's call, with the client certificate, if there is one."""
     peer = context.peer()
     certificate = certificate_of(context) if asks_clients and not peer.startswith("unix:") else None
-    return _arrived.get()._replace(peer=address(peer), certificate=certificate)
+    token, region, request_id, is_sent, _, user_agent, *_ = _arrived.get()
+    return Credentials(token, region, request_id, is_sent, address(peer), user_agent, certificate=certificate)
 
 
 def certificate_of(context: Context) -> bytes | None:

@@ -36,7 +36,7 @@ from kms_grpc.endpoints.unserved import UnservedMethods
 from kms_grpc.errors import DependencyTimeoutException, KMSError, ThrottlingException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.judging import error_of
-from kms_grpc.operations.operation import Operation, Unbuilt
+from kms_grpc.operations.operation import Operation, Unserved
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -74,7 +74,7 @@ class GrpcServer:
         self._judge = partial(error_of, executor.service)
         has_certificates = tls is not None and tls.asks_clients and not settings.listen.startswith("unix:")
         grpc_metadata.asks_clients = has_certificates
-        self.calls = CallLimit(settings.limits.calls, partial(self._is_known, has_certificates))
+        self.calls = CallLimit(settings.limits.calls, self._judge_but_certificates if has_certificates else self._judge)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
         self.port = 0
@@ -131,10 +131,10 @@ class GrpcServer:
         except RuntimeError as error:
             raise OSError(f"cannot listen on {listen}: {error}") from None
 
-    def _is_known(self, has_certificates: bool, credentials: Credentials) -> bool:
-        """Returns whether the caller is known by the call's headers. A caller with a certificate alone is judged when
-        the message has come: gRPC tells the certificate no sooner."""
-        return (has_certificates and credentials.token is None) or self._judge(credentials) is None
+    def _judge_but_certificates(self, credentials: Credentials) -> KMSError | None:
+        """Returns the error of a call whose caller is unknown. A caller with a certificate alone is judged when the
+        message has come: gRPC tells the certificate no sooner."""
+        return None if credentials.token is None else self._judge(credentials)
 
     def _handlers(self, operation: Operation) -> MethodHandlers:
         usual, timed = self._serving(operation)
@@ -169,8 +169,6 @@ class GrpcServer:
         handler: Any = grpc.stream_stream_rpc_method_handler
         return handler(refuse)
 
-    def _refuse_unserved(self, context: Context, error: KMSError, operation: Unbuilt | None) -> None:
+    def _refuse_unserved(self, context: Context, error: KMSError, operation: Unserved) -> None:
         credentials = grpc_metadata.credentials_of(context)
-        if operation is not None:
-            error = self._executor.refuse(operation, credentials, error)
-        self._answers.refuse(context, credentials, error)
+        self._answers.refuse(context, credentials, self._executor.refuse(operation, credentials, error))

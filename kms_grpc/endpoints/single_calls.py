@@ -17,8 +17,9 @@ from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.call_limit import DISCONNECT_SECONDS, read_in_time
 from kms_grpc.endpoints.grpc_answers import GrpcAnswers
 from kms_grpc.endpoints.grpc_metadata import credentials_of, deadline
+from kms_grpc.endpoints.rich_errors import Refusal
 from kms_grpc.endpoints.stopping import stopped
-from kms_grpc.errors import DeadlineExceeded, KMSError, ValidationException
+from kms_grpc.errors import KMSError, ValidationException
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
 from kms_grpc.operations.recording import ended_by_caller
@@ -39,42 +40,50 @@ class SingleCalls:
     def method(self, operation: Operation, *, timed: bool = False) -> Method:
         """Returns gRPC's handler of an operation. If `timed`, the message must arrive within ARRIVAL_SECONDS."""
 
+        warm = self._executor.warm if operation.warm else _is_cold
+        trailers = self._answers.trailers
+
         async def serve(_: Any, context: Context) -> bytes:
             credentials = credentials_of(context)
+            raw: Any = None
             try:
-                return await self._answer(operation, credentials, context, timed)
-            except KMSError as error:
-                refusal = self._answers.refusal(credentials, error)
-            except asyncio.CancelledError as reason:
-                refusal = self._answers.refusal(credentials, stopped(reason))
-            except grpc.aio.BaseError:
-                raise  # for gRPC the call is over
-            except Exception as problem:
-                refusal = self._answers.refusal(credentials, self._executor.refuse(operation, credentials, problem))
+                raw = await (read_in_time(context) if timed else context.read())
+                if raw is grpc.aio.EOF:
+                    raw = None
+                    await asyncio.sleep(DISCONNECT_SECONDS)
+                    raise ValidationException(NOTHING_ARRIVED)
+                answer = warm(operation, credentials, raw)
+                if answer is None:
+                    answer = await self._execute(operation, credentials, raw, context)
+                context.set_trailing_metadata(trailers(credentials))
+                return answer
+            except (Exception, asyncio.CancelledError) as problem:
+                refusal = self._refusal(operation, credentials, problem, arrived=raw is not None)
+            del raw  # gRPC keeps the error of abort, which refers to this frame
             await context.abort(*refusal)  # no error is kept here: its frames hold the message
             raise AssertionError("abort does not return")
 
         return serve
 
-    async def _answer(self, operation: Operation, credentials: Credentials, context: Context, timed: bool) -> bytes:
-        raw = await self._read(operation, credentials, context, timed)
-        answer = self._executor.warm(operation, credentials, raw) if operation.warm else None
-        if answer is None:
-            credentials = credentials._replace(deadline_ns=deadline(context))
-            answer = await self._blocking_pool.execute(operation, credentials, raw, connection=context.peer())
-        context.set_trailing_metadata(self._answers.trailers(credentials))
-        return answer
+    async def _execute(self, operation: Operation, credentials: Credentials, raw: bytes, context: Context) -> bytes:
+        credentials = credentials._replace(deadline_ns=deadline(context))
+        return await self._blocking_pool.execute(operation, credentials, raw, connection=context.peer())
 
-    async def _read(self, operation: Operation, credentials: Credentials, context: Context, timed: bool) -> bytes:
-        try:
-            raw = await (read_in_time(context) if timed else context.read())
-            if raw is grpc.aio.EOF:
-                await asyncio.sleep(DISCONNECT_SECONDS)
-        except DeadlineExceeded as late:
-            raise self._executor.refuse(operation, credentials, late) from None
-        except asyncio.CancelledError:
-            self._executor.refuse(operation, credentials, ended_by_caller(credentials))
-            raise
-        if raw is grpc.aio.EOF:
-            raise self._executor.refuse(operation, credentials, ValidationException(NOTHING_ARRIVED))
-        return raw  # type: ignore[no-any-return]
+    def _refusal(
+        self, operation: Operation, credentials: Credentials, problem: BaseException, *, arrived: bool
+    ) -> Refusal:
+        """Returns the end of a call that failed. Audits it if nobody has: before its message arrived, or on an
+        unexpected error. Raises `problem` again if for gRPC the call is over."""
+        if isinstance(problem, asyncio.CancelledError):
+            if not arrived:
+                self._executor.refuse(operation, credentials, ended_by_caller(credentials))
+            return self._answers.refusal(credentials, stopped(problem))
+        if isinstance(problem, grpc.aio.BaseError) or not isinstance(problem, Exception):
+            raise problem
+        if not arrived or not isinstance(problem, KMSError):
+            problem = self._executor.refuse(operation, credentials, problem)
+        return self._answers.refusal(credentials, problem)
+
+
+def _is_cold(*_: Any) -> None:
+    """Stands for `Executor.warm` in operations that are never warm."""

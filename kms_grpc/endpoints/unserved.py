@@ -11,9 +11,9 @@ from typing import Any, Final
 import grpc
 
 from kms_grpc.endpoints import grpc_metadata
-from kms_grpc.endpoints.aws_operations import not_built, unbuilt, unknown_rpc
+from kms_grpc.endpoints.aws_operations import refusal, unknown, unserved
 from kms_grpc.errors import KMSError
-from kms_grpc.operations.operation import KEY_MANAGEMENT, Unbuilt
+from kms_grpc.operations.operation import KEY_MANAGEMENT, Unserved
 
 Context = grpc.aio.ServicerContext[Any, Any]
 PACKAGE: Final = "/kms_grpc.v1."
@@ -22,10 +22,10 @@ PACKAGE: Final = "/kms_grpc.v1."
 class UnservedMethods(grpc.GenericRpcHandler):
     """Refuses the calls of the package that no other handler has taken. It must be the last of the handlers.
 
-    `refuse` ends a call with an error, and audits it where the operation is known.
+    `refuse` audits a call and ends it with an error.
     """
 
-    def __init__(self, refuse: Callable[[Context, KMSError, Unbuilt | None], None]) -> None:
+    def __init__(self, refuse: Callable[[Context, KMSError, Unserved], None]) -> None:
         self._refuse = refuse
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
@@ -35,8 +35,8 @@ class UnservedMethods(grpc.GenericRpcHandler):
             return None
         grpc_metadata.arrive(handler_call_details.invocation_metadata)
         service, _, name = path.removeprefix("/").rpartition("/")
-        operation = unbuilt(name) if service == KEY_MANAGEMENT else None
-        error = unknown_rpc(path) if operation is None else not_built(operation)
+        operation = unserved(name) if service == KEY_MANAGEMENT else unknown(name)
+        error = refusal(operation, f"There is no method {path}; this server may have an older version of the API.")
 
         async def refuse(_: object, context: Context) -> None:
             self._refuse(context, error, operation)

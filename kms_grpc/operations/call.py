@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -52,6 +52,8 @@ class Service:
     """Counts calls whose credentials do not verify, by peer address. Beyond the rate they are throttled."""
     non_committing_suites: bool = False
     """DecryptStream reads messages whose algorithm suite does not commit to its key."""
+    configured: Callable[[str], Principal | None] = lambda arn: None
+    """Finds a principal of the configuration by its ARN, in whatever partition."""
     serves_tls: bool = False
     """All TCP ports of the doors use TLS."""
     in_force: InForce | None = None

@@ -22,7 +22,7 @@ from kms_grpc.operations.admission import checks
 from kms_grpc.operations.admission.permits import NotWarm, Permits
 from kms_grpc.operations.call import Call, MustWrite, Service
 from kms_grpc.operations.contract.wire import PROTOBUF, Wire
-from kms_grpc.operations.operation import NOT_BUILT, Operation, Unbuilt
+from kms_grpc.operations.operation import Operation, Unserved
 from kms_grpc.operations.recording import audit, fail, open_call
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Executor:
         self.service.counters.count_warm(operation.name, call.cells, time.perf_counter_ns() - started)
         return answer
 
-    def refuse(self, operation: Operation | Unbuilt, credentials: Credentials, problem: Exception) -> KMSError:
+    def refuse(self, operation: Operation | Unserved, credentials: Credentials, problem: Exception) -> KMSError:
         """Audits and counts a call that a door refuses before it has begun, or that failed in the door. Returns
         `problem`, or KMSInternalException where it is not a KMSError."""
         call = open_call(self.service, operation, credentials)
@@ -107,7 +107,7 @@ class Executor:
                 call.caller = self.service.authentication.principal(credentials)
         call.permit_head = head_of_refused(operation.name, call.region, operation.read_only, call.caller)
         error = fail(call, problem)
-        counted = NOT_BUILT if isinstance(operation, Unbuilt) else operation.name
+        counted = operation.counted if isinstance(operation, Unserved) else operation.name
         self.service.counters.count(counted, error.code, 0)
         return error
 

@@ -16,7 +16,7 @@ def knows(service: Service, credentials: Credentials) -> bool:
 
 def error_of(service: Service, credentials: Credentials) -> KMSError | None:
     """Returns the error of a call whose caller is unknown, else None."""
-    if knows(service, credentials):
+    if service.authentication.warm_principal(credentials) is not None:
         return None
     try:
         service.authentication.principal(credentials)

@@ -24,15 +24,19 @@ Request = TypeVar("Request", bound=Message)
 
 
 NOT_BUILT: Final = "NotBuilt"
-"""The name under which calls of all operations that are not built are counted together."""
+"""The name under which calls of all operations of AWS KMS that are not built are counted together."""
+UNKNOWN: Final = "Unknown"
+"""The name under which calls of all names that neither AWS KMS nor this version has are counted together."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unbuilt:
-    """An operation of AWS KMS that is not built, as the audit records a call of it."""
+class Unserved:
+    """An operation that this version does not have, as the audit records a call of it."""
 
     name: str
     read_only: bool
+    counted: str
+    """NOT_BUILT or UNKNOWN."""
 
 
 @dataclass(frozen=True, slots=True)

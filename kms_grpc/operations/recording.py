@@ -19,7 +19,7 @@ from kms_grpc.errors import (
     ThrottlingException,
 )
 from kms_grpc.operations.call import Call, Service
-from kms_grpc.operations.operation import Operation, Unbuilt
+from kms_grpc.operations.operation import Operation, Unserved
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ DEADLINE_MARGIN_NS: Final = 100_000_000
 sends them."""
 
 
-def open_call(service: Service, operation: Operation | Unbuilt, credentials: Credentials) -> Call:
+def open_call(service: Service, operation: Operation | Unserved, credentials: Credentials) -> Call:
     """Returns a call that arrives now, with an open audit record. Of what is too long the record has the beginning."""
     now_ns = service.clock.wall_ns()
     agent, request_id = credentials.user_agent[:AGENT_LENGTH], credentials.request_id[:REQUEST_ID_LENGTH]
@@ -40,7 +40,7 @@ def open_call(service: Service, operation: Operation | Unbuilt, credentials: Cre
 def audit(call: Call, operation: Operation) -> None:
     """Records a call. If the answer holds secrets, the record is written before this returns, or
     DependencyTimeoutException is raised and the call is refused; else the log may hold the record for a moment."""
-    line = call.record.line(call.audit_head)
+    line = call.record.line(call.permit_head or call.audit_head)
     if operation.yields_secrets:
         call.service.audit_log.write(line)
     else:
@@ -76,8 +76,9 @@ def _described(denial: Decision) -> dict[str, Any]:
     """Returns the reason of a denied call, for those who may read the audit: the caller learns none."""
     described: dict[str, Any] = {"decision": denial.step or "denied"}
     if denial.deciding is not None:
-        kind, policy, sid, place = denial.deciding
-        described |= {"policyType": kind, "policy": policy, "statement": place} | ({"sid": sid} if sid else {})
+        kind, policy, sid, place, line = denial.deciding
+        described |= {"policyType": kind, "policy": policy, "statement": place, "line": line}
+        described |= {"sid": sid} if sid else {}
     return described
 
 

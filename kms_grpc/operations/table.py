@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kms_grpc.operations import handlers
-from kms_grpc.operations.operation import NOT_BUILT, Operation, Row, compiled
+from kms_grpc.operations.operation import NOT_BUILT, UNKNOWN, Operation, Row, compiled
 
 
 def declared() -> Iterator[Row[Any]]:
@@ -35,5 +35,5 @@ TABLE = joined(declared())
 """Counter files number operations in this order. They are made anew at each start, so the order may change."""
 
 NAMES = tuple(operation.name for operation in TABLE)
-COUNTED = (*NAMES, NOT_BUILT)
+COUNTED = (*NAMES, NOT_BUILT, UNKNOWN)
 """The names by which calls are counted."""

@@ -247,6 +247,200 @@ class StreamLimits(_message.Message):
 Global___StreamLimits: _TypeAlias = StreamLimits  # noqa: Y015
 
 @_typing.final
+class ExplainDecisionRequest(_message.Message):
+    """Names a principal, an action and a key, and the values of condition keys that a call would have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EncryptionContextEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    ENCRYPTION_CONTEXT_FIELD_NUMBER: _builtins.int
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    principal: _builtins.str
+    """Required. ARN of the principal, 1 to 2,048 characters: a user, role, session of a role, or the root of an account."""
+    action: _builtins.str
+    """Required. The permission, e.g. "kms:Decrypt", 1 to 128 characters. Letters' case does not count."""
+    key_id: _builtins.str
+    """Optional. Id, ARN, alias name or alias ARN of the key, 1 to 2,048 characters. It is left out for actions that have no
+    key, such as "kms:CreateKey".
+    """
+    @_builtins.property
+    def encryption_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Optional. Encryption context of the call."""
+
+    @_builtins.property
+    def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConditionValues]:
+        """Optional. Condition keys that the call would have, at most 50. Known without being given are the region, the time,
+        the key's tags and aliases, and kms:ViaService, kms:RequestAlias and kms:EncryptionAlgorithm. A value that is given
+        counts instead of a known one. All other keys of calls are absent.
+        """
+
+    def __init__(
+        self,
+        *,
+        principal: _builtins.str = ...,
+        action: _builtins.str = ...,
+        key_id: _builtins.str | None = ...,
+        encryption_context: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        conditions: _abc.Iterable[Global___ConditionValues] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key_id", b"_key_id", "key_id", b"key_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_id", b"_key_id", "action", b"action", "conditions", b"conditions", "encryption_context", b"encryption_context", "key_id", b"key_id", "principal", b"principal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__key_id: _TypeAlias = _typing.Literal["key_id"]  # noqa: Y015
+    _WhichOneofArgType__key_id: _TypeAlias = _typing.Literal["_key_id", b"_key_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_id) -> _WhichOneofReturnType__key_id | None: ...
+
+Global___ExplainDecisionRequest: _TypeAlias = ExplainDecisionRequest  # noqa: Y015
+
+@_typing.final
+class ConditionValues(_message.Message):
+    """The values of a condition key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The key's name, e.g. "aws:SourceIp", 1 to 256 characters. Letters' case does not count."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. Its values, 1 to 50 of at most 2,048 characters."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConditionValues: _TypeAlias = ConditionValues  # noqa: Y015
+
+@_typing.final
+class ExplainDecisionResponse(_message.Message):
+    """The decision, and the statement that decides it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    POLICY_TYPE_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    SID_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_IS_CONFIGURED_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    KEY_STATE_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_FIELD_NUMBER: _builtins.int
+    allowed: _builtins.bool
+    """Output only. The principal may call the action, as far as policies decide."""
+    decision: _builtins.str
+    """Output only. "allowed", "explicitDeny", "noKeyPolicyAllows", "noIdentityPolicyAllows" or "notAcrossAccounts", as in
+    the audit record of a denied call.
+    """
+    explanation: _builtins.str
+    """Output only. The decision in a sentence."""
+    policy_type: _builtins.str
+    """Output only. "key policy" or "identity policy". Absent where no statement decides."""
+    policy: _builtins.str
+    """Output only. Name of the policy: "default" for a key policy, else a built-in name, a file, or the place in the
+    principal's `policies`.
+    """
+    statement: _builtins.int
+    """Output only. Place of the statement in the policy, from 0."""
+    sid: _builtins.str
+    """Output only. Sid of the statement, if it has one."""
+    line: _builtins.int
+    """Output only. Line of the policy's text on which the statement begins, from 1."""
+    principal_is_configured: _builtins.bool
+    """Output only. The configuration has this principal. An unknown one is judged without identity policies."""
+    key_id: _builtins.str
+    """Output only. ARN of the key, if one was named."""
+    key_state: _keys_pb2.KeyState.ValueType
+    """Output only. State of the key. A call that policies allow may still be refused because of it."""
+    @_builtins.property
+    def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Attributes of the call that the decision depends on beside principal, operation and key, e.g.
+        "context" or "address".
+        """
+
+    def __init__(
+        self,
+        *,
+        allowed: _builtins.bool = ...,
+        decision: _builtins.str = ...,
+        explanation: _builtins.str = ...,
+        policy_type: _builtins.str | None = ...,
+        policy: _builtins.str | None = ...,
+        statement: _builtins.int | None = ...,
+        sid: _builtins.str | None = ...,
+        line: _builtins.int | None = ...,
+        principal_is_configured: _builtins.bool = ...,
+        key_id: _builtins.str | None = ...,
+        key_state: _keys_pb2.KeyState.ValueType = ...,
+        depends_on: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key_id", b"_key_id", "_line", b"_line", "_policy", b"_policy", "_policy_type", b"_policy_type", "_sid", b"_sid", "_statement", b"_statement", "key_id", b"key_id", "line", b"line", "policy", b"policy", "policy_type", b"policy_type", "sid", b"sid", "statement", b"statement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_id", b"_key_id", "_line", b"_line", "_policy", b"_policy", "_policy_type", b"_policy_type", "_sid", b"_sid", "_statement", b"_statement", "allowed", b"allowed", "decision", b"decision", "depends_on", b"depends_on", "explanation", b"explanation", "key_id", b"key_id", "key_state", b"key_state", "line", b"line", "policy", b"policy", "policy_type", b"policy_type", "principal_is_configured", b"principal_is_configured", "sid", b"sid", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__key_id: _TypeAlias = _typing.Literal["key_id"]  # noqa: Y015
+    _WhichOneofArgType__key_id: _TypeAlias = _typing.Literal["_key_id", b"_key_id"]  # noqa: Y015
+    _WhichOneofReturnType__line: _TypeAlias = _typing.Literal["line"]  # noqa: Y015
+    _WhichOneofArgType__line: _TypeAlias = _typing.Literal["_line", b"_line"]  # noqa: Y015
+    _WhichOneofReturnType__policy: _TypeAlias = _typing.Literal["policy"]  # noqa: Y015
+    _WhichOneofArgType__policy: _TypeAlias = _typing.Literal["_policy", b"_policy"]  # noqa: Y015
+    _WhichOneofReturnType__policy_type: _TypeAlias = _typing.Literal["policy_type"]  # noqa: Y015
+    _WhichOneofArgType__policy_type: _TypeAlias = _typing.Literal["_policy_type", b"_policy_type"]  # noqa: Y015
+    _WhichOneofReturnType__sid: _TypeAlias = _typing.Literal["sid"]  # noqa: Y015
+    _WhichOneofArgType__sid: _TypeAlias = _typing.Literal["_sid", b"_sid"]  # noqa: Y015
+    _WhichOneofReturnType__statement: _TypeAlias = _typing.Literal["statement"]  # noqa: Y015
+    _WhichOneofArgType__statement: _TypeAlias = _typing.Literal["_statement", b"_statement"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_id) -> _WhichOneofReturnType__key_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__line) -> _WhichOneofReturnType__line | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__policy) -> _WhichOneofReturnType__policy | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__policy_type) -> _WhichOneofReturnType__policy_type | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sid) -> _WhichOneofReturnType__sid | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__statement) -> _WhichOneofReturnType__statement | None: ...
+
+Global___ExplainDecisionResponse: _TypeAlias = ExplainDecisionResponse  # noqa: Y015
+
+@_typing.final
 class EncryptStreamRequest(_message.Message):
     """A message of EncryptStream. Only the first message has the members before the plaintext."""
 

@@ -70,6 +70,11 @@ class EnvelopeServiceStub(object):
                 request_serializer=kms__grpc_dot_v1_dot_envelope__pb2.DecryptStreamRequest.SerializeToString,
                 response_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.DecryptStreamResponse.FromString,
                 _registered_method=True)
+        self.ExplainDecision = channel.unary_unary(
+                '/kms_grpc.v1.EnvelopeService/ExplainDecision',
+                request_serializer=kms__grpc_dot_v1_dot_envelope__pb2.ExplainDecisionRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.ExplainDecisionResponse.FromString,
+                _registered_method=True)
 
 
 class EnvelopeServiceServicer(object):
@@ -172,6 +177,19 @@ class EnvelopeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainDecision(self, request, context):
+        """Says whether a principal may call an action on a key, and which statement decides it. The policies are asked as a
+        call would ask them, and nothing is called. The key is one of the caller's account. Of another account's principal
+        the identity policies count, but are not named.
+
+        Permission: kms-grpc:ExplainDecision.
+        Errors: NotFoundException, InvalidArnException, KeyUnavailableException, DependencyTimeoutException,
+        KMSInternalException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EnvelopeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -209,6 +227,11 @@ def add_EnvelopeServiceServicer_to_server(servicer, server):
                     servicer.DecryptStream,
                     request_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.DecryptStreamRequest.FromString,
                     response_serializer=kms__grpc_dot_v1_dot_envelope__pb2.DecryptStreamResponse.SerializeToString,
+            ),
+            'ExplainDecision': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainDecision,
+                    request_deserializer=kms__grpc_dot_v1_dot_envelope__pb2.ExplainDecisionRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_envelope__pb2.ExplainDecisionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -401,6 +424,33 @@ class EnvelopeService(object):
             '/kms_grpc.v1.EnvelopeService/DecryptStream',
             kms__grpc_dot_v1_dot_envelope__pb2.DecryptStreamRequest.SerializeToString,
             kms__grpc_dot_v1_dot_envelope__pb2.DecryptStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainDecision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.EnvelopeService/ExplainDecision',
+            kms__grpc_dot_v1_dot_envelope__pb2.ExplainDecisionRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_envelope__pb2.ExplainDecisionResponse.FromString,
             options,
             channel_credentials,
             insecure,

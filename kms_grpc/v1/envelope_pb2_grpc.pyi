@@ -104,6 +104,15 @@ class EnvelopeServiceStub:
     InvalidCiphertextException, IncorrectKeyException, InvalidKeyUsageException, KMSInternalException,
     KMSInvalidStateException, ThrottlingException.
     """
+    ExplainDecision: _grpc.UnaryUnaryMultiCallable[_envelope_pb2.ExplainDecisionRequest, _envelope_pb2.ExplainDecisionResponse]
+    """Says whether a principal may call an action on a key, and which statement decides it. The policies are asked as a
+    call would ask them, and nothing is called. The key is one of the caller's account. Of another account's principal
+    the identity policies count, but are not named.
+
+    Permission: kms-grpc:ExplainDecision.
+    Errors: NotFoundException, InvalidArnException, KeyUnavailableException, DependencyTimeoutException,
+    KMSInternalException.
+    """
 
 @_typing.type_check_only
 class EnvelopeServiceAsyncStub(EnvelopeServiceStub):
@@ -177,6 +186,15 @@ class EnvelopeServiceAsyncStub(EnvelopeServiceStub):
     Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
     InvalidCiphertextException, IncorrectKeyException, InvalidKeyUsageException, KMSInternalException,
     KMSInvalidStateException, ThrottlingException.
+    """
+    ExplainDecision: _aio.UnaryUnaryMultiCallable[_envelope_pb2.ExplainDecisionRequest, _envelope_pb2.ExplainDecisionResponse]  # type: ignore[assignment]
+    """Says whether a principal may call an action on a key, and which statement decides it. The policies are asked as a
+    call would ask them, and nothing is called. The key is one of the caller's account. Of another account's principal
+    the identity policies count, but are not named.
+
+    Permission: kms-grpc:ExplainDecision.
+    Errors: NotFoundException, InvalidArnException, KeyUnavailableException, DependencyTimeoutException,
+    KMSInternalException.
     """
 
 class EnvelopeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -290,6 +308,21 @@ class EnvelopeServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NotFoundException, DisabledException, KeyUnavailableException, DependencyTimeoutException,
         InvalidCiphertextException, IncorrectKeyException, InvalidKeyUsageException, KMSInternalException,
         KMSInvalidStateException, ThrottlingException.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainDecision(
+        self,
+        request: _envelope_pb2.ExplainDecisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_envelope_pb2.ExplainDecisionResponse, _abc.Awaitable[_envelope_pb2.ExplainDecisionResponse]]:
+        """Says whether a principal may call an action on a key, and which statement decides it. The policies are asked as a
+        call would ask them, and nothing is called. The key is one of the caller's account. Of another account's principal
+        the identity policies count, but are not named.
+
+        Permission: kms-grpc:ExplainDecision.
+        Errors: NotFoundException, InvalidArnException, KeyUnavailableException, DependencyTimeoutException,
+        KMSInternalException.
         """
 
 def add_EnvelopeServiceServicer_to_server(servicer: EnvelopeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

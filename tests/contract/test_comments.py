@@ -52,7 +52,7 @@ def read_comments(files: FileDescriptorSet) -> Iterator[tuple[str, str]]:
 def test_an_rpc_names_its_permission(method: MethodDescriptor, comments: dict[str, str]) -> None:
     said = re.search(r"Permission: (.*?)\. Errors:", comments[method.full_name])
     assert said, "no permission, or no errors after it"
-    assert tuple(re.findall(r"kms:\w+", said[1])) == permissions(method)
+    assert tuple(re.findall(r"kms(?:-grpc)?:\w+", said[1])) == permissions(method)
     assert permissions(method) or said[1].startswith("none")
 
 
@@ -70,7 +70,7 @@ def test_an_rpc_names_the_errors_that_aws_lists(method: MethodDescriptor, commen
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_field_is_called_required_or_optional(field: FieldDescriptor, comments: dict[str, str]) -> None:
-    said, inward = comments[field.full_name], field.containing_type.name in ("Tag", "RecipientInfo")
+    said, inward = comments[field.full_name], field.containing_type.name in ("Tag", "RecipientInfo", "ConditionValues")
     if not (inward or field.containing_type.name.endswith(("Request", "Item"))):
         assert said.startswith("Output only. ")
         return

@@ -259,6 +259,9 @@ def limits_of_aws() -> Iterator[tuple[str, str, int, int]]:
 
 
 LIMITS = [
+    ("ExplainDecision", "principal", 1, 2048),
+    ("ExplainDecision", "action", 1, 128),
+    ("ExplainDecision", "key_id", 1, 2048),
     *limits_of_aws(),
     ("EncryptBatch", "key_id", 0, 2048),
     ("DecryptBatch", "key_id", 0, 2048),

@@ -131,15 +131,22 @@ def test_requests_that_are_not_calls(address: str, method: str, path: str, heade
         assert answer.json["message"] == "ReplicateKey is not supported yet."
 
 
-@pytest.mark.parametrize(("name", "read_only"), [("Sign", True), ("CreateGrant", False)])
+@pytest.mark.parametrize(
+    ("name", "read_only", "code", "text"),
+    [
+        ("Sign", True, "UnsupportedOperationException", "Sign is not supported yet."),
+        ("ReplicateKey", False, "UnsupportedOperationException", "ReplicateKey is not supported yet."),
+        ("MakeKey", True, UNKNOWN, "X-Amz-Target must be TrentService.<Operation>, with an operation of AWS KMS."),
+    ],
+)
 @pytest.mark.parametrize("known", [True, False])
-def test_operations_that_are_not_built_are_audited(
-    served: Served, address: str, name: str, read_only: bool, known: bool
+def test_operations_that_are_not_served_are_audited(
+    served: Served, address: str, name: str, read_only: bool, code: str, text: str, known: bool
 ) -> None:
     """The record has the operation's name, as at the gRPC door, and the caller where the signature is right."""
     answer = call(address, name, key=TEST if known else ("test", "wrong"))
-    assert (answer.status, answer.code) == (400, "UnsupportedOperationException")
-    assert answer.json["message"] == f"{name} is not supported yet."
+    assert (answer.status, answer.code) == (400, code)
+    assert answer.json["message"] == text
     request_id = answer.headers["x-amzn-requestid"]
     eventually(lambda: request_id in audit(served), "the audit record")
     (record,) = [json.loads(line) for line in audit(served).splitlines() if request_id in line]

@@ -274,18 +274,22 @@ def call_of(channel: grpc.Channel, path: str, sent: list[tuple[str, str]]) -> Re
     return refused(caught.value)
 
 
-@pytest.mark.parametrize(("name", "read_only"), [("Sign", True), ("CreateGrant", False)])
+@pytest.mark.parametrize(
+    ("name", "read_only", "recorded"),
+    [("Sign", True, "Sign"), ("ReplicateKey", False, "ReplicateKey"), ("MakeKey" * 20, True, ("MakeKey" * 20)[:64])],
+    ids=["not built", "not built, and changes keys", "a name that AWS does not have"],
+)
 @pytest.mark.parametrize("known", [True, False])
-def test_operations_that_are_not_built_are_audited(
-    door: Served, channel: grpc.Channel, name: str, read_only: bool, known: bool
+def test_operations_that_are_not_served_are_audited(
+    door: Served, channel: grpc.Channel, name: str, read_only: bool, recorded: str, known: bool
 ) -> None:
     time.sleep(0 if known else 2 / PER_SECOND)  # unknown callers of other tests may have used up this address's records
-    request_id = f"unbuilt-{name}-{known}"
+    request_id = f"unserved-{recorded[:20]}-{known}"
     sent = metadata(door.token if known else "x" * 40, AWAY, request_id)
     reply = call_of(channel, f"/kms_grpc.v1.KeyManagementService/{name}", sent)
     assert reply.trailers["kms-request-id"] == request_id
     (record,) = records(door, request_id)
-    assert (record["eventName"], record["readOnly"], record["awsRegion"]) == (name, read_only, AWAY)
+    assert (record["eventName"], record["readOnly"], record["awsRegion"]) == (recorded, read_only, AWAY)
     assert (record["errorCode"], record["errorMessage"]) == (reply.reason, reply.text)
     assert record["userIdentity"].get("accountId") == (ACCOUNT if known else None)
 

@@ -114,7 +114,7 @@ def test_another_account_still_gets_nothing(ruled: Callable[..., Worker]) -> Non
 NEVER = document({}, {"Effect": "Deny", "Sid": "Never", "Action": "kms:Encrypt"})
 RECORDED = [
     ((NEVER,), "Encrypt", {"decision": "explicitDeny", "policyType": "identity policy", "policy": "policies[0]",
-                           "statement": 1, "sid": "Never"}),
+                           "statement": 1, "line": 1, "sid": "Never"}),
     (("reader",), "Encrypt", {"decision": "noIdentityPolicyAllows"}),
     (("reader",), "CreateKey", {"decision": "noIdentityPolicyAllows"}),
 ]  # fmt: skip

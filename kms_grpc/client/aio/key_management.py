@@ -12,6 +12,7 @@ from kms_grpc.client.aio.methods.batches import AsyncBatchMethods
 from kms_grpc.client.aio.methods.data_keys import AsyncDataKeyMethods
 from kms_grpc.client.aio.methods.deletion import AsyncDeletionMethods
 from kms_grpc.client.aio.methods.encryption import AsyncEncryptionMethods
+from kms_grpc.client.aio.methods.explaining import AsyncExplainingMethods
 from kms_grpc.client.aio.methods.importing import AsyncImportMethods
 from kms_grpc.client.aio.methods.keys import AsyncKeyMethods
 from kms_grpc.client.aio.methods.plain import AsyncPlainMethods
@@ -25,6 +26,7 @@ class AsyncKeyManagementClient(
     AsyncEncryptionMethods,
     AsyncDataKeyMethods,
     AsyncBatchMethods,
+    AsyncExplainingMethods,
     AsyncRotationMethods,
     AsyncImportMethods,
     AsyncDeletionMethods,

@@ -38,7 +38,7 @@ class RequestFacts(NamedTuple):
 
     def find(self, name: str, suffix: str) -> Found:
         """See Facts. None for a condition key that this operation does not have."""
-        return _FIND[name](self, suffix)
+        return FINDERS[name](self, suffix)
 
 
 # --- the call --------------------------------------------------------------------------------------------------------
@@ -50,11 +50,15 @@ def _region(facts: RequestFacts, suffix: str) -> Found:
 
 def _via_service(facts: RequestFacts, suffix: str) -> Found:
     """Returns `s3.eu-central-1.amazonaws.com`, for calls of a service alone."""
-    service = facts.call.principal.service
+    return via_service(facts.call.principal.service, facts.call.shard.region)
+
+
+def via_service(service: str | None, region: str) -> Found:
+    """Returns kms:ViaService of a call that a service principal makes in a region."""
     if service is None:
         return None
     name, _, domain = service.partition(".")
-    return (f"{name}.{facts.call.shard.region}.{domain}",)
+    return (f"{name}.{region}.{domain}",)
 
 
 def _source_ip(facts: RequestFacts, suffix: str) -> Found:
@@ -106,7 +110,11 @@ def _resource_aliases(facts: RequestFacts, suffix: str) -> Found:
 
 def _request_alias(facts: RequestFacts, suffix: str) -> Found:
     """Returns the alias that the request names its key by."""
-    sent = "" if facts.selector is None else facts.selector.name_in(facts.request)
+    return None if facts.selector is None else request_alias(facts.selector.name_in(facts.request))
+
+
+def request_alias(sent: str) -> Found:
+    """Returns kms:RequestAlias of a request that names its key by `sent`."""
     arn = Arn.parse(sent)
     name = sent if arn is None else arn.name
     return (name,) if name.startswith(ALIAS_PREFIX) else None
@@ -176,7 +184,7 @@ def _tag_keys(facts: RequestFacts, suffix: str) -> Found:
     return (*(tag.tag_key for tag in tags), *getattr(facts.request, "tag_keys", ()))
 
 
-_FIND: Final = {
+FINDERS: Final = {
     "aws:requestedregion": _region,
     "kms:viaservice": _via_service,
     "aws:sourceip": _source_ip,
