@@ -22,7 +22,7 @@ from kms_grpc.audit.log import RESERVE_BYTES, FileAuditLog
 from kms_grpc.authentication.assertions import Assertions, assertions_of
 from kms_grpc.authentication.bearer_tokens import BearerTokens
 from kms_grpc.authentication.callers import Callers
-from kms_grpc.authentication.certificates import certificates_of
+from kms_grpc.authentication.certificates import Certificates, certificates_of
 from kms_grpc.authentication.in_force import Configured, InForce
 from kms_grpc.authentication.key_sources import KeySources
 from kms_grpc.authentication.signature_v4 import FixedSigners, SignatureV4
@@ -38,7 +38,7 @@ from kms_grpc.config import (
     Settings,
     Source,
 )
-from kms_grpc.configured_files import DISK, Files, KeptFiles
+from kms_grpc.configured_files import DISK, KeptFiles, NamedFiles
 from kms_grpc.crypto import envelope
 from kms_grpc.crypto.keyring import keyring_facts, libcrypto_advice, libcrypto_version, open_keyring
 from kms_grpc.model.principal import Principal
@@ -264,13 +264,22 @@ def configured(
     """Returns the callers that the settings describe. Keys of issuers are fetched with `sources` alone. Raises
     ConfigurationError."""
     files = KeptFiles(taken.files)
-    assertions = assertions_of(settings.issuers, settings.mappings, files, sources, clock.wall_ns)
+    assertions, certificates = vouchers(settings, clock, files, sources)
     tokens = bearer_tokens(settings, clock, files, assertions)
     policies = identities([*settings.principals, *settings.mappings], files)
     digests = {each.name: digest_of(each, files) for each in callers(settings)}
-    certificates = certificates_of(settings.client_bundles, settings.mappings, files, clock.wall_ns)
     known = principals(settings)
     return Configured(taken.number, known, tokens, policies, digests, certificates, assertions.sources)
+
+
+def vouchers(
+    settings: Settings, clock: Clock, files: NamedFiles, sources: KeySources | None = None
+) -> tuple[Assertions, Certificates]:
+    """Returns who vouches for callers that are not listed: issuers and CAs. Raises ConfigurationError."""
+    return (
+        assertions_of(settings.issuers, settings.mappings, files, sources, clock.wall_ns),
+        certificates_of(settings.client_bundles, settings.mappings, files, clock.wall_ns),
+    )
 
 
 def fixed_signers(settings: Settings) -> FixedSigners:
@@ -291,7 +300,7 @@ def principals(settings: Settings) -> dict[str, Principal]:
 
 
 def bearer_tokens(
-    settings: Settings, clock: Clock, files: Files = DISK, assertions: Assertions | None = None
+    settings: Settings, clock: Clock, files: NamedFiles = DISK, assertions: Assertions | None = None
 ) -> BearerTokens:
     """Returns the bearer tokens of all principals. Raises ConfigurationError if there is none, or one cannot be
     used."""

@@ -17,7 +17,7 @@ TEXT_LIMIT: Final = 1024 * 1024
 """Most bytes that are read of a file: more than any of them may have."""
 
 
-class Files(Protocol):
+class NamedFiles(Protocol):
     """Reads files by their paths."""
 
     def token(self, path: Path) -> str:
@@ -28,14 +28,14 @@ class Files(Protocol):
 
 
 class FilesOnDisk:
-    """Implements Files."""
+    """Implements NamedFiles."""
 
     def token(self, path: Path) -> str:
-        """See Files."""
+        """See NamedFiles."""
         return read_token(path)
 
     def text(self, path: Path) -> str:
-        """See Files."""
+        """See NamedFiles."""
         with path.open("rb") as file:
             return file.read(TEXT_LIMIT).decode()
 
@@ -56,17 +56,17 @@ def texts_of(files: Iterable[tuple[Path, bool]]) -> dict[str, str]:
 
 
 class KeptFiles:
-    """Implements Files with texts by path. Files that are not among them are read from disk."""
+    """Implements NamedFiles with texts by path. NamedFiles that are not among them are read from disk."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         self._texts = texts
 
     def token(self, path: Path) -> str:
-        """See Files."""
+        """See NamedFiles."""
         kept = self._texts.get(str(path))
         return DISK.token(path) if kept is None else kept
 
     def text(self, path: Path) -> str:
-        """See Files."""
+        """See NamedFiles."""
         kept = self._texts.get(str(path))
         return DISK.text(path) if kept is None else kept

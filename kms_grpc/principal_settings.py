@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from kms_grpc.configured_files import DISK, Files
+from kms_grpc.configured_files import DISK, NamedFiles
 from kms_grpc.misfits import ConfigurationError
 
 ACCOUNT: Final = re.compile(r"[0-9]{12}")
@@ -48,7 +48,7 @@ class CredentialSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     expires: datetime | None = None
     """Date and time with offset from which the token is refused. None: it does not expire."""
 
-    def read(self, files: Files = DISK) -> Credential:
+    def read(self, files: NamedFiles = DISK) -> Credential:
         """Returns the credential. Raises ConfigurationError that says what is wrong, without the principal's name."""
         if [self.token, self.token_file, self.token_sha256].count(None) != 2:
             raise ConfigurationError("give exactly one of token, token_file and token_sha256")
@@ -101,7 +101,7 @@ class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         has_own = own != CredentialSettings()
         return (*((own,) if has_own or self.credentials is None else ()), *(self.credentials or ()))
 
-    def read_credentials(self, files: Files = DISK) -> list[Credential]:
+    def read_credentials(self, files: NamedFiles = DISK) -> list[Credential]:
         """Returns the bearer tokens. Raises ConfigurationError that names the principal and the credential."""
         own = len(self.tokens) - len(self.credentials or ())
         found = []
@@ -114,7 +114,7 @@ class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         return found
 
 
-def same_tokens(principals: Sequence[PrincipalSettings], files: Files = DISK) -> list[tuple[str, Credential]]:
+def same_tokens(principals: Sequence[PrincipalSettings], files: NamedFiles = DISK) -> list[tuple[str, Credential]]:
     """Returns all credentials with the names of their principals. Raises ConfigurationError where two are the same."""
     known: dict[bytes, str] = {}
     found = [(principal.name, one) for principal in principals for one in principal.read_credentials(files)]
@@ -129,7 +129,7 @@ def same_tokens(principals: Sequence[PrincipalSettings], files: Files = DISK) ->
     return found
 
 
-def digest_of(principal: PrincipalSettings, files: Files = DISK) -> bytes:
+def digest_of(principal: PrincipalSettings, files: NamedFiles = DISK) -> bytes:
     """Returns a digest of what makes a principal: name, ARN, policies and tags. A session ends when it changes, so that
     it is never that of a namesake. Credentials are no part of it. Raises OSError for a policy's file."""
     policies = [each if (path := policy_file(each)) is None else files.text(path) for each in principal.policies or ()]
@@ -211,7 +211,7 @@ def _digest_of(token_sha256: str) -> bytes:
     return bytes.fromhex(token_sha256)
 
 
-def _from_file(files: Files, path: Path) -> str:
+def _from_file(files: NamedFiles, path: Path) -> str:
     try:
         return files.token(path)
     except ConfigurationError as error:

@@ -18,9 +18,9 @@ import jwt
 
 from kms_grpc.authentication.bearer_tokens import UNKNOWN, Holder, require_time
 from kms_grpc.authentication.key_sets import ALGORITHMS, NO_KEYS, Unusable, parse
-from kms_grpc.authentication.key_sources import FileKeys, KeySource, KeySources, Place
+from kms_grpc.authentication.key_sources import FileKeys, KeySetUrl, KeySource, KeySources
 from kms_grpc.authentication.mappings import Mappings
-from kms_grpc.configured_files import Files
+from kms_grpc.configured_files import NamedFiles
 from kms_grpc.errors import UnrecognizedClientException
 from kms_grpc.issuer_settings import IssuerSettings, MappingSettings
 from kms_grpc.misfits import ConfigurationError
@@ -47,7 +47,7 @@ class Issuer(NamedTuple):
 def assertions_of(
     issuers: Iterable[IssuerSettings],
     mappings: Sequence[MappingSettings],
-    files: Files,
+    files: NamedFiles,
     sources: KeySources | None,
     wall_ns: Callable[[], int],
 ) -> Assertions:
@@ -61,7 +61,7 @@ def assertions_of(
     )
 
 
-def _keys_of(issuer: IssuerSettings, files: Files, sources: KeySources | None) -> KeySource:
+def _keys_of(issuer: IssuerSettings, files: NamedFiles, sources: KeySources | None) -> KeySource:
     try:
         if issuer.jwks_file is not None:
             return FileKeys(parse(files.text(issuer.jwks_file)))
@@ -77,7 +77,7 @@ def _keys_of(issuer: IssuerSettings, files: Files, sources: KeySources | None) -
     assert issuer.jwks_url is not None
     if sources is None:
         return FileKeys(NO_KEYS)
-    return sources.at(Place(issuer.jwks_url, ca, issuer.refresh_seconds, issuer.stale_seconds))
+    return sources.at(KeySetUrl(issuer.jwks_url, ca, issuer.refresh_seconds, issuer.stale_seconds))
 
 
 class Assertions:

@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from kms_grpc.authentication.bearer_tokens import Holder
 from kms_grpc.authentication.mappings import Mappings
 from kms_grpc.authentication.moments import iso_time
-from kms_grpc.configured_files import Files
+from kms_grpc.configured_files import NamedFiles
 from kms_grpc.errors import ExpiredTokenException, UnrecognizedClientException
 from kms_grpc.issuer_settings import BundleSettings, MappingSettings
 from kms_grpc.misfits import ConfigurationError
@@ -91,7 +91,10 @@ class Certificates:
 
 
 def certificates_of(
-    bundles: Iterable[BundleSettings], mappings: Sequence[MappingSettings], files: Files, wall_ns: Callable[[], int]
+    bundles: Iterable[BundleSettings],
+    mappings: Sequence[MappingSettings],
+    files: NamedFiles,
+    wall_ns: Callable[[], int],
 ) -> Certificates:
     """Returns the certificates that settings describe. Raises ConfigurationError with the place of a damaged block."""
     made = []
@@ -101,7 +104,7 @@ def certificates_of(
     return Certificates(made, wall_ns)
 
 
-def read_bundle(settings: BundleSettings, files: Files) -> tuple[str, list[x509.Certificate]]:
+def read_bundle(settings: BundleSettings, files: NamedFiles) -> tuple[str, list[x509.Certificate]]:
     """Returns text and CAs of a bundle. Raises ConfigurationError, also where one of several blocks is damaged."""
     place = f"client bundle {settings.name}: {settings.file}"
     try:

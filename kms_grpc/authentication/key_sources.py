@@ -49,7 +49,7 @@ class FileKeys:
         """See KeySource. A reload brings a changed file."""
 
 
-class Place(NamedTuple):
+class KeySetUrl(NamedTuple):
     """The place of a key set, and how it is kept."""
 
     url: str
@@ -63,7 +63,7 @@ class Place(NamedTuple):
 class FetchedKeys:
     """Implements KeySource for a URL."""
 
-    def __init__(self, place: Place, fetch: Callable[[Place], str] | None = None) -> None:
+    def __init__(self, place: KeySetUrl, fetch: Callable[[KeySetUrl], str] | None = None) -> None:
         self.keys = NO_KEYS
         self._place = place
         self._fetch = fetch or fetched
@@ -133,9 +133,9 @@ class KeySources:
     """The sources of one worker. A reload keeps those whose place has not changed, with their keys."""
 
     def __init__(self) -> None:
-        self._fetched: dict[Place, FetchedKeys] = {}
+        self._fetched: dict[KeySetUrl, FetchedKeys] = {}
 
-    def at(self, place: Place) -> FetchedKeys:
+    def at(self, place: KeySetUrl) -> FetchedKeys:
         """Returns the source of a place, which fetches from now on."""
         source = self._fetched.get(place)
         if source is None:
@@ -152,7 +152,7 @@ class KeySources:
                 source.stop()
 
 
-def fetched(place: Place) -> str:
+def fetched(place: KeySetUrl) -> str:
     """Returns the content of a URL, of at most FETCH_BYTES and in at most FETCH_SECONDS. Redirections and proxies are
     not followed. Raises Unusable, OSError and http.client.HTTPException."""
     parts = urlsplit(place.url)

@@ -21,7 +21,7 @@ _REPORTED_LIMIT: Final = 1000
 _log = logging.getLogger(__name__)
 
 
-class Rule(NamedTuple):
+class ClaimRule(NamedTuple):
     """A rule in the form in which it is applied."""
 
     name: str
@@ -57,7 +57,7 @@ class Mappings:
                 return self._made(rule, texts)
         return None
 
-    def _made(self, rule: Rule, texts: Mapping[tuple[str, int | None], str]) -> Principal | None:
+    def _made(self, rule: ClaimRule, texts: Mapping[tuple[str, int | None], str]) -> Principal | None:
         for place in places_of(rule.template):
             text = texts.get(place, "")
             if not NAME.fullmatch(text) or text in (".", ".."):
@@ -73,9 +73,9 @@ class Mappings:
             _log.warning("mapping %s: a caller's claim %s is absent or no name, so that it means nobody", rule, claim)
 
 
-def _rule(settings: MappingSettings) -> Rule:
+def _rule(settings: MappingSettings) -> ClaimRule:
     patterns = {claim: re.compile(_expression(pattern)) for claim, pattern in settings.claims.items()}
-    return Rule(settings.name, patterns, settings.arn, settings.account)
+    return ClaimRule(settings.name, patterns, settings.arn, settings.account)
 
 
 def _expression(pattern: str) -> str:

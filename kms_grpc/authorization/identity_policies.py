@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from kms_grpc.authorization.base import PolicyKind
 from kms_grpc.authorization.parsing import parse
 from kms_grpc.authorization.policy import Statement, Statements
-from kms_grpc.configured_files import DISK, Files
+from kms_grpc.configured_files import DISK, NamedFiles
 from kms_grpc.errors import KMSError
 from kms_grpc.issuer_settings import MappingSettings
 from kms_grpc.misfits import ConfigurationError
@@ -68,12 +68,14 @@ class Identity(NamedTuple):
 NO_POLICIES: Final = Identity(Statements(()), {})
 
 
-def identities(principals: Iterable[PrincipalSettings | MappingSettings], files: Files = DISK) -> dict[str, Identity]:
+def identities(
+    principals: Iterable[PrincipalSettings | MappingSettings], files: NamedFiles = DISK
+) -> dict[str, Identity]:
     """Returns the identities of principals, and of those that mappings make, by name. Raises ConfigurationError."""
     return {each.name: identity(each.name, each.policies or (), each.tags, files) for each in principals}
 
 
-def identity(principal: str, policies: Sequence[str], tags: Mapping[str, str], files: Files = DISK) -> Identity:
+def identity(principal: str, policies: Sequence[str], tags: Mapping[str, str], files: NamedFiles = DISK) -> Identity:
     """Returns the identity that settings describe. Raises ConfigurationError with the place in the policy."""
     read = (_read(principal, index, each, files) for index, each in enumerate(policies))
     return Identity(Statements(tuple(statement for one in read for statement in one)), tags)
@@ -92,7 +94,7 @@ def label(index: int, policy: str) -> str:
     return f"policies[{index}]" if is_inline(policy) else policy
 
 
-def _read(principal: str, index: int, policy: str, files: Files) -> tuple[Statement, ...]:
+def _read(principal: str, index: int, policy: str, files: NamedFiles) -> tuple[Statement, ...]:
     try:
         return parse(_document(policy, files), PolicyKind.IDENTITY, label(index, policy))
     except KMSError as error:
@@ -107,7 +109,7 @@ def _read(principal: str, index: int, policy: str, files: Files) -> tuple[Statem
         ) from None
 
 
-def _document(policy: str, files: Files) -> str:
+def _document(policy: str, files: NamedFiles) -> str:
     if is_inline(policy):
         return policy
     path = policy_file(policy)

@@ -78,10 +78,14 @@ def settings_of(config_file: Path) -> Settings:
 
 def _states(settings: Settings, now_ns: int) -> list[tuple[str, str, str]]:
     """Returns name, credential and state of each credential, and a row for each caller without any."""
+    from kms_grpc import app
     from kms_grpc.authorization.identity_policies import identities
+    from kms_grpc.clock import SystemClock
+    from kms_grpc.configured_files import DISK
     from kms_grpc.principal_settings import same_tokens
 
-    identities(settings.principals)
+    identities([*settings.principals, *settings.mappings])
+    app.vouchers(settings, SystemClock(), DISK)
     found = same_tokens(settings.principals)
     rows = [(name, f"token {one.digest.hex()[:12]}", _state(one, now_ns)) for name, one in found]
     named = {name for name, _ in found}

@@ -89,7 +89,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """With `refused`: the number of that configuration."""
 
 
-class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+class ToChild(msgspec.Struct, frozen=True, omit_defaults=True):
     """The message to a child that is ready: a question whether it responds, or an offer."""
 
     beat: int | None = None
@@ -147,7 +147,7 @@ class SupervisorLink:
         self._files.extend(files)
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
-            order = msgspec.json.decode(line, type=Order)
+            order = msgspec.json.decode(line, type=ToChild)
             if order.offer is not None:
                 take(_offer_in(self._files.popleft()))
             else:

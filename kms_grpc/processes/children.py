@@ -19,7 +19,7 @@ import msgspec
 
 from kms_grpc import config
 from kms_grpc.config import Settings
-from kms_grpc.processes.child_protocol import AT_START, Offer, Order, Report, Start, process_name
+from kms_grpc.processes.child_protocol import AT_START, Offer, Report, Start, ToChild, process_name
 from kms_grpc.processes.isolation import isolated
 
 Command = Callable[[str, int], list[str]]
@@ -154,7 +154,7 @@ class Child:
         self._beat += 1
         self._beats.append((self._beat, time.monotonic()))
         with contextlib.suppress(OSError):  # it has ended, or its buffer is full of beats
-            self._channel.send(msgspec.json.encode(Order(beat=self._beat)) + b"\n")
+            self._channel.send(msgspec.json.encode(ToChild(beat=self._beat)) + b"\n")
 
     def offer(self, offer: Offer) -> None:
         """Sends a configuration, which the process is to have ready. It answers in `answer`."""
@@ -162,7 +162,7 @@ class Child:
         self.offered = offer.taken.number
         content = _memory_file(msgspec.json.encode(offer))
         try:
-            order = msgspec.json.encode(Order(offer=offer.taken.number)) + b"\n"
+            order = msgspec.json.encode(ToChild(offer=offer.taken.number)) + b"\n"
             socket.send_fds(self._channel, [order], [content])
         except OSError as error:
             self.kill(f"cannot be told of a new configuration: {error}")

@@ -53,7 +53,7 @@ class Content(msgspec.Struct, frozen=True):
     ends: int
 
 
-class Credentials(msgspec.Struct, frozen=True):
+class NewSession(msgspec.Struct, frozen=True):
     """A new session. `ends` is in seconds since 1970."""
 
     access_key_id: str
@@ -62,7 +62,7 @@ class Credentials(msgspec.Struct, frozen=True):
     ends: int
 
 
-def create_session(shard: Shard, principal: Principal, digest: bytes, seconds: int, now_ns: int) -> Credentials:
+def create_session(shard: Shard, principal: Principal, digest: bytes, seconds: int, now_ns: int) -> NewSession:
     """Makes a session of LEAST_SECONDS to MOST_SECONDS. Nobody can read it again."""
     access_key_id = PREFIX + base64.b32encode(envelope.random_bytes(ID_BYTES)).decode()
     secret = base64.b64encode(envelope.random_bytes(SECRET_BYTES)).decode()
@@ -75,7 +75,7 @@ def create_session(shard: Shard, principal: Principal, digest: bytes, seconds: i
             sealed = envelope.seal(sealing.handle, sealing.prefix, bound, msgspec.msgpack.encode(content))
         event_id, line = access_key_event("CreateSession", shard.region, principal, access_key_id, now_ns)
         transaction.outbox.add(OutboxRow(event_id, principal.account, line))
-    return Credentials(access_key_id, secret, base64.b64encode(sealed).decode(), content.ends)
+    return NewSession(access_key_id, secret, base64.b64encode(sealed).decode(), content.ends)
 
 
 class Sessions:

@@ -15,7 +15,7 @@ import pytest
 
 from kms_grpc.authentication import key_sources
 from kms_grpc.authentication.key_sets import NO_KEYS, Unusable, parse
-from kms_grpc.authentication.key_sources import FetchedKeys, KeySources, Place, fetched
+from kms_grpc.authentication.key_sources import FetchedKeys, KeySetUrl, KeySources, fetched
 from tests.authentication.signed import ED, OTHER_ED, jwk, key_set
 from tests.certificates import Authority, lay
 from tests.processes.stand_in_server import eventually
@@ -34,7 +34,7 @@ class Endpoint:
         self.fetches: list[float] = []
         self.under_way = self.most_under_way = 0
 
-    def fetch(self, _: Place) -> str:
+    def fetch(self, _: KeySetUrl) -> str:
         self.under_way += 1
         self.most_under_way = max(self.under_way, self.most_under_way)
         self.fetches.append(time.monotonic())
@@ -47,7 +47,7 @@ class Endpoint:
 
 @contextlib.contextmanager
 def fetching(endpoint: Endpoint, refresh: float = HOUR, stale: float = HOUR, cooldown: float = 0.3) -> Iterator[Any]:
-    source = FetchedKeys(Place("https://keys.example.com", None, refresh, stale, cooldown), endpoint.fetch)
+    source = FetchedKeys(KeySetUrl("https://keys.example.com", None, refresh, stale, cooldown), endpoint.fetch)
     source.start()
     try:
         yield source
@@ -97,7 +97,7 @@ def test_a_new_key_is_found_after_the_cool_down_and_a_withdrawn_one_is_gone() ->
 
 
 def test_the_same_answer_leaves_the_same_keys_in_force() -> None:
-    """What was verified under them stays remembered."""
+    """Verdicts that were found under them stay remembered."""
     endpoint = Endpoint()
     with fetching(endpoint, refresh=0.05, cooldown=0.01) as source:
         known = source.keys
@@ -134,10 +134,10 @@ def test_one_issuer_that_hangs_holds_up_no_other(monkeypatch: pytest.MonkeyPatch
     endpoints["https://down"].hangs.clear()
     monkeypatch.setattr(key_sources, "fetched", lambda place: endpoints[place.url].fetch(place))
     sources = KeySources()
-    down, well = (sources.at(Place(url, None, HOUR, HOUR)) for url in endpoints)
+    down, well = (sources.at(KeySetUrl(url, None, HOUR, HOUR)) for url in endpoints)
     assert eventually(lambda: well.keys.find("one", "EdDSA"), "the other's keys")
     assert down.keys is NO_KEYS
-    assert sources.at(Place("https://well", None, HOUR, HOUR)) is well, "a reload keeps it with its keys"
+    assert sources.at(KeySetUrl("https://well", None, HOUR, HOUR)) is well, "a reload keeps it with its keys"
     sources.keep([well])
     endpoints["https://down"].hangs.set()
     down._thread.join(10)
@@ -178,7 +178,7 @@ def silent(handler: Any) -> None:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, answer: Answer) -> Iterator[Place]:
+def serving(folder: Path, answer: Answer) -> Iterator[KeySetUrl]:
     """Serves one kind of answer by https."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -198,7 +198,7 @@ def serving(folder: Path, answer: Answer) -> Iterator[Place]:
     server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield Place(f"https://127.0.0.1:{server.server_port}/keys?a=b", authority.pem.decode(), HOUR, HOUR)
+        yield KeySetUrl(f"https://127.0.0.1:{server.server_port}/keys?a=b", authority.pem.decode(), HOUR, HOUR)
     finally:
         server.shutdown()
         server.server_close()
