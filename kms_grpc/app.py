@@ -313,7 +313,7 @@ def bearer_tokens(
         raise ConfigurationError(
             "nobody may call: give [[principals]] in the configuration, or --dev for one on this machine"
         )
-    logs.hide(one.token for one, _ in known if one.token is not None)
+    logs.hide_digests((one.length, one.digest) for one, _ in known if one.length is not None)
     return BearerTokens(known, clock.wall_ns, assertions.holder if assertions and settings.issuers else None)
 
 

@@ -119,8 +119,9 @@ class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_file: Path
     """PEM file: the private key of the certificate, without a passphrase, readable by the owner only."""
     client_certificates: Literal["off", "optional", "required"] = "off"
-    """Asks callers for a certificate, which a bundle of `client_bundles` must have signed: off, optional or required. `optional` is
-    for the AWS endpoint alone: gRPC for Python cannot ask without requiring one, so `listen` must be a Unix socket."""
+    """Asks callers for a certificate, which a bundle of `client_bundles` must have signed: off, optional or required.
+    `optional` is for the AWS endpoint alone: gRPC for Python cannot ask without requiring one, so `listen` must be a
+    Unix socket."""
 
 
 DATA_DIR = Path("kms-data")

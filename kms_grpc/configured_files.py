@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from kms_grpc.misfits import ConfigurationError
-from kms_grpc.token_files import read_token
+from kms_grpc.token_files import TokenDigest, digest_of_token, read_token
 
 TEXT_LIMIT: Final = 1024 * 1024
 """Most bytes that are read of a file: more than any of them may have."""
@@ -20,8 +20,8 @@ TEXT_LIMIT: Final = 1024 * 1024
 class NamedFiles(Protocol):
     """Reads files by their paths."""
 
-    def token(self, path: Path) -> str:
-        """Returns the token in a file. Raises ConfigurationError, also where others may read the file."""
+    def token(self, path: Path) -> TokenDigest:
+        """Returns the digest of the token in a file. Raises ConfigurationError, also where others may read the file."""
 
     def text(self, path: Path) -> str:
         """Returns a file's text, at most TEXT_LIMIT bytes of it. Raises OSError and UnicodeDecodeError."""
@@ -30,9 +30,9 @@ class NamedFiles(Protocol):
 class FilesOnDisk:
     """Implements NamedFiles."""
 
-    def token(self, path: Path) -> str:
+    def token(self, path: Path) -> TokenDigest:
         """See NamedFiles."""
-        return read_token(path)
+        return digest_of_token(read_token(path))
 
     def text(self, path: Path) -> str:
         """See NamedFiles."""
@@ -44,15 +44,25 @@ DISK: Final = FilesOnDisk()
 
 
 def texts_of(files: Iterable[tuple[Path, bool]]) -> dict[str, str]:
-    """Returns the texts of files by path; True marks those that hold a token. Raises ConfigurationError."""
+    """Returns the texts of files by path. True marks those that hold a token: of these, length and digest alone. Raises
+    ConfigurationError."""
     texts: dict[str, str] = {}
     for path, is_token in files:
         try:
-            texts[str(path)] = DISK.token(path) if is_token else DISK.text(path)
+            texts[str(path)] = _kept_token(path) if is_token else DISK.text(path)
         except (OSError, UnicodeDecodeError) as error:
             said = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise ConfigurationError(f"{path}: {said}") from None
     return texts
+
+
+def _kept_token(path: Path) -> str:
+    try:
+        token = DISK.token(path)
+    except ConfigurationError as error:
+        text = str(error)
+        raise ConfigurationError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+    return f"{token.length} {token.digest.hex()}"
 
 
 class KeptFiles:
@@ -61,10 +71,13 @@ class KeptFiles:
     def __init__(self, texts: Mapping[str, str]) -> None:
         self._texts = texts
 
-    def token(self, path: Path) -> str:
+    def token(self, path: Path) -> TokenDigest:
         """See NamedFiles."""
         kept = self._texts.get(str(path))
-        return DISK.token(path) if kept is None else kept
+        if kept is None:
+            return DISK.token(path)
+        length, digest = kept.split()
+        return TokenDigest(int(length), bytes.fromhex(digest))
 
     def text(self, path: Path) -> str:
         """See NamedFiles."""

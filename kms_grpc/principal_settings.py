@@ -13,9 +13,9 @@ import msgspec
 
 from kms_grpc.configured_files import DISK, NamedFiles
 from kms_grpc.misfits import ConfigurationError
+from kms_grpc.token_files import TokenDigest, digest_of_token
 
 ACCOUNT: Final = re.compile(r"[0-9]{12}")
-TOKEN_LENGTH_MINIMUM: Final = 16
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -24,8 +24,8 @@ class Credential(NamedTuple):
 
     digest: bytes
     """SHA-256 of the token."""
-    token: str | None
-    """The token itself, where the configuration has it: logs must hide it."""
+    length: int | None
+    """Length of the token, by which logs hide it; None where only its SHA-256 is known."""
     begins_ns: int | None
     """The first moment at which it is taken, ns since 1970; None for no such bound."""
     ends_ns: int | None
@@ -57,14 +57,8 @@ class CredentialSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             raise ConfigurationError("expires must be later than not_before")
         if self.token_sha256 is not None:
             return Credential(_digest_of(self.token_sha256), None, begins_ns, ends_ns)
-        token = self.token if self.token_file is None else _from_file(files, self.token_file)
-        assert token is not None
-        if len(token) < TOKEN_LENGTH_MINIMUM or not token.isascii() or not token.isprintable() or " " in token:
-            raise ConfigurationError(
-                f"its token must have at least {TOKEN_LENGTH_MINIMUM} characters, all of them printable ASCII, and no"
-                " spaces"
-            )
-        return Credential(hashlib.sha256(token.encode()).digest(), token, begins_ns, ends_ns)
+        found = digest_of_token(self.token) if self.token is not None else _from_file(files, self.token_file)
+        return Credential(found.digest, found.length, begins_ns, ends_ns)
 
 
 class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -211,7 +205,8 @@ def _digest_of(token_sha256: str) -> bytes:
     return bytes.fromhex(token_sha256)
 
 
-def _from_file(files: NamedFiles, path: Path) -> str:
+def _from_file(files: NamedFiles, path: Path | None) -> TokenDigest:
+    assert path is not None
     try:
         return files.token(path)
     except ConfigurationError as error:

@@ -52,8 +52,8 @@ def _same_names(settings: Settings) -> list[str]:
         except ConfigurationError:
             continue  # it is named with the other faults
         warnings += [
-            f"client bundle {bundle.name}: several CAs are named {name}; of certificates without authorityKeyIdentifier,"
-            " only those of the first one pass"
+            f"client bundle {bundle.name}: several CAs are named {name}; of certificates without"
+            " authorityKeyIdentifier, only those of the first one pass"
             for name in shared
         ]
     return warnings
