@@ -234,7 +234,7 @@ def build_service(
     shards = open_shards(settings)
     words = shards.default.words
     sources = KeySources()
-    in_force = InForce(configured(settings, clock, taken, sources), sources, lambda: words.configuration_number.value)
+    in_force = InForce(configured(settings, clock, taken, sources), sources, words.configuration_number.reader())
 
     def keep(row: OutboxRow) -> None:
         log.append(row.record)

@@ -43,7 +43,9 @@ class Callers:
     def warm_principal(self, credentials: Credentials) -> Principal | None:
         """See Authentication."""
         if credentials.certificate is None:
-            return self._of(credentials).warm_principal(credentials)
+            if credentials.signed is None:
+                return self._in_force.current().tokens.warm_principal(credentials)
+            return self._signatures.warm_principal(credentials)
         certified = self._in_force.current().certificates.warm_principal(credentials.certificate)
         if certified is None or _has_certificate_alone(credentials):
             return certified
