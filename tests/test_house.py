@@ -186,9 +186,14 @@ def test_protected_rows_are_written_by_the_writer_alone() -> None:
     others = []
     for path in (PACKAGE / "registry" / "sql").glob("*.py"):
         calls = [node for node in ast.walk(TREES[path]) if isinstance(node, ast.Call)]
-        if path.name not in UNHASHED and any(getattr(call.func, "attr", "") == "execute" for call in calls):
+        executes = any(
+            getattr(call.func, "attr", "") == "execute" or getattr(call.func, "id", "") == "run"  # prepared.run
+            for call in calls
+        )
+        if path.name not in UNHASHED and executes:
             others.append(path.name)
-    assert sorted(others) == ["prepared.py", "scan.py", "sqlite.py"], "the driver, reads, and statements on the file"
+    expected = ["prepared.py", "reader.py", "scan.py", "sqlite.py"]
+    assert sorted(others) == expected, "the driver, reads, and statements on the file"
 
 
 def test_only_one_module_chooses_the_sqlite_library() -> None:

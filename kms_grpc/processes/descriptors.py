@@ -16,6 +16,8 @@ from typing import Final
 FEW: Final = 0.1
 """A process that has less than this share of its descriptors left logs a warning."""
 LOG_SECONDS: Final = 60.0
+COUNT_SECONDS: Final = 5.0
+"""How often the descriptors are counted, which takes longer than all else that a worker does at a beat."""
 MOST: Final = 1 << 20
 """The soft limit is not raised beyond this, which is far more than all connections need: some container engines have
 hard limits of a billion, and other programs' children close all descriptors one by one."""
@@ -41,12 +43,16 @@ class Descriptors:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._logged = -LOG_SECONDS
+        self._counted = -COUNT_SECONDS
 
     def gauges(self) -> Mapping[str, int]:
-        """Returns values for some of the names in processes.gauges.WORKER. Logs at most once a minute that few
-        descriptors are left."""
-        limit, used = resource.getrlimit(resource.RLIMIT_NOFILE)[0], _in_use()
+        """Returns values for some of the names in processes.gauges.WORKER; none until the next count is due. Logs at
+        most once a minute that few descriptors are left."""
         now = self._clock()
+        if now - self._counted < COUNT_SECONDS:
+            return {}
+        self._counted = now
+        limit, used = resource.getrlimit(resource.RLIMIT_NOFILE)[0], _in_use()
         if used > limit * (1 - FEW) and now - self._logged >= LOG_SECONDS:
             self._logged = now
             _log.warning(

@@ -1,7 +1,8 @@
 """Gauges and counts of one process in a mapped file, which the supervisor reads for /metrics.
 
-The file has one i64 in native order for each name. A worker writes its own at each beat, once a
-second, the keeper after each pass, ten seconds apart at most. Counters of calls are in audit/counters.py.
+The file has one i64 in native order for each name. A worker writes its own at each beat, once a second, and of them its
+descriptors every five seconds; the keeper writes after each pass, ten seconds apart at most. Counters of calls are in
+audit/counters.py.
 """
 
 from __future__ import annotations

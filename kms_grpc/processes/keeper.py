@@ -39,8 +39,8 @@ from kms_grpc.registry.sql.library import sqlite_advice
 PASS_SECONDS: Final = 0.25
 """The shortest time between two passes."""
 FORGET_EVERY_NS: Final = 60 * 1_000_000_000
-RECORD_EVERY_NS: Final = 10 * 1_000_000_000
-"""How far the time recorded in a shard may lag behind the wall clock."""
+MADE_KNOWN_EVERY_NS: Final = 10 * 1_000_000_000
+"""How far the latest time that all processes share may lag behind a trusted wall clock (registry/words.py)."""
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +128,6 @@ class PeriodicWork:
         self._writability = Writability(self._shards, application.clock)
         self._looks = Looks()
         self._forgot_boot_ns = 0
-        self._recorded_boot_ns = 0
         self._counts = dict.fromkeys(("answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"), 0)
         self._to_erase: set[str] = set()
         self._upkeeps = [Upkeep(shard, application.clock) for shard in self._shards]
@@ -141,16 +140,17 @@ class PeriodicWork:
         """Make one pass. `note_progress` is called between its steps."""
         trusted = self._clock_trust.check()
         wall_ns, boot_ns = self._clock_trust.wall_ns, self._clock.boot_ns()
+        if trusted:
+            self._make_time_known(wall_ns)
+        self._writability.try_all(wall_ns if trusted else None)  # first: what is due happens after a time on disk
         self.is_quiet = True
         for shard in self._shards:
-            if shard.region in self._to_erase or self._looks.is_due(shard, wall_ns, boot_ns, trusted, RECORD_EVERY_NS):
+            if shard.region in self._to_erase or self._looks.is_due(shard, wall_ns, boot_ns, trusted):
                 note_progress()
                 self._look(shard, boot_ns, trusted)
                 self.is_quiet = False
         note_progress()
         run_all(self._upkeeps, self._not_looked_after)
-        note_progress()
-        self._writability.try_all()
         note_progress()
         if trusted and self._clock.boot_ns() - self._forgot_boot_ns >= FORGET_EVERY_NS:
             self._forgot_boot_ns = self._clock.boot_ns()
@@ -190,7 +190,7 @@ class PeriodicWork:
 
     def _change_due_keys(self, shard: Shard, trusted: bool) -> None:
         """Make the changes due in a region. Irreversible ones wait until the clock is trusted."""
-        now_ns = self._judged_ns(shard, trusted)
+        now_ns = self._judged_ns(shard)
         self._counts["keys_rotated"] += due_work.rotate_due(shard, now_ns)
         if trusted:
             expired, deleted = due_work.expire_due(shard, now_ns), due_work.delete_due(shard, now_ns)
@@ -202,15 +202,17 @@ class PeriodicWork:
             shard.registry.keep_reserve()
             self._to_erase.discard(shard.region)
 
-    def _judged_ns(self, shard: Shard, trusted: bool) -> int:
-        """Returns the later of this pass's reading of the wall clock and the time recorded in the shard. Records the
-        reading if the clock is trusted."""
-        wall_ns, latest_ns = self._clock_trust.wall_ns, shard.registry.latest_time.read_ns()
-        if trusted and wall_ns - latest_ns >= RECORD_EVERY_NS:
-            with shard.registry.writing() as transaction:
-                latest_ns = transaction.latest_time.advance(wall_ns)
-            shard.words.latest_time.raise_to(latest_ns)
-        return max(wall_ns, latest_ns)
+    def _make_time_known(self, wall_ns: int) -> None:
+        """Tells all processes a trusted time. The regions record it on disk in turn (writability.py)."""
+        for shard in self._shards:
+            if wall_ns - shard.words.latest_time.value >= MADE_KNOWN_EVERY_NS:
+                shard.words.latest_time.raise_to(wall_ns)
+
+    def _judged_ns(self, shard: Shard) -> int:
+        """Returns the later of this pass's reading of the wall clock and the latest time that is known. Raises KMSError
+        if the time in the shard was changed on disk."""
+        known_ns = max(shard.words.latest_time.value, shard.registry.latest_time.read_ns())
+        return max(self._clock_trust.wall_ns, known_ns)
 
     def _upcoming(self) -> dict[str, int]:
         upcoming = self._looks.upcoming
@@ -224,7 +226,7 @@ class PeriodicWork:
     def _remove_outdated(self) -> None:
         for shard in self._shards:
             try:
-                now_ns, version = self._judged_ns(shard, True), shard.registry.version()
+                now_ns, version = self._judged_ns(shard), shard.registry.version()
                 with shard.registry.writing() as transaction:
                     transaction.pairs.remove_expired(now_ns)
                     forgotten = transaction.answers.forget_before(self._clock_trust.wall_ns - ANSWERS_KEPT_NS)

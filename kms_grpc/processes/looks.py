@@ -23,17 +23,12 @@ class Look:
     version: object
     boot_ns: int
     trusted: bool
-    latest_ns: int
-    """The time that is recorded in the shard."""
     upcoming: Upcoming
 
-    def is_outdated(self, version: object, wall_ns: int, boot_ns: int, trusted: bool, record_every_ns: int) -> bool:
+    def is_outdated(self, version: object, now_ns: int, boot_ns: int, trusted: bool) -> bool:
         """Returns whether the region must be looked at again."""
         if version != self.version or trusted != self.trusted or boot_ns - self.boot_ns >= ANYWAY_NS:
             return True
-        if trusted and wall_ns - self.latest_ns >= record_every_ns:
-            return True
-        now_ns = max(wall_ns, self.latest_ns)
         return any(date_ns is not None and date_ns <= now_ns for date_ns in self.dates_ns(trusted))
 
     def dates_ns(self, trusted: bool) -> tuple[int | None, ...]:
@@ -50,11 +45,11 @@ class Looks:
         self._last: dict[str, Look] = {}
         self._upcoming: dict[str, Upcoming] = {}
 
-    def is_due(self, shard: Shard, wall_ns: int, boot_ns: int, trusted: bool, record_every_ns: int) -> bool:
+    def is_due(self, shard: Shard, wall_ns: int, boot_ns: int, trusted: bool) -> bool:
         """Returns whether a look at a region is due."""
         last = self._last.get(shard.region)
-        version = shard.registry.version()
-        return last is None or last.is_outdated(version, wall_ns, boot_ns, trusted, record_every_ns)
+        now_ns = max(wall_ns, shard.words.latest_time.value)
+        return last is None or last.is_outdated(shard.registry.version(), now_ns, boot_ns, trusted)
 
     def next_date_ns(self) -> int | None:
         """Returns the first date at which a region must be looked at, in nanoseconds since 1970."""
@@ -73,6 +68,6 @@ class Looks:
 
     def end(self, shard: Shard, version: object, boot_ns: int, trusted: bool) -> None:
         """Ends a look that found all in order. Without it, the next pass looks again."""
-        latest_ns, upcoming = shard.registry.latest_time.read_ns(), shard.registry.keys.upcoming()
-        self._last[shard.region] = Look(version, boot_ns, trusted, latest_ns, upcoming)
+        upcoming = shard.registry.keys.upcoming()
+        self._last[shard.region] = Look(version, boot_ns, trusted, upcoming)
         self._upcoming[shard.region] = upcoming

@@ -65,7 +65,7 @@ class FreedMemory:
         self._next, self._rest = clock(), REST_SECONDS
 
     def look(self) -> threading.Thread | None:
-        """Call it once a second or so. Returns the thread that gives memory back, if it is time for that."""
+        """Call it every few seconds. Returns the thread that gives memory back, if it is time for that."""
         resident, now = self._resident(), self._clock()
         self._least = min(self._least, resident)
         if self._trim is None or now < self._next or resident < self._least + GROWTH_BYTES:

@@ -31,6 +31,8 @@ from kms_grpc.registry.sql.row_hashes import BUCKETS
 
 COMPARE_EVERY_S: Final = 1.0
 AT_ONCE_S: Final = 0.02
+GROWTH: Final = 16
+"""How many times as many buckets as the last time are compared at once, at most."""
 REST: Final = 20
 SYNC_EVERY_S: Final = 0.08
 SYNC_ANYWAY_S: Final = 60.0
@@ -72,12 +74,12 @@ class Upkeep:
         first, count = self._bucket, min(self._at_once, BUCKETS - self._bucket)
         self._bucket = (first + count) % BUCKETS
         wrong = self._wrong_among(first, count)
-        took = time.monotonic() - began
+        took = max(time.monotonic() - began, 1e-6)
         self._next = began + took + max(count * COMPARE_EVERY_S, REST * took)
         if took >= AT_ONCE_S:
             self._at_once = max(1, count // 2)
         elif count == self._at_once:  # the last ones of a round may be fewer
-            self._at_once = min(BUCKETS, 2 * count)
+            self._at_once = min(BUCKETS, count * max(1, int(min(GROWTH, AT_ONCE_S / took))))
         new = wrong.keys() - self._wrong
         self._wrong = self._wrong - {*range(first, first + count)} | wrong.keys()
         for bucket in sorted(new):

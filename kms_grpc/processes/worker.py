@@ -143,8 +143,10 @@ def _publisher(link: SupervisorLink, application: WorkerApplication) -> Callable
 
     def publish() -> None:
         try:
-            freed.look()
-            mine.put({**application.gauges(), **descriptors.gauges()})
+            counted = descriptors.gauges()
+            if counted:  # every few seconds
+                freed.look()
+            mine.put({**application.gauges(), **counted})
         except Exception:
             _log.exception("cannot publish gauges")
 

@@ -237,8 +237,8 @@ class WritableLatestTime(LatestTime, Protocol):
     def advance(self, time_ns: int) -> int:
         """Records a time unless a later one is recorded; returns the latest, which never goes back."""
 
-    def rewrite(self) -> None:
-        """Writes the recorded time again."""
+    def rewrite(self, time_ns: int = 0) -> None:
+        """Records a time, or writes the recorded one again if that is later."""
 
 
 class Changes(Protocol):

@@ -17,8 +17,8 @@ class FileIdentity:
     """The file that a path names when this object is made."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = _facts(path)
+        self._path = str(path)
+        self._file = _facts(self._path)
         self._looked = time.monotonic()
         self._changed = False
 
@@ -33,7 +33,7 @@ class FileIdentity:
         return self.has_changed() if time.monotonic() - self._looked > RECENT_S else self._changed
 
 
-def _facts(path: Path) -> tuple[int, int] | None:
+def _facts(path: str) -> tuple[int, int] | None:
     try:
         found = os.stat(path)  # noqa: PTH116 - asked for each commit; Path.stat takes twice as long
     except OSError:

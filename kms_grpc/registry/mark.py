@@ -31,6 +31,7 @@ from typing import Final
 from kms_grpc.folder_sync import sync_folder
 from kms_grpc.registry.sql.row_hashes import BUCKETS
 from kms_grpc.registry.sql.rows import RowMac
+from kms_grpc.registry.verified import Verified
 
 MAGIC: Final = b"KMSMARK1"
 ENTRY: Final = 64
@@ -53,6 +54,7 @@ class Mark:
         self.path = path
         self._macs = macs
         self._synced_ns = 0
+        self._verified = Verified()
 
     def create(self) -> None:
         """Makes the mark of a new shard, all counters 0, durably; replaces one that is there. Raises OSError."""
@@ -75,13 +77,19 @@ class Mark:
     def valid_counters(self, buckets: Sequence[int] = range(BUCKETS)) -> dict[int, int]:
         """Returns the counters of the buckets whose entry is as it was written. Raises MarkUnusable if the mark is
         missing, and OSError."""
-        found = {}
         with self._open(os.O_RDONLY) as descriptor:
-            for bucket in buckets:
-                entry = os.pread(descriptor, ENTRY, _offset(bucket))
-                counter = int.from_bytes(entry[:8])
-                if compare_digest(entry, self._entry(bucket, counter)):
-                    found[bucket] = counter
+            content = os.pread(descriptor, SIZE, 0)
+        if self._verified.is_same(content):
+            counters = _COUNTERS.unpack_from(content, ENTRY)
+            return {bucket: counters[bucket] for bucket in buckets}
+        found = {}
+        for bucket in buckets:
+            entry = content[_offset(bucket) : _offset(bucket) + ENTRY]
+            counter = int.from_bytes(entry[:8])
+            if compare_digest(entry, self._entry(bucket, counter)):
+                found[bucket] = counter
+        if len(found) == BUCKETS:
+            self._verified.note(content)
         return found
 
     def stated(self) -> Sequence[int]:

@@ -116,9 +116,18 @@ def open_shards(installation: Installation, root_keys: RootKeySource, cached_key
     capacity = max(2, cached_keys // len(installation.regions))
     of_regions = [words.region(index, region) for index, region in enumerate(installation.regions)]
     try:
-        return Shards([_open_shard(installation, root, each, capacity) for each in of_regions])
+        shards = Shards([_open_shard(installation, root, each, capacity) for each in of_regions])
+        _share_latest_time(of_regions)
+        return shards
     finally:
         root.close()
+
+
+def _share_latest_time(of_regions: Sequence[RegionWords]) -> None:
+    """Tells all regions the latest time that any of them has recorded: they record it in turn."""
+    latest_ns = max(each.latest_time.value for each in of_regions)
+    for each in of_regions:
+        each.latest_time.raise_to(latest_ns)
 
 
 def _words(installation: Installation) -> Words:

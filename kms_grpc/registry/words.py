@@ -10,7 +10,7 @@
 | 80 | 48 | 0 |
 | 128 + 64 i | 8 | epoch of region i, in the order of the configuration: changes with each commit |
 | 136 + 64 i | 8 | the word of region i: changes when something changes that may concern all of the region |
-| 144 + 64 i | 8 | latest time recorded in the shard, ns since 1970 |
+| 144 + 64 i | 8 | latest time that is known, ns since 1970: the shards record it in turn |
 | 152 + 64 i | 8 | boot time, ns, until which what was read from the shard counts as fresh; 2^64-1: always |
 | 160 + 64 i | 8 | number of entries of the change log that were announced here |
 | 168 + 64 i | 24 | 0 |

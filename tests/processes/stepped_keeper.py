@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from kms_grpc.audit.log import FileAuditLog
 from kms_grpc.processes.keeper import PeriodicWork
 from kms_grpc.processes.outbox import OutboxCopier
 from kms_grpc.registry.shards import Shard
-from tests.registry.made import opened
+from tests.registry.made import REGION, opened
 
 SECOND = 1_000_000_000
 HOUR = 3600 * SECOND
@@ -48,9 +48,9 @@ class ManualClock:
 class SteppedKeeper:
     """The work of a keeper without the copying of outboxes, so that tests can count the records there."""
 
-    def __init__(self, folder: Path, wall_ns: int) -> None:
+    def __init__(self, folder: Path, wall_ns: int, regions: Sequence[str] = (REGION,)) -> None:
         self.clock = ManualClock(wall_ns)
-        self.shards = opened(folder)
+        self.shards = opened(folder, regions)
         self._log = FileAuditLog(folder / "none.jsonl", self.clock)
         self.work = PeriodicWork(self, OutboxCopier({}, self._log, folder / "none.position"))
 

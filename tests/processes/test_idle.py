@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,18 @@ from kms_grpc import folder_watch
 from kms_grpc.audit.log import FileAuditLog
 from kms_grpc.clock import SystemClock
 from kms_grpc.folder_watch import RENAMED, WRITTEN, FolderWatch
+from kms_grpc.processes import due_work
+from kms_grpc.processes.descriptors import Descriptors
 from kms_grpc.processes.upkeep import Upkeep
 from kms_grpc.processes.writability import ASK_EVERY_NS
 from kms_grpc.registry.sql import log_copy
+from kms_grpc.registry.sql.row_hashes import BUCKETS, ROW_HASH
+from kms_grpc.registry.sql.rows import RowKind, RowMac
+from kms_grpc.registry.words import create_words, words_path
 from tests.processes.stand_in_server import eventually
 from tests.processes.stepped_keeper import DAY, HOUR, SECOND, SteppedKeeper
 from tests.processes.test_due_work import rotating
-from tests.registry.made import add_key, start
+from tests.registry.made import add_key, opened, start
 from tests.registry.test_caches import switch
 
 NOW = 1_800_000_000 * SECOND
@@ -196,6 +202,83 @@ def test_a_keeper_wakes_to_copy_a_log_that_was_written_to(kept: SteppedKeeper) -
     eventually(lambda: _is_quiet(kept) and kept.work.seconds_to_due() > log_copy.SECONDS, "nothing is left to do")
     add_key(kept.shard)
     assert kept.work.seconds_to_due() <= log_copy.SECONDS
+
+
+def test_regions_record_a_trusted_time_in_turn(tmp_path: Path) -> None:
+    """One commit each ten seconds serves all regions: each process knows the time, and so does one that starts."""
+    regions, folder = ["eu-west-1", "eu-west-2", "eu-west-3"], tmp_path / "data"
+    start(folder, regions)
+    kept = SteppedKeeper(folder, NOW, regions)
+    kept.to(NOW + HOUR + 60 * SECOND)
+    for _ in range(2 * len(regions)):
+        before = [shard.registry.latest_time.read_ns() for shard in kept.shards]
+        kept.clock.step(10)
+        kept.run_pass()
+        after = [shard.registry.latest_time.read_ns() for shard in kept.shards]
+        assert sum(later > earlier for earlier, later in zip(before, after, strict=True)) == 1
+        assert {shard.words.latest_time.value for shard in kept.shards} == {max(after)} == {kept.clock.wall}
+    assert kept.clock.wall - min(after) == 20 * SECOND, "each in turn"
+    latest = kept.clock.wall
+    kept.close()
+    create_words(words_path(folder), len(regions))  # as at each start
+    with closing(opened(folder, regions)) as started:
+        assert {shard.words.latest_time.value for shard in started} == {latest}
+
+
+def test_a_time_that_is_not_trusted_is_told_to_nobody(tmp_path: Path) -> None:
+    regions, folder = ["eu-west-1", "eu-west-2"], tmp_path / "data"
+    start(folder, regions)
+    kept = SteppedKeeper(folder, NOW, regions)
+    kept.to(NOW + HOUR - SECOND)
+    assert {shard.words.latest_time.value for shard in kept.shards} == {0}
+    assert {shard.registry.latest_time.read_ns() for shard in kept.shards} == {0}
+    kept.close()
+
+
+def test_something_due_happens_after_its_time_is_on_disk(kept: SteppedKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept.to(NOW + 2 * HOUR)
+    recorded: list[int] = []
+    monkeypatch.setattr(
+        due_work, "delete_due", lambda shard, now_ns: recorded.append(shard.registry.latest_time.read_ns()) or 0
+    )
+    add_key(kept.shard)  # leads to a look
+    kept.clock.step(60)
+    kept.run_pass()
+    assert recorded == [kept.clock.wall]
+
+
+# --- a worker's beat ---------------------------------------------------------------------------------------------
+
+
+def test_a_worker_counts_its_descriptors_every_five_seconds() -> None:
+    now = 0.0
+    watched = Descriptors(lambda: now)
+    counted = []
+    for _ in range(11):
+        counted.append(bool(watched.gauges()))
+        now += 1
+    assert counted == [second % 5 == 0 for second in range(11)]
+
+
+# --- what is compared again and again ----------------------------------------------------------------------------
+
+
+def test_an_unchanged_shard_is_compared_without_its_macs(kept: SteppedKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row hashes and mark that were verified are told by their SHA-256; rows are verified each time."""
+    made: list[RowKind] = []
+    holds = RowMac.holds
+    monkeypatch.setattr(RowMac, "holds", lambda macs, kind, row: made.append(kind) or holds(macs, kind, row))
+    kept.shard.registry.differences(0, BUCKETS)
+    made.clear()
+    for _ in range(2):
+        assert not kept.shard.registry.differences(0, BUCKETS)
+    assert ROW_HASH not in made
+    rows = len(made)
+    add_key(kept.shard)
+    made.clear()
+    assert not kept.shard.registry.differences(0, BUCKETS)
+    assert made.count(ROW_HASH) == BUCKETS, "they have changed"
+    assert len(made) - BUCKETS > rows / 2, "the rows again"
 
 
 # --- threads -----------------------------------------------------------------------------------------------------

@@ -44,8 +44,8 @@ class SqlWritableLatestTime(SqlLatestTime):
         self._write(time_ns)
         return time_ns
 
-    def rewrite(self) -> None:
-        self._write(self.read_ns())
+    def rewrite(self, time_ns: int = 0) -> None:
+        self._write(max(self.read_ns(), time_ns))
 
     def _write(self, time_ns: int) -> None:
         self._writer.remove(_REMOVE, LATEST_TIME, {})

@@ -7,6 +7,8 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from kms_grpc.faults import fault_point
 from kms_grpc.model.key import Key, Material
 from kms_grpc.registry.change import Name
@@ -34,6 +36,7 @@ from kms_grpc.registry.sql.shard_row import SHARD, ShardRow
 from kms_grpc.registry.sql.sqlite import SqliteStore
 from kms_grpc.registry.sql.tags import TAG, SqlTags, SqlWritableTags
 from kms_grpc.registry.sql.writer import Writer
+from kms_grpc.registry.verified import Verified
 
 KINDS = (SHARD, KEY, MATERIAL, ALIAS, ANSWER, TAG, PAIR, LATEST_TIME, ACCESS_KEY, OUTBOX)
 """The tables of protected rows."""
@@ -77,6 +80,7 @@ class SqlRegistry:
         self._reader = reader = Reader(self._store.reading, macs, DamageReports(place))
         self.mark = Mark(mark or path.with_suffix(".mark"), macs)
         self._forward = Forward(self.mark, region)
+        self._verified = Verified()
         self.keys = SqlKeys(reader)
         self.materials = SqlMaterials(reader)
         self.aliases = SqlAliases(reader)
@@ -98,16 +102,19 @@ class SqlRegistry:
         self._forward.advance(counters)
         fault_point("mark.after")
 
+    def _scan(self, connection: Connection) -> Scan:
+        return Scan(connection, self._reader.macs, self._reader.damage, KINDS, self._verified)
+
     def findings(self, buckets: range = ALL) -> Findings:
         """Scans all rows, or those of some buckets, in one state of the shard."""
         with self._store.snapshot() as connection:
-            scan = Scan(connection, self._reader.macs, self._reader.damage, KINDS)
+            scan = self._scan(connection)
             return scan.whole() if buckets == ALL else scan.some(buckets)
 
     def counters(self) -> Findings:
         """Reads the row hashes without the rows."""
         with self._store.snapshot() as connection:
-            return Scan(connection, self._reader.macs, self._reader.damage, KINDS).counters()
+            return self._scan(connection).counters()
 
     def is_replaced(self) -> bool:
         return self._store.is_replaced()

@@ -15,6 +15,7 @@ from kms_grpc.registry.sql.scan import Scan
 from kms_grpc.registry.sql.shard_row import SHARD, ShardRow, shard_values
 from kms_grpc.registry.sql.tables import outbox, row_hashes, shard
 from kms_grpc.registry.sql.writer import Writer
+from kms_grpc.registry.verified import Verified
 
 _REMOVE_HASHES = delete(row_hashes)
 _CHANGE_OWN = update(shard)
@@ -37,7 +38,8 @@ class Rehash:
             SqlWritableOutbox(self._writer).add(record)
         macs = self._writer.macs
         with self._writer.lend() as connection:
-            found = totals(macs, Scan(connection, macs, self._writer.damage, self._kinds).macs_of_rows())
+            scan = Scan(connection, macs, self._writer.damage, self._kinds, Verified())
+            found = totals(macs, scan.macs_of_rows())
         self._writer.execute(_REMOVE_HASHES, {})
         rows = [sealed_total(macs, bucket, counter, count, total) for bucket, (count, total) in enumerate(found)]
         self._writer.execute(ADD_ROW_HASH, rows)

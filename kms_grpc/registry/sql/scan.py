@@ -9,17 +9,22 @@ one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import combinations
 from typing import Any, Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam
 
 from kms_grpc.registry.sql.damage import DamageReports
+from kms_grpc.registry.sql.prepared import run
 from kms_grpc.registry.sql.row_hashes import ALL, BUCKETS, MODULUS, ROW_HASH, element
-from kms_grpc.registry.sql.rows import Row, RowKind, RowMac
+from kms_grpc.registry.sql.rows import Row, RowKind, RowMac, Values
+from kms_grpc.registry.verified import Verified
 
 _AT_ONCE: Final = 1_000
+_NO_VALUES: Final[Values] = {}
 ANYWHERE: Final = -1
 """Stands for the bucket of a damaged row whose place does not name one."""
 _CANDIDATES_LIMIT: Final = 12
@@ -41,30 +46,35 @@ class Findings:
 class Scan:
     """Reads protected rows of one state of a shard. All statements of `connection` must see the same commit."""
 
-    def __init__(self, connection: Connection, macs: RowMac, damage: DamageReports, kinds: Sequence[RowKind]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        macs: RowMac,
+        damage: DamageReports,
+        kinds: Sequence[RowKind],
+        verified: Verified,
+    ) -> None:
+        """`verified` remembers the row hashes from scan to scan."""
         self._connection = connection
+        self._verified = verified
         self._macs = macs
         self._damage = damage
         self._kinds = kinds
 
     def whole(self) -> Findings:
         """Scans all rows."""
-        return self._examine(ALL, ((kind, kind.select) for kind in self._kinds))
+        return self._examine(ALL, ((kind, self._rows(kind.select)) for kind in self._kinds))
 
     def some(self, buckets: range) -> Findings:
         """Scans the rows of neighbouring buckets. A row whose place is not bytes is in no bucket; `whole` finds it."""
-        return self._examine(buckets, ((kind, _of_buckets(kind, buckets)) for kind in self._kinds))
+        return self._examine(buckets, ((kind, self._rows(*_of_buckets(kind, buckets))) for kind in self._kinds))
 
     def counters(self) -> Findings:
         """Reads the row hashes alone: their counters, and in `older` those that are damaged or missing."""
         findings = Findings()
-        hashes = {row[0]: row for row in self._rows(ROW_HASH.select)}
-        for bucket in range(BUCKETS):
-            row = hashes.get(bucket)
-            if row is not None and self._macs.holds(ROW_HASH, row):
-                findings.counters[bucket] = row[1]
-            else:
-                findings.older.append(bucket)
+        hashes = self._whole_hashes(ALL)
+        findings.counters = {bucket: row[1] for bucket, row in hashes.items()}
+        findings.older = [bucket for bucket in ALL if bucket not in hashes]
         return findings
 
     def macs_of_rows(self) -> Iterator[tuple[bytes, bytes]]:
@@ -75,12 +85,12 @@ class Scan:
                 if isinstance(mac, bytes) and mac and isinstance(place, bytes) and place:
                     yield place, mac
 
-    def _examine(self, buckets: Iterable[int], selects: Iterable[tuple[RowKind, Any]]) -> Findings:
+    def _examine(self, buckets: range, tables: Iterable[tuple[RowKind, Iterator[Row]]]) -> Findings:
         findings = Findings()
         sums = dict.fromkeys(range(BUCKETS), (0, 0))
         doubtful: dict[int, list[int]] = {}
-        for kind, select in selects:
-            for row in self._rows(select):
+        for kind, rows in tables:
+            for row in rows:
                 if self._macs.holds(kind, row):
                     self._count(sums, row[kind.place_at], row[-1])
                     continue
@@ -89,7 +99,7 @@ class Scan:
                     place = row[kind.place_at] if kind.has_digest else mac
                     bucket = place[0] if isinstance(place, bytes) and place else ANYWHERE
                     doubtful.setdefault(bucket, []).append(element(self._macs, mac))
-        hashes = {row[0]: row for row in self._rows(ROW_HASH.select)}
+        hashes = self._whole_hashes(buckets)
         for bucket in buckets:
             self._compare(findings, bucket, hashes.get(bucket), sums[bucket], doubtful)
         return findings
@@ -107,7 +117,7 @@ class Scan:
     def _compare(
         self, findings: Findings, bucket: int, row: Row | None, found: tuple[int, int], doubtful: dict[int, list[int]]
     ) -> None:
-        if row is None or not self._macs.holds(ROW_HASH, row):
+        if row is None:
             findings.older.append(bucket)
             return
         findings.counters[bucket] = row[1]
@@ -116,9 +126,21 @@ class Scan:
         if not (_add_up(doubtful.get(bucket, []), *missing) or _add_up(everywhere, *missing)):
             findings.older.append(bucket)
 
-    def _rows(self, select: Any) -> Iterator[Row]:
-        for rows in self._connection.execute(select).partitions(_AT_ONCE):
-            yield from rows
+    def _whole_hashes(self, buckets: range) -> dict[int, Row]:
+        """Returns the row hashes of these buckets, without those that are damaged or missing."""
+        rows = list(self._rows(ROW_HASH.select))
+        content = repr([tuple(row) for row in rows]).encode()
+        if self._verified.is_same(content):
+            return {row[0]: row for row in rows}
+        found = {row[0]: row for row in rows if row[0] in buckets and self._macs.holds(ROW_HASH, row)}
+        if len(found) == len(rows) == BUCKETS:
+            self._verified.note(content)
+        return found
+
+    def _rows(self, select: Any, values: Values = _NO_VALUES) -> Iterator[Row]:
+        with closing(run(self._connection, select, values)) as result:
+            while rows := result.fetchmany(_AT_ONCE):
+                yield from rows
 
 
 def _add_up(elements: list[int], count: int, total: int) -> bool:
@@ -130,7 +152,18 @@ def _add_up(elements: list[int], count: int, total: int) -> bool:
     return any(sum(some) % MODULUS == total for some in combinations(elements, count))
 
 
-def _of_buckets(kind: RowKind, buckets: range) -> Any:
-    place = kind.placed_by
-    select = kind.select.where(place >= bytes([buckets.start]))
-    return select.where(place < bytes([buckets.stop])) if buckets.stop < BUCKETS else select
+def _of_buckets(kind: RowKind, buckets: range) -> tuple[Any, Values]:
+    """Returns the statement that reads the rows of neighbouring buckets, and its values."""
+    if buckets.stop == BUCKETS:
+        return _from(kind), {"first": bytes([buckets.start])}
+    return _between(kind), {"first": bytes([buckets.start]), "beyond": bytes([buckets.stop])}
+
+
+@lru_cache
+def _from(kind: RowKind) -> Any:
+    return kind.select.where(kind.placed_by >= bindparam("first"))
+
+
+@lru_cache
+def _between(kind: RowKind) -> Any:
+    return _from(kind).where(kind.placed_by < bindparam("beyond"))
