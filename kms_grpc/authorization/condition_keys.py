@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from kms_grpc.authentication.moments import iso_time
 from kms_grpc.authorization.base import Question
 from kms_grpc.authorization.caller import Caller
 
@@ -151,6 +152,12 @@ def _context_keys(question: Question, caller: Caller, suffix: str) -> Found:
     return tuple(question.encryption_context)
 
 
+def _token_issue_time(question: Question, caller: Caller, suffix: str) -> Found:
+    """Returns the time for temporary credentials: sessions and assertions."""
+    issued_ns = question.principal.issued_ns
+    return None if issued_ns is None else (iso_time(issued_ns),)
+
+
 def _called(name: str) -> Find:
     """Returns a function that asks the call itself."""
     lower = name.lower()
@@ -166,21 +173,18 @@ ABSENT: Final = (
     "aws:VpceAccount", "aws:VpceOrgID", "aws:VpceOrgPaths", "aws:VpcSourceIp", "aws:SourceAccount", "aws:SourceArn",
     "aws:SourceOrgID", "aws:SourceOrgPaths", "aws:ResourceOrgID", "aws:ResourceOrgPaths", "aws:CalledVia",
     "aws:CalledViaFirst", "aws:CalledViaLast", "aws:MultiFactorAuthPresent", "aws:MultiFactorAuthAge", "aws:referer",
-    "aws:FederatedProvider", "aws:SourceIdentity", "aws:TokenIssueTime", "aws:AssumedRoot",
+    "aws:FederatedProvider", "aws:SourceIdentity", "aws:AssumedRoot",
     "aws:Ec2InstanceSourceVpc", "aws:Ec2InstanceSourcePrivateIPv4", "aws:ChatbotSourceArn", "aws:SignInSessionArn",
     "aws:UserIdentityStoreArn", "ec2:RoleDelivery", "ec2:SourceInstanceArn", "lambda:SourceFunctionArn",
     # of operations that are not built
     "kms:SigningAlgorithm", "kms:MacAlgorithm", "kms:KeyAgreementAlgorithm", "kms:MessageType", "kms:DataKeyPairSpec",
-    "kms:EncapsulationAlgorithm", "kms:GrantOperations", "kms:GranteePrincipal", "kms:RetiringPrincipal",
-    "kms:GranteeServicePrincipal", "kms:RetiringServicePrincipal", "kms:GrantConstraintType",
-    "kms:GrantIsForAWSResource", "kms:PrimaryRegion", "kms:ReplicaRegion",
+    "kms:EncapsulationAlgorithm", "kms:PrimaryRegion", "kms:ReplicaRegion",
     "kms:MultiRegionKeyType", "kms:RecipientAttestation:",
 )  # fmt: skip
-"""Keys that AWS documents and no request here has: this service cannot know them, has no sessions yet, or does not have
+"""Keys that AWS documents and no request here has: this service cannot know them, or does not have
 the operations that fill them."""
 _ABSENT_MANY: Final = {
     "aws:PrincipalOrgPaths", "aws:CalledVia", "aws:SourceOrgPaths", "aws:ResourceOrgPaths", "aws:VpceOrgPaths",
-    "kms:GrantOperations",
 }  # fmt: skip
 
 TABLE: Final = (
@@ -194,6 +198,7 @@ TABLE: Final = (
     ConditionKey("aws:ViaAWSService", "principal", _is_service),
     ConditionKey("aws:username", "principal", _username),
     ConditionKey("aws:userid", "principal", _userid),
+    ConditionKey("aws:TokenIssueTime", "principal", _token_issue_time),
     ConditionKey("kms:CallerAccount", "principal", _account),
     ConditionKey("aws:ResourceAccount", "key", _resource_account),
     ConditionKey("kms:KeySpec", "key", _key_or_call("kms:keyspec", _spec)),
@@ -211,7 +216,9 @@ TABLE: Final = (
     *_from_call("request", "kms:WrappingAlgorithm", "kms:WrappingKeySpec", "kms:ExpirationModel", "kms:ValidTo"),
     *_from_call("request", "kms:ScheduleKeyDeletionPendingWindowInDays", "kms:RotationPeriodInDays"),
     *_from_call("request", "kms:BypassPolicyLockoutSafetyCheck", "kms:PolicyName"),
-    *_from_call("request", "aws:TagKeys", many=True),
+    *_from_call("request", "aws:TagKeys", "kms:GrantOperations", many=True),
+    *_from_call("request", "kms:GranteePrincipal", "kms:RetiringPrincipal", "kms:GrantConstraintType"),
+    *_from_call("request", "kms:GranteeServicePrincipal", "kms:RetiringServicePrincipal", "kms:GrantIsForAWSResource"),
     *(ConditionKey(name, "principal", many=name in _ABSENT_MANY) for name in ABSENT),
 )
 """All condition keys that a policy may name."""

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from kms_grpc.config import Settings
 from kms_grpc.endpoints.aws_server import AwsServer
+from kms_grpc.endpoints.base import Door
 from kms_grpc.endpoints.blocking_pool import BlockingPool
-from kms_grpc.endpoints.door import Door
 from kms_grpc.endpoints.grpc_server import GrpcServer
 from kms_grpc.endpoints.tls import ServerTls
 from kms_grpc.operations.executor import Executor
@@ -42,9 +42,14 @@ class Doors:
         worker: int,
         beside: Beside = NOTHING_BESIDE,
     ) -> None:
+        in_force = executor.service.in_force
+
+        def client_cas() -> str:
+            return "" if in_force is None else in_force.current().certificates.pem
+
         self._blocking_pool = BlockingPool(executor, settings.limits)
         operations = tuple(table)
-        self._tls = None if settings.tls is None else ServerTls(settings.tls)
+        self._tls = None if settings.tls is None else ServerTls(settings.tls, client_cas=client_cas)
         self._doors: list[Door] = []
         self._aws: AwsServer | None = None
         if settings.aws_listen is not None:

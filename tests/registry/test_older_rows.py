@@ -23,12 +23,14 @@ from kms_grpc.registry.own_row import WillNotStart
 from kms_grpc.registry.rows import OutboxRow, RememberedAnswer
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql.library import sqlite3
+from tests.registry.damaging import damaged_rows
 from tests.registry.made import (
     ACCOUNT,
     REGION,
     add_alias,
     add_key,
     external,
+    grant,
     in_another_process,
     opened,
     pair,
@@ -47,6 +49,7 @@ ROW_TABLES = (
     "import_pairs",
     "remembered_answers",
     "outbox",
+    "grants",
 )
 
 
@@ -65,6 +68,9 @@ def write_each_kind(shard: Shard) -> Key:
         transaction.answers.remember(RememberedAnswer(ACCOUNT, "CreateKey", "r", bytes(32), b"response", 7))
         transaction.outbox.add(OutboxRow("event-1", ACCOUNT, b"{}"))
         transaction.outbox.add(OutboxRow("event-2", ACCOUNT, b"{}"))
+        transaction.grants.add(grant(key, "a1"))
+        transaction.grants.add(grant(gone, "b2"))
+        revoked = transaction.grants.add(grant(key, "c3"))
         transaction.pairs.add(pair(b"one"))
         transaction.pairs.add(pair(b"two", key_id=gone.key_id, account=ACCOUNT))
         transaction.latest_time.advance(5)
@@ -76,6 +82,7 @@ def write_each_kind(shard: Shard) -> Key:
         transaction.access_keys.remove("AKIA2")
         transaction.answers.forget_before(5)
         transaction.pairs.change(pair(b"one"))
+        transaction.grants.remove(revoked)
         transaction.keys.remove(transaction.keys.set_policy(gone, "gone"))
         key = transaction.keys.set_policy(transaction.keys.set_policy(key, "first"), "second")
     return rotate(shard, key)
@@ -175,7 +182,7 @@ def test_rows_of_an_older_copy_are_noticed(
     saved(shard_file(folder), tmp_path / "older")
     change(shard, key)
     put_back(tmp_path / "older", shard_file(folder), table)
-    assert shard.registry.damaged_rows() == [], "each row by itself is as it was written"
+    assert damaged_rows(shard.registry) == [], "each row by itself is as it was written"
     assert [bucket for bucket in range(256) if shard.registry.differences(bucket)] != []
     shards.close()
     refused(folder, "row hashes do not fit their rows")
@@ -398,7 +405,7 @@ def test_an_old_shard_gets_no_row_hashes_over_a_damaged_row(tmp_path: Path) -> N
         start(tmp_path)
     start(tmp_path, accept_older=True)
     shards = opened(tmp_path)
-    assert len(shards.default.registry.damaged_rows()) == 1
+    assert len(damaged_rows(shards.default.registry)) == 1
     shards.close()
     start(tmp_path)
 

@@ -23,15 +23,25 @@ OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0), ("
 class Caller:
     """A client with one connection. `worker` is the index of the worker that serves it, from trailing metadata."""
 
-    def __init__(self, server: Served, held: ExitStack) -> None:
-        self.channel = held.enter_context(grpc.insecure_channel(server.address, OPTIONS))
-        self._stub = key_management_pb2_grpc.KeyManagementServiceStub(self.channel)
-        self._envelopes = envelope_pb2_grpc.EnvelopeServiceStub(self.channel)
-        self._metadata = (("authorization", f"Bearer {server.token}"), ("kms-region", server.regions[0]))
+    def __init__(self, server: Served, held: ExitStack, token: str | None = None) -> None:
+        self._connect(server, held, token or server.token)
         _, call = self._stub.GenerateRandom.with_call(
             pb.GenerateRandomRequest(number_of_bytes=1), metadata=self._metadata, timeout=SECONDS, wait_for_ready=True
         )
         self.worker = int(dict(call.trailing_metadata())["kms-worker"])
+
+    @classmethod
+    def unknown(cls, server: Served, held: ExitStack, token: str) -> Caller:
+        """Returns a client whose calls may be refused. Its worker is not known."""
+        made = object.__new__(cls)
+        made._connect(server, held, token)
+        return made
+
+    def _connect(self, server: Served, held: ExitStack, token: str) -> None:
+        self.channel = held.enter_context(grpc.insecure_channel(server.address, OPTIONS))
+        self._stub = key_management_pb2_grpc.KeyManagementServiceStub(self.channel)
+        self._envelopes = envelope_pb2_grpc.EnvelopeServiceStub(self.channel)
+        self._metadata = (("authorization", f"Bearer {token}"), ("kms-region", server.regions[0]))
 
     def call(self, name: str, **fields: Any) -> Any:
         """Call an operation and return its response. Raises grpc.RpcError."""
@@ -61,11 +71,12 @@ def outcome(call: Any) -> Any:
         return info.reason
 
 
-def connect(server: Served, held: ExitStack, workers: int = 2) -> list[Caller]:
-    """Returns eight connections, at least two for each worker: reconnects until the kernel has spread them so."""
+def connect(server: Served, held: ExitStack, workers: int = 2, token: str | None = None) -> list[Caller]:
+    """Returns eight connections of the account's root, or of `token`, at least two for each worker: reconnects until
+    the kernel has spread them so."""
     callers: list[Caller] = []
     while len(callers) < CONNECTIONS:
-        caller = Caller(server, held)
+        caller = Caller(server, held, token)
         missing = sum(max(0, 2 - sum(c.worker == w for c in callers)) for w in range(workers))
         needed = sum(c.worker == caller.worker for c in callers) < 2
         if needed or CONNECTIONS - len(callers) > missing:
