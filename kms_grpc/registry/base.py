@@ -44,6 +44,10 @@ class Keys(Protocol):
 
     def find(self, key_id: str) -> Key | None: ...
 
+    def policy(self, key: Key) -> str:
+        """Returns the stored policy of a key with a policy_digest. Raises KeyUnavailableException with the key's ARN if
+        the policy is missing, has another digest, or was changed on disk."""
+
     def count(self, account: str) -> int:
         """Returns how many customer managed keys the account has, in all states."""
 
@@ -80,15 +84,6 @@ class WritableKeys(Keys, Protocol):
         """Removes the key of the revision that `key` carries, with its policy and all its materials, aliases, tags and
         import pairs.
         Raises ConflictException if the row has another revision. See Registry.erase_removed."""
-
-
-class KeyPolicies(Protocol):
-    """Reads key policies that callers have stored."""
-
-    def find(self, key: Key) -> str:
-        """Returns the text of the policy whose digest `key` carries. Raises KeyUnavailableException with the key's ARN
-        if the stored policy is another one, is missing, or was changed on disk. Not for a key without a digest, which
-        has the default policy."""
 
 
 class Materials(Protocol):
@@ -360,9 +355,6 @@ class Registry(Guarded, Protocol):
 
     @property
     def keys(self) -> Keys: ...
-
-    @property
-    def policies(self) -> KeyPolicies: ...
 
     @property
     def materials(self) -> Materials: ...

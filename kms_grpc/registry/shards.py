@@ -166,7 +166,7 @@ class Shard:
         gone."""
         while True:
             try:
-                return self.registry.policies.find(key)
+                return self.registry.keys.policy(key)
             except KeyUnavailableException:
                 now = self.registry.keys.find(key.key_id)
                 if now is None:

@@ -20,18 +20,13 @@ _ADD = insert(key_policies)
 _REMOVE = delete(key_policies).where(key_policies.c.key_id == OF_KEY)
 
 
-class SqlKeyPolicies:
-    """Implements base.KeyPolicies."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-
-    def find(self, key: Key) -> str:
-        row, _ = self._reader.find(KEY_POLICY, _BY_NAME, _BY_DIGEST, key_id=key.key_id)
-        text = None if row is None else str(KEY_POLICY.values(row)["policy"])
-        if text is None or policy_digest(text) != key.policy_digest:
-            raise self._reader.damage.unavailable(key.arn, "key policy")
-        return text
+def find_policy(reader: Reader, key: Key) -> str:
+    """See base.Keys.policy."""
+    row, _ = reader.find(KEY_POLICY, _BY_NAME, _BY_DIGEST, key_id=key.key_id)
+    text = None if row is None else str(KEY_POLICY.values(row)["policy"])
+    if text is None or policy_digest(text) != key.policy_digest:
+        raise reader.damage.unavailable(key.arn, "key policy")
+    return text
 
 
 class SqlWritableKeyPolicies:

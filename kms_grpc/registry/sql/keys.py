@@ -13,7 +13,7 @@ from kms_grpc.registry.rows import Due, Upcoming
 from kms_grpc.registry.sql.aliases import SqlWritableAliases
 from kms_grpc.registry.sql.grants import SqlWritableGrants
 from kms_grpc.registry.sql.key_counts import count_of, count_one_less, count_one_more
-from kms_grpc.registry.sql.key_policies import SqlWritableKeyPolicies, policy_digest
+from kms_grpc.registry.sql.key_policies import SqlWritableKeyPolicies, find_policy, policy_digest
 from kms_grpc.registry.sql.materials import SqlWritableMaterials
 from kms_grpc.registry.sql.pairs import SqlWritablePairs
 from kms_grpc.registry.sql.reader import AFTER, DIGEST, LIMIT, Reader
@@ -71,6 +71,9 @@ class SqlKeys:
                 damage, values = self._reader.damage, {**KEY.values(other), "key_id": key_id}
                 raise damage.unavailable(damage.place.key_arn(values))
         return _key(row) if row is not None else None
+
+    def policy(self, key: Key) -> str:
+        return find_policy(self._reader, key)
 
     def count(self, account: str) -> int:
         return count_of(self._reader, account)

@@ -23,7 +23,7 @@ from kms_grpc.registry.sql.changes import SqlChanges
 from kms_grpc.registry.sql.damage import DamageReports
 from kms_grpc.registry.sql.grants import GRANT, SqlGrants, SqlWritableGrants
 from kms_grpc.registry.sql.key_counts import wrong_counts
-from kms_grpc.registry.sql.key_policies import KEY_POLICY, SqlKeyPolicies
+from kms_grpc.registry.sql.key_policies import KEY_POLICY
 from kms_grpc.registry.sql.keys import KEY, SqlKeys, SqlWritableKeys
 from kms_grpc.registry.sql.latest_time import LATEST_TIME, SqlLatestTime, SqlWritableLatestTime
 from kms_grpc.registry.sql.materials import MATERIAL, SqlMaterials, SqlWritableMaterials
@@ -85,7 +85,6 @@ class SqlRegistry:
         self._forward = Forward(self.mark, region)
         self._verified = Verified()
         self.keys = SqlKeys(reader)
-        self.policies = SqlKeyPolicies(reader)
         self.materials = SqlMaterials(reader)
         self.aliases = SqlAliases(reader)
         self.tags = SqlTags(reader)
