@@ -25,6 +25,7 @@ from kms_grpc.authentication.callers import Callers
 from kms_grpc.authentication.signature_v4 import FixedSigners, SignatureV4
 from kms_grpc.authorization.authorizer import Policies
 from kms_grpc.authorization.identity_policies import identities
+from kms_grpc.authorization.key_policies import StoredKeyPolicies
 from kms_grpc.clock import Clock, JudgedClock, SystemClock
 from kms_grpc.config import (
     DEV_ACCESS_KEY,
@@ -217,7 +218,7 @@ def build_service(settings: Settings, worker: int, log: AuditLog, clock: Clock |
     return Service(
         shards=shards,
         authentication=authentication(settings, shards, clock, log),
-        authorizer=Policies(identities(settings.principals)),
+        authorizer=Policies(identities(settings.principals), StoredKeyPolicies(shards.key_policy)),
         audit_log=log,
         counters=Counters.open(RunFolder(settings.data_dir).counters(worker), COUNTED),
         clock=clock,

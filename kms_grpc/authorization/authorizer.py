@@ -26,6 +26,7 @@ from kms_grpc.authorization.default_key_policy import default_statements
 from kms_grpc.authorization.evaluation import Reading, matches_request
 from kms_grpc.authorization.grants import RETIRE, allowing, grantees_of, leaves_retiring_to, may_retire
 from kms_grpc.authorization.identity_policies import NO_POLICIES, Identity
+from kms_grpc.authorization.key_policies import compiled
 from kms_grpc.authorization.policy import Statement, Statements
 from kms_grpc.authorization.principals import Meant, meaning
 from kms_grpc.model.grant import Grant
@@ -59,6 +60,9 @@ WITHOUT_KEY: Final = frozenset(
 
 _CALLERS: Final = 4096
 Answer = tuple[DecidingStep, Statement | Grant | None]
+Covering = tuple[tuple[Statement, ...], tuple[Statement, ...]]
+"""Statements about one action: those that deny, those that allow."""
+NO_STATEMENTS: Final = Statements(())
 
 
 class Policies:
@@ -72,10 +76,17 @@ class Policies:
 
     def decide(self, question: Question) -> Decision:
         """See base.Authorizer. The decision names the statement that denied or allowed."""
+        return self._decide(question, NO_STATEMENTS if question.key is None else self._key_policies(question.key))
+
+    def decide_under(self, question: Question, policy: str) -> Decision:
+        """See base.Authorizer."""
+        return self._decide(question, compiled(policy))
+
+    def _decide(self, question: Question, key_policy: Statements) -> Decision:
         found = self._callers.get(question.principal)
         caller, own = self._met(question.principal) if found is None else found
         reading = Reading(question, caller)
-        step, by = self._answer(reading, *own.about(question.action))
+        step, by = _answer(reading, key_policy.about(question.action), own.about(question.action))
         read = ALWAYS | reading.read if reading.read else ALWAYS
         allowed = step is DecidingStep.ALLOWED
         if isinstance(by, Grant):
@@ -89,21 +100,23 @@ class Policies:
         met = self._callers[principal] = caller_of(principal, identity.tags), identity.statements
         return met
 
-    def _answer(self, reading: Reading, denying: tuple[Statement, ...], own: tuple[Statement, ...]) -> Answer:
-        question, key = reading.question, reading.question.key
-        of_key = ((), ()) if key is None else self._key_policies(key).about(question.action)
-        denied = _first(denying, reading) or _first_meant(of_key[0], reading)
-        if denied is not None:
-            return DecidingStep.EXPLICIT_DENY, denied
-        if key is None:
-            return _without_key(reading, own)
-        across = key.account != question.principal.account
-        if across and question.action not in ACROSS_ACCOUNTS:
-            return DecidingStep.NOT_ACROSS_ACCOUNTS, None
-        if question.action == RETIRE:
-            return _by_its_grant(reading, own, across)
-        by_policy = _by_key_policy(reading, of_key[1], own, across)
-        return by_policy if by_policy[0] is DecidingStep.ALLOWED else _by_grants(reading, own, by_policy)
+
+def _answer(reading: Reading, of_key: Covering, own: Covering) -> Answer:
+    """Answers by the statements of the key policy and of the identity policies that are about the action, and by
+    grants."""
+    question, key = reading.question, reading.question.key
+    denied = _first(own[0], reading) or _first_meant(of_key[0], reading)
+    if denied is not None:
+        return DecidingStep.EXPLICIT_DENY, denied
+    if key is None:
+        return _without_key(reading, own[1])
+    across = key.account != question.principal.account
+    if across and question.action not in ACROSS_ACCOUNTS:
+        return DecidingStep.NOT_ACROSS_ACCOUNTS, None
+    if question.action == RETIRE:
+        return _by_its_grant(reading, own[1], across)
+    by_policy = _by_key_policy(reading, of_key[1], own[1], across)
+    return by_policy if by_policy[0] is DecidingStep.ALLOWED else _by_grants(reading, own[1], by_policy)
 
 
 def _without_key(reading: Reading, own: tuple[Statement, ...]) -> Answer:

@@ -61,7 +61,7 @@ def _text(value: bool) -> str:
 
 def _in(pairs: Mapping[str, str], name: str) -> Found:
     """Returns the values of the pairs with this name, in any case. There may be several such pairs."""
-    return tuple(value for key, value in pairs.items() if key.lower() == name)
+    return tuple([value for key, value in pairs.items() if key.lower() == name])
 
 
 # --- the caller ----------------------------------------------------------------------------------------------------
@@ -169,10 +169,9 @@ ABSENT: Final = (
     "aws:FederatedProvider", "aws:SourceIdentity", "aws:TokenIssueTime", "aws:AssumedRoot",
     "aws:Ec2InstanceSourceVpc", "aws:Ec2InstanceSourcePrivateIPv4", "aws:ChatbotSourceArn", "aws:SignInSessionArn",
     "aws:UserIdentityStoreArn", "ec2:RoleDelivery", "ec2:SourceInstanceArn", "lambda:SourceFunctionArn",
-    "kms:PolicyName",
     # of operations that are not built
     "kms:SigningAlgorithm", "kms:MacAlgorithm", "kms:KeyAgreementAlgorithm", "kms:MessageType", "kms:DataKeyPairSpec",
-    "kms:EncapsulationAlgorithm", "kms:BypassPolicyLockoutSafetyCheck", "kms:PrimaryRegion", "kms:ReplicaRegion",
+    "kms:EncapsulationAlgorithm", "kms:PrimaryRegion", "kms:ReplicaRegion",
     "kms:MultiRegionKeyType", "kms:RecipientAttestation:",
 )  # fmt: skip
 """Keys that AWS documents and no request here has: this service cannot know them, has no sessions yet, or does not have
@@ -208,6 +207,7 @@ TABLE: Final = (
     *_from_call("request", "aws:RequestTag/", "kms:RequestAlias", "kms:EncryptionAlgorithm", "kms:ReEncryptOnSameKey"),
     *_from_call("request", "kms:WrappingAlgorithm", "kms:WrappingKeySpec", "kms:ExpirationModel", "kms:ValidTo"),
     *_from_call("request", "kms:ScheduleKeyDeletionPendingWindowInDays", "kms:RotationPeriodInDays"),
+    *_from_call("request", "kms:BypassPolicyLockoutSafetyCheck", "kms:PolicyName"),
     *_from_call("request", "aws:TagKeys", "kms:GrantOperations", many=True),
     *_from_call("request", "kms:GranteePrincipal", "kms:RetiringPrincipal", "kms:GrantConstraintType"),
     *_from_call("request", "kms:GranteeServicePrincipal", "kms:RetiringServicePrincipal", "kms:GrantIsForAWSResource"),
