@@ -2,7 +2,7 @@
 
     protos/operations/*.md                 a page per operation, from the comments of protos/
     protos/errors.md                       every error, from kms_grpc/errors.py
-    kms_grpc/processes/configuration.md    every setting, from kms_grpc/config.py
+    kms_grpc/processes/configuration.md    every setting, from kms_grpc/config.py and the modules of settings beside it
     kms_grpc/processes/metrics.md          every metric, from kms_grpc/processes/metrics.py and gauges.py
     kms_grpc/cli/commands.md               every command and exit code, from kms_grpc/cli/main.py
 
@@ -195,20 +195,25 @@ def error_row(error: type[errors.KMSError]) -> str:
     return f"| `{error.__name__}` | {error.status} | {error.http_status} | {retry} | {said} |"
 
 
+SETTINGS = ("config.py", "principal_settings.py", "issuer_settings.py")
 TABLES = {
     "Settings": "",
     "Tls": "[tls]",
     "Quotas": "[quotas]",
     "Limits": "[limits]",
     "PrincipalSettings": "[[principals]]",
+    "CredentialSettings": "[[principals.credentials]]",
+    "IssuerSettings": "[[issuers]]",
+    "MappingSettings": "[[mappings]]",
+    "BundleSettings": "[[client_bundles]]",
 }
-"""The classes of config.py, and the table of the file that each describes."""
+"""The classes of config.py and of the modules beside it, and the table of the file that each describes."""
 
 
 def configuration_page() -> tuple[str, str]:
     """Returns path and text of the reference of all settings."""
-    tree = ast.parse((ROOT / "kms_grpc" / "config.py").read_text("utf-8"))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    trees = [ast.parse((ROOT / "kms_grpc" / name).read_text("utf-8")) for name in SETTINGS]
+    classes = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
     parts = [MADE.format("kms_grpc/config.py") + "# Configuration"]
     parts.append(
         "The settings of the TOML file that `kms-grpc serve --config FILE` reads. An unknown name stops the start. An "
@@ -241,6 +246,12 @@ KINDS = {
     "list[str]": "list of texts",
     "dict[str, str]": "table of texts",
     "list[PrincipalSettings]": "tables",
+    "list[CredentialSettings]": "tables",
+    "list[IssuerSettings]": "tables",
+    "list[MappingSettings]": "tables",
+    "list[BundleSettings]": "tables",
+    "Literal['off', 'optional', 'required']": "text",
+    "datetime": "date and time",
 }
 
 

@@ -23,6 +23,16 @@ def ip_of(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
+def unmapped(address: str) -> str:
+    """Returns the address of a peer. An IPv4 peer of a socket that takes both kinds is `::ffff:192.0.2.1` there, and
+    `192.0.2.1` everywhere else."""
+    try:
+        mapped = ipaddress.IPv6Address(address).ipv4_mapped if address.startswith("::") else None
+    except ValueError:
+        return address
+    return address if mapped is None else str(mapped)
+
+
 def is_local(address: str) -> bool:
     """Returns whether data sent to the address stays on this machine: unix:/path, localhost and loopback addresses."""
     if address.startswith("unix:") or address.rpartition(":")[0] == "localhost":

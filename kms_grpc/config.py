@@ -10,7 +10,7 @@ workers = 2
 name = "billing"
 arn = "arn:aws:iam::123456789012:role/billing"
 account = "123456789012"
-token_file = "/run/secrets/billing.token"    # or token = "…"
+token_sha256 = "9f86d0…"                     # or token_file = "/run/secrets/billing.token", or token = "…"
 policies = ["user"]                          # what the principal may do
 
 [tls]                                        # PEM files, reloaded when they change
@@ -28,59 +28,39 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from kms_grpc.addresses import ONLY_LOOPBACK, check_listen, networks_of
+from kms_grpc.issuer_settings import (
+    BundleSettings,
+    IssuerSettings,
+    MappingSettings,
+    check_client_certificates,
+    check_issuers,
+    check_mappings,
+)
 from kms_grpc.misfits import ConfigurationError as ConfigurationError  # this module's error, for its callers
 from kms_grpc.misfits import misfit_text
 from kms_grpc.model.region import REGION
-from kms_grpc.token_files import read_token, require_closed
+from kms_grpc.principal_settings import (
+    ACCOUNT,
+    CredentialSettings,
+    PrincipalSettings,
+    check_principals,
+    files_of,
+    policy_files,
+)
+from kms_grpc.token_files import require_closed
 
-ACCOUNT = re.compile(r"[0-9]{12}")
-TOKEN_LENGTH_MINIMUM = 16
 MANAGED_SERVICES = (
     "s3", "ebs", "rds", "dynamodb", "secretsmanager", "ssm", "sns", "sqs", "lambda", "kinesis", "elasticfilesystem",
     "backup",
 )  # fmt: skip
 SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-
-
-class PrincipalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A principal that may call the service. It authenticates with a bearer token."""
-
-    name: str
-    """Unique name of the principal, in logs and in `kms-grpc principals`."""
-    arn: str
-    """IAM ARN of the principal, as key policies and the audit log show it."""
-    account: str
-    """Account of the principal: 12 digits."""
-    token: str | None = None
-    """The bearer token: at least 16 printable ASCII characters, no spaces. Give either this or token_file."""
-    token_file: Path | None = None
-    """File with the bearer token."""
-    service: str | None = None
-    """Name of an AWS service (`s3.amazonaws.com`), if the principal is a service that acts for the account."""
-    policies: list[str] | None = None
-    """Required. Identity policies, each a name (`administrator`, `user`, `reader`, `auditor`, `full-access`), the path
-    of a JSON file or a JSON document. `[]`: the principal may do only what key policies allow it by name."""
-    tags: dict[str, str] = {}
-    """Tags of the principal, which policies know as aws:PrincipalTag."""
-
-    def read_token(self) -> str:
-        """Returns the bearer token. Raises ConfigurationError if there is none, or two, or it is malformed."""
-        if (self.token is None) == (self.token_file is None):
-            raise ConfigurationError(f"principal {self.name}: give exactly one of token and token_file")
-        token = self.token if self.token_file is None else _read_token_file(self.name, self.token_file)
-        assert token is not None
-        if len(token) < TOKEN_LENGTH_MINIMUM or not token.isascii() or not token.isprintable() or " " in token:
-            raise ConfigurationError(
-                f"principal {self.name}: its token must have at least {TOKEN_LENGTH_MINIMUM} characters, all of them "
-                "printable ASCII, and no spaces"
-            )
-        return token
 
 
 class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,6 +120,10 @@ class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """PEM file: the server's certificate, then any intermediate certificates."""
     key_file: Path
     """PEM file: the private key of the certificate, without a passphrase, readable by the owner only."""
+    client_certificates: Literal["off", "optional", "required"] = "off"
+    """Asks callers for a certificate, which a bundle of `client_bundles` must have signed: off, optional or required.
+    `optional` is for the AWS endpoint alone: gRPC for Python cannot ask without requiring one, so `listen` must be a
+    Unix socket."""
 
 
 DATA_DIR = Path("kms-data")
@@ -186,6 +170,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """debug, info, warning or error."""
     principals: list[PrincipalSettings] = []
     """The principals that may call the service."""
+    issuers: list[IssuerSettings] = []
+    """Issuers of signed assertions (JWT), with which callers authenticate that are not listed one by one."""
+    mappings: list[MappingSettings] = []
+    """Rules that make principals from the claims of assertions and from the names of client certificates."""
+    client_bundles: list[BundleSettings] = []
+    """CAs that vouch for client certificates."""
     managed_services: list[str] = msgspec.field(default_factory=lambda: list(MANAGED_SERVICES))
     """AWS services that get an AWS managed key, `alias/aws/<service>`, in each account."""
     non_committing_suites: bool = False
@@ -194,6 +184,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Resource quotas."""
     limits: Limits = Limits()
     """Limits of each worker process."""
+
+    def named_files(self) -> Iterator[tuple[Path, bool]]:
+        """Yields the path of each file that says who may call, and whether it holds a token."""
+        yield from files_of(self.principals)
+        for rule in self.mappings:
+            yield from ((path, False) for path in policy_files(rule.policies or ()))
+        for issuer in self.issuers:
+            yield from ((path, False) for path in (issuer.jwks_file, issuer.ca_file) if path is not None)
+        yield from ((bundle.file, False) for bundle in self.client_bundles)
 
     @property
     def default_region(self) -> str:
@@ -230,6 +229,20 @@ def _has(path: Path, error: str) -> bool:
     return False
 
 
+class Source(NamedTuple):
+    """Settings as they were given at the start: a file, and options of the command line that override it."""
+
+    path: Path | None
+    overrides: dict[str, Any]
+
+    def load(self) -> Settings:
+        """Returns the settings as they are now. Raises ConfigurationError, also for a file without any setting, as one
+        is that is being written."""
+        if self.path is not None and not _read_toml(self.path):
+            raise ConfigurationError(f"{self.path}: it is empty")
+        return load(self.path, self.overrides)
+
+
 def given(path: Path | None, overrides: dict[str, Any]) -> dict[str, Any]:
     """Returns the same values as plain data, without defaults and checks."""
     values = _read_toml(path) if path else {}
@@ -247,7 +260,17 @@ def from_values(values: dict[str, Any]) -> Settings:
     return settings
 
 
-_SECTIONS = {"": Settings, "principals": PrincipalSettings, "tls": Tls, "quotas": Quotas, "limits": Limits}
+_SECTIONS = {
+    "": Settings,
+    "principals": PrincipalSettings,
+    "principals.credentials": CredentialSettings,
+    "issuers": IssuerSettings,
+    "mappings": MappingSettings,
+    "client_bundles": BundleSettings,
+    "tls": Tls,
+    "quotas": Quotas,
+    "limits": Limits,
+}
 
 
 def to_json(settings: Settings) -> bytes:
@@ -281,17 +304,15 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: {error}") from None
-    principals = values.get("principals", [])
-    if isinstance(principals, list) and any(isinstance(each, dict) and "token" in each for each in principals):
+    if _holds_tokens(values.get("principals")):
         require_closed(path, mode, "it holds tokens")
     return values
 
 
-def _read_token_file(name: str, path: Path) -> str:
-    try:
-        return read_token(path)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"principal {name}: token_file {error}") from None
+def _holds_tokens(principals: object) -> bool:
+    """Returns whether a table of `principals`, or of their `credentials`, has a token itself."""
+    tables = [each for each in principals if isinstance(each, dict)] if isinstance(principals, list) else []
+    return any("token" in each or _holds_tokens(each.get("credentials")) for each in tables)
 
 
 def _check(settings: Settings) -> None:
@@ -308,7 +329,18 @@ def _check(settings: Settings) -> None:
     _require(1 <= settings.workers <= 256, "workers: must be 1 to 256")
     _check_numbers(settings)
     _check_doors(settings)
-    _check_principals(settings)
+    check_principals(settings.principals, settings.service_account, DEV_NAME if settings.dev else None)
+    names = [*(each.name for each in settings.principals), DEV_NAME]
+    check_issuers(settings.issuers)
+    check_mappings(
+        settings.mappings,
+        (each.name for each in settings.issuers),
+        names,
+        settings.service_account,
+        [each.name for each in settings.client_bundles],
+    )
+    wanted = "off" if settings.tls is None else settings.tls.client_certificates
+    check_client_certificates(wanted, settings.listen, bool(settings.client_bundles))
 
 
 def _check_numbers(settings: Settings) -> None:
@@ -321,39 +353,6 @@ def _check_numbers(settings: Settings) -> None:
     _require(
         settings.log_level in ("debug", "info", "warning", "error"), "log_level: must be debug, info, warning or error"
     )
-
-
-def _check_principals(settings: Settings) -> None:
-    principals = settings.principals
-    names = [principal.name for principal in principals]
-    _require(len(set(names)) == len(names), "two principals have the same name")
-    _check_policies(principals)
-    taken = settings.dev and DEV_NAME in names
-    _require(not taken, f"principal {DEV_NAME}: --dev adds a principal of this name; choose another name")
-    for principal in principals:
-        _require(ACCOUNT.fullmatch(principal.account), f"principal {principal.name}: account must be 12 digits")
-        own = principal.account == settings.service_account
-        _require(not own, f"principal {principal.name}: account {principal.account} is reserved: it is service_account")
-        _check_arn(principal)
-
-
-def _check_policies(principals: list[PrincipalSettings]) -> None:
-    """A principal without policies once had full access, so that leaving them out must not mean none in silence."""
-    without = [principal.name for principal in principals if principal.policies is None]
-    _require(
-        not without,
-        f'principals without policies: {", ".join(without)}. Give each of them policies = ["full-access"], to let it do'
-        " everything in its account, as before, or policies = [], to let it do only what key policies and grants allow",
-    )
-
-
-def _check_arn(principal: PrincipalSettings) -> None:
-    parts = principal.arn.split(":", 5)
-    well_formed = len(parts) == 6 and parts[0] == "arn" and all(parts[index] for index in (1, 2, 5))
-    example = f"arn:aws:iam::{principal.account}:role/NAME"
-    _require(well_formed, f"principal {principal.name}: arn {principal.arn!r} must have the form {example}")
-    same = parts[4] == principal.account
-    _require(same, f"principal {principal.name}: arn is of account {parts[4]!r}, but account is {principal.account}")
 
 
 def _check_doors(settings: Settings) -> None:

@@ -133,7 +133,7 @@ class MissingAuthenticationTokenException(KMSError):
 
 
 class UnrecognizedClientException(KMSError):
-    """The bearer token or the access key is unknown, or the request has a session token."""
+    """The bearer token or the access key is unknown, not yet valid, or for another audience."""
 
     status = "UNAUTHENTICATED"
 
@@ -151,7 +151,7 @@ class InvalidSignatureException(KMSError):
 
 
 class ExpiredTokenException(KMSError):
-    """The token has expired. Not answered yet: tokens do not expire."""
+    """The token has expired. For a bearer token the text gives the server's time."""
 
     status = "UNAUTHENTICATED"
 

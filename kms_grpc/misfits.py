@@ -11,6 +11,7 @@ class ConfigurationError(Exception):
     """The configuration cannot be used. The text names the setting and says what to change."""
 
 
+_INDEX = re.compile(r"\[[^]]*\]")
 _MISFIT = re.compile(r"(?P<text>.*?)(?: - at `\$\.?(?P<place>.*)`)?")
 
 
@@ -25,7 +26,7 @@ def misfit_text(error: str, known: Mapping[str, Sequence[str]]) -> str:
     words = re.findall(r"`([^`]*)`", text)
     if text.startswith("Object"):
         setting = f"{place}.{words[0]}" if place else words[0]
-        return f"{setting}: {'is missing' if 'missing' in text else _meant(place.partition('[')[0], words[0], known)}"
+        return f"{setting}: {'is missing' if 'missing' in text else _meant(_INDEX.sub('', place), words[0], known)}"
     return f"{place}: must be {words[0]}, not {words[1]}" if len(words) == 2 else f"{place}: {text}"
 
 

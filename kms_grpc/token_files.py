@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import stat
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from kms_grpc.misfits import ConfigurationError
+
+TOKEN_LENGTH_MINIMUM: Final = 16
+
+
+class TokenDigest(NamedTuple):
+    """A token as it is kept: enough to know it again, and to hide it in logs."""
+
+    length: int
+    digest: bytes
+    """SHA-256."""
+
+
+def digest_of_token(token: str) -> TokenDigest:
+    """Raises ConfigurationError for a token that no header can carry, or that is too short."""
+    if len(token) < TOKEN_LENGTH_MINIMUM or not token.isascii() or not token.isprintable() or " " in token:
+        raise ConfigurationError(
+            f"its token must have at least {TOKEN_LENGTH_MINIMUM} characters, all of them printable ASCII, and no"
+            " spaces"
+        )
+    return TokenDigest(len(token), hashlib.sha256(token.encode()).digest())
 
 
 def read_token(path: Path) -> str:

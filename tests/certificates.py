@@ -59,6 +59,15 @@ class Authority:
         extensions = [alternative(names)] if names else []
         return self._signed(named("server"), key, extensions, since, until), in_pem(key)
 
+    def client(
+        self, *names: x509.GeneralName, subject: x509.Name | None = None, until: timedelta = DAY
+    ) -> tuple[bytes, bytes]:
+        """Returns a certificate with these names in subjectAltName, and its key, both in PEM."""
+        key = ec_key()
+        extensions = [x509.SubjectAlternativeName(names)] if names else []
+        subject = x509.Name([]) if subject is None else subject
+        return self._signed(subject, key, extensions, -DAY, until), in_pem(key)
+
     def _signed(self, subject: x509.Name, key: Any, extensions: Sequence[Any], since: Any, until: Any) -> bytes:
         now = datetime.now(UTC)
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self.name).public_key(key.public_key())

@@ -148,7 +148,7 @@ def service_event(
 def access_key_event(
     name: str, region: str, principal: Principal, access_key_id: str, time_ns: int
 ) -> tuple[str, bytes]:
-    """Returns event id and record of CreateAccessKey or DeleteAccessKey, which are commands on the data directory.
+    """Returns event id and record of CreateAccessKey, DeleteAccessKey or CreateSession: commands on the data directory.
 
     Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/cloudtrail-integration.html"""
     event_id = new_id()

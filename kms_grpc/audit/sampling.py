@@ -25,18 +25,22 @@ PEERS: Final = 1024
 @dataclass(slots=True)
 class _Allowance:
     seen: float
-    left: float = BURST
+    left: float
     skipped: int = 0
 
 
 class RefusalSampling:
-    """The allowances of all peers of one worker. Thread-safe. `clock` gives seconds."""
+    """The allowances of all peers of one worker. Thread-safe. `clock` gives seconds. A peer may have `burst` refusals,
+    and `per_second` more each second."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, burst: float = BURST, per_second: float = PER_SECOND
+    ) -> None:
         self._clock = clock
+        self._burst, self._per_second = burst, per_second
         self._lock = threading.Lock()
         self._peers: OrderedDict[str, _Allowance] = OrderedDict()
-        self._others = _Allowance(clock())
+        self._others = _Allowance(clock(), burst)
         self._of_forgotten = 0
         self.not_written = 0
         """Refusals that were not written since the start."""
@@ -47,7 +51,7 @@ class RefusalSampling:
         with self._lock:
             now = self._clock()
             allowance = self._allowance(network(peer), now)
-            allowance.left = min(BURST, allowance.left + (now - allowance.seen) * PER_SECOND)
+            allowance.left = min(self._burst, allowance.left + (now - allowance.seen) * self._per_second)
             allowance.seen = now
             if allowance.left < 1:
                 allowance.skipped += 1
@@ -65,12 +69,12 @@ class RefusalSampling:
             return known
         if len(self._peers) >= PEERS and not self._forget(now):
             return self._others
-        return self._peers.setdefault(peer, _Allowance(now))
+        return self._peers.setdefault(peer, _Allowance(now, self._burst))
 
     def _forget(self, now: float) -> bool:
         """Forget the peer that was refused longest ago, if its allowance is whole again."""
         name, oldest = next(iter(self._peers.items()))
-        if now - oldest.seen < BURST / PER_SECOND:
+        if now - oldest.seen < self._burst / self._per_second:
             return False
         del self._peers[name]
         self._of_forgotten += oldest.skipped

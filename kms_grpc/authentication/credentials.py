@@ -44,3 +44,5 @@ class Credentials(NamedTuple):
     """The deadline of the call in time.monotonic_ns(); None for none."""
     signed: SignedRequest | None = None
     """The request, if the front door takes signed requests; `token` has no meaning then."""
+    certificate: bytes | None = None
+    """The client certificate of the connection (DER), of which TLS has verified that the caller has its key."""

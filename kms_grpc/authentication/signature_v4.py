@@ -33,6 +33,7 @@ from kms_grpc.authentication.signing_key import (
     hex_digest,
 )
 from kms_grpc.errors import (
+    ExpiredTokenException,
     IncompleteSignatureException,
     InvalidSignatureException,
     KMSError,
@@ -55,6 +56,9 @@ MISMATCH: Final = (
     " and signing method. Consult the service documentation for details."
 )
 UNKNOWN: Final = "The security token included in the request is invalid."
+EXPIRED: Final = "The security token included in the request is expired"
+SESSION_TOKEN: Final = b"x-amz-security-token"
+"""The header of a session token. Like all of `x-amz-` it must be signed."""
 
 
 class Signer(NamedTuple):
@@ -65,6 +69,8 @@ class Signer(NamedTuple):
     """Maps (date, region) to a signing key."""
     keep: Callable[[bytes, bytes, SigningKey], None]
     """Keeps the key of (date, region), which has verified a signature."""
+    ends_ns: int | None = None
+    """The first moment at which a temporary key is refused as expired, ns since 1970; None for a permanent one."""
 
 
 class Signers(Protocol):
@@ -74,6 +80,25 @@ class Signers(Protocol):
 
     def find_warm(self, access_key_id: str) -> Signer | None:
         """Returns the signer without reading from disk; None if the disk is needed."""
+
+
+class SessionSigners(Protocol):
+    """Finds the signer of a request by its temporary access key id and the session token that came with it."""
+
+    def find(self, access_key_id: str, token: bytes) -> Signer | None: ...
+
+    def find_warm(self, access_key_id: str, token: bytes) -> Signer | None:
+        """Returns the signer of a token that was opened before."""
+
+
+class NoSessions:
+    """Implements SessionSigners where there are none."""
+
+    def find(self, access_key_id: str, token: bytes) -> Signer | None:
+        """See SessionSigners."""
+        return None
+
+    find_warm = find
 
 
 class FixedSigners:
@@ -114,26 +139,31 @@ class Scope(NamedTuple):
     """Date, region, service and terminator, as the signature covers them."""
 
 
+NO_SESSIONS: Final = NoSessions()
+FindSigner = Callable[[str], Signer | None]
+FindSession = Callable[[str, bytes], Signer | None]
+
+
 class SignatureV4:
     """Implements base.Authentication. A request may differ from the clock `wall_ns` by at most SKEW_SECONDS."""
 
-    def __init__(self, signers: Signers, wall_ns: Callable[[], int]) -> None:
-        self._signers = signers
+    def __init__(self, signers: Signers, wall_ns: Callable[[], int], sessions: SessionSigners = NO_SESSIONS) -> None:
+        self._signers, self._sessions = signers, sessions
         self._wall_ns = wall_ns
 
     def principal(self, credentials: Credentials) -> Principal:
         """Raises MissingAuthenticationTokenException, IncompleteSignatureException, UnrecognizedClientException,
-        InvalidSignatureException."""
-        return self._verified(credentials, self._signers.find)
+        InvalidSignatureException, ExpiredTokenException."""
+        return self._verified(credentials, self._signers.find, self._sessions.find)
 
     def warm_principal(self, credentials: Credentials) -> Principal | None:
         """See Authentication."""
         try:
-            return self._verified(credentials, self._signers.find_warm)
+            return self._verified(credentials, self._signers.find_warm, self._sessions.find_warm)
         except KMSError:
             return None
 
-    def _verified(self, credentials: Credentials, find: Callable[[str], Signer | None]) -> Principal:
+    def _verified(self, credentials: Credentials, find: FindSigner, find_session: FindSession) -> Principal:
         request = credentials.signed
         assert request is not None
         _refuse_other_forms(request)
@@ -142,12 +172,15 @@ class SignatureV4:
         moment = _check_headers(request, scope)
         _check_scope(scope, moment)
         _check_moment(moment, self._wall_ns() // 10**9)
-        signer = find(scope.access_key_id)
+        token = request.headers.get(SESSION_TOKEN)
+        signer = find(scope.access_key_id) if token is None else find_session(scope.access_key_id, token)
         if signer is None:
             raise UnrecognizedClientException(UNKNOWN)
         key = signer.signing_key(scope.date, scope.region)
         if not hmac.compare_digest(signature_of(key, request, scope, moment), signature):
             raise InvalidSignatureException(MISMATCH)
+        if signer.ends_ns is not None and self._wall_ns() >= signer.ends_ns:
+            raise ExpiredTokenException(EXPIRED)
         signer.keep(scope.date, scope.region, key)
         _verified_scopes.keep(stated, scope)
         return signer.principal
@@ -281,10 +314,6 @@ def _refuse_other_forms(request: SignedRequest) -> None:
         )
     if algorithm != ALGORITHM:
         raise IncompleteSignatureException("Authorization header must begin with AWS4-HMAC-SHA256.")
-    if b"x-amz-security-token" in request.headers:
-        raise UnrecognizedClientException(
-            "Session tokens are not supported: sign with an access key alone, without x-amz-security-token."
-        )
 
 
 def _check_headers(request: SignedRequest, scope: Scope) -> bytes:

@@ -18,7 +18,7 @@ https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-exter
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from kms_grpc.authorization.base import DecidingStep, Decision, Question
 from kms_grpc.authorization.caller import Caller, caller_of
@@ -65,14 +65,24 @@ Covering = tuple[tuple[Statement, ...], tuple[Statement, ...]]
 NO_STATEMENTS: Final = Statements(())
 
 
+class _Met(NamedTuple):
+    """The callers that were met since these identities are in force."""
+
+    identities: Mapping[str, Identity]
+    callers: dict[Principal, tuple[Caller, Statements]]
+
+
 class Policies:
     """Implements base.Authorizer."""
 
-    def __init__(self, identities: Mapping[str, Identity], key_policies: KeyPolicies = default_statements) -> None:
-        """`identities`: the policies and tags of the principals, by their names."""
+    def __init__(
+        self, identities: Callable[[], Mapping[str, Identity]], key_policies: KeyPolicies = default_statements
+    ) -> None:
+        """`identities` returns the policies and tags of the principals in force, by their names: the same object until
+        others are in force."""
         self._identities = identities
         self._key_policies = key_policies
-        self._callers: dict[Principal, tuple[Caller, Statements]] = {}
+        self._met = _Met({}, {})
 
     def decide(self, question: Question) -> Decision:
         """See base.Authorizer. The decision names the statement that denied or allowed."""
@@ -83,8 +93,7 @@ class Policies:
         return self._decide(question, compiled(policy))
 
     def _decide(self, question: Question, key_policy: Statements) -> Decision:
-        found = self._callers.get(question.principal)
-        caller, own = self._met(question.principal) if found is None else found
+        caller, own = self._caller(question.principal)
         reading = Reading(question, caller)
         step, by = _answer(reading, key_policy.about(question.action), own.about(question.action))
         read = ALWAYS | reading.read if reading.read else ALWAYS
@@ -93,12 +102,17 @@ class Policies:
             return Decision(allowed, read, step, grant=by.grant_id)
         return Decision(allowed, read, step, by and by.named)
 
-    def _met(self, principal: Principal) -> tuple[Caller, Statements]:
-        identity = self._identities.get(principal.name, NO_POLICIES)
-        if len(self._callers) >= _CALLERS:
-            self._callers.clear()
-        met = self._callers[principal] = caller_of(principal, identity.tags), identity.statements
-        return met
+    def _caller(self, principal: Principal) -> tuple[Caller, Statements]:
+        met, identities = self._met, self._identities()
+        if met.identities is not identities:
+            met = self._met = _Met(identities, {})
+        found = met.callers.get(principal)
+        if found is None:
+            identity = identities.get(principal.name, NO_POLICIES)
+            if len(met.callers) >= _CALLERS:
+                met.callers.clear()
+            found = met.callers[principal] = caller_of(principal, identity.tags), identity.statements
+        return found
 
 
 def _answer(reading: Reading, of_key: Covering, own: Covering) -> Answer:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from kms_grpc.authentication.moments import iso_time
 from kms_grpc.authorization.base import Question
 from kms_grpc.authorization.caller import Caller
 
@@ -151,6 +152,12 @@ def _context_keys(question: Question, caller: Caller, suffix: str) -> Found:
     return tuple(question.encryption_context)
 
 
+def _token_issue_time(question: Question, caller: Caller, suffix: str) -> Found:
+    """Returns the time for temporary credentials: sessions and assertions."""
+    issued_ns = question.principal.issued_ns
+    return None if issued_ns is None else (iso_time(issued_ns),)
+
+
 def _called(name: str) -> Find:
     """Returns a function that asks the call itself."""
     lower = name.lower()
@@ -166,7 +173,7 @@ ABSENT: Final = (
     "aws:VpceAccount", "aws:VpceOrgID", "aws:VpceOrgPaths", "aws:VpcSourceIp", "aws:SourceAccount", "aws:SourceArn",
     "aws:SourceOrgID", "aws:SourceOrgPaths", "aws:ResourceOrgID", "aws:ResourceOrgPaths", "aws:CalledVia",
     "aws:CalledViaFirst", "aws:CalledViaLast", "aws:MultiFactorAuthPresent", "aws:MultiFactorAuthAge", "aws:referer",
-    "aws:FederatedProvider", "aws:SourceIdentity", "aws:TokenIssueTime", "aws:AssumedRoot",
+    "aws:FederatedProvider", "aws:SourceIdentity", "aws:AssumedRoot",
     "aws:Ec2InstanceSourceVpc", "aws:Ec2InstanceSourcePrivateIPv4", "aws:ChatbotSourceArn", "aws:SignInSessionArn",
     "aws:UserIdentityStoreArn", "ec2:RoleDelivery", "ec2:SourceInstanceArn", "lambda:SourceFunctionArn",
     # of operations that are not built
@@ -174,7 +181,7 @@ ABSENT: Final = (
     "kms:EncapsulationAlgorithm", "kms:PrimaryRegion", "kms:ReplicaRegion",
     "kms:MultiRegionKeyType", "kms:RecipientAttestation:",
 )  # fmt: skip
-"""Keys that AWS documents and no request here has: this service cannot know them, has no sessions yet, or does not have
+"""Keys that AWS documents and no request here has: this service cannot know them, or does not have
 the operations that fill them."""
 _ABSENT_MANY: Final = {
     "aws:PrincipalOrgPaths", "aws:CalledVia", "aws:SourceOrgPaths", "aws:ResourceOrgPaths", "aws:VpceOrgPaths",
@@ -191,6 +198,7 @@ TABLE: Final = (
     ConditionKey("aws:ViaAWSService", "principal", _is_service),
     ConditionKey("aws:username", "principal", _username),
     ConditionKey("aws:userid", "principal", _userid),
+    ConditionKey("aws:TokenIssueTime", "principal", _token_issue_time),
     ConditionKey("kms:CallerAccount", "principal", _account),
     ConditionKey("aws:ResourceAccount", "key", _resource_account),
     ConditionKey("kms:KeySpec", "key", _key_or_call("kms:keyspec", _spec)),

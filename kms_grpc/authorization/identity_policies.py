@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from kms_grpc.authorization.base import PolicyKind
-from kms_grpc.authorization.document import BYTES_LIMIT
 from kms_grpc.authorization.parsing import parse
 from kms_grpc.authorization.policy import Statement, Statements
-from kms_grpc.config import PrincipalSettings
+from kms_grpc.configured_files import DISK, NamedFiles
 from kms_grpc.errors import KMSError
+from kms_grpc.issuer_settings import MappingSettings
 from kms_grpc.misfits import ConfigurationError
+from kms_grpc.principal_settings import PrincipalSettings, is_inline, policy_file
 
 _LISTS: Final = ("kms:List*", "kms:DescribeKey", "kms:DescribeCustomKeyStores")
 _DESCRIBES: Final = ("kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:GetKeyLastUsage")
@@ -68,14 +68,16 @@ class Identity(NamedTuple):
 NO_POLICIES: Final = Identity(Statements(()), {})
 
 
-def identities(principals: Iterable[PrincipalSettings]) -> dict[str, Identity]:
-    """Returns the identities of configured principals by name. Raises ConfigurationError."""
-    return {each.name: identity(each.name, each.policies or (), each.tags) for each in principals}
+def identities(
+    principals: Iterable[PrincipalSettings | MappingSettings], files: NamedFiles = DISK
+) -> dict[str, Identity]:
+    """Returns the identities of principals, and of those that mappings make, by name. Raises ConfigurationError."""
+    return {each.name: identity(each.name, each.policies or (), each.tags, files) for each in principals}
 
 
-def identity(principal: str, policies: Sequence[str], tags: Mapping[str, str]) -> Identity:
+def identity(principal: str, policies: Sequence[str], tags: Mapping[str, str], files: NamedFiles = DISK) -> Identity:
     """Returns the identity that settings describe. Raises ConfigurationError with the place in the policy."""
-    read = (_read(principal, index, each) for index, each in enumerate(policies))
+    read = (_read(principal, index, each, files) for index, each in enumerate(policies))
     return Identity(Statements(tuple(statement for one in read for statement in one)), tags)
 
 
@@ -92,14 +94,9 @@ def label(index: int, policy: str) -> str:
     return f"policies[{index}]" if is_inline(policy) else policy
 
 
-def is_inline(policy: str) -> bool:
-    """Returns whether a setting is a policy document itself."""
-    return policy.lstrip().startswith("{")
-
-
-def _read(principal: str, index: int, policy: str) -> tuple[Statement, ...]:
+def _read(principal: str, index: int, policy: str, files: NamedFiles) -> tuple[Statement, ...]:
     try:
-        return parse(_document(policy), PolicyKind.IDENTITY, label(index, policy))
+        return parse(_document(policy, files), PolicyKind.IDENTITY, label(index, policy))
     except KMSError as error:
         raise ConfigurationError(f"principal {principal}: policy {label(index, policy)}: {error.text}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -112,10 +109,10 @@ def _read(principal: str, index: int, policy: str) -> tuple[Statement, ...]:
         ) from None
 
 
-def _document(policy: str) -> str:
+def _document(policy: str, files: NamedFiles) -> str:
     if is_inline(policy):
         return policy
-    if "/" in policy or policy.endswith(".json"):
-        with Path(policy).open("rb") as file:
-            return file.read(BYTES_LIMIT + 1).decode()
-    return document_of(policy)
+    path = policy_file(policy)
+    if path is None:
+        return document_of(policy)
+    return files.text(path)

@@ -16,18 +16,18 @@ from kms_grpc.bench.http_echo import echo_doors
 from kms_grpc.config import Settings
 from kms_grpc.endpoints.doors import Beside
 from kms_grpc.processes import worker
-from kms_grpc.processes.child_protocol import die_with
+from kms_grpc.processes.child_protocol import Taken, die_with
 
 MODULE = "kms_grpc.bench.server_process"
 
 
-def _worker(settings: Settings, index: int) -> app.Worker:
-    return app.Worker(settings, index, Beside(echo_handlers(str(index)), echo_doors))
+def _worker(settings: Settings, index: int, taken: Taken) -> app.Worker:
+    return app.Worker(settings, index, taken, Beside(echo_handlers(str(index)), echo_doors))
 
 
 def _serve() -> int:
     die_with(int(sys.argv[2]), signal.SIGTERM)
-    return app.serve(config.from_json(sys.stdin.buffer.read()), MODULE)
+    return app.serve(config.from_json(sys.stdin.buffer.read()), module=MODULE)
 
 
 ROLES: dict[str, Callable[[], int]] = {

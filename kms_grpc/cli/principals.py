@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kms_grpc.cli.credentials import check, settings_of, token
 from kms_grpc.cli.options import Command, failing_cleanly, output_option
 from kms_grpc.cli.output import JSON, print_done, print_facts, print_json, print_table
 from kms_grpc.config import DATA_DIR, ConfigurationError, Settings, given, load
 
 if TYPE_CHECKING:
+    from kms_grpc.issuer_settings import MappingSettings
     from kms_grpc.model.access_key import AccessKey
+    from kms_grpc.model.principal import Principal
+    from kms_grpc.principal_settings import PrincipalSettings
     from kms_grpc.registry.shards import Shard
 
 
@@ -37,7 +41,7 @@ def _server_options(command: Command) -> Command:
 
 @click.group(short_help="Callers, their policies and access keys.")
 def principals() -> None:
-    """Show callers with their policies, and manage their access keys, with which AWS's own clients sign.
+    """Show callers with their policies, make tokens, and manage access keys, with which AWS's own clients sign.
 
     Callers are set in the configuration file. Access keys are in the data directory: their commands work beside the
     running server and need permission to read the root key.
@@ -59,7 +63,9 @@ def principals() -> None:
 )
 @output_option
 def list_principals(config_file: Path, output: str) -> None:
-    """List the callers of a configuration with their policies. The policies are read as the server reads them.
+    """List the callers of a configuration with their policies, read as the server reads them.
+
+    A mapping, which makes callers from signed assertions, is listed with the template of their ARNs.
 
     \b
     kms-grpc principals list --config kms.toml
@@ -67,9 +73,8 @@ def list_principals(config_file: Path, output: str) -> None:
     from kms_grpc.authorization.identity_policies import identities, label
 
     try:
-        # The regions may be given to `serve` alone, and no caller depends on them.
-        regions = given(config_file, {}).get("regions") or ["eu-central-1"]
-        callers = load(config_file, {"regions": regions}).principals
+        settings = settings_of(config_file)
+        callers: list[PrincipalSettings | MappingSettings] = [*settings.principals, *settings.mappings]
         identities(callers)
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
@@ -81,6 +86,59 @@ def list_principals(config_file: Path, output: str) -> None:
         print_table(
             ["Name", "Arn", "Policies"], [[each.name, each.arn, _shown(policies[each.name])] for each in callers]
         )
+
+
+@principals.command()
+@click.argument("name")
+@click.option(
+    "--seconds",
+    type=click.IntRange(900, 43_200),
+    default=3600,
+    show_default=True,
+    help="How long the session lasts.",
+)
+@_server_options
+def session(name: str, seconds: int, data_dir: str | None, config_file: Path | None, dev: bool, output: str) -> None:
+    """Make a temporary access key with a session token, for AWS's own clients, of the caller NAME.
+
+    It works until its time is over, or until the caller is removed or its ARN, policies or tags change.
+
+    \b
+    kms-grpc principals session orders --config kms.toml --seconds 900
+    """
+    from kms_grpc import app
+    from kms_grpc.principal_settings import digest_of
+    from kms_grpc.registry.sessions import create_session
+
+    with _default_shard(data_dir, config_file, dev, output) as (settings, shard, now_ns):
+        principal = _caller(settings, name)
+        entry = next(each for each in app.callers(settings) if each.name == name)
+        made = create_session(shard, principal, digest_of(entry), seconds, now_ns)
+    facts = {
+        "AccessKeyId": made.access_key_id,
+        "SecretAccessKey": made.secret,
+        "SessionToken": made.token,
+        "Expiration": _shown_time(made.ends),
+    }
+    if output == JSON:
+        print_json({"Credentials": facts})
+    else:
+        print_facts(facts)
+        click.echo("It is not shown again: store it for the caller now.")
+
+
+def _caller(settings: Settings, name: str) -> Principal:
+    from kms_grpc import app
+
+    known = app.principals(settings)
+    if name not in known:
+        configured = ", ".join(known) or "none: give --config FILE, or --dev"
+        raise click.UsageError(f"{name} is no caller of this server. Configured callers: {configured}")
+    return known[name]
+
+
+principals.add_command(check)
+principals.add_command(token)
 
 
 def _shown(policies: list[str]) -> str:
@@ -107,15 +165,10 @@ def create(name: str, data_dir: str | None, config_file: Path | None, dev: bool,
     \b
     kms-grpc principals access-key create orders --config kms.toml
     """
-    from kms_grpc import app
     from kms_grpc.registry.access_keys import create_access_key
 
     with _default_shard(data_dir, config_file, dev, output) as (settings, shard, now_ns):
-        principal = app.principals(settings).get(name)
-        if principal is None:
-            known = ", ".join(app.principals(settings)) or "none: give --config FILE, or --dev"
-            raise click.UsageError(f"{name} is no caller of this server. Configured callers: {known}")
-        made, secret = create_access_key(shard, principal, now_ns)
+        made, secret = create_access_key(shard, _caller(settings, name), now_ns)
     facts = {**_described(made), "SecretAccessKey": secret}
     if output == JSON:
         print_json({"AccessKey": facts})
@@ -160,12 +213,15 @@ def list_(data_dir: str | None, config_file: Path | None, dev: bool, output: str
 
 
 def _described(access_key: AccessKey) -> dict[str, str]:
-    created = datetime.fromtimestamp(access_key.created_ns // 10**9, UTC)
     return {
         "AccessKeyId": access_key.access_key_id,
         "UserName": access_key.principal,
-        "CreateDate": created.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "CreateDate": _shown_time(access_key.created_ns // 10**9),
     }
+
+
+def _shown_time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _command() -> list[str]:

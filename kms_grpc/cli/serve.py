@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from kms_grpc.cli.exports import announcement
-from kms_grpc.config import ConfigurationError, load
+from kms_grpc.config import ConfigurationError, Source, load
 
 
 @click.command(short_help="Serve keys of one or more regions.")
@@ -79,7 +79,7 @@ def serve(
         click.echo(announcement(settings), err=True)
     from kms_grpc import app
 
-    return app.serve(settings)
+    return app.serve(settings, Source(config_file, given))
 
 
 def _tls(certificate: str | None, key: str | None) -> dict[str, str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from mmap import mmap
 from typing import Any, Final
 
@@ -50,6 +52,10 @@ class Word:
     def value(self) -> int:
         """The current value, read with acquire order."""
         return int(lib.kms_word_read(self._address))
+
+    def reader(self) -> Callable[[], int]:
+        """Returns a function that returns the current value, for calls that are made often."""
+        return partial(lib.kms_word_read, self._address)
 
     def bump(self) -> None:
         """Adds one atomically, with release order: a process that reads the new value sees all earlier writes."""

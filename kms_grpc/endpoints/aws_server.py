@@ -166,7 +166,7 @@ class AwsDoor:
             if request.method in (b"GET", b"HEAD") and request.path in HEALTH_PATHS:
                 return 200, HEALTHY, request_id.encode(), TEXT
             operation = self._operation(request)
-            credentials = _credentials(request, connection.host, request_id, repeatable)
+            credentials = _credentials(request, connection, request_id, repeatable)
             if isinstance(operation, Unserved):
                 return self._refuse(operation, credentials, request.body)
             if operation.warm and len(request.body) <= INLINE_BYTES:
@@ -232,11 +232,14 @@ class AwsDoor:
         return operation
 
 
-def _credentials(request: Request, peer: str, request_id: str, repeatable: bool) -> Credentials:
+def _credentials(request: Request, connection: HttpConnection, request_id: str, repeatable: bool) -> Credentials:
     headers = request.headers
     signed = SignedRequest(request.method, request.path, request.query, headers, request.body)
     agent = headers.get(b"user-agent", b"").decode("latin-1")
-    return Credentials(None, called_region(signed), request_id, repeatable, peer, agent, None, signed)
+    region = called_region(signed)
+    return Credentials(
+        None, region, request_id, repeatable, connection.host, agent, None, signed, connection.certificate
+    )
 
 
 def _refused(error: KMSError, request_id: str) -> Reply:

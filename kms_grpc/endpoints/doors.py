@@ -42,9 +42,14 @@ class Doors:
         worker: int,
         beside: Beside = NOTHING_BESIDE,
     ) -> None:
+        in_force = executor.service.in_force
+
+        def client_cas() -> str:
+            return "" if in_force is None else in_force.current().certificates.pem
+
         self._blocking_pool = BlockingPool(executor, settings.limits)
         operations = tuple(table)
-        self._tls = None if settings.tls is None else ServerTls(settings.tls)
+        self._tls = None if settings.tls is None else ServerTls(settings.tls, client_cas=client_cas)
         self._doors: list[Door] = []
         self._aws: AwsServer | None = None
         if settings.aws_listen is not None:

@@ -72,7 +72,9 @@ class GrpcServer:
         self._bulk = Bulk(executor, settings.limits, blocking_pool, self._answers)
         self._streams = Streams(executor, settings.limits, blocking_pool, self._answers)
         self._judge = partial(error_of, executor.service)
-        self.calls = CallLimit(settings.limits.calls, self._judge)
+        has_certificates = tls is not None and tls.asks_clients and not settings.listen.startswith("unix:")
+        grpc_metadata.asks_clients = has_certificates
+        self.calls = CallLimit(settings.limits.calls, self._judge_but_certificates if has_certificates else self._judge)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
         self.port = 0
@@ -128,6 +130,11 @@ class GrpcServer:
             return self._server.add_insecure_port(listen)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {listen}: {error}") from None
+
+    def _judge_but_certificates(self, credentials: Credentials) -> KMSError | None:
+        """Returns the error of a call whose caller is unknown. A caller with a certificate alone is judged when the
+        message has come: gRPC tells the certificate no sooner."""
+        return None if credentials.token is None else self._judge(credentials)
 
     def _handlers(self, operation: Operation) -> MethodHandlers:
         usual, timed = self._serving(operation)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, cast
@@ -83,6 +84,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._shared, self.peer, self.host = shared, peer, host
         self.is_stranger = True
         """True until a call on the connection was verified."""
+        self.certificate: bytes | None = None
+        """The client certificate (DER), if there is one."""
         self.opening: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport | None = None
         self._parser = RequestParser(self._take, shared.largest)
@@ -101,6 +104,9 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        encrypted = transport.get_extra_info("ssl_object")
+        if encrypted is not None and encrypted.context.verify_mode is not ssl.CERT_NONE:
+            self.certificate = encrypted.getpeercert(binary_form=True)
         self._deadline = self._shared.loop.time() + HEAD_SECONDS
 
     def connection_lost(self, _: Exception | None) -> None:

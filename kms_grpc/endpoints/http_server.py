@@ -13,7 +13,7 @@ import socket
 import ssl
 from typing import Final
 
-from kms_grpc.addresses import network
+from kms_grpc.addresses import network, unmapped
 from kms_grpc.endpoints.http_connection import HEAD_SECONDS, HttpConnection, Shared
 from kms_grpc.endpoints.peers import LOCAL
 
@@ -73,8 +73,8 @@ class HttpServer:
             except OSError as error:
                 self._rest(error)
                 return
-            host = where[0] if isinstance(where, tuple) and accepted.family != socket.AF_UNIX else LOCAL
-            self._admit(accepted, host)
+            is_ip = isinstance(where, tuple) and accepted.family != socket.AF_UNIX
+            self._admit(accepted, unmapped(where[0]) if is_ip else LOCAL)
 
     def _rest(self, error: OSError) -> None:
         """Accepts nothing for a moment: with no descriptor left the socket would be ready again at once."""

@@ -32,17 +32,32 @@ _log = logging.getLogger(__name__)
 class ServerTls:
     """Holds the certificate in use. Raises ConfigurationError if the first pair is invalid."""
 
-    def __init__(self, files: Tls, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        files: Tls,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        client_cas: Callable[[], str] = lambda: "",
+    ) -> None:
+        """`client_cas` returns the CAs (PEM) that vouch for client certificates now, for handshakes."""
         self._files = files
         self._now = now
+        self._client_cas = client_cas
+        self._cas = self._wanted_cas()
         self._seen = certificate.identity(files)
         self._certified = certificate.read(files, now())
-        self._context = _context(self._certified)
+        self._context = self._context_with(self._certified)
         self._for_grpc: deque[grpc.ServerCertificateConfiguration] = deque(maxlen=1)
         self._refused = ""
         renewed: Any = self._renewed  # may return None for "unchanged", which the stubs' type omits
         # Kept here because gRPC uses them at each handshake without holding a reference.
-        self.credentials = grpc.dynamic_ssl_server_credentials(_configuration(self._certified), renewed)
+        self.credentials = grpc.dynamic_ssl_server_credentials(
+            self._configuration(self._certified), renewed, files.client_certificates == "required"
+        )
+
+    @property
+    def asks_clients(self) -> bool:
+        """True if callers are asked for certificates."""
+        return self._files.client_certificates != "off"
 
     @property
     def seconds_to_expiry(self) -> int:
@@ -50,7 +65,7 @@ class ServerTls:
 
     def context(self) -> ssl.SSLContext:
         """Returns a context for a listener that uses Python's ssl. Each handshake takes the certificate then in use."""
-        listener = _context(self._certified)
+        listener = self._context_with(self._certified)
 
         def choose(connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
             connection.context = self._context
@@ -69,12 +84,16 @@ class ServerTls:
 
     def look(self) -> None:
         """Use the pair in the files if it is new and valid."""
-        found = certificate.identity(self._files)
+        found, cas = certificate.identity(self._files), self._wanted_cas()
+        if cas != self._cas:
+            self._cas = cas
+            self._context = self._context_with(self._certified)
+            self._for_grpc.append(self._configuration(self._certified))
         if found == self._seen:
             return
         try:
             certified = certificate.read(self._files, self._now())
-            context = _context(certified)
+            context = self._context_with(certified)
         except ConfigurationError as error:
             self._refuse(str(error))
         else:
@@ -86,7 +105,7 @@ class ServerTls:
         if (certified.chain, certified.key) == (self._certified.chain, self._certified.key):
             return
         self._certified, self._context = certified, context
-        self._for_grpc.append(_configuration(certified))
+        self._for_grpc.append(self._configuration(certified))
         facts = {"names": " ".join(certified.names), "expires": certified.expires.isoformat()}
         _log.info("the TLS certificate was renewed", extra=facts)
 
@@ -103,9 +122,23 @@ class ServerTls:
         except IndexError:
             return None
 
+    def _wanted_cas(self) -> str:
+        return self._client_cas() if self._files.client_certificates != "off" else ""
 
-def _configuration(certified: CertifiedKey) -> grpc.ServerCertificateConfiguration:
-    return grpc.ssl_server_certificate_configuration([(certified.key, certified.chain)])
+    def _configuration(self, certified: CertifiedKey) -> grpc.ServerCertificateConfiguration:
+        roots = self._cas.encode() or None
+        return grpc.ssl_server_certificate_configuration([(certified.key, certified.chain)], roots)
+
+    def _context_with(self, certified: CertifiedKey) -> ssl.SSLContext:
+        """Returns a context that asks for client certificates as the settings say. It resumes no session then: a
+        resumed one shows no certificate and is not verified again."""
+        context = _context(certified)
+        if self.asks_clients:
+            required = self._files.client_certificates == "required"
+            context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+            context.load_verify_locations(cadata=self._cas)
+            context.num_tickets = 0
+        return context
 
 
 def _context(certified: CertifiedKey) -> ssl.SSLContext:

@@ -14,6 +14,8 @@ class Principal(NamedTuple):
     arn: str
     account: str
     service: str | None = None
+    issued_ns: int | None = None
+    """When its temporary credential was issued, ns since 1970; None for a permanent one."""
 
     def within(self, partition: str) -> Principal:
         """Returns the principal with its ARN in a partition. Each partition of AWS has accounts and ARNs of its own,

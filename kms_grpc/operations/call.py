@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,6 +14,7 @@ from kms_grpc.audit.record import AuditRecord, head
 from kms_grpc.audit.sampling import RefusalSampling
 from kms_grpc.authentication.base import Authentication
 from kms_grpc.authentication.credentials import REGION_LENGTH, Credentials
+from kms_grpc.authentication.in_force import InForce
 from kms_grpc.authorization.base import (
     CONTEXT,
     NO_FACTS,
@@ -36,6 +37,11 @@ from kms_grpc.registry.grant_search import GrantSearch, OnKey
 from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard, Shards
 
+FAILURES: Final = 300
+"""Calls whose credentials do not verify that an address may make before they are throttled."""
+FAILURE_RATE: Final = 10
+"""Such calls that it may make each second from then on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -53,12 +59,16 @@ class Service:
     """Services that have an AWS managed key, by the name after `alias/aws/`."""
     sampling: RefusalSampling = field(default_factory=RefusalSampling)
     """Decides which refusals of unknown callers are written."""
+    failures: RefusalSampling = field(default_factory=lambda: RefusalSampling(burst=FAILURES, per_second=FAILURE_RATE))
+    """Counts calls whose credentials do not verify, by peer address. Beyond the rate they are throttled."""
     non_committing_suites: bool = False
     """DecryptStream reads messages whose algorithm suite does not commit to its key."""
     configured: Callable[[str], Principal | None] = lambda arn: None
     """Finds a principal of the configuration by its ARN, in whatever partition."""
     serves_tls: bool = False
     """All TCP ports of the doors use TLS."""
+    in_force: InForce | None = None
+    """The configuration of callers, which a reload replaces. None: it is not reloaded."""
 
 
 class MustWrite(Exception):

@@ -9,12 +9,21 @@ from typing import Any, Final
 from kms_grpc.audit.record import AGENT_LENGTH, AuditRecord, iso_time, new_id
 from kms_grpc.authentication.credentials import REQUEST_ID_LENGTH, Credentials
 from kms_grpc.authorization.base import Decision
-from kms_grpc.errors import AccessDeniedException, Cancelled, DeadlineExceeded, KMSError, KMSInternalException
+from kms_grpc.errors import (
+    AccessDeniedException,
+    Cancelled,
+    DeadlineExceeded,
+    KMSError,
+    KMSInternalException,
+    MissingAuthenticationTokenException,
+    ThrottlingException,
+)
 from kms_grpc.operations.call import Call, Service
 from kms_grpc.operations.operation import Operation, Unserved
 
 log = logging.getLogger(__name__)
 
+TOO_MANY: Final = "Too many calls with credentials that do not verify came from this address. Retry after a moment."
 DEADLINE_MARGIN_NS: Final = 100_000_000
 """A caller cancels a call a little before the deadline that the server computes, since gRPC rounds deadlines up when it
 sends them."""
@@ -44,14 +53,23 @@ def fail(call: Call, problem: Exception) -> KMSError:
     error = problem if isinstance(problem, KMSError) else _internal(call, problem)
     if error is call.refusal:
         return error  # the transaction that counted it holds its record
+    answer = error if call.caller is not None else _throttled(call, error)
     if call.caller is None and not _is_written(call):
-        return error
+        return answer
     call.record.fail(error.code, error.text)
     if call.denial is not None and isinstance(error, AccessDeniedException):
         call.record.additionalEventData = {"authorization": _described(call.denial)}
     for line in (*(row.record for row in call.beside), call.record.line(call.audit_head)):
         call.service.audit_log.append(line)
-    return error
+    return answer
+
+
+def _throttled(call: Call, error: KMSError) -> KMSError:
+    """Counts a credential that did not verify, and returns the error that its sender gets: beyond the rate of the
+    peer's address it is ThrottlingException. A credential that verifies never comes here."""
+    if error.status != "UNAUTHENTICATED" or isinstance(error, MissingAuthenticationTokenException):
+        return error
+    return error if call.service.failures.take(call.credentials.peer) is not None else ThrottlingException(TOO_MANY)
 
 
 def _described(denial: Decision) -> dict[str, Any]:

@@ -6,6 +6,10 @@ output is a socket, on which both sides send one JSON object per line. The child
 `{"beat": N, "able": BOOL}`: a worker from its event loop, the keeper from a thread that watches its work
 (keeper_beats.py). `able` says whether the child can do its work (readiness.py). All other output goes to standard
 error. A child is killed when its supervisor ends.
+
+A changed configuration comes as `{"offer": N}` with a file in memory beside it (SCM_RIGHTS), which has the settings and
+the texts of the files that they name. A worker answers `{"taken": N}` once it has it ready, or `{"refused": "reason",
+"offer": N}`. The configuration is in force in all workers when its number is in the words file (registry/words.py).
 """
 
 from __future__ import annotations
@@ -14,9 +18,11 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -30,6 +36,28 @@ PR_SET_PDEATHSIG: Final = 1
 _log = logging.getLogger(__name__)
 
 
+class Taken(NamedTuple):
+    """A configuration's number, and the texts of the files that it names by their paths."""
+
+    number: int
+    files: dict[str, str]
+
+
+AT_START: Final = Taken(0, {})
+"""No file was read yet: each is read from disk."""
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """A configuration that a worker is to have ready. `raw` is the output of config.to_json."""
+
+    raw: msgspec.Raw
+    taken: Taken
+
+    def settings(self) -> Settings:
+        """Returns the settings."""
+        return config.from_json(bytes(self.raw))
+
+
 class Start(msgspec.Struct, frozen=True):
     """The message to a child. `supervisor` is the pid of its parent; `settings` is the output of config.to_json."""
 
@@ -37,6 +65,7 @@ class Start(msgspec.Struct, frozen=True):
     index: int
     supervisor: int
     settings: msgspec.Raw
+    taken: Taken
 
     @property
     def name(self) -> str:
@@ -44,7 +73,7 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The message from a child. Exactly one of `ready`, `failed` and `beat` is set."""
+    """The message from a child. Exactly one of `ready`, `failed`, `beat`, `taken` and `refused` is set."""
 
     ready: dict[str, Any] | None = None
     failed: str | None = None
@@ -52,12 +81,20 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """The number of the beat that is answered."""
     able: bool = False
     """With `beat`: the child can do its work."""
+    taken: int | None = None
+    """The number of a configuration that the child has ready."""
+    refused: str | None = None
+    """The reason for which a configuration cannot be used."""
+    offer: int | None = None
+    """With `refused`: the number of that configuration."""
 
 
-class Beat(msgspec.Struct, frozen=True):
-    """The question whether a child still responds."""
+class ToChild(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The message to a child that is ready: a question whether it responds, or an offer."""
 
-    beat: int
+    beat: int | None = None
+    offer: int | None = None
+    """The number of a configuration, which is in the file that comes with the message."""
 
 
 def process_name(role: str, index: int) -> str:
@@ -71,8 +108,10 @@ class SupervisorLink:
         self.index = start.index
         self.name = start.name
         self.settings: Settings = config.from_json(bytes(start.settings))
-        self._descriptor = descriptor
+        self.taken = start.taken
+        self._channel = socket.socket(fileno=descriptor)
         self._unread = b""
+        self._files: deque[int] = deque()
 
     @classmethod
     def take(cls) -> SupervisorLink:
@@ -85,7 +124,7 @@ class SupervisorLink:
         die_with(start.supervisor, signal.SIGKILL)
         link = cls(start, _take_standard_streams())
         logs.configure(link.name, link.settings.log_level)
-        logs.hide(principal.token for principal in link.settings.principals if principal.token)
+        logs.hide(one.token for each in link.settings.principals for one in each.tokens if one.token)
         return link
 
     def ready(self, facts: Mapping[str, Any]) -> None:
@@ -96,21 +135,41 @@ class SupervisorLink:
 
     def fileno(self) -> int:
         """Returns the descriptor that is readable when the supervisor asks."""
-        return self._descriptor
+        return self._channel.fileno()
 
-    def answer_beats(self, able: bool) -> bool:
-        """Answers what the supervisor has asked; False if it has ended."""
+    def answer_beats(self, able: bool, take: Callable[[Offer], None] = lambda _: None) -> bool:
+        """Answers what the supervisor has asked; False if it has ended. `take` gets a configuration that it offers, and
+        answers it by `have_taken` or `refuse`."""
         try:
-            data = os.read(self._descriptor, 65536)
+            data, files, _, _ = socket.recv_fds(self._channel, 65536, 16)
         except BlockingIOError:
             return True
+        self._files.extend(files)
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
-            self._report(Report(beat=msgspec.json.decode(line, type=Beat).beat, able=able))
+            order = msgspec.json.decode(line, type=ToChild)
+            if order.offer is not None:
+                take(_offer_in(self._files.popleft()))
+            else:
+                self._report(Report(beat=order.beat, able=able))
         return bool(data)
 
+    def have_taken(self, number: int) -> None:
+        """Reports that the configuration of this number is ready."""
+        self._report(Report(taken=number))
+
+    def refuse(self, number: int, reason: str) -> None:
+        """Reports that the configuration of this number cannot be used."""
+        self._report(Report(refused=reason, offer=number))
+
     def _report(self, report: Report) -> None:
-        os.write(self._descriptor, msgspec.json.encode(report) + b"\n")
+        self._channel.send(msgspec.json.encode(report) + b"\n")
+
+
+def _offer_in(descriptor: int) -> Offer:
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(0)
+        return msgspec.json.decode(file.read(), type=Offer)
 
 
 def run(main: Callable[[SupervisorLink], int]) -> int:

@@ -19,7 +19,7 @@ import msgspec
 
 from kms_grpc import config
 from kms_grpc.config import Settings
-from kms_grpc.processes.child_protocol import Beat, Report, Start, process_name
+from kms_grpc.processes.child_protocol import AT_START, Offer, Report, Start, ToChild, process_name
 from kms_grpc.processes.isolation import isolated
 
 Command = Callable[[str, int], list[str]]
@@ -79,9 +79,15 @@ class Child:
         self.reason: str | None = None
         self.facts: dict[str, Any] | None = None
         """The report of the child when it became ready; None before."""
+        self.taken = AT_START
+        """The files and the number of the configuration with which it is spawned."""
+        self.answer: tuple[int, str | None] = (0, None)
+        """The number of the configuration that it has answered last, and why it has refused it."""
+        self.offered = 0
+        """The number of the configuration that was offered to it last."""
         self._failures = 0
         self._arguments = command(role, index)
-        self._settings = settings
+        self.settings = settings
         self._timing = timing
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
@@ -112,7 +118,7 @@ class Child:
 
     def spawn(self) -> int:
         """Start the process and return the descriptor on which it reports. Raises OSError."""
-        start = Start(self.role, self.index, os.getpid(), msgspec.Raw(config.to_json(self._settings)))
+        start = Start(self.role, self.index, os.getpid(), msgspec.Raw(config.to_json(self.settings)), self.taken)
         message = _memory_file(msgspec.json.encode(start))
         self._channel, childs_end = socket.socketpair()
         self._channel.setblocking(False)
@@ -132,6 +138,7 @@ class Child:
         self._spawned = time.monotonic()
         self.facts = self.reason = self.restart_at = None
         self._unread = b""
+        self.answer, self.offered = (self.taken.number, None), self.taken.number
         self._beats.clear()
         return self._output()
 
@@ -147,7 +154,20 @@ class Child:
         self._beat += 1
         self._beats.append((self._beat, time.monotonic()))
         with contextlib.suppress(OSError):  # it has ended, or its buffer is full of beats
-            self._channel.send(msgspec.json.encode(Beat(self._beat)) + b"\n")
+            self._channel.send(msgspec.json.encode(ToChild(beat=self._beat)) + b"\n")
+
+    def offer(self, offer: Offer) -> None:
+        """Sends a configuration, which the process is to have ready. It answers in `answer`."""
+        assert self._channel is not None
+        self.offered = offer.taken.number
+        content = _memory_file(msgspec.json.encode(offer))
+        try:
+            order = msgspec.json.encode(ToChild(offer=offer.taken.number)) + b"\n"
+            socket.send_fds(self._channel, [order], [content])
+        except OSError as error:
+            self.kill(f"cannot be told of a new configuration: {error}")
+        finally:
+            os.close(content)
 
     def kill_hung(self) -> None:
         """Kills the process if it has missed too many beats."""
@@ -182,6 +202,9 @@ class Child:
             return
         if report.beat is not None:
             self._answered(report.beat, report.able)
+            return
+        if report.taken is not None or report.offer is not None:
+            self.answer = (report.taken or report.offer or 0, report.refused)
             return
         self.facts, self.reason, self._able = report.ready, report.failed, True
         if self.ready and self._process is not None:

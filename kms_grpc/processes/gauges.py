@@ -25,6 +25,7 @@ WORKER: Final = {
     "descriptors": "Files and connections that the process has open",
     "descriptors_limit": "Files and connections that it may open",
     "aws_connections": "Connections to the AWS endpoint",
+    "credentials_throttled": "Calls whose credentials do not verify, throttled for too many of their address",
     "aws_strangers_refused": "Connections and requests that the AWS endpoint refused for a bound on strangers",
     "tls_seconds_to_expiry": "Seconds until the TLS certificate expires, absent without TLS",
 }
@@ -48,7 +49,14 @@ KEEPER: Final = {
 COUNTS: Final = frozenset(
     {
         *("audit_dropped", "outbox_copied", "answers_forgotten", "keys_deleted", "keys_rotated", "materials_expired"),
-        *("audit_gaps", "audit_not_written", "aws_strangers_refused", "clock_jumps", "changes_made_up"),
+        *(
+            "audit_gaps",
+            "audit_not_written",
+            "aws_strangers_refused",
+            "credentials_throttled",
+            "clock_jumps",
+            "changes_made_up",
+        ),
     }
 )
 """Names of the values that only grow while their process lives: counters for Prometheus."""

@@ -41,6 +41,12 @@ def hide(secrets: Iterable[str]) -> None:
             _digests.setdefault(len(secret), set()).add(_digest(secret))
 
 
+def hide_digests(secrets: Iterable[tuple[int, bytes]]) -> None:
+    """Does the same for texts of which length and SHA-256 are known."""
+    for length, digest in secrets:
+        _digests.setdefault(length, set()).add(digest)
+
+
 def without_secrets(text: str) -> str:
     return _WORD.sub(lambda word: _hidden_in(word[0]), _BEARER.sub("Bearer [hidden]", text))
 

@@ -6,7 +6,7 @@ It does not import grpc and holds no keys. It handles these signals:
 |---|---|
 | SIGTERM, SIGINT | workers finish the calls in flight within drain_seconds, then get SIGKILL; exit code 0 |
 | a second SIGTERM or SIGINT | all processes get SIGKILL at once; exit code 0 |
-| SIGHUP | on a terminal, which has then closed: as SIGTERM; otherwise ignored, since log rotation needs no signal |
+| SIGHUP | if its terminal is gone: as SIGTERM; otherwise the configuration of callers is read again (reload.py) |
 
 A child that does not answer is killed and replaced (children.Timing).
 
@@ -31,10 +31,11 @@ from typing import Final
 import msgspec
 
 from kms_grpc.addresses import networks_of
-from kms_grpc.config import Settings
+from kms_grpc.config import ConfigurationError, Settings, Source
 from kms_grpc.processes import claims, file_descriptors, logs, metrics
 from kms_grpc.processes.children import Child, Command, Timing, describe_status
 from kms_grpc.processes.claims import StartRefused
+from kms_grpc.processes.reload import Reload
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.signals import Signals
 from kms_grpc.registry.file_identity import FileIdentity
@@ -45,6 +46,9 @@ _KEEPER_SECONDS: Final = 5.0
 """How long the keeper may take to copy the remaining audit records."""
 _SAME_REQUEST_SECONDS: Final = 0.5
 """Stop signals within this time count as one."""
+
+_RELOAD_SECONDS: Final = 0.02
+"""Time between two looks at workers that make a new configuration ready."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +63,7 @@ class Supervisor:
         command: Command,
         operations: Sequence[str],
         timing: Timing | None = None,
+        source: Source | None = None,
     ) -> None:
         self._settings = settings
         self._command = command
@@ -72,6 +77,8 @@ class Supervisor:
         self._serving = False
         self._published = False
         self._collector: metrics.ServerCollector | None = None
+        self._reload = Reload(settings, source)
+        self._had_terminal = sys.stderr.isatty()
 
     def run(self) -> int:
         """Serve until a stop signal arrives; return the exit code.
@@ -114,12 +121,14 @@ class Supervisor:
             self._beat()
             self._restart_due()
             self._look_at_words()
+            self._look_at_configuration()
             self._announce(addresses, aws_addresses)
         return self._stop()
 
     def _map_words(self) -> None:
         self._words = Words(self._run_folder.words)
         self._words_file = FileIdentity(self._run_folder.words)
+        self._words.configuration_number.raise_to(self._reload.taken.number)
 
     def _look_at_words(self) -> None:
         """Restarts all processes if run/words was replaced or removed: processes that map different files would no
@@ -139,6 +148,10 @@ class Supervisor:
         if self._collector is not None:
             self._collector.map_files()
 
+    def _look_at_configuration(self) -> None:
+        if self._serving:
+            self._reload.look(self._children, self._words)
+
     def _claim_aws(self, held: ExitStack) -> list[str]:
         """Returns the AWS door's address for each worker; empty if the door is not configured."""
         listen, workers = self._settings.aws_listen, self._settings.workers
@@ -153,6 +166,10 @@ class Supervisor:
             self._handle_events()
         self._kill_all()
         self._children = []
+        try:
+            self._reload.read_first()
+        except ConfigurationError as error:
+            raise StartRefused(str(error)) from None
 
     def _spawn_all(self, addresses: list[str], aws_addresses: list[str]) -> None:
         doors = zip_longest(addresses, aws_addresses)
@@ -165,7 +182,10 @@ class Supervisor:
             self._spawn(child)
 
     def _child(self, role: str, index: int, **doors: str | None) -> Child:
-        return Child(role, index, self._command, msgspec.structs.replace(self._settings, **doors), self._timing)
+        settings = msgspec.structs.replace(self._settings, **doors)
+        child = Child(role, index, self._command, settings, self._timing)
+        child.taken = self._reload.taken
+        return child
 
     def _spawn(self, child: Child) -> None:
         try:
@@ -241,8 +261,10 @@ class Supervisor:
             if isinstance(key.data, Child) and (not key.data.read() or key.data.ready):
                 self._selector.unregister(key.fd)  # the answers of a ready child are read at the next beat
         for number in self._signals.take():
-            if number in _STOP or (number == signal.SIGHUP and sys.stderr.isatty()):
+            if number in _STOP or (number == signal.SIGHUP and self._has_lost_terminal()):
                 self._note_stop()
+            elif number == signal.SIGHUP:
+                self._reload.ask()
         for child in self._children:
             status = child.poll()
             if status is not None:
@@ -264,6 +286,10 @@ class Supervisor:
             child.kill_hung()
             child.ask()
 
+    def _has_lost_terminal(self) -> bool:
+        """Returns whether there was a terminal and it has closed. It is none any more then."""
+        return self._had_terminal and not sys.stderr.isatty()
+
     def _note_stop(self) -> None:
         """Count a stop request. timeout(1) and others signal the process and then its group, which is one request."""
         now = time.monotonic()
@@ -274,6 +300,8 @@ class Supervisor:
     def _timeout(self) -> float:
         if self._stops:
             return 1.0
+        if self._reload.is_under_way:
+            return _RELOAD_SECONDS
         due = [child.restart_at for child in self._children if child.restart_at is not None]
         return max(0.0, min([*due, self._next_beat, time.monotonic() + 1.0]) - time.monotonic())
 

@@ -20,7 +20,7 @@ from kms_grpc.config import Settings
 from kms_grpc.crypto import keyring
 from kms_grpc.endpoints.base import Door
 from kms_grpc.processes import child_protocol, gauges, memory
-from kms_grpc.processes.child_protocol import SupervisorLink
+from kms_grpc.processes.child_protocol import Offer, SupervisorLink, Taken
 from kms_grpc.processes.file_descriptors import Descriptors
 from kms_grpc.processes.readiness import Readiness
 from kms_grpc.processes.run_folder import RunFolder
@@ -40,6 +40,10 @@ class WorkerApplication(Protocol):
     def gauges(self) -> Mapping[str, int]:
         """Returns values for names in gauges.WORKER; called at each beat."""
 
+    def prepare(self, offer: Offer) -> None:
+        """Has a configuration of callers ready, which is in force once its number is in the words file. Raises
+        ConfigurationError if it cannot be used."""
+
     async def decrypt(self) -> None:
         """Decrypts under a key of the server's own, on a thread that serves callers' Decrypts. Raises the error if that
         fails."""
@@ -51,12 +55,16 @@ class WorkerApplication(Protocol):
         """Sync the audit log and close the shards."""
 
 
-def run(build: Callable[[Settings, int], WorkerApplication]) -> int:
+Build = Callable[[Settings, int, Taken], WorkerApplication]
+"""(settings, number of the worker, texts of the files that the settings name)"""
+
+
+def run(build: Build) -> int:
     """Run the process `worker` and return its exit code."""
     return child_protocol.run(lambda link: _run(link, build))
 
 
-def _run(link: SupervisorLink, build: Callable[[Settings, int], WorkerApplication]) -> int:
+def _run(link: SupervisorLink, build: Build) -> int:
     keyring.forbid_core_dumps()
     memory.keep_freed_pages()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -73,10 +81,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(link: SupervisorLink, build: Callable[[Settings, int], WorkerApplication]) -> None:
+async def _serve(link: SupervisorLink, build: Build) -> None:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    application = build(link.settings, link.index)
+    application = build(link.settings, link.index, link.taken)
     try:
         await application.decrypt()
         with _umask(0o177):
@@ -84,7 +92,7 @@ async def _serve(link: SupervisorLink, build: Callable[[Settings, int], WorkerAp
         gc.collect()
         gc.freeze()
         readiness = Readiness(application.decrypt, application.report)
-        _answer_beats(link, readiness, _publisher(link, application))
+        _answer_beats(link, readiness, _publisher(link, application), _preparing(link, application))
         link.ready(application.facts())
         watching = asyncio.create_task(readiness.watch())
         await stopping.wait()
@@ -94,14 +102,36 @@ async def _serve(link: SupervisorLink, build: Callable[[Settings, int], WorkerAp
         application.close()
 
 
-def _answer_beats(link: SupervisorLink, readiness: Readiness, publish: Callable[[], None]) -> None:
+def _preparing(link: SupervisorLink, application: WorkerApplication) -> Callable[[Offer], None]:
+    """Returns a function that has an offered configuration made ready, in a thread, and answers the supervisor."""
+    running: set[asyncio.Task[None]] = set()
+
+    async def prepare(offer: Offer) -> None:
+        try:
+            await asyncio.to_thread(application.prepare, offer)
+        except Exception as error:
+            link.refuse(offer.taken.number, child_protocol.reason_of(error))
+        else:
+            link.have_taken(offer.taken.number)
+
+    def take(offer: Offer) -> None:
+        task = asyncio.get_running_loop().create_task(prepare(offer))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    return take
+
+
+def _answer_beats(
+    link: SupervisorLink, readiness: Readiness, publish: Callable[[], None], take: Callable[[Offer], None]
+) -> None:
     """Answer the supervisor from the event loop, so that an answer means that the loop turns."""
     publish()
     loop = asyncio.get_running_loop()
 
     def answer() -> None:
         publish()
-        if not link.answer_beats(readiness.is_ready):
+        if not link.answer_beats(readiness.is_ready, take):
             loop.remove_reader(link)
 
     loop.add_reader(link, answer)

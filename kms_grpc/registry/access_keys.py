@@ -37,20 +37,20 @@ _DAYS: Final = 3
 
 
 class StoredSigners:
-    """Implements authentication.signature_v4.Signers. `principals` are the configured ones by name; an access key of
-    any other principal is unknown. `fixed` is asked first. `keep` takes the audit records of decrypted secrets."""
+    """Implements authentication.signature_v4.Signers. `principal_named` returns a configured principal; an access key
+    of any other principal is unknown. `fixed` is asked first. `keep` takes the audit records of decrypted secrets."""
 
     def __init__(
         self,
         shard: Shard,
-        principals: Mapping[str, Principal],
+        principal_named: Callable[[str], Principal | None],
         fixed: FixedSigners,
         clock: Clock,
         keep: Callable[[OutboxRow], None],
     ) -> None:
         self._shard = shard
         self._clock, self._keep = clock, keep
-        self._principals = principals
+        self._principal_named = principal_named
         self._fixed = fixed
         self._stored: dict[str, _StoredKey] = {}
 
@@ -60,7 +60,7 @@ class StoredSigners:
         if fixed is not None:
             return fixed
         access_key = self._shard.find_access_key(access_key_id)
-        principal = self._principals.get(access_key.principal) if access_key is not None else None
+        principal = self._principal_named(access_key.principal) if access_key is not None else None
         if access_key is None or principal is None:
             return None
         stored = self._stored.get(access_key_id)
@@ -79,7 +79,8 @@ class StoredSigners:
         access_key, stored = self._shard.warm_access_key(access_key_id), self._stored.get(access_key_id)
         if access_key is None or stored is None or stored.access_key != access_key:
             return None
-        return Signer(self._principals[access_key.principal], stored.warm_signing_key, stored.keys.keep)
+        principal = self._principal_named(access_key.principal)
+        return None if principal is None else Signer(principal, stored.warm_signing_key, stored.keys.keep)
 
 
 class _StoredKey:

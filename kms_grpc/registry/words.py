@@ -6,7 +6,8 @@
 | 8 | 16 | key of the hash, random, new at each start |
 | 24 | 40 | 0 |
 | 64 | 8 | the word of the configuration: changes when something changes that concerns all regions |
-| 72 | 56 | 0 |
+| 72 | 8 | number of the configuration in force: 0 at the start, then one more with each reload |
+| 80 | 48 | 0 |
 | 128 + 64 i | 8 | epoch of region i, in the order of the configuration: changes with each commit |
 | 136 + 64 i | 8 | the word of region i: changes when something changes that may concern all of the region |
 | 144 + 64 i | 8 | latest time that is known, ns since 1970: the shards record it in turn |
@@ -43,6 +44,7 @@ NAMES: Final = 65_536
 """Number of words for names."""
 
 _CONFIGURATION: Final = 8
+_NUMBER: Final = 9
 _REGIONS: Final = 16
 _REGION: Final = 8
 _FRESH_UNTIL: Final = 3
@@ -82,6 +84,7 @@ class Words:
             raise ValueError(f"{path} is not a words file, or is damaged")
         self._hash_key = bytes(buffer[8:24])
         self.configuration = self.mapped.word(_CONFIGURATION)
+        self.configuration_number = self.mapped.word(_NUMBER)
 
     def region(self, index: int, region: str) -> RegionWords:
         """Returns the words of the region that is at `index` in the configuration. Raises IndexError."""
@@ -94,6 +97,12 @@ class Words:
         text = "\0".join((region, *name)).encode("utf-8", "surrogateescape")
         hashed = hashlib.blake2b(text, key=self._hash_key, digest_size=8).digest()
         return _REGIONS + _REGION * self.regions + int.from_bytes(hashed, "little") % NAMES
+
+    def take_configuration(self, number: int) -> None:
+        """Puts the configuration of this number in force in all workers, each of which must have it ready. Permits made
+        under the earlier one end."""
+        self.configuration_number.raise_to(number)
+        self.configuration.bump()
 
     def bump_all(self) -> None:
         """Makes all Permits and caches stale. The supervisor does so when a child has died, which may have committed
@@ -111,7 +120,7 @@ class RegionWords:
         self.mapped = words.mapped
         self.hold = validity.judge(words.mapped)
         """Returns whether the lists of a Basis hold; takes the lists, the wall clock and the boot clock."""
-        self.configuration = words.configuration
+        self.configuration, self.configuration_number = words.configuration, words.configuration_number
         self.epoch, self.whole, self.latest_time, self.fresh_until, self.announced = (
             Word(words.mapped, first + offset) for offset in range(5)
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import re
 import secrets
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +13,18 @@ import pytest
 
 from kms_grpc.authentication.bearer_tokens import BearerTokens
 from kms_grpc.authentication.credentials import Credentials
-from kms_grpc.errors import MissingAuthenticationTokenException, UnrecognizedClientException
+from kms_grpc.errors import (
+    ExpiredTokenException,
+    KMSError,
+    MissingAuthenticationTokenException,
+    UnrecognizedClientException,
+)
 from kms_grpc.model.principal import Principal
+from kms_grpc.principal_settings import Credential, CredentialSettings
 from kms_grpc.processes import logs
 
 BILLING = Principal("billing", "arn:aws:iam::123456789012:role/billing", "123456789012")
+TOKEN = CredentialSettings(token="t" * 32).read()
 
 
 def sent(token: str | None) -> Credentials:
@@ -38,7 +47,7 @@ def texts(root: Any) -> Iterator[str | bytes]:
 
 def test_tokens_are_kept_by_their_digests_alone() -> None:
     token = secrets.token_hex(32)
-    tokens = BearerTokens([(token, BILLING)])
+    tokens = BearerTokens([(CredentialSettings(token=token).read(), BILLING)], time.time_ns)
     for _ in range(2):
         assert tokens.principal(sent(token)) is BILLING
         assert tokens.warm_principal(sent(token)) is BILLING
@@ -49,23 +58,59 @@ def test_tokens_are_kept_by_their_digests_alone() -> None:
 
 @pytest.mark.parametrize("token", ["", "unknown", "x" * 9000, "\ud800", "\udcff", "\xff"])
 def test_an_unknown_token_names_nobody(token: str) -> None:
-    tokens = BearerTokens([("t" * 32, BILLING)])
+    tokens = BearerTokens([(TOKEN, BILLING)], time.time_ns)
     assert tokens.warm_principal(sent(token)) is None
     with pytest.raises(UnrecognizedClientException):
         tokens.principal(sent(token))
 
 
 def test_no_token_is_missing() -> None:
-    tokens = BearerTokens([("t" * 32, BILLING)])
+    tokens = BearerTokens([(TOKEN, BILLING)], time.time_ns)
     assert tokens.warm_principal(sent(None)) is None
     with pytest.raises(MissingAuthenticationTokenException):
         tokens.principal(sent(None))
 
 
-def test_two_principals_with_one_token_are_refused() -> None:
-    other = Principal("other", BILLING.arn, BILLING.account)
-    with pytest.raises(ValueError, match="billing and other have the same token"):
-        BearerTokens([("t" * 32, BILLING), ("t" * 32, other)])
+NOW_NS = 1_796_000_000 * 10**9
+SECOND_NS = 10**9
+IS_NOW = "the server's time is 2026-11-30T00:53:20Z."
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "error", "text"),
+    [
+        (None, None, None, ""),
+        (None, 1, None, ""),  # one second to live
+        (None, 0, ExpiredTokenException, f"is expired: {IS_NOW}"),  # the end itself is over
+        (0, None, None, ""),  # the beginning itself has come
+        (1, None, UnrecognizedClientException, f"is not yet valid: {IS_NOW}"),
+    ],
+)
+def test_a_credential_is_taken_between_its_dates(
+    begins: int | None, ends: int | None, error: type[KMSError] | None, text: str
+) -> None:
+    """The warm look-up, which comes first, says the same as the full one."""
+    dates = [None if seconds is None else NOW_NS + seconds * SECOND_NS for seconds in (begins, ends)]
+    tokens = BearerTokens([(Credential(TOKEN.digest, None, *dates), BILLING)], lambda: NOW_NS)
+    if error is None:
+        assert tokens.warm_principal(sent("t" * 32)) is tokens.principal(sent("t" * 32)) is BILLING
+        return
+    assert tokens.warm_principal(sent("t" * 32)) is None
+    with pytest.raises(error, match=re.escape(text)):
+        tokens.principal(sent("t" * 32))
+
+
+def test_a_token_that_was_used_expires_all_the_same() -> None:
+    """A look-up that remembers must not prolong anything."""
+    now = [NOW_NS]
+    tokens = BearerTokens([(Credential(TOKEN.digest, None, None, NOW_NS + 3 * SECOND_NS), BILLING)], lambda: now[0])
+    for step in range(6):
+        now[0] = NOW_NS + step * SECOND_NS // 2
+        assert tokens.warm_principal(sent("t" * 32)) is BILLING
+    now[0] = NOW_NS + 3 * SECOND_NS
+    assert tokens.warm_principal(sent("t" * 32)) is None
+    with pytest.raises(ExpiredTokenException):
+        tokens.principal(sent("t" * 32))
 
 
 def test_logs_hide_tokens_that_they_do_not_know() -> None:

@@ -191,7 +191,10 @@ FAILURES: list[tuple[str, Callable[[], SignedRequest], str, str]] = [
      " 20270115T075500Z (20270115T080000Z - 5 min.)"),
     ("from the future", lambda: signed(at=NOW + 301), INVALID, "Signature not yet current: 20270115T080501Z is still"
      " later than 20270115T080500Z (20270115T080000Z + 5 min.)"),
-    ("a session token", lambda: changed(GOOD, x_amz_security_token="t"), UNRECOGNIZED, "Session tokens are not"),
+    ("a session token that is not signed", lambda: changed(GOOD, x_amz_security_token="t"), INVALID,
+     "'x-amz-security-token' must be a 'SignedHeader' in the AWS Authorization."),
+    ("a session token of nobody", lambda: signed(headers={"X-Amz-Security-Token": "t"}), UNRECOGNIZED,
+     "The security token included in the request is invalid."),
     ("a presigned URL", lambda: changed(GOOD, authorization=None)._replace(
         query=b"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=00"), INCOMPLETE, "Presigned URLs are not supported"),
     ("Signature Version 4A", lambda: authorization(GOOD, "AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"), INCOMPLETE,

@@ -98,4 +98,5 @@ class Case(NamedTuple):
     def authorizer(self) -> Policies:
         own = parse(policy(*self.identity, version=self.version), PolicyKind.IDENTITY, "p") if self.identity else ()
         of_key = parse(policy(*self.key_policy, version=self.version), PolicyKind.KEY, "default")
-        return Policies({"caller": Identity(Statements(own), self.tags)}, lambda key: Statements(of_key))
+        identities = {"caller": Identity(Statements(own), self.tags)}
+        return Policies(lambda: identities, lambda key: Statements(of_key))

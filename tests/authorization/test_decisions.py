@@ -48,7 +48,8 @@ NAMED = [
 
 @pytest.mark.parametrize(("name", "allowed", "denied"), NAMED, ids=[row[0] for row in NAMED])
 def test_the_named_policies(name: str, allowed: tuple[str, ...], denied: tuple[str, ...]) -> None:
-    authorizer = Policies({"caller": identity("caller", [name], {})})
+    known = {"caller": identity("caller", [name], {})}
+    authorizer = Policies(lambda: known)
     principal = Principal("caller", ALICE, ACCOUNT)
     answers = {
         action: authorizer.decide(Question(principal, f"kms:{action}", KEY, {})).allowed for action in allowed + denied
@@ -61,7 +62,8 @@ EXPLAINS = [("administrator", True), ("auditor", True), ("full-access", True), (
 
 @pytest.mark.parametrize(("name", "allowed"), EXPLAINS)
 def test_who_may_have_decisions_explained(name: str, allowed: bool) -> None:
-    authorizer = Policies({"caller": identity("caller", [name], {})})
+    known = {"caller": identity("caller", [name], {})}
+    authorizer = Policies(lambda: known)
     question = Question(Principal("caller", ALICE, ACCOUNT), "kms-grpc:ExplainDecision", None, {})
     assert authorizer.decide(question).allowed == allowed
 

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from kms_grpc.app import bearer_tokens
+from kms_grpc.clock import SystemClock
 from kms_grpc.config import ConfigurationError, load
 from kms_grpc.crypto.key_wrapping import create_root_key_file
 from kms_grpc.registry.sql.library import sqlite3
+from tests.certificates import Authority
 from tests.cli.conftest import Run
 from tests.conftest import StartServer
 from tests.served import Served
@@ -187,7 +189,43 @@ def test_a_configuration_is_checked_without_serving(
         assert "all rows are as they were written" in ran.text
     elif "open to others" in says:
         with pytest.raises(ConfigurationError, match="open to others"):
-            bearer_tokens(load(tmp_path / "kms.toml", {}))
+            bearer_tokens(load(tmp_path / "kms.toml", {}), SystemClock())
+
+
+def test_keys_and_bundles_of_a_configuration_are_checked(data_dir: Path, tmp_path: Path, run: Run) -> None:
+    """A key set that is none, and two CAs of one name, of which TLS finds only the first."""
+    (tmp_path / "keys.json").write_text("<html>")
+    (tmp_path / "cas.pem").write_bytes(Authority().pem + Authority().pem)
+    (tmp_path / "kms.toml").write_text(
+        f"""data_dir = "{data_dir}"
+regions = ["eu-central-1"]
+[tls]
+certificate_file = "/nowhere"
+key_file = "/nowhere"
+client_certificates = "required"
+[[client_bundles]]
+name = "ours"
+file = "{tmp_path}/cas.pem"
+[[issuers]]
+name = "cluster"
+issuer = "i"
+audience = "a"
+jwks_file = "{tmp_path}/keys.json"
+[[mappings]]
+name = "m"
+issuer = "cluster"
+claims = {{ sub = "x" }}
+arn = "arn:aws:iam::123456789012:role/x"
+account = "123456789012"
+policies = []
+"""
+    )
+    ran = run("check", "--config", tmp_path / "kms.toml", "-o", "json")
+    texts = [finding["Text"] for finding in ran.json["Findings"]]
+    assert f"issuer cluster: jwks_file {tmp_path}/keys.json: it is no JSON Web Key Set" in texts
+    assert any("client bundle ours: several CAs are named CN=CA of the tests" in text for text in texts)
+    ran = run("principals", "check", "--config", tmp_path / "kms.toml")
+    assert (ran.code, "it is no JSON Web Key Set" in ran.err) == (2, True)
 
 
 def test_a_check_beside_a_running_server(server: Served, run: Run) -> None:

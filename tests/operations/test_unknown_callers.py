@@ -12,6 +12,7 @@ from kms_grpc.addresses import network
 from kms_grpc.audit.sampling import BURST, PEERS, PER_SECOND, RefusalSampling
 from kms_grpc.authentication.credentials import Credentials
 from kms_grpc.endpoints.aws_operations import unserved
+from kms_grpc.operations.call import FAILURE_RATE, FAILURES
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import NOT_BUILT, UNKNOWN, Operation, Unserved
 from tests.operations.service import ALICE, OPERATIONS, Host, Worker
@@ -93,6 +94,35 @@ def test_refusals_beyond_a_peers_rate_are_counted_and_not_written(worker: Worker
     seconds.now += BURST / PER_SECOND
     refuse(worker, STRANGER, BURST)
     assert [record["additionalEventData"] for record in worker.audit()][:2] == [{"refusalsNotWritten": 1}, None]
+
+
+WRONG, RIGHT, NOBODY = "a wrong token", ALICE.token, None
+
+
+@pytest.mark.parametrize("peer", ["192.0.2.1", "::ffff:192.0.2.1"])
+def test_wrong_credentials_of_an_address_are_throttled_and_right_ones_never(host: Host, peer: str) -> None:
+    """1,000 wrong tokens, and callers of the same address that are right or send none, before, between and after."""
+    made = host.worker()
+    made.service = dataclasses.replace(
+        made.service, failures=RefusalSampling(Seconds(), burst=FAILURES, per_second=FAILURE_RATE)
+    )
+    made.executor = Executor(made.service)
+
+    def outcome(token: str | None, peer: str = peer) -> str:
+        try:
+            made.executor.execute(OPERATIONS["ListKeys"], STRANGER._replace(token=token, peer=peer), b"")
+        except errors.KMSError as error:
+            return error.code
+        return "OK"
+
+    assert [outcome(NOBODY) for _ in range(FAILURES + 1)] == ["MissingAuthenticationTokenException"] * (FAILURES + 1)
+    outcomes = [(outcome(WRONG), outcome(RIGHT)) for _ in range(1000)]
+    throttled = ["UnrecognizedClientException"] * FAILURES + ["ThrottlingException"] * (1000 - FAILURES)
+    assert outcomes == [(wrong, "OK") for wrong in throttled]
+    assert outcome(NOBODY) == "MissingAuthenticationTokenException"
+    assert outcome(WRONG, "192.0.2.1") == "ThrottlingException", "one address in both spellings"
+    assert outcome(WRONG, "192.0.2.2") == "UnrecognizedClientException", "another address has its own rate"
+    assert made.service.failures.not_written == 1000 - FAILURES + 1
 
 
 @pytest.mark.parametrize("operation", [OPERATIONS["Encrypt"], unserved("Sign"), unserved("MakeKey")])

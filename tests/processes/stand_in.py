@@ -16,6 +16,7 @@ from kms_grpc import config
 from kms_grpc.clock import SystemClock
 from kms_grpc.config import ConfigurationError, Settings
 from kms_grpc.processes import keeper, prepare, worker
+from kms_grpc.processes.child_protocol import Offer, Taken
 from kms_grpc.processes.children import Timing
 from kms_grpc.processes.supervisor import Supervisor
 from kms_grpc.registry.shards import Shard
@@ -57,7 +58,7 @@ class LineServer:
 
 
 class StandInWorker:
-    def __init__(self, settings: Settings, index: int) -> None:
+    def __init__(self, settings: Settings, index: int, taken: Taken) -> None:
         refuse(settings, f"worker-{index}")
         self._no_decrypt = settings.data_dir / "no-decrypt"
         self.server = LineServer(settings.listen, f"worker-{index} {os.getpid()}\n")
@@ -67,6 +68,9 @@ class StandInWorker:
 
     def gauges(self) -> Mapping[str, int]:
         return {"cached_keys": 7}
+
+    def prepare(self, offer: Offer) -> None:
+        refuse(offer.settings(), "prepare-offer")
 
     async def decrypt(self) -> None:
         """Fails while there is a file `no-decrypt`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kms_grpc import app, config
+from kms_grpc.clock import SystemClock
 from kms_grpc.processes import logs
 
 TOKEN = "a-token-that-nobody-may-read"
@@ -32,7 +33,9 @@ def test_a_token_is_hidden_once_it_is_read(
     caller = {"name": "a", "arn": "arn:aws:iam::123456789012:role/a", "account": "123456789012", "policies": []}
     source = {"token": {"token": token}, "token_file": {"token_file": str(tmp_path / "file")}}
     values = {"data_dir": str(tmp_path), "regions": ["eu-central-1"], "dev": given == "dev.token"}
-    app.bearer_tokens(config.from_values(values | {"principals": [caller | source[given]] if given in source else []}))
+    app.bearer_tokens(
+        config.from_values(values | {"principals": [caller | source[given]] if given in source else []}), SystemClock()
+    )
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(root, "level", root.level)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -134,6 +136,31 @@ def test_sighup_without_a_terminal_changes_nothing(tmp_path: Path) -> None:
         served.connect()
         assert served.pids() == pids
         assert served.stop() == 0
+
+
+def test_the_end_of_its_terminal_ends_the_server(tmp_path: Path) -> None:
+    """A terminal that closes sends SIGHUP to the process that it controls. Its device is no terminal any more then."""
+    with StandInServer(tmp_path) as served:
+        settings = tmp_path / "settings.json"
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir(ROOT)
+            command = [sys.executable, "-m", "tests.processes.stand_in", "serve", str(settings)]
+            os.execve(sys.executable, command, os.environ | {"PYTHONPATH": str(ROOT)})
+        os.set_blocking(terminal, False)
+        shown: list[bytes] = []
+        eventually(lambda: b"serving" in _read(terminal, shown), "serving")
+        os.kill(pid, signal.SIGHUP)
+        eventually(lambda: b"unchanged" in _read(terminal, shown), "a signal on a living terminal ends nothing")
+        os.close(terminal)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert served.data_dir.is_dir()
+
+
+def _read(terminal: int, shown: list[bytes]) -> bytes:
+    with contextlib.suppress(BlockingIOError):
+        shown.append(os.read(terminal, 65536))
+    return b"".join(shown)
 
 
 def test_tokens_are_not_in_arguments_environment_or_open_files(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ DAY = (b"20270115", REGION.encode())
 
 def known_to(shard: Shard, *principals: Principal, kept: list[OutboxRow] | None = None) -> StoredSigners:
     keep = (kept if kept is not None else []).append
-    return StoredSigners(shard, {each.name: each for each in principals}, FixedSigners([]), SystemClock(), keep)
+    return StoredSigners(shard, {each.name: each for each in principals}.get, FixedSigners([]), SystemClock(), keep)
 
 
 def signing_key(signer: Signer | None) -> bytes:

@@ -24,14 +24,24 @@ class Caller:
     """A client with one connection. `worker` is the index of the worker that serves it, from trailing metadata."""
 
     def __init__(self, server: Served, held: ExitStack, token: str | None = None) -> None:
-        self.channel = held.enter_context(grpc.insecure_channel(server.address, OPTIONS))
-        self._stub = key_management_pb2_grpc.KeyManagementServiceStub(self.channel)
-        self._envelopes = envelope_pb2_grpc.EnvelopeServiceStub(self.channel)
-        self._metadata = (("authorization", f"Bearer {token or server.token}"), ("kms-region", server.regions[0]))
+        self._connect(server, held, token or server.token)
         _, call = self._stub.GenerateRandom.with_call(
             pb.GenerateRandomRequest(number_of_bytes=1), metadata=self._metadata, timeout=SECONDS, wait_for_ready=True
         )
         self.worker = int(dict(call.trailing_metadata())["kms-worker"])
+
+    @classmethod
+    def unknown(cls, server: Served, held: ExitStack, token: str) -> Caller:
+        """Returns a client whose calls may be refused. Its worker is not known."""
+        made = object.__new__(cls)
+        made._connect(server, held, token)
+        return made
+
+    def _connect(self, server: Served, held: ExitStack, token: str) -> None:
+        self.channel = held.enter_context(grpc.insecure_channel(server.address, OPTIONS))
+        self._stub = key_management_pb2_grpc.KeyManagementServiceStub(self.channel)
+        self._envelopes = envelope_pb2_grpc.EnvelopeServiceStub(self.channel)
+        self._metadata = (("authorization", f"Bearer {token}"), ("kms-region", server.regions[0]))
 
     def call(self, name: str, **fields: Any) -> Any:
         """Call an operation and return its response. Raises grpc.RpcError."""

@@ -96,8 +96,11 @@ class StreamCall:
         """True where `admit` must be called with the next message first, on a thread that may block."""
         if self._work is None:
             return True
-        self._call.time_ns = self._call.service.clock.wall_ns()
-        return not holds(self._call, self._call.shard, self._lists)
+        call = self._call
+        call.time_ns = call.service.clock.wall_ns()
+        if call.service.authentication.warm_principal(call.credentials) != call.caller:
+            return True
+        return not holds(call, call.shard, self._lists)
 
     def admit(self, raw: bytes) -> None:
         """Admits the stream: with its first message by all steps up to the handler, later by the checks of its key."""
