@@ -104,10 +104,17 @@ def parameters(rpc: Any) -> Iterator[str]:
         if not limits(field).required and not keyword:
             keyword = True
             yield "*"
-        yield f"{field.name}: {kind}" if limits(field).required else f"{field.name}: {kind} | None = None"
+        yield f"{field.name}: {kind}{default(field, kind)}"
     if rpc.name in CREATES:
         yield from ([] if keyword else ["*"])
         yield "request_id: str | None = None"
+
+
+def default(field: Any, kind: str) -> str:
+    """Returns the default of a parameter, with its type's part. It is empty where a value must be given."""
+    if limits(field).required:
+        return ""
+    return " = False" if kind == "bool" and not field.has_presence else " | None = None"
 
 
 def assignment(field: Any) -> str:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
 
 from kms_grpc.misfits import ConfigurationError
 
 ONLY_LOOPBACK = "only loopback (127.0.0.1, [::1]) or unix:/path can be served"
+
+NAME_LENGTH: Final = 64
+"""Most characters of a peer's name that is no IP address."""
 
 
 def ip_of(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -46,6 +51,24 @@ def check_listen(address: str, name: str = "listen") -> bool:
     if not (host and "/" not in host and port.isdigit() and int(port) < 65536):
         raise ConfigurationError(f"{name} {address!r}: must be HOST:PORT or unix:/path")
     return is_local(address)
+
+
+def plain_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Returns the address of a peer without its zone, and as IPv4 where a socket of both families has an IPv4 peer.
+    Raises ValueError if `host` is no IP address."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+
+
+@lru_cache(1024)
+def network(peer: str) -> str:
+    """Returns the name under which what a peer may take is counted: `192.0.2.1`, or `2001:db8::/64` for IPv6, of which
+    one machine may have all addresses. Other names, such as a Unix socket's, are cut to 64 characters."""
+    try:
+        address = plain_ip(peer)
+    except ValueError:
+        return peer[:NAME_LENGTH]
+    return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
 
 
 def networks_of(metrics_networks: Sequence[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:

@@ -28,6 +28,7 @@ from kms_grpc.authentication.key_sources import KeySources
 from kms_grpc.authentication.signature_v4 import FixedSigners, SignatureV4
 from kms_grpc.authorization.authorizer import Policies
 from kms_grpc.authorization.identity_policies import identities
+from kms_grpc.authorization.key_policies import StoredKeyPolicies
 from kms_grpc.clock import Clock, JudgedClock, SystemClock
 from kms_grpc.config import (
     DEV_ACCESS_KEY,
@@ -244,7 +245,7 @@ def build_service(
     return Service(
         shards=shards,
         authentication=Callers(in_force, SignatureV4(signers, clock.wall_ns, sessions)),
-        authorizer=Policies(in_force.policies),
+        authorizer=Policies(in_force.policies, StoredKeyPolicies(shards.key_policy)),
         audit_log=log,
         counters=Counters.open(RunFolder(settings.data_dir).counters(worker), COUNTED),
         clock=clock,

@@ -87,7 +87,7 @@ class TagException(KMSError):
 
 
 class MalformedPolicyDocumentException(KMSError):
-    """The key policy is not valid. Not answered yet: setting key policies is not built."""
+    """The key policy is not valid, or would not let its author replace it again."""
 
     status = "INVALID_ARGUMENT"
 

@@ -159,16 +159,17 @@ def answer_in(operation: str, state: str, sort: str = "symmetric") -> Answer:
 
 AWS_MANAGED = {
     "ACCOUNT": """DescribeKey GetKeyLastUsage GetKeyPolicy ListAliases ListGrants ListKeyPolicies ListResourceTags
-        GetKeyRotationStatus ListKeyRotations""",
+        GetKeyRotationStatus ListKeyRotations GetPublicKey GetParametersForImport RevokeGrant""",
     "SERVICE": """Encrypt Decrypt ReEncrypt GenerateDataKey GenerateDataKeyWithoutPlaintext
-        GenerateDataKeyPair GenerateDataKeyPairWithoutPlaintext GenerateMac VerifyMac Sign Verify GetPublicKey
-        DeriveSharedSecret CreateGrant RetireGrant RevokeGrant""",
+        GenerateDataKeyPair GenerateDataKeyPairWithoutPlaintext GenerateMac VerifyMac Sign Verify
+        DeriveSharedSecret CreateGrant RetireGrant""",
     "NOBODY": """EnableKey DisableKey PutKeyPolicy TagResource UntagResource
         UpdateKeyDescription CreateAlias UpdateAlias DeleteAlias ScheduleKeyDeletion CancelKeyDeletion EnableKeyRotation
-        DisableKeyRotation RotateKeyOnDemand GetParametersForImport ImportKeyMaterial DeleteImportedKeyMaterial
+        DisableKeyRotation RotateKeyOnDemand ImportKeyMaterial DeleteImportedKeyMaterial
         ReplicateKey UpdatePrimaryRegion""",
 }
-"""Operations by who may call them on an AWS managed key: its account, the service that owns the key, or nobody.
+"""Operations by who may call them on an AWS managed key: its account, the service that owns the key, or nobody. Its
+policy lets the account do all that begins with Describe, Get or List; what does not fit the key is refused anyway.
 
 Source: https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-cmk
 """

@@ -10,6 +10,7 @@ This file states what must be written by hand. Facts that AWS publishes are in a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -109,6 +110,14 @@ SYMMETRIC = {"encryptionAlgorithm": "SYMMETRIC_DEFAULT"}
 SEALED = {"encryption_context": CONTEXT}
 MOVED = {"source_encryption_context": CONTEXT, "destination_encryption_context": {"to": "x"}}
 
+OPEN_POLICY = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}],
+    }
+)
+"""A key policy that lets everybody do everything."""
+
 EXAMPLES: dict[str, Example] = {
     "CreateKey": write({"description": "an example", "key_spec": "KEY_SPEC_SYMMETRIC_DEFAULT"}),
     "DescribeKey": Example({"key_id": KEY}),
@@ -121,6 +130,7 @@ EXAMPLES: dict[str, Example] = {
     "TagResource": write({"key_id": KEY, "tags": [{"tag_key": "team", "tag_value": "payroll"}]}),
     "UntagResource": write({"key_id": KEY, "tag_keys": ["team"]}),
     "ListResourceTags": Example({"key_id": KEY, "limit": 10}),
+    "PutKeyPolicy": write({"key_id": KEY, "policy": OPEN_POLICY}),
     "GetKeyPolicy": Example({"key_id": KEY, "policy_name": "default"}),
     "ListKeyPolicies": Example({"key_id": KEY, "limit": 10}),
     "EnableKeyRotation": write({"key_id": KEY, "rotation_period_in_days": 90}),

@@ -18,7 +18,7 @@ from tests.examples import EXAMPLES, METHODS
 
 COMMANDS = Path(__file__).resolve().parent.parent / "kms_grpc" / "cli"
 WITHOUT_COMMAND = {
-    "ListKeyPolicies": "the only name is `default`; `kms-grpc keys policy` shows that policy",
+    "ListKeyPolicies": "the only name is `default`; `kms-grpc policy get` shows that policy",
     "EncryptBatch": "programs send batches; `kms-grpc encrypt` sends one plaintext",
     "DecryptBatch": "as EncryptBatch",
     "ReEncryptBatch": "as EncryptBatch",

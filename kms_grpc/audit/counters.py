@@ -16,12 +16,12 @@ Increments are plain `view[i] += 1`: CPython does not switch threads between the
 from __future__ import annotations
 
 import mmap
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from kms_grpc import errors
+from kms_grpc.zero_file import make_zero_file
 
 OUTCOMES: Final = ("OK", *sorted(error.__name__ for error in errors.KMSError.__subclasses__()))
 BUCKETS: Final = 24
@@ -37,13 +37,8 @@ def size(operations: Sequence[str]) -> int:
 
 
 def create(path: Path, operations: Sequence[str]) -> None:
-    """Makes the file of a worker, all zero. All blocks are allocated, because a write to a mapped hole is SIGBUS on a
-    full disk."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.posix_fallocate(descriptor, 0, size(operations))
-    finally:
-        os.close(descriptor)
+    """Makes the file of a worker, all zero."""
+    make_zero_file(path, size(operations))
 
 
 class Counters:

@@ -379,5 +379,4 @@ def _same_file(descriptor: int, path: Path) -> bool:
         named = path.stat()
     except OSError:
         return False
-    held = os.fstat(descriptor)
-    return (named.st_ino, named.st_dev) == (held.st_ino, held.st_dev)
+    return os.path.samestat(named, os.fstat(descriptor))

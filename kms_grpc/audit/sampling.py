@@ -7,20 +7,19 @@ an IPv4 address or an IPv6 network of 64 bits, of which one host may have all ad
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
+
+from kms_grpc.addresses import network
 
 BURST: Final = 60
 PER_SECOND: Final = 1
 PEERS: Final = 1024
 """Number of peers that have an allowance each. Further peers share one until an old peer can be forgotten."""
-NAME_LENGTH: Final = 64
 
 
 @dataclass(slots=True)
@@ -80,15 +79,3 @@ class RefusalSampling:
         del self._peers[name]
         self._of_forgotten += oldest.skipped
         return True
-
-
-@lru_cache(1024)
-def network(peer: str) -> str:
-    """Returns the name under which a peer's refusals are counted: `192.0.2.1`, or `2001:db8::/64` for IPv6."""
-    try:
-        address = ipaddress.ip_address(peer.partition("%")[0])
-    except ValueError:
-        return peer[:NAME_LENGTH]
-    if address.version == 4 or address.ipv4_mapped is not None:
-        return str(getattr(address, "ipv4_mapped", None) or address)
-    return str(ipaddress.ip_network((address, 64), strict=False))

@@ -22,6 +22,7 @@ from kms_grpc.authorization.caller import Caller, caller_of
 from kms_grpc.authorization.default_key_policy import default_statements
 from kms_grpc.authorization.evaluation import Reading, matches_request
 from kms_grpc.authorization.identity_policies import NO_POLICIES, Identity
+from kms_grpc.authorization.key_policies import compiled
 from kms_grpc.authorization.policy import Statement, Statements
 from kms_grpc.authorization.principals import Meant, meaning
 from kms_grpc.model.key import Key
@@ -54,6 +55,9 @@ WITHOUT_KEY: Final = frozenset(
 
 _CALLERS: Final = 4096
 Answer = tuple[DecidingStep, Statement | None]
+Covering = tuple[tuple[Statement, ...], tuple[Statement, ...]]
+"""Statements about one action: those that deny, those that allow."""
+NO_STATEMENTS: Final = Statements(())
 
 
 class _Met(NamedTuple):
@@ -67,19 +71,28 @@ class Policies:
     """Implements base.Authorizer."""
 
     def __init__(
-        self, identities: Callable[[], Mapping[str, Identity]], key_policies: KeyPolicies = default_statements
+        self,
+        identities: Mapping[str, Identity] | Callable[[], Mapping[str, Identity]],
+        key_policies: KeyPolicies = default_statements,
     ) -> None:
-        """`identities` returns the policies and tags of the principals in force, by their names: the same object until
-        others are in force."""
-        self._identities = identities
+        """`identities`: the policies and tags of the principals, by their names; or a function that returns those in
+        force, the same object until others are."""
+        self._identities = identities if callable(identities) else lambda: identities
         self._key_policies = key_policies
         self._met = _Met({}, {})
 
     def decide(self, question: Question) -> Decision:
         """See base.Authorizer. The decision names the statement that denied or allowed."""
+        return self._decide(question, NO_STATEMENTS if question.key is None else self._key_policies(question.key))
+
+    def decide_under(self, question: Question, policy: str) -> Decision:
+        """See base.Authorizer."""
+        return self._decide(question, compiled(policy))
+
+    def _decide(self, question: Question, key_policy: Statements) -> Decision:
         caller, own = self._caller(question.principal)
         reading = Reading(question, caller)
-        step, statement = self._answer(reading, *own.about(question.action))
+        step, statement = _answer(reading, key_policy.about(question.action), own.about(question.action))
         read = ALWAYS | reading.read if reading.read else ALWAYS
         return Decision(step is DecidingStep.ALLOWED, read, step, statement and statement.named)
 
@@ -95,18 +108,19 @@ class Policies:
             found = met.callers[principal] = caller_of(principal, identity.tags), identity.statements
         return found
 
-    def _answer(self, reading: Reading, denying: tuple[Statement, ...], allowing: tuple[Statement, ...]) -> Answer:
-        question, key = reading.question, reading.question.key
-        of_key = ((), ()) if key is None else self._key_policies(key).about(question.action)
-        denied = _first(denying, reading) or _first_meant(of_key[0], reading)
-        if denied is not None:
-            return DecidingStep.EXPLICIT_DENY, denied
-        if key is None:
-            return _by_identity(reading, allowing)
-        across = key.account != question.principal.account
-        if across and question.action not in ACROSS_ACCOUNTS:
-            return DecidingStep.NOT_ACROSS_ACCOUNTS, None
-        return _by_key_policy(reading, of_key[1], allowing, across)
+
+def _answer(reading: Reading, of_key: Covering, own: Covering) -> Answer:
+    """Answers by the statements of the key policy and of the identity policies that are about the action."""
+    question, key = reading.question, reading.question.key
+    denied = _first(own[0], reading) or _first_meant(of_key[0], reading)
+    if denied is not None:
+        return DecidingStep.EXPLICIT_DENY, denied
+    if key is None:
+        return _by_identity(reading, own[1])
+    across = key.account != question.principal.account
+    if across and question.action not in ACROSS_ACCOUNTS:
+        return DecidingStep.NOT_ACROSS_ACCOUNTS, None
+    return _by_key_policy(reading, of_key[1], own[1], across)
 
 
 def _by_key_policy(

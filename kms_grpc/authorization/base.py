@@ -15,6 +15,9 @@ STABLE_ATTRIBUTES = frozenset({"principal", "operation", "key", "region"})
 """The attributes of a request that do not keep a decision out of a Permit. A decision that reads only these holds until
 the key or the configuration changes."""
 
+CONTEXT = "encryption_context"
+"""The attribute of a request whose values a decision may be kept for, one by one."""
+
 
 class Facts(Protocol):
     """Values of condition keys that only the call knows, such as aws:SourceIp."""
@@ -81,7 +84,7 @@ class DecidingStep(StrEnum):
 
 class Decision(msgspec.Struct, frozen=True):
     """The answer, and the attributes of the request that it depends on. A decision that read other attributes than
-    STABLE_ATTRIBUTES must be made again for each call."""
+    STABLE_ATTRIBUTES and CONTEXT must be made again for each call."""
 
     allowed: bool
     read: frozenset[str]
@@ -94,3 +97,7 @@ class Authorizer(Protocol):
     """Decides whether a principal may call an action on a key."""
 
     def decide(self, question: Question) -> Decision: ...
+
+    def decide_under(self, question: Question, policy: str) -> Decision:
+        """Decides as if the question's key had this key policy. Raises MalformedPolicyDocumentException with the place
+        of the error, and LimitExceededException over 32 KiB."""

@@ -62,7 +62,7 @@ def _text(value: bool) -> str:
 
 def _in(pairs: Mapping[str, str], name: str) -> Found:
     """Returns the values of the pairs with this name, in any case. There may be several such pairs."""
-    return tuple(value for key, value in pairs.items() if key.lower() == name)
+    return tuple([value for key, value in pairs.items() if key.lower() == name])
 
 
 # --- the caller ----------------------------------------------------------------------------------------------------
@@ -176,12 +176,11 @@ ABSENT: Final = (
     "aws:FederatedProvider", "aws:SourceIdentity", "aws:AssumedRoot",
     "aws:Ec2InstanceSourceVpc", "aws:Ec2InstanceSourcePrivateIPv4", "aws:ChatbotSourceArn", "aws:SignInSessionArn",
     "aws:UserIdentityStoreArn", "ec2:RoleDelivery", "ec2:SourceInstanceArn", "lambda:SourceFunctionArn",
-    "kms:PolicyName",
     # of operations that are not built
     "kms:SigningAlgorithm", "kms:MacAlgorithm", "kms:KeyAgreementAlgorithm", "kms:MessageType", "kms:DataKeyPairSpec",
     "kms:EncapsulationAlgorithm", "kms:GrantOperations", "kms:GranteePrincipal", "kms:RetiringPrincipal",
     "kms:GranteeServicePrincipal", "kms:RetiringServicePrincipal", "kms:GrantConstraintType",
-    "kms:GrantIsForAWSResource", "kms:BypassPolicyLockoutSafetyCheck", "kms:PrimaryRegion", "kms:ReplicaRegion",
+    "kms:GrantIsForAWSResource", "kms:PrimaryRegion", "kms:ReplicaRegion",
     "kms:MultiRegionKeyType", "kms:RecipientAttestation:",
 )  # fmt: skip
 """Keys that AWS documents and no request here has: this service cannot know them, or does not have
@@ -219,6 +218,7 @@ TABLE: Final = (
     *_from_call("request", "aws:RequestTag/", "kms:RequestAlias", "kms:EncryptionAlgorithm", "kms:ReEncryptOnSameKey"),
     *_from_call("request", "kms:WrappingAlgorithm", "kms:WrappingKeySpec", "kms:ExpirationModel", "kms:ValidTo"),
     *_from_call("request", "kms:ScheduleKeyDeletionPendingWindowInDays", "kms:RotationPeriodInDays"),
+    *_from_call("request", "kms:BypassPolicyLockoutSafetyCheck", "kms:PolicyName"),
     *_from_call("request", "aws:TagKeys", many=True),
     *(ConditionKey(name, "principal", many=name in _ABSENT_MANY) for name in ABSENT),
 )

@@ -40,8 +40,10 @@ def matches_request(statement: Statement, reading: Reading) -> bool:
         return False
     if statement.variables and any(value_of(variable, reading.values) is None for variable in statement.variables):
         return False
-    conditions, allows = statement.conditions, statement.allows
-    return not conditions or all(_holds(condition, reading, allows) for condition in conditions)
+    holds = True
+    for condition in statement.conditions:
+        holds = holds and _holds(condition, reading, statement.allows)
+    return holds
 
 
 def _covers_resource(statement: Statement, reading: Reading) -> bool:
@@ -56,10 +58,12 @@ def _covers_resource(statement: Statement, reading: Reading) -> bool:
 
 
 def _holds(condition: Condition, reading: Reading, allows: bool) -> bool:
-    found = reading.values(condition.key)
-    if condition.operator == NULL:
+    found, name = reading.values(condition.key), condition.operator
+    if name == NULL:
         return (found is None) in condition.values
-    operator = OPERATORS[condition.operator]
+    operator = OPERATORS[name]
+    if found is not None and len(found) == 1:  # what most conditions read, whatever their quantifier
+        return agrees(operator, condition.values, found[0], reading.values)
     if found is None:
         if condition.if_exists or condition.quantifier is Quantifier.ALL:
             return True

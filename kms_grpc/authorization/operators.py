@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from kms_grpc.authorization.patterns import Pattern, Values, compiled, matches
@@ -45,7 +46,11 @@ def agrees(operator: Operator, values: tuple[Any, ...], text: str, lookup: Value
         found = operator.kind.of_request(text)
     except ValueError:
         return operator.negated
-    return any(operator.test(found, value, lookup) for value in values) != operator.negated
+    test, negated = operator.test, operator.negated
+    for value in values:
+        if test(found, value, lookup):
+            return not negated
+    return negated
 
 
 # --- kinds -----------------------------------------------------------------------------------------------------------
@@ -61,6 +66,7 @@ def _number(text: str) -> Decimal:
     return number
 
 
+@lru_cache(256)  # calls of one second ask for one date
 def _date(text: str) -> Decimal:
     """Returns seconds since 1970, of a date in ISO 8601 or of such a number."""
     if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text):
@@ -72,10 +78,14 @@ def _date(text: str) -> Decimal:
     return Decimal(str((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()))
 
 
+_TRUTH_OF: Final = {"true": True, "false": False}
+
+
 def _truth(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
+    found = _TRUTH_OF.get(text.lower())
+    if found is None:
         raise ValueError("true or false is needed")
-    return text.lower() == "true"
+    return found
 
 
 def _binary(text: str) -> bytes:
@@ -90,6 +100,7 @@ def _network(text: str, variables: bool) -> ipaddress.IPv4Network | ipaddress.IP
         raise ValueError("an IP address or a range such as 203.0.113.0/24 is needed") from None
 
 
+@lru_cache(4096)  # callers come back
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     address = ipaddress.ip_address(text)
     return getattr(address, "ipv4_mapped", None) or address

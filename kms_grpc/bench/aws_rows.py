@@ -32,6 +32,7 @@ from kms_grpc.bench.http_echo import ECHO_PATH
 from kms_grpc.bench.server import REGION, Target, own_server
 from kms_grpc.bench.statistics import BenchRow, interleaved
 from kms_grpc.config import DEV_ACCESS_KEY, DEV_SECRET
+from kms_grpc.endpoints.aws_operations import PREFIX
 from kms_grpc.model.principal import Principal
 
 NAMES: Final = ("aws.encrypt.1k", "aws.sigv4")
@@ -70,7 +71,7 @@ def signed_call(target: Target, operation: str, request: dict[str, Any]) -> byte
     """Returns the HTTP request of an operation, signed with the current time."""
     assert target.aws_endpoint is not None
     body = msgspec.json.encode(request)
-    headers = _signed(target.aws_endpoint.encode(), b"TrentService." + operation.encode(), body)
+    headers = _signed(target.aws_endpoint.encode(), f"{PREFIX}{operation}".encode(), body)
     return _http(b"/", headers, body)
 
 
@@ -179,7 +180,7 @@ def _verification(bench_data: BenchData) -> list[BenchRow]:
         click.echo("aws.sigv4 is skipped: its reference, botocore, is not installed (pip install botocore)", err=True)
         return []
     body, calls = bytes(SIGNED_BODY_BYTES), bench_data.effort.calls
-    headers = _signed(b"127.0.0.1:8080", b"TrentService.Encrypt", body)
+    headers = _signed(b"127.0.0.1:8080", f"{PREFIX}Encrypt".encode(), body)
     request = SignedRequest(b"POST", b"/", b"", headers, body)
     credentials = Credentials(None, REGION, "bench", False, "127.0.0.1", "", None, request)
     bench = Principal("bench", "arn:aws:iam::123456789012:root", "123456789012")
@@ -203,7 +204,7 @@ def _botocores_signing(body: bytes) -> Callable[[], object]:
     from botocore.credentials import Credentials as Signing
 
     signer = SigV4Auth(Signing(DEV_ACCESS_KEY, DEV_SECRET), "kms", REGION)
-    headers = {"Content-Type": JSON.decode(), "X-Amz-Target": "TrentService.Encrypt", "Host": "127.0.0.1:8080"}
+    headers = {"Content-Type": JSON.decode(), "X-Amz-Target": f"{PREFIX}Encrypt", "Host": "127.0.0.1:8080"}
     request = AWSRequest("POST", "http://127.0.0.1:8080/", headers=headers, data=body)
     return lambda: signer.add_auth(request)
 

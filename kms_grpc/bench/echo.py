@@ -7,13 +7,13 @@ caller or reveals anything about keys.
 
 from __future__ import annotations
 
-import os
 import resource
-from pathlib import Path
 from typing import Any
 
 import grpc
 import msgspec
+
+from kms_grpc.processes.memory import resident_bytes
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -24,7 +24,6 @@ USAGE = f"/{SERVICE}/Usage"
 LARGEST_ANSWER = 4 * 1024 * 1024
 
 _ANSWER = bytes(LARGEST_ANSWER)
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def echo_request(size: int, answer_size: int) -> bytes:
@@ -65,8 +64,3 @@ class _Bench(grpc.GenericRpcHandler):
             "resident_bytes": resident_bytes(),
         }
         return msgspec.json.encode(facts)
-
-
-def resident_bytes() -> int:
-    """Returns the resident set size of this process in bytes (/proc/self/statm)."""
-    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * _PAGE

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from kms_grpc.config import Settings
-from kms_grpc.endpoints.door import Door
+from kms_grpc.endpoints.base import Door
 
 ECHO_PATH: Final = "/kms_grpc.bench/echo"
 PORT_FILE: Final = "echo-port"

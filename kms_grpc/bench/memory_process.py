@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from kms_grpc.bench.echo import resident_bytes
 from kms_grpc.bench.own_service import OwnService, own_service
 from kms_grpc.config import DEV_ACCOUNT
+from kms_grpc.processes.memory import resident_bytes
 from kms_grpc.v1 import key_management_pb2 as pb
 
 KEYS_AT_ONCE = 1_000

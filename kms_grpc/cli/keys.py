@@ -78,22 +78,6 @@ def _print_key(output: str, answer: dict[str, Any]) -> None:
     print_facts(facts | ({"WhatNext": coming} if coming else {}))
 
 
-@keys.command(short_help="Show a key's policy, in JSON.")
-@key_argument
-@with_client
-def policy(client: KeyManagementClient, output: str, key_id: str) -> None:
-    """Show a key's policy, a document in JSON. KEY is an id or an ARN.
-
-    \b
-    kms-grpc keys policy 1234abcd-12ab-34cd-56ef-1234567890ab
-    """
-    answer = client.get_key_policy(key_id)
-    if output == JSON:
-        print_json(shaped(answer))
-    else:
-        click.echo(answer.policy)
-
-
 @keys.command()
 @key_argument
 @with_client

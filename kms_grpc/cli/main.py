@@ -56,6 +56,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     "Manage keys": {
         "rotation": Entry("kms_grpc.cli.rotation", "Rotate keys automatically or on demand."),
         "import": Entry("kms_grpc.cli.importing", "Import your own key material."),
+        "policy": Entry("kms_grpc.cli.policy", "Read, replace, check and begin key policies."),
         "tags": Entry("kms_grpc.cli.tags", "Set, remove and list tags of keys."),
     },
     "Operate the server": {

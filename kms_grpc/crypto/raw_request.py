@@ -37,6 +37,7 @@ class _Buffer(threading.local):
     def __init__(self) -> None:
         call = ffi.new("kms_call *")
         self.parts = (call, ffi.cast("char *", call.identity), ffi.cast("char *", call.answer))
+        self.context = ffi.cast("char *", call.context)
 
 
 _buffer = _Buffer()
@@ -64,6 +65,13 @@ def scan(operation: int, raw: bytes, most: int) -> Scanned | None:
     if not _scan(call, operation, raw, len(raw), most):
         return None
     return _unpack(identity, call.identity_len), call.context_len > NO_CONTEXT
+
+
+def scanned_context() -> bytes:
+    """Returns the canonical form of the encryption context of the request that this thread scanned last."""
+    call = _buffer.parts[0]
+    context: bytes = _unpack(_buffer.context, call.context_len)
+    return context
 
 
 def answer(operation: int, raw: bytes, under: CMaterial) -> bytes:

@@ -6,6 +6,7 @@ have with UnknownOperationException.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from kms_grpc.errors import KMSError, UnknownOperationException, UnsupportedOperationException
@@ -15,6 +16,7 @@ PREFIX: Final = "TrentService."
 NO_TARGET: Final = f"X-Amz-Target must be {PREFIX}<Operation>, with an operation of AWS KMS."
 NAME_LENGTH: Final = 64
 """Most characters of an unknown name in an audit record."""
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_./-]")
 AWS_OPERATIONS: Final = frozenset(
     (
         "CancelKeyDeletion", "ConnectCustomKeyStore", "CreateAlias", "CreateCustomKeyStore", "CreateGrant",
@@ -37,7 +39,7 @@ AWS_OPERATIONS: Final = frozenset(
 CHANGING: Final = frozenset(
     (
         "ConnectCustomKeyStore", "CreateCustomKeyStore", "CreateGrant", "DeleteCustomKeyStore",
-        "DisconnectCustomKeyStore", "PutKeyPolicy", "ReplicateKey", "RetireGrant", "RevokeGrant",
+        "DisconnectCustomKeyStore", "ReplicateKey", "RetireGrant", "RevokeGrant",
         "UpdateCustomKeyStore", "UpdatePrimaryRegion",
     )
 )  # fmt: skip
@@ -55,15 +57,16 @@ class NotBuilt(UnsupportedOperationException):
 
 
 def unserved(name: str) -> Unserved:
-    """Returns the operation of a call that no row of the table serves. Of an unknown name it has the beginning."""
+    """Returns the operation of a call that no row of the table serves."""
     if name in AWS_OPERATIONS:
         return Unserved(name, name not in CHANGING, NOT_BUILT)
     return unknown(name)
 
 
 def unknown(name: str) -> Unserved:
-    """Returns the operation of a call by a name that AWS KMS does not have."""
-    return Unserved(name[:NAME_LENGTH], True, UNKNOWN)
+    """Returns the operation of a call by a name that AWS KMS does not have: the beginning of that name, with ? for
+    characters that no name has."""
+    return Unserved(_NOT_IN_NAMES.sub("?", name[:NAME_LENGTH]), True, UNKNOWN)
 
 
 def refusal(operation: Unserved, text: str) -> KMSError:
@@ -79,4 +82,4 @@ def unserved_target(target: bytes) -> Unserved:
     name = target.decode("ascii", "replace")
     if not name:
         raise UnknownOperationException(NO_TARGET)
-    return unserved(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else unknown(name)
+    return unserved(name.removeprefix(PREFIX)) if name.startswith(PREFIX) and name != PREFIX else unknown(name)

@@ -28,7 +28,7 @@ from kms_grpc.authentication.credentials import REQUEST_ID, Credentials, SignedR
 from kms_grpc.authentication.signature_v4 import called_region
 from kms_grpc.config import Limits, Settings
 from kms_grpc.endpoints.aws_json import AwsJson
-from kms_grpc.endpoints.aws_operations import NO_TARGET, refusal, unserved_target
+from kms_grpc.endpoints.aws_operations import NO_TARGET, PREFIX, refusal, unserved_target
 from kms_grpc.endpoints.blocking_pool import BlockingPool
 from kms_grpc.endpoints.http_answers import JSON_1_1, TEXT, Answers
 from kms_grpc.endpoints.http_connection import HttpConnection, Reply, Shared
@@ -46,10 +46,8 @@ from kms_grpc.errors import (
 )
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.judging import knows
-from kms_grpc.operations.operation import Operation, Unserved
+from kms_grpc.operations.operation import KEY_MANAGEMENT, Operation, Unserved
 
-SERVICE: Final = "kms_grpc.v1.KeyManagementService"
-TARGET: Final = b"TrentService."
 HEALTH_PATHS: Final = (b"/", b"/ping")
 HEALTHY: Final = b"healthy"
 INLINE_BYTES: Final = 16 * 1024
@@ -151,7 +149,9 @@ class AwsDoor:
         self._blocking_pool = blocking_pool
         self._only_loopback = only_loopback
         self._operations = {
-            TARGET + operation.name.encode(): operation for operation in table if operation.service == SERVICE
+            f"{PREFIX}{operation.name}".encode(): operation
+            for operation in table
+            if operation.service == KEY_MANAGEMENT
         }
 
     def serve(self, request: Request, connection: HttpConnection) -> Reply | Coroutine[Any, Any, Reply]:
@@ -168,7 +168,7 @@ class AwsDoor:
             operation = self._operation(request)
             credentials = _credentials(request, connection, request_id, repeatable)
             if isinstance(operation, Unserved):
-                raise self._executor.refuse(operation, credentials, refusal(operation, NO_TARGET))
+                return self._refuse(operation, credentials, request.body)
             if operation.warm and len(request.body) <= INLINE_BYTES:
                 answer = self._executor.warm(operation, credentials, request.body, WIRE)
                 if answer is not None:
@@ -193,11 +193,29 @@ class AwsDoor:
             return _failed(request_id)
         return 200, answer, request_id.encode(), JSON_1_1
 
+    def _refuse(self, operation: Unserved, credentials: Credentials, body: bytes) -> Reply | Coroutine[Any, Any, Reply]:
+        """Refuses and audits a call of an operation that has no row."""
+        if self._is_judged_later(credentials, body):
+            return self._refuse_later(operation, credentials)
+        error = self._executor.refuse(operation, credentials, refusal(operation, NO_TARGET))
+        return _refused(error, credentials.request_id)
+
+    async def _refuse_later(self, operation: Unserved, credentials: Credentials) -> Reply:
+        try:
+            error = await self._blocking_pool.refuse(operation, credentials, refusal(operation, NO_TARGET))
+        except Exception:
+            return _failed(credentials.request_id)
+        return _refused(error, credentials.request_id)
+
+    def _is_judged_later(self, credentials: Credentials, body: bytes) -> bool:
+        """Returns whether verifying the signature takes the disk or too long for the event loop."""
+        return len(body) > INLINE_BYTES or not knows(self._executor.service, credentials)
+
     async def _judge(
         self, operation: Operation, credentials: Credentials, body: bytes, connection: HttpConnection
     ) -> None:
         """Verifies the signature before the call takes a turn. Raises KMSError, audited and counted."""
-        if len(body) > INLINE_BYTES or not knows(self._executor.service, credentials):
+        if self._is_judged_later(credentials, body):
             await self._blocking_pool.judge(operation, credentials, connection=connection.peer.address)
         connection.judged()
 

@@ -17,7 +17,7 @@ from kms_grpc.operations.call import MustWrite
 from kms_grpc.operations.contract.wire import PROTOBUF, Wire
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.judging import authenticate
-from kms_grpc.operations.operation import Operation
+from kms_grpc.operations.operation import Operation, Unserved
 from kms_grpc.operations.recording import ended_by_caller
 
 T = TypeVar("T")
@@ -93,6 +93,15 @@ class BlockingPool:
                 await _run_in_thread(self._judging.threads, judging)
         except ThrottlingException as refused:
             raise self._executor.refuse(operation, credentials, refused) from None
+
+    async def refuse(self, operation: Unserved, credentials: Credentials, error: KMSError) -> KMSError:
+        """Runs Executor.refuse in the thread that verifies signatures. Returns the error for the caller."""
+        try:
+            async with self._judging.queue.turn(credentials.peer, 0, credentials.deadline_ns):
+                refusing = functools.partial(self._executor.refuse, operation, credentials, error)
+                return await _run_in_thread(self._judging.threads, refusing)
+        except ThrottlingException as refused:
+            return self._executor.refuse(operation, credentials, refused)
 
     async def run(self, work: Callable[[], None], *, connection: Hashable, deadline_ns: int | None) -> None:
         """Run the admission of a new stream when this connection's turn comes. Raises KMSError if it is rejected."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import socket
 from pathlib import Path
 from typing import Final
 
+from kms_grpc.addresses import plain_ip
 from kms_grpc.endpoints.grpc_metadata import address
 
 DESCRIPTORS: Final = Path("/proc/self/fd")
@@ -19,7 +19,7 @@ def close_connection(peer: str) -> None:
     ends its calls. A Unix socket's peers cannot be told apart; they are left alone."""
     if not peer.startswith(("ipv4:", "ipv6:")):
         return
-    wanted = _plain(address(peer)), int(peer.rpartition(":")[2])
+    wanted = str(plain_ip(address(peer))), int(peer.rpartition(":")[2])
     for entry in list(DESCRIPTORS.iterdir()):
         with contextlib.suppress(OSError, ValueError), _duplicate(int(entry.name)) as found:
             if _peer_of(found) == wanted:
@@ -39,10 +39,4 @@ def _duplicate(descriptor: int) -> socket.socket:
 
 def _peer_of(found: socket.socket) -> tuple[str, int] | None:
     name = found.getpeername()
-    return (_plain(name[0]), name[1]) if isinstance(name, tuple) else None
-
-
-def _plain(host: str) -> str:
-    """Returns one spelling of an address, whether the socket is of IPv4 or of both."""
-    parsed = ipaddress.ip_address(host.partition("%")[0])
-    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
+    return (str(plain_ip(name[0])), name[1]) if isinstance(name, tuple) else None

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from kms_grpc.config import Settings
 from kms_grpc.endpoints.aws_server import AwsServer
+from kms_grpc.endpoints.base import Door
 from kms_grpc.endpoints.blocking_pool import BlockingPool
-from kms_grpc.endpoints.door import Door
 from kms_grpc.endpoints.grpc_server import GrpcServer
 from kms_grpc.endpoints.tls import ServerTls
 from kms_grpc.operations.executor import Executor

@@ -13,7 +13,7 @@ import socket
 import ssl
 from typing import Final
 
-from kms_grpc.addresses import unmapped
+from kms_grpc.addresses import network, unmapped
 from kms_grpc.endpoints.http_connection import HEAD_SECONDS, HttpConnection, Shared
 from kms_grpc.endpoints.peers import LOCAL
 
@@ -85,7 +85,7 @@ class HttpServer:
         self._resting = self._loop.call_later(REST_SECONDS, self._listen)
 
     def _admit(self, accepted: socket.socket, host: str) -> None:
-        peer, reason = self._shared.peers.admit(bounded_by(host))
+        peer, reason = self._shared.peers.admit(network(host))
         if peer is None:
             accepted.close()
             self._shared.refusals.add(reason, host)
@@ -118,13 +118,3 @@ class HttpServer:
         for connection in list(self._shared.connections):
             connection.look(now)
         self._looking = self._loop.call_later(LOOK_SECONDS, self._look) if self._shared.connections else None
-
-
-def bounded_by(host: str) -> str:
-    """Returns the address by which a peer is bounded: for IPv6, its first 64 bits."""
-    if ":" not in host or host == LOCAL:
-        return host
-    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
-    if packed[:12] == bytes(10) + b"\xff\xff":
-        return socket.inet_ntop(socket.AF_INET, packed[12:])
-    return socket.inet_ntop(socket.AF_INET6, packed[:8] + bytes(8))

@@ -12,11 +12,13 @@ import grpc
 
 from kms_grpc.endpoints import grpc_metadata
 from kms_grpc.endpoints.aws_operations import refusal, unknown, unserved
-from kms_grpc.errors import KMSError
+from kms_grpc.errors import DOMAIN, KMSError
 from kms_grpc.operations.operation import KEY_MANAGEMENT, Unserved
 
 Context = grpc.aio.ServicerContext[Any, Any]
-PACKAGE: Final = "/kms_grpc.v1."
+PACKAGE: Final = f"/{DOMAIN}."
+SHOWN: Final = 256
+"""Most characters of an unknown method in its error."""
 
 
 class UnservedMethods(grpc.GenericRpcHandler):
@@ -35,8 +37,10 @@ class UnservedMethods(grpc.GenericRpcHandler):
             return None
         grpc_metadata.arrive(handler_call_details.invocation_metadata)
         service, _, name = path.removeprefix("/").rpartition("/")
-        operation = unserved(name) if service == KEY_MANAGEMENT else unknown(name)
-        error = refusal(operation, f"There is no method {path}; this server may have an older version of the API.")
+        operation = unserved(name) if service == KEY_MANAGEMENT else unknown(path.removeprefix(PACKAGE))
+        error = refusal(
+            operation, f"There is no method {path[:SHOWN]}; this server may have an older version of the API."
+        )
 
         async def refuse(_: object, context: Context) -> None:
             self._refuse(context, error, operation)

@@ -130,6 +130,8 @@ class Key:
     its row does not say so yet (key_transitions.as_of)."""
     pending_material_id: bytes | None = None
     """The id of the imported material that waits for RotateKeyOnDemand."""
+    policy_digest: bytes | None = None
+    """SHA-256 of the text of the key's policy; None for a key with the default policy, and for an AWS managed key."""
     revision: int = 1
     """Counts the writes to this row. A write names the revision that it has read (compare-and-set)."""
     sequence: int = 0

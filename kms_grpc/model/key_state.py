@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 
 from kms_grpc.errors import DisabledException, KMSError, KMSInvalidStateException, UnsupportedOperationException
-from kms_grpc.model.key import Key, KeyKind, KeyState, Origin
+from kms_grpc.model.key import Key, KeyState, Origin
 from kms_grpc.model.key_spec import is_symmetric_encryption
 
 S = KeyState
@@ -74,14 +73,6 @@ NOTHING_TO_ROTATE_TO = Check(
 )
 
 
-class By(Enum):
-    """The caller that may call an operation on an AWS managed key."""
-
-    ACCOUNT = "its account"
-    SERVICE = "the service that it belongs to"
-    NOBODY = "nobody: it is changed by the service itself"
-
-
 Cell = tuple[Check, ...]
 _STATES = (
     S.ENABLED,
@@ -100,13 +91,11 @@ class Rule:
     """A row of the table: what an operation checks in each key state."""
 
     cells: Mapping[KeyState, Cell] = field(repr=False)
-    aws_managed: By
-    """The caller that may call the operation on an AWS managed key. No operation finds an AWS owned key."""
 
 
-def _row(by: By, *cells: Check | Cell) -> Rule:
+def _row(*cells: Check | Cell) -> Rule:
     tuples = [cell if isinstance(cell, tuple) else (cell,) for cell in cells]
-    return Rule(dict(zip(_STATES, tuples, strict=True)), by)
+    return Rule(dict(zip(_STATES, tuples, strict=True)))
 
 
 _OK: Cell = ()
@@ -118,28 +107,25 @@ _EXT = NOT_EXTERNAL
 _EXT_PD = ((NOT_EXTERNAL, PENDING_DELETION), (NOT_EXTERNAL, PENDING_REPLICA_DELETION))
 _NOT_PD = NOT_PENDING_DELETION
 _REPLICATED = (SINGLE_REGION,)
-_A, _S, _N = By
 
 # fmt: off
-#               by  Enabled         Disabled   PD, PRD   PendingImport   Unavailable     Creating  Updating
-READ =     _row(_A, _OK,            _OK,       _OK, _OK, _OK,            _OK,            _OK,      _OK)
-GRANTED =  _row(_S, _OK,            _OK,       _OK, _OK, _OK,            _OK,            _OK,      _OK)
-LET_GO =   _row(_N, _OK,            _OK,       _OK, _OK, _OK,            _OK,            _OK,      _OK)
-USE =      _row(_S, _OK,            DISABLED,  *_PD,     PENDING_IMPORT, UNAVAILABLE,    CREATING, _OK)
-GRANT =    _row(_S, _OK,            DISABLED,  *_PD,     PENDING_IMPORT, _OK,            CREATING, _OK)
-CHANGE =   _row(_N, _OK,            _OK,       *_PD,     _OK,            _OK,            _OK,      _OK)
-SWITCH =   _row(_N, _OK,            _OK,       *_PD,     PENDING_IMPORT, _OK,            CREATING, UPDATING)
-SCHEDULE = _row(_N, _OK,            _OK,       *_PD,     _OK,            _OK,            _OK,      UPDATING)
-CANCEL =   _row(_N, _NOT_PD,        _NOT_PD,   _OK, _OK, _NOT_PD,        _NOT_PD,        _NOT_PD,  _NOT_PD)
-ROTATION = _row(_N, _FIT,           DISABLED,  *_PD,     ORIGIN,         ORIGIN,         CREATING, _FIT)
-STATUS =   _row(_A, _FIT,           _FIT,      _FIT, _FIT, ORIGIN,       ORIGIN,         CREATING, _FIT)
-ROTATE =   _row(_N, _FIT_ON_DEMAND, DISABLED,  *_PD,     PENDING_IMPORT, _FIT_ON_DEMAND, CREATING, UPDATING)
-ROTATED =  _row(_A, _LISTED,        _LISTED,   _LISTED, _LISTED, _LISTED, _LISTED,       _LISTED,  _LISTED)
-PARAMS =   _row(_N, _EXT,           _EXT,      *_EXT_PD, _EXT,           _EXT,           CREATING, UPDATING)
-IMPORT =   _row(_N, _EXT,           _EXT,      *_EXT_PD, _EXT,           _EXT,           CREATING, _EXT)
-LOSE =     _row(_N, _EXT,           _EXT,      _EXT, _EXT, _EXT,         _EXT,           CREATING, UPDATING)
-COPY =     _row(_N, _REPLICATED,    DISABLED,  *_PD,     PENDING_IMPORT, UNAVAILABLE,    CREATING, UPDATING)
-MOVE =     _row(_N, _REPLICATED,    DISABLED,  *_PD,     PENDING_IMPORT, UNAVAILABLE,    CREATING, _REPLICATED)
+#              Enabled         Disabled   PD, PRD   PendingImport   Unavailable     Creating  Updating
+ANY =      _row(_OK,            _OK,       _OK, _OK, _OK,            _OK,            _OK,      _OK)
+USE =      _row(_OK,            DISABLED,  *_PD,     PENDING_IMPORT, UNAVAILABLE,    CREATING, _OK)
+GRANT =    _row(_OK,            DISABLED,  *_PD,     PENDING_IMPORT, _OK,            CREATING, _OK)
+CHANGE =   _row(_OK,            _OK,       *_PD,     _OK,            _OK,            _OK,      _OK)
+SWITCH =   _row(_OK,            _OK,       *_PD,     PENDING_IMPORT, _OK,            CREATING, UPDATING)
+SCHEDULE = _row(_OK,            _OK,       *_PD,     _OK,            _OK,            _OK,      UPDATING)
+CANCEL =   _row(_NOT_PD,        _NOT_PD,   _OK, _OK, _NOT_PD,        _NOT_PD,        _NOT_PD,  _NOT_PD)
+ROTATION = _row(_FIT,           DISABLED,  *_PD,     ORIGIN,         ORIGIN,         CREATING, _FIT)
+STATUS =   _row(_FIT,           _FIT,      _FIT, _FIT, ORIGIN,       ORIGIN,         CREATING, _FIT)
+ROTATE =   _row(_FIT_ON_DEMAND, DISABLED,  *_PD,     PENDING_IMPORT, _FIT_ON_DEMAND, CREATING, UPDATING)
+ROTATED =  _row(_LISTED,        _LISTED,   _LISTED, _LISTED, _LISTED, _LISTED,       _LISTED,  _LISTED)
+PARAMS =   _row(_EXT,           _EXT,      *_EXT_PD, _EXT,           _EXT,           CREATING, UPDATING)
+IMPORT =   _row(_EXT,           _EXT,      *_EXT_PD, _EXT,           _EXT,           CREATING, _EXT)
+LOSE =     _row(_EXT,           _EXT,      _EXT, _EXT, _EXT,         _EXT,           CREATING, UPDATING)
+COPY =     _row(_REPLICATED,    DISABLED,  *_PD,     PENDING_IMPORT, UNAVAILABLE,    CREATING, UPDATING)
+MOVE =     _row(_REPLICATED,    DISABLED,  *_PD,     PENDING_IMPORT, UNAVAILABLE,    CREATING, _REPLICATED)
 # fmt: on
 
 RULES: dict[str, Rule] = {
@@ -148,10 +134,9 @@ RULES: dict[str, Rule] = {
             *("DescribeKey", "GetKeyLastUsage", "GetKeyPolicy", "ListAliases", "ListGrants", "ListKeyPolicies"),
             "ListResourceTags",
         ),
-        READ,
+        ANY,
     ),
-    **dict.fromkeys(("RetireGrant", "RevokeGrant"), GRANTED),
-    **dict.fromkeys(("DeleteAlias", "PutKeyPolicy"), LET_GO),
+    **dict.fromkeys(("DeleteAlias", "PutKeyPolicy", "RetireGrant", "RevokeGrant"), ANY),
     **dict.fromkeys(
         (
             *("Decrypt", "Encrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"),
@@ -175,7 +160,7 @@ RULES: dict[str, Rule] = {
     "ReplicateKey": COPY,
     "UpdatePrimaryRegion": MOVE,
 }
-"""The rule of each operation. That of UpdateAlias is for the new target; for the old target it is LET_GO."""
+"""The rule of each operation. That of UpdateAlias is for the new target; for the old target it is ANY."""
 
 
 def refusal(rule: Rule, key: Key) -> KMSError | None:
@@ -185,17 +170,3 @@ def refusal(rule: Rule, key: Key) -> KMSError | None:
             text = check.text.format(arn=key.arn, origin=key.origin, spec=key.spec)
             return check.error(text, key=key.arn, state=key.state)
     return None
-
-
-def may_use(rule: Rule, key: Key, service: str | None) -> bool:
-    """Returns whether the kind of key allows a principal to call the operation; if not, access is denied. `service` is
-    the caller's service principal (`s3.amazonaws.com`), if it has one. Only its own service may use an AWS managed key,
-    and nobody an AWS owned key."""
-    if key.kind is KeyKind.CUSTOMER_MANAGED:
-        return True
-    return key.kind is KeyKind.AWS_MANAGED and (rule.aws_managed is not By.SERVICE or key.service == service)
-
-
-def is_changed_by_nobody(rule: Rule, key: Key) -> bool:
-    """Returns whether the operation changes an AWS managed key, which the policy of such a key allows to no caller."""
-    return key.kind is not KeyKind.CUSTOMER_MANAGED and rule.aws_managed is By.NOBODY

@@ -15,7 +15,7 @@ from kms_grpc.audit.sampling import RefusalSampling
 from kms_grpc.authentication.base import Authentication
 from kms_grpc.authentication.credentials import REGION_LENGTH, Credentials
 from kms_grpc.authentication.in_force import InForce
-from kms_grpc.authorization.base import NO_FACTS, STABLE_ATTRIBUTES, Authorizer, Decision, Facts, Question
+from kms_grpc.authorization.base import CONTEXT, NO_FACTS, STABLE_ATTRIBUTES, Authorizer, Decision, Facts, Question
 from kms_grpc.clock import Clock
 from kms_grpc.config import Limits, Quotas
 from kms_grpc.errors import KMSError
@@ -97,7 +97,10 @@ class Call(msgspec.Struct):
     may_write: bool = True
     """The call's thread may wait for a write."""
     stable: bool = True
-    """True while all authorization decisions of this call have read only attributes that a Permit may rely on."""
+    """True while all authorization decisions of this call have read only attributes that a Permit may rely on: those of
+    STABLE_ATTRIBUTES, and the encryption context."""
+    reads_context: bool = False
+    """An authorization decision of this call has read the encryption context: a Permit is for this context alone."""
     denial: Decision | None = None
     """The last decision, where it denied."""
     permit_head: bytes = b""
@@ -143,11 +146,12 @@ class Call(msgspec.Struct):
         facts: Facts = NO_FACTS,
         resource: str | None = None,
     ) -> bool:
-        """Returns the authorizer's decision, and notes in `stable` whether a Permit may rely on it. `resource` is for
-        what has no key policy (Question.resource)."""
+        """Returns the authorizer's decision, and notes in `stable` and `reads_context` what a Permit may rely on.
+        `resource` is for what has no key policy (Question.resource)."""
         decision = self.service.authorizer.decide(Question(self.principal, action, key, context, facts, resource))
         self.denial = None if decision.allowed else decision
-        self.stable = self.stable and decision.read <= STABLE_ATTRIBUTES
+        self.reads_context = self.reads_context or CONTEXT in decision.read
+        self.stable = self.stable and decision.read - {CONTEXT} <= STABLE_ATTRIBUTES
         return decision.allowed
 
     @property

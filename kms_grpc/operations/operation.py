@@ -10,7 +10,8 @@ from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from kms_grpc.operations.admission.permits import Permits
+from kms_grpc.crypto.encryption_context import canonical
+from kms_grpc.operations.admission.permits import Permits, context_digest
 from kms_grpc.operations.admission.selectors import KeySelector
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.contract.audit_fields import Describer, describer_for
@@ -34,6 +35,7 @@ class Unserved:
     """An operation that this version does not have, as the audit records a call of it."""
 
     name: str
+    """The name as it was called, of at most 64 ASCII characters."""
     read_only: bool
     counted: str
     """NOT_BUILT or UNKNOWN."""
@@ -108,6 +110,8 @@ class Operation:
     is_slow: bool
     identity: Callable[[Any], Hashable]
     """Returns what a request says about its keys. A Permit is found by it, with caller, region and operation."""
+    digest: Callable[[Any], bytes]
+    """Returns the digest of a request's encryption contexts, by which a Permit is found where they count."""
     describe: Describer
     """Returns the requestParameters of the audit record."""
 
@@ -136,6 +140,7 @@ def compiled(row: Row[Any]) -> Operation:
         warm=row.may_be_warm and bool(row.keys) and all(key.warm for key in row.keys),
         is_slow=row.is_slow,
         identity=_identity(row.keys),
+        digest=_digest(row.keys),
         describe=describer_for(row.request),
     )
 
@@ -144,3 +149,8 @@ def _identity(keys: tuple[KeySelector, ...]) -> Callable[[Any], Hashable]:
     if len(keys) == 1:
         return keys[0].identity
     return lambda request: tuple(key.identity(request) for key in keys)
+
+
+def _digest(keys: tuple[KeySelector, ...]) -> Callable[[Any], bytes]:
+    fields = tuple(key.context for key in keys if key.context is not None)
+    return lambda request: context_digest(*(canonical(getattr(request, field)) for field in fields))

@@ -30,40 +30,39 @@ AT_ONCE: Final = 100
 _log = logging.getLogger(__name__)
 
 Change = Callable[[Shard, Transaction, Key, int], bool]
-"""(shard, transaction, key, now_ns): makes the change; returns False if there was nothing to change."""
+"""(shard, transaction, key, now_ns): makes the change; returns False if the key, as it is now, has nothing to
+change."""
 
 
 def delete_due(shard: Shard, now_ns: int) -> int:
     """Delete keys whose waiting period is over, with their materials, aliases and tags; return how many."""
-    return _apply_to_due(shard, Due.DELETION, now_ns, _is_over, _delete)
+    return _apply_to_due(shard, Due.DELETION, now_ns, _delete)
 
 
 def expire_due(shard: Shard, now_ns: int) -> int:
     """Remove imported key material past its ValidTo; return how many keys lost some."""
-    return _apply_to_due(shard, Due.EXPIRY, now_ns, _is_there, _expire)
+    return _apply_to_due(shard, Due.EXPIRY, now_ns, _expire)
 
 
 def rotate_due(shard: Shard, now_ns: int) -> int:
     """Rotate enabled keys whose next automatic rotation is due; return how many."""
-    return _apply_to_due(shard, Due.ROTATION, now_ns, _is_to_rotate, _rotate)
+    return _apply_to_due(shard, Due.ROTATION, now_ns, _rotate)
 
 
-def _apply_to_due(shard: Shard, due: Due, now_ns: int, still: Callable[[Key, int], bool], change: Change) -> int:
+def _apply_to_due(shard: Shard, due: Due, now_ns: int, change: Change) -> int:
     done = 0
     for key in shard.registry.keys.due(due, now_ns, AT_ONCE):
         try:
-            done += _apply(shard, key, now_ns, still, change)
+            done += _apply(shard, key, now_ns, change)
         except KMSError as error:
             _log.error("%s of %s is postponed: %s", due.value, key.arn, error)
     return done
 
 
-def _apply(shard: Shard, key: Key, now_ns: int, still: Callable[[Key, int], bool], change: Change) -> bool:
+def _apply(shard: Shard, key: Key, now_ns: int, change: Change) -> bool:
     with shard.writing() as transaction:
         fresh = transaction.keys.find(key.key_id)
-        if fresh is None or not still(fresh, now_ns):
-            return False
-        return change(shard, transaction, fresh, now_ns)
+        return fresh is not None and change(shard, transaction, fresh, now_ns)
 
 
 def _record(transaction: Transaction, name: str, key: Key, now_ns: int, **details: Any) -> None:
@@ -79,16 +78,14 @@ def _is_over(key: Key, now_ns: int) -> bool:
 
 
 def _delete(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> bool:
+    if not _is_over(key, now_ns):
+        return False
     transaction.keys.remove(key)
     _record(transaction, "DeleteKey", key, now_ns)
     return True
 
 
 # --- expiry ------------------------------------------------------------------------------------------------------
-
-
-def _is_there(key: Key, now_ns: int) -> bool:
-    return True
 
 
 def _expire(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> bool:
@@ -118,6 +115,8 @@ def _is_to_rotate(key: Key, now_ns: int) -> bool:
 
 def _rotate(shard: Shard, transaction: Transaction, key: Key, now_ns: int) -> bool:
     """Rotate a key. The next rotation is one period after the due date, or after now if that is past as well."""
+    if not _is_to_rotate(key, now_ns):
+        return False
     assert key.rotation_period_days is not None and key.next_rotation_ns is not None, "the key rotates"
     period_ns = key.rotation_period_days * DAY_NS
     coming = key.next_rotation_ns + period_ns

@@ -17,6 +17,7 @@ from typing import Final
 from kms_grpc.clock import Clock
 from kms_grpc.errors import KMSError
 from kms_grpc.folder_watch import WRITTEN, FolderWatch
+from kms_grpc.processes.looks import ANYWAY_NS
 from kms_grpc.registry import imports, owned_keys
 from kms_grpc.registry.shards import Shard
 
@@ -28,8 +29,6 @@ LOWEST_PRIORITY: Final = 19
 """Nice value of the thread, so that workers come first."""
 PASS_SECONDS: Final = 0.5
 """How long after a write a region is looked at."""
-ANYWAY_NS: Final = 60 * 10**9
-"""Boot clock time after which a region is looked at although nothing was written to it: a pair may have expired."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ class ImportPairs:
         return bool(select.select([self._end], [], [], seconds)[0])
 
     def _is_due(self, shard: Shard) -> bool:
-        """Returns whether a region was written to since it had all pairs, or was not looked at for long."""
+        """Returns whether a region was written to since it had all pairs, or not looked at for long: pairs expire."""
         unchanged = self._complete.get(shard.region) == shard.registry.version()
         return not unchanged or self._clock.boot_ns() >= self._look_anyway_ns[shard.region]
 

@@ -1,10 +1,10 @@
 """The keeper: the process for periodic work. There is one per server, so that this work never blocks a worker.
 
 It sleeps until a shard is written to or a date comes. Then, four times a second at most, it makes the changes that are
-due (due_work.py), copies the outboxes into the audit log (outbox.py), and looks after the shards (upkeep.py). Once a
-minute, while it trusts the clock (clock_trust.py), it removes responses that were remembered for retries and are older
-than 24 hours, and destroys expired wrapping key pairs. At the beats of the supervisor (keeper_beats.py) it looks for
-changes that were not announced (missed_changes.py).
+due (due_work.py), copies the outboxes into the audit log (outbox_copier.py), and looks after the shards (upkeep.py).
+Once a minute, while it trusts the clock (clock_trust.py), it removes responses that were remembered for retries and are
+older than 24 hours, and destroys expired wrapping key pairs. At the beats of the supervisor (keeper_beats.py) it looks
+for changes that were not announced (missed_changes.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from kms_grpc.processes.import_pairs import ImportPairs
 from kms_grpc.processes.keeper_beats import KeeperBeats
 from kms_grpc.processes.looks import Looks
 from kms_grpc.processes.missed_changes import MissedChanges
-from kms_grpc.processes.outbox import OutboxCopier
+from kms_grpc.processes.outbox_copier import OutboxCopier
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.processes.signals import Signals
 from kms_grpc.processes.upkeep import MarkSync, Upkeep, run_all

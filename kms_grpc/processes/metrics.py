@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from kms_grpc.addresses import plain_ip
 from kms_grpc.audit.counters import BUCKETS, Counters
 from kms_grpc.config import Settings
 from kms_grpc.processes.claims import StartRefused
@@ -182,9 +183,8 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().__init__(address, _SilentHandler)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        peer = ipaddress.ip_address(client_address[0].partition("%")[0])
-        mapped = getattr(peer, "ipv4_mapped", None) or peer
-        return mapped.is_loopback or any(mapped in network for network in self._networks)
+        peer = plain_ip(client_address[0])
+        return peer.is_loopback or any(peer in network for network in self._networks)
 
     def serve_until(self, end: int) -> None:
         """Answers until `end` is readable. Unlike serve_forever it sleeps while nobody asks."""

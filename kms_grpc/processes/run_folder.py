@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -24,6 +23,7 @@ from kms_grpc.config import Settings
 from kms_grpc.processes.claims import StartRefused
 from kms_grpc.processes.gauges import KEEPER, WORKER
 from kms_grpc.registry.words import create_words, words_path
+from kms_grpc.zero_file import make_zero_file
 
 GAUGE_BYTES: Final = 8
 
@@ -76,10 +76,10 @@ class RunFolder:
         self._release_reserves(settings.workers)
         create_words(self.words, len(settings.regions))
         self.regions.write_text("".join(f"{region}\n" for region in settings.regions), "ascii")
-        _zeros(self.keeper_gauges, GAUGE_BYTES * len(KEEPER))
+        make_zero_file(self.keeper_gauges, GAUGE_BYTES * len(KEEPER))
         for worker in range(settings.workers):
             counters.create(self.counters(worker), operations)
-            _zeros(self.worker_gauges(worker), GAUGE_BYTES * len(WORKER))
+            make_zero_file(self.worker_gauges(worker), GAUGE_BYTES * len(WORKER))
 
     def _release_reserves(self, workers: int) -> None:
         """Release the log reserves of workers with higher numbers, which an earlier server left when it was killed."""
@@ -87,13 +87,3 @@ class RunFolder:
         for path in set(self.audit.glob("worker-*.jsonl")) - present:
             with path.open("ab") as log:
                 reserve.release(log.fileno())
-
-
-def _zeros(path: Path, size: int) -> None:
-    """Create a file of zeros with all blocks allocated: on a full disk, writing to a mapped hole raises SIGBUS."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.posix_fallocate(descriptor, 0, size)
-    finally:
-        os.close(descriptor)

@@ -32,7 +32,7 @@ import msgspec
 
 from kms_grpc.addresses import networks_of
 from kms_grpc.config import ConfigurationError, Settings, Source
-from kms_grpc.processes import claims, descriptors, logs, metrics
+from kms_grpc.processes import claims, file_descriptors, logs, metrics
 from kms_grpc.processes.children import Child, Command, Timing, describe_status
 from kms_grpc.processes.claims import StartRefused
 from kms_grpc.processes.reload import Reload
@@ -87,7 +87,7 @@ class Supervisor:
         """
         logs.configure("supervisor", self._settings.log_level)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        descriptors.raise_limit()
+        file_descriptors.raise_limit()
         os.umask(0o077)
         try:
             with ExitStack() as held:

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 
 from kms_grpc.config import Settings
 from kms_grpc.crypto import keyring
-from kms_grpc.endpoints.door import Door
+from kms_grpc.endpoints.base import Door
 from kms_grpc.processes import child_protocol, gauges, memory
 from kms_grpc.processes.child_protocol import Offer, SupervisorLink, Taken
-from kms_grpc.processes.descriptors import Descriptors
+from kms_grpc.processes.file_descriptors import Descriptors
 from kms_grpc.processes.readiness import Readiness
 from kms_grpc.processes.run_folder import RunFolder
 

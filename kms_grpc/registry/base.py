@@ -71,9 +71,23 @@ class WritableKeys(Keys, Protocol):
         material only decrypts from then on. Stores the other columns of both as given. Returns the key with the next
         revision. Raises ConflictException as `change` does."""
 
+    def set_policy(self, key: Key, policy: str) -> Key:
+        """Stores the text of a key's policy and its digest in the key's row; returns the key with the next revision.
+        Raises ConflictException as `change` does."""
+
     def remove(self, key: Key) -> None:
-        """Removes the key of the revision that `key` carries, with all its materials, aliases, tags and import pairs.
+        """Removes the key of the revision that `key` carries, with its policy and all its materials, aliases, tags and
+        import pairs.
         Raises ConflictException if the row has another revision. See Registry.erase_removed."""
+
+
+class KeyPolicies(Protocol):
+    """Reads key policies that callers have stored."""
+
+    def find(self, key: Key) -> str:
+        """Returns the text of the policy whose digest `key` carries. Raises KeyUnavailableException with the key's ARN
+        if the stored policy is another one, is missing, or was changed on disk. Not for a key without a digest, which
+        has the default policy."""
 
 
 class Materials(Protocol):
@@ -310,6 +324,9 @@ class Registry(Guarded, Protocol):
     def keys(self) -> Keys: ...
 
     @property
+    def policies(self) -> KeyPolicies: ...
+
+    @property
     def materials(self) -> Materials: ...
 
     @property
@@ -346,8 +363,5 @@ class Registry(Guarded, Protocol):
 
     def erase_removed(self) -> bool:
         """Overwrites removed rows in all files of the store. False if others prevented that; call again then."""
-
-    def damaged_rows(self) -> Sequence[str]:
-        """Returns the names of all rows whose MAC fails and of counts that are wrong. Scans all tables."""
 
     def close(self) -> None: ...

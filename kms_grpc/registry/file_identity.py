@@ -1,4 +1,4 @@
-"""Tells by stat(2) alone whether a path still names the same file.
+"""Tells by stat(2) alone whether a path still names the same file, and whether a file was written to.
 
 Opening a shard's file would not do: closing any descriptor of it drops the locks that SQLite holds (fcntl(2)).
 """
@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Final
 
 RECENT_S: Final = 0.25
+SETTLED_NS: Final = 100_000_000
+"""Age from which a file's time of change is that of its last write alone. The kernel gives these times in steps of up
+to 10 ms, so a later write within a step leaves the time as it is."""
 
 
 class FileIdentity:

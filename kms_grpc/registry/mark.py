@@ -29,6 +29,7 @@ from struct import Struct
 from typing import Final
 
 from kms_grpc.folder_sync import sync_folder
+from kms_grpc.registry.file_identity import SETTLED_NS
 from kms_grpc.registry.sql.row_hashes import BUCKETS
 from kms_grpc.registry.sql.rows import RowMac
 from kms_grpc.registry.verified import Verified
@@ -39,8 +40,6 @@ SIZE: Final = ENTRY * (1 + BUCKETS)
 _COUNTERS: Final = Struct(">" + "Q56x" * BUCKETS)
 _PATIENCE_S: Final = 1.0
 _RETRY_S: Final = 0.0005
-_TICK_NS: Final = 20_000_000
-"""The kernel gives times of files in steps of up to 10 ms."""
 
 
 class MarkUnusable(Exception):
@@ -121,7 +120,7 @@ class Mark:
             written_ns = os.fstat(descriptor).st_mtime_ns
             if written_ns == self._synced_ns:
                 return
-            settled = time.time_ns() - written_ns >= _TICK_NS  # within one tick, another write leaves the same time
+            settled = time.time_ns() - written_ns >= SETTLED_NS
             os.fdatasync(descriptor)
             self._synced_ns = written_ns if settled else 0
 

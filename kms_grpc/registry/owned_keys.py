@@ -45,7 +45,7 @@ def using(shard: Shard, purpose: str, operation: str, reason: Reason) -> Iterato
     operation when it is done or has failed. Raises DependencyTimeoutException if `provide` was not called yet."""
     key = find_owned_key(shard, purpose)
     if key is None:
-        raise DependencyTimeoutException("The server is not ready for imports yet. Repeat the call soon.")
+        raise DependencyTimeoutException(f"{shard.region} has no key for {purpose} yet. Repeat the call soon.")
     try:
         yield shard.current_material(key)
     except KMSError as error:

@@ -21,6 +21,7 @@ from kms_grpc.crypto import key_wrapping
 from kms_grpc.crypto.ciphertext_blob import kid_of
 from kms_grpc.crypto.framing import frame
 from kms_grpc.crypto.keyring import evict
+from kms_grpc.errors import KeyUnavailableException, NotFoundException
 from kms_grpc.faults import fault_point
 from kms_grpc.model.access_key import AccessKey
 from kms_grpc.model.key import Alias, Key, Material
@@ -155,6 +156,21 @@ class Shard:
         on disk."""
         key = self._keys.warm(key_id)
         return key if key is not None else self._load_key(key_id)
+
+    def key_policy(self, key: Key) -> str:
+        """Returns the text of the stored policy of a key. If the key has another policy by now, it is that one. Raises
+        KeyUnavailableException if the policy is missing or was changed on disk, and NotFoundException if the key is
+        gone."""
+        while True:
+            try:
+                return self.registry.policies.find(key)
+            except KeyUnavailableException:
+                now = self.registry.keys.find(key.key_id)
+                if now is None:
+                    raise NotFoundException(f"Key '{key.arn}' does not exist") from None
+                if now.policy_digest == key.policy_digest:
+                    raise
+                key = now
 
     def find_alias(self, account: str, name: str) -> Alias | None:
         """Returns the alias, or None if the account has no such alias in the region. Raises KeyUnavailableException if
@@ -300,6 +316,10 @@ class Shards:
 
     def get(self, region: str) -> Shard | None:
         return self._shards.get(region)
+
+    def key_policy(self, key: Key) -> str:
+        """See Shard.key_policy."""
+        return self._shards[key.region].key_policy(key)
 
     def __iter__(self) -> Iterator[Shard]:
         return iter(self._shards.values())

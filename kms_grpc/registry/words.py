@@ -38,6 +38,7 @@ from kms_grpc.crypto import validity
 from kms_grpc.crypto.envelope import random_bytes
 from kms_grpc.crypto.words import SIZE, MappedWords, Word
 from kms_grpc.registry.change import Name
+from kms_grpc.zero_file import make_zero_file
 
 NAMES: Final = 65_536
 """Number of words for names."""
@@ -55,14 +56,12 @@ def words_path(data_dir: Path) -> Path:
 
 
 def create_words(path: Path, regions: int) -> None:
-    """Makes a new file. Only the process that starts the others calls this, before it starts them. All blocks are
-    allocated: on a full disk, writing to a mapped hole raises SIGBUS."""
+    """Makes a new file. Only the process that starts the others calls this, before it starts them."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = path.with_name(path.name + ".new")
-    made.unlink(missing_ok=True)
-    descriptor = os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    make_zero_file(made, SIZE * (_REGIONS + _REGION * regions + NAMES))
+    descriptor = os.open(made, os.O_RDWR | os.O_CLOEXEC)
     try:
-        os.posix_fallocate(descriptor, 0, SIZE * (_REGIONS + _REGION * regions + NAMES))
         os.pwrite(descriptor, struct.pack("=Q", regions) + random_bytes(16), 0)
         for region in range(regions):
             os.pwrite(

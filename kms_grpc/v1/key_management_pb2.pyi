@@ -88,12 +88,12 @@ class CreateKeyRequest(_message.Message):
     Not built: true.
     """
     policy: _builtins.str
-    """Optional. The key policy, a JSON document of 1 to 131,072 characters (tab, line ends, U+0020 to U+00FF).
-    Not built.
+    """Optional. The key policy, a JSON document of 1 to 131,072 characters (tab, line ends, U+0020 to U+00FF), at most
+    32 KiB in UTF-8 (LimitExceededException beyond). Default: the default key policy.
     """
     bypass_policy_lockout_safety_check: _builtins.bool
-    """Optional. True accepts a policy that locks its author out. Default: false.
-    Not built: true.
+    """Optional. True accepts a policy that locks its author out: one that does not let the caller change it again.
+    Default: false.
     """
     @_builtins.property
     @_deprecated("""This field has been marked as deprecated using proto field options.""")
@@ -486,6 +486,63 @@ class GetKeyPolicyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetKeyPolicyResponse: _TypeAlias = GetKeyPolicyResponse  # noqa: Y015
+
+@_typing.final
+class PutKeyPolicyRequest(_message.Message):
+    """Gives a key another key policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    POLICY_NAME_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    BYPASS_POLICY_LOCKOUT_SAFETY_CHECK_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    policy_name: _builtins.str
+    """Optional. Name of the policy, 1 to 128 characters: `default`, which is the only one. Default: default."""
+    policy: _builtins.str
+    """Required. The key policy, a JSON document of 1 to 131,072 characters (tab, line ends, U+0020 to U+00FF), at most
+    32 KiB in UTF-8 (LimitExceededException beyond).
+    """
+    bypass_policy_lockout_safety_check: _builtins.bool
+    """Optional. True accepts a policy that locks its author out: one that does not let the caller change it again.
+    Default: false.
+    """
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        policy_name: _builtins.str | None = ...,
+        policy: _builtins.str = ...,
+        bypass_policy_lockout_safety_check: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_policy_name", b"_policy_name", "policy_name", b"policy_name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_policy_name", b"_policy_name", "bypass_policy_lockout_safety_check", b"bypass_policy_lockout_safety_check", "key_id", b"key_id", "policy", b"policy", "policy_name", b"policy_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__policy_name: _TypeAlias = _typing.Literal["policy_name"]  # noqa: Y015
+    _WhichOneofArgType__policy_name: _TypeAlias = _typing.Literal["_policy_name", b"_policy_name"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__policy_name) -> _WhichOneofReturnType__policy_name | None: ...
+
+Global___PutKeyPolicyRequest: _TypeAlias = PutKeyPolicyRequest  # noqa: Y015
+
+@_typing.final
+class PutKeyPolicyResponse(_message.Message):
+    """The key has the policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutKeyPolicyResponse: _TypeAlias = PutKeyPolicyResponse  # noqa: Y015
 
 @_typing.final
 class ListKeyPoliciesRequest(_message.Message):

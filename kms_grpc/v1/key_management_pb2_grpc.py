@@ -91,6 +91,11 @@ class KeyManagementServiceStub(object):
                 request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyRequest.SerializeToString,
                 response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyResponse.FromString,
                 _registered_method=True)
+        self.PutKeyPolicy = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/PutKeyPolicy',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.PutKeyPolicyRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.PutKeyPolicyResponse.FromString,
+                _registered_method=True)
         self.ListKeyPolicies = channel.unary_unary(
                 '/kms_grpc.v1.KeyManagementService/ListKeyPolicies',
                 request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ListKeyPoliciesRequest.SerializeToString,
@@ -312,12 +317,24 @@ class KeyManagementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetKeyPolicy(self, request, context):
-        """Returns the key policy of a key, in any state. Every key has the default key policy, which leaves permissions to the
-        account; other policies are not built, nor are those of AWS managed keys.
+        """Returns the key policy of a key, in any state, as it was given. A key that was created without one has the default key
+        policy, which leaves permissions to the account.
 
         Permission: kms:GetKeyPolicy on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
         KMSInvalidStateException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutKeyPolicy(self, request, context):
+        """Replaces the key policy of a key, in any state. Every worker obeys as soon as the call is answered. AWS managed keys
+        keep theirs.
+
+        Permission: kms:PutKeyPolicy on the key.
+        Errors: NotFoundException, InvalidArnException, MalformedPolicyDocumentException, DependencyTimeoutException,
+        UnsupportedOperationException, KMSInternalException, LimitExceededException, KMSInvalidStateException.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -614,6 +631,11 @@ def add_KeyManagementServiceServicer_to_server(servicer, server):
                     servicer.GetKeyPolicy,
                     request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyRequest.FromString,
                     response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyResponse.SerializeToString,
+            ),
+            'PutKeyPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutKeyPolicy,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.PutKeyPolicyRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.PutKeyPolicyResponse.SerializeToString,
             ),
             'ListKeyPolicies': grpc.unary_unary_rpc_method_handler(
                     servicer.ListKeyPolicies,
@@ -1015,6 +1037,33 @@ class KeyManagementService(object):
             '/kms_grpc.v1.KeyManagementService/GetKeyPolicy',
             kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyRequest.SerializeToString,
             kms__grpc_dot_v1_dot_key__management__pb2.GetKeyPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutKeyPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/PutKeyPolicy',
+            kms__grpc_dot_v1_dot_key__management__pb2.PutKeyPolicyRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.PutKeyPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

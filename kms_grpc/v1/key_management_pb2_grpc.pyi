@@ -135,12 +135,20 @@ class KeyManagementServiceStub:
     Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
     """
     GetKeyPolicy: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.GetKeyPolicyRequest, _key_management_pb2.GetKeyPolicyResponse]
-    """Returns the key policy of a key, in any state. Every key has the default key policy, which leaves permissions to the
-    account; other policies are not built, nor are those of AWS managed keys.
+    """Returns the key policy of a key, in any state, as it was given. A key that was created without one has the default key
+    policy, which leaves permissions to the account.
 
     Permission: kms:GetKeyPolicy on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
     KMSInvalidStateException.
+    """
+    PutKeyPolicy: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.PutKeyPolicyRequest, _key_management_pb2.PutKeyPolicyResponse]
+    """Replaces the key policy of a key, in any state. Every worker obeys as soon as the call is answered. AWS managed keys
+    keep theirs.
+
+    Permission: kms:PutKeyPolicy on the key.
+    Errors: NotFoundException, InvalidArnException, MalformedPolicyDocumentException, DependencyTimeoutException,
+    UnsupportedOperationException, KMSInternalException, LimitExceededException, KMSInvalidStateException.
     """
     ListKeyPolicies: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ListKeyPoliciesRequest, _key_management_pb2.ListKeyPoliciesResponse]
     """Lists the names of a key's policies, in any state: every key has one, `default`.
@@ -378,12 +386,20 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     Errors: KMSInternalException, NotFoundException, InvalidArnException, KMSInvalidStateException, TagException.
     """
     GetKeyPolicy: _aio.UnaryUnaryMultiCallable[_key_management_pb2.GetKeyPolicyRequest, _key_management_pb2.GetKeyPolicyResponse]  # type: ignore[assignment]
-    """Returns the key policy of a key, in any state. Every key has the default key policy, which leaves permissions to the
-    account; other policies are not built, nor are those of AWS managed keys.
+    """Returns the key policy of a key, in any state, as it was given. A key that was created without one has the default key
+    policy, which leaves permissions to the account.
 
     Permission: kms:GetKeyPolicy on the key.
     Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
     KMSInvalidStateException.
+    """
+    PutKeyPolicy: _aio.UnaryUnaryMultiCallable[_key_management_pb2.PutKeyPolicyRequest, _key_management_pb2.PutKeyPolicyResponse]  # type: ignore[assignment]
+    """Replaces the key policy of a key, in any state. Every worker obeys as soon as the call is answered. AWS managed keys
+    keep theirs.
+
+    Permission: kms:PutKeyPolicy on the key.
+    Errors: NotFoundException, InvalidArnException, MalformedPolicyDocumentException, DependencyTimeoutException,
+    UnsupportedOperationException, KMSInternalException, LimitExceededException, KMSInvalidStateException.
     """
     ListKeyPolicies: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ListKeyPoliciesRequest, _key_management_pb2.ListKeyPoliciesResponse]  # type: ignore[assignment]
     """Lists the names of a key's policies, in any state: every key has one, `default`.
@@ -684,12 +700,26 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_management_pb2.GetKeyPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_management_pb2.GetKeyPolicyResponse, _abc.Awaitable[_key_management_pb2.GetKeyPolicyResponse]]:
-        """Returns the key policy of a key, in any state. Every key has the default key policy, which leaves permissions to the
-        account; other policies are not built, nor are those of AWS managed keys.
+        """Returns the key policy of a key, in any state, as it was given. A key that was created without one has the default key
+        policy, which leaves permissions to the account.
 
         Permission: kms:GetKeyPolicy on the key.
         Errors: NotFoundException, InvalidArnException, DependencyTimeoutException, KMSInternalException,
         KMSInvalidStateException.
+        """
+
+    @_abc_1.abstractmethod
+    def PutKeyPolicy(
+        self,
+        request: _key_management_pb2.PutKeyPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.PutKeyPolicyResponse, _abc.Awaitable[_key_management_pb2.PutKeyPolicyResponse]]:
+        """Replaces the key policy of a key, in any state. Every worker obeys as soon as the call is answered. AWS managed keys
+        keep theirs.
+
+        Permission: kms:PutKeyPolicy on the key.
+        Errors: NotFoundException, InvalidArnException, MalformedPolicyDocumentException, DependencyTimeoutException,
+        UnsupportedOperationException, KMSInternalException, LimitExceededException, KMSInvalidStateException.
         """
 
     @_abc_1.abstractmethod

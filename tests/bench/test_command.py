@@ -27,6 +27,7 @@ NAMED = [
     "batch.core.envelope.1k",
     "batch.grpc.1k",
     "registry.100k",
+    "policy.decide",
     "rotation.10k",
     "start",
     "stream.grpc.1m",
@@ -80,7 +81,7 @@ def rows_of(*arguments: str, **environment: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "families",
     [
-        ["core", "executor", "registry", "rotation", "start"],
+        ["core", "executor", "registry", "policy", "rotation", "start"],
         ["grpc", "batch"],
         ["stream", "memory", "client"],
         ["aws"],

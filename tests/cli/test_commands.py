@@ -257,7 +257,7 @@ def test_request_ids_make_creation_repeatable(kms: Run) -> None:
 
 def test_policy_of_a_key(kms: Run) -> None:
     key_id = kms("keys", "create", "-o", "json").json["KeyMetadata"]["KeyId"]
-    shown = kms("keys", "policy", key_id)
-    answer = kms("keys", "policy", key_id, "-o", "json").json
+    shown = kms("policy", "get", key_id)
+    answer = kms("policy", "get", key_id, "-o", "json").json
     assert shown.json == json.loads(answer["Policy"])
     assert answer["PolicyName"] == "default"

@@ -70,7 +70,7 @@ def test_input_that_is_neither_format_goes_to_the_service(kms: Run, content: byt
 @pytest.mark.parametrize(
     "command",
     [
-        ("keys", "enable"), ("keys", "disable"), ("keys", "policy"), ("keys", "cancel-deletion"),
+        ("keys", "enable"), ("keys", "disable"), ("policy", "get"), ("keys", "cancel-deletion"),
         ("rotation", "now"), ("tags", "list"), ("alias", "list", "--key"), ("alias", "create", "alias/other"),
     ],
     ids=" ".join,

@@ -457,8 +457,6 @@ NOT_BUILT = [
         pb.ReEncryptRequest(destination_key_id="k", ciphertext_blob=b"c", destination_encryption_algorithm=4),
         "DestinationEncryption",
     ),
-    (pb.CreateKeyRequest(policy="{}"), "Policy is not"),
-    (pb.CreateKeyRequest(bypass_policy_lockout_safety_check=True), "BypassPolicyLockoutSafetyCheck is not"),
     (pb.CreateKeyRequest(multi_region=True), "MultiRegion is not"),
     (pb.CreateKeyRequest(custom_key_store_id="cks-1"), "CustomKeyStoreId is not"),
     (pb.CreateKeyRequest(xks_key_id="x"), "XksKeyId is not"),

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from kms_grpc.endpoints.aws_operations import NAME_LENGTH, NO_TARGET
+from kms_grpc.endpoints.aws_server import INLINE_BYTES
 from tests.conftest import StartServer
 from tests.endpoints.aws_calls import JSON_11, TEST, Answer, address_of, call, send, signed_headers
 from tests.processes.stand_in_server import eventually
@@ -153,6 +155,40 @@ def test_operations_that_are_not_served_are_audited(
     assert (record["eventName"], record["readOnly"], record["errorCode"]) == (name, read_only, answer.code)
     assert record["errorMessage"] == answer.json["message"]
     assert record["userIdentity"].get("accountId") == (ACCOUNT if known else None)
+
+
+UNKNOWN_TARGETS = [
+    (b"TrentService.MakeKey", "MakeKey", "the name, as an operation's"),
+    (b"TrentService.GetLimits", "GetLimits", "an operation that only the gRPC door has"),
+    (b"TrentService.", "TrentService.", "no name"),
+    (b"Sign", "Sign", "AWS's Sign, without the service"),
+    (b"DynamoDB_20120810.ListTables", "DynamoDB_20120810.ListTables", "another service's"),
+    (b'TrentService.a b"<', "a?b??", "characters that no name has"),
+    (b"TrentService." + b"x" * 9000, "x" * NAME_LENGTH, "cut"),
+]
+
+
+@pytest.mark.parametrize(("target", "name"), [row[:2] for row in UNKNOWN_TARGETS], ids=[r[2] for r in UNKNOWN_TARGETS])
+@pytest.mark.parametrize(
+    ("key", "size"),
+    [(TEST, 2), (TEST, INLINE_BYTES + 1), (("test", "wrong"), 2)],
+    ids=["known", "large body", "wrong secret"],
+)
+def test_operations_that_nobody_has_are_audited(
+    served: Served, address: str, target: bytes, name: str, key: tuple[str, str], size: int
+) -> None:
+    """Their names are those of tests/endpoints/test_grpc_door.py's methods, where both doors have them."""
+    body = b"{}".ljust(size)
+    headers = signed_headers(address, target.decode("latin-1"), body, "eu-central-1", key, {})
+    own = http.client.HTTPConnection(address, timeout=60, source_address=("127.0.0.9", 0))
+    answer = send(own, "POST", "/", body, headers)  # other tests may have used up the records of 127.0.0.1
+    assert (answer.status, answer.code) == (400, "UnknownOperationException")
+    request_id = answer.headers["x-amzn-requestid"]
+    eventually(lambda: request_id in audit(served), "the audit record")
+    (record,) = [json.loads(line) for line in audit(served).splitlines() if request_id in line]
+    assert (record["eventName"], record["readOnly"], record["errorCode"]) == (name, True, answer.code)
+    assert record["errorMessage"] == answer.json["message"] == NO_TARGET
+    assert record["userIdentity"].get("accountId") == (ACCOUNT if key == TEST else None)
 
 
 def test_a_response_to_bytes_that_are_not_http_has_a_request_id(address: str) -> None:

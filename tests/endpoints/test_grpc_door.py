@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from kms_grpc.audit.sampling import PER_SECOND
+from kms_grpc.endpoints.aws_operations import NAME_LENGTH
 from kms_grpc.v1 import key_management_pb2 as pb
 from tests.endpoints.calls import OPERATIONS, Reply, ask, metadata, refused
 from tests.endpoints.conftest import MESSAGE_BYTES, STRANGER_TOKEN
@@ -251,6 +252,7 @@ def test_invalid_metadata_writes_no_log(door: Served) -> None:
         ("/kms_grpc.v1.KeyManagementService/CreateGrant", "UnsupportedOperationException"),
         ("/kms_grpc.v1.KeyManagementService/Sign", "UnsupportedOperationException"),
         ("/kms_grpc.v1.KeyManagementService/encrypt", "UnknownOperationException"),
+        ("/kms_grpc.v1.KeyManagementService/", "UnknownOperationException"),
         ("/kms_grpc.v1.EnvelopeService/Sign", "UnknownOperationException"),
         ("/kms_grpc.v1.NoService/Encrypt", "UnknownOperationException"),
         ("/x/y", None),
@@ -291,6 +293,32 @@ def test_operations_that_are_not_served_are_audited(
     (record,) = records(door, request_id)
     assert (record["eventName"], record["readOnly"], record["awsRegion"]) == (recorded, read_only, AWAY)
     assert (record["errorCode"], record["errorMessage"]) == (reply.reason, reply.text)
+    assert record["userIdentity"].get("accountId") == (ACCOUNT if known else None)
+
+
+UNKNOWN_METHODS = [
+    ("KeyManagementService/MakeKey", "MakeKey", True, "the name, as an operation's"),
+    ("KeyManagementService/MakeKey", "MakeKey", False, "an unknown caller"),
+    ("EnvelopeService/Sign", "EnvelopeService/Sign", True, "AWS's Sign would be another operation"),
+    ("NoService/Encrypt", "NoService/Encrypt", True, "Encrypt was not called"),
+    ('KeyManagementService/a b"<', "a?b??", True, "characters that no name has"),
+    ("KeyManagementService/" + "x" * 9000, "x" * NAME_LENGTH, True, "cut"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "known"), [row[:3] for row in UNKNOWN_METHODS], ids=[row[3] for row in UNKNOWN_METHODS]
+)
+def test_methods_that_nobody_has_are_audited(
+    door: Served, channel: grpc.Channel, path: str, name: str, known: bool
+) -> None:
+    """Their names are those of tests/endpoints/test_aws_door.py's targets, where both doors have them."""
+    time.sleep(0 if known else 2 / PER_SECOND)  # unknown callers of other tests may have used up this address's records
+    request_id = f"unknown-{len(path)}-{known}"
+    reply = call_of(channel, f"/kms_grpc.v1.{path}", metadata(door.token if known else "x" * 40, AWAY, request_id))
+    (record,) = records(door, request_id)
+    assert (record["eventName"], record["readOnly"], record["awsRegion"]) == (name, True, AWAY)
+    assert (record["errorCode"], record["errorMessage"]) == ("UnknownOperationException", reply.text)
     assert record["userIdentity"].get("accountId") == (ACCOUNT if known else None)
 
 

@@ -22,7 +22,7 @@ from kms_grpc.endpoints import http_connection, http_server, peers
 from kms_grpc.endpoints.http_answers import TEXT, Answers
 from kms_grpc.endpoints.http_connection import HttpConnection, Reply, Shared
 from kms_grpc.endpoints.http_requests import HEAD_BYTES, HEADERS, Request
-from kms_grpc.endpoints.http_server import HttpServer, bounded_by
+from kms_grpc.endpoints.http_server import HttpServer
 from kms_grpc.endpoints.peers import LOCAL, Peers
 from kms_grpc.endpoints.refusals import Refusals
 from tests import strangers
@@ -411,21 +411,6 @@ def test_bodies_that_have_not_arrived_are_bounded() -> None:
     assert held.hold(two, 1)
     held.hold(one, -peers.HELD_BYTES_EACH)
     assert held.hold(one, 1)
-
-
-@pytest.mark.parametrize(
-    ("host", "bound"),
-    [
-        ("10.1.2.3", "10.1.2.3"),
-        ("::ffff:10.1.2.3", "10.1.2.3"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-        ("2001:db8:1:2::9", "2001:db8:1:2::"),
-        ("fe80::1%eth0", "fe80::"),
-        (LOCAL, LOCAL),
-    ],
-)
-def test_the_address_by_which_a_peer_is_bounded(host: str, bound: str) -> None:
-    assert bounded_by(host) == bound
 
 
 def test_large_bodies_of_an_address_are_bounded_together(address: str) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from kms_grpc.endpoints.bulk import EACH, SLOTS
-from kms_grpc.endpoints.unread_answers import ENDING
+from kms_grpc.endpoints.unread_answers import MOST_ENDING, UnreadAnswers
+from kms_grpc.errors import ThrottlingException
 from tests.endpoints.calls import OPERATIONS
 from tests.endpoints.http2 import BareHeaders
 from tests.endpoints.test_waiting_calls import WorkerDoor, loop, prepared, until
@@ -63,11 +64,47 @@ def test_unread_responses_give_way(door: WorkerDoor) -> None:
     for _ in range(4):
         waves.append(unread(door, sent))
         until(lambda: door.ask("EncryptBatch", items=sent).code == "OK")
+        assert len(door.server._bulk._unread._ending) <= MOST_ENDING
     until(lambda: any(connection.is_closed() for connection in waves[0]))
     assert not any(connection.is_closed() for connection in waves[-1])
-    assert len(door.server._bulk._unread._ending) <= 2 * ENDING
     for connection in (connection for wave in waves for connection in wave):
         connection.close()
+
+
+class _Unread:
+    """A call whose caller reads nothing, not even its error."""
+
+    async def send_initial_metadata(self, _: object) -> None:
+        pass
+
+    async def write(self, _: bytes) -> None:
+        await asyncio.Event().wait()
+
+    def peer(self) -> str:
+        return "unix:"
+
+
+def test_errors_that_nobody_reads_are_bounded() -> None:
+    """Calls of a Unix socket, whose connections cannot be closed, once were ended without a bound."""
+
+    async def held(answers: UnreadAnswers) -> None:
+        with pytest.raises(ThrottlingException):
+            await answers.write(b"", _Unread())  # type: ignore[arg-type]
+        await asyncio.Event().wait()
+
+    async def ends() -> tuple[int, int, int]:
+        answers = UnreadAnswers(0.0)
+        calls = [asyncio.create_task(held(answers)) for _ in range(MOST_ENDING + 8)]
+        for _ in range(2 * len(calls)):
+            await asyncio.sleep(0)
+            answers.make_room()
+        seen = len(answers._ending), len(answers._since)
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls)
+        return (*seen, len(answers._ending))
+
+    assert asyncio.run(ends()) == (MOST_ENDING, 8, 0)
 
 
 @pytest.mark.parametrize("idle_seconds", [3600.0])

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from kms_grpc.errors import KMSError
-from kms_grpc.model.key import Key, KeyKind, KeyState, Material, MaterialState, Origin
-from kms_grpc.model.key_state import LET_GO, RULES, By, is_changed_by_nobody, may_use, refusal
+from kms_grpc.model.key import Key, KeyState, Material, MaterialState, Origin
+from kms_grpc.model.key_state import RULES, refusal
 from kms_grpc.model.key_transitions import FIRST_STATE, TRANSITIONS, Event, after, as_of, state_after, with_materials
-from tests.aws_facts import ANSWERS, AWS_MANAGED, KEY_STATES, MODEL, STATES
+from tests.aws_facts import ANSWERS, KEY_STATES, MODEL, STATES
 
 S = KeyState
 KEY = Key("k", "arn:aws:kms:r:1:key/k", "1", "r", KeyState.ENABLED, "", 1, b"m" * 32)
@@ -53,42 +53,6 @@ def test_every_operation_on_a_key_has_its_row_here_and_in_the_table() -> None:
     """CreateKey, ListKeys and GenerateRandom have no key."""
     assert set(KEY_STATES) == set(RULES)
     assert set(MODEL["operations"]) - set(RULES) == {"CreateKey", "ListKeys", "GenerateRandom"}
-
-
-# --- kinds -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("by", By)
-def test_operations_on_aws_managed_keys_by_caller(by: By) -> None:
-    assert {name for name, rule in RULES.items() if rule.aws_managed is by} == set(AWS_MANAGED[by.name].split())
-    assert LET_GO.aws_managed is By.NOBODY, "the key that an alias points at so far"
-
-
-S3 = "s3.amazonaws.com"
-
-
-@pytest.mark.parametrize(
-    ("kind", "operation", "service", "allowed"),
-    [
-        (KeyKind.CUSTOMER_MANAGED, "Encrypt", None, True),
-        (KeyKind.AWS_MANAGED, "Encrypt", S3, True),  # the service that it belongs to
-        (KeyKind.AWS_MANAGED, "Encrypt", "sqs.amazonaws.com", False),  # another service
-        (KeyKind.AWS_MANAGED, "Encrypt", None, False),  # its account: never directly
-        (KeyKind.AWS_MANAGED, "DescribeKey", None, True),
-        (KeyKind.AWS_MANAGED, "ScheduleKeyDeletion", None, True),  # refused by is_changed_by_nobody instead
-        (KeyKind.AWS_OWNED, "DescribeKey", None, False),
-        (KeyKind.AWS_OWNED, "Encrypt", S3, False),
-    ],
-)
-def test_access_by_the_kind_of_key(kind: KeyKind, operation: str, service: str | None, allowed: bool) -> None:
-    assert may_use(RULES[operation], replace(KEY, kind=kind, service=S3), service) is allowed
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_changes_of_aws_managed_keys_are_refused(name: str) -> None:
-    assert not is_changed_by_nobody(RULES[name], KEY)
-    managed = replace(KEY, kind=KeyKind.AWS_MANAGED)
-    assert is_changed_by_nobody(RULES[name], managed) is (RULES[name].aws_managed is By.NOBODY)
 
 
 # --- from state to state -----------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from kms_grpc.model.key import Key, KeyState
 from kms_grpc.operations.call import Service
 from kms_grpc.operations.executor import Executor
 from kms_grpc.operations.operation import Operation
-from kms_grpc.operations.table import COUNTED, NAMES, TABLE
+from kms_grpc.operations.table import COUNTED, TABLE
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.words import create_words, words_path
 
@@ -219,7 +219,7 @@ class Worker:
         return [record for record in records if record["recipientAccountId"] != own]
 
     def counted(self) -> dict[str, dict[str, int]]:
-        return {name: calls for name in NAMES if (calls := self.service.counters.calls(name))}
+        return {name: calls for name in COUNTED if (calls := self.service.counters.calls(name))}
 
     def close(self) -> None:
         self.service.shards.close()

@@ -39,6 +39,7 @@ from tests.operations.external_keys import (
     wrap,
 )
 from tests.operations.service import HOUR_NS, Host, Worker
+from tests.registry.damaging import damaged_rows
 
 STEPS = 10_000 if os.environ.get("CI") else 1_500
 TABLE = """
@@ -357,4 +358,4 @@ def test_histories(run: Any) -> None:
     )
     while machine.steps < STEPS:
         run_state_machine_as_test(machine, settings=each)
-    assert worker.shard().registry.damaged_rows() == []
+    assert damaged_rows(worker.shard().registry) == []

@@ -80,7 +80,7 @@ def test_wrong_usage_is_answered_before_the_state(shared: Worker, name: str, key
 @pytest.mark.parametrize(("name", "key"), [pair for pair in KEYS if pair[0] in AWS_MANAGED["NOBODY"].split()], ids=str)
 def test_an_account_does_not_change_its_aws_managed_keys(shared: Worker, name: str, key: str) -> None:
     scene = scene_of(shared, name, key, "Enabled")
-    scene.put(key, kind=KeyKind.AWS_MANAGED)
+    scene.put(key, kind=KeyKind.AWS_MANAGED, service="s3.amazonaws.com")
     refusal, arn = scene.refusal(), scene.keys[key].arn
     assert (refusal.code, refusal.key) == ("AccessDeniedException", arn)
     text = f"kms:{name} on resource: {arn} because no resource-based policy allows the kms:{name} action"

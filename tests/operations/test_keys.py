@@ -95,12 +95,6 @@ RSA = keys_pb2.KEY_SPEC_RSA_2048
         ),
         ({"origin": keys_pb2.ORIGIN_TYPE_AWS_CLOUDHSM}, "UnsupportedOperationException", "Origin AWS_CLOUDHSM"),
         ({"multi_region": True}, "UnsupportedOperationException", "MultiRegion"),
-        ({"policy": "{}"}, "UnsupportedOperationException", "Policy"),
-        (
-            {"bypass_policy_lockout_safety_check": True},
-            "UnsupportedOperationException",
-            "BypassPolicyLockoutSafetyCheck",
-        ),
         (
             {"tags": [keys_pb2.Tag(tag_key="a" * 129, tag_value="b")]},
             "ValidationException",
@@ -181,6 +175,7 @@ def test_describe_key_shows_what_a_key_has(shared: Worker) -> None:
     shared.change(
         made.key_id,
         kind=KeyKind.AWS_MANAGED,
+        service="s3.amazonaws.com",
         origin=Origin.EXTERNAL,
         usage=KeyUsage.KEY_AGREEMENT,
         spec="ECC_NIST_P256",

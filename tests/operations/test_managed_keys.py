@@ -19,6 +19,7 @@ from tests.aws_facts import AWS_MANAGED
 from tests.operations.external_keys import provide_pair, row
 from tests.operations.scenes import NAMED_KEYS, Scene
 from tests.operations.service import ALICE, AWAY, BOB, EVE, Caller, Host, Refusal, Worker, together
+from tests.registry.damaging import damaged_rows
 
 S3 = Caller("s3", ALICE.account, "token-of-s3-000004")
 SQS = Caller("sqs", ALICE.account, "token-of-sqs-00005")
@@ -145,6 +146,20 @@ def test_changes_are_refused(worker: Worker, by: Caller) -> None:
     assert row(worker, key.key_id) == before
 
 
+def test_its_policy_is_read_and_not_replaced(worker: Worker) -> None:
+    key = managed(worker)
+    text = worker.call("GetKeyPolicy", key_id=key.key_id).policy
+    assert "s3.eu-central-1.amazonaws.com" in text
+    assert worker.call("GetKeyPolicy", by=S3, key_id=key.key_id).policy == text
+    assert list(worker.call("ListKeyPolicies", key_id=key.key_id).policy_names) == ["default"]
+    for by in (ALICE, S3):
+        refusal = worker.refusal("PutKeyPolicy", by=by, key_id=key.key_id, policy=text)
+        assert refusal == Refusal("AccessDeniedException", denied(by, "PutKeyPolicy", key.arn), key.arn)
+    assert row(worker, key.key_id).policy_digest is None
+    refusal = worker.refusal("GetParametersForImport", key_id=key.key_id, wrapping_algorithm=2, wrapping_key_spec=1)
+    assert refusal.code == "UnsupportedOperationException", "kms:Get* allows it, the key's origin does not"
+
+
 def test_its_aliases_are_reserved(worker: Worker) -> None:
     key, mine = managed(worker), worker.create(alias="alias/mine")
     for name in (MINE, "alias/aws/mine"):
@@ -175,7 +190,7 @@ def test_it_counts_in_no_quota(make_host: Callable[..., Host]) -> None:
     worker.create()
     assert worker.refusal("CreateKey").code == "LimitExceededException"
     worker.call("DescribeKey", key_id="alias/aws/rds")
-    assert worker.shard().registry.damaged_rows() == [], "the counts are right"
+    assert damaged_rows(worker.shard().registry) == [], "the counts are right"
 
 
 def test_concurrent_first_calls_make_one(host: Host) -> None:

@@ -265,16 +265,16 @@ class ReadsContexts:
 
 
 @pytest.mark.parametrize("name", WARM)
-def test_a_decision_that_reads_the_context_is_asked_every_time(host: Host, name: str) -> None:
+def test_a_decision_that_reads_the_context_is_asked_once_for_each(host: Host, name: str) -> None:
     authorizer = ReadsContexts(STABLE_ATTRIBUTES | {"encryption_context"})
     worker = host.worker(authorizer)
     key = worker.create()
     fields = fields_of(name, worker, key)
+    actions = [key.action for key in OPERATIONS[name].keys]
     for _ in range(3):
-        authorizer.asked.clear()
         worker.call(name, **fields)
-        assert [question.action for question in authorizer.asked] == [key.action for key in OPERATIONS[name].keys]
-        assert not worker.is_warm(name, **fields)
+        assert worker.is_warm(name, **fields)
+        assert [question.action for question in authorizer.asked if question.action in actions] == actions
 
 
 def test_one_unstable_decision_of_two_is_enough(host: Host) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from kms_grpc import errors
-from kms_grpc.audit.sampling import BURST, PEERS, PER_SECOND, RefusalSampling, network
+from kms_grpc.addresses import network
+from kms_grpc.audit.sampling import BURST, PEERS, PER_SECOND, RefusalSampling
 from kms_grpc.authentication.credentials import Credentials
+from kms_grpc.endpoints.aws_operations import unserved
 from kms_grpc.operations.call import FAILURE_RATE, FAILURES
 from kms_grpc.operations.executor import Executor
+from kms_grpc.operations.operation import NOT_BUILT, UNKNOWN, Operation, Unserved
 from tests.operations.service import ALICE, OPERATIONS, Host, Worker
 
 LONGEST_RECORD = 16 * 1024
@@ -122,10 +125,19 @@ def test_wrong_credentials_of_an_address_are_throttled_and_right_ones_never(host
     assert made.service.failures.not_written == 1000 - FAILURES + 1
 
 
-def test_refusals_in_the_door_are_sampled_too(worker: Worker) -> None:
+@pytest.mark.parametrize("operation", [OPERATIONS["Encrypt"], unserved("Sign"), unserved("MakeKey")])
+def test_refusals_in_the_door_are_sampled_too(worker: Worker, operation: Operation | Unserved) -> None:
     for _ in range(BURST + 40):
-        worker.executor.refuse(OPERATIONS["Encrypt"], STRANGER, errors.ThrottlingException("x"))
+        worker.executor.refuse(operation, STRANGER, errors.ThrottlingException("x"))
     assert len(worker.audit()) == BURST
+    assert worker.service.sampling.not_written == 40
+
+
+def test_names_without_a_row_are_counted_under_two_names(worker: Worker) -> None:
+    """Else a caller could make as many counters as it likes."""
+    for name in ("Sign", "MakeKey", "MakeKey2"):
+        worker.executor.refuse(unserved(name), STRANGER, errors.UnknownOperationException(name))
+    assert worker.counted() == {NOT_BUILT: {"UnknownOperationException": 1}, UNKNOWN: {"UnknownOperationException": 2}}
 
 
 def test_refusals_of_known_callers_are_all_written(worker: Worker) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kms_grpc.audit.log import FileAuditLog
 from kms_grpc.clock import SystemClock
-from kms_grpc.processes.outbox import OutboxCopier
+from kms_grpc.processes.outbox_copier import OutboxCopier
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard
@@ -37,9 +37,14 @@ def copy(folder: Path, regions: Sequence[str] = REGIONS) -> None:
     run.audit.mkdir(exist_ok=True)
     log = FileAuditLog(run.keeper_log, SystemClock())
     copier = OutboxCopier({s.region: s.registry for s in shards if s.region in regions}, log, run.keeper_position)
-    copier.copy_all()
+    copy_all(copier)
     log.close()
     shards.close()
+
+
+def copy_all(copier: OutboxCopier) -> None:
+    """Copies the outbox of each region, as the keeper's first pass does."""
+    copier.copy([*copier._registries])
 
 
 def copied(folder: Path) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from kms_grpc.audit.log import FileAuditLog
 from kms_grpc.processes.keeper import PeriodicWork
-from kms_grpc.processes.outbox import OutboxCopier
+from kms_grpc.processes.outbox_copier import OutboxCopier
 from kms_grpc.registry.shards import Shard
 from tests.registry.made import REGION, opened
 

@@ -20,7 +20,7 @@ from kms_grpc.audit.log import FileAuditLog
 from kms_grpc.clock import SystemClock
 from kms_grpc.folder_watch import RENAMED, WRITTEN, FolderWatch
 from kms_grpc.processes import due_work
-from kms_grpc.processes.descriptors import Descriptors
+from kms_grpc.processes.file_descriptors import Descriptors
 from kms_grpc.processes.upkeep import Upkeep
 from kms_grpc.processes.writability import ASK_EVERY_NS
 from kms_grpc.registry.sql import log_copy

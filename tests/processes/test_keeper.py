@@ -16,13 +16,13 @@ import pytest
 from kms_grpc.audit.log import FileAuditLog
 from kms_grpc.clock import SystemClock
 from kms_grpc.errors import DependencyTimeoutException
-from kms_grpc.processes import outbox
+from kms_grpc.processes import outbox_copier
 from kms_grpc.processes.clock_trust import ClockTrust
 from kms_grpc.processes.keeper import PeriodicWork
-from kms_grpc.processes.outbox import BATCH, OutboxCopier
+from kms_grpc.processes.outbox_copier import BATCH, OutboxCopier
 from kms_grpc.registry.base import Registry, Transaction
 from kms_grpc.registry.rows import ANSWERS_KEPT_NS, RememberedAnswer
-from tests.processes.outbox_copies import REGIONS, copied, copy, put_into_outbox
+from tests.processes.outbox_copies import REGIONS, copied, copy, copy_all, put_into_outbox
 from tests.processes.small_disk import fill, small_disk
 from tests.processes.stand_in_server import ROOT
 from tests.processes.stepped_keeper import SECOND, ManualClock
@@ -99,7 +99,7 @@ def test_each_record_is_copied_once_after_a_crash(folder: Path, point: str, pass
 def test_each_record_is_copied_once_if_the_log_changes_between_crash_and_start(
     folder: Path, meanwhile: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "POSITION_STEP", 0)
+    monkeypatch.setattr(outbox_copier, "POSITION_STEP", 0)
     copy(folder, REGIONS[:1])
     assert _copy_in_a_process(folder, "outbox.copied:2") == -signal.SIGKILL
     meanwhile(folder)
@@ -117,13 +117,13 @@ def test_a_torn_record_is_copied_again(folder: Path) -> None:
 
 
 def test_the_position_advances_so_that_a_start_reads_little(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "POSITION_STEP", 1000)
+    monkeypatch.setattr(outbox_copier, "POSITION_STEP", 1000)
     copy(folder)
-    position = outbox.read_position(folder / "audit" / "keeper.position")
+    position = outbox_copier.read_position(folder / "audit" / "keeper.position")
     log = folder / "audit" / "keeper.jsonl"
-    assert position == outbox.Position(log.stat().st_ino, log.stat().st_size)
-    assert list(outbox.ids_after(log, position)) == []
-    assert len(list(outbox.ids_after(log, outbox.Position(0, 0)))) == len(ALL)
+    assert position == outbox_copier.Position(log.stat().st_ino, log.stat().st_size)
+    assert list(outbox_copier.ids_after(log, position)) == []
+    assert len(list(outbox_copier.ids_after(log, outbox_copier.Position(0, 0)))) == len(ALL)
 
 
 class _ReadOnlyShard:
@@ -149,11 +149,11 @@ def test_a_failing_region_delays_no_other_and_repeats_no_record(folder: Path) ->
     registries = {first.region: failing, second.region: second.registry}
     copier = OutboxCopier(registries, log, folder / "audit" / "keeper.position")  # type: ignore[arg-type]
     for _ in range(3):
-        copier.copy_all()
+        copy_all(copier)
     assert (copier.failing, copier.waiting) == (1, BATCH)
     assert sorted(copied(folder)) == sorted([*IDS[second.region], *IDS[first.region][:BATCH]])
     failing.read_only = False
-    copier.copy_all()
+    copy_all(copier)
     assert (copier.failing, copier.waiting, copier.copied) == (0, 0, len(ALL))
     assert sorted(copied(folder)) == ALL
     log.close()
@@ -165,12 +165,12 @@ def test_a_full_disk_keeps_the_records_in_the_outbox(folder: Path, small_disk: P
     filler = fill(small_disk)
     log = FileAuditLog(small_disk / "keeper.jsonl", SystemClock())
     copier = OutboxCopier({s.region: s.registry for s in shards}, log, small_disk / "keeper.position")
-    copier.copy_all()
+    copy_all(copier)
     assert copier.failing == 2
     assert all(len(shard.registry.outbox.oldest(ROWS)) == ROWS for shard in shards)
     filler.unlink()
     log._check()  # the log does this once a second
-    copier.copy_all()
+    copy_all(copier)
     assert copier.failing == 0
     assert (small_disk / "keeper.jsonl").read_bytes().count(b"\n") == len(ALL)
     log.close()

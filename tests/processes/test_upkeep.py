@@ -22,13 +22,15 @@ from kms_grpc.clock import SystemClock
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.model.key import KeyState
 from kms_grpc.processes import upkeep
-from kms_grpc.processes.outbox import OutboxCopier
+from kms_grpc.processes.outbox_copier import OutboxCopier
 from kms_grpc.processes.upkeep import MarkSync, Upkeep
 from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql import log_copy, sqlite
 from kms_grpc.registry.sql.library import sqlite3
+from tests.processes.outbox_copies import copy_all
 from tests.processes.stand_in_server import eventually
+from tests.registry.damaging import damaged_rows
 from tests.registry.made import ACCOUNT, REGION, add_key, opened, shard_file, start
 
 
@@ -191,9 +193,9 @@ def test_a_forged_outbox_row_is_not_copied(folder: Path, shard: Shard, caplog: p
         connection.execute("UPDATE outbox SET record = ? WHERE event_id = 'changed'", [b'{"eventID":"other"}'])
     (folder / "audit").mkdir()
     log = FileAuditLog(folder / "audit" / "keeper.jsonl", SystemClock())
-    OutboxCopier({REGION: shard.registry}, log, folder / "audit" / "position").copy_all()
+    copy_all(OutboxCopier({REGION: shard.registry}, log, folder / "audit" / "position"))
     log.close()
     assert log.path.read_bytes() == b'{"eventID":"genuine"}\n'
-    names = sorted(name for name in shard.registry.damaged_rows() if "outbox" in name)
+    names = sorted(name for name in damaged_rows(shard.registry) if "outbox" in name)
     assert names == ["audit record changed in the outbox", "audit record forged in the outbox"]
     assert "audit record forged in the outbox was changed on disk" in caplog.text

@@ -6,7 +6,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from kms_grpc.registry.base import Registry
 from kms_grpc.registry.sql.library import sqlite3
+from kms_grpc.registry.sql.registry import SqlRegistry
 
 FLIPS = ("first", "last", "type")
 """The byte to change; `type` stores the same bytes as a value of another type."""
@@ -48,3 +50,9 @@ def damage(path: Path, table: str, which: str, name: Any, column: str, flip: str
         done = connection.execute(f"UPDATE {table} SET {column} = {expression} WHERE {which} = ?", [*parameters, name])
         connection.commit()
         assert done.rowcount == 1
+
+
+def damaged_rows(registry: Registry) -> list[str]:
+    """Returns the names of all rows whose MAC fails and of counts that are wrong, as `kms-grpc check` finds them."""
+    assert isinstance(registry, SqlRegistry)
+    return [*registry.findings().damaged, *registry.wrong_counts()]

@@ -21,6 +21,7 @@ from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql import tables
 from kms_grpc.registry.sql.library import sqlite3
+from tests.registry.damaging import damaged_rows
 from tests.registry.made import ACCOUNT, REGION, opened
 
 ORDERS = Principal("orders", f"arn:aws:iam::{ACCOUNT}:role/orders", ACCOUNT)
@@ -143,5 +144,5 @@ def test_an_access_key_that_was_changed_on_disk_is_never_used(
         assert made.access_key_id in error.text
     assert known_to(again, ORDERS).find(whole.access_key_id) is not None
     assert [each.access_key_id for each in list_access_keys(again)] == [whole.access_key_id]
-    assert len([name for name in again.registry.damaged_rows() if name.startswith("access key ")]) == 1
+    assert len([name for name in damaged_rows(again.registry) if name.startswith("access key ")]) == 1
     again.close()

@@ -17,6 +17,7 @@ from kms_grpc.registry.own_row import WillNotStart
 from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql.wal_reserve import KEPT_BYTES, WalReserve
+from tests.registry.damaging import damaged_rows
 from tests.registry.made import ACCOUNT, REGION, add_alias, add_key, opened, start
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="NOT PROVEN HERE: mounting a small tmpfs needs root")
@@ -92,7 +93,7 @@ def test_a_full_disk_refuses_writes_and_serves_reads(disk: Path) -> None:
         transaction.aliases.change(replace(alias, updated_ns=2))
     names.append(add_key(shard).key_id)
     read_all(shard, names)
-    assert (shard.registry.damaged_rows(), list(shard.registry.outbox.oldest(10))) == ([], [])
+    assert (damaged_rows(shard.registry), list(shard.registry.outbox.oldest(10))) == ([], [])
     assert shard.registry.keys.count(ACCOUNT) == len(names)
     shards.close()
 

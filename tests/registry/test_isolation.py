@@ -18,6 +18,7 @@ from kms_grpc.model.key import KeyState, Tag
 from kms_grpc.registry.base import Transaction
 from kms_grpc.registry.rows import RememberedAnswer
 from kms_grpc.registry.shards import Shard
+from tests.registry.damaging import damaged_rows
 from tests.registry.made import ACCOUNT, OTHER_ACCOUNT, add_key, new_alias, new_key, opened
 
 THREADS = 32
@@ -187,7 +188,7 @@ def test_writers_that_share_a_name_are_put_in_one_order(store: Shard, folder: Pa
     _check_key(store, keys, events)
     _check_accounts(store, keys, events)
     _check_alias_name(store, events)
-    assert store.registry.damaged_rows() == []
+    assert damaged_rows(store.registry) == []
 
 
 def _check_key(shard: Shard, keys: list[str], events: list[Event]) -> None:

@@ -25,6 +25,7 @@ from kms_grpc.model.key import (
 from kms_grpc.registry.base import Transaction
 from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard
+from tests.registry.damaging import damaged_rows
 from tests.registry.made import (
     ACCOUNT,
     NO_CONTEXT,
@@ -72,7 +73,7 @@ def test_everything_comes_back_as_it_was_written(store: Shard) -> None:
     assert registry.materials.find(key.key_id, lost.material_id) == lost
     assert list(registry.tags.list_after(key.key_id, "", 9)) == [tag]
     assert (registry.pairs.find(given.pair_id), registry.latest_time.read_ns()) == (given, 77)
-    assert registry.damaged_rows() == []
+    assert damaged_rows(registry) == []
 
 
 def test_a_transaction_left_by_an_exception_leaves_nothing(store: Shard, folder: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kms_grpc.crypto.envelope import open_blob
+from tests.registry.damaging import damaged_rows
 from tests.registry.made import (
     ACCOUNT,
     NO_CONTEXT,
@@ -35,7 +36,7 @@ def test_a_shard_of_revision_0001_can_be_used(tmp_path: Path) -> None:
     start(folder)
     shards = opened(folder)
     shard = shards.default
-    assert shard.registry.damaged_rows() == []
+    assert damaged_rows(shard.registry) == []
     for row in written:
         key = shard.find_key(row["key_id"])
         assert key is not None
@@ -53,7 +54,7 @@ def test_a_shard_of_revision_0001_can_be_used(tmp_path: Path) -> None:
     with shard.writing() as transaction:
         transaction.keys.remove(key)
     assert (shard.registry.keys.count(ACCOUNT), shard.registry.keys.count(OTHER_ACCOUNT)) == (len(written) - 1, 0)
-    assert shard.registry.damaged_rows() == []
+    assert damaged_rows(shard.registry) == []
     shards.close()
 
 
@@ -68,6 +69,6 @@ def test_a_migration_of_an_old_shard_that_was_killed_is_run_again(tmp_path: Path
     start(folder)
     shards = opened(folder)
     assert len(shards.default.registry.keys.list_after(ACCOUNT, 0, 9)) == 3
-    assert shards.default.registry.damaged_rows() == []
+    assert damaged_rows(shards.default.registry) == []
     shards.close()
     shutil.rmtree(folder)

@@ -13,6 +13,7 @@ from kms_grpc.model.key import Key, KeyState
 from kms_grpc.registry.base import Registry, Transaction
 from kms_grpc.registry.rows import OutboxRow, RememberedAnswer
 from kms_grpc.registry.shards import Shard
+from tests.registry.damaging import damaged_rows
 from tests.registry.made import ACCOUNT, OTHER_ACCOUNT, add_alias, add_key, new_alias, new_key
 
 ANSWER = RememberedAnswer(ACCOUNT, "CreateKey", "request-1", b"\1" * 32, b"response", 7)
@@ -40,7 +41,7 @@ def test_everything_comes_back_as_it_was_written(store: Shard) -> None:
     assert list(registry.outbox.oldest(10)) == [row]
     with registry.writing() as transaction:
         assert transaction.answers.find(ACCOUNT, "CreateKey", "request-1") == ANSWER
-    assert registry.damaged_rows() == []
+    assert damaged_rows(registry) == []
 
 
 ABSENT: list[tuple[str, Callable[[Registry], Any]]] = [

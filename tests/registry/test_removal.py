@@ -17,6 +17,7 @@ from kms_grpc.model.key import (
 )
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql.library import sqlite3
+from tests.registry.damaging import damaged_rows
 from tests.registry.made import (
     ACCOUNT,
     NO_CONTEXT,
@@ -68,7 +69,7 @@ def test_a_removed_key_leaves_no_row_and_no_secret_behind(store: Shard, folder: 
     assert (store.find_key(key.key_id), store.find_alias(ACCOUNT, f"alias/{key.key_id}-0")) == (None, None)
     with pytest.raises(StaleHandle):
         seal(loaded.handle, loaded.prefix, loaded.associated_prefix + NO_CONTEXT, b"p")
-    assert (store.registry.keys.count(ACCOUNT), store.registry.damaged_rows()) == (1, [])
+    assert (store.registry.keys.count(ACCOUNT), damaged_rows(store.registry)) == (1, [])
     assert store.find_key(other.key_id) == other
 
 
@@ -130,4 +131,4 @@ with shard.writing() as t: key = t.keys.find(argv[1]); {write}
     else:
         assert found is not None
         assert found.current_material_id == store.current_material(found).material_id != key.current_material_id
-    assert store.registry.damaged_rows() == []
+    assert damaged_rows(store.registry) == []

@@ -19,15 +19,23 @@ class KeyMethods(ServiceClient):
         *,
         origin: str | None = None,
         tags: Mapping[str, str] | None = None,
+        policy: str | None = None,
+        bypass_policy_lockout_safety_check: bool = False,
         request_id: str | None = None,
     ) -> pb.CreateKeyResponse:
         """Creates a symmetric key. For 24 hours, calls with the same `request_id` (default: a new one) return the same
         key.
 
         origin: AWS_KMS (the default), or EXTERNAL for a key whose key material is imported.
+        policy: The key policy, a JSON document of at most 32 KiB. Default: the default key policy.
+        bypass_policy_lockout_safety_check: True accepts a policy that does not let the caller change it again.
         """
         request = pb.CreateKeyRequest(
-            description=description, origin=by_aws_name(keys_pb2.OriginType, origin), tags=tags_of(tags or {})
+            description=description,
+            origin=by_aws_name(keys_pb2.OriginType, origin),
+            tags=tags_of(tags or {}),
+            policy=policy,
+            bypass_policy_lockout_safety_check=bypass_policy_lockout_safety_check,
         )
         return self._create(self._keys.CreateKey, request, request_id)
 

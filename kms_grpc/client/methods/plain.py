@@ -77,14 +77,40 @@ class PlainMethods(ServiceClient):
         return self._call(self._keys.UntagResource, request)
 
     def get_key_policy(self, key_id: str, *, policy_name: str | None = None) -> key_management_pb2.GetKeyPolicyResponse:
-        """Returns the key policy of a key, in any state. Every key has the default key policy, which leaves permissions
-        to the account; other policies are not built, nor are those of AWS managed keys.
+        """Returns the key policy of a key, in any state, as it was given. A key that was created without one has the
+        default key policy, which leaves permissions to the account.
 
         key_id: Id or ARN of the key, 1 to 2,048 characters.
         policy_name: Name of the policy, 1 to 128 characters: `default`, which is the only one. Default: default.
         """
         request = key_management_pb2.GetKeyPolicyRequest(key_id=key_id, policy_name=policy_name)
         return self._call(self._keys.GetKeyPolicy, request)
+
+    def put_key_policy(
+        self,
+        key_id: str,
+        policy: str,
+        *,
+        policy_name: str | None = None,
+        bypass_policy_lockout_safety_check: bool = False,
+    ) -> key_management_pb2.PutKeyPolicyResponse:
+        """Replaces the key policy of a key, in any state. Every worker obeys as soon as the call is answered. AWS
+        managed keys keep theirs.
+
+        key_id: Id or ARN of the key, 1 to 2,048 characters.
+        policy: The key policy, a JSON document of 1 to 131,072 characters (tab, line ends, U+0020 to U+00FF), at most
+            32 KiB in UTF-8 (LimitExceededException beyond).
+        policy_name: Name of the policy, 1 to 128 characters: `default`, which is the only one. Default: default.
+        bypass_policy_lockout_safety_check: True accepts a policy that locks its author out: one that does not let the
+            caller change it again. Default: false.
+        """
+        request = key_management_pb2.PutKeyPolicyRequest(
+            key_id=key_id,
+            policy=policy,
+            policy_name=policy_name,
+            bypass_policy_lockout_safety_check=bypass_policy_lockout_safety_check,
+        )
+        return self._call(self._keys.PutKeyPolicy, request)
 
     def list_key_policies(
         self, key_id: str, *, limit: int | None = None, marker: str | None = None

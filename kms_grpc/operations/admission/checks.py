@@ -7,17 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from kms_grpc.authentication.credentials import REQUEST_ID, REQUEST_ID_LENGTH
+from kms_grpc.authorization.authorizer import ACROSS_ACCOUNTS
+from kms_grpc.authorization.base import DecidingStep
 from kms_grpc.crypto.encryption_context import canonical
 from kms_grpc.errors import (
     DEADLINE_PASSED,
     DeadlineExceeded,
     InvalidKeyUsageException,
+    KMSError,
     NotFoundException,
     ValidationException,
 )
 from kms_grpc.model.arn import is_key_id, key_arn
 from kms_grpc.model.key import Key
-from kms_grpc.model.key_state import is_changed_by_nobody, may_use, refusal
+from kms_grpc.model.key_state import refusal
 from kms_grpc.operations.admission import identifiers
 from kms_grpc.operations.admission.request_facts import RequestFacts
 from kms_grpc.operations.admission.selectors import KeySelector
@@ -80,12 +83,24 @@ def _permitted_key(call: Call, selector: KeySelector, request: Any) -> Key | Non
     if key is None:
         return None
     call.keys += (key,)
-    may = call.may(selector.action, key, _context(selector, request), RequestFacts(call, request, key, selector))
-    if not (may and may_use(selector.rule, key, call.principal.service)):
-        raise selector.denied(call, request)
-    if is_changed_by_nobody(selector.rule, key):
-        raise identifiers.denied_by_its_policy(call, selector.action, key)
+    facts = RequestFacts(call, request, key, selector)
+    if not call.may(selector.action, key, _context(selector, request), facts):
+        raise _denied(call, selector, facts)
     return key
+
+
+def _denied(call: Call, selector: KeySelector, facts: RequestFacts) -> KMSError:
+    """Returns the error for a caller that may not use a key. It names the key where only the policy of that key stands
+    in the way: such a caller would learn of a key that does not exist (`_resolved`)."""
+    denial, request, key = call.denial, facts.request, facts.key
+    assert denial is not None, "the last decision denied"
+    assert key is not None, "the denied call names a key"
+    error = selector.denied(call, request)
+    if denial.step is DecidingStep.NO_KEY_POLICY and selector.action not in ACROSS_ACCOUNTS:
+        if call.may(selector.action, None, _context(selector, request), facts, key.arn):
+            error = identifiers.denied_by_its_policy(call, selector.action, key)
+        call.denial = denial
+    return error
 
 
 def _may_call(call: Call, action: str, request: Any) -> bool:

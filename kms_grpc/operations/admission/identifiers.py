@@ -79,8 +79,8 @@ def denied(call: Call, action: str) -> KMSError:
 
 
 def denied_by_its_policy(call: Call, action: str, key: Key) -> KMSError:
-    """Returns the error for a change to an AWS managed key of the caller's own account. The key's policy, which AWS
-    sets, allows none."""
+    """Returns the error for a caller whose own policies would allow a change of a key of its account, while the key's
+    policy allows it to nobody that the caller is. No policy of an AWS managed key allows changes."""
     return AccessDeniedException(
         f"User: {call.principal.arn} is not authorized to perform: {action} on resource: {key.arn} because no"
         f" resource-based policy allows the {action} action",

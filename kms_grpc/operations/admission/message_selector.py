@@ -11,7 +11,6 @@ from kms_grpc.crypto.message_format import PROVIDER, MessageHeader
 from kms_grpc.crypto.message_format import read_header as read_message_header
 from kms_grpc.errors import AccessDeniedException, InvalidCiphertextException
 from kms_grpc.model.key import Key
-from kms_grpc.model.key_state import may_use
 from kms_grpc.operations.admission import identifiers
 from kms_grpc.operations.admission.request_facts import RequestFacts
 from kms_grpc.operations.admission.selectors import UNREADABLE, ByBlob
@@ -66,8 +65,7 @@ class ByMessage(ByBlob):
 
     def _may_use(self, call: Call, request: Any, key: Key) -> bool:
         assert self.context is not None
-        allowed = call.may(self.action, key, getattr(request, self.context), RequestFacts(call, request, key, self))
-        return allowed and may_use(self.rule, key, call.principal.service)
+        return call.may(self.action, key, getattr(request, self.context), RequestFacts(call, request, key, self))
 
 
 def header_of(message: bytes) -> MessageHeader:

@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple
 from google.protobuf.message import Message
 
 from kms_grpc.audit.record import iso_time
+from kms_grpc.authorization.default_key_policy import NAME
+from kms_grpc.authorization.managed_key_policy import name_of_service
 from kms_grpc.aws_members import aws_names
 from kms_grpc.model.arn import ALIAS_PREFIX, Arn
 from kms_grpc.model.key import Key
@@ -57,8 +59,7 @@ def via_service(service: str | None, region: str) -> Found:
     """Returns kms:ViaService of a call that a service principal makes in a region."""
     if service is None:
         return None
-    name, _, domain = service.partition(".")
-    return (f"{name}.{region}.{domain}",)
+    return (name_of_service(service, region),)
 
 
 def _source_ip(facts: RequestFacts, suffix: str) -> Found:
@@ -168,6 +169,19 @@ def _multi_region(facts: RequestFacts, suffix: str) -> Found:
     return ("true" if facts.request.multi_region else "false",)  # type: ignore[attr-defined]
 
 
+def _bypasses_check(facts: RequestFacts, suffix: str) -> Found:
+    """Answers for CreateKey and PutKeyPolicy."""
+    bypasses = getattr(facts.request, "bypass_policy_lockout_safety_check", None)
+    return None if bypasses is None else ("true" if bypasses else "false",)
+
+
+def _policy_name(facts: RequestFacts, suffix: str) -> Found:
+    """Answers for PutKeyPolicy and GetKeyPolicy, whose default counts."""
+    if "policy_name" not in facts.request.DESCRIPTOR.fields_by_name:
+        return None
+    return (facts.request.policy_name or NAME,)  # type: ignore[attr-defined]
+
+
 def _valid_to(facts: RequestFacts, suffix: str) -> Found:
     if facts.call.operation != "ImportKeyMaterial" or not facts.request.HasField("valid_to"):
         return None
@@ -207,6 +221,8 @@ FINDERS: Final = {
     "kms:wrappingkeyspec": _enumerated("GetParametersForImport", "wrapping_key_spec"),
     "kms:expirationmodel": _enumerated("ImportKeyMaterial", "expiration_model", default="KEY_MATERIAL_EXPIRES"),
     "kms:validto": _valid_to,
+    "kms:bypasspolicylockoutsafetycheck": _bypasses_check,
+    "kms:policyname": _policy_name,
     "kms:schedulekeydeletionpendingwindowindays": _number("ScheduleKeyDeletion", "pending_window_in_days", 30),
     "kms:rotationperiodindays": _number("EnableKeyRotation", "rotation_period_in_days", 365),
 }

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from kms_grpc.crypto.ciphertext_blob import PREFIX_SIZE, key_id_of, read_header
 from kms_grpc.errors import INCORRECT_KEY, AccessDeniedException, IncorrectKeyException, KMSError
 from kms_grpc.model.key import Key, KeyUsage
-from kms_grpc.model.key_state import LET_GO, RULES, Rule
+from kms_grpc.model.key_state import ANY, RULES, Rule
 from kms_grpc.operations.admission import identifiers
 from kms_grpc.operations.call import Call
 
@@ -176,7 +176,7 @@ def encrypting_key(operation: str) -> ById:
 
 def alias_key(operation: str) -> ByAlias:
     """Returns the selector of operations that take an alias away from its key, in any state of the key."""
-    return ByAlias(field="alias_name", action=f"kms:{operation}", rule=LET_GO)
+    return ByAlias(field="alias_name", action=f"kms:{operation}", rule=ANY)
 
 
 def _key_id_in(blob: bytes) -> str | None:

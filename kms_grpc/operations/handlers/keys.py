@@ -19,6 +19,7 @@ from kms_grpc.operations.admission.selectors import ById, by_id_or_arn
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.handlers.key_metadata import key_metadata
 from kms_grpc.operations.handlers.pages import page
+from kms_grpc.operations.handlers.policies import set_policy
 from kms_grpc.operations.handlers.tags import check_tags, set_tags
 from kms_grpc.operations.kinds.unary import Unary
 from kms_grpc.operations.kinds.write import Write
@@ -28,13 +29,15 @@ from kms_grpc.v1 import keys_pb2
 
 def create_key(call: Call, request: pb.CreateKeyRequest) -> pb.CreateKeyResponse:
     """Creates a symmetric encryption key: Enabled with its first material, or PendingImport if its origin is EXTERNAL.
-    Raises LimitExceededException beyond the account's quota of keys."""
+    Raises LimitExceededException beyond the account's quota of keys, and the errors of a key policy (set_policy)."""
     quota = call.service.quotas.keys_per_account
     if call.writing.keys.count(call.account) >= quota:
         raise LimitExceededException(f"The account has {quota} keys in {call.shard.region}, which is its quota.")
     check_tags(request.tags)
     key = call.writing.keys.add(*_new_key(call, request))
     set_tags(call, key, request.tags)
+    if request.HasField("policy"):
+        key = set_policy(call, key, request.policy, may_lock_out=request.bypass_policy_lockout_safety_check)
     call.keys = (key,)
     return pb.CreateKeyResponse(key_metadata=key_metadata(key))
 

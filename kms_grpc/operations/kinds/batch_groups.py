@@ -90,19 +90,23 @@ class GroupAdmission:
     def admit(self, item: Callable[[], Any], identity: bytes, *, anew: bool = False) -> Permit:
         """Returns a Permit whose `materials` is the Group. `item` makes the group's first item as a message. `anew`
         asks for the checks even where a Permit holds. Raises KMSError."""
-        permit = None if anew else self._permits.find(self._call, identity)
+        permit = None if anew else self._permits.find(self._call, identity, lambda _: self._operation.digest(item()))
         if permit is not None:
             return permit
         if self._by_permit_only:
             raise NotWarm
         return self._admit_anew(item(), identity)
 
+    def counts_contexts(self, identity: bytes) -> bool:
+        """Returns whether the items of a group must have equal encryption contexts, by what is known of it."""
+        return self._permits.counts_contexts(self._call, identity)
+
     def _admit_anew(self, item: Any, identity: bytes) -> Permit:
         call = self._call
         checks.admit(call, self._operation, item)
         permit = permit_for(call, self._group(item), counts=False)
         if call.stable:
-            self._permits.keep(call, identity, permit)
+            self._permits.keep(call, identity, permit, self._operation.digest, item)
         return permit
 
     def _group(self, item: Any) -> Group:

@@ -56,6 +56,8 @@ class BatchRun:
         groups = self._admitted_groups(batch)
         if groups is None:
             batch = self._scan(by_context=True)
+            if warm and batch.groups > WARM_GROUPS:
+                raise NotWarm
             groups = self._admitted_groups(batch, by_context=True) or []
         answer = BatchAnswer(self.call, self.operation, counts_data_keys=self._makes_data_keys)
         admitted = [answer.place(group) for group in groups]
@@ -125,21 +127,23 @@ class BatchRun:
     def _admitted_groups(
         self, batch: raw_batch.ScannedBatch, *, by_context: bool = False
     ) -> list[Group | KMSError] | None:
-        """Returns each group, or the error of its items. None where a decision has read the encryption context while
-        the items of a group may differ in it."""
+        """Returns each group, or the error of its items. None where a decision reads the encryption context while the
+        items of a group may differ in it."""
         groups: list[Group | KMSError] = []
         for number in range(batch.groups):
-            groups.append(self._group(batch.group(number)))
-            if not (by_context or self.call.stable):
+            of = batch.group(number)
+            if not by_context and self.admission.counts_contexts(_identity(of)):
+                return None
+            groups.append(self._group(of))
+            if self.call.reads_context and not by_context:
                 return None
         return groups
 
     def _group(self, of: raw_batch.Item, *, anew: bool = False) -> Group | KMSError:
         checks.check_call(self.call)  # thousands of groups take seconds, and the deadline may pass
-        self.call.stable = True
-        identity = b"\0".join((of.prefix, of.key, of.source_key))
+        self.call.stable, self.call.reads_context = True, False
         try:
-            permit = self.admission.admit(lambda: self.items.message(of), identity, anew=anew or self.anew)
+            permit = self.admission.admit(lambda: self.items.message(of), _identity(of), anew=anew or self.anew)
         except KMSError as error:
             self._meet(self.call.keys)
             return error
@@ -219,6 +223,11 @@ class BatchRun:
             self._meet(self.call.keys)
             return error
         raise AssertionError("the core refused a good item")
+
+
+def _identity(of: raw_batch.Item) -> bytes:
+    """Returns what an item says about its keys."""
+    return b"\0".join((of.prefix, of.key, of.source_key))
 
 
 def _items_recorded(batch: raw_batch.ScannedBatch) -> dict[str, int]:

@@ -18,7 +18,7 @@ import msgspec
 from kms_grpc.crypto import raw_request
 from kms_grpc.model.key import Key
 from kms_grpc.operations.admission import checks
-from kms_grpc.operations.admission.permits import NotWarm, Permit, Permits, permit_for
+from kms_grpc.operations.admission.permits import NotWarm, Permit, Permits, context_digest, permit_for
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.contract.wire import Wire
 from kms_grpc.operations.kinds.steps import end_dry_run, note_material, read_request, while_stale
@@ -67,7 +67,7 @@ class Sealed(Row[Request], Generic[Request, Response]):
         if call.stable:
             permit = permit_for(call, self._kept(operation, request, material))
             call.permit_head = permit.audit_head
-            permits.keep(call, operation.identity(request), permit)
+            permits.keep(call, operation.identity(request), permit, operation.digest, request)
         return wire.write(answer)
 
     def warm(self, call: Call, operation: Operation, raw: bytes, wire: Wire, permits: Permits) -> bytes | None:
@@ -78,7 +78,7 @@ class Sealed(Row[Request], Generic[Request, Response]):
         if scanned is None:
             return None
         identity, has_context = scanned
-        permit = permits.find(call, identity)
+        permit = permits.find(call, identity, _scanned_digest)
         if permit is None:
             return None
         kept = _use(call, permit)
@@ -91,7 +91,7 @@ class Sealed(Row[Request], Generic[Request, Response]):
 
     def _warm_message(self, call: Call, operation: Operation, raw: bytes, wire: Wire, permits: Permits) -> bytes | None:
         request, validate = wire.read(operation.request, raw)
-        permit = permits.find(call, operation.identity(request))
+        permit = permits.find(call, operation.identity(request), operation.digest, request)
         if permit is None:
             return None
         kept = _use(call, permit)
@@ -115,6 +115,11 @@ class Sealed(Row[Request], Generic[Request, Response]):
             msgspec.Raw(_json(operation.describe(plain))),
             msgspec.Raw(_json({"keyMaterialId": material.material_id.hex()})),
         )
+
+
+def _scanned_digest(_: None) -> bytes:
+    """Returns Operation.digest of the request that this thread scanned last."""
+    return context_digest(raw_request.scanned_context())
 
 
 def _use(call: Call, permit: Permit) -> SealedMaterial:

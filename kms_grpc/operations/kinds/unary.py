@@ -31,14 +31,14 @@ class Unary(Row[Request], Generic[Request, Response, *Keys]):
         keys: Any = checks.admit(call, operation, request)
         if operation.warm and call.stable:
             permit = permit_for(call)
-            permits.keep(call, operation.identity(request), permit)
+            permits.keep(call, operation.identity(request), permit, operation.digest, request)
         end_dry_run(operation, request)
         return wire.write(while_stale(lambda: self.handler(call, request, *keys)))
 
     def warm(self, call: Call, operation: Operation, raw: bytes, wire: Wire, permits: Permits) -> bytes | None:
         """Calls the handler with the keys of the Permit, as they were at admission."""
         request, validate = wire.read(operation.request, raw)
-        permit = permits.find(call, operation.identity(request))
+        permit = permits.find(call, operation.identity(request), operation.digest, request)
         if permit is None:
             return None
         permit.give(call)

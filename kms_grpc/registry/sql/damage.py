@@ -38,9 +38,9 @@ class DamageReports:
             key=name,
         )
 
-    def shard_unusable(self) -> KMSInternalException:
-        """Returns the refusal of a shard whose own row or recorded time is damaged."""
+    def latest_time_damaged(self) -> KMSInternalException:
+        """Returns the refusal of a shard whose recorded time is damaged: the time may have gone back."""
         return KMSInternalException(
-            f"The registry of region {self.place.region} cannot be used: its own row was changed on disk. Restore it "
-            "from a backup."
+            f"The registry of region {self.place.region} cannot be used: the latest time that it recorded was changed "
+            "on disk. Restore the registry from a backup."
         )

@@ -12,6 +12,7 @@ from kms_grpc.registry.missing_material import missing_material
 from kms_grpc.registry.rows import Due, Upcoming
 from kms_grpc.registry.sql.aliases import SqlWritableAliases
 from kms_grpc.registry.sql.key_counts import count_of, count_one_less, count_one_more
+from kms_grpc.registry.sql.key_policies import SqlWritableKeyPolicies, policy_digest
 from kms_grpc.registry.sql.materials import SqlWritableMaterials
 from kms_grpc.registry.sql.pairs import SqlWritablePairs
 from kms_grpc.registry.sql.reader import AFTER, DIGEST, LIMIT, Reader
@@ -125,8 +126,15 @@ class SqlWritableKeys(SqlKeys):
         self._writer.created.append((key, current))
         return key
 
+    def set_policy(self, key: Key, policy: str) -> Key:
+        SqlWritableKeyPolicies(self._writer).set(key, policy)
+        return self.change(replace(key, policy_digest=policy_digest(policy)))
+
     def remove(self, key: Key) -> None:
-        parts = (SqlWritableAliases, SqlWritableTags, SqlWritablePairs, SqlWritableMaterials)
+        parts = (
+            *(SqlWritableAliases, SqlWritableTags, SqlWritablePairs, SqlWritableMaterials),
+            SqlWritableKeyPolicies,
+        )
         for part in parts:
             part(self._writer).remove_all(key.key_id)
         self._writer.remove_seen(_REMOVE, KEY, _seen(key), key.arn)
@@ -166,6 +174,7 @@ def _values(key: Key) -> Values:
         "material_missing": int(key.material_missing) or None,
         "expires_ns": key.expires_ns,
         "pending_material_id": key.pending_material_id,
+        "policy_digest": key.policy_digest,
     }
 
 

@@ -26,7 +26,7 @@ class SqlLatestTime:
         if row is None:
             return 0
         if not self._reader.macs.holds(LATEST_TIME, row):
-            raise self._reader.damage.shard_unusable()
+            raise self._reader.damage.latest_time_damaged()
         return int(LATEST_TIME.values(row)["latest_ns"])
 
 

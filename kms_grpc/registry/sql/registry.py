@@ -22,6 +22,7 @@ from kms_grpc.registry.sql.answers import ANSWER, SqlWritableAnswers
 from kms_grpc.registry.sql.changes import SqlChanges
 from kms_grpc.registry.sql.damage import DamageReports
 from kms_grpc.registry.sql.key_counts import wrong_counts
+from kms_grpc.registry.sql.key_policies import KEY_POLICY, SqlKeyPolicies
 from kms_grpc.registry.sql.keys import KEY, SqlKeys, SqlWritableKeys
 from kms_grpc.registry.sql.latest_time import LATEST_TIME, SqlLatestTime, SqlWritableLatestTime
 from kms_grpc.registry.sql.materials import MATERIAL, SqlMaterials, SqlWritableMaterials
@@ -38,7 +39,7 @@ from kms_grpc.registry.sql.tags import TAG, SqlTags, SqlWritableTags
 from kms_grpc.registry.sql.writer import Writer
 from kms_grpc.registry.verified import Verified
 
-KINDS = (SHARD, KEY, MATERIAL, ALIAS, ANSWER, TAG, PAIR, LATEST_TIME, ACCESS_KEY, OUTBOX)
+KINDS = (SHARD, KEY, KEY_POLICY, MATERIAL, ALIAS, ANSWER, TAG, PAIR, LATEST_TIME, ACCESS_KEY, OUTBOX)
 """The tables of protected rows."""
 
 
@@ -82,6 +83,7 @@ class SqlRegistry:
         self._forward = Forward(self.mark, region)
         self._verified = Verified()
         self.keys = SqlKeys(reader)
+        self.policies = SqlKeyPolicies(reader)
         self.materials = SqlMaterials(reader)
         self.aliases = SqlAliases(reader)
         self.tags = SqlTags(reader)
@@ -151,9 +153,6 @@ class SqlRegistry:
 
     def erase_removed(self) -> bool:
         return self._store.empty_log()
-
-    def damaged_rows(self) -> Sequence[str]:
-        return [*self.findings().damaged, *self.wrong_counts()]
 
     def wrong_counts(self) -> Sequence[str]:
         """Returns the names of counts that differ from the number of rows."""

@@ -30,7 +30,7 @@ from sqlalchemy.pool import NullPool
 
 from kms_grpc.errors import DependencyTimeoutException
 from kms_grpc.faults import fault_point
-from kms_grpc.registry.file_identity import FileIdentity
+from kms_grpc.registry.file_identity import SETTLED_NS, FileIdentity
 from kms_grpc.registry.sql.library import MODULE, loses_commits, sqlite3, sqlite_version
 from kms_grpc.registry.sql.log_copy import LogCopy
 from kms_grpc.registry.sql.wal_reserve import WalReserve
@@ -40,7 +40,6 @@ PATIENCE_S = 10.0
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 0.0005
-_SETTLED_NS = 100_000_000
 _READERS_KEPT = 8
 _PRAGMAS = (
     "PRAGMA wal_autocheckpoint=0",
@@ -146,14 +145,13 @@ class SqliteStore:
                 self._writer_lock.release()
 
     def version(self) -> object:
-        """Returns the state of the write-ahead log's file. A commit writes to it, and so sets its time, which the
-        kernel gives in steps of up to 10 ms: so a file that was written lately has no version yet, and each call
-        returns a new value."""
+        """Returns the state of the write-ahead log's file. A commit writes to it, and so sets its time.
+        A file that was written lately (SETTLED_NS) has no version yet, and each call returns a new value."""
         try:
             facts = os.stat(self._log_path)  # noqa: PTH116 - asked at each pass; Path.stat takes twice as long
         except OSError:
             return object()
-        recent = time.time_ns() - facts.st_mtime_ns < _SETTLED_NS
+        recent = time.time_ns() - facts.st_mtime_ns < SETTLED_NS
         return object() if recent else (facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
     def empty_log(self) -> bool:

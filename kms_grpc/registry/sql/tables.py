@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
 from sqlalchemy.engine import Dialect
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration, stated here so that a worker whose shard is up to date need not import alembic."""
 
 metadata = MetaData(
@@ -98,12 +98,14 @@ keys = Table(
     Column("material_missing", BIG),
     Column("expires_ns", BIG),
     Column("pending_material_id", Bytes()),
+    Column("policy_digest", Bytes()),
     _bytes("mac"),
     Index(None, "account", "sequence"),
     Index(None, "state", "deletion_ns"),
     Index(None, "state", "next_rotation_ns"),
 )
-"""`digest` is rows.digest of the key id. It finds a row whose id was changed on disk."""
+"""`digest` is rows.digest of the key id. It finds a row whose id was changed on disk. `policy_digest` is absent in a
+key with the default policy (key_policies.py)."""
 
 materials = Table(
     "materials",
@@ -134,6 +136,16 @@ tags = Table(
     _text("tag_key", primary_key=True),
     _text("account"),
     _text("tag_value"),
+    _bytes("mac"),
+)
+
+key_policies = Table(
+    "key_policies",
+    metadata,
+    Column("key_id", String(), ForeignKey("keys.key_id"), primary_key=True),
+    _bytes("digest", unique=True),
+    _text("account"),
+    _text("policy"),
     _bytes("mac"),
 )
 

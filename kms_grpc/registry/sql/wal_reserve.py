@@ -56,10 +56,8 @@ class WalReserve:
         """Returns a descriptor of the present write-ahead log; SQLite may have made a new one."""
         with contextlib.suppress(OSError):
             named = self._path.stat()
-            if self._descriptor is not None:
-                held = os.fstat(self._descriptor)
-                if (held.st_ino, held.st_dev) == (named.st_ino, named.st_dev):
-                    return self._descriptor
+            if self._descriptor is not None and os.path.samestat(named, os.fstat(self._descriptor)):
+                return self._descriptor
             self.close()
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
             return self._descriptor

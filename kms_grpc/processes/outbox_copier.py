@@ -65,12 +65,8 @@ class OutboxCopier:
         """Number of regions that the last pass failed to copy."""
         return len(self._failing)
 
-    def copy_all(self) -> None:
-        """Copy the outbox of each region until it is empty or fails."""
-        self.copy([*self._registries])
-
     def copy(self, regions: Sequence[str]) -> bool:
-        """Copy the outboxes of these regions; returns whether nothing is left in them."""
+        """Copy the outboxes of these regions, each until it is empty or fails; returns whether nothing is left."""
         for region in regions:
             if registry := self._registries.get(region):
                 self._waiting[region] = self._copy_region(region, registry)
