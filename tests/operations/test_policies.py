@@ -14,6 +14,7 @@ from kms_grpc.authorization.key_policies import StoredKeyPolicies
 from kms_grpc.model.key import KeyState
 from kms_grpc.registry.sql.library import sqlite3
 from tests.operations.service import ALICE, BOB, EVE, HOME, Host, Refusal, Worker
+from tests.registry.damaging import damaged_rows
 
 TEXT = """{
   "Version" : "2012-10-17",
@@ -350,7 +351,7 @@ def test_a_deleted_key_takes_its_policy_along(worker: Worker) -> None:
     assert stored is not None
     with shard.writing() as transaction:
         transaction.keys.remove(stored)
-    assert shard.registry.damaged_rows() == []
+    assert damaged_rows(shard.registry) == []
     refusal = worker.refusal("GetKeyPolicy", key_id=key.key_id)
     assert refusal.code == "NotFoundException"
 
