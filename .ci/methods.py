@@ -73,6 +73,8 @@ def argument(field: Any) -> tuple[str, str]:
         return "Mapping[str, str]", "{}"
     if name == "kms_grpc.v1.Tag":
         return "Mapping[str, str]", "tags_of({})"
+    if name == "kms_grpc.v1.GrantConstraints":
+        return "keys_pb2.GrantConstraints", "{}"
     if name == "google.protobuf.Timestamp":
         return "datetime", "timestamp({})"
     if field.enum_type:

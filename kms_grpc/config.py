@@ -70,6 +70,8 @@ class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """KMS keys of an account, in any state."""
     aliases_per_key: int = 50
     """Aliases of a key."""
+    grants_per_key: int = 50_000
+    """Grants of a key."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

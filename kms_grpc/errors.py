@@ -93,13 +93,13 @@ class MalformedPolicyDocumentException(KMSError):
 
 
 class InvalidGrantTokenException(KMSError):
-    """The grant token is not valid. Not answered yet: grants are not built."""
+    """The text is no grant token of this region, or RetireGrant was called with the token of a grant that is gone."""
 
     status = "INVALID_ARGUMENT"
 
 
 class InvalidGrantIdException(KMSError):
-    """The grant id is not valid. Not answered yet: grants are not built."""
+    """No grant can have this id."""
 
     status = "INVALID_ARGUMENT"
 

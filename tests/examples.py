@@ -32,9 +32,9 @@ METHODS: dict[str, MethodDescriptor] = {method.name: method for service in SERVI
 class Thing(NamedTuple):
     """A value that must be made before the request is sent.
 
-    `kind` is "key_id", "alias" (of the key), "new_alias" (a name that is free), "blob" (ciphertext of PLAINTEXT under
-    the key and CONTEXT), "message" (an encrypted message under the same), "import_token" or "wrapped_material". `key`
-    tells the keys of an operation apart where it has two: "from" and "to".
+    `kind` is "key_id", "grant" (the id of a grant on the key), "alias" (of the key), "new_alias" (a name that is free),
+    "blob" (ciphertext of PLAINTEXT under the key and CONTEXT), "message" (an encrypted message under the same),
+    "import_token" or "wrapped_material". `key` tells the keys of an operation apart where it has two: "from" and "to".
     """
 
     kind: str
@@ -43,6 +43,8 @@ class Thing(NamedTuple):
 
 KEY, ALIAS, BLOB = Thing("key_id"), Thing("alias"), Thing("blob")
 CONTEXT = {"dept": "it"}
+ORDERS = "arn:aws:iam::111122223333:role/orders"
+"""A principal, who need not exist."""
 PLAINTEXT = b"attack at dawn, bring the \x00\xff grapes"
 MATERIAL = b"thirty-two bytes of key material"
 
@@ -162,6 +164,13 @@ EXAMPLES: dict[str, Example] = {
     "UpdateAlias": write({"alias_name": Thing("alias", "from"), "target_key_id": Thing("key_id", "to")}),
     "DeleteAlias": write({"alias_name": ALIAS}),
     "ListAliases": Example({"key_id": KEY, "limit": 10}),
+    "CreateGrant": write(
+        {"key_id": KEY, "grantee_principal": ORDERS, "operations": ["GRANT_OPERATION_DECRYPT"], "name": "orders"}
+    ),
+    "ListGrants": Example({"key_id": KEY, "limit": 10}),
+    "ListRetirableGrants": Example({"retiring_service_principal": "s3.amazonaws.com", "limit": 10}),
+    "RetireGrant": write({"key_id": KEY, "grant_id": Thing("grant")}),
+    "RevokeGrant": write({"key_id": KEY, "grant_id": Thing("grant")}),
     "Encrypt": Example({"key_id": KEY, "plaintext": PLAINTEXT, **SEALED}, recorded=SYMMETRIC),
     "Decrypt": Example({"key_id": KEY, "ciphertext_blob": BLOB, **SEALED}, recorded=SYMMETRIC),
     "ReEncrypt": Example(

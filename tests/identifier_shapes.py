@@ -31,6 +31,7 @@ class World:
             "alias": self.alias,
             "new_alias": f"{self.alias}-more",
             "blob": self.blob,
+            "grant": "5e" * 32,
             "import_token": b"token",
             "wrapped_material": b"wrapped",
         }

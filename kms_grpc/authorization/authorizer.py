@@ -1,4 +1,4 @@
-"""The authorizer of policies: key policies and identity policies, in AWS's order.
+"""The authorizer: key policies, identity policies and grants, in AWS's order.
 
 | step | question | answer |
 |---|---|---|
@@ -6,7 +6,10 @@
 | 2 | No key: does an identity policy allow it, or is the caller its account's root? | allowed, else denied |
 | 3 | Is the key another account's, and the action not one that crosses accounts? | denied |
 | 4 | Does the key policy allow the caller? And the key is in the caller's account? | allowed |
-| 5 | Does the key policy allow the caller or its account, and an identity policy the call? | allowed, else denied |
+| 5 | Does the key policy allow the caller or its account, and an identity policy the call? | allowed |
+| 6 | Does a grant allow the caller, or its account, and an identity policy the call? | allowed, else denied |
+
+RetireGrant is decided by the grant that it ends, in place of steps 4 to 6 (grants.py).
 
 Sources: https://docs.aws.amazon.com/kms/latest/developerguide/policy-evaluation.html and
 https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
@@ -21,10 +24,12 @@ from kms_grpc.authorization.base import DecidingStep, Decision, Question
 from kms_grpc.authorization.caller import Caller, caller_of
 from kms_grpc.authorization.default_key_policy import default_statements
 from kms_grpc.authorization.evaluation import Reading, matches_request
+from kms_grpc.authorization.grants import RETIRE, allowing, grantees_of, leaves_retiring_to, may_retire
 from kms_grpc.authorization.identity_policies import NO_POLICIES, Identity
 from kms_grpc.authorization.key_policies import compiled
 from kms_grpc.authorization.policy import Statement, Statements
 from kms_grpc.authorization.principals import Meant, meaning
+from kms_grpc.model.grant import Grant
 from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
 
@@ -54,7 +59,7 @@ WITHOUT_KEY: Final = frozenset(
 """Actions that have no key. Identity policies alone decide on them."""
 
 _CALLERS: Final = 4096
-Answer = tuple[DecidingStep, Statement | None]
+Answer = tuple[DecidingStep, Statement | Grant | None]
 Covering = tuple[tuple[Statement, ...], tuple[Statement, ...]]
 """Statements about one action: those that deny, those that allow."""
 NO_STATEMENTS: Final = Statements(())
@@ -92,9 +97,12 @@ class Policies:
     def _decide(self, question: Question, key_policy: Statements) -> Decision:
         caller, own = self._caller(question.principal)
         reading = Reading(question, caller)
-        step, statement = _answer(reading, key_policy.about(question.action), own.about(question.action))
+        step, by = _answer(reading, key_policy.about(question.action), own.about(question.action))
         read = ALWAYS | reading.read if reading.read else ALWAYS
-        return Decision(step is DecidingStep.ALLOWED, read, step, statement and statement.named)
+        allowed = step is DecidingStep.ALLOWED
+        if isinstance(by, Grant):
+            return Decision(allowed, read, step, grant=by.grant_id)
+        return Decision(allowed, read, step, by and by.named)
 
     def _caller(self, principal: Principal) -> tuple[Caller, Statements]:
         met, identities = self._met, self._identities()
@@ -110,22 +118,51 @@ class Policies:
 
 
 def _answer(reading: Reading, of_key: Covering, own: Covering) -> Answer:
-    """Answers by the statements of the key policy and of the identity policies that are about the action."""
+    """Answers by the statements of the key policy and of the identity policies that are about the action, and by
+    grants."""
     question, key = reading.question, reading.question.key
     denied = _first(own[0], reading) or _first_meant(of_key[0], reading)
     if denied is not None:
         return DecidingStep.EXPLICIT_DENY, denied
     if key is None:
-        return _by_identity(reading, own[1])
+        return _without_key(reading, own[1])
     across = key.account != question.principal.account
     if across and question.action not in ACROSS_ACCOUNTS:
         return DecidingStep.NOT_ACROSS_ACCOUNTS, None
-    return _by_key_policy(reading, of_key[1], own[1], across)
+    if question.action == RETIRE:
+        return _by_its_grant(reading, own[1], across)
+    by_policy = _by_key_policy(reading, of_key[1], own[1], across)
+    return by_policy if by_policy[0] is DecidingStep.ALLOWED else _by_grants(reading, own[1], by_policy)
 
 
-def _by_key_policy(
-    reading: Reading, of_key: tuple[Statement, ...], allowing: tuple[Statement, ...], across: bool
-) -> Answer:
+def _without_key(reading: Reading, own: tuple[Statement, ...]) -> Answer:
+    resource, account = reading.question.resource, reading.caller.principal.account
+    if resource is not None and resource.startswith("arn:") and resource.split(":")[4] != account:
+        return DecidingStep.NOT_ACROSS_ACCOUNTS, None
+    return _by_identity(reading, own)
+
+
+def _by_grants(reading: Reading, own: tuple[Statement, ...], otherwise: Answer) -> Answer:
+    """Answers by grants. One to an account is left to the identity policies of its principals."""
+    caller = reading.caller
+    grant = allowing(reading, grantees_of(caller))
+    if grant is None and _by_identity(reading, own)[0] is DecidingStep.ALLOWED:
+        grant = allowing(reading, (caller.root,))
+    return otherwise if grant is None else (DecidingStep.ALLOWED, grant)
+
+
+def _by_its_grant(reading: Reading, own: tuple[Statement, ...], across: bool) -> Answer:
+    """Answers whether the caller may retire the question's grant. That there is no such grant learns who may retire
+    grants by policies of the key's account; others would learn that there is the key."""
+    grant, caller = reading.question.grant, reading.caller
+    if grant is not None and may_retire(grant, caller):
+        return DecidingStep.ALLOWED, grant
+    if not across if grant is None else leaves_retiring_to(grant, caller):
+        return _by_identity(reading, own)
+    return DecidingStep.NO_GRANT, None
+
+
+def _by_key_policy(reading: Reading, of_key: tuple[Statement, ...], own: tuple[Statement, ...], across: bool) -> Answer:
     by_account = False
     for statement in of_key:
         assert statement.principals is not None, "a key policy names principals"
@@ -135,12 +172,12 @@ def _by_key_policy(
         if meant is Meant.DIRECTLY and not across:
             return DecidingStep.ALLOWED, statement
         by_account = True
-    return _by_identity(reading, allowing) if by_account else (DecidingStep.NO_KEY_POLICY, None)
+    return _by_identity(reading, own) if by_account else (DecidingStep.NO_KEY_POLICY, None)
 
 
-def _by_identity(reading: Reading, allowing: tuple[Statement, ...]) -> Answer:
+def _by_identity(reading: Reading, own: tuple[Statement, ...]) -> Answer:
     """Answers by the identity policies. An account's root has none and needs none."""
-    allowed = _first(allowing, reading)
+    allowed = _first(own, reading)
     if allowed is not None or reading.caller.is_root:
         return DecidingStep.ALLOWED, allowed
     return DecidingStep.NO_IDENTITY_POLICY, None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 import msgspec
 
+from kms_grpc.model.grant import Grant, GrantOperation
 from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
 
@@ -38,6 +39,25 @@ class NoFacts:
 NO_FACTS = NoFacts()
 
 
+class GrantsOnKey(Protocol):
+    """The grants on the key of a question."""
+
+    def allowing(self, grantee: str, operation: GrantOperation, context: Mapping[str, str]) -> Iterable[Grant]:
+        """Returns the grants of an operation to a grantee; those that ask nothing of the encryption context come first.
+        Grants that ask for another context than this one may be left out."""
+
+
+class NoGrants:
+    """A key without grants."""
+
+    def allowing(self, grantee: str, operation: GrantOperation, context: Mapping[str, str]) -> Iterable[Grant]:
+        """See GrantsOnKey."""
+        return ()
+
+
+NO_GRANTS = NoGrants()
+
+
 class Question(msgspec.Struct, frozen=True):
     """Asks whether `principal` may call `action` (`kms:Encrypt`) on `key` (None if the action has no key)."""
 
@@ -47,7 +67,11 @@ class Question(msgspec.Struct, frozen=True):
     encryption_context: Mapping[str, str]
     facts: Facts = NO_FACTS
     resource: str | None = None
-    """ARN of a resource without a key policy: an alias, or a key that does not exist. `key` is None then."""
+    """ARN of a resource without a key policy: an alias, a principal, or a key that does not exist. `key` is None
+    then."""
+    grants: GrantsOnKey = NO_GRANTS
+    grant: Grant | None = None
+    """The grant that the call makes or ends."""
 
 
 class PolicyKind(StrEnum):
@@ -76,8 +100,10 @@ class DecidingStep(StrEnum):
     ALLOWED = "allowed"
     EXPLICIT_DENY = "explicitDeny"
     NO_KEY_POLICY = "noKeyPolicyAllows"
-    """No statement of the key policy allows it: neither the caller nor the caller's account."""
+    """No statement of the key policy allows it, neither to the caller nor to the caller's account, and no grant."""
     NO_IDENTITY_POLICY = "noIdentityPolicyAllows"
+    NO_GRANT = "notByThisGrant"
+    """The grant that the call would end gives the right to end it to others."""
     NOT_ACROSS_ACCOUNTS = "notAcrossAccounts"
     """The action cannot be called on another account's key, whatever policies say."""
 
@@ -91,6 +117,8 @@ class Decision(msgspec.Struct, frozen=True):
     step: DecidingStep | None = None
     deciding: Deciding | None = None
     """The statement that denied or allowed. None where no statement matched, or none was needed."""
+    grant: str | None = None
+    """Id of the grant that allowed."""
 
 
 class Authorizer(Protocol):

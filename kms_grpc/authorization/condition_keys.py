@@ -178,16 +178,13 @@ ABSENT: Final = (
     "aws:UserIdentityStoreArn", "ec2:RoleDelivery", "ec2:SourceInstanceArn", "lambda:SourceFunctionArn",
     # of operations that are not built
     "kms:SigningAlgorithm", "kms:MacAlgorithm", "kms:KeyAgreementAlgorithm", "kms:MessageType", "kms:DataKeyPairSpec",
-    "kms:EncapsulationAlgorithm", "kms:GrantOperations", "kms:GranteePrincipal", "kms:RetiringPrincipal",
-    "kms:GranteeServicePrincipal", "kms:RetiringServicePrincipal", "kms:GrantConstraintType",
-    "kms:GrantIsForAWSResource", "kms:PrimaryRegion", "kms:ReplicaRegion",
+    "kms:EncapsulationAlgorithm", "kms:PrimaryRegion", "kms:ReplicaRegion",
     "kms:MultiRegionKeyType", "kms:RecipientAttestation:",
 )  # fmt: skip
 """Keys that AWS documents and no request here has: this service cannot know them, or does not have
 the operations that fill them."""
 _ABSENT_MANY: Final = {
     "aws:PrincipalOrgPaths", "aws:CalledVia", "aws:SourceOrgPaths", "aws:ResourceOrgPaths", "aws:VpceOrgPaths",
-    "kms:GrantOperations",
 }  # fmt: skip
 
 TABLE: Final = (
@@ -219,7 +216,9 @@ TABLE: Final = (
     *_from_call("request", "kms:WrappingAlgorithm", "kms:WrappingKeySpec", "kms:ExpirationModel", "kms:ValidTo"),
     *_from_call("request", "kms:ScheduleKeyDeletionPendingWindowInDays", "kms:RotationPeriodInDays"),
     *_from_call("request", "kms:BypassPolicyLockoutSafetyCheck", "kms:PolicyName"),
-    *_from_call("request", "aws:TagKeys", many=True),
+    *_from_call("request", "aws:TagKeys", "kms:GrantOperations", many=True),
+    *_from_call("request", "kms:GranteePrincipal", "kms:RetiringPrincipal", "kms:GrantConstraintType"),
+    *_from_call("request", "kms:GranteeServicePrincipal", "kms:RetiringServicePrincipal", "kms:GrantIsForAWSResource"),
     *(ConditionKey(name, "principal", many=name in _ABSENT_MANY) for name in ABSENT),
 )
 """All condition keys that a policy may name."""

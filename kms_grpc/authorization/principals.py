@@ -27,6 +27,11 @@ _PROVIDER: Final = re.compile(
 )
 
 
+def is_principal(text: str) -> bool:
+    """Returns whether a text is the ARN of an account's root, a user, a role, a session of one, or a federated user."""
+    return _ARN.fullmatch(text) is not None
+
+
 class Meant(Enum):
     """How a Principal element means a caller."""
 

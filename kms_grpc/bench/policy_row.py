@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from kms_grpc.authorization.authorizer import Policies
 from kms_grpc.authorization.base import Question
+from kms_grpc.authorization.identity_policies import Identity
 from kms_grpc.authorization.key_policies import compiled
 from kms_grpc.bench.bench_data import BenchData
 from kms_grpc.bench.statistics import BenchRow, interleaved
@@ -29,6 +30,7 @@ KEY_ID: Final = "1234abcd-12ab-34cd-56ef-1234567890ab"
 KEY: Final = Key(
     KEY_ID, f"arn:aws:kms:eu-central-1:{ACCOUNT}:key/{KEY_ID}", ACCOUNT, "eu-central-1", KeyState.ENABLED, "", 0, None
 )
+NO_IDENTITIES: Final[Mapping[str, Identity]] = {}
 
 
 class BenchFacts:
@@ -66,7 +68,7 @@ def measure(name: str, bench_data: BenchData) -> list[BenchRow]:
 def _decision(policy: str) -> Callable[[], float]:
     """Returns a measurement of one decision, in microseconds."""
     statements = compiled(policy)
-    authorizer = Policies({}, lambda key: statements)
+    authorizer = Policies(lambda: NO_IDENTITIES, lambda key: statements)
     question = Question(CALLER, "kms:Encrypt", KEY, {"app": "shop"}, BenchFacts())
     assert authorizer.decide(question).allowed, "the policy allows the call"
 

@@ -57,6 +57,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "rotation": Entry("kms_grpc.cli.rotation", "Rotate keys automatically or on demand."),
         "import": Entry("kms_grpc.cli.importing", "Import your own key material."),
         "policy": Entry("kms_grpc.cli.policy", "Read, replace, check and begin key policies."),
+        "grants": Entry("kms_grpc.cli.grants", "Let principals use keys: create, list, retire and revoke grants."),
         "tags": Entry("kms_grpc.cli.tags", "Set, remove and list tags of keys."),
     },
     "Operate the server": {

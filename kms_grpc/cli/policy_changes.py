@@ -112,7 +112,7 @@ def changes(key: Key, known: Known, before: str, after: str) -> list[AccessChang
 
 
 def _access(key: Key, known: Known, principal: Principal, action: str, policy: str) -> Access:
-    authorizer = Policies(known.identities)
+    authorizer = Policies(lambda: known.identities)
     question = Question(principal, f"kms:{action}", key, {}, ImaginedCall(principal, key.region))
     decision = authorizer.decide_under(question, policy)
     if decision.read - {"principal", "operation", "key", "region"}:

@@ -23,7 +23,7 @@ from kms_grpc.client.failures import InvalidConnection
 from kms_grpc.v1 import envelope_pb2, key_management_pb2
 
 DEFAULT_ENDPOINT: Final = "127.0.0.1:50051"
-CREATES: Final = frozenset({"CreateKey", "CreateAlias"})
+CREATES: Final = frozenset({"CreateKey", "CreateAlias", "CreateGrant"})
 """Operations whose calls send a request id."""
 
 RETRY_POLICY: Final = {

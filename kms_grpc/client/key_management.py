@@ -12,6 +12,7 @@ from kms_grpc.client.methods.data_keys import DataKeyMethods
 from kms_grpc.client.methods.deletion import DeletionMethods
 from kms_grpc.client.methods.encryption import EncryptionMethods
 from kms_grpc.client.methods.explaining import ExplainingMethods
+from kms_grpc.client.methods.grants import GrantMethods
 from kms_grpc.client.methods.importing import ImportMethods
 from kms_grpc.client.methods.keys import KeyMethods
 from kms_grpc.client.methods.plain import PlainMethods
@@ -28,6 +29,7 @@ class KeyManagementClient(
     ExplainingMethods,
     RotationMethods,
     ImportMethods,
+    GrantMethods,
     DeletionMethods,
 ):
     """A client of the service, with one method per operation.

@@ -15,14 +15,25 @@ from kms_grpc.audit.sampling import RefusalSampling
 from kms_grpc.authentication.base import Authentication
 from kms_grpc.authentication.credentials import REGION_LENGTH, Credentials
 from kms_grpc.authentication.in_force import InForce
-from kms_grpc.authorization.base import CONTEXT, NO_FACTS, STABLE_ATTRIBUTES, Authorizer, Decision, Facts, Question
+from kms_grpc.authorization.base import (
+    CONTEXT,
+    NO_FACTS,
+    NO_GRANTS,
+    STABLE_ATTRIBUTES,
+    Authorizer,
+    Decision,
+    Facts,
+    Question,
+)
 from kms_grpc.clock import Clock
 from kms_grpc.config import Limits, Quotas
 from kms_grpc.errors import KMSError
+from kms_grpc.model.grant import Grant
 from kms_grpc.model.key import Key
 from kms_grpc.model.principal import Principal
 from kms_grpc.registry.base import Transaction
 from kms_grpc.registry.basis import Basis
+from kms_grpc.registry.grant_search import GrantSearch, OnKey
 from kms_grpc.registry.rows import OutboxRow
 from kms_grpc.registry.shards import Shard, Shards
 
@@ -145,14 +156,22 @@ class Call(msgspec.Struct):
         context: Mapping[str, str],
         facts: Facts = NO_FACTS,
         resource: str | None = None,
+        grant: Grant | None = None,
     ) -> bool:
         """Returns the authorizer's decision, and notes in `stable` and `reads_context` what a Permit may rely on.
-        `resource` is for what has no key policy (Question.resource)."""
-        decision = self.service.authorizer.decide(Question(self.principal, action, key, context, facts, resource))
+        `resource` is for what has no key policy, `grant` the grant that the call makes or ends (Question)."""
+        grants = NO_GRANTS if key is None else OnKey(self.grants, key.key_id)
+        question = Question(self.principal, action, key, context, facts, resource, grants, grant)
+        decision = self.service.authorizer.decide(question)
         self.denial = None if decision.allowed else decision
         self.reads_context = self.reads_context or CONTEXT in decision.read
         self.stable = self.stable and decision.read - {CONTEXT} <= STABLE_ATTRIBUTES
         return decision.allowed
+
+    @property
+    def grants(self) -> GrantSearch:
+        """The grants of the called region, from the transaction inside a write, else from the shard's cache."""
+        return self.shard.grants if self.transaction is None else GrantSearch(self.transaction.grants)
 
     @property
     def writing(self) -> Transaction:

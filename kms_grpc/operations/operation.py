@@ -53,6 +53,8 @@ class Row(Generic[Request]):
     """Where the request names its keys; the handler gets one key per selector, after all checks."""
     action: str | None = None
     """The permission of an operation without a key (`kms:CreateKey`). None: no permission (GetLimits)."""
+    resource: str | None = None
+    """The field that names what an operation without a key is about, other than a key."""
     yields_secrets: bool = False
     """The answer has a secret. The audit record is in the log before it is sent, or the call is refused."""
     service: str = KEY_MANAGEMENT
@@ -95,12 +97,15 @@ class Operation:
     response: type[Message]
     keys: tuple[KeySelector, ...]
     action: str | None
+    resource: str | None
     writes: bool
     read_only: bool
     """CloudTrail's readOnly."""
     yields_secrets: bool
     dry_run: bool
     """The request has a field `dry_run`."""
+    has_grant_tokens: bool
+    """The request has a field `grant_tokens`."""
     batches: bool
     """A request has many items, and may be large."""
     streams: bool
@@ -131,10 +136,12 @@ def compiled(row: Row[Any]) -> Operation:
         response=GetMessageClass(rpc.output_type),
         keys=row.keys,
         action=row.action,
+        resource=row.resource,
         writes=row.writes,
         read_only=not row.writes,
         yields_secrets=row.yields_secrets,
         dry_run="dry_run" in row.request.DESCRIPTOR.fields_by_name,
+        has_grant_tokens="grant_tokens" in row.request.DESCRIPTOR.fields_by_name,
         batches=row.batches,
         streams=rpc.client_streaming and rpc.server_streaming,
         warm=row.may_be_warm and bool(row.keys) and all(key.warm for key in row.keys),

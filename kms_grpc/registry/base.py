@@ -8,7 +8,7 @@ whole or not at all.
 
 | name | a transaction shares it if it |
 |---|---|
-| a key id | finds, adds, changes or removes the key, a material, tag or import pair of it, or counts its aliases |
+| a key id | reads or writes the key, a material, tag, grant or import pair of it, or counts its aliases or grants |
 | an account | counts the account's keys, adds or removes one of them, or finds or remembers an answer of the account |
 | an alias name of an account | finds, adds, changes or removes the alias |
 
@@ -30,6 +30,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from kms_grpc.model.access_key import AccessKey
+from kms_grpc.model.grant import Grant, GrantOperation
 from kms_grpc.model.key import Alias, ImportPair, Key, Material, Tag
 from kms_grpc.registry.change import Change, Name
 from kms_grpc.registry.guarded import Guarded
@@ -161,6 +162,40 @@ class WritableTags(Tags, Protocol):
         """Removes a tag if the key has it."""
 
 
+class Grants(Protocol):
+    """Reads grants. Listings are in order of creation, after `sequence` (0: from the first)."""
+
+    def find(self, grant_id: str) -> Grant | None: ...
+
+    def same_as(self, grant: Grant) -> Grant | None:
+        """Returns the grant on the same key with the same name and parameters (grant_digests.parameters)."""
+
+    def count(self, key_id: str) -> int:
+        """Returns how many grants the key has."""
+
+    def list_after(self, key_id: str, grantee: str | None, sequence: int, limit: int) -> Sequence[Grant]:
+        """Returns at most `limit` grants of the key, or those to one grantee."""
+
+    def retirable_after(self, retiring: str, account: str | None, sequence: int, limit: int) -> Sequence[Grant]:
+        """Returns at most `limit` grants of that retiring principal; with `account` those on keys of the account."""
+
+    def allowing(
+        self, key_id: str, grantee: str, operation: GrantOperation, selected: bytes | None, sequence: int, limit: int
+    ) -> Sequence[Grant]:
+        """Returns at most `limit` grants of an operation to a grantee; with `selected` those with that selector
+        (grant_digests.selector)."""
+
+
+class WritableGrants(Grants, Protocol):
+    """Writes grants. Each write touches the grant's key."""
+
+    def add(self, grant: Grant) -> Grant:
+        """Stores a new grant; returns it with its sequence."""
+
+    def remove(self, grant: Grant) -> None:
+        """Removes the grant. If several calls try, one removes it, and the others get ConflictException."""
+
+
 class Pairs(Protocol):
     """Reads pairs of import wrapping keys."""
 
@@ -288,6 +323,9 @@ class Transaction(Protocol):
     def tags(self) -> WritableTags: ...
 
     @property
+    def grants(self) -> WritableGrants: ...
+
+    @property
     def pairs(self) -> WritablePairs: ...
 
     @property
@@ -334,6 +372,9 @@ class Registry(Guarded, Protocol):
 
     @property
     def tags(self) -> Tags: ...
+
+    @property
+    def grants(self) -> Grants: ...
 
     @property
     def pairs(self) -> Pairs: ...

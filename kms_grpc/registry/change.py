@@ -1,4 +1,4 @@
-"""A change of a key, an alias or an access key, as the change log has it."""
+"""A change of a key, its grants, an alias or an access key, as the change log has it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ class Change:
 
     sequence: int
     kind: str
-    """`key`, `alias` or `access key`."""
+    """`key`, `grants`, `alias` or `access key`."""
     name: str
-    """A key id, `<account>/alias/<name>`, or an access key id."""
+    """A key id (also of `grants`), `<account>/alias/<name>`, or an access key id."""

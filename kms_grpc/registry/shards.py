@@ -29,6 +29,7 @@ from kms_grpc.registry.base import Registry, Transaction
 from kms_grpc.registry.basis import Basis
 from kms_grpc.registry.change import Change
 from kms_grpc.registry.generational_cache import GenerationalCache
+from kms_grpc.registry.grant_search import GrantSearch, KeptLookUps
 from kms_grpc.registry.loaded_materials import LoadedMaterials, WrappingPlace
 from kms_grpc.registry.missing_material import missing_material
 from kms_grpc.registry.words import RegionWords
@@ -93,6 +94,8 @@ class Shard:
         self._aliases: GenerationalCache[str, Alias] = GenerationalCache(capacity)
         self._access_keys: GenerationalCache[str, tuple[AccessKey, bytes]] = GenerationalCache(capacity)
         """Each with the lists that keep it valid (Basis.lists)."""
+        self._grants = KeptLookUps(registry, words, capacity)
+        self.grants = GrantSearch(registry.grants, self._grants.first_page)
         self._unknown: set[str] = set()
         self.seen_epoch = self.epoch.value
         """The epoch that the caches were last brought up to."""
@@ -288,7 +291,7 @@ class Shard:
                 self._aliases.drop(change.name)
             elif change.kind == "access key":
                 self._access_keys.drop(change.name)
-            else:
+            elif change.kind == "key":  # what was looked up of grants holds by the words of their keys
                 self._keys.drop(change.name)
                 self._materials.drop_key(change.name)
 
@@ -296,6 +299,7 @@ class Shard:
         self._keys.clear()
         self._aliases.clear()
         self._access_keys.clear()
+        self._grants.clear()
         self._materials.clear()
 
 

@@ -192,19 +192,23 @@ class ResourceQuotas(_message.Message):
 
     KEYS_FIELD_NUMBER: _builtins.int
     ALIASES_PER_KEY_FIELD_NUMBER: _builtins.int
+    GRANTS_PER_KEY_FIELD_NUMBER: _builtins.int
     keys: _builtins.int
     """Output only. Customer managed keys, in all states."""
     aliases_per_key: _builtins.int
     """Output only. Aliases of one key."""
+    grants_per_key: _builtins.int
+    """Output only. Grants of one key."""
     def __init__(
         self,
         *,
         keys: _builtins.int = ...,
         aliases_per_key: _builtins.int = ...,
+        grants_per_key: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases_per_key", b"aliases_per_key", "keys", b"keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases_per_key", b"aliases_per_key", "grants_per_key", b"grants_per_key", "keys", b"keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -361,11 +365,12 @@ class ExplainDecisionResponse(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     KEY_STATE_FIELD_NUMBER: _builtins.int
     DEPENDS_ON_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
-    """Output only. The principal may call the action, as far as policies decide."""
+    """Output only. The principal may call the action, as far as policies and grants decide."""
     decision: _builtins.str
-    """Output only. "allowed", "explicitDeny", "noKeyPolicyAllows", "noIdentityPolicyAllows" or "notAcrossAccounts", as in
-    the audit record of a denied call.
+    """Output only. "allowed", "explicitDeny", "noKeyPolicyAllows", "noIdentityPolicyAllows", "notByThisGrant" or
+    "notAcrossAccounts", as in the audit record of a denied call.
     """
     explanation: _builtins.str
     """Output only. The decision in a sentence."""
@@ -387,6 +392,8 @@ class ExplainDecisionResponse(_message.Message):
     """Output only. ARN of the key, if one was named."""
     key_state: _keys_pb2.KeyState.ValueType
     """Output only. State of the key. A call that policies allow may still be refused because of it."""
+    grant_id: _builtins.str
+    """Output only. Id of the grant that allows it, where no policy does."""
     @_builtins.property
     def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. Attributes of the call that the decision depends on beside principal, operation and key, e.g.
@@ -408,11 +415,14 @@ class ExplainDecisionResponse(_message.Message):
         key_id: _builtins.str | None = ...,
         key_state: _keys_pb2.KeyState.ValueType = ...,
         depends_on: _abc.Iterable[_builtins.str] | None = ...,
+        grant_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_key_id", b"_key_id", "_line", b"_line", "_policy", b"_policy", "_policy_type", b"_policy_type", "_sid", b"_sid", "_statement", b"_statement", "key_id", b"key_id", "line", b"line", "policy", b"policy", "policy_type", b"policy_type", "sid", b"sid", "statement", b"statement"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_grant_id", b"_grant_id", "_key_id", b"_key_id", "_line", b"_line", "_policy", b"_policy", "_policy_type", b"_policy_type", "_sid", b"_sid", "_statement", b"_statement", "grant_id", b"grant_id", "key_id", b"key_id", "line", b"line", "policy", b"policy", "policy_type", b"policy_type", "sid", b"sid", "statement", b"statement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_id", b"_key_id", "_line", b"_line", "_policy", b"_policy", "_policy_type", b"_policy_type", "_sid", b"_sid", "_statement", b"_statement", "allowed", b"allowed", "decision", b"decision", "depends_on", b"depends_on", "explanation", b"explanation", "key_id", b"key_id", "key_state", b"key_state", "line", b"line", "policy", b"policy", "policy_type", b"policy_type", "principal_is_configured", b"principal_is_configured", "sid", b"sid", "statement", b"statement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grant_id", b"_grant_id", "_key_id", b"_key_id", "_line", b"_line", "_policy", b"_policy", "_policy_type", b"_policy_type", "_sid", b"_sid", "_statement", b"_statement", "allowed", b"allowed", "decision", b"decision", "depends_on", b"depends_on", "explanation", b"explanation", "grant_id", b"grant_id", "key_id", b"key_id", "key_state", b"key_state", "line", b"line", "policy", b"policy", "policy_type", b"policy_type", "principal_is_configured", b"principal_is_configured", "sid", b"sid", "statement", b"statement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__grant_id: _TypeAlias = _typing.Literal["grant_id"]  # noqa: Y015
+    _WhichOneofArgType__grant_id: _TypeAlias = _typing.Literal["_grant_id", b"_grant_id"]  # noqa: Y015
     _WhichOneofReturnType__key_id: _TypeAlias = _typing.Literal["key_id"]  # noqa: Y015
     _WhichOneofArgType__key_id: _TypeAlias = _typing.Literal["_key_id", b"_key_id"]  # noqa: Y015
     _WhichOneofReturnType__line: _TypeAlias = _typing.Literal["line"]  # noqa: Y015
@@ -425,6 +435,8 @@ class ExplainDecisionResponse(_message.Message):
     _WhichOneofArgType__sid: _TypeAlias = _typing.Literal["_sid", b"_sid"]  # noqa: Y015
     _WhichOneofReturnType__statement: _TypeAlias = _typing.Literal["statement"]  # noqa: Y015
     _WhichOneofArgType__statement: _TypeAlias = _typing.Literal["_statement", b"_statement"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grant_id) -> _WhichOneofReturnType__grant_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__key_id) -> _WhichOneofReturnType__key_id | None: ...
     @_typing.overload

@@ -191,9 +191,7 @@ class DescribeKeyRequest(_message.Message):
     """Required. Id, ARN, alias name or alias ARN of the key, 1 to 2,048 characters."""
     @_builtins.property
     def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Grant tokens, at most 10 of 1 to 8,192 characters.
-        Not built.
-        """
+        """Optional. Grant tokens, at most 10 of 1 to 8,192 characters."""
 
     def __init__(
         self,
@@ -1600,6 +1598,423 @@ class ListAliasesResponse(_message.Message):
 Global___ListAliasesResponse: _TypeAlias = ListAliasesResponse  # noqa: Y015
 
 @_typing.final
+class CreateGrantRequest(_message.Message):
+    """Asks for a grant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    GRANTEE_PRINCIPAL_FIELD_NUMBER: _builtins.int
+    RETIRING_PRINCIPAL_FIELD_NUMBER: _builtins.int
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    GRANT_TOKENS_FIELD_NUMBER: _builtins.int
+    GRANTEE_SERVICE_PRINCIPAL_FIELD_NUMBER: _builtins.int
+    RETIRING_SERVICE_PRINCIPAL_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    grantee_principal: _builtins.str
+    """Optional. ARN of the principal that gets the permission: an account, user, role, session of a role or federated
+    user, 1 to 256 of the characters A-Z a-z 0-9 _ + = , . @ : / -. Exactly one of this and GranteeServicePrincipal
+    must be sent.
+    """
+    retiring_principal: _builtins.str
+    """Optional. ARN of the principal that may retire the grant, 1 to 256 characters as in GranteePrincipal. Not together
+    with RetiringServicePrincipal.
+    """
+    name: _builtins.str
+    """Optional. Name of the grant, 1 to 256 of the characters A-Z a-z 0-9 : / _ -. With a name, a repeated request makes
+    no second grant.
+    """
+    dry_run: _builtins.bool
+    """Optional. Check everything and do nothing: DryRunOperationException if the call would have succeeded."""
+    grantee_service_principal: _builtins.str
+    """Optional. The service that gets the permission: a service principal such as s3.amazonaws.com, 1 to 128 characters
+    in at least three parts. It needs a SourceArn and a retiring principal.
+    """
+    retiring_service_principal: _builtins.str
+    """Optional. The service that may retire the grant: a service principal such as s3.amazonaws.com, 1 to 128 characters
+    in at least three parts. Not together with RetiringPrincipal.
+    """
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedScalarFieldContainer[_keys_pb2.GrantOperation.ValueType]:
+        """Required. The operations that the grant allows, at least 1; they must fit the key."""
+
+    @_builtins.property
+    def constraints(self) -> _keys_pb2.GrantConstraints:
+        """Optional. Conditions on the calls that the grant allows."""
+
+    @_builtins.property
+    def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Grant tokens, at most 10 of 1 to 8,192 characters."""
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        grantee_principal: _builtins.str | None = ...,
+        retiring_principal: _builtins.str | None = ...,
+        operations: _abc.Iterable[_keys_pb2.GrantOperation.ValueType] | None = ...,
+        constraints: _keys_pb2.GrantConstraints | None = ...,
+        name: _builtins.str | None = ...,
+        dry_run: _builtins.bool = ...,
+        grant_tokens: _abc.Iterable[_builtins.str] | None = ...,
+        grantee_service_principal: _builtins.str | None = ...,
+        retiring_service_principal: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_grantee_principal", b"_grantee_principal", "_grantee_service_principal", b"_grantee_service_principal", "_name", b"_name", "_retiring_principal", b"_retiring_principal", "_retiring_service_principal", b"_retiring_service_principal", "constraints", b"constraints", "grantee_principal", b"grantee_principal", "grantee_service_principal", b"grantee_service_principal", "name", b"name", "retiring_principal", b"retiring_principal", "retiring_service_principal", b"retiring_service_principal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grantee_principal", b"_grantee_principal", "_grantee_service_principal", b"_grantee_service_principal", "_name", b"_name", "_retiring_principal", b"_retiring_principal", "_retiring_service_principal", b"_retiring_service_principal", "constraints", b"constraints", "dry_run", b"dry_run", "grant_tokens", b"grant_tokens", "grantee_principal", b"grantee_principal", "grantee_service_principal", b"grantee_service_principal", "key_id", b"key_id", "name", b"name", "operations", b"operations", "retiring_principal", b"retiring_principal", "retiring_service_principal", b"retiring_service_principal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__grantee_principal: _TypeAlias = _typing.Literal["grantee_principal"]  # noqa: Y015
+    _WhichOneofArgType__grantee_principal: _TypeAlias = _typing.Literal["_grantee_principal", b"_grantee_principal"]  # noqa: Y015
+    _WhichOneofReturnType__grantee_service_principal: _TypeAlias = _typing.Literal["grantee_service_principal"]  # noqa: Y015
+    _WhichOneofArgType__grantee_service_principal: _TypeAlias = _typing.Literal["_grantee_service_principal", b"_grantee_service_principal"]  # noqa: Y015
+    _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
+    _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__retiring_principal: _TypeAlias = _typing.Literal["retiring_principal"]  # noqa: Y015
+    _WhichOneofArgType__retiring_principal: _TypeAlias = _typing.Literal["_retiring_principal", b"_retiring_principal"]  # noqa: Y015
+    _WhichOneofReturnType__retiring_service_principal: _TypeAlias = _typing.Literal["retiring_service_principal"]  # noqa: Y015
+    _WhichOneofArgType__retiring_service_principal: _TypeAlias = _typing.Literal["_retiring_service_principal", b"_retiring_service_principal"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grantee_principal) -> _WhichOneofReturnType__grantee_principal | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grantee_service_principal) -> _WhichOneofReturnType__grantee_service_principal | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retiring_principal) -> _WhichOneofReturnType__retiring_principal | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retiring_service_principal) -> _WhichOneofReturnType__retiring_service_principal | None: ...
+
+Global___CreateGrantRequest: _TypeAlias = CreateGrantRequest  # noqa: Y015
+
+@_typing.final
+class CreateGrantResponse(_message.Message):
+    """The grant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_TOKEN_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    grant_token: _builtins.str
+    """Output only. A token of the grant, which no other call returns. Each call returns another one; all of a grant are
+    equally good.
+    """
+    grant_id: _builtins.str
+    """Output only. Id of the grant, 64 lower-case hex digits."""
+    def __init__(
+        self,
+        *,
+        grant_token: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_id", b"grant_id", "grant_token", b"grant_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateGrantResponse: _TypeAlias = CreateGrantResponse  # noqa: Y015
+
+@_typing.final
+class ListGrantsRequest(_message.Message):
+    """Asks for a page of a key's grants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    MARKER_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    GRANTEE_PRINCIPAL_FIELD_NUMBER: _builtins.int
+    GRANTEE_SERVICE_PRINCIPAL_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    limit: _builtins.int
+    """Optional. Most entries of a page, 1 to 100. Default: 50."""
+    marker: _builtins.str
+    """Optional. NextMarker of the page before, 1 to 1,024 characters, unchanged. InvalidMarkerException if it is another
+    listing's or region's.
+    """
+    grant_id: _builtins.str
+    """Optional. Only the grant of this id, 1 to 128 characters. InvalidGrantIdException if no grant can have it."""
+    grantee_principal: _builtins.str
+    """Optional. Only grants to this principal, 1 to 256 characters, spelled as in CreateGrant."""
+    grantee_service_principal: _builtins.str
+    """Optional. Only grants to this service, 1 to 128 characters."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        limit: _builtins.int | None = ...,
+        marker: _builtins.str | None = ...,
+        grant_id: _builtins.str | None = ...,
+        grantee_principal: _builtins.str | None = ...,
+        grantee_service_principal: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_grant_id", b"_grant_id", "_grantee_principal", b"_grantee_principal", "_grantee_service_principal", b"_grantee_service_principal", "_limit", b"_limit", "_marker", b"_marker", "grant_id", b"grant_id", "grantee_principal", b"grantee_principal", "grantee_service_principal", b"grantee_service_principal", "limit", b"limit", "marker", b"marker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grant_id", b"_grant_id", "_grantee_principal", b"_grantee_principal", "_grantee_service_principal", b"_grantee_service_principal", "_limit", b"_limit", "_marker", b"_marker", "grant_id", b"grant_id", "grantee_principal", b"grantee_principal", "grantee_service_principal", b"grantee_service_principal", "key_id", b"key_id", "limit", b"limit", "marker", b"marker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__grant_id: _TypeAlias = _typing.Literal["grant_id"]  # noqa: Y015
+    _WhichOneofArgType__grant_id: _TypeAlias = _typing.Literal["_grant_id", b"_grant_id"]  # noqa: Y015
+    _WhichOneofReturnType__grantee_principal: _TypeAlias = _typing.Literal["grantee_principal"]  # noqa: Y015
+    _WhichOneofArgType__grantee_principal: _TypeAlias = _typing.Literal["_grantee_principal", b"_grantee_principal"]  # noqa: Y015
+    _WhichOneofReturnType__grantee_service_principal: _TypeAlias = _typing.Literal["grantee_service_principal"]  # noqa: Y015
+    _WhichOneofArgType__grantee_service_principal: _TypeAlias = _typing.Literal["_grantee_service_principal", b"_grantee_service_principal"]  # noqa: Y015
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    _WhichOneofReturnType__marker: _TypeAlias = _typing.Literal["marker"]  # noqa: Y015
+    _WhichOneofArgType__marker: _TypeAlias = _typing.Literal["_marker", b"_marker"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grant_id) -> _WhichOneofReturnType__grant_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grantee_principal) -> _WhichOneofReturnType__grantee_principal | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grantee_service_principal) -> _WhichOneofReturnType__grantee_service_principal | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__marker) -> _WhichOneofReturnType__marker | None: ...
+
+Global___ListGrantsRequest: _TypeAlias = ListGrantsRequest  # noqa: Y015
+
+@_typing.final
+class ListGrantsResponse(_message.Message):
+    """A page of grants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANTS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    NEXT_MARKER_FIELD_NUMBER: _builtins.int
+    truncated: _builtins.bool
+    """Output only. True if there is another page. A page may be shorter than its Limit although there is another."""
+    next_marker: _builtins.str
+    """Output only. Marker for the next page. Absent on the last page."""
+    @_builtins.property
+    def grants(self) -> _containers.RepeatedCompositeFieldContainer[_keys_pb2.GrantListEntry]:
+        """Output only. The grants, in an order that stays the same while grants come and go."""
+
+    def __init__(
+        self,
+        *,
+        grants: _abc.Iterable[_keys_pb2.GrantListEntry] | None = ...,
+        truncated: _builtins.bool = ...,
+        next_marker: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker", "next_marker", b"next_marker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker", "grants", b"grants", "next_marker", b"next_marker", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__next_marker: _TypeAlias = _typing.Literal["next_marker"]  # noqa: Y015
+    _WhichOneofArgType__next_marker: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__next_marker) -> _WhichOneofReturnType__next_marker | None: ...
+
+Global___ListGrantsResponse: _TypeAlias = ListGrantsResponse  # noqa: Y015
+
+@_typing.final
+class ListRetirableGrantsRequest(_message.Message):
+    """Asks for a page of the grants that a principal may retire. One of the principals is required."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RETIRING_PRINCIPAL_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    MARKER_FIELD_NUMBER: _builtins.int
+    RETIRING_SERVICE_PRINCIPAL_FIELD_NUMBER: _builtins.int
+    retiring_principal: _builtins.str
+    """Optional. ARN of a principal of the caller's account, 1 to 256 characters, spelled as in CreateGrant. Not together
+    with RetiringServicePrincipal.
+    """
+    limit: _builtins.int
+    """Optional. Most entries of a page, 1 to 100. Default: 50."""
+    marker: _builtins.str
+    """Optional. NextMarker of the page before, 1 to 1,024 characters, unchanged. InvalidMarkerException if it is another
+    listing's or region's.
+    """
+    retiring_service_principal: _builtins.str
+    """Optional. A service, 1 to 128 characters, that may retire grants; those on keys of the caller's account are listed.
+    Not together with RetiringPrincipal.
+    """
+    def __init__(
+        self,
+        *,
+        retiring_principal: _builtins.str | None = ...,
+        limit: _builtins.int | None = ...,
+        marker: _builtins.str | None = ...,
+        retiring_service_principal: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_marker", b"_marker", "_retiring_principal", b"_retiring_principal", "_retiring_service_principal", b"_retiring_service_principal", "limit", b"limit", "marker", b"marker", "retiring_principal", b"retiring_principal", "retiring_service_principal", b"retiring_service_principal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_marker", b"_marker", "_retiring_principal", b"_retiring_principal", "_retiring_service_principal", b"_retiring_service_principal", "limit", b"limit", "marker", b"marker", "retiring_principal", b"retiring_principal", "retiring_service_principal", b"retiring_service_principal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    _WhichOneofReturnType__marker: _TypeAlias = _typing.Literal["marker"]  # noqa: Y015
+    _WhichOneofArgType__marker: _TypeAlias = _typing.Literal["_marker", b"_marker"]  # noqa: Y015
+    _WhichOneofReturnType__retiring_principal: _TypeAlias = _typing.Literal["retiring_principal"]  # noqa: Y015
+    _WhichOneofArgType__retiring_principal: _TypeAlias = _typing.Literal["_retiring_principal", b"_retiring_principal"]  # noqa: Y015
+    _WhichOneofReturnType__retiring_service_principal: _TypeAlias = _typing.Literal["retiring_service_principal"]  # noqa: Y015
+    _WhichOneofArgType__retiring_service_principal: _TypeAlias = _typing.Literal["_retiring_service_principal", b"_retiring_service_principal"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__marker) -> _WhichOneofReturnType__marker | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retiring_principal) -> _WhichOneofReturnType__retiring_principal | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retiring_service_principal) -> _WhichOneofReturnType__retiring_service_principal | None: ...
+
+Global___ListRetirableGrantsRequest: _TypeAlias = ListRetirableGrantsRequest  # noqa: Y015
+
+@_typing.final
+class ListRetirableGrantsResponse(_message.Message):
+    """A page of grants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANTS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    NEXT_MARKER_FIELD_NUMBER: _builtins.int
+    truncated: _builtins.bool
+    """Output only. True if there is another page. A page may be shorter than its Limit although there is another."""
+    next_marker: _builtins.str
+    """Output only. Marker for the next page. Absent on the last page."""
+    @_builtins.property
+    def grants(self) -> _containers.RepeatedCompositeFieldContainer[_keys_pb2.GrantListEntry]:
+        """Output only. The grants, in an order that stays the same while grants come and go."""
+
+    def __init__(
+        self,
+        *,
+        grants: _abc.Iterable[_keys_pb2.GrantListEntry] | None = ...,
+        truncated: _builtins.bool = ...,
+        next_marker: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker", "next_marker", b"next_marker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker", "grants", b"grants", "next_marker", b"next_marker", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__next_marker: _TypeAlias = _typing.Literal["next_marker"]  # noqa: Y015
+    _WhichOneofArgType__next_marker: _TypeAlias = _typing.Literal["_next_marker", b"_next_marker"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__next_marker) -> _WhichOneofReturnType__next_marker | None: ...
+
+Global___ListRetirableGrantsResponse: _TypeAlias = ListRetirableGrantsResponse  # noqa: Y015
+
+@_typing.final
+class RetireGrantRequest(_message.Message):
+    """Asks to end a grant, which a token names, or KeyId and GrantId together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    GRANT_TOKEN_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Optional. ARN of the grant's key, 1 to 2,048 characters."""
+    grant_id: _builtins.str
+    """Optional. Id of the grant, 1 to 128 characters. InvalidGrantIdException if no grant can have it."""
+    grant_token: _builtins.str
+    """Optional. A token of the grant, 1 to 8,192 characters. Not together with KeyId and GrantId."""
+    dry_run: _builtins.bool
+    """Optional. Check everything and do nothing: DryRunOperationException if the call would have succeeded."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str | None = ...,
+        grant_id: _builtins.str | None = ...,
+        grant_token: _builtins.str | None = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_grant_id", b"_grant_id", "_grant_token", b"_grant_token", "_key_id", b"_key_id", "grant_id", b"grant_id", "grant_token", b"grant_token", "key_id", b"key_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grant_id", b"_grant_id", "_grant_token", b"_grant_token", "_key_id", b"_key_id", "dry_run", b"dry_run", "grant_id", b"grant_id", "grant_token", b"grant_token", "key_id", b"key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__grant_id: _TypeAlias = _typing.Literal["grant_id"]  # noqa: Y015
+    _WhichOneofArgType__grant_id: _TypeAlias = _typing.Literal["_grant_id", b"_grant_id"]  # noqa: Y015
+    _WhichOneofReturnType__grant_token: _TypeAlias = _typing.Literal["grant_token"]  # noqa: Y015
+    _WhichOneofArgType__grant_token: _TypeAlias = _typing.Literal["_grant_token", b"_grant_token"]  # noqa: Y015
+    _WhichOneofReturnType__key_id: _TypeAlias = _typing.Literal["key_id"]  # noqa: Y015
+    _WhichOneofArgType__key_id: _TypeAlias = _typing.Literal["_key_id", b"_key_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grant_id) -> _WhichOneofReturnType__grant_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grant_token) -> _WhichOneofReturnType__grant_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_id) -> _WhichOneofReturnType__key_id | None: ...
+
+Global___RetireGrantRequest: _TypeAlias = RetireGrantRequest  # noqa: Y015
+
+@_typing.final
+class RetireGrantResponse(_message.Message):
+    """The grant is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireGrantResponse: _TypeAlias = RetireGrantResponse  # noqa: Y015
+
+@_typing.final
+class RevokeGrantRequest(_message.Message):
+    """Asks to end a grant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Id or ARN of the key, 1 to 2,048 characters."""
+    grant_id: _builtins.str
+    """Required. Id of the grant, 1 to 128 characters. InvalidGrantIdException if no grant can have it."""
+    dry_run: _builtins.bool
+    """Optional. Check everything and do nothing: DryRunOperationException if the call would have succeeded."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "grant_id", b"grant_id", "key_id", b"key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeGrantRequest: _TypeAlias = RevokeGrantRequest  # noqa: Y015
+
+@_typing.final
+class RevokeGrantResponse(_message.Message):
+    """The grant is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeGrantResponse: _TypeAlias = RevokeGrantResponse  # noqa: Y015
+
+@_typing.final
 class EncryptRequest(_message.Message):
     """Asks to encrypt a plaintext."""
 
@@ -1649,9 +2064,7 @@ class EncryptRequest(_message.Message):
 
     @_builtins.property
     def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Grant tokens, at most 10 of 1 to 8,192 characters.
-        Not built.
-        """
+        """Optional. Grant tokens, at most 10 of 1 to 8,192 characters."""
 
     def __init__(
         self,
@@ -1755,9 +2168,7 @@ class DecryptRequest(_message.Message):
 
     @_builtins.property
     def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Grant tokens, at most 10 of 1 to 8,192 characters.
-        Not built.
-        """
+        """Optional. Grant tokens, at most 10 of 1 to 8,192 characters."""
 
     @_builtins.property
     def dry_run_modifiers(self) -> _containers.RepeatedScalarFieldContainer[_keys_pb2.DryRunModifierType.ValueType]:
@@ -1931,9 +2342,7 @@ class ReEncryptRequest(_message.Message):
 
     @_builtins.property
     def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Grant tokens for both keys, at most 10 of 1 to 8,192 characters.
-        Not built.
-        """
+        """Optional. Grant tokens for both keys, at most 10 of 1 to 8,192 characters."""
 
     @_builtins.property
     def dry_run_modifiers(self) -> _containers.RepeatedScalarFieldContainer[_keys_pb2.DryRunModifierType.ValueType]:
@@ -2074,9 +2483,7 @@ class GenerateDataKeyRequest(_message.Message):
 
     @_builtins.property
     def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Grant tokens, at most 10 of 1 to 8,192 characters.
-        Not built.
-        """
+        """Optional. Grant tokens, at most 10 of 1 to 8,192 characters."""
 
     @_builtins.property
     def recipient(self) -> _keys_pb2.RecipientInfo:
@@ -2200,9 +2607,7 @@ class GenerateDataKeyWithoutPlaintextRequest(_message.Message):
 
     @_builtins.property
     def grant_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Grant tokens, at most 10 of 1 to 8,192 characters.
-        Not built.
-        """
+        """Optional. Grant tokens, at most 10 of 1 to 8,192 characters."""
 
     def __init__(
         self,

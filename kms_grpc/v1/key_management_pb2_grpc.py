@@ -166,6 +166,31 @@ class KeyManagementServiceStub(object):
                 request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ListAliasesRequest.SerializeToString,
                 response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.ListAliasesResponse.FromString,
                 _registered_method=True)
+        self.CreateGrant = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/CreateGrant',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.CreateGrantRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.CreateGrantResponse.FromString,
+                _registered_method=True)
+        self.ListGrants = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/ListGrants',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ListGrantsRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.ListGrantsResponse.FromString,
+                _registered_method=True)
+        self.ListRetirableGrants = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/ListRetirableGrants',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ListRetirableGrantsRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.ListRetirableGrantsResponse.FromString,
+                _registered_method=True)
+        self.RetireGrant = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/RetireGrant',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.RetireGrantRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.RetireGrantResponse.FromString,
+                _registered_method=True)
+        self.RevokeGrant = channel.unary_unary(
+                '/kms_grpc.v1.KeyManagementService/RevokeGrant',
+                request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.RevokeGrantRequest.SerializeToString,
+                response_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.RevokeGrantResponse.FromString,
+                _registered_method=True)
         self.Encrypt = channel.unary_unary(
                 '/kms_grpc.v1.KeyManagementService/Encrypt',
                 request_serializer=kms__grpc_dot_v1_dot_key__management__pb2.EncryptRequest.SerializeToString,
@@ -501,6 +526,69 @@ class KeyManagementServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateGrant(self, request, context):
+        """Lets a principal use a key for some operations. It is effective at every worker as soon as the call is answered.
+        A request with a Name that was sent before, with the same parameters, gets the same grant and another token.
+
+        A caller that only a grant allows to create grants can give no more operations than that grant has, under
+        constraints that are as strict.
+
+        Permission: kms:CreateGrant on the key.
+        Errors: NotFoundException, DisabledException, DependencyTimeoutException, InvalidArnException,
+        KMSInternalException, InvalidGrantTokenException, LimitExceededException, KMSInvalidStateException,
+        DryRunOperationException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGrants(self, request, context):
+        """Lists the grants of a key, in any state of the key.
+
+        Permission: kms:ListGrants on the key.
+        Errors: NotFoundException, DependencyTimeoutException, InvalidMarkerException, InvalidGrantIdException,
+        InvalidArnException, KMSInternalException, KMSInvalidStateException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRetirableGrants(self, request, context):
+        """Lists the grants in the called region that a principal of the caller's account may retire, whatever account their
+        keys belong to.
+
+        Permission: kms:ListRetirableGrants on the principal.
+        Errors: DependencyTimeoutException, InvalidMarkerException, InvalidArnException, NotFoundException,
+        KMSInternalException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireGrant(self, request, context):
+        """Ends a grant, in any state of its key. The grant says who may do so: its retiring principal, its grantee where
+        RetireGrant is among its operations, and the account that created it. Every worker obeys as soon as the call is
+        answered.
+
+        Permission: kms:RetireGrant on the key, which the grant gives.
+        Errors: InvalidArnException, InvalidGrantTokenException, InvalidGrantIdException, NotFoundException,
+        DependencyTimeoutException, KMSInternalException, KMSInvalidStateException, DryRunOperationException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeGrant(self, request, context):
+        """Ends a grant, in any state of its key. Every worker obeys as soon as the call is answered.
+
+        Permission: kms:RevokeGrant on the key.
+        Errors: NotFoundException, DependencyTimeoutException, InvalidArnException, InvalidGrantIdException,
+        KMSInternalException, KMSInvalidStateException, DryRunOperationException.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Encrypt(self, request, context):
         """Encrypts up to 4,096 bytes. The key may be named by its alias.
 
@@ -706,6 +794,31 @@ def add_KeyManagementServiceServicer_to_server(servicer, server):
                     servicer.ListAliases,
                     request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.ListAliasesRequest.FromString,
                     response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ListAliasesResponse.SerializeToString,
+            ),
+            'CreateGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateGrant,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.CreateGrantRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.CreateGrantResponse.SerializeToString,
+            ),
+            'ListGrants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGrants,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.ListGrantsRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ListGrantsResponse.SerializeToString,
+            ),
+            'ListRetirableGrants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRetirableGrants,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.ListRetirableGrantsRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.ListRetirableGrantsResponse.SerializeToString,
+            ),
+            'RetireGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireGrant,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.RetireGrantRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.RetireGrantResponse.SerializeToString,
+            ),
+            'RevokeGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeGrant,
+                    request_deserializer=kms__grpc_dot_v1_dot_key__management__pb2.RevokeGrantRequest.FromString,
+                    response_serializer=kms__grpc_dot_v1_dot_key__management__pb2.RevokeGrantResponse.SerializeToString,
             ),
             'Encrypt': grpc.unary_unary_rpc_method_handler(
                     servicer.Encrypt,
@@ -1442,6 +1555,141 @@ class KeyManagementService(object):
             '/kms_grpc.v1.KeyManagementService/ListAliases',
             kms__grpc_dot_v1_dot_key__management__pb2.ListAliasesRequest.SerializeToString,
             kms__grpc_dot_v1_dot_key__management__pb2.ListAliasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/CreateGrant',
+            kms__grpc_dot_v1_dot_key__management__pb2.CreateGrantRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.CreateGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGrants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/ListGrants',
+            kms__grpc_dot_v1_dot_key__management__pb2.ListGrantsRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.ListGrantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRetirableGrants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/ListRetirableGrants',
+            kms__grpc_dot_v1_dot_key__management__pb2.ListRetirableGrantsRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.ListRetirableGrantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/RetireGrant',
+            kms__grpc_dot_v1_dot_key__management__pb2.RetireGrantRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.RetireGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kms_grpc.v1.KeyManagementService/RevokeGrant',
+            kms__grpc_dot_v1_dot_key__management__pb2.RevokeGrantRequest.SerializeToString,
+            kms__grpc_dot_v1_dot_key__management__pb2.RevokeGrantResponse.FromString,
             options,
             channel_credentials,
             insecure,

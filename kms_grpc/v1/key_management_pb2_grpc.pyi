@@ -255,6 +255,49 @@ class KeyManagementServiceStub:
     Errors: DependencyTimeoutException, InvalidMarkerException, KMSInternalException, InvalidArnException,
     NotFoundException.
     """
+    CreateGrant: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.CreateGrantRequest, _key_management_pb2.CreateGrantResponse]
+    """Lets a principal use a key for some operations. It is effective at every worker as soon as the call is answered.
+    A request with a Name that was sent before, with the same parameters, gets the same grant and another token.
+
+    A caller that only a grant allows to create grants can give no more operations than that grant has, under
+    constraints that are as strict.
+
+    Permission: kms:CreateGrant on the key.
+    Errors: NotFoundException, DisabledException, DependencyTimeoutException, InvalidArnException,
+    KMSInternalException, InvalidGrantTokenException, LimitExceededException, KMSInvalidStateException,
+    DryRunOperationException.
+    """
+    ListGrants: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ListGrantsRequest, _key_management_pb2.ListGrantsResponse]
+    """Lists the grants of a key, in any state of the key.
+
+    Permission: kms:ListGrants on the key.
+    Errors: NotFoundException, DependencyTimeoutException, InvalidMarkerException, InvalidGrantIdException,
+    InvalidArnException, KMSInternalException, KMSInvalidStateException.
+    """
+    ListRetirableGrants: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.ListRetirableGrantsRequest, _key_management_pb2.ListRetirableGrantsResponse]
+    """Lists the grants in the called region that a principal of the caller's account may retire, whatever account their
+    keys belong to.
+
+    Permission: kms:ListRetirableGrants on the principal.
+    Errors: DependencyTimeoutException, InvalidMarkerException, InvalidArnException, NotFoundException,
+    KMSInternalException.
+    """
+    RetireGrant: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.RetireGrantRequest, _key_management_pb2.RetireGrantResponse]
+    """Ends a grant, in any state of its key. The grant says who may do so: its retiring principal, its grantee where
+    RetireGrant is among its operations, and the account that created it. Every worker obeys as soon as the call is
+    answered.
+
+    Permission: kms:RetireGrant on the key, which the grant gives.
+    Errors: InvalidArnException, InvalidGrantTokenException, InvalidGrantIdException, NotFoundException,
+    DependencyTimeoutException, KMSInternalException, KMSInvalidStateException, DryRunOperationException.
+    """
+    RevokeGrant: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.RevokeGrantRequest, _key_management_pb2.RevokeGrantResponse]
+    """Ends a grant, in any state of its key. Every worker obeys as soon as the call is answered.
+
+    Permission: kms:RevokeGrant on the key.
+    Errors: NotFoundException, DependencyTimeoutException, InvalidArnException, InvalidGrantIdException,
+    KMSInternalException, KMSInvalidStateException, DryRunOperationException.
+    """
     Encrypt: _grpc.UnaryUnaryMultiCallable[_key_management_pb2.EncryptRequest, _key_management_pb2.EncryptResponse]
     """Encrypts up to 4,096 bytes. The key may be named by its alias.
 
@@ -505,6 +548,49 @@ class KeyManagementServiceAsyncStub(KeyManagementServiceStub):
     Permission: kms:ListAliases.
     Errors: DependencyTimeoutException, InvalidMarkerException, KMSInternalException, InvalidArnException,
     NotFoundException.
+    """
+    CreateGrant: _aio.UnaryUnaryMultiCallable[_key_management_pb2.CreateGrantRequest, _key_management_pb2.CreateGrantResponse]  # type: ignore[assignment]
+    """Lets a principal use a key for some operations. It is effective at every worker as soon as the call is answered.
+    A request with a Name that was sent before, with the same parameters, gets the same grant and another token.
+
+    A caller that only a grant allows to create grants can give no more operations than that grant has, under
+    constraints that are as strict.
+
+    Permission: kms:CreateGrant on the key.
+    Errors: NotFoundException, DisabledException, DependencyTimeoutException, InvalidArnException,
+    KMSInternalException, InvalidGrantTokenException, LimitExceededException, KMSInvalidStateException,
+    DryRunOperationException.
+    """
+    ListGrants: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ListGrantsRequest, _key_management_pb2.ListGrantsResponse]  # type: ignore[assignment]
+    """Lists the grants of a key, in any state of the key.
+
+    Permission: kms:ListGrants on the key.
+    Errors: NotFoundException, DependencyTimeoutException, InvalidMarkerException, InvalidGrantIdException,
+    InvalidArnException, KMSInternalException, KMSInvalidStateException.
+    """
+    ListRetirableGrants: _aio.UnaryUnaryMultiCallable[_key_management_pb2.ListRetirableGrantsRequest, _key_management_pb2.ListRetirableGrantsResponse]  # type: ignore[assignment]
+    """Lists the grants in the called region that a principal of the caller's account may retire, whatever account their
+    keys belong to.
+
+    Permission: kms:ListRetirableGrants on the principal.
+    Errors: DependencyTimeoutException, InvalidMarkerException, InvalidArnException, NotFoundException,
+    KMSInternalException.
+    """
+    RetireGrant: _aio.UnaryUnaryMultiCallable[_key_management_pb2.RetireGrantRequest, _key_management_pb2.RetireGrantResponse]  # type: ignore[assignment]
+    """Ends a grant, in any state of its key. The grant says who may do so: its retiring principal, its grantee where
+    RetireGrant is among its operations, and the account that created it. Every worker obeys as soon as the call is
+    answered.
+
+    Permission: kms:RetireGrant on the key, which the grant gives.
+    Errors: InvalidArnException, InvalidGrantTokenException, InvalidGrantIdException, NotFoundException,
+    DependencyTimeoutException, KMSInternalException, KMSInvalidStateException, DryRunOperationException.
+    """
+    RevokeGrant: _aio.UnaryUnaryMultiCallable[_key_management_pb2.RevokeGrantRequest, _key_management_pb2.RevokeGrantResponse]  # type: ignore[assignment]
+    """Ends a grant, in any state of its key. Every worker obeys as soon as the call is answered.
+
+    Permission: kms:RevokeGrant on the key.
+    Errors: NotFoundException, DependencyTimeoutException, InvalidArnException, InvalidGrantIdException,
+    KMSInternalException, KMSInvalidStateException, DryRunOperationException.
     """
     Encrypt: _aio.UnaryUnaryMultiCallable[_key_management_pb2.EncryptRequest, _key_management_pb2.EncryptResponse]  # type: ignore[assignment]
     """Encrypts up to 4,096 bytes. The key may be named by its alias.
@@ -909,6 +995,79 @@ class KeyManagementServiceServicer(metaclass=_abc_1.ABCMeta):
         Permission: kms:ListAliases.
         Errors: DependencyTimeoutException, InvalidMarkerException, KMSInternalException, InvalidArnException,
         NotFoundException.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateGrant(
+        self,
+        request: _key_management_pb2.CreateGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.CreateGrantResponse, _abc.Awaitable[_key_management_pb2.CreateGrantResponse]]:
+        """Lets a principal use a key for some operations. It is effective at every worker as soon as the call is answered.
+        A request with a Name that was sent before, with the same parameters, gets the same grant and another token.
+
+        A caller that only a grant allows to create grants can give no more operations than that grant has, under
+        constraints that are as strict.
+
+        Permission: kms:CreateGrant on the key.
+        Errors: NotFoundException, DisabledException, DependencyTimeoutException, InvalidArnException,
+        KMSInternalException, InvalidGrantTokenException, LimitExceededException, KMSInvalidStateException,
+        DryRunOperationException.
+        """
+
+    @_abc_1.abstractmethod
+    def ListGrants(
+        self,
+        request: _key_management_pb2.ListGrantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.ListGrantsResponse, _abc.Awaitable[_key_management_pb2.ListGrantsResponse]]:
+        """Lists the grants of a key, in any state of the key.
+
+        Permission: kms:ListGrants on the key.
+        Errors: NotFoundException, DependencyTimeoutException, InvalidMarkerException, InvalidGrantIdException,
+        InvalidArnException, KMSInternalException, KMSInvalidStateException.
+        """
+
+    @_abc_1.abstractmethod
+    def ListRetirableGrants(
+        self,
+        request: _key_management_pb2.ListRetirableGrantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.ListRetirableGrantsResponse, _abc.Awaitable[_key_management_pb2.ListRetirableGrantsResponse]]:
+        """Lists the grants in the called region that a principal of the caller's account may retire, whatever account their
+        keys belong to.
+
+        Permission: kms:ListRetirableGrants on the principal.
+        Errors: DependencyTimeoutException, InvalidMarkerException, InvalidArnException, NotFoundException,
+        KMSInternalException.
+        """
+
+    @_abc_1.abstractmethod
+    def RetireGrant(
+        self,
+        request: _key_management_pb2.RetireGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.RetireGrantResponse, _abc.Awaitable[_key_management_pb2.RetireGrantResponse]]:
+        """Ends a grant, in any state of its key. The grant says who may do so: its retiring principal, its grantee where
+        RetireGrant is among its operations, and the account that created it. Every worker obeys as soon as the call is
+        answered.
+
+        Permission: kms:RetireGrant on the key, which the grant gives.
+        Errors: InvalidArnException, InvalidGrantTokenException, InvalidGrantIdException, NotFoundException,
+        DependencyTimeoutException, KMSInternalException, KMSInvalidStateException, DryRunOperationException.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeGrant(
+        self,
+        request: _key_management_pb2.RevokeGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_management_pb2.RevokeGrantResponse, _abc.Awaitable[_key_management_pb2.RevokeGrantResponse]]:
+        """Ends a grant, in any state of its key. Every worker obeys as soon as the call is answered.
+
+        Permission: kms:RevokeGrant on the key.
+        Errors: NotFoundException, DependencyTimeoutException, InvalidArnException, InvalidGrantIdException,
+        KMSInternalException, KMSInvalidStateException, DryRunOperationException.
         """
 
     @_abc_1.abstractmethod

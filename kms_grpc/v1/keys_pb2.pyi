@@ -774,6 +774,98 @@ RESOURCE_OWNER_TYPE_OTHER_ACCOUNTS_VIA_RAM: ResourceOwnerType.ValueType  # 2
 """Those that other accounts share with it."""
 Global___ResourceOwnerType: _TypeAlias = ResourceOwnerType  # noqa: Y015
 
+class _GrantOperation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GrantOperationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GrantOperation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GRANT_OPERATION_UNSPECIFIED: _GrantOperation.ValueType  # 0
+    """Absent."""
+    GRANT_OPERATION_DECRYPT: _GrantOperation.ValueType  # 1
+    """kms:Decrypt."""
+    GRANT_OPERATION_ENCRYPT: _GrantOperation.ValueType  # 2
+    """kms:Encrypt."""
+    GRANT_OPERATION_GENERATE_DATA_KEY: _GrantOperation.ValueType  # 3
+    """kms:GenerateDataKey."""
+    GRANT_OPERATION_GENERATE_DATA_KEY_WITHOUT_PLAINTEXT: _GrantOperation.ValueType  # 4
+    """kms:GenerateDataKeyWithoutPlaintext."""
+    GRANT_OPERATION_RE_ENCRYPT_FROM: _GrantOperation.ValueType  # 5
+    """kms:ReEncryptFrom."""
+    GRANT_OPERATION_RE_ENCRYPT_TO: _GrantOperation.ValueType  # 6
+    """kms:ReEncryptTo."""
+    GRANT_OPERATION_SIGN: _GrantOperation.ValueType  # 7
+    """kms:Sign."""
+    GRANT_OPERATION_VERIFY: _GrantOperation.ValueType  # 8
+    """kms:Verify."""
+    GRANT_OPERATION_GET_PUBLIC_KEY: _GrantOperation.ValueType  # 9
+    """kms:GetPublicKey."""
+    GRANT_OPERATION_CREATE_GRANT: _GrantOperation.ValueType  # 10
+    """kms:CreateGrant."""
+    GRANT_OPERATION_RETIRE_GRANT: _GrantOperation.ValueType  # 11
+    """kms:RetireGrant."""
+    GRANT_OPERATION_DESCRIBE_KEY: _GrantOperation.ValueType  # 12
+    """kms:DescribeKey."""
+    GRANT_OPERATION_GENERATE_DATA_KEY_PAIR: _GrantOperation.ValueType  # 13
+    """kms:GenerateDataKeyPair."""
+    GRANT_OPERATION_GENERATE_DATA_KEY_PAIR_WITHOUT_PLAINTEXT: _GrantOperation.ValueType  # 14
+    """kms:GenerateDataKeyPairWithoutPlaintext."""
+    GRANT_OPERATION_GENERATE_MAC: _GrantOperation.ValueType  # 15
+    """kms:GenerateMac."""
+    GRANT_OPERATION_VERIFY_MAC: _GrantOperation.ValueType  # 16
+    """kms:VerifyMac."""
+    GRANT_OPERATION_DERIVE_SHARED_SECRET: _GrantOperation.ValueType  # 17
+    """kms:DeriveSharedSecret."""
+    GRANT_OPERATION_ENCAPSULATE: _GrantOperation.ValueType  # 18
+    """kms:Encapsulate."""
+    GRANT_OPERATION_DECAPSULATE: _GrantOperation.ValueType  # 19
+    """kms:Decapsulate."""
+
+class GrantOperation(_GrantOperation, metaclass=_GrantOperationEnumTypeWrapper):
+    """Operations that a grant can allow."""
+
+GRANT_OPERATION_UNSPECIFIED: GrantOperation.ValueType  # 0
+"""Absent."""
+GRANT_OPERATION_DECRYPT: GrantOperation.ValueType  # 1
+"""kms:Decrypt."""
+GRANT_OPERATION_ENCRYPT: GrantOperation.ValueType  # 2
+"""kms:Encrypt."""
+GRANT_OPERATION_GENERATE_DATA_KEY: GrantOperation.ValueType  # 3
+"""kms:GenerateDataKey."""
+GRANT_OPERATION_GENERATE_DATA_KEY_WITHOUT_PLAINTEXT: GrantOperation.ValueType  # 4
+"""kms:GenerateDataKeyWithoutPlaintext."""
+GRANT_OPERATION_RE_ENCRYPT_FROM: GrantOperation.ValueType  # 5
+"""kms:ReEncryptFrom."""
+GRANT_OPERATION_RE_ENCRYPT_TO: GrantOperation.ValueType  # 6
+"""kms:ReEncryptTo."""
+GRANT_OPERATION_SIGN: GrantOperation.ValueType  # 7
+"""kms:Sign."""
+GRANT_OPERATION_VERIFY: GrantOperation.ValueType  # 8
+"""kms:Verify."""
+GRANT_OPERATION_GET_PUBLIC_KEY: GrantOperation.ValueType  # 9
+"""kms:GetPublicKey."""
+GRANT_OPERATION_CREATE_GRANT: GrantOperation.ValueType  # 10
+"""kms:CreateGrant."""
+GRANT_OPERATION_RETIRE_GRANT: GrantOperation.ValueType  # 11
+"""kms:RetireGrant."""
+GRANT_OPERATION_DESCRIBE_KEY: GrantOperation.ValueType  # 12
+"""kms:DescribeKey."""
+GRANT_OPERATION_GENERATE_DATA_KEY_PAIR: GrantOperation.ValueType  # 13
+"""kms:GenerateDataKeyPair."""
+GRANT_OPERATION_GENERATE_DATA_KEY_PAIR_WITHOUT_PLAINTEXT: GrantOperation.ValueType  # 14
+"""kms:GenerateDataKeyPairWithoutPlaintext."""
+GRANT_OPERATION_GENERATE_MAC: GrantOperation.ValueType  # 15
+"""kms:GenerateMac."""
+GRANT_OPERATION_VERIFY_MAC: GrantOperation.ValueType  # 16
+"""kms:VerifyMac."""
+GRANT_OPERATION_DERIVE_SHARED_SECRET: GrantOperation.ValueType  # 17
+"""kms:DeriveSharedSecret."""
+GRANT_OPERATION_ENCAPSULATE: GrantOperation.ValueType  # 18
+"""kms:Encapsulate."""
+GRANT_OPERATION_DECAPSULATE: GrantOperation.ValueType  # 19
+"""kms:Decapsulate."""
+Global___GrantOperation: _TypeAlias = GrantOperation  # noqa: Y015
+
 @_typing.final
 class KeyMetadata(_message.Message):
     """Description of a key. Its aliases, tags, policy, grants and rotation have calls of their own."""
@@ -1158,6 +1250,171 @@ class RotationsListEntry(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__key_material_description) -> _WhichOneofReturnType__key_material_description | None: ...
 
 Global___RotationsListEntry: _TypeAlias = RotationsListEntry  # noqa: Y015
+
+@_typing.final
+class GrantConstraints(_message.Message):
+    """Conditions on the calls that a grant allows. At least one must be given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EncryptionContextSubsetEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class EncryptionContextEqualsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ENCRYPTION_CONTEXT_SUBSET_FIELD_NUMBER: _builtins.int
+    ENCRYPTION_CONTEXT_EQUALS_FIELD_NUMBER: _builtins.int
+    SOURCE_ARN_FIELD_NUMBER: _builtins.int
+    source_arn: _builtins.str
+    """Optional. ARN of the resource on whose behalf a service must make the call, 20 to 512 characters."""
+    @_builtins.property
+    def encryption_context_subset(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Optional. The encryption context of a call must have these pairs, and may have more. At most 8 pairs; values of at
+        most 384 characters; case counts.
+        """
+
+    @_builtins.property
+    def encryption_context_equals(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Optional. The encryption context of a call must be exactly this one. Limits as of EncryptionContextSubset."""
+
+    def __init__(
+        self,
+        *,
+        encryption_context_subset: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        encryption_context_equals: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        source_arn: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_source_arn", b"_source_arn", "source_arn", b"source_arn"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_source_arn", b"_source_arn", "encryption_context_equals", b"encryption_context_equals", "encryption_context_subset", b"encryption_context_subset", "source_arn", b"source_arn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__source_arn: _TypeAlias = _typing.Literal["source_arn"]  # noqa: Y015
+    _WhichOneofArgType__source_arn: _TypeAlias = _typing.Literal["_source_arn", b"_source_arn"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__source_arn) -> _WhichOneofReturnType__source_arn | None: ...
+
+Global___GrantConstraints: _TypeAlias = GrantConstraints  # noqa: Y015
+
+@_typing.final
+class GrantListEntry(_message.Message):
+    """An entry of ListGrants and ListRetirableGrants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CREATION_DATE_FIELD_NUMBER: _builtins.int
+    GRANTEE_PRINCIPAL_FIELD_NUMBER: _builtins.int
+    RETIRING_PRINCIPAL_FIELD_NUMBER: _builtins.int
+    ISSUING_ACCOUNT_FIELD_NUMBER: _builtins.int
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    GRANTEE_SERVICE_PRINCIPAL_FIELD_NUMBER: _builtins.int
+    RETIRING_SERVICE_PRINCIPAL_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Output only. ARN of the key."""
+    grant_id: _builtins.str
+    """Output only. Id of the grant."""
+    name: _builtins.str
+    """Output only. Name of the grant, where it has one."""
+    grantee_principal: _builtins.str
+    """Output only. The principal that has the permission."""
+    retiring_principal: _builtins.str
+    """Output only. The principal that may retire the grant."""
+    issuing_account: _builtins.str
+    """Output only. ARN of the account that created the grant: arn:PARTITION:iam::ACCOUNT:root."""
+    grantee_service_principal: _builtins.str
+    """Output only. The service that has the permission."""
+    retiring_service_principal: _builtins.str
+    """Output only. The service that may retire the grant."""
+    @_builtins.property
+    def creation_date(self) -> _timestamp_pb2.Timestamp:
+        """Output only. Time at which the grant was created."""
+
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedScalarFieldContainer[Global___GrantOperation.ValueType]:
+        """Output only. The operations that the grant allows."""
+
+    @_builtins.property
+    def constraints(self) -> Global___GrantConstraints:
+        """Output only. Conditions on the calls that it allows."""
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
+        name: _builtins.str | None = ...,
+        creation_date: _timestamp_pb2.Timestamp | None = ...,
+        grantee_principal: _builtins.str | None = ...,
+        retiring_principal: _builtins.str | None = ...,
+        issuing_account: _builtins.str = ...,
+        operations: _abc.Iterable[Global___GrantOperation.ValueType] | None = ...,
+        constraints: Global___GrantConstraints | None = ...,
+        grantee_service_principal: _builtins.str | None = ...,
+        retiring_service_principal: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_grantee_principal", b"_grantee_principal", "_grantee_service_principal", b"_grantee_service_principal", "_name", b"_name", "_retiring_principal", b"_retiring_principal", "_retiring_service_principal", b"_retiring_service_principal", "constraints", b"constraints", "creation_date", b"creation_date", "grantee_principal", b"grantee_principal", "grantee_service_principal", b"grantee_service_principal", "name", b"name", "retiring_principal", b"retiring_principal", "retiring_service_principal", b"retiring_service_principal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grantee_principal", b"_grantee_principal", "_grantee_service_principal", b"_grantee_service_principal", "_name", b"_name", "_retiring_principal", b"_retiring_principal", "_retiring_service_principal", b"_retiring_service_principal", "constraints", b"constraints", "creation_date", b"creation_date", "grant_id", b"grant_id", "grantee_principal", b"grantee_principal", "grantee_service_principal", b"grantee_service_principal", "issuing_account", b"issuing_account", "key_id", b"key_id", "name", b"name", "operations", b"operations", "retiring_principal", b"retiring_principal", "retiring_service_principal", b"retiring_service_principal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__grantee_principal: _TypeAlias = _typing.Literal["grantee_principal"]  # noqa: Y015
+    _WhichOneofArgType__grantee_principal: _TypeAlias = _typing.Literal["_grantee_principal", b"_grantee_principal"]  # noqa: Y015
+    _WhichOneofReturnType__grantee_service_principal: _TypeAlias = _typing.Literal["grantee_service_principal"]  # noqa: Y015
+    _WhichOneofArgType__grantee_service_principal: _TypeAlias = _typing.Literal["_grantee_service_principal", b"_grantee_service_principal"]  # noqa: Y015
+    _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
+    _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__retiring_principal: _TypeAlias = _typing.Literal["retiring_principal"]  # noqa: Y015
+    _WhichOneofArgType__retiring_principal: _TypeAlias = _typing.Literal["_retiring_principal", b"_retiring_principal"]  # noqa: Y015
+    _WhichOneofReturnType__retiring_service_principal: _TypeAlias = _typing.Literal["retiring_service_principal"]  # noqa: Y015
+    _WhichOneofArgType__retiring_service_principal: _TypeAlias = _typing.Literal["_retiring_service_principal", b"_retiring_service_principal"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grantee_principal) -> _WhichOneofReturnType__grantee_principal | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grantee_service_principal) -> _WhichOneofReturnType__grantee_service_principal | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retiring_principal) -> _WhichOneofReturnType__retiring_principal | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retiring_service_principal) -> _WhichOneofReturnType__retiring_service_principal | None: ...
+
+Global___GrantListEntry: _TypeAlias = GrantListEntry  # noqa: Y015
 
 @_typing.final
 class Tag(_message.Message):

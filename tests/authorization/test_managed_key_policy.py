@@ -51,7 +51,8 @@ def stored(key: Key) -> str:
 
 def allowed(operation: str) -> set[str]:
     """Returns who may call an operation, of callers whose own policies allow everything."""
-    authorizer = Policies({"alice": identity("alice", ["full-access"], {})}, StoredKeyPolicies(stored))
+    known = {"alice": identity("alice", ["full-access"], {})}
+    authorizer = Policies(lambda: known, StoredKeyPolicies(stored))
     action = f"kms:{operation}From" if operation == "ReEncrypt" else f"kms:{operation}"
     asked = {name: Question(caller, action, MANAGED, {}, Via(caller)) for name, caller in CALLERS.items()}
     return {name for name, question in asked.items() if authorizer.decide(question).allowed}

@@ -14,7 +14,7 @@ from kms_grpc.operations.contract.descriptors import permissions
 from tests.aws.doors import OPERATIONS, Members
 from tests.aws.world import CONTEXT, FOREIGN, NEVER, OTHER_REGION, UNKNOWN, World, arn_of, flipped, in_days
 from tests.aws_facts import TAKES_ALIASES, answer_in, errors_of, members_of
-from tests.examples import EXAMPLES, METHODS
+from tests.examples import EXAMPLES, METHODS, ORDERS
 
 Prepare = Callable[[World], Members]
 
@@ -41,6 +41,10 @@ DISABLED = "{arn} is disabled."
 PENDING_DELETION = "{arn} is pending deletion."
 PENDING_IMPORT = "{arn} is pending import."
 UNSUPPORTED = "UnsupportedOperationException"
+NO_TOKEN = "InvalidGrantTokenException"
+TOKEN_TEXT = "The grant token is not valid: send a token of CreateGrant of this region unchanged."
+MADE_BEFORE = ("Decrypt", "RetireGrant", "RevokeGrant")
+"""Operations whose example has something that was made with its key."""
 
 
 def on(operation: str, key: Callable[[World], str]) -> Prepare:
@@ -106,7 +110,7 @@ def _of_states() -> Iterator[Case]:
     for name in ON_A_KEY:
         for state, sort in REACHABLE.items():
             error, text = answer_in(name, state, sort) or ("", "")
-            made_before = name == "Decrypt" or (name == "ImportKeyMaterial" and not error)
+            made_before = name in MADE_BEFORE or (name == "ImportKeyMaterial" and not error)
             if not made_before:  # they have cases of their own
                 yield Case(name, state, on(name, in_state(state)), error, text)
 
@@ -159,8 +163,8 @@ CREATING = [
     Case("DescribeKey", "by ARN", on("DescribeKey", lambda w: arn_of(w.key()))),
     Case("DescribeKey", "by alias", lambda w: {"KeyId": w.alias(w.key())}),
     Case("DescribeKey", "an AWS managed key", lambda w: {"KeyId": "alias/aws/s3"}),
-    Case("DescribeKey", "grant tokens", lambda w: {"KeyId": w.key(), "GrantTokens": ["t"]}, UNSUPPORTED,
-         _not_supported("GrantTokens")),
+    Case("DescribeKey", "no grant token", lambda w: {"KeyId": w.key(), "GrantTokens": ["t"]}, NO_TOKEN, TOKEN_TEXT),
+    Case("DescribeKey", "a grant token", lambda w: {"KeyId": _granted(w), "GrantTokens": [w.facts["token"]]}),
 ]  # fmt: skip
 
 MARKER = "The marker is not from this listing: send the NextMarker of its previous page unchanged."
@@ -317,18 +321,103 @@ UNREADABLE = (
 )
 
 
+def _granted(world: World) -> str:
+    key_id = world.key()
+    world.grant(key_id)
+    return key_id
+
+
+SERVICE = {"GranteeServicePrincipal": "s3.amazonaws.com"}
+SOURCE = {"Constraints": {"SourceArn": "arn:aws:s3:eu-central-1:111122223333:bucket"}}
+RETIRER = {"RetiringPrincipal": ORDERS}
+INVALID = "ValidationException"
+ONE_GRANTEE = "You must specify either GranteePrincipal or GranteeServicePrincipal, but not both."
+NO_SOURCE = "A grant with a GranteeServicePrincipal must have a SourceArn constraint."
+NO_RETIRER = "A grant with a GranteeServicePrincipal must have a RetiringPrincipal or a RetiringServicePrincipal."
+NO_PRINCIPAL = "ARN does not refer to a valid principal: "
+UNKNOWN_GRANT = "5e" * 32
+ID_TEXT = "The grant ID is not valid: it has 64 lower-case hexadecimal digits."
+GONE = "The grant of this token was retired or revoked, or its key was deleted."
+
+
+def _asked(**members: object) -> Prepare:
+    """Prepares CreateGrant for a new key."""
+    return lambda world: {"KeyId": world.key(), "Operations": ["Decrypt"]} | members
+
+
+def _ended(operation: str, **members: object) -> Prepare:
+    return lambda world: world.example(operation) | members
+
+
+def _revoked(world: World) -> Members:
+    """Prepares RetireGrant with the token of a grant that is gone."""
+    world.call("RevokeGrant", **world.example("RevokeGrant"))
+    return {"GrantToken": world.facts["token"]}
+
+
+GRANTS = [
+    Case("CreateGrant", "no grantee", _asked(), INVALID, ONE_GRANTEE),
+    Case("CreateGrant", "two grantees", _asked(GranteePrincipal=ORDERS, **SERVICE), INVALID, ONE_GRANTEE),
+    Case("CreateGrant", "a service without a source", _asked(**SERVICE, **RETIRER), INVALID, NO_SOURCE),
+    Case("CreateGrant", "a service nobody retires", _asked(**SERVICE, **SOURCE), INVALID, NO_RETIRER),
+    Case("CreateGrant", "a service", _asked(**SERVICE, **SOURCE, **RETIRER)),
+    Case("CreateGrant", "a service retired by one", _asked(**SERVICE, **SOURCE,
+                                                         RetiringServicePrincipal="ec2.amazonaws.com")),
+    Case("CreateGrant", "two retiring principals", _asked(
+        GranteePrincipal=ORDERS, **RETIRER, RetiringServicePrincipal="ec2.amazonaws.com"), INVALID,
+        "You cannot specify both RetiringPrincipal and RetiringServicePrincipal."),
+    Case("CreateGrant", "no ARN", _asked(GranteePrincipal="orders"), "InvalidArnException", NO_PRINCIPAL + "orders"),
+    Case("CreateGrant", "a group", _asked(GranteePrincipal="arn:aws:iam::111122223333:group/g"), "InvalidArnException",
+         NO_PRINCIPAL + "arn:aws:iam::111122223333:group/g"),
+    Case("CreateGrant", "a partition", _asked(GranteePrincipal="arn:aws-cn:iam::111122223333:root"),
+         "InvalidArnException", NO_PRINCIPAL + "arn:aws-cn:iam::111122223333:root"),
+    Case("CreateGrant", "an empty constraint", _asked(GranteePrincipal=ORDERS, Constraints={
+        "EncryptionContextEquals": {}}), INVALID, "Constraints must have a constraint that is not empty."),
+    Case("CreateGrant", "no such use", _asked(GranteePrincipal=ORDERS, Operations=["Decrypt", "Sign"]), INVALID,
+         "A grant on {arn}, whose key spec is SYMMETRIC_DEFAULT and key usage ENCRYPT_DECRYPT, cannot allow Sign."),
+    Case("CreateGrant", "all members", _asked(
+        GranteePrincipal=ORDERS, Name="n", **RETIRER, Operations=["Encrypt", "RetireGrant"],
+        Constraints={"EncryptionContextSubset": {"a": "b"}, "EncryptionContextEquals": {"a": "b"}})),
+    Case("ListGrants", "one", lambda w: {"KeyId": _granted(w)}),
+    Case("ListGrants", "of a grantee", lambda w: {"KeyId": _granted(w), "GranteePrincipal": ORDERS}),
+    Case("ListGrants", "of an id", lambda w: {"KeyId": _granted(w), "GrantId": w.facts["grant"]}),
+    Case("ListGrants", "of an unknown id", lambda w: {"KeyId": _granted(w), "GrantId": UNKNOWN_GRANT}),
+    Case("ListGrants", "no id", lambda w: {"KeyId": w.key(), "GrantId": "x"}, "InvalidGrantIdException", ID_TEXT),
+    Case("ListGrants", "a bad marker", lambda w: {"KeyId": w.key(), "Marker": "x"}, "InvalidMarkerException", MARKER),
+    Case("ListRetirableGrants", "of the account", lambda w: {
+        "RetiringPrincipal": f"arn:aws:iam::{w.facts['account']}:role/none"}),
+    Case("ListRetirableGrants", "a bad marker", _ended("ListRetirableGrants", Marker="x"), "InvalidMarkerException",
+         MARKER),
+    Case("ListRetirableGrants", "of nobody", lambda w: {}, INVALID,
+         "You must specify either RetiringPrincipal or RetiringServicePrincipal, but not both."),
+    Case("ListRetirableGrants", "no ARN", lambda w: {"RetiringPrincipal": "orders"}, "InvalidArnException",
+         NO_PRINCIPAL + "orders"),
+    Case("RetireGrant", "by token", lambda w: {"GrantToken": w.facts["token"]} if _granted(w) else {}),
+    Case("RetireGrant", "no token", lambda w: {"GrantToken": "t"}, NO_TOKEN, TOKEN_TEXT),
+    Case("RetireGrant", "a token of one that is gone", _revoked, NO_TOKEN, GONE),
+    Case("RetireGrant", "token and id", lambda w: w.example("RetireGrant") | {"GrantToken": "t"}, INVALID,
+         "You must specify either GrantToken, or KeyId and GrantId together."),
+    Case("RetireGrant", "no id", _ended("RetireGrant", GrantId="x"), "InvalidGrantIdException", ID_TEXT),
+    Case("RetireGrant", "an unknown id", _ended("RetireGrant", GrantId=UNKNOWN_GRANT), "NotFoundException",
+         f"Grant ID {UNKNOWN_GRANT} not found"),
+    Case("RevokeGrant", "no id", _ended("RevokeGrant", GrantId="x"), "InvalidGrantIdException", ID_TEXT),
+    Case("RevokeGrant", "an unknown id", _ended("RevokeGrant", GrantId=UNKNOWN_GRANT), "NotFoundException",
+         f"Grant ID {UNKNOWN_GRANT} not found"),
+]  # fmt: skip
+
+
 def _used(operation: str, **more: object) -> Prepare:
     return lambda world: on(operation, in_state("Enabled"))(world) | more
 
 
 def _of_use() -> Iterator[Case]:
     for name in [name for name in OPERATIONS if "DryRun" in members_of(name)]:
-        base = _used(name) if name != "Decrypt" else (lambda w: {"CiphertextBlob": w.blob(w.key())})
+        base = _used(name) if name not in MADE_BEFORE else (lambda w, name=name: w.example(name))
         more = lambda w, base=base, **members: base(w) | members  # noqa: E731 - a short name for the rows below
         yield Case(name, "valid", base)
         yield Case(name, "dry run", lambda w, more=more: more(w, DryRun=True), "DryRunOperationException", SUCCEEDS)
-        yield Case(name, "grant tokens", lambda w, more=more: more(w, GrantTokens=["t"]), UNSUPPORTED,
-                   _not_supported("GrantTokens"))  # fmt: skip
+        if "GrantTokens" in members_of(name):
+            yield Case(name, "no grant token", lambda w, more=more: more(w, GrantTokens=["t"]), NO_TOKEN, TOKEN_TEXT)
     for state, error, text in (
         ("Disabled", "DisabledException", DISABLED),
         ("PendingDeletion", "KMSInvalidStateException", PENDING_DELETION),
@@ -421,5 +510,5 @@ def _rotated_blob(world: World) -> bytes:
 
 CASES: list[Case] = [
     *_of_names(), *_of_states(), *_of_examples(), *CREATING, *LISTING, *ALIASES, *TAGGING, *DELETION_AND_ROTATION,
-    *IMPORTING, *_of_use(), *CRYPTOGRAPHY,
+    *IMPORTING, *GRANTS, *_of_use(), *CRYPTOGRAPHY,
 ]  # fmt: skip

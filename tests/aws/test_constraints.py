@@ -28,6 +28,8 @@ class Broken(NamedTuple):
 NARROWER = {
     "ScheduleKeyDeletion PendingWindowInDays": (7, 30),
     "ListAliases Limit": (1, 100),
+    "ListGrants Limit": (1, 100),
+    "ListRetirableGrants Limit": (1, 100),
     "ListResourceTags Limit": (1, 50),
 }
 """Limits that the model's documentation states more narrowly than its numbers."""
@@ -64,18 +66,20 @@ def _broken_values(member: str, shape: Shape) -> Iterator[tuple[Any, str, str]]:
     what = "value" if shape.type_name == "integer" else "length"
     if most is not None:
         value = most + 1 if what == "value" else _of_length(shape, most + 1)
-        yield value, _shown(value), f"Member must have {what} less than or equal to {most}"
+        yield value, _shown(value, shape), f"Member must have {what} less than or equal to {most}"
     if least and not shape.metadata.get("pattern"):
         value = least - 1 if what == "value" else _of_length(shape, least - 1)
-        yield value, _shown(value), f"Member must have {what} greater than or equal to {least}"
+        yield value, _shown(value, shape), f"Member must have {what} greater than or equal to {least}"
 
 
 def _of_length(shape: Shape, length: int) -> str | bytes:
+    if shape.name == "ServicePrincipalType":
+        return "a.a." + "a" * (length - 4)  # which fits its pattern
     return b"b" * length if shape.type_name == "blob" else "a" * length
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, bytes):
+def _shown(value: Any, shape: Shape) -> str:
+    if isinstance(value, bytes) or shape.name == "GrantTokenType":
         return ""
     text = str(value)
     return f" '{text}'" if len(text) <= 257 else f" '{text[:257]}…'"

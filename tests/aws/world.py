@@ -61,6 +61,7 @@ class World:
             "key_id": lambda: key_id,
             "alias": lambda: self.alias(key_id),
             "new_alias": self.name,
+            "grant": lambda: self.grant(key_id),
             "blob": lambda: self.blob(key_id, EncryptionContext=examples.CONTEXT),
         }
         return made[thing.kind]()
@@ -99,6 +100,14 @@ class World:
 
     def tagged(self, *tag_keys: str) -> str:
         return self.key(Tags=[{"TagKey": name, "TagValue": "v"} for name in tag_keys])
+
+    def grant(self, key_id: str, **members: Any) -> str:
+        """Create a grant and return its id."""
+        made = self.call(
+            "CreateGrant", **{"KeyId": key_id, "GranteePrincipal": examples.ORDERS, "Operations": ["Decrypt"]} | members
+        )
+        self.facts |= {"grant": made["GrantId"], "token": made["GrantToken"]}
+        return str(made["GrantId"])
 
     # --- names --------------------------------------------------------------------------------------------------
 

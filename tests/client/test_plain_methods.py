@@ -25,6 +25,7 @@ VALUES: dict[str, Any] = {
     "datetime": TIME,
     "Mapping[str, str]": {"name": "value"},
     "Sequence[str]": ["one", "two"],
+    "keys_pb2.GrantConstraints": keys_pb2.GrantConstraints(encryption_context_subset={"name": "value"}),
 }
 
 

@@ -68,9 +68,13 @@ def test_an_rpc_names_the_errors_that_aws_lists(method: MethodDescriptor, commen
         assert named - listed <= {"NotAuthorizedException"}, "only NotAuthorizedException is added"
 
 
+INWARD = ("Tag", "RecipientInfo", "GrantConstraints", "ConditionValues")
+"""Messages that stand in requests only."""
+
+
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_field_is_called_required_or_optional(field: FieldDescriptor, comments: dict[str, str]) -> None:
-    said, inward = comments[field.full_name], field.containing_type.name in ("Tag", "RecipientInfo", "ConditionValues")
+    said, inward = comments[field.full_name], field.containing_type.name in INWARD
     if not (inward or field.containing_type.name.endswith(("Request", "Item"))):
         assert said.startswith("Output only. ")
         return

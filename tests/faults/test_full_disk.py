@@ -15,6 +15,7 @@ import pytest
 from kms_grpc.processes.gauges import KEEPER, Gauges
 from kms_grpc.processes.run_folder import RunFolder
 from kms_grpc.v1 import key_management_pb2 as pb
+from tests.examples import ORDERS
 from tests.faults.service import Refused, Service, wait_until
 from tests.faults.verification import listed_keys
 
@@ -90,9 +91,12 @@ def test_service_on_a_full_disk(disk: Path, audited: bool) -> None:
         blob = callers.call("Encrypt", pb.EncryptRequest(key_id=key, plaintext=b"before")).ciphertext_blob
         leaking = callers.call("CreateKey", pb.CreateKeyRequest()).key_metadata.key_id
         leaked = callers.call("Encrypt", pb.EncryptRequest(key_id=leaking, plaintext=b"leak")).ciphertext_blob
+        grant = callers.call("CreateGrant", pb.CreateGrantRequest(key_id=key, grantee_principal=ORDERS, operations=[1]))
         filler = fill(disk)
         check_writes_are_refused(callers, key)
         check_rights_can_be_taken_away(callers, leaking, leaked)
+        callers.call("RevokeGrant", pb.RevokeGrantRequest(key_id=key, grant_id=grant.grant_id))
+        assert not callers.call("ListGrants", pb.ListGrantsRequest(key_id=key)).grants
         check_operators_are_told(service.data_dir)
         check_service_goes_on(callers, {key, leaking}, key, blob, audited)
         filler.unlink()

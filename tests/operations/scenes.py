@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from kms_grpc.model.key import KeyState
-from tests.examples import CONTEXT, EXAMPLES, MATERIAL, METHODS, PLAINTEXT, Thing, filled
+from tests.examples import CONTEXT, EXAMPLES, MATERIAL, METHODS, ORDERS, PLAINTEXT, Thing, filled
 from tests.operations import external_keys, streams
 from tests.operations.service import ALICE, HOME, OPERATIONS, Caller, Refusal, Worker
 
@@ -76,6 +76,7 @@ class Scene:
         made = {
             "key_id": lambda key_id: key_id,
             "alias": self._alias,
+            "grant": self._grant,
             "new_alias": lambda key_id: f"alias/new-{next(_numbers)}",
             "blob": self._blob,
             "message": lambda key_id: streams.encrypt(self.worker, key_id, PLAINTEXT),
@@ -88,6 +89,11 @@ class Scene:
         name = f"alias/scene-{next(_numbers)}"
         self.worker.call("CreateAlias", by=self._by, alias_name=name, target_key_id=key_id)
         return name
+
+    def _grant(self, key_id: str) -> str:
+        """The key may have any state; the scene leads it there afterwards."""
+        fields = {"grantee_principal": ORDERS, "operations": ["GRANT_OPERATION_DECRYPT"]}
+        return str(self.worker.call("CreateGrant", by=self._by, key_id=key_id, **fields).grant_id)
 
     def _blob(self, key_id: str) -> bytes:
         return self.worker.encrypt(key_id, PLAINTEXT, by=self._by, encryption_context=CONTEXT)

@@ -75,7 +75,10 @@ def recorded(name: str, field: str, value: Any) -> Any:
     if field == "items":
         return len(value)
     if described.enum_type is not None:
-        return aws_names(described.enum_type)[described.enum_type.values_by_name[value].number]
+        names, by_name = aws_names(described.enum_type), described.enum_type.values_by_name
+        return (
+            [names[by_name[each].number] for each in value] if described.is_repeated else names[by_name[value].number]
+        )
     if field == "tags":
         return [{in_camel_case(member): text for member, text in tag.items()} for tag in value]
     return value
@@ -94,6 +97,8 @@ def additional_data_of(scene: Scene) -> dict[str, Any] | None:
     if name == "ImportKeyMaterial":
         told = scene.worker.call("DescribeKey", key_id=scene.fields["key_id"]).key_metadata
         return {"keyMaterialId": told.current_key_material_id}
+    if name == "RetireGrant":
+        return {"grantId": scene.fields["grant_id"]}
     if "InvalidKeyUsageException" not in errors_of(name):
         return None
     if name == scene.name:
@@ -124,7 +129,9 @@ def test_members_of_a_record(shared: Worker, name: str) -> None:
     assert record["requestID"] == f"call-{name}"
     assert record["eventTime"] == "2027-01-15T08:00:00Z"
     assert record["userAgent"] == "tests/1.0"
-    assert record["responseElements"] is None
+    grants = shared.call("ListGrants", key_id=scene.arn).grants if name == "CreateGrant" else ()
+    made = [{"grantId": grant.grant_id, "keyId": grant.key_id} for grant in grants]
+    assert record["responseElements"] == (made[0] if made else None)
     identity = {"type": "AssumedRole", "principalId": "alice", "arn": ALICE.arn, "accountId": ALICE.account}
     assert record["userIdentity"] == identity
     assert record["recipientAccountId"] == ALICE.account
@@ -229,6 +236,7 @@ def test_no_record_holds_a_secret(shared: Worker, name: str) -> None:
     answer = scene.call()
     told = ("plaintext", "ciphertext_blob", "import_token")
     secrets += [value for field in told if (value := getattr(answer, field, b""))]
+    secrets += [answer.grant_token.encode()] if name == "CreateGrant" else []
     secrets += [value for value in scene.fields.values() if isinstance(value, bytes)]
     with suppress(errors.KMSError):  # the second call is answered by a Permit, or refused
         scene.call()
@@ -238,6 +246,7 @@ def test_no_record_holds_a_secret(shared: Worker, name: str) -> None:
         scene.refusal(plaintext=PLAINTEXT * 500)
     if OPERATIONS[name].dry_run:
         scene.refusal(dry_run=True)
+    if OPERATIONS[name].has_grant_tokens:
         scene.refusal(grant_tokens=[PLAINTEXT.decode("latin-1")])
     written = json.dumps([shared.audit(), shared.outbox()], ensure_ascii=False).encode()
     assert written.count(b"eventID") >= 3

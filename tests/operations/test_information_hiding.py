@@ -26,7 +26,7 @@ UNREADABLE = (
 INCORRECT_KEY = "The key ID in the request does not identify a CMK that can perform this operation."
 
 
-def on_the_wire(worker: Worker, name: str, *, region: str | None = None, **fields: Any) -> rich_errors.Refusal:
+def on_the_wire(worker: Worker, name: str, /, *, region: str | None = None, **fields: Any) -> rich_errors.Refusal:
     try:
         worker.call(name, region=region, **fields)
     except errors.KMSError as error:
@@ -242,7 +242,7 @@ def test_order_of_all_checks(shared: Worker) -> None:
     assert code_of() == "UnrecognizedClientException"
     assert code_of(by=ALICE) == "ValidationException"
     assert code_of(region=HOME) == "ValidationException"
-    assert code_of(plaintext=b"p", grant_tokens=["t"]) == "UnsupportedOperationException"
+    assert code_of(plaintext=b"p", grant_tokens=["t"]) == "InvalidGrantTokenException"
     assert code_of(grant_tokens=[]) == "NotFoundException"
     assert code_of(key_id=shared.create(by=EVE).arn) == "AccessDeniedException"
     assert code_of(key_id=key.key_id, dry_run=True) == "InvalidKeyUsageException"

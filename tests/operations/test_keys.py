@@ -115,8 +115,7 @@ UNBUILT = [
     (row.name, field.name, field.json_name)
     for row in OPERATIONS.values()
     for field in row.request.DESCRIPTOR.fields
-    if field.name in ("grant_tokens", "recipient", "dry_run_modifiers", "custom_key_store_id")
-    and row.name != "CreateKey"
+    if field.name in ("recipient", "dry_run_modifiers", "custom_key_store_id") and row.name != "CreateKey"
 ]
 
 
@@ -126,7 +125,6 @@ def test_features_that_are_not_supported_are_refused_by_name(
 ) -> None:
     made = shared.create()
     value: Any = {
-        "grant_tokens": ["t"],
         "recipient": keys_pb2.RecipientInfo(),
         "dry_run_modifiers": [1],
         "custom_key_store_id": "cks-1",

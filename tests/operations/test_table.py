@@ -71,7 +71,10 @@ def test_a_row_names_fields_of_its_request(path: str) -> None:
     assert contexts == {key.context for key in row.keys if key.context}, "a context that no authorizer sees"
 
 
-NO_PLAINTEXT = {"GetParametersForImport": "its public key, which AWS's model calls sensitive"}
+NO_PLAINTEXT = {
+    "CreateGrant": "a grant token, which is no credential",
+    "GetParametersForImport": "its public key, which AWS's model calls sensitive",
+}
 """Answers with a secret field that holds neither plaintext nor a plaintext key."""
 
 

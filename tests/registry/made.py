@@ -15,6 +15,7 @@ from typing import Any
 from kms_grpc.clock import SystemClock
 from kms_grpc.crypto.keyring import open_keyring
 from kms_grpc.model.arn import alias_arn, key_arn
+from kms_grpc.model.grant import Grant, GrantOperation
 from kms_grpc.model.key import Alias, ImportPair, Key, KeyState, Material, Origin, RotationType
 from kms_grpc.registry.provisioning import Installation, open_shards, prepare
 from kms_grpc.registry.shards import Shard, Shards
@@ -28,6 +29,7 @@ ACCOUNT = "123456789012"
 OTHER_ACCOUNT = "210987654321"
 SERVICE_ACCOUNT = "000000000000"
 REGION = "eu-west-1"
+GRANTEE = f"arn:aws:iam::{ACCOUNT}:role/orders"
 NO_CONTEXT = b"\0\0\0\0"
 """The canonical form of an empty encryption context."""
 
@@ -51,6 +53,20 @@ def opened(folder: Path, regions: Sequence[str] = (REGION,), cached_keys: int = 
     """Opens the shards, as a worker does."""
     open_keyring()
     return open_shards(installation(folder, regions), RootKeyFile(folder / "root.key"), cached_keys)
+
+
+def grant(key: Key, name: str, /, **columns: Any) -> Grant:
+    """Returns a grant whose id is made of two hex digits."""
+    made = Grant(
+        grant_id=name * 32,
+        key_id=key.key_id,
+        account=key.account,
+        issuing_account=key.account,
+        operations=(GrantOperation.ENCRYPT, GrantOperation.DECRYPT),
+        created_ns=7,
+        grantee=GRANTEE,
+    )
+    return replace(made, **columns)
 
 
 def new_key(shard: Shard, account: str = ACCOUNT, description: str = "") -> tuple[Key, Material]:

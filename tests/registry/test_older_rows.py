@@ -30,6 +30,7 @@ from tests.registry.made import (
     add_alias,
     add_key,
     external,
+    grant,
     in_another_process,
     opened,
     pair,
@@ -48,6 +49,7 @@ ROW_TABLES = (
     "import_pairs",
     "remembered_answers",
     "outbox",
+    "grants",
 )
 
 
@@ -66,6 +68,9 @@ def write_each_kind(shard: Shard) -> Key:
         transaction.answers.remember(RememberedAnswer(ACCOUNT, "CreateKey", "r", bytes(32), b"response", 7))
         transaction.outbox.add(OutboxRow("event-1", ACCOUNT, b"{}"))
         transaction.outbox.add(OutboxRow("event-2", ACCOUNT, b"{}"))
+        transaction.grants.add(grant(key, "a1"))
+        transaction.grants.add(grant(gone, "b2"))
+        revoked = transaction.grants.add(grant(key, "c3"))
         transaction.pairs.add(pair(b"one"))
         transaction.pairs.add(pair(b"two", key_id=gone.key_id, account=ACCOUNT))
         transaction.latest_time.advance(5)
@@ -77,6 +82,7 @@ def write_each_kind(shard: Shard) -> Key:
         transaction.access_keys.remove("AKIA2")
         transaction.answers.forget_before(5)
         transaction.pairs.change(pair(b"one"))
+        transaction.grants.remove(revoked)
         transaction.keys.remove(transaction.keys.set_policy(gone, "gone"))
         key = transaction.keys.set_policy(transaction.keys.set_policy(key, "first"), "second")
     return rotate(shard, key)

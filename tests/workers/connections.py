@@ -72,7 +72,8 @@ def outcome(call: Any) -> Any:
 
 
 def connect(server: Served, held: ExitStack, workers: int = 2, token: str | None = None) -> list[Caller]:
-    """Returns eight connections, at least two for each worker: reconnects until the kernel has spread them so."""
+    """Returns eight connections of the account's root, or of `token`, at least two for each worker: reconnects until
+    the kernel has spread them so."""
     callers: list[Caller] = []
     while len(callers) < CONNECTIONS:
         caller = Caller(server, held, token)

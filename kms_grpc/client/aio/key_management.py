@@ -13,6 +13,7 @@ from kms_grpc.client.aio.methods.data_keys import AsyncDataKeyMethods
 from kms_grpc.client.aio.methods.deletion import AsyncDeletionMethods
 from kms_grpc.client.aio.methods.encryption import AsyncEncryptionMethods
 from kms_grpc.client.aio.methods.explaining import AsyncExplainingMethods
+from kms_grpc.client.aio.methods.grants import AsyncGrantMethods
 from kms_grpc.client.aio.methods.importing import AsyncImportMethods
 from kms_grpc.client.aio.methods.keys import AsyncKeyMethods
 from kms_grpc.client.aio.methods.plain import AsyncPlainMethods
@@ -29,6 +30,7 @@ class AsyncKeyManagementClient(
     AsyncExplainingMethods,
     AsyncRotationMethods,
     AsyncImportMethods,
+    AsyncGrantMethods,
     AsyncDeletionMethods,
 ):
     """A client of the service, with one method per operation.

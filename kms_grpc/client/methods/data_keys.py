@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kms_grpc.client.arguments import Context
 from kms_grpc.client.service_client import ServiceClient
 from kms_grpc.v1 import key_management_pb2 as pb
@@ -16,11 +18,16 @@ class DataKeyMethods(ServiceClient):
         encryption_context: Context | None = None,
         *,
         number_of_bytes: int = 32,
+        grant_tokens: Sequence[str] = (),
         dry_run: bool = False,
     ) -> pb.GenerateDataKeyResponse:
         """Generates a data key of 1 to 1,024 bytes. Returns it in plaintext and encrypted under the key."""
         request = pb.GenerateDataKeyRequest(
-            key_id=key_id, encryption_context=encryption_context or {}, number_of_bytes=number_of_bytes, dry_run=dry_run
+            key_id=key_id,
+            encryption_context=encryption_context or {},
+            number_of_bytes=number_of_bytes,
+            grant_tokens=grant_tokens,
+            dry_run=dry_run,
         )
         return self._call(self._keys.GenerateDataKey, request)
 
@@ -30,11 +37,16 @@ class DataKeyMethods(ServiceClient):
         encryption_context: Context | None = None,
         *,
         number_of_bytes: int = 32,
+        grant_tokens: Sequence[str] = (),
         dry_run: bool = False,
     ) -> pb.GenerateDataKeyWithoutPlaintextResponse:
         """Generates a data key of 1 to 1,024 bytes. Returns it encrypted under the key, and not in plaintext."""
         request = pb.GenerateDataKeyWithoutPlaintextRequest(
-            key_id=key_id, encryption_context=encryption_context or {}, number_of_bytes=number_of_bytes, dry_run=dry_run
+            key_id=key_id,
+            encryption_context=encryption_context or {},
+            number_of_bytes=number_of_bytes,
+            grant_tokens=grant_tokens,
+            dry_run=dry_run,
         )
         return self._call(self._keys.GenerateDataKeyWithoutPlaintext, request)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kms_grpc.client.arguments import Context
 from kms_grpc.client.service_client import ServiceClient
 from kms_grpc.v1 import key_management_pb2 as pb
@@ -11,11 +13,21 @@ class EncryptionMethods(ServiceClient):
     """Encryption under symmetric keys."""
 
     def encrypt(
-        self, key_id: str, plaintext: bytes, encryption_context: Context | None = None, *, dry_run: bool = False
+        self,
+        key_id: str,
+        plaintext: bytes,
+        encryption_context: Context | None = None,
+        *,
+        grant_tokens: Sequence[str] = (),
+        dry_run: bool = False,
     ) -> pb.EncryptResponse:
         """Encrypts 1 to 4,096 bytes. Decryption needs the same encryption context."""
         request = pb.EncryptRequest(
-            key_id=key_id, plaintext=plaintext, encryption_context=encryption_context or {}, dry_run=dry_run
+            key_id=key_id,
+            plaintext=plaintext,
+            encryption_context=encryption_context or {},
+            grant_tokens=grant_tokens,
+            dry_run=dry_run,
         )
         return self._call(self._keys.Encrypt, request)
 
@@ -25,11 +37,16 @@ class EncryptionMethods(ServiceClient):
         encryption_context: Context | None = None,
         *,
         key_id: str | None = None,
+        grant_tokens: Sequence[str] = (),
         dry_run: bool = False,
     ) -> pb.DecryptResponse:
         """Decrypts a ciphertext blob, which names its key. With `key_id`, the service refuses a blob of another key."""
         request = pb.DecryptRequest(
-            key_id=key_id, ciphertext_blob=ciphertext_blob, encryption_context=encryption_context or {}, dry_run=dry_run
+            key_id=key_id,
+            ciphertext_blob=ciphertext_blob,
+            encryption_context=encryption_context or {},
+            grant_tokens=grant_tokens,
+            dry_run=dry_run,
         )
         return self._call(self._keys.Decrypt, request)
 
@@ -41,6 +58,7 @@ class EncryptionMethods(ServiceClient):
         source_key_id: str | None = None,
         source_encryption_context: Context | None = None,
         destination_encryption_context: Context | None = None,
+        grant_tokens: Sequence[str] = (),
         dry_run: bool = False,
     ) -> pb.ReEncryptResponse:
         """Decrypts a ciphertext blob and encrypts the plaintext under another key or context, within the service."""
@@ -50,6 +68,7 @@ class EncryptionMethods(ServiceClient):
             source_key_id=source_key_id,
             source_encryption_context=source_encryption_context or {},
             destination_encryption_context=destination_encryption_context or {},
+            grant_tokens=grant_tokens,
             dry_run=dry_run,
         )
         return self._call(self._keys.ReEncrypt, request)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from kms_grpc.authentication.credentials import REQUEST_ID, REQUEST_ID_LENGTH
@@ -21,7 +20,7 @@ from kms_grpc.errors import (
 from kms_grpc.model.arn import is_key_id, key_arn
 from kms_grpc.model.key import Key
 from kms_grpc.model.key_state import refusal
-from kms_grpc.operations.admission import identifiers
+from kms_grpc.operations.admission import grant_tokens, identifiers
 from kms_grpc.operations.admission.request_facts import RequestFacts
 from kms_grpc.operations.admission.selectors import KeySelector
 from kms_grpc.operations.call import NO_CONTEXT, Call
@@ -61,11 +60,15 @@ def called_shard(call: Call) -> Shard:
 
 def admit(call: Call, operation: Operation, request: Any) -> tuple[Key | None, ...]:
     """Returns the call's keys, one per selector; the caller may use each of them, and each fits the operation. Raises
-    KMSError. An encryption context that is too long is refused first, before any key is looked up."""
+    KMSError. An encryption context that is too long, and a text that is no grant token, are refused before any key is
+    looked up."""
     for selector in operation.keys:
-        canonical(_context(selector, request))
+        canonical(selector.context_of(request))
+    if operation.has_grant_tokens:
+        for token in request.grant_tokens:
+            grant_tokens.read(call.shard, token)
     call.keys, call.basis = (), Basis(call.shard.words)
-    if operation.action is not None and not _may_call(call, operation.action, request):
+    if operation.action is not None and not _may_call(call, operation, request):
         raise identifiers.denied(call, operation.action)
     keys = tuple(_permitted_key(call, selector, request) for selector in operation.keys)
     pairs = [(selector, key) for selector, key in zip(operation.keys, keys, strict=True) if key is not None]
@@ -84,7 +87,8 @@ def _permitted_key(call: Call, selector: KeySelector, request: Any) -> Key | Non
         return None
     call.keys += (key,)
     facts = RequestFacts(call, request, key, selector)
-    if not call.may(selector.action, key, _context(selector, request), facts):
+    grant = selector.grant(call, request, key)
+    if not call.may(selector.action, key, selector.context_of(request), facts, grant=grant):
         raise _denied(call, selector, facts)
     return key
 
@@ -97,14 +101,16 @@ def _denied(call: Call, selector: KeySelector, facts: RequestFacts) -> KMSError:
     assert key is not None, "the denied call names a key"
     error = selector.denied(call, request)
     if denial.step is DecidingStep.NO_KEY_POLICY and selector.action not in ACROSS_ACCOUNTS:
-        if call.may(selector.action, None, _context(selector, request), facts, key.arn):
+        if call.may(selector.action, None, selector.context_of(request), facts, key.arn):
             error = identifiers.denied_by_its_policy(call, selector.action, key)
         call.denial = denial
     return error
 
 
-def _may_call(call: Call, action: str, request: Any) -> bool:
-    return call.may(action, None, NO_CONTEXT, RequestFacts(call, request))
+def _may_call(call: Call, operation: Operation, request: Any) -> bool:
+    assert operation.action is not None
+    resource = getattr(request, operation.resource) or None if operation.resource else None
+    return call.may(operation.action, None, NO_CONTEXT, RequestFacts(call, request), resource)
 
 
 def _resolved(call: Call, selector: KeySelector, request: Any) -> Key | None:
@@ -116,15 +122,9 @@ def _resolved(call: Call, selector: KeySelector, request: Any) -> Key | None:
         name = selector.name_in(request).rpartition("/")[2]
         arn = key_arn(call.shard.partition, call.shard.region, call.account, name if is_key_id(name) else "")
         facts = RequestFacts(call, request, None, selector)
-        if call.may(selector.action, None, _context(selector, request), facts, arn):
+        if call.may(selector.action, None, selector.context_of(request), facts, arn):
             raise
         raise selector.denied(call, request) from None
-
-
-def _context(selector: KeySelector, request: Any) -> Mapping[str, str]:
-    """Returns the encryption context that goes with a selector's key."""
-    context: Mapping[str, str] = getattr(request, selector.context) if selector.context else NO_CONTEXT
-    return context
 
 
 def _check_fit(call: Call, selector: KeySelector, key: Key) -> None:

@@ -21,6 +21,7 @@ from kms_grpc.model.key import Key
 from kms_grpc.model.key_spec import SYMMETRIC_DEFAULT
 from kms_grpc.operations.admission.selectors import KeySelector
 from kms_grpc.operations.call import Call
+from kms_grpc.v1 import keys_pb2
 
 ALIASES_LIMIT: Final = 50
 """Most aliases of a key for which kms:ResourceAliases has values, as in AWS."""
@@ -193,6 +194,41 @@ def _request_tag(facts: RequestFacts, suffix: str) -> Found:
     return tuple(tag.tag_value for tag in tags if tag.tag_key.lower() == suffix)
 
 
+def _text(operation: str, field: str) -> Callable[[RequestFacts, str], Found]:
+    """Returns a function for a text."""
+
+    def find(facts: RequestFacts, suffix: str) -> Found:
+        sent = getattr(facts.request, field) if facts.call.operation == operation else ""
+        return (sent,) if sent else None
+
+    return find
+
+
+def _grant_operations(facts: RequestFacts, suffix: str) -> Found:
+    if facts.call.operation != "CreateGrant":
+        return None
+    names = aws_names(keys_pb2.GrantOperation.DESCRIPTOR)
+    return tuple(names[number] for number in facts.request.operations)  # type: ignore[attr-defined]
+
+
+def _grant_constraints(facts: RequestFacts, suffix: str) -> Found:
+    """Returns the kinds of constraints on the encryption context that a new grant has."""
+    if facts.call.operation != "CreateGrant":
+        return None
+    limits: Any = facts.request.constraints  # type: ignore[attr-defined]
+    kinds = {
+        "EncryptionContextEquals": limits.encryption_context_equals,
+        "EncryptionContextSubset": limits.encryption_context_subset,
+    }
+    return tuple(kind for kind, pairs in kinds.items() if pairs)
+
+
+def _grant_is_for_service(facts: RequestFacts, suffix: str) -> Found:
+    if facts.call.operation not in ("CreateGrant", "ListGrants", "RevokeGrant"):
+        return None
+    return ("true" if facts.call.principal.service is not None else "false",)
+
+
 def _tag_keys(facts: RequestFacts, suffix: str) -> Found:
     tags: Any = getattr(facts.request, "tags", ())
     return (*(tag.tag_key for tag in tags), *getattr(facts.request, "tag_keys", ()))
@@ -223,6 +259,13 @@ FINDERS: Final = {
     "kms:validto": _valid_to,
     "kms:bypasspolicylockoutsafetycheck": _bypasses_check,
     "kms:policyname": _policy_name,
+    "kms:grantoperations": _grant_operations,
+    "kms:grantconstrainttype": _grant_constraints,
+    "kms:grantisforawsresource": _grant_is_for_service,
+    "kms:granteeprincipal": _text("CreateGrant", "grantee_principal"),
+    "kms:retiringprincipal": _text("CreateGrant", "retiring_principal"),
+    "kms:granteeserviceprincipal": _text("CreateGrant", "grantee_service_principal"),
+    "kms:retiringserviceprincipal": _text("CreateGrant", "retiring_service_principal"),
     "kms:schedulekeydeletionpendingwindowindays": _number("ScheduleKeyDeletion", "pending_window_in_days", 30),
     "kms:rotationperiodindays": _number("EnableKeyRotation", "rotation_period_in_days", 365),
 }

@@ -6,15 +6,17 @@ IncorrectKeyException) comes after it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kms_grpc.crypto.ciphertext_blob import PREFIX_SIZE, key_id_of, read_header
 from kms_grpc.errors import INCORRECT_KEY, AccessDeniedException, IncorrectKeyException, KMSError
+from kms_grpc.model.grant import Grant
 from kms_grpc.model.key import Key, KeyUsage
 from kms_grpc.model.key_state import ANY, RULES, Rule
 from kms_grpc.operations.admission import identifiers
-from kms_grpc.operations.call import Call
+from kms_grpc.operations.call import NO_CONTEXT, Call
 
 UNREADABLE = (
     "The ciphertext refers to a customer master key that does not exist, does not exist in this region,"
@@ -51,6 +53,15 @@ class KeySelector:
     def denied(self, call: Call, request: Any) -> KMSError:
         """Returns the error for a caller that may not use the key. It is the same where there is no such key."""
         return identifiers.denied(call, self.action)
+
+    def context_of(self, request: Any) -> Mapping[str, str]:
+        """Returns the encryption context that goes with this key."""
+        context: Mapping[str, str] = getattr(request, self.context) if self.context else NO_CONTEXT
+        return context
+
+    def grant(self, call: Call, request: Any, key: Key) -> Grant | None:
+        """Returns the grant that the request makes or ends; None in all other operations."""
+        return None
 
     def confirm(self, call: Call, request: Any, key: Key) -> None:
         """Checks, after authorization, what else the request says about the key."""

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from kms_grpc.aws_members import aws_names
 from kms_grpc.errors import ValidationException
 from kms_grpc.model.arn import ALIAS_PREFIX, Arn
+from kms_grpc.model.grant import PAIRS_LIMIT, VALUE_LENGTH
 from kms_grpc.model.key_spec import SYMMETRIC_DEFAULT, USAGES, is_symmetric_encryption
 from kms_grpc.operations.contract.constraints import not_null
 from kms_grpc.operations.contract.descriptors import field_named
@@ -86,14 +87,71 @@ def import_of_material(request: pb.ImportKeyMaterialRequest) -> None:
         raise ValidationException("A KeyMaterialId must not be set if the ImportType is NEW_KEY_MATERIAL")
 
 
+def _exactly_one(request: Message, one: str, other: str) -> None:
+    """Requires one of two fields, and not both."""
+    if request.HasField(one) is request.HasField(other):
+        names = (field_named(type(request), field).json_name for field in (one, other))
+        raise ValidationException("You must specify either {} or {}, but not both.".format(*names))
+
+
+def grant(request: pb.CreateGrantRequest) -> None:
+    """Requires one grantee, and constraints within AWS's bounds. A service needs a resource on whose behalf it calls,
+    and somebody who may retire the grant."""
+    _exactly_one(request, "grantee_principal", "grantee_service_principal")
+    if request.HasField("retiring_principal") and request.HasField("retiring_service_principal"):
+        raise ValidationException("You cannot specify both RetiringPrincipal and RetiringServicePrincipal.")
+    limits = request.constraints
+    if request.HasField("constraints") and not limits.ByteSize():
+        raise ValidationException("Constraints must have a constraint that is not empty.")
+    for pairs in (limits.encryption_context_subset, limits.encryption_context_equals):
+        if len(pairs) > PAIRS_LIMIT or any(len(pairs[name]) > VALUE_LENGTH for name in pairs):
+            raise ValidationException(
+                f"A constraint on the encryption context has at most {PAIRS_LIMIT} pairs, whose values have at most"
+                f" {VALUE_LENGTH} characters."
+            )
+    if request.HasField("grantee_service_principal"):
+        _service_grant(request)
+
+
+def _service_grant(request: pb.CreateGrantRequest) -> None:
+    if not request.constraints.HasField("source_arn"):
+        raise ValidationException("A grant with a GranteeServicePrincipal must have a SourceArn constraint.")
+    if not (request.HasField("retiring_principal") or request.HasField("retiring_service_principal")):
+        raise ValidationException(
+            "A grant with a GranteeServicePrincipal must have a RetiringPrincipal or a RetiringServicePrincipal."
+        )
+
+
+def listed_grants(request: pb.ListGrantsRequest) -> None:
+    """Refuses two grantees."""
+    if request.HasField("grantee_principal") and request.HasField("grantee_service_principal"):
+        raise ValidationException("You cannot specify both GranteePrincipal and GranteeServicePrincipal.")
+
+
+def retirable_grants(request: pb.ListRetirableGrantsRequest) -> None:
+    """Requires one retiring principal."""
+    _exactly_one(request, "retiring_principal", "retiring_service_principal")
+
+
+def retired_grant(request: pb.RetireGrantRequest) -> None:
+    """Requires a token, or key and grant id together."""
+    named = request.HasField("key_id"), request.HasField("grant_id")
+    if named != (not request.HasField("grant_token"),) * 2:
+        raise ValidationException("You must specify either GrantToken, or KeyId and GrantId together.")
+
+
 CROSS_FIELD_RULES: dict[type[Message], Callable[[Any], None]] = {
     pb.CreateAliasRequest: alias_target,
+    pb.CreateGrantRequest: grant,
     pb.CreateKeyRequest: key_kind,
     pb.DecryptRequest: ciphertext,
     pb.GenerateDataKeyRequest: data_key_length,
     pb.GenerateDataKeyWithoutPlaintextRequest: data_key_length,
     pb.GenerateRandomRequest: random_length,
     pb.ImportKeyMaterialRequest: import_of_material,
+    pb.ListGrantsRequest: listed_grants,
+    pb.ListRetirableGrantsRequest: retirable_grants,
+    pb.RetireGrantRequest: retired_grant,
     envelope_pb2.GenerateDataKeyBatchRequest: data_key_length,
     pb.ReEncryptRequest: ciphertext,
     pb.UpdateAliasRequest: alias_target,

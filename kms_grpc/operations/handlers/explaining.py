@@ -7,7 +7,7 @@ from typing import Any, Final
 from google.protobuf.descriptor import MethodDescriptor
 
 from kms_grpc.authorization.authorizer import WITHOUT_KEY
-from kms_grpc.authorization.base import STABLE_ATTRIBUTES, Decision, PolicyKind, Question
+from kms_grpc.authorization.base import NO_GRANTS, STABLE_ATTRIBUTES, Decision, PolicyKind, Question
 from kms_grpc.authorization.condition_keys import KeyReference
 from kms_grpc.authorization.explanations import explained
 from kms_grpc.authorization.principals import account_of
@@ -24,6 +24,7 @@ from kms_grpc.operations.contract.descriptors import permissions
 from kms_grpc.operations.handlers.key_metadata import number
 from kms_grpc.operations.kinds.unary import Unary
 from kms_grpc.operations.operation import ENVELOPE
+from kms_grpc.registry.grant_search import OnKey
 from kms_grpc.v1 import envelope_pb2 as pb
 from kms_grpc.v1 import key_management_pb2, keys_pb2
 
@@ -50,6 +51,7 @@ def explain_decision(call: Call, request: pb.ExplainDecisionRequest) -> pb.Expla
     question = Question(
         principal.within(call.shard.partition), action, key, request.encryption_context,
         _facts(call, request, principal, key, method),
+        grants=NO_GRANTS if key is None else OnKey(call.grants, key.key_id),
     )  # fmt: skip
     decision = call.service.authorizer.decide(question)
     answer = pb.ExplainDecisionResponse(
@@ -57,6 +59,7 @@ def explain_decision(call: Call, request: pb.ExplainDecisionRequest) -> pb.Expla
         decision=decision.step or "",
         principal_is_configured=is_configured,
         depends_on=sorted(decision.read - STABLE_ATTRIBUTES),
+        grant_id=decision.grant,
     )
     _name_key(answer, key)
     _name_statement(answer, decision, key is not None, principal.account == call.account)

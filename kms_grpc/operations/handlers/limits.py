@@ -27,7 +27,9 @@ def get_limits(call: Call, request: pb.GetLimitsRequest) -> pb.GetLimitsResponse
         calls=_call_limits(call.service.limits.message_bytes),
         pages=[_page_limits(message) for message in LISTINGS],
         batches=_batch_limits(call.service.limits.message_bytes),
-        quotas=pb.ResourceQuotas(keys=quotas.keys_per_account, aliases_per_key=quotas.aliases_per_key),
+        quotas=pb.ResourceQuotas(
+            keys=quotas.keys_per_account, aliases_per_key=quotas.aliases_per_key, grants_per_key=quotas.grants_per_key
+        ),
         streams=_stream_limits(call.service.limits.streams),
     )
 

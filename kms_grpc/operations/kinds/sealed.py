@@ -21,7 +21,7 @@ from kms_grpc.operations.admission import checks
 from kms_grpc.operations.admission.permits import NotWarm, Permit, Permits, context_digest, permit_for
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.contract.wire import Wire
-from kms_grpc.operations.kinds.steps import end_dry_run, note_material, read_request, while_stale
+from kms_grpc.operations.kinds.steps import end_dry_run, must_be_admitted, note_material, read_request, while_stale
 from kms_grpc.operations.kinds.unary import Response
 from kms_grpc.operations.operation import Operation, Request, Row
 from kms_grpc.registry.loaded_materials import LoadedMaterial
@@ -96,7 +96,7 @@ class Sealed(Row[Request], Generic[Request, Response]):
             return None
         kept = _use(call, permit)
         validate(request)
-        if operation.dry_run and request.dry_run:
+        if must_be_admitted(operation, request):
             raise NotWarm
         call.record.requestParameters = operation.describe(request)
         return wire.write(self.handler(call, request, permit.keys[0], kept.material))

@@ -33,6 +33,12 @@ def end_dry_run(operation: Operation, request: Any) -> None:
         raise DryRunOperationException(DRY_RUN_SUCCEEDS)
 
 
+def must_be_admitted(operation: Operation, request: Any) -> bool:
+    """Returns whether no Permit may answer a request: it is a dry run, or has grant tokens, which are checked first."""
+    dry_run = operation.dry_run and request.dry_run
+    return dry_run or (operation.has_grant_tokens and len(request.grant_tokens) > 0)
+
+
 def while_stale(use: Callable[[], T]) -> T:
     """Returns what `use` returns. If another thread evicted a key from the keyring between its look-up and its use,
     `use` is called again, and its look-up loads the key anew. Raises DependencyTimeoutException after 32 attempts."""

@@ -12,7 +12,7 @@ from kms_grpc.operations.admission import checks
 from kms_grpc.operations.admission.permits import NotWarm, Permits, permit_for
 from kms_grpc.operations.call import Call
 from kms_grpc.operations.contract.wire import Wire
-from kms_grpc.operations.kinds.steps import end_dry_run, read_request, while_stale
+from kms_grpc.operations.kinds.steps import end_dry_run, must_be_admitted, read_request, while_stale
 from kms_grpc.operations.operation import Operation, Request, Row
 
 Response = TypeVar("Response", bound=Message)
@@ -43,7 +43,7 @@ class Unary(Row[Request], Generic[Request, Response, *Keys]):
             return None
         permit.give(call)
         validate(request)
-        if operation.dry_run and request.dry_run:
+        if must_be_admitted(operation, request):
             raise NotWarm
         call.record.requestParameters = operation.describe(request)
         keys: Any = permit.keys

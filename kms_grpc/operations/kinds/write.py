@@ -1,4 +1,7 @@
-"""Operations that write: one request, one response, one transaction of the shard with its audit record in it."""
+"""Operations that write: one request, one response, one transaction of the shard with its audit record in it.
+
+A dry run does everything and undoes it, since its transaction does not commit.
+"""
 
 from __future__ import annotations
 
@@ -72,8 +75,10 @@ class Write(Row[Request], Generic[Request, Response, *Keys]):
         if remembered is not None:
             return remembered
         keys: Any = checks.admit(call, operation, request)
-        end_dry_run(operation, request)
         response: Message = while_stale(lambda: self.handler(call, request, *keys))
+        if operation.dry_run and request.dry_run:
+            call.record.responseElements = None
+        end_dry_run(operation, request)
         if repeatable:
             idempotency.remember(call, request, response)
         return response

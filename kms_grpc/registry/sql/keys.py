@@ -11,6 +11,7 @@ from kms_grpc.model.key import Key, KeyKind, KeyState, KeyUsage, Material, Mater
 from kms_grpc.registry.missing_material import missing_material
 from kms_grpc.registry.rows import Due, Upcoming
 from kms_grpc.registry.sql.aliases import SqlWritableAliases
+from kms_grpc.registry.sql.grants import SqlWritableGrants
 from kms_grpc.registry.sql.key_counts import count_of, count_one_less, count_one_more
 from kms_grpc.registry.sql.key_policies import SqlWritableKeyPolicies, policy_digest
 from kms_grpc.registry.sql.materials import SqlWritableMaterials
@@ -132,7 +133,7 @@ class SqlWritableKeys(SqlKeys):
 
     def remove(self, key: Key) -> None:
         parts = (
-            *(SqlWritableAliases, SqlWritableTags, SqlWritablePairs, SqlWritableMaterials),
+            *(SqlWritableAliases, SqlWritableTags, SqlWritableGrants, SqlWritablePairs, SqlWritableMaterials),
             SqlWritableKeyPolicies,
         )
         for part in parts:

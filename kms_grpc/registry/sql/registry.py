@@ -21,6 +21,7 @@ from kms_grpc.registry.sql.aliases import ALIAS, SqlAliases, SqlWritableAliases
 from kms_grpc.registry.sql.answers import ANSWER, SqlWritableAnswers
 from kms_grpc.registry.sql.changes import SqlChanges
 from kms_grpc.registry.sql.damage import DamageReports
+from kms_grpc.registry.sql.grants import GRANT, SqlGrants, SqlWritableGrants
 from kms_grpc.registry.sql.key_counts import wrong_counts
 from kms_grpc.registry.sql.key_policies import KEY_POLICY, SqlKeyPolicies
 from kms_grpc.registry.sql.keys import KEY, SqlKeys, SqlWritableKeys
@@ -39,7 +40,7 @@ from kms_grpc.registry.sql.tags import TAG, SqlTags, SqlWritableTags
 from kms_grpc.registry.sql.writer import Writer
 from kms_grpc.registry.verified import Verified
 
-KINDS = (SHARD, KEY, KEY_POLICY, MATERIAL, ALIAS, ANSWER, TAG, PAIR, LATEST_TIME, ACCESS_KEY, OUTBOX)
+KINDS = (SHARD, KEY, KEY_POLICY, MATERIAL, ALIAS, ANSWER, TAG, PAIR, LATEST_TIME, ACCESS_KEY, OUTBOX, GRANT)
 """The tables of protected rows."""
 
 
@@ -52,6 +53,7 @@ class SqlTransaction:
         self.materials = SqlWritableMaterials(writer)
         self.aliases = SqlWritableAliases(writer)
         self.tags = SqlWritableTags(writer)
+        self.grants = SqlWritableGrants(writer)
         self.pairs = SqlWritablePairs(writer)
         self.answers = SqlWritableAnswers(writer)
         self.outbox = SqlWritableOutbox(writer)
@@ -87,6 +89,7 @@ class SqlRegistry:
         self.materials = SqlMaterials(reader)
         self.aliases = SqlAliases(reader)
         self.tags = SqlTags(reader)
+        self.grants = SqlGrants(reader)
         self.pairs = SqlPairs(reader)
         self.outbox = SqlOutbox(reader)
         self.access_keys = SqlAccessKeys(reader)

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
 from sqlalchemy.engine import Dialect
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest migration, stated here so that a worker whose shard is up to date need not import alembic."""
 
 metadata = MetaData(
@@ -204,6 +204,35 @@ aliases = Table(
     Index(None, "account", "sequence"),
     Index(None, "target_key_id", "sequence"),
 )
+
+grants = Table(
+    "grants",
+    metadata,
+    _text("grant_id", primary_key=True),
+    _bytes("digest", unique=True),
+    _number("sequence"),
+    Column("key_id", String(), ForeignKey("keys.key_id"), nullable=False),
+    _text("account"),
+    _text("issuing_account"),
+    _text("grantee"),
+    Column("retiring", String()),
+    _text("operations"),
+    Column("context_subset", String()),
+    Column("context_equals", String()),
+    Column("source_arn", String()),
+    _bytes("selector"),
+    Column("name", String()),
+    Column("parameters", Bytes()),
+    _number("created_ns"),
+    _bytes("mac"),
+    Index(None, "key_id", "sequence"),
+    Index(None, "key_id", "grantee", "sequence", "operations"),
+    Index(None, "key_id", "grantee", "selector", "sequence", "operations"),
+    Index(None, "key_id", "parameters"),
+    Index(None, "retiring", "sequence"),
+)
+"""`operations` has a comma before and after each name. `selector` and `parameters` are digests (grant_digests.py); the
+latter is there where the grant has a name."""
 
 key_counts = Table(
     "key_counts",

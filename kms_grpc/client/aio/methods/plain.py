@@ -14,12 +14,15 @@ from kms_grpc.v1 import envelope_pb2, key_management_pb2
 class AsyncPlainMethods(AsyncServiceClient):
     """Operations whose arguments are the fields of their requests. A required argument is positional."""
 
-    async def describe_key(self, key_id: str) -> key_management_pb2.DescribeKeyResponse:
+    async def describe_key(
+        self, key_id: str, *, grant_tokens: Sequence[str] | None = None
+    ) -> key_management_pb2.DescribeKeyResponse:
         """Describes a key, in any state. The key may be named by its alias.
 
         key_id: Id, ARN, alias name or alias ARN of the key, 1 to 2,048 characters.
+        grant_tokens: Grant tokens, at most 10 of 1 to 8,192 characters.
         """
-        request = key_management_pb2.DescribeKeyRequest(key_id=key_id)
+        request = key_management_pb2.DescribeKeyRequest(key_id=key_id, grant_tokens=grant_tokens)
         return await self._call(self._keys.DescribeKey, request)
 
     async def enable_key(self, key_id: str) -> key_management_pb2.EnableKeyResponse:
@@ -189,6 +192,68 @@ class AsyncPlainMethods(AsyncServiceClient):
         """
         request = key_management_pb2.DeleteAliasRequest(alias_name=alias_name)
         return await self._call(self._keys.DeleteAlias, request)
+
+    async def list_retirable_grants(
+        self,
+        *,
+        retiring_principal: str | None = None,
+        limit: int | None = None,
+        marker: str | None = None,
+        retiring_service_principal: str | None = None,
+    ) -> key_management_pb2.ListRetirableGrantsResponse:
+        """Lists the grants in the called region that a principal of the caller's account may retire, whatever account
+        their keys belong to.
+
+        retiring_principal: ARN of a principal of the caller's account, 1 to 256 characters, spelled as in CreateGrant.
+            Not together with RetiringServicePrincipal.
+        limit: Most entries of a page, 1 to 100. Default: 50.
+        marker: NextMarker of the page before, 1 to 1,024 characters, unchanged. InvalidMarkerException if it is another
+            listing's or region's.
+        retiring_service_principal: A service, 1 to 128 characters, that may retire grants; those on keys of the
+            caller's account are listed. Not together with RetiringPrincipal.
+        """
+        request = key_management_pb2.ListRetirableGrantsRequest(
+            retiring_principal=retiring_principal,
+            limit=limit,
+            marker=marker,
+            retiring_service_principal=retiring_service_principal,
+        )
+        return await self._call(self._keys.ListRetirableGrants, request)
+
+    async def retire_grant(
+        self,
+        *,
+        key_id: str | None = None,
+        grant_id: str | None = None,
+        grant_token: str | None = None,
+        dry_run: bool = False,
+    ) -> key_management_pb2.RetireGrantResponse:
+        """Ends a grant, in any state of its key. The grant says who may do so: its retiring principal, its grantee
+        where RetireGrant is among its operations, and the account that created it. Every worker obeys as soon as the
+        call is answered. The call is not retried.
+
+        key_id: ARN of the grant's key, 1 to 2,048 characters.
+        grant_id: Id of the grant, 1 to 128 characters. InvalidGrantIdException if no grant can have it.
+        grant_token: A token of the grant, 1 to 8,192 characters. Not together with KeyId and GrantId.
+        dry_run: Check everything and do nothing: DryRunOperationException if the call would have succeeded.
+        """
+        request = key_management_pb2.RetireGrantRequest(
+            key_id=key_id, grant_id=grant_id, grant_token=grant_token, dry_run=dry_run
+        )
+        return await self._call(self._keys.RetireGrant, request)
+
+    async def revoke_grant(
+        self, key_id: str, grant_id: str, *, dry_run: bool = False
+    ) -> key_management_pb2.RevokeGrantResponse:
+        """Ends a grant, in any state of its key. Every worker obeys as soon as the call is answered. The call is not
+        retried.
+
+        key_id: Id or ARN of the key, 1 to 2,048 characters.
+        grant_id: Id of the grant, 1 to 128 characters. InvalidGrantIdException if no grant can have it.
+        dry_run: Check everything and do nothing: DryRunOperationException if the call would have succeeded.
+        """
+        request = key_management_pb2.RevokeGrantRequest(key_id=key_id, grant_id=grant_id, dry_run=dry_run)
+        return await self._call(self._keys.RevokeGrant, request)
 
     async def get_limits(self) -> envelope_pb2.GetLimitsResponse:
         """Returns the limits of this server, so that a client can size its requests before it sends them."""
