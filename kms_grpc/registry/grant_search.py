@@ -12,10 +12,11 @@ from typing import Final, NamedTuple
 
 from kms_grpc.clock import boot_ns
 from kms_grpc.model.grant import WITH_CONTEXT, Grant, GrantOperation
-from kms_grpc.registry.base import Grants, Registry
+from kms_grpc.registry.base import Registry
 from kms_grpc.registry.basis import Basis
 from kms_grpc.registry.generational_cache import GenerationalCache
 from kms_grpc.registry.grant_digests import selectors
+from kms_grpc.registry.grants import Grants
 from kms_grpc.registry.words import RegionWords
 
 PAGE: Final = 32

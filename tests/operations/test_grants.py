@@ -16,6 +16,7 @@ from kms_grpc.v1 import key_management_pb2 as pb
 from kms_grpc.v1 import keys_pb2
 from tests.operations import streams
 from tests.operations.service import ALICE, AWAY, BOB, EVE, OPERATIONS, Host, Worker, refusal_of
+from tests.registry.damaging import damaged_rows
 
 Make = Callable[..., Host]
 DENIED, INVALID = "AccessDeniedException", "ValidationException"
@@ -533,7 +534,7 @@ def test_the_grants_of_a_deleted_key_are_gone(worker: Worker) -> None:
         assert found is not None
         transaction.keys.remove(found)
     assert registry.grants.find(made.grant_id) is None
-    assert not registry.damaged_rows()
+    assert not damaged_rows(registry)
     assert worker.refusal("RetireGrant", by=BOB, grant_token=made.grant_token).code == "InvalidGrantTokenException"
 
 

@@ -12,7 +12,7 @@ from kms_grpc.model.grant import Constraints, Grant, GrantOperation
 from kms_grpc.registry.grant_search import PAGE, GrantSearch
 from kms_grpc.registry.shards import Shard
 from kms_grpc.registry.sql import tables
-from tests.registry.damaging import cases, damage
+from tests.registry.damaging import cases, damage, damaged_rows
 from tests.registry.made import ACCOUNT, GRANTEE, OTHER_ACCOUNT, add_key, grant, shard_file
 
 ENCRYPT = GrantOperation.ENCRYPT
@@ -81,7 +81,7 @@ def test_a_damaged_grant_allows_nothing(store: Shard, folder: Path, column: str,
     assert list(store.grants.allowing(key.key_id, GRANTEE, ENCRYPT, {})) == [first, third]
     with pytest.raises(KeyUnavailableException, match=r"^grant .* was changed on disk"):
         rows.find(hurt.grant_id)
-    (name,) = store.registry.damaged_rows()
+    (name,) = damaged_rows(store.registry)
     assert name.startswith("grant ")
 
 
@@ -92,7 +92,7 @@ def test_grants_go_with_their_key(store: Shard) -> None:
         transaction.keys.remove(key)
     assert store.registry.grants.find("a1" * 32) is None
     assert store.registry.grants.find("b2" * 32) is not None
-    assert not store.registry.damaged_rows()
+    assert not damaged_rows(store.registry)
 
 
 # --- the search ------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ ROUNDS = 100
 TOKEN = "token-of-the-grantee-0001"
 GRANTEE = "arn:aws:iam::444455556666:role/grantee"
 POLICY = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "kms:GenerateRandom", "Resource": "*"}}'
-"""By GenerateRandom a connection learns which worker it has."""
+"""Allows GenerateRandom, by which a connection learns which worker it has."""
 CONFIGURATION = f"""
 [[principals]]
 name = "grantee"

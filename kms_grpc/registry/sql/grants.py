@@ -44,7 +44,7 @@ _RETIRABLE_IN = _page(_RETIRED_BY, grants.c.account == bindparam("of_account"))
 
 
 class SqlGrants:
-    """Implements base.Grants."""
+    """Implements grants.Grants."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -87,7 +87,7 @@ class SqlGrants:
 
 
 class SqlWritableGrants(SqlGrants):
-    """Implements base.WritableGrants."""
+    """Implements grants.WritableGrants."""
 
     def __init__(self, writer: Writer) -> None:
         super().__init__(writer)
