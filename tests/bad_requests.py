@@ -272,7 +272,7 @@ def within(field: FieldDescriptor, chance: random.Random) -> Iterator[tuple[str,
     if rule.unsupported or field.name.endswith(("key_id", "_blob")):
         return
     for _ in range(4):
-        size = chance.randint(rule.min, min(rule.max, 5000))
+        size = chance.randint(rule.min, min(rule.max, 5000) if rule.HasField("max") else rule.min)
         if is_map(field):
             yield "pairs by chance", {_text(chance, 9): _text(chance, 30) for _ in range(chance.randrange(40))}
         elif field.type == FieldDescriptor.TYPE_BYTES:

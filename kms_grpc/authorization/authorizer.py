@@ -76,11 +76,13 @@ class Policies:
     """Implements base.Authorizer."""
 
     def __init__(
-        self, identities: Callable[[], Mapping[str, Identity]], key_policies: KeyPolicies = default_statements
+        self,
+        identities: Mapping[str, Identity] | Callable[[], Mapping[str, Identity]],
+        key_policies: KeyPolicies = default_statements,
     ) -> None:
-        """`identities` returns the policies and tags of the principals in force, by their names: the same object until
-        others are in force."""
-        self._identities = identities
+        """`identities`: the policies and tags of the principals, by their names; or a function that returns those in
+        force, the same object until others are."""
+        self._identities = identities if callable(identities) else lambda: identities
         self._key_policies = key_policies
         self._met = _Met({}, {})
 

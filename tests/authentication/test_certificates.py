@@ -6,6 +6,7 @@ import ssl
 import time
 from datetime import timedelta
 from ipaddress import ip_address
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,7 @@ DAMAGED = GOOD.replace("MII", "MIA", 1)
         ("", "it has no certificates in PEM format"),
         ("<html>", "it has no certificates in PEM format"),
     ],
+    ids=map(str, count()),  # certificates are different in each process
 )
 def test_a_bundle_is_taken_whole_or_not_at_all(text: str, says: str) -> None:
     with pytest.raises(ConfigurationError) as refused:

@@ -14,7 +14,7 @@ from kms_grpc.operations.contract.descriptors import permissions
 from tests.aws.doors import OPERATIONS, Members
 from tests.aws.world import CONTEXT, FOREIGN, NEVER, OTHER_REGION, UNKNOWN, World, arn_of, flipped, in_days
 from tests.aws_facts import TAKES_ALIASES, answer_in, errors_of, members_of
-from tests.examples import EXAMPLES, METHODS, ORDERS
+from tests.examples import EXAMPLES, METHODS, OPEN_POLICY, ORDERS
 
 Prepare = Callable[[World], Members]
 
@@ -134,6 +134,10 @@ def _not_supported(member: str) -> str:
     return f"{member} is not supported yet: send the request without it."
 
 
+MALFORMED = "MalformedPolicyDocumentException"
+LOCKED_OUT = "The new key policy will not allow you to update the key policy in the future."
+CLOSED_POLICY = OPEN_POLICY.replace("kms:*", "kms:Encrypt")
+
 CREATING = [
     Case("CreateKey", "no members", lambda w: {}),
     Case("CreateKey", "all supported members", lambda w: {
@@ -156,7 +160,22 @@ CREATING = [
     Case("CreateKey", "a custom key store", lambda w: {"CustomKeyStoreId": "cks-1234"}, UNSUPPORTED,
          _not_supported("CustomKeyStoreId")),
     Case("CreateKey", "an external key store", lambda w: {"XksKeyId": "key"}, UNSUPPORTED, _not_supported("XksKeyId")),
-    Case("CreateKey", "a policy", lambda w: {"Policy": "{}"}, UNSUPPORTED, _not_supported("Policy")),
+    Case("CreateKey", "a policy", lambda w: {"Policy": OPEN_POLICY}),
+    Case("CreateKey", "a malformed policy", lambda w: {"Policy": "{}"}, MALFORMED, "Missing required field Statement"),
+    Case("CreateKey", "a policy that locks out", lambda w: {"Policy": CLOSED_POLICY}, MALFORMED, LOCKED_OUT),
+    Case("PutKeyPolicy", "all members", lambda w: {
+        "KeyId": w.key(), "PolicyName": "default", "Policy": CLOSED_POLICY, "BypassPolicyLockoutSafetyCheck": True}),
+    Case("PutKeyPolicy", "a malformed policy", lambda w: {"KeyId": w.key(), "Policy": "{}"}, MALFORMED,
+         "Missing required field Statement"),
+    Case("PutKeyPolicy", "a policy that locks out", lambda w: {"KeyId": w.key(), "Policy": CLOSED_POLICY}, MALFORMED,
+         LOCKED_OUT),
+    Case("PutKeyPolicy", "a long policy", lambda w: {"KeyId": w.key(), "Policy": OPEN_POLICY + " " * 32768},
+         "LimitExceededException", "The policy document is longer than 32768 bytes."),
+    Case("PutKeyPolicy", "another name", lambda w: {
+        "KeyId": w.key(), "PolicyName": "AWS_RAM", "Policy": OPEN_POLICY}, "ValidationException",
+        "The AWS_RAM policy can only be managed by the RAM service."),
+    Case("GetKeyPolicy", "another name", lambda w: {"KeyId": w.key(), "PolicyName": "AWS_RAM"}, "NotFoundException",
+         "No such policy exists"),
     Case("CreateKey", "several regions", lambda w: {"MultiRegion": True}, UNSUPPORTED, _not_supported("MultiRegion")),
     Case("DescribeKey", "a deletion date", on("DescribeKey", in_state("PendingDeletion"))),
     Case("DescribeKey", "imported material", on("DescribeKey", lambda w: w.imported())),

@@ -35,7 +35,6 @@ NOT_HERE: Mapping[str, str] = {
     "InvalidKeyUsageException": "keys of other usages are not supported yet",
     "KeyUnavailableException": "a row was changed on disk: test_storage_and_quota_errors.py",
     "KMSInternalException": "only a defect causes it: tests/operations/test_audit.py",
-    "MalformedPolicyDocumentException": "key policies are not supported yet",
     "Xks": "external key stores are not supported yet",
     "CreateAlias InvalidAliasNameException": "AWS answers ValidationException instead, as recorded there",
     "CreateKey InvalidArnException": "none of its supported members takes an ARN",
@@ -44,6 +43,7 @@ NOT_HERE: Mapping[str, str] = {
     "EnableKey LimitExceededException": "AWS's former quota of enabled keys; our quota counts keys in any state",
     "ListRetirableGrants NotFoundException": "a well-formed principal counts as existing, as in policies",
     "ListKeyRotations UnsupportedOperationException": "keys that cannot rotate are not supported yet",
+    "PutKeyPolicy UnsupportedOperationException": "every key that callers may change takes a policy",
     "RotateKeyOnDemand UnsupportedOperationException": "keys that cannot rotate are not supported yet",
     "TagResource LimitExceededException": "AWS lists two errors for too many tags; we answer with TagException",
 }

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kms_grpc.addresses import unmapped
-from kms_grpc.audit.sampling import network
+from kms_grpc.addresses import network, unmapped
 from kms_grpc.endpoints import grpc_metadata
-from kms_grpc.endpoints.http_server import bounded_by
 
 
 @pytest.mark.parametrize(
@@ -45,4 +43,4 @@ def test_an_ipv4_address_in_ipv6s_notation_is_an_ipv4_address(host: str, address
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "::ffff:192.0.2.1"])
 def test_bounds_count_both_spellings_as_one(host: str) -> None:
-    assert bounded_by(unmapped(host)) == network(host) == "192.0.2.1"
+    assert network(unmapped(host)) == network(host) == "192.0.2.1"

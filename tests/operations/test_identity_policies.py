@@ -144,6 +144,26 @@ def test_the_record_of_a_foreign_call_names_the_key_policy(ruled: Callable[..., 
     assert list(allowed["additionalEventData"]) == ["keyMaterialId"]
 
 
+@pytest.mark.parametrize("own", ["administrator", "reader"])
+def test_only_who_would_be_told_that_a_key_is_missing_is_told_of_its_policy(
+    ruled: Callable[..., Worker], own: str
+) -> None:
+    """The key's policy names bob alone. Alice's own policies would let an administrator disable it, a reader not."""
+    worker = ruled(own)
+    policy = document({"Principal": {"AWS": BOB.arn}})
+    key = worker.call("CreateKey", by=BOB, policy=policy).key_metadata
+    worker.audit()
+    refused, missing = (worker.refusal("DisableKey", key_id=name) for name in (key.key_id, UNKNOWN))
+    (record, _) = worker.audit()
+    assert record["additionalEventData"] == {"authorization": {"decision": "noKeyPolicyAllows"}}
+    assert refused.code == "AccessDeniedException"
+    names_key = refused.text.endswith("because no resource-based policy allows the kms:DisableKey action")
+    assert names_key is (own == "administrator")
+    assert missing.code == ("NotFoundException" if own == "administrator" else "AccessDeniedException")
+    if own == "reader":
+        assert refused.text == missing.text
+
+
 # --- condition keys --------------------------------------------------------------------------------------------------
 
 FACTS = [
@@ -292,10 +312,10 @@ def test_the_batches_are_those_above() -> None:
 
 @pytest.mark.parametrize("name", BATCHES)
 def test_items_of_a_batch_are_judged_by_their_own_contexts(ruled: Callable[..., Worker], name: str) -> None:
+    """Each batch has a key of its own, so that its first time is the first for the key."""
     worker = ruled(HR_ONLY)
-    key = worker.create(by=BOB)
     for contexts in ([HR], [HR, HR], [HR, IT, HR, {}], [IT], [IT, HR], [HR, {"dept": "hr", "more": "x"}, IT]):
-        fields = batch_of(name, worker, key, contexts)
+        fields = batch_of(name, worker, worker.create(by=BOB), contexts)
         for _ in range(2):
             answer = worker.call(name, **fields)
             allowed = [not result.HasField("error") for result in answer.results]
@@ -343,7 +363,7 @@ def test_contexts_of_two_keys_are_not_mixed_up(ruled: Callable[..., Worker]) -> 
 
     def fields(source: str, destination: str) -> dict[str, Any]:
         return {
-            "ciphertext_blob": blobs["hr"], "source_encryption_context": {"dept": source},
+            "ciphertext_blob": blobs[source], "source_encryption_context": {"dept": source},
             "destination_key_id": key.key_id, "destination_encryption_context": {"dept": destination},
         }  # fmt: skip
 
@@ -352,7 +372,6 @@ def test_contexts_of_two_keys_are_not_mixed_up(ruled: Callable[..., Worker]) -> 
     assert worker.is_warm("ReEncrypt", **fields("hr", "it"))
     assert not worker.is_warm("ReEncrypt", **fields("it", "hr"))
     assert worker.refusal("ReEncrypt", **fields("it", "hr")).code == "AccessDeniedException"
-    assert len(blobs) == 2
 
 
 def test_a_key_policy_on_the_context(ruled: Callable[..., Worker]) -> None:
@@ -373,6 +392,20 @@ def test_a_key_policy_on_the_context(ruled: Callable[..., Worker]) -> None:
         assert worker.is_warm("Encrypt", **of_it) is (text == everything)
         if text == hr_alone:
             assert worker.refusal("Encrypt", **of_it).code == "AccessDeniedException"
+
+
+def test_a_batch_is_grouped_by_contexts_only_while_they_count(ruled: Callable[..., Worker]) -> None:
+    """A batch of 40 contexts is warm once no policy reads them, although the first ones of its key were not."""
+    worker = ruled("full-access")
+    whole = {"Principal": {"AWS": ALICE.arn}}
+    key = worker.create()
+    items = [{"plaintext": b"p", "encryption_context": {"dept": "hr", "n": str(number)}} for number in range(40)]
+    for statements in ([whole, {**whole, "Effect": "Deny", "Action": WITH_CONTEXTS, **NOT_HR}], [whole]):
+        worker.call("PutKeyPolicy", key_id=key.key_id, policy=document(*statements))
+        for _ in range(2):
+            answer = worker.call("EncryptBatch", key_id=key.key_id, items=items)
+            assert not any(result.HasField("error") for result in answer.results)
+        assert worker.is_warm("EncryptBatch", key_id=key.key_id, items=items) is (len(statements) == 1)
 
 
 def test_permits_for_contexts_are_bounded(ruled: Callable[..., Worker]) -> None:

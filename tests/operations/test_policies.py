@@ -14,6 +14,7 @@ from kms_grpc.authorization.key_policies import StoredKeyPolicies
 from kms_grpc.model.key import KeyState
 from kms_grpc.registry.sql.library import sqlite3
 from tests.operations.service import ALICE, BOB, EVE, HOME, Host, Refusal, Worker
+from tests.registry.damaging import damaged_rows
 
 TEXT = """{
   "Version" : "2012-10-17",
@@ -113,6 +114,19 @@ MALFORMED = [
     (document({**ACCOUNT, "Principal": {"AWS": "alice"}}),
      "Policy contains a statement with one or more invalid principals. (at Statement[0].Principal.AWS)"),
     (document({**ACCOUNT, "Condition": {"StringEqual": {"kms:CallerAccount": "1"}}}), None),
+    (document({**ACCOUNT, "Condition": {"StringEquals": {"kms:NoSuchKey": "1"}}}), None),
+    # a reader that forgives would lose one of two members, or take a name that means nothing
+    (document(ACCOUNT).replace('"Effect": "Allow"', '"Effect": "Deny", "Effect": "Allow"'), None),
+    (document({**ACCOUNT, "Condition": {"StringEquals": {"kms:CallerAccount": "1"}, "x": {}}}).replace(
+        '"x": {}', '"StringEquals": {"kms:ViaService": "x"}'), None),
+    (document({**ACCOUNT, "condition": {}}), "Unknown field condition (at Statement[0].condition)"),
+    (document(ACCOUNT, Condition={}), "Unknown field Condition (at Condition)"),
+    (document({**ACCOUNT, "Condition": {"StringEquals": {"kms:CallerAccountIfExists": "1"}}}), None),
+    (document({**ACCOUNT, "NotPrincipal": {"AWS": ROOT}}), None),
+    (document({"Effect": "Allow", "NotPrincipal": {"AWS": ROOT}, "Action": "kms:*", "Resource": "*"}), None),
+    (document({**ACCOUNT, "NotAction": []}), None),
+    (document({**ACCOUNT, "Principal": {"AWS": f"arn:aws:sts::{ALICE.account}:assumed-role/deploy/*"}}), None),
+    (document({**ACCOUNT, "Condition": {"ForAllValues:StringEquals": {"kms:EncryptionContext:a": "1"}}}), None),
 ]  # fmt: skip
 
 
@@ -337,7 +351,7 @@ def test_a_deleted_key_takes_its_policy_along(worker: Worker) -> None:
     assert stored is not None
     with shard.writing() as transaction:
         transaction.keys.remove(stored)
-    assert shard.registry.damaged_rows() == []
+    assert damaged_rows(shard.registry) == []
     refusal = worker.refusal("GetKeyPolicy", key_id=key.key_id)
     assert refusal.code == "NotFoundException"
 
@@ -384,6 +398,10 @@ def test_a_key_that_is_older_than_its_policy(worker: Worker) -> None:
     (one,) = policies(before).every
     assert one.principals is not None
     assert one.principals.arns == {ALICE.arn}
+    worker.call("PutKeyPolicy", key_id=key.key_id, policy=document(ACCOUNT))
+    (one,) = policies(before).every
+    assert one.principals is not None
+    assert not one.principals.arns, "the digest means the first policy again"
 
 
 def test_a_repeated_create_gets_the_same_key(worker: Worker) -> None:
