@@ -38,7 +38,7 @@ OWN_LIMITS = {
     ("DecryptRequest", "DryRunModifiers"): (None, 10, "AWS has one value and no upper limit"),
     ("ReEncryptRequest", "DryRunModifiers"): (None, 10, "as Decrypt"),
     ("ListAliasesRequest", "Limit"): (1, 100, "AWS's text says 1 to 100; its shape is shared with ListKeys"),
-    ("CreateGrantRequest", "Operations"): (1, None, "AWS's text says at least one"),
+    ("CreateGrantRequest", "Operations"): (1, 100, "AWS's text says at least one; a list needs an upper limit"),
     ("ListGrantsRequest", "Limit"): (1, 100, "as ListAliases"),
     ("ListRetirableGrantsRequest", "Limit"): (1, 100, "as ListAliases"),
     ("ListResourceTagsRequest", "Limit"): (1, 50, "AWS's text says 1 to 50; its shape is shared with ListKeys"),

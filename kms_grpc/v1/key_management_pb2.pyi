@@ -1640,7 +1640,7 @@ class CreateGrantRequest(_message.Message):
     """
     @_builtins.property
     def operations(self) -> _containers.RepeatedScalarFieldContainer[_keys_pb2.GrantOperation.ValueType]:
-        """Required. The operations that the grant allows, at least 1; they must fit the key."""
+        """Required. The operations that the grant allows, 1 to 100; they must fit the key."""
 
     @_builtins.property
     def constraints(self) -> _keys_pb2.GrantConstraints:
