@@ -23,6 +23,10 @@ def errors_of(operation: str) -> set[str]:
     return set(MODEL["operations"].get(operation, {"errors": ()})["errors"])
 
 
+BEYOND_THE_MODEL = {"DescribeKey": {"InvalidGrantTokenException"}}
+"""Errors that AWS's model does not list: DescribeKey takes grant tokens, and they may be wrong."""
+
+
 def members_of(operation: str) -> set[str]:
     """The members of an operation's request, in AWS's spelling; none for an operation that AWS does not have."""
     described = MODEL["operations"].get(operation)

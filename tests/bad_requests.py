@@ -269,7 +269,7 @@ def _not_utf8(name: str, message: Message, field: FieldDescriptor) -> Iterator[B
 def within(field: FieldDescriptor, chance: random.Random) -> Iterator[tuple[str, Any]]:
     """Yields unusual but valid values, which the seed picks within the field's limits."""
     rule = limits(field)
-    if rule.unsupported or field.name.endswith(("key_id", "_blob")):
+    if rule.unsupported or field.name.endswith(("key_id", "_blob", "grant_id", "grant_token", "grant_tokens")):
         return
     for _ in range(4):
         size = chance.randint(rule.min, min(rule.max, 5000) if rule.HasField("max") else rule.min)

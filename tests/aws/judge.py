@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from botocore.model import ListShape, OperationModel, Shape, StructureShape
 
+from tests.aws_facts import BEYOND_THE_MODEL
+
 ALWAYS: Mapping[str, frozenset[str]] = {
     name: frozenset(members.split())
     for name, members in {
@@ -33,6 +35,7 @@ ALWAYS: Mapping[str, frozenset[str]] = {
 PAGE_ONLY: Final = {"NextMarker"}
 """The last page of a listing has none."""
 
+
 COMMON = {
     "AccessDeniedException", "ExpiredTokenException", "IncompleteSignatureException", "InvalidSignatureException",
     "MissingAuthenticationTokenException", "NotAuthorizedException", "SerializationException", "ThrottlingException",
@@ -43,8 +46,6 @@ members that are not supported yet."""
 FAULTS = {"DependencyTimeoutException": 500, "KMSInternalException": 500}
 """Errors that AWS's SDKs retry because of their status. KeyUnavailableException is a fault in the model, but here a
 retry does not help."""
-BEYOND_THE_MODEL = {"DescribeKey": {"InvalidGrantTokenException"}}
-"""Errors that the model forgets: DescribeKey takes grant tokens, and they may be wrong."""
 EMPTY = {"InvalidCiphertextException", "NotAuthorizedException"}
 """Errors that AWS sends without a text."""
 CONTENT_TYPE = "application/x-amz-json-1.1"

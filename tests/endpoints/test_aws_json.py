@@ -253,8 +253,10 @@ def fields_of(of: Descriptor, seen: set[str]) -> list[FieldDescriptor]:
 
 ABSENT_IF_EMPTY = {
     "EncryptionAlgorithms", "SigningAlgorithms", "MacAlgorithms", "KeyAgreementAlgorithms", "EncapsulationAlgorithms",
+    "EncryptionContextEquals", "EncryptionContextSubset",
 }  # fmt: skip
-"""A key has one of these lists, depending on its usage; AWS omits the others."""
+"""A key has one of these lists, depending on its usage, and a grant has the constraint that it was given; AWS omits the
+others."""
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -249,7 +249,7 @@ def test_invalid_metadata_writes_no_log(door: Served) -> None:
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("/kms_grpc.v1.KeyManagementService/CreateGrant", "UnsupportedOperationException"),
+        ("/kms_grpc.v1.KeyManagementService/ReplicateKey", "UnsupportedOperationException"),
         ("/kms_grpc.v1.KeyManagementService/Sign", "UnsupportedOperationException"),
         ("/kms_grpc.v1.KeyManagementService/encrypt", "UnknownOperationException"),
         ("/kms_grpc.v1.KeyManagementService/", "UnknownOperationException"),

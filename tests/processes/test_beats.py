@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 import urllib.request
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ def link() -> Iterator[tuple[Any, socket.socket]]:
     supervisor, child = socket.socketpair()
     child.setblocking(False)
     made = SupervisorLink.__new__(SupervisorLink)
-    made._descriptor, made._unread = child.fileno(), b""
+    made._channel, made._unread, made._files = child, b"", deque()
     with supervisor, child:
         yield made, supervisor
 
