@@ -1,5 +1,5 @@
-"""Row `policy.decide`: one decision under a key policy that reads the encryption context and the address of the call,
-so that no Permit stands for it.
+"""Row `policy.decide`: one decision under a key policy that reads the encryption context, the address and the time of
+the call, so that no Permit stands for it. Two statements, a Deny and an Allow, have four conditions.
 
 The reference is a bare evaluation: a key policy of one Allow that names the caller. The goal is 5 µs, stated as a ratio
 to the reference of the same run.
@@ -30,15 +30,16 @@ KEY_ID: Final = "1234abcd-12ab-34cd-56ef-1234567890ab"
 KEY: Final = Key(
     KEY_ID, f"arn:aws:kms:eu-central-1:{ACCOUNT}:key/{KEY_ID}", ACCOUNT, "eu-central-1", KeyState.ENABLED, "", 0, None
 )
+FACTS: Final = {"aws:sourceip": ("10.1.2.3",), "aws:currenttime": ("2026-12-01T05:00:00Z",)}
 NO_IDENTITIES: Final[Mapping[str, Identity]] = {}
 
 
 class BenchFacts:
-    """The facts of a call from 10.1.2.3."""
+    """The facts of a call from 10.1.2.3 in December 2026."""
 
     def find(self, name: str, suffix: str) -> tuple[str, ...] | None:
         """See authorization.base.Facts."""
-        return ("10.1.2.3",) if name == "aws:sourceip" else None
+        return FACTS.get(name)
 
 
 def _policy(*statements: dict[str, Any]) -> str:
@@ -47,12 +48,14 @@ def _policy(*statements: dict[str, Any]) -> str:
 
 
 CONDITIONED: Final = _policy(
+    {"Effect": "Deny", "Condition": {"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}}},
     {"Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": ["kms:Describe*", "kms:PutKeyPolicy"]},
     {
         "Action": ["kms:Encrypt", "kms:Decrypt"],
         "Condition": {
             "StringEquals": {"kms:EncryptionContext:app": "shop"},
-            "IpAddress": {"aws:SourceIp": "10.0.0.0/8"},
+            "IpAddress": {"aws:SourceIp": "10.1.0.0/16"},
+            "DateLessThan": {"aws:CurrentTime": "2027-01-01T00:00:00Z"},
         },
     },
 )
