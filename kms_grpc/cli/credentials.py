@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -31,7 +30,9 @@ def token(output: str) -> None:
     \b
     kms-grpc principals token
     """
-    made = secrets.token_hex(TOKEN_BYTES)
+    from kms_grpc.crypto import envelope
+
+    made = envelope.random_bytes(TOKEN_BYTES).hex()
     facts = {"Token": made, "TokenSha256": hashlib.sha256(made.encode()).hexdigest()}
     if output == JSON:
         print_json(facts)

@@ -76,7 +76,7 @@ _WAYS_OUT: Final[dict[str, str]] = {
     "UnrecognizedClientException": f"use a token of this server: {TOKEN_HINT}",
     "ExpiredTokenException": f"use a new token: {TOKEN_HINT}",
     "AccessDeniedException": "check that --region is the key's region and that the key is in your account: "
-    "kms-grpc keys list",
+    "kms-grpc keys list; an administrator can see why: kms-grpc explain",
     "NotAuthorizedException": "alias/aws/ is reserved: choose another name",
     "NotFoundException": "list the keys and aliases of the same --region: kms-grpc keys list, kms-grpc alias list",
     "DisabledException": "kms-grpc keys enable {key}{region}",

@@ -71,9 +71,11 @@ def quickstart(ends: bool, data_dir: Path, listen: str | None, source: Path | No
 
 
 def _perform(runner: QuickstartRunner, server: QuickstartServer, aws_address: str, source: Path, ends: bool) -> int:
+    from kms_grpc.cli.quickstart_grants import write_callers
     from kms_grpc.cli.quickstart_script import REGIONS, QuickstartScript
 
     click.echo(f"A key management service on this machine. All files are in {runner.folder}:")
+    write_callers(runner.folder)
     runner.title("A server with two regions")
     server.start()
     runner.confirm(f"the server is ready at {server.address}")
@@ -138,11 +140,13 @@ def _aws_exports(aws_address: str) -> str:
 
 
 def _serve_command(address: str, aws_address: str) -> list[str]:
+    from kms_grpc.cli.quickstart_grants import CALLERS
     from kms_grpc.cli.quickstart_script import REGIONS
 
     regions = [argument for region in REGIONS for argument in ("--region", region)]
     doors = ["--listen", address, "--aws-listen", aws_address]
-    return ["kms-grpc", "serve", "--dev", "--data-dir", "server", *doors, *regions, "--workers", "2"]
+    files = ["--data-dir", "server", "--config", CALLERS]
+    return ["kms-grpc", "serve", "--dev", *files, *doors, *regions, "--workers", "2"]
 
 
 def _own_folder(folder: Path) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from kms_grpc.cli.failures import ExitCode
+from kms_grpc.cli.quickstart_grants import GrantScript
 from kms_grpc.cli.quickstart_key_changes import KeyChangesScript
 from kms_grpc.cli.quickstart_runner import QuickstartRunner, QuickstartServer, key_id_in
 
@@ -42,7 +43,7 @@ class QuickstartScript:
         """Runs all steps. Raises StepFailed at the first that does not have the expected result."""
         for step in (
             self._make_key, self._encrypt, self._decrypt, self._other_key, self._other_region,
-            self._flipped_bit, self._disable, self._change_key, self._kill,
+            self._flipped_bit, self._disable, self._grant, self._change_key, self._kill,
         ):  # fmt: skip
             step()
 
@@ -108,6 +109,9 @@ class QuickstartScript:
         self._runner.refuse(self._unwrap, "DisabledException", ExitCode.KEY_STATE)
         self._runner.run(f"kms-grpc keys enable {self._key}")
         self._runner.run(self._open)
+
+    def _grant(self) -> None:
+        GrantScript(self._runner, self._key, self._alias, self._unwrap, self._open).run()
 
     def _change_key(self) -> None:
         KeyChangesScript(self._runner, self._key, self._unwrap, self._open).run()
